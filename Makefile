@@ -1,0 +1,151 @@
+# Builds, tests and measures Pulsewheel. One non-recursive file; `make help` lists the targets.
+#
+# Every flavour (release, asan, tsan, fuzz) has an object tree of its own below build/, so switching
+# between them rebuilds nothing. Sources are found by their place: core/*.cc, proto/*.cc and net/*.cc
+# are libraries, tools/NAME/*.cc is the program build/NAME, tests/*/*_test.cc and bench/*_bench.cc
+# are programs of their own. Adding a file needs no line here.
+
+BUILD ?= build
+MARCH ?=
+CXX ?= g++
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
+FUZZ_CXX ?= clang++-19
+FUZZ_RUNS ?= 1000000
+
+MAKEFLAGS += --no-builtin-rules --no-builtin-variables --output-sync=target
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := all
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor \
+            -Wold-style-cast -Wunused -Wimplicit-fallthrough -Werror
+CXXFLAGS_common := -std=c++20 -g1 -pthread -I. -fno-omit-frame-pointer $(WARNINGS)
+CXXFLAGS_release := -O3 $(if $(MARCH),-march=$(MARCH))
+CXXFLAGS_asan := -O1 -DPULSE_AUDIT=1 -fsanitize=address,undefined -fno-sanitize-recover=all
+CXXFLAGS_tsan := -O1 -DPULSE_AUDIT=1 -DPULSE_TSAN=1 -fsanitize=thread
+CXXFLAGS_fuzz := -O1 -DPULSE_AUDIT=1 -DPULSE_FUZZ=1 -fsanitize=fuzzer-no-link,address,undefined \
+                 -fno-sanitize-recover=all
+LDFLAGS_release :=
+LDFLAGS_asan := -fsanitize=address,undefined
+LDFLAGS_tsan := -fsanitize=thread
+LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
+CXX_release = $(CXX)
+CXX_asan = $(CXX)
+CXX_tsan = $(CXX)
+CXX_fuzz = $(FUZZ_CXX)
+
+# Linked by folder, `--as-needed` drops what a program does not use.
+LIBS := -Wl,--as-needed -luring -lsimdjson -lspdlog -lfmt -lssl -lcrypto -lz -lpthread
+TEST_LIBS := -lgtest -lgtest_main
+BENCH_LIBS := -lbenchmark -lbenchmark_main
+
+LIB_SOURCES := $(wildcard core/*.cc proto/*.cc net/*.cc)
+PROGRAMS := $(patsubst tools/%/main.cc,%,$(wildcard tools/*/main.cc))
+TESTS := $(patsubst %.cc,%,$(wildcard tests/*/*_test.cc))
+THREAD_TESTS := $(filter %_thread_test,$(TESTS))
+SCRIPT_TESTS := $(wildcard tests/*_test.py tests/*/*_test.py)
+SUPPORT_SOURCES := $(wildcard tests/support/*.cc)
+BENCHES := $(patsubst %.cc,%,$(wildcard bench/*_bench.cc))
+FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
+TOOL_SOURCES := $(wildcard tools/*/*.cc)
+
+.PHONY: all help run test plain asan tsan bench bench-build fuzz tidy format format-check clean deps \
+        deps-bench deps-fuzz deps-tidy
+
+all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  variables: MARCH=native (tune for this machine), BUILD=DIR, CXX, FUZZ_RUNS=N"
+
+# ---------------------------------------------------------------------------------- dependencies
+# The stamp makes a no-op build skip even the package query; it is made anew when the script changes.
+deps: $(BUILD)/.deps-build ## install the packages that building and testing need, if missing
+deps-bench: $(BUILD)/.deps-bench
+deps-fuzz: $(BUILD)/.deps-fuzz
+deps-tidy: $(BUILD)/.deps-tidy
+$(BUILD)/.deps-%: tools/install-deps.sh
+	@mkdir -p $(@D)
+	@tools/install-deps.sh $*
+	@touch $@
+
+# -------------------------------------------------------------------------------------- compiling
+# $(1) flavour
+define flavour_rules
+$(BUILD)/$(1)/%.o: %.cc | $(BUILD)/.deps-build
+	@mkdir -p $$(@D)
+	@echo "  cxx   $(1)  $$<"
+	@$$(CXX_$(1)) $$(CXXFLAGS_common) $$(CXXFLAGS_$(1)) $$(CXXFLAGS_$$(<D)) -MMD -MP -c $$< -o $$@
+$(BUILD)/$(1)/libpulse.a: $(LIB_SOURCES:%.cc=$(BUILD)/$(1)/%.o)
+	@rm -f $$@ && ar rcs $$@ $$^
+$(BUILD)/$(1)/libsupport.a: $(SUPPORT_SOURCES:%.cc=$(BUILD)/$(1)/%.o)
+	@mkdir -p $$(@D) && rm -f $$@ && ar rcs $$@ $$^
+$(BUILD)/$(1)/%_test: $(BUILD)/$(1)/%_test.o $(BUILD)/$(1)/libsupport.a $(BUILD)/$(1)/libpulse.a
+	@echo "  link  $(1)  $$@"
+	@$$(CXX_$(1)) $$(LDFLAGS_$(1)) -pthread $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+endef
+$(foreach flavour,release asan tsan fuzz,$(eval $(call flavour_rules,$(flavour))))
+
+# $(1) program: every source of its folder, linked into build/NAME
+define program_rules
+$(BUILD)/$(1): $(patsubst %.cc,$(BUILD)/release/%.o,$(wildcard tools/$(1)/*.cc)) \
+               $(BUILD)/release/libpulse.a
+	@echo "  link  release  $$@"
+	@$$(CXX) $$(LDFLAGS_release) -pthread $$^ $$(LIBS) -o $$@
+endef
+$(foreach program,$(PROGRAMS),$(eval $(call program_rules,$(program))))
+
+$(BUILD)/release/%_bench: $(BUILD)/release/%_bench.o $(BUILD)/release/libpulse.a
+	@echo "  link  release  $@"
+	@$(CXX) -pthread $^ $(BENCH_LIBS) $(LIBS) -o $@
+$(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/%_fuzz.o $(BUILD)/fuzz/libpulse.a
+	@echo "  link  fuzz  $@"
+	@$(FUZZ_CXX) $(LDFLAGS_fuzz) -pthread $^ $(LIBS) -o $@
+# The benches need packages that a build does not.
+$(BENCHES:%=$(BUILD)/release/%.o): | $(BUILD)/.deps-bench
+$(FUZZERS:%=$(BUILD)/fuzz/%.o) $(LIB_SOURCES:%.cc=$(BUILD)/fuzz/%.o): | $(BUILD)/.deps-fuzz
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+compile_commands.json: Makefile $(wildcard $(foreach d,core proto net tools/* tests/* bench,$(d)/*.cc))
+	@{ echo '['; sep=''; for f in $(sort $(LIB_SOURCES) $(TOOL_SOURCES) $(SUPPORT_SOURCES) \
+	        $(TESTS:%=%.cc) $(BENCHES:%=%.cc) $(FUZZERS:%=%.cc)); do \
+	    printf '%s{"directory":"%s","file":"%s","command":"$(CXX) %s -c %s"}\n' "$$sep" "$(CURDIR)" \
+	        "$$f" '$(CXXFLAGS_common) $(CXXFLAGS_release)' "$$f"; sep=','; done; echo ']'; } > $@
+
+# ---------------------------------------------------------------------------------------- testing
+RUN_TESTS := python3 tests/run.py
+
+# What runs where: everything plain and under ASan+UBSan, what crosses threads under TSan.
+plain: $(TESTS:%=$(BUILD)/release/%) all ## the tests, as shipped
+	@BUILD=$(BUILD) $(RUN_TESTS) plain $(TESTS:%=$(BUILD)/release/%) $(SCRIPT_TESTS)
+asan: $(TESTS:%=$(BUILD)/asan/%) ## the tests under AddressSanitizer and UBSan
+	@BUILD=$(BUILD) $(RUN_TESTS) asan $(TESTS:%=$(BUILD)/asan/%)
+tsan: $(THREAD_TESTS:%=$(BUILD)/tsan/%) ## what crosses threads, under ThreadSanitizer
+	@BUILD=$(BUILD) $(RUN_TESTS) tsan $(THREAD_TESTS:%=$(BUILD)/tsan/%)
+test: $(TESTS:%=$(BUILD)/release/%) $(TESTS:%=$(BUILD)/asan/%) $(THREAD_TESTS:%=$(BUILD)/tsan/%) all ## install, build and run all tests in every flavour
+	@BUILD=$(BUILD) $(RUN_TESTS) plain $(TESTS:%=$(BUILD)/release/%) $(SCRIPT_TESTS) \
+	    : asan $(TESTS:%=$(BUILD)/asan/%) : tsan $(THREAD_TESTS:%=$(BUILD)/tsan/%)
+
+bench-build: $(BENCHES:%=$(BUILD)/release/%)
+bench: bench-build ## measure: side by side with the baselines; tables printed, JSON in build/bench/
+	@BUILD=$(BUILD) python3 bench/run.py $(BENCHES:%=$(BUILD)/release/%)
+
+fuzz: $(FUZZERS:%=$(BUILD)/fuzz/%) ## run every fuzz target FUZZ_RUNS times on its kept corpus
+	@BUILD=$(BUILD) python3 tests/fuzz/run.py $(FUZZ_RUNS) $(FUZZERS:%=$(BUILD)/fuzz/%)
+
+# ---------------------------------------------------------------------------------------- hygiene
+CPP_FILES = $(shell git ls-files '*.h' '*.cc')
+tidy: deps-tidy compile_commands.json ## clang-tidy over everything
+	@printf '%s\n' $(filter %.cc,$(CPP_FILES)) | xargs -P $$(nproc) -n 1 clang-tidy-19 --quiet -p .
+format: deps-tidy ## apply .clang-format
+	@clang-format-19 -i $(CPP_FILES)
+format-check: deps-tidy ## fail if a file is not formatted
+	@clang-format-19 --dry-run -Werror $(CPP_FILES)
+clean: ## remove everything that was built
+	rm -rf $(BUILD) compile_commands.json

@@ -1,0 +1,71 @@
+// The record: all that an idle connection owns in user space, one cache line.
+//
+// The first eight bytes are what a message and a look touch (heartbeat_policy.h, timing_wheel.h); the
+// rest is identity, the codec's memory and handles to things that a connection borrows only while it is
+// not idle. Written by its reactor's thread alone. Owned by ConnectionTable; everybody else holds a
+// ConnectionId. core/README.md accounts for every byte.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "core/close_reason.h"
+#include "core/limits.h"
+#include "core/types.h"
+
+namespace pulse {
+
+enum class ConnectionState : uint8_t {
+    free,      // in the table's free list; the wheel may still hold an entry for the place
+    greeting,  // accepted, not yet spoken to: the handshake deadline runs
+    open,      // speaks its protocol, heartbeats count
+    closing,   // a goodbye is on its way or was answered; the close deadline runs
+    closed,    // handed to the backend's close; only its on_closed may follow
+};
+
+enum class Protocol : uint8_t { detect, binary, websocket, jsonl };
+
+// Handles are indexes into pools of the reactor; 0 means none, so that a zeroed record borrows nothing.
+struct Connection {
+    uint32_t heard;       // low 24 bits: tick of the last proof of life; high 8: HeartState
+    uint16_t armed;       // the wheel's: where the valid entry for this place is; outlives the owner
+    uint8_t profile;      // which HeartbeatConfig
+    ConnectionState state;
+    uint32_t generation;  // changes with every owner
+    int32_t descriptor;   // socket or direct descriptor; the backend's
+    std::array<std::byte, kCodecStateBytes> codec;  // the codec's memory between reads
+    uint32_t outbox;      // bytes that wait to be sent; the reactor's
+    uint32_t inbox;       // bytes of a message that is not whole yet; the reactor's
+    uint32_t user;        // who said hello; next free place while the record is free
+    uint32_t address;     // entry of the per-address limit
+    uint16_t operations;  // requests in flight and other marks; the backend's
+    Protocol protocol;
+    CloseReason close_reason;
+    uint8_t flags;        // ConnectionFlag, the reactor's
+    uint8_t offences;     // bad messages forgiven so far
+    uint8_t listener;     // which listener accepted it
+    uint8_t spare;        // zero
+};
+
+static_assert(sizeof(Connection) == kConnectionBytes, "one cache line; see core/README.md first");
+static_assert(offsetof(Connection, heard) == 0);
+static_assert(offsetof(Connection, armed) == 4);
+static_assert(offsetof(Connection, profile) == 6);
+static_assert(offsetof(Connection, state) == 7);
+static_assert(offsetof(Connection, generation) == 8);
+static_assert(offsetof(Connection, descriptor) == 12);
+static_assert(offsetof(Connection, codec) == 16);
+static_assert(offsetof(Connection, outbox) == 40);
+static_assert(offsetof(Connection, inbox) == 44);
+static_assert(offsetof(Connection, user) == 48);
+static_assert(offsetof(Connection, address) == 52);
+static_assert(offsetof(Connection, operations) == 56);
+static_assert(offsetof(Connection, protocol) == 58);
+static_assert(offsetof(Connection, close_reason) == 59);
+static_assert(offsetof(Connection, flags) == 60);
+static_assert(offsetof(Connection, offences) == 61);
+static_assert(offsetof(Connection, listener) == 62);
+static_assert(offsetof(Connection, spare) == 63);
+
+}  // namespace pulse

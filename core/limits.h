@@ -1,0 +1,80 @@
+// Every bound of the program: its name, its value, its reason. Bounds that must agree are made to
+// agree by the compiler. `tools/pulsewheel` prints what they add up to when it starts.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pulse {
+
+// ---------------------------------------------------------------------------------- connections
+// Ids are kept in 24 bits inside the wheel's chunks. A reactor is held to its thread's descriptor
+// table long before that; the simulator and the benches are not.
+inline constexpr uint32_t kConnectionsPerReactorMax = uint32_t{1} << 24;
+// One cache line; core/README.md accounts for every byte of it.
+inline constexpr size_t kConnectionBytes = 64;
+// Records that are backed and given back together: exactly one 2 MiB huge page.
+inline constexpr uint32_t kTableChunkRecords = 32'768;
+static_assert(kTableChunkRecords * kConnectionBytes == size_t{2} << 20);
+// What a codec may remember of a connection between two reads.
+inline constexpr size_t kCodecStateBytes = 24;
+
+// ----------------------------------------------------------------------------------------- time
+// 2^23 ns = 8.39 ms: fine against a second, coarse enough that a tick of a million peers is work.
+inline constexpr uint32_t kTickShiftDefault = 23;
+inline constexpr uint32_t kTickShiftMin = 20;  // 1.05 ms; below it the loop would wake for nothing
+inline constexpr uint32_t kTickShiftMax = 27;  // 134 ms; above it 3 misses of a 1 s interval blur
+// Level 0 is longer than the standard heartbeat horizon (2^14 ticks of 8.39 ms = 137 s), so that
+// ordinary deadlines never move between levels.
+inline constexpr uint32_t kWheelSlotsLog2 = 14;
+// Level 1: 2^10 slots of half of level 0 each: 19.5 h ahead. Farther deadlines are looked at again.
+inline constexpr uint32_t kWheelUpperSlotsLog2 = 10;
+// 9.7 h of 8.39 ms ticks. The longest timeout that can be asked for; a quarter of the range of the
+// 24-bit ticks in the records (time.h).
+inline constexpr uint32_t kTimeoutTicksMax = (uint32_t{1} << 22) - 1;
+
+// ------------------------------------------------------------------------------- work in a turn
+// A turn judges deadlines in slices of this much work: a look costs 1, a probe 8, an eviction 32,
+// after what they cost in time. 512 looks are about 10 us, 16 evictions about as long.
+inline constexpr uint32_t kJudgeBudgetPerTurn = 2'048;
+inline constexpr uint32_t kLookCost = 1;
+inline constexpr uint32_t kProbeCost = 8;
+inline constexpr uint32_t kEvictCost = 32;
+// Control messages a turn takes from each sender before it looks at the network again.
+inline constexpr uint32_t kMailboxBudgetPerTurn = 256;
+// Bytes and frames one connection may have handled in one turn; the rest waits for the next, so that
+// one pipelining client delays the others by microseconds.
+inline constexpr size_t kReadBytesPerTurn = 256 * 1024;
+inline constexpr uint32_t kFramesPerTurn = 1'024;
+// Accepts a turn, so that a reconnect storm does not starve those who are inside.
+inline constexpr uint32_t kAcceptsPerTurn = 256;
+
+// ------------------------------------------------------------------------------------- heartbeats
+// Profiles a server can have at once: four with names, the flags' own, and those a retune adds.
+inline constexpr uint32_t kHeartbeatProfilesMax = 16;
+// Probes that can be counted for one connection; a timeout of more intervals stops counting here.
+inline constexpr uint32_t kProbesMax = 63;
+
+// ------------------------------------------------------------------------------------------ wire
+inline constexpr size_t kBinaryHeaderBytes = 8;
+inline constexpr size_t kBinaryPayloadBytesMax = 65'535;   // u16 length
+inline constexpr size_t kControlPayloadBytesMax = 125;     // RFC 6455 section 5.5
+inline constexpr size_t kMessageBytesDefault = 1'048'576;  // --max-message-bytes: a photo, not a film
+inline constexpr size_t kMessageBytesMax = size_t{64} << 20;
+inline constexpr size_t kHandshakeBytesMax = 16'384;       // request line and headers, else 431
+inline constexpr uint32_t kFragmentsMax = 16'384;          // of one message: tiny ones amplify memory
+// Slack around every receive buffer: in front, so that a spilled header can be put back before the
+// bytes that complete it; behind, so that simdjson may read past the end (SIMDJSON_PADDING is 32).
+inline constexpr size_t kReceiveFrontBytes = 64;
+inline constexpr size_t kReceivePadBytes = 64;
+inline constexpr size_t kReceiveBufferBytes = 64 * 1024;
+inline constexpr uint32_t kOffencesMax = 8;  // bad JSON objects a peer may send before it is let go
+inline constexpr size_t kSendQueueBytesDefault = 256 * 1024;  // --send-queue-bytes, a connection
+inline constexpr size_t kReasonBytesMax = 123;  // close frame: 125 less the code
+
+// ------------------------------------------------------------------------------------- reactors
+inline constexpr uint32_t kReactorsMax = 256;
+// Control messages that may wait between one pair of reactors; full is an answer, not a wait.
+inline constexpr uint32_t kMailboxSlots = 1'024;
+
+}  // namespace pulse

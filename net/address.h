@@ -1,0 +1,48 @@
+// Socket addresses and listener URIs: auto://HOST:PORT, ws://, wss://, tcp://, jsonl://.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/result.h"
+
+namespace pulse {
+
+// An IPv4 or IPv6 address with its port, as the kernel wants it. Family 0: none.
+struct SocketAddress {
+    union {
+        sockaddr base;
+        sockaddr_in v4;
+        sockaddr_in6 v6;
+    };
+
+    SocketAddress() : v6{} {}
+    bool present() const { return base.sa_family != 0; }
+    socklen_t size_bytes() const;
+    uint16_t port() const;
+    void set_port(uint16_t port);
+    std::string text() const;  // "127.0.0.1:9000", "[::1]:9000"
+};
+
+// "HOST:PORT"; HOST is an IPv4 address, an IPv6 address in brackets, "localhost", or "*" for any. No name
+// is looked up: a server that waits for DNS at start is a server that does not start.
+Result<SocketAddress> parse_address(std::string_view text);
+
+enum class Scheme : uint8_t { detect, binary, websocket, websocket_tls, jsonl };
+
+// One listener: what to speak, and where. The text is kept for messages and metrics.
+struct ListenAddress {
+    Scheme scheme = Scheme::detect;
+    bool expects_proxy_header = false;  // ?proxy=on
+    SocketAddress address;
+    std::string text;
+};
+
+// "tcp://127.0.0.1:9000", "auto://*:9000?proxy=on"; a bare HOST:PORT means auto://.
+Result<ListenAddress> parse_listen_uri(std::string_view uri);
+
+}  // namespace pulse

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Runs test programs and counts every test of every one of them.
+
+    tests/run.py GROUP PROGRAM... [: GROUP PROGRAM...]...
+
+A GoogleTest binary is asked for its results as JSON; a *_test.py prints `N passed, N failed` (with
+`, N skipped`) as its last line. Programs below tests/system/ measure time and run alone; all others
+share the cores. The last line printed is the sum, alone on its line; the exit code is 1 on any failure.
+"""
+import concurrent.futures
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+TIMEOUT_S = 900
+CLOSING_LINE = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
+
+
+class Outcome:
+    """What one program did: counts, the names of failed and skipped tests, and its output."""
+
+    def __init__(self, group, program):
+        self.group, self.program = group, program
+        self.passed, self.failed, self.skipped = 0, 0, 0
+        self.notes, self.output, self.seconds = [], "", 0.0
+
+
+def run_program(group, program):
+    outcome = Outcome(group, program)
+    started = time.monotonic()
+    with tempfile.NamedTemporaryFile(suffix=".json") as results:
+        is_script = program.endswith(".py")
+        command = [sys.executable, program] if is_script else [
+            os.path.abspath(program), f"--gtest_output=json:{results.name}", "--gtest_brief=1"]
+        environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:abort_on_error=0",
+                           UBSAN_OPTIONS="print_stacktrace=1", TSAN_OPTIONS="halt_on_error=1")
+        try:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  timeout=TIMEOUT_S, env=environment, stdin=subprocess.DEVNULL)
+            outcome.output = done.stdout.decode(errors="replace")
+            code = done.returncode
+        except subprocess.TimeoutExpired as expired:
+            outcome.output = (expired.stdout or b"").decode(errors="replace")
+            outcome.notes.append(f"did not end within {TIMEOUT_S} s")
+            code = -1
+        if is_script:
+            count_script(outcome)
+        else:
+            count_gtest(outcome, results)
+    if code != 0 and outcome.failed == 0:
+        outcome.failed = 1
+        outcome.notes.append(f"exit code {code} without a failed test: it crashed or leaked")
+    if outcome.passed + outcome.failed + outcome.skipped == 0:
+        outcome.failed = 1
+        outcome.notes.append("ran no test")
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def count_script(outcome):
+    lines = CLOSING_LINE.findall(outcome.output)
+    if lines:
+        outcome.passed, outcome.failed, outcome.skipped = (int(n or 0) for n in lines[-1])
+    for line in re.findall(r"^SKIPPED .*$", outcome.output, re.M):
+        outcome.notes.append(line)
+
+
+def count_gtest(outcome, results):
+    try:
+        report = json.load(results)
+    except ValueError:
+        return
+    for suite in report["testsuites"]:
+        for test in suite["testsuite"]:
+            name = f"{suite['name']}.{test['name']}"
+            if test.get("failures"):
+                outcome.failed += 1
+                outcome.notes.append(f"FAILED {name}")
+            elif test.get("result") == "SKIPPED":
+                outcome.skipped += 1
+                outcome.notes.append(f"SKIPPED {name}")
+            elif test.get("status") == "RUN":
+                outcome.passed += 1
+
+
+def show(outcome):
+    word = "FAIL" if outcome.failed else "ok"
+    print(f"{word:>6}  {outcome.group:<6} {outcome.program:<56} {outcome.passed:>5} passed "
+          f"{outcome.seconds:7.1f} s", flush=True)
+    for note in outcome.notes:
+        print(f"        {note}")
+    printed = [line for line in outcome.output.splitlines() if line.startswith("REPORT ")]
+    for line in printed:
+        print("        " + line[len("REPORT "):])
+    if outcome.failed:
+        print("\n".join("        | " + line for line in outcome.output.splitlines()[-120:]), flush=True)
+
+
+def main(arguments):
+    jobs, group, expecting_group = [], None, True
+    for argument in arguments:
+        if argument == ":":
+            expecting_group = True
+        elif expecting_group:
+            group, expecting_group = argument, False
+        else:
+            jobs.append((group, argument))
+    alone = [job for job in jobs if "tests/system/" in job[1]]
+    together = [job for job in jobs if job not in alone]
+    outcomes = []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for future in concurrent.futures.as_completed(
+                [pool.submit(run_program, *job) for job in together]):
+            outcomes.append(future.result())
+            show(outcomes[-1])
+    for job in alone:
+        outcomes.append(run_program(*job))
+        show(outcomes[-1])
+    passed, failed, skipped = (sum(getattr(o, field) for o in outcomes)
+                               for field in ("passed", "failed", "skipped"))
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 1 if failed or passed == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
