@@ -1,12 +1,11 @@
 // Socket addresses and listener URIs: auto://HOST:PORT, ws://, wss://, tcp://, jsonl://.
 #pragma once
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-
 #include <cstdint>
+#include <netinet/in.h>
 #include <string>
 #include <string_view>
+#include <sys/socket.h>
 
 #include "core/result.h"
 
@@ -25,11 +24,16 @@ struct SocketAddress {
     socklen_t size_bytes() const;
     uint16_t port() const;
     void set_port(uint16_t port);
-    std::string text() const;  // "127.0.0.1:9000", "[::1]:9000"
+    // An IPv4 address that came in IPv6 clothes (::ffff:1.2.3.4, from a dual-stack listener)
+    // becomes itself, so that logs and limits by address know one peer by one name.
+    void unmap();
+    std::string text() const;  // "127.0.0.1:9000", "[::1]:9000"; "none" where there is none
 };
 
-// "HOST:PORT"; HOST is an IPv4 address, an IPv6 address in brackets, "localhost", or "*" for any. No name
-// is looked up: a server that waits for DNS at start is a server that does not start.
+// "HOST:PORT"; HOST is an IPv4 address, an IPv6 address in brackets, "localhost" (127.0.0.1), or
+// "*" for any, IPv4 and IPv6. No name is looked up: a server that waits for DNS at start is a
+// server that does not start. Port 0 leaves the choice to the kernel. An error names the text, what
+// is wrong, the remedy.
 Result<SocketAddress> parse_address(std::string_view text);
 
 enum class Scheme : uint8_t { detect, binary, websocket, websocket_tls, jsonl };
