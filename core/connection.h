@@ -1,9 +1,9 @@
 // The record: all that an idle connection owns in user space, one cache line.
 //
-// The first eight bytes are what a message and a look touch (heartbeat_policy.h, timing_wheel.h); the
-// rest is identity, the codec's memory and handles to things that a connection borrows only while it is
-// not idle. Written by its reactor's thread alone. Owned by ConnectionTable; everybody else holds a
-// ConnectionId. core/README.md accounts for every byte.
+// The first eight bytes are what a message and a look touch (heartbeat_policy.h, timing_wheel.h);
+// the rest is identity, the codec's memory and handles to things that a connection borrows only
+// while it is not idle. Written by its reactor's thread alone. Owned by ConnectionTable; everybody
+// else holds a ConnectionId. core/README.md accounts for every byte.
 #pragma once
 
 #include <array>
@@ -26,10 +26,11 @@ enum class ConnectionState : uint8_t {
 
 enum class Protocol : uint8_t { detect, binary, websocket, jsonl };
 
-// Handles are indexes into pools of the reactor; 0 means none, so that a zeroed record borrows nothing.
+// Handles are indexes into pools of the reactor; 0 means none, so that a zeroed record borrows
+// nothing.
 struct Connection {
     uint32_t heard;       // low 24 bits: tick of the last proof of life; high 8: HeartState
-    uint16_t armed;       // the wheel's: where the valid entry for this place is; outlives the owner
+    uint16_t armed;       // the wheel's: where the valid entry of this place is; outlives the owner
     uint8_t profile;      // which HeartbeatConfig
     ConnectionState state;
     uint32_t generation;  // changes with every owner

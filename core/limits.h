@@ -42,8 +42,8 @@ inline constexpr uint32_t kProbeCost = 8;
 inline constexpr uint32_t kEvictCost = 32;
 // Control messages a turn takes from each sender before it looks at the network again.
 inline constexpr uint32_t kMailboxBudgetPerTurn = 256;
-// Bytes and frames one connection may have handled in one turn; the rest waits for the next, so that
-// one pipelining client delays the others by microseconds.
+// Bytes and frames one connection may have handled in one turn; the rest waits for the next, so
+// that one pipelining client delays the others by microseconds.
 inline constexpr size_t kReadBytesPerTurn = 256 * 1024;
 inline constexpr uint32_t kFramesPerTurn = 1'024;
 // Accepts a turn, so that a reconnect storm does not starve those who are inside.
@@ -59,10 +59,10 @@ inline constexpr uint32_t kProbesMax = 63;
 inline constexpr size_t kBinaryHeaderBytes = 8;
 inline constexpr size_t kBinaryPayloadBytesMax = 65'535;   // u16 length
 inline constexpr size_t kControlPayloadBytesMax = 125;     // RFC 6455 section 5.5
-inline constexpr size_t kMessageBytesDefault = 1'048'576;  // --max-message-bytes: a photo, not a film
+inline constexpr size_t kMessageBytesDefault = 1'048'576;  // --max-message-bytes: no film
 inline constexpr size_t kMessageBytesMax = size_t{64} << 20;
 inline constexpr size_t kHandshakeBytesMax = 16'384;       // request line and headers, else 431
-inline constexpr uint32_t kFragmentsMax = 16'384;          // of one message: tiny ones amplify memory
+inline constexpr uint32_t kFragmentsMax = 16'384;          // a message: tiny ones amplify memory
 // Slack around every receive buffer: in front, so that a spilled header can be put back before the
 // bytes that complete it; behind, so that simdjson may read past the end (SIMDJSON_PADDING is 32).
 inline constexpr size_t kReceiveFrontBytes = 64;

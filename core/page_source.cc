@@ -12,7 +12,9 @@ namespace {
 constexpr size_t kSmallAlignment = 4096;
 constexpr size_t kHugeAlignment = size_t{2} << 20;
 
-size_t alignment_of(size_t bytes) { return bytes >= kHugeAlignment ? kHugeAlignment : kSmallAlignment; }
+size_t alignment_of(size_t bytes) {
+    return bytes >= kHugeAlignment ? kHugeAlignment : kSmallAlignment;
+}
 
 }  // namespace
 

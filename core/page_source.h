@@ -1,8 +1,10 @@
-// Where big, page-grained memory comes from. core/ makes no system call, so whoever has a kernel hands
-// one in: net/mapped_pages.h maps and advises huge pages, HeapPages below serves tests and the simulator.
+// Where big, page-grained memory comes from. core/ makes no system call, so whoever has a kernel
+// hands one in: net/mapped_pages.h maps and advises huge pages, HeapPages below serves tests and
+// the simulator.
 //
-// A reservation is address space: zero until touched, and (with a kernel behind it) backed only then.
-// discard() makes a part read as zero again and lets its backing go. Called by one thread at a time.
+// A reservation is address space: zero until touched, and (with a kernel behind it) backed only
+// then. discard() makes a part read as zero again and lets its backing go. Called by one thread at
+// a time.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +15,8 @@ namespace pulse {
 class PageSource {
   public:
     virtual ~PageSource() = default;
-    // Zeroed, aligned to 2 MiB where bytes are at least that and to 4 KiB otherwise. nullptr: no memory.
+    // Zeroed, aligned to 2 MiB where bytes are at least that and to 4 KiB otherwise. nullptr: no
+    // memory.
     virtual std::byte* reserve(size_t bytes) = 0;
     // `start` and `bytes` are multiples of 4 KiB inside one reservation.
     virtual void discard(std::byte* start, size_t bytes) = 0;

@@ -16,7 +16,9 @@ struct TickClock {
     // The tick that is entirely over or just begun at `at`: what has certainly been reached.
     constexpr Tick down(Nanos at) const { return static_cast<Tick>(at) >> shift; }
     // The first tick at or after `at`: a deadline armed there does not fire before `at`.
-    constexpr Tick up(Nanos at) const { return (static_cast<Tick>(at) + (Tick{1} << shift) - 1) >> shift; }
+    constexpr Tick up(Nanos at) const {
+        return (static_cast<Tick>(at) + (Tick{1} << shift) - 1) >> shift;
+    }
     // The instant at which a tick begins.
     constexpr Nanos begins(Tick tick) const { return static_cast<Nanos>(tick << shift); }
     // A duration in whole ticks, rounded up, at least one.

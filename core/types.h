@@ -5,7 +5,8 @@
 
 namespace pulse {
 
-// A place in the connection table. Below limits.h's kConnectionsPerReactorMax, so that 24 bits hold it.
+// A place in the connection table. Below limits.h's kConnectionsPerReactorMax, so that 24 bits hold
+// it.
 using Index = uint32_t;
 inline constexpr Index kNoIndex = UINT32_MAX;
 
@@ -16,7 +17,8 @@ struct ConnectionId {
     friend bool operator==(const ConnectionId&, const ConnectionId&) = default;
 };
 
-// Nanoseconds of a monotonic clock that somebody else reads; signed, so that differences may be taken.
+// Nanoseconds of a monotonic clock that somebody else reads; signed, so that differences may be
+// taken.
 using Nanos = int64_t;
 inline constexpr Nanos kNever = INT64_MAX;
 inline constexpr Nanos kMillisecond = 1'000'000;

@@ -2,10 +2,11 @@
 // sentence over every implementation (tests/net/io_contract_test.cc).
 //
 // Implementations: EpollBackend, UringBackend (net/), SimBackend (net/sim_backend.h, a kernel and a
-// network made from a seed). The loop, Reactor<Io>, is compiled once per backend; nothing here is virtual.
+// network made from a seed). The loop, Reactor<Io>, is compiled once per backend; nothing here is
+// virtual.
 //
-//            listen / attach / refuse / send / finish / close          (handler -> backend, any time on
-//          +---------------------------------------------------+        the reactor's thread)
+//            listen / attach / refuse / send / finish / close          (handler -> backend, always
+//          +---------------------------------------------------+        on the reactor's thread)
 //          v                                                   |
 //      [ backend ] -- on_accept on_connected on_bytes on_end on_sent on_closed --> [ handler ]
 //                         (backend -> handler, inside poll only)
@@ -16,24 +17,25 @@
 //       kReceiveFrontBytes of writable slack in front and kReceivePadBytes readable behind.
 //   C3  One send in flight a connection; its bytes stay unchanged until on_sent. Short writes are
 //       hidden: on_sent comes once, after the last byte was taken by the kernel, or with an error.
-//   C4  Exactly one on_closed for each attached connection, after close(), and it is the last word: not
-//       from inside close(), and no event for that index follows it until it is attached again.
-//   C5  No on_bytes, on_end or on_sent after close(). The send in flight, if any, still pins its bytes
-//       until on_closed: only then may they go.
-//   C6  poll() returns by its deadline or soon after wake(), whichever is first; no wake is lost, not
-//       even one that came before poll() was entered. Several wakes may be answered as one.
+//   C4  Exactly one on_closed for each attached connection, after close(), and it is the last word:
+//       not from inside close(), and no event for that index follows it until it is attached again.
+//   C5  No on_bytes, on_end or on_sent after close(). The send in flight, if any, still pins its
+//       bytes until on_closed: only then may they go.
+//   C6  poll() returns by its deadline or soon after wake(), whichever is first; no wake is lost,
+//       not even one that came before poll() was entered. Several wakes may be answered as one.
 //   C7  now() moves only inside poll(), and never back.
-//   C8  drained_until() = t promises: every byte (and FIN and RST) that reached a socket of ours before t
-//       was delivered, or belongs to a connection that was given bytes at or after t. Never moves back,
-//       never passes now(). Where poll() always finds more than it may handle, t lags; it does not lie.
+//   C8  drained_until() = t promises: every byte (and FIN and RST) that reached a socket of ours
+//       before t was delivered, or belongs to a connection that was given bytes at or after t.
+//       Never moves back, never passes now(). Where poll() always finds more than it may handle, t
+//       lags; it does not lie.
 //
-// A connection dies by its own hand only through close(): on_end (the peer sent FIN) and an error given
-// to on_end or on_sent are news, and the handler answers with close(). There is no timer in a backend:
-// deadlines are the wheel's, also those of closing.
+// A connection dies by its own hand only through close(): on_end (the peer sent FIN) and an error
+// given to on_end or on_sent are news, and the handler answers with close(). There is no timer in a
+// backend: deadlines are the wheel's, also those of closing.
 //
-// Who keeps what: a backend stores its state of a connection in the record (Connection::descriptor and
-// Connection::operations), and nothing else for an idle one in user space. A slot is freed by the
-// handler, in on_closed, and nowhere else.
+// Who keeps what: a backend stores its state of a connection in the record (Connection::descriptor
+// and Connection::operations), and nothing else for an idle one in user space. A slot is freed by
+// the handler, in on_closed, and nowhere else.
 #pragma once
 
 #include <concepts>
@@ -49,20 +51,22 @@
 namespace pulse {
 
 // A peer that the kernel has accepted and nobody has decided about yet. Borrowed for on_accept: the
-// handler calls exactly one of attach(index, accepted) and refuse(accepted, farewell) before it returns.
+// handler calls exactly one of attach(index, accepted) and refuse(accepted, farewell) before it
+// returns.
 struct Accepted {
     int32_t descriptor = -1;  // the backend's: a socket, or a direct descriptor of a ring
     uint8_t listener = 0;     // position in the list given to listen()
     // The descriptor table is full and this one came through the spare: it can only be refused.
     bool exhausted = false;
-    SocketAddress peer;       // family 0 where the backend does not know it (asked for by address_of)
+    SocketAddress peer;       // family 0 where the backend does not know it
 };
 
 enum class CloseMode : uint8_t {
-    // Whatever the kernel has taken is still delivered; unread input is the handler's business: read it
-    // first (finish, then on_end), or the kernel turns this into a reset.
+    // Whatever the kernel has taken is still delivered; unread input is the handler's business:
+    // read it first (finish, then on_end), or the kernel turns this into a reset.
     orderly,
-    // SO_LINGER 0: forget the peer at once, leave no orphan. For peers that are believed dead or hostile.
+    // SO_LINGER 0: forget the peer at once, leave no orphan. For peers that are believed dead or
+    // hostile.
     reset,
 };
 
@@ -76,7 +80,7 @@ concept IoHandler = requires(H handler, Index index, std::span<uint8_t> bytes, I
     handler.on_accept(accepted);
     handler.on_connected(index, error);  // client role: the answer to connect()
     handler.on_bytes(index, bytes);      // never empty
-    handler.on_end(index, error);        // 0: the peer sent FIN. Otherwise the connection failed. Once.
+    handler.on_end(index, error);        // 0: the peer sent FIN; otherwise it failed. Once.
     handler.on_sent(index, error);       // the bytes given to send() are the handler's again
     handler.on_closed(index);            // C4: the place may be freed now
 };
@@ -94,15 +98,17 @@ struct IoCounters {
 };
 
 template <class B>
-concept IoBackend = requires(B io, const B& reading, Index index, Nanos until, const Accepted& accepted,
-                             std::span<const uint8_t> bytes, std::span<const ListenAddress> addresses,
+concept IoBackend = requires(B io, const B& reading, Index index, Nanos until,
+                             const Accepted& accepted, std::span<const uint8_t> bytes,
+                             std::span<const ListenAddress> addresses,
                              const SocketAddress& address, CloseMode mode) {
-    // Accept on these from now on, and on no others; an empty list stops accepting. What was accepted
-    // and attached stays. An error names the address and the cause; then nothing is listened on.
+    // Accept on these from now on, and on no others; an empty list stops accepting. What was
+    // accepted and attached stays. An error names the address and the cause; then nothing is
+    // listened on.
     { io.listen(addresses) } -> std::same_as<Result<void>>;
-    // Client role: opens a socket for a place that the caller took; on_connected follows, then (after
-    // success) the connection is as if attached. After on_connected with an error only close() may
-    // follow. `source` with family 0 lets the kernel choose.
+    // Client role: opens a socket for a place that the caller took; on_connected follows, then
+    // (after success) the connection is as if attached. After on_connected with an error only
+    // close() may follow. `source` with family 0 lets the kernel choose.
     { io.connect(index, address, address) } -> std::same_as<void>;
     // Takes an accepted peer into a place; events for it may follow from the next poll on.
     { io.attach(index, accepted) } -> std::same_as<void>;

@@ -1,25 +1,28 @@
 // What every codec promises, and what it asks of the session it decodes for.
 //
-// A codec is a pure transformer: bytes in, calls on a Sink out, at most 24 bytes of memory between reads
-// (Connection::codec; all zero is the initial state). No I/O, no clock, no allocation. Encoders append
-// to a ByteSink. Codecs: proto/binary.h, proto/websocket.h (with proto/handshake.h before it and
-// proto/deflate.h inside), proto/jsonl.h (with proto/json.h for the objects), chosen by proto/detect.h.
+// A codec is a pure transformer: bytes in, calls on a Sink out, at most 24 bytes of memory between
+// reads (Connection::codec; all zero is the initial state). No I/O, no clock, no allocation.
+// Encoders append to a ByteSink. Codecs: proto/binary.h, proto/websocket.h (with proto/handshake.h
+// before it and proto/deflate.h inside), proto/jsonl.h (with proto/json.h for the objects), chosen
+// by proto/detect.h.
 //
 //     template <CodecSink S>
 //     Decoded decode(State& state, std::span<uint8_t> input, const CodecLimits& limits, S& sink);
 //
 //   D1  All of `input` is consumed, or a fault is returned and the rest is worth nothing, or
 //       sink.stopped() became true and the rest is dropped (the session has let go of the peer).
-//   D2  Cut anywhere, in any number of pieces, the same bytes give the same calls and the same fault, but
-//       for how hold() pieces are cut. A fault is found at the first byte that proves it.
+//   D2  Cut anywhere, in any number of pieces, the same bytes give the same calls and the same
+//       fault, but for how hold() pieces are cut. A fault is found at the first byte that proves
+//       it.
 //   D3  `input` is writable, has kReceiveFrontBytes of slack in front that may be overwritten and
-//       kReceivePadBytes readable behind. Spans given to the sink are valid during the call, and padded
-//       in the same way behind.
-//   D4  A complete message that lies whole in `input` is handed over in place, without a copy. What is
-//       not whole is given to hold() as it arrives, and the message is handed over from held().
-//   D5  Between messages nothing is held: an idle connection owns its record and nothing else. A header
-//       cut in half is kept in the state.
-//   D6  A declared length is judged before its payload arrives; memory is asked for as octets arrive.
+//       kReceivePadBytes readable behind. Spans given to the sink are valid during the call, and
+//       padded in the same way behind.
+//   D4  A complete message that lies whole in `input` is handed over in place, without a copy. What
+//       is not whole is given to hold() as it arrives, and the message is handed over from held().
+//   D5  Between messages nothing is held: an idle connection owns its record and nothing else. A
+//       header cut in half is kept in the state.
+//   D6  A declared length is judged before its payload arrives; memory is asked for as octets
+//       arrive.
 #pragma once
 
 #include <concepts>
@@ -40,8 +43,9 @@ struct CodecLimits {
     size_t message_bytes_max = kMessageBytesDefault;
 };
 
-// How a decode ended. `fault` is the reason to close with; `detail` is a string literal that names what
-// was wrong with what ("unknown frame type", "payload length 70000 is over the limit" has no number).
+// How a decode ended. `fault` is the reason to close with; `detail` is a string literal that names
+// what was wrong with what ("unknown frame type", "payload length 70000 is over the limit" has no
+// number).
 struct Decoded {
     CloseReason fault = CloseReason::none;
     std::string_view detail;
@@ -51,14 +55,15 @@ struct Decoded {
 // Where encoders write: one contiguous piece per call. false: no room, nothing was appended.
 template <class B>
 concept ByteSink = requires(B out, size_t bytes) {
-    { out.claim(bytes) } -> std::same_as<uint8_t*>;  // nullptr: no room; else `bytes` writable bytes
+    { out.claim(bytes) } -> std::same_as<uint8_t*>;  // nullptr: no room; else writable
 };
 
-// The session of one connection, as its codec sees it. Every on_... is a complete frame, and so a proof
-// of life; none of them re-enters the codec.
+// The session of one connection, as its codec sees it. Every on_... is a complete frame, and so a
+// proof of life; none of them re-enters the codec.
 template <class S>
 concept CodecSink = requires(S sink, std::span<uint8_t> bytes, std::span<const uint8_t> piece,
-                             uint32_t sequence, uint16_t code, MessageKind kind, size_t keep_bytes) {
+                             uint32_t sequence, uint16_t code, MessageKind kind,
+                             size_t keep_bytes) {
     // Heartbeats. The sequence is the binary protocol's, 0 elsewhere.
     sink.on_ping(sequence, bytes);
     sink.on_pong(sequence, bytes);
@@ -68,7 +73,8 @@ concept CodecSink = requires(S sink, std::span<uint8_t> bytes, std::span<const u
     sink.on_message(kind, sequence, bytes);
     // The peer says that it is leaving. code 0: it gave none.
     sink.on_goodbye(code, bytes);
-    // Bytes of a message that is not whole. false: over the memory that may be held (a fault follows).
+    // Bytes of a message that is not whole. false: over the memory that may be held (a fault
+    // follows).
     { sink.hold(piece) } -> std::same_as<bool>;
     // All that is held, contiguous, writable, padded behind; and how to let the tail of it go.
     { sink.held() } -> std::same_as<std::span<uint8_t>>;

@@ -5,7 +5,8 @@
 
 A GoogleTest binary is asked for its results as JSON; a *_test.py prints `N passed, N failed` (with
 `, N skipped`) as its last line. Programs below tests/system/ measure time and run alone; all others
-share the cores. The last line printed is the sum, alone on its line; the exit code is 1 on any failure.
+share the cores. The last line printed is the sum, alone on its line; the exit code is 1 on any
+failure.
 """
 import concurrent.futures
 import json
@@ -97,7 +98,8 @@ def show(outcome):
     for line in printed:
         print("        " + line[len("REPORT "):])
     if outcome.failed:
-        print("\n".join("        | " + line for line in outcome.output.splitlines()[-120:]), flush=True)
+        tail = outcome.output.splitlines()[-120:]
+        print("\n".join("        | " + line for line in tail), flush=True)
 
 
 def main(arguments):
