@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+"""The rules about the shape of this repository that a compiler does not check.
+
+Each rule is a function from a tree (path -> text) to complaints. Each is run twice: on the
+repository, where it must stay silent, and on a small tree that breaks it, where it must not.
+"""
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
+LAYERS = ["core", "proto", "net", "tools"]  # each may include itself and those before it
+TOP_LEVEL = {"Makefile", "README.md", "LICENSE", "tests", "bench", *LAYERS}
+PROGRAMS = ["pulsewheel", "pulseload", "pulsectl", "pulsesim"]
+COLUMNS_MAX = 100
+FUNCTION_LINES_MAX = 70
+
+CPP = (".h", ".cc", ".def")
+CODE = CPP + (".py", ".sh", ".js", ".mjs", ".go", ".bt", ".css")
+COMMENTED = CODE + (".html", ".toml", ".yml", ".yaml", ".service", "Makefile")
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
+# What would bring a clock, a thread, a file or a system call into core/.
+CORE_HEADERS_DENIED = re.compile(
+    r"(sys|net|netinet|arpa|linux|asm|spdlog|openssl|CLI)/.*|liburing(/.*)?\.h|"
+    r"(unistd|fcntl|poll|signal|sched|pthread|time|semaphore|netdb|dirent|syscall|errno|stdio)\.h|"
+    r"thread|mutex|shared_mutex|condition_variable|future|semaphore|barrier|latch|stop_token|"
+    r"chrono|ctime|csignal|cerrno|random|fstream|iostream|filesystem|syncstream|cstdio")
+CORE_HEADERS_ALLOWED = {("core/check.cc", "cstdio")}  # the one line before abort()
+KERNEL_HEADERS = re.compile(r"liburing(/.*)?\.h|linux/io_uring\.h|sys/epoll\.h")
+SIMDJSON_FILES = re.compile(r"proto/(json|utf8)\.(h|cc)")
+
+# What an object of core/ must not ask of others: a clock, a thread, anything of the kernel's.
+SYMBOLS_DENIED = re.compile(
+    r"(clock_\w+|gettimeofday|time|timespec_get|localtime\w*|gmtime\w*|(u|nano)?sleep|alarm|"
+    r"timerfd_\w+|pthread_\w+|thrd_\w+|sem_\w+|sched_\w+|syscall|futex|fork|vfork|exec\w+|clone|"
+    r"mmap(64)?|munmap|mremap|madvise|mprotect|mlock|brk|sbrk|"
+    r"open(64|at|at64)?|creat|close|p?read(v|64)?|p?write(v|64)?|lseek\w*|ioctl|fcntl(64)?|"
+    r"dup\d?|pipe2?|"
+    r"poll|ppoll|select|epoll_\w+|eventfd\w*|io_uring_\w+|socket\w*|bind|listen|accept4?|connect|"
+    r"send(to|msg|mmsg)?|recv(from|msg|mmsg)?|[gs]etsockopt|shutdown|kill|raise|signal|sigaction|"
+    r"get(env|random|entropy|pid|tid|rlimit)|rand|srand|random|"
+    r"f?printf|f?puts|f?putc|putchar|fwrite|fread|fopen(64)?|fflush|perror|std(out|err|in)|"
+    r"_ZNSt6chrono.*3nowEv|_ZNSt6thread.*|_ZNSt11this_thread.*|_ZNSt13random_device.*|"
+    r"_ZNSt5mutex.*|_ZNSt18condition_variable.*|_ZSt4(cout|cerr|clog)|_ZNSt8ios_base4InitC1Ev|"
+    r"_ZNSt\d+basic_([io]?fstream|filebuf).*)")
+SYMBOLS_ALLOWED = {"check.o": {"fprintf", "stderr", "fwrite", "abort"}}
+
+MARKS = re.compile(r"\b(" + "|".join(["TO" "DO", "FIX" "ME", "XX" "X", "HA" "CK"]) + r")\b")
+MACHINE_PATHS = re.compile(
+    r"(?<![\w.~/-])/(root|home|Users|wo" r"rk|workspace)/|/tmp/p" r"w-|"
+    r"\b(registry\.npmjs|pypi\.org|files\.pythonhosted|proxy\.golang|sum\.golang|crates\.io|"
+    r"deb\.debian\.org|security\.debian\.org)", re.I)
+
+
+def lines_of(tree, suffixes):
+    for path, text in tree.items():
+        if path.endswith(suffixes):
+            for number, line in enumerate(text.splitlines(), 1):
+                yield path, number, line
+
+
+def includes_of(tree):
+    for path, text in tree.items():
+        if path.endswith(CPP):
+            for match in INCLUDE.finditer(text):
+                yield path, match[1] == '"', match[2]
+
+
+def includes_go_down(tree):
+    """Includes go tools -> net -> proto -> core; nothing includes tests or bench."""
+    for path, is_ours, header in includes_of(tree):
+        source, target = path.split("/")[0], header.split("/")[0]
+        if not is_ours or source not in LAYERS:
+            continue
+        if target not in LAYERS or LAYERS.index(target) > LAYERS.index(source):
+            allowed = ", ".join(LAYERS[:LAYERS.index(source) + 1])
+            yield f"{path} includes {header}; {source}/ may include {allowed}"
+
+
+def includes_are_rooted(tree):
+    """Our own headers are named from the root of the repository, and exist."""
+    for path, is_ours, header in includes_of(tree):
+        if is_ours and header not in tree:
+            yield f'{path} includes "{header}", which is no file here'
+
+
+def simdjson_stays_in_json(tree):
+    """Only proto/json.* and proto/utf8.* know simdjson; liburing and epoll stay in net/."""
+    for path, _, header in includes_of(tree):
+        folder = path.split("/")[0]
+        is_json = SIMDJSON_FILES.fullmatch(path) or folder not in LAYERS
+        if header.startswith("simdjson") and not is_json:
+            yield f"{path} includes {header}; only proto/json.* and proto/utf8.* may"
+        if KERNEL_HEADERS.fullmatch(header) and folder in ("core", "proto", "tools"):
+            yield f"{path} includes {header}; only net/ may"
+
+
+def core_has_no_kernel(tree):
+    """core/ and proto/ include no header of clocks, threads, files or system calls."""
+    for path, is_ours, header in includes_of(tree):
+        if is_ours or not path.startswith(("core/", "proto/")):
+            continue
+        if (path, header) not in CORE_HEADERS_ALLOWED and CORE_HEADERS_DENIED.fullmatch(header):
+            yield f"{path} includes <{header}>; the clock, threads and the kernel are net/'s"
+
+
+def core_symbols(tree):
+    """The objects of core/ call nothing that reads clocks, starts threads or enters the kernel."""
+    for path, text in tree.items():
+        if path.startswith("objects/"):
+            name = os.path.basename(path)
+            for symbol in sorted(set(text.split()) - SYMBOLS_ALLOWED.get(name, set())):
+                if SYMBOLS_DENIED.fullmatch(symbol):
+                    yield f"core/{name} uses {symbol}"
+
+
+def top_level_is_closed(tree):
+    """The top level holds what the design lists, and dot-files."""
+    for name in sorted({path.split("/")[0] for path in tree}):
+        if name not in TOP_LEVEL and not name.startswith("."):
+            yield f"{name} at the top level; it belongs into one of {', '.join(sorted(TOP_LEVEL))}"
+
+
+def files_say_their_purpose(tree):
+    """A source file says in its first lines what it is for."""
+    for path, text in tree.items():
+        if path.endswith(COMMENTED) and not re.match(
+                r"""(#!.*\n)?(<!doctype.*\n)?(//|/\*|\#[ ]|\"\"\"|<!--)""", text, re.I):
+            yield f"{path} does not begin with a comment that says its purpose"
+
+
+def lines_fit(tree):
+    """No line of code is longer than 100 columns."""
+    for path, number, line in lines_of(tree, CODE):
+        if len(line) > COLUMNS_MAX:
+            yield f"{path}:{number} has {len(line)} columns"
+
+
+def no_tabs(tree):
+    """C++ is indented with spaces; no line ends with white space."""
+    for path, number, line in lines_of(tree, CPP + (".py", ".sh")):
+        if "\t" in line and path.endswith(CPP):
+            yield f"{path}:{number} has a tab"
+        if line != line.rstrip():
+            yield f"{path}:{number} ends with white space"
+
+
+def nothing_is_left_open(tree):
+    """No mark that something is still to be done: it is done, or it is an issue."""
+    for path, number, line in lines_of(tree, CODE + (".md", "Makefile")):
+        if MARKS.search(line):
+            yield f"{path}:{number} holds the mark {MARKS.search(line)[0]}"
+
+
+def function_start(lines, last):
+    """Where the signature begins that ends on line `last`: where its parentheses balance."""
+    depth = 0
+    for number in range(last, max(-1, last - 20), -1):
+        depth += lines[number].count(")") - lines[number].count("(")
+        if depth <= 0:
+            return number
+    return last
+
+
+def functions_fit_a_screen(tree):
+    """No function is longer than 70 lines (clang-tidy checks the same with a parser)."""
+    opens = re.compile(r"\)[\w\s:<>,&*\->]*\{$")
+    control = re.compile(r"\s*(\}\s*)?(if|for|while|switch|catch|else|do|namespace|struct|class)\b")
+    for path, text in tree.items():
+        if not path.endswith((".h", ".cc")):
+            continue
+        lines = text.splitlines()
+        for number, line in enumerate(lines):
+            if not opens.search(line):
+                continue
+            first = lines[function_start(lines, number)]
+            if control.match(first):
+                continue
+            close = " " * (len(first) - len(first.lstrip())) + "}"
+            for end in range(number + 1, len(lines)):
+                if lines[end].startswith(close):
+                    if end - number - 1 > FUNCTION_LINES_MAX:
+                        yield f"{path}:{number + 1} is a function of {end - number - 1} lines"
+                    break
+
+
+def no_machine_is_named(tree):
+    """No path of somebody's machine, no package registry's host."""
+    for path, number, line in lines_of(tree, CODE + (".md", ".json", ".toml", ".yml", "Makefile")):
+        if MACHINE_PATHS.search(line):
+            yield f"{path}:{number} names {MACHINE_PATHS.search(line)[0]}"
+
+
+def readmes_name_what_exists(tree):
+    """Files, folders and make targets that a README names in `code` are there."""
+    targets = set(re.findall(r"^([a-z][a-z-]*):", tree.get("Makefile", ""), re.M))
+    for path, text in tree.items():
+        if not path.endswith(".md"):
+            continue
+        quoted = re.findall(r"`([^`\n]+)`", text)
+        quoted += re.findall(r"^```.*?\n(.*?)^```", text, re.M | re.S)
+        for piece in quoted:
+            for target in re.findall(r"(?:^|[\s;&])make ([a-z][a-z-]*)", piece):
+                if target not in targets:
+                    yield f"{path} says `make {target}`; the Makefile has no such target"
+            folder = r"(?<![\w./-])(?:core|proto|net|tools|tests|bench)/[\w./-]*"
+            for name in re.findall(folder, piece):
+                name = name.rstrip("./")
+                if name not in tree and not any(other.startswith(name + "/") for other in tree):
+                    yield f"{path} names `{name}`, which is not here"
+
+
+def readme_flags_exist(tree):
+    """Flags that a README gives to a program are in that program's --help."""
+    helps = {name: tree[f"help/{name}"] for name in PROGRAMS if f"help/{name}" in tree}
+    for path, text in tree.items():
+        if not path.endswith(".md"):
+            continue
+        for line in text.replace("\\\n", " ").splitlines():
+            for name, flags in re.findall(r"build/(\w+)((?:\s+[^`|;&>]*)?)", line):
+                for flag in re.findall(r"(?<!\S)--[a-z][a-z-]*", flags):
+                    if name in helps and not re.search(re.escape(flag) + r"(?![\w-])", helps[name]):
+                        yield f"{path} runs `{name} {flag}`; its --help does not list that flag"
+
+
+# Each rule with a tree that breaks it.
+RULES = [
+    (includes_go_down, {"core/a.h": '#include "net/b.h"\n'}),
+    (includes_go_down, {"net/a.h": '#include "tests/support/b.h"\n'}),
+    (includes_are_rooted, {"core/a.cc": '#include "a.h"\n', "core/a.h": "// A.\n"}),
+    (simdjson_stays_in_json, {"proto/jsonl.cc": "#include <simdjson.h>\n"}),
+    (simdjson_stays_in_json, {"tools/x/main.cc": "#include <liburing.h>\n"}),
+    (core_has_no_kernel, {"core/a.cc": "#include <chrono>\n"}),
+    (core_has_no_kernel, {"proto/a.cc": "#include <sys/socket.h>\n"}),
+    (core_symbols, {"objects/wheel.o": "_Znwm clock_gettime memcpy"}),
+    (core_symbols, {"objects/wheel.o": "_ZNSt6chrono3_V212steady_clock3nowEv"}),
+    (top_level_is_closed, {"docs/a.md": "", "Makefile": ""}),
+    (files_say_their_purpose, {"core/a.h": "#pragma once\n"}),
+    (lines_fit, {"core/a.h": "// " + "x" * 98 + "\n"}),
+    (no_tabs, {"core/a.h": "\tint a;\n"}),
+    (nothing_is_left_open, {"core/a.h": "// TO" "DO: the rest\n"}),
+    (functions_fit_a_screen, {"core/a.cc": "int f(int a,\n  int b) {\n" + "    a;\n" * 71 + "}\n"}),
+    (no_machine_is_named, {"README.md": "see /ro" "ot/notes\n"}),
+    (readmes_name_what_exists, {"README.md": "`make fly`", "Makefile": "all:\n"}),
+    (readmes_name_what_exists, {"README.md": "see `core/gone.h`"}),
+    (readme_flags_exist, {"README.md": "build/pulsewheel --fly 3", "help/pulsewheel": "--flying"}),
+]
+
+
+def repository():
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others",
+         "--exclude-standard"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout.decode()
+    tree = {}
+    for path in filter(None, listed.split("\0")):
+        try:
+            with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+                tree[path] = file.read()
+        except (UnicodeDecodeError, FileNotFoundError):
+            tree[path] = ""  # a corpus file, or one that is deleted but not yet committed
+    for source in [path for path in tree if re.fullmatch(r"core/\w+\.cc", path)]:
+        built = os.path.join(BUILD, "release", source[:-2] + "o")
+        if os.path.exists(built):
+            tree["objects/" + os.path.basename(built)] = subprocess.run(
+                ["nm", "-u", "-j", built], stdout=subprocess.PIPE, check=True).stdout.decode()
+    for name in PROGRAMS:
+        program = os.path.join(BUILD, name)
+        if os.path.exists(program):
+            tree["help/" + name] = subprocess.run(
+                [program, "--help"], stdout=subprocess.PIPE, timeout=10, check=True).stdout.decode()
+    return tree
+
+
+def main():
+    tree = repository()
+    sources = {path: tree[path] for path in tree if not path.startswith(("objects/", "help/"))}
+    needs = {core_symbols: "objects/", readme_flags_exist: "help/"}
+    passed = failed = skipped = 0
+    for rule in dict.fromkeys(rule for rule, _ in RULES):
+        need = needs.get(rule)
+        if need and not any(path.startswith(need) for path in tree):
+            print(f"SKIPPED {rule.__name__}: nothing is built in {BUILD}")
+            skipped += 1
+            continue
+        complaints = list(rule(tree if need else sources))
+        print(f"{'FAIL' if complaints else 'ok'}  {rule.__name__}: {rule.__doc__.splitlines()[0]}")
+        for complaint in complaints:
+            print(f"      {complaint}")
+        passed, failed = passed + (not complaints), failed + bool(complaints)
+    for rule, breach in RULES:
+        seen = list(rule(breach))
+        print(f"{'ok' if seen else 'FAIL'}  {rule.__name__} sees a breach in {', '.join(breach)}")
+        passed, failed = passed + bool(seen), failed + (not seen)
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
