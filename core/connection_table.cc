@@ -16,7 +16,8 @@ ConnectionTable::ConnectionTable(PageSource& pages, uint32_t limit) : pages_(pag
 }
 
 ConnectionTable::~ConnectionTable() {
-    if (records_ != nullptr) pages_.release(reinterpret_cast<std::byte*>(records_), reserved_bytes());
+    if (records_ != nullptr)
+        pages_.release(reinterpret_cast<std::byte*>(records_), reserved_bytes());
 }
 
 size_t ConnectionTable::reserved_bytes() const { return size_t{limit_} * sizeof(Connection); }
@@ -80,8 +81,8 @@ void ConnectionTable::release(Index index) {
     ++record.generation;
     record.user = chunk.free_head;
     chunk.free_head = index;
-    // The highest generation of the chunk, so that records that start anew start above it. Compared by
-    // subtraction: a generation wraps after 2^32 owners of one place.
+    // The highest generation of the chunk, so that records that start anew start above it. Compared
+    // by subtraction: a generation wraps after 2^32 owners of one place.
     if (static_cast<int32_t>(record.generation - chunk.generation_floor) > 0) {
         chunk.generation_floor = record.generation;
     }
@@ -102,7 +103,8 @@ void ConnectionTable::give_back(uint32_t number) {
     empty_backed_ = std::min(empty_backed_, number);
     Chunk& chunk = chunks_[victim];
     constexpr size_t kPageBytes = 4096;
-    const size_t bytes = (size_t{chunk.fresh} * sizeof(Connection) + kPageBytes - 1) / kPageBytes * kPageBytes;
+    const size_t bytes =
+        (size_t{chunk.fresh} * sizeof(Connection) + kPageBytes - 1) / kPageBytes * kPageBytes;
     pages_.discard(reinterpret_cast<std::byte*>(&records_[victim * kTableChunkRecords]), bytes);
     chunk.fresh = 0;
     chunk.free_head = kNoIndex;

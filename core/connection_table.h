@@ -66,9 +66,9 @@ class ConnectionTable {
   private:
     struct Chunk {
         uint32_t live = 0;
-        uint32_t fresh = 0;              // records from here on were never used since it was backed
-        Index free_head = kNoIndex;      // chain through Connection::user
-        uint32_t generation_floor = 0;   // where records start when the chunk is backed again
+        uint32_t fresh = 0;             // records from here on were never used since it was backed
+        Index free_head = kNoIndex;     // chain through Connection::user
+        uint32_t generation_floor = 0;  // where records start when the chunk is backed again
     };
 
     uint32_t chunk_capacity(uint32_t chunk) const;
@@ -81,7 +81,7 @@ class ConnectionTable {
     uint32_t live_ = 0;
     Connection* records_ = nullptr;
     std::vector<Chunk> chunks_;
-    std::vector<uint64_t> room_;     // a bit a chunk: there is a free record
+    std::vector<uint64_t> room_;          // a bit a chunk: there is a free record
     uint32_t empty_backed_ = UINT32_MAX;  // the one empty chunk that keeps its backing
 };
 

@@ -1,5 +1,6 @@
-// The honest rival of the wheel: look at every deadline. A dense array and a compare that the compiler
-// turns into vector code; kept as the wheel's independent auditor in tests and debug builds.
+// The honest rival of the wheel: look at every deadline. A dense array and a compare that the
+// compiler turns into vector code; kept as the wheel's independent auditor in tests and debug
+// builds.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,8 @@
 
 namespace pulse {
 
-// Calls due(index) for every deadline at or before `now`, by 32-bit modular comparison (deadlines within
-// 2^31 ticks of now). `absent` marks places without a deadline.
+// Calls due(index) for every deadline at or before `now`, by 32-bit modular comparison (deadlines
+// within 2^31 ticks of now). `absent` marks places without a deadline.
 template <class Due>
 void sweep_due(std::span<const uint32_t> deadlines, uint32_t now, uint32_t absent, Due&& due) {
     constexpr size_t kBlock = 64;

@@ -4,8 +4,9 @@
 namespace pulse {
 namespace {
 
-// Ticks from the last proof to the first probe. Spread ones are Fibonacci hashing of the place: any run
-// of neighbouring places, as a storm takes them, covers the interval evenly, and nothing is remembered.
+// Ticks from the last proof to the first probe. Spread ones are Fibonacci hashing of the place: any
+// run of neighbouring places, as a storm takes them, covers the interval evenly, and nothing is
+// remembered.
 uint32_t first_probe_after(uint32_t heard, Index index, const HeartbeatConfig& config) {
     if ((heard & kHeardFirst) == 0) return config.interval_ticks + config.grace_ticks;
     const uint32_t fraction = index * 2'654'435'769u;
@@ -62,8 +63,11 @@ Tick heartbeat_deadline(uint32_t heard, Index index, Tick now, const HeartbeatCo
 HeartbeatStep heartbeat_step(uint32_t heard, HeartbeatEvent event, Index index, Tick now,
                              const HeartbeatConfig& config) {
     switch (event) {
-        case HeartbeatEvent::look: return look(heard, index, now, config);
-        case HeartbeatEvent::connected: heard = connected_at(now); break;
+        case HeartbeatEvent::look:
+            return look(heard, index, now, config);
+        case HeartbeatEvent::connected:
+            heard = connected_at(now);
+            break;
         case HeartbeatEvent::frame:
         case HeartbeatEvent::proof:
             if (proves(event, config.liveness)) heard = heard_at(now);

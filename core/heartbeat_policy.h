@@ -1,5 +1,5 @@
-// Who is alive: a pure function from what is remembered of a connection and what happens to it, to what
-// is to be done. No clock, no socket, no memory of its own; tables of four lines test it.
+// Who is alive: a pure function from what is remembered of a connection and what happens to it, to
+// what is to be done. No clock, no socket, no memory of its own; tables of four lines test it.
 //
 // What is remembered is one 32-bit word (Connection::heard):
 //
@@ -12,14 +12,15 @@
 //
 //     heard --- interval + grace --> probe --- interval --> probe ... --> heard + timeout: evict
 //
-// A connection that has said nothing since it began has its first probe somewhere in its first interval
-// instead, so that a reconnect storm does not become a heartbeat storm. That is only ever earlier.
+// A connection that has said nothing since it began has its first probe somewhere in its first
+// interval instead, so that a reconnect storm does not become a heartbeat storm. That is only ever
+// earlier.
 //
-// A probe that was not sent is not a miss. If the server itself did not come to send one (it was stopped,
-// or starved), the silence that it could not break does not count: a probe that goes out more than a
-// quarter of an interval late moves the last proof by its lateness, so that its answer has the time that
-// it would have had. Without this a server that slept for a timeout evicts on waking every healthy peer
-// that only ever answers.
+// A probe that was not sent is not a miss. If the server itself did not come to send one (it was
+// stopped, or starved), the silence that it could not break does not count: a probe that goes out
+// more than a quarter of an interval late moves the last proof by its lateness, so that its answer
+// has the time that it would have had. Without this a server that slept for a timeout evicts on
+// waking every healthy peer that only ever answers.
 #pragma once
 
 #include <array>
@@ -38,8 +39,8 @@ enum class Liveness : uint8_t {
     none,       // nothing: a plain deadline, as for handshakes and closes
 };
 
-// One profile. Ticks; timeout >= 1; with probes, interval >= 1 and interval + grace < timeout is sensible
-// but not required: a probe that would come after the eviction is never sent.
+// One profile. Ticks; timeout >= 1; with probes, interval >= 1 and interval + grace < timeout is
+// sensible but not required: a probe that would come after the eviction is never sent.
 struct HeartbeatConfig {
     uint32_t interval_ticks = 1;
     uint32_t grace_ticks = 0;
@@ -70,13 +71,16 @@ inline constexpr uint32_t kHeardProbeMask = kProbesMax << kHeardProbeShift;
 inline constexpr uint32_t kHeardFirst = 1u << 30;
 static_assert((kProbesMax & (kProbesMax + 1)) == 0 && kProbesMax < 64, "six bits hold the probes");
 
-// The message path: what a proof of life at `tick` leaves behind. `tick` is rounded up (TickClock::up).
+// The message path: what a proof of life at `tick` leaves behind. `tick` is rounded up
+// (TickClock::up).
 constexpr uint32_t heard_at(Tick tick) { return static_cast<uint32_t>(tick) & kStoredTickMask; }
 constexpr uint32_t connected_at(Tick tick) { return heard_at(tick) | kHeardFirst; }
-constexpr uint32_t probes_sent(uint32_t heard) { return (heard & kHeardProbeMask) >> kHeardProbeShift; }
+constexpr uint32_t probes_sent(uint32_t heard) {
+    return (heard & kHeardProbeMask) >> kHeardProbeShift;
+}
 
-// `index` only spreads; `now` is the tick of the event (never earlier than a remembered one by more than
-// the longest timeout). `next` of a look's answer is after `now`, unless the verdict is evict.
+// `index` only spreads; `now` is the tick of the event (never earlier than a remembered one by more
+// than the longest timeout). `next` of a look's answer is after `now`, unless the verdict is evict.
 HeartbeatStep heartbeat_step(uint32_t heard, HeartbeatEvent event, Index index, Tick now,
                              const HeartbeatConfig& config);
 

@@ -1,9 +1,10 @@
 // The timing wheel: which connection needs a look, and when. O(1) to arm, O(1) a look, 5-6 bytes a
-// connection in the record and about 3.3 in the wheel; runs no callback, reads no clock, never allocates
-// after construction.
+// connection in the record and about 3.3 in the wheel; runs no callback, reads no clock, never
+// allocates after construction.
 //
-// A connection that is heard of does nothing to the wheel: it stores a tick in its own record. The wheel
-// comes by when the entry is due, and the caller (heartbeat_policy.h) says when to come again:
+// A connection that is heard of does nothing to the wheel: it stores a tick in its own record. The
+// wheel comes by when the entry is due, and the caller (heartbeat_policy.h) says when to come
+// again:
 //
 //     uint32_t budget = kJudgeBudgetPerTurn;
 //     while ((index = wheel.pop_due(reached, budget)) != kNoIndex)
@@ -11,16 +12,17 @@
 //
 //   level 0   2^14 slots of one tick: 137 s at 8.39 ms. A slot is a chain of chunks of 24-bit ids:
 //               head (chunk, count) -> [id id id .. next] -> [id x20 next] -> [id x20 0]
-//   level 1   2^10 slots of 2^13 ticks (a period): 19.5 h. The slot of the coming period is looked at
+//   level 1   2^10 slots of 2^13 ticks (a period): 19.5 h. The slot of the coming period is seen to
 //               chunk by chunk, evenly over the period before it, so that no tick sees a cascade.
 //
-// Chunks instead of links, because a list's next link sits in the line that misses, so that misses queue
-// up; a chunk shows 20 of them at once, and the records of the next one are fetched while this one is
-// judged. The record keeps where its valid entry is (`armed`: level and slot, 16 bits); an entry whose
-// place is not the one in the record is stale and erases itself when it comes up.
+// Chunks instead of links, because a list's next link sits in the line that misses, so that misses
+// queue up; a chunk shows 20 of them at once, and the records of the next one are fetched while
+// this one is judged. The record keeps where its valid entry is (`armed`: level and slot, 16 bits);
+// an entry whose place is not the one in the record is stale and erases itself when it comes up.
 //
-// What pop_due promises is a look, not an expiry: a look may come before the deadline (a move from level
-// 1, a deadline that was moved later), never after pop_due has reached it. The caller compares ticks.
+// What pop_due promises is a look, not an expiry: a look may come before the deadline (a move from
+// level 1, a deadline that was moved later), never after pop_due has reached it. The caller
+// compares ticks.
 //
 // The invariants (numbers as in the design; validate() proves them)
 //   I1  every armed place has a valid entry that comes up at or before what was asked for
@@ -33,12 +35,13 @@
 //   I8  the cursor never moves back
 //   I9  a slot's bit is set iff its chain is not empty
 //
-// The entry belongs to the place, not to its owner: releasing a connection does nothing here, the next
-// owner adopts the entry, and pop_due may hand out a free place: the caller lets it be, and it is gone.
-// Not thread-safe: a wheel belongs to one reactor.
+// The entry belongs to the place, not to its owner: releasing a connection does nothing here, the
+// next owner adopts the entry, and pop_due may hand out a free place: the caller lets it be, and it
+// is gone. Not thread-safe: a wheel belongs to one reactor.
 //
-// Sources: Varghese and Lauck 1987 (hashed and hierarchical wheels); lazy re-arming as TCP keepalive
-// in Linux and HAProxy's task queue do it; a first level longer than the ordinary horizon as Erlang's.
+// Sources: Varghese and Lauck 1987 (hashed and hierarchical wheels); lazy re-arming as TCP
+// keepalive in Linux and HAProxy's task queue do it; a first level longer than the ordinary horizon
+// as Erlang's.
 #pragma once
 
 #include <concepts>
@@ -87,8 +90,8 @@ class TimingWheel {
           upper_heads_(kUpperSlots),
           upper_counts_(kUpperSlots) {
         PULSE_ASSERT(limit >= 1 && limit <= kConnectionsPerReactorMax);
-        // Every chain may have one chunk that is not full; the rest is dense. Chunk 0 is never used, one
-        // chunk is in service, one is the new one.
+        // Every chain may have one chunk that is not full; the rest is dense. Chunk 0 is never
+        // used, one chunk is in service, one is the new one.
         chunks_max_ = static_cast<uint32_t>(entries_max() / chunk_ids() + kSlots + kUpperSlots + 4);
         chunks_ = pages_.reserve(reserved_bytes());
     }
@@ -100,8 +103,8 @@ class TimingWheel {
 
     bool ok() const { return chunks_ != nullptr; }
 
-    // The place gets a look at `when` at the latest; nothing is done if it gets one by then anyway. A
-    // tick that is over means the next one.
+    // The place gets a look at `when` at the latest; nothing is done if it gets one by then anyway.
+    // A tick that is over means the next one.
     [[gnu::always_inline]] void arm(Index index, Tick when) {
         PULSE_AUDIT_ASSERT(index < limit_);
         const uint16_t armed = records_[index].armed;
@@ -109,9 +112,9 @@ class TimingWheel {
         push(index, when);
     }
 
-    // A place that needs a look, now that `reached` is reached; kNoIndex when there is none or `budget`
-    // is used up (then next_work() <= reached). Takes 1 from `budget` for each entry it comes across.
-    // The caller arms the place again or lets it be.
+    // A place that needs a look, now that `reached` is reached; kNoIndex when there is none or
+    // `budget` is used up (then next_work() <= reached). Takes 1 from `budget` for each entry it
+    // comes across. The caller arms the place again or lets it be.
     [[gnu::always_inline]] Index pop_due(Tick reached, uint32_t& budget) {
         for (;;) {
             while (serving_left_ > 0) {
@@ -128,8 +131,8 @@ class TimingWheel {
         }
     }
 
-    // The earliest tick at which pop_due has something to do; kNoTick if nothing is armed. Never later
-    // than the earliest deadline; earlier only for a move from level 1 or a stale entry.
+    // The earliest tick at which pop_due has something to do; kNoTick if nothing is armed. Never
+    // later than the earliest deadline; earlier only for a move from level 1 or a stale entry.
     Tick next_work() const {
         if (serving_left_ > 0 || serving_next_ != 0) return serving_tick_;
         return std::min(lower_due(), upper_due());
@@ -147,14 +150,16 @@ class TimingWheel {
     }
     size_t reserved_bytes() const { return size_t{chunks_max_} << chunk_shift_; }
 
-    // Proves I1, I4, I5, I6 and I9 and that no chunk is lost. `deadline_of(index)` says until when the
-    // place was promised a look, kNoTick for none. O(limit + slots). For tests and debug builds.
+    // Proves I1, I4, I5, I6 and I9 and that no chunk is lost. `deadline_of(index)` says until when
+    // the place was promised a look, kNoTick for none. O(limit + slots). For tests and debug
+    // builds.
     template <class DeadlineOf>
     void validate(DeadlineOf&& deadline_of) const;
 
   private:
-    // Small populations have a couple of entries a slot, and a chunk of 4 ids then wastes 16 bytes a
-    // slot where one of 20 would waste 64; large ones have hundreds, and 20 at once hide the misses.
+    // Small populations have a couple of entries a slot, and a chunk of 4 ids then wastes 16 bytes
+    // a slot where one of 20 would waste 64; large ones have hundreds, and 20 at once hide the
+    // misses.
     static constexpr uint32_t kSmallPopulation = 65'536;
     static constexpr uint32_t kSmallChunkShift = 4;
     static constexpr uint32_t kBigChunkShift = 6;
@@ -202,7 +207,8 @@ class TimingWheel {
         }
         // Looked at before its period starts.
         const Tick now = period();
-        return now + ((slot - static_cast<uint32_t>(now)) & (kUpperSlots - 1)) <= when >> kPeriodLog2;
+        return now + ((slot - static_cast<uint32_t>(now)) & (kUpperSlots - 1)) <= when >>
+               kPeriodLog2;
     }
 
     [[gnu::always_inline]] void push(Index index, Tick when) {
@@ -299,7 +305,8 @@ class TimingWheel {
     Record* records_;
     uint32_t limit_;
 
-    // The next tick to deal with; while a chain of level 0 is in service, one past that chain's tick.
+    // The next tick to deal with; while a chain of level 0 is in service, one past that chain's
+    // tick.
     Tick cursor_;
     // The chunk in service: ids [0, serving_left_) of it are still to be handed out; then the chain
     // behind it, which is a head like a slot's.
@@ -329,8 +336,9 @@ class TimingWheel {
     std::vector<uint32_t> upper_counts_;
 };
 
-// When the first chunk of the nearest occupied slot of level 1 is to be looked at. Its chunks are spread
-// evenly over the period before theirs, none at its end, so that all are done when it starts (I6).
+// When the first chunk of the nearest occupied slot of level 1 is to be looked at. Its chunks are
+// spread evenly over the period before theirs, none at its end, so that all are done when it starts
+// (I6).
 template <WheelRecord Record, WheelGeometry kGeometry>
 Tick TimingWheel<Record, kGeometry>::upper_due() const {
     const Tick now = period();
@@ -361,8 +369,8 @@ void TimingWheel<Record, kGeometry>::move_cursor(Tick to) {
     cursor_ = to;
 }
 
-// Puts the next chunk in service, if one is due by `reached`; otherwise everything up to `reached` is
-// done, and the cursor says so.
+// Puts the next chunk in service, if one is due by `reached`; otherwise everything up to `reached`
+// is done, and the cursor says so.
 template <WheelRecord Record, WheelGeometry kGeometry>
 [[gnu::noinline]] bool TimingWheel<Record, kGeometry>::serve_next_chunk(Tick reached) {
     if (serving_chunk_ != 0) {
@@ -403,7 +411,8 @@ void TimingWheel<Record, kGeometry>::serve_lower(Tick due) {
     serve_chain(head);
 }
 
-// The first chunk of a chain whose records are already on their way; those of the next one follow them.
+// The first chunk of a chain whose records are already on their way; those of the next one follow
+// them.
 template <WheelRecord Record, WheelGeometry kGeometry>
 void TimingWheel<Record, kGeometry>::serve_chain(uint32_t head) {
     serving_chunk_ = head >> kCountBits;
@@ -434,8 +443,8 @@ void TimingWheel<Record, kGeometry>::serve_upper() {
     prefetch_records(serving_chunk_, serving_left_);
 }
 
-// Throws every stale entry out. Needed at most once per `limit` deadlines that were moved forward, each
-// of which left one behind, so that arming stays O(1) on the average and memory bounded (I4).
+// Throws every stale entry out. Needed at most once per `limit` deadlines that were moved forward,
+// each of which left one behind, so that arming stays O(1) on the average and memory bounded (I4).
 template <WheelRecord Record, WheelGeometry kGeometry>
 [[gnu::noinline]] void TimingWheel<Record, kGeometry>::purge() {
     ++purges_;
@@ -454,8 +463,8 @@ template <WheelRecord Record, WheelGeometry kGeometry>
     purge_slot(serving_next_, serving_armed_);
 }
 
-// Rebuilds one chain from its valid entries. A place that stands in it twice is kept once: its `armed`
-// is zero from its first entry on, and is put back when the chain is whole.
+// Rebuilds one chain from its valid entries. A place that stands in it twice is kept once: its
+// `armed` is zero from its first entry on, and is put back when the chain is whole.
 template <WheelRecord Record, WheelGeometry kGeometry>
 void TimingWheel<Record, kGeometry>::purge_slot(uint32_t& head, uint16_t armed) {
     uint32_t chunk = head >> kCountBits;
@@ -463,7 +472,8 @@ void TimingWheel<Record, kGeometry>::purge_slot(uint32_t& head, uint16_t armed) 
     head = 0;
     while (chunk != 0) {
         Index ids[kMaxChunkIds];
-        for (uint32_t position = 0; position < count; ++position) ids[position] = id_at(chunk, position);
+        for (uint32_t position = 0; position < count; ++position)
+            ids[position] = id_at(chunk, position);
         const uint32_t next = next_of(chunk);
         free_chunk(chunk);
         entries_ -= count;

@@ -1,5 +1,5 @@
-// The timing wheel against tables, oracles and every case of a tiny world, and against each bug that
-// other wheels shipped.
+// The timing wheel against tables, oracles and every case of a tiny world, and against each bug
+// that other wheels shipped.
 #include "core/timing_wheel.h"
 
 #include <gtest/gtest.h>
@@ -10,6 +10,7 @@
 
 #include "core/deadline_sweep.h"
 #include "core/random.h"
+
 #include "tests/support/scale.h"
 
 namespace pulse {
@@ -23,8 +24,9 @@ struct TestRecord {
 
 constexpr uint32_t kNoBudgetLimit = UINT32_MAX;
 
-// A wheel with its records and, beside it, what each place was promised: the oracle. A look before the
-// deadline is answered by arming it again, as the heartbeat policy does; a look at it is a firing.
+// A wheel with its records and, beside it, what each place was promised: the oracle. A look before
+// the deadline is answered by arming it again, as the heartbeat policy does; a look at it is a
+// firing.
 template <WheelGeometry kGeometry>
 struct Rig {
     HeapPages pages;
@@ -36,7 +38,9 @@ struct Rig {
     uint64_t early_looks = 0;
 
     Rig(uint32_t limit, Tick start)
-        : records(limit), wheel(pages, records.data(), limit, start), deadlines(limit, kNoTick),
+        : records(limit),
+          wheel(pages, records.data(), limit, start),
+          deadlines(limit, kNoTick),
           reached(start == 0 ? 0 : start - 1) {
         EXPECT_TRUE(wheel.ok());
     }
@@ -156,8 +160,8 @@ TEST(TimingWheel, AnEarlierDeadlineLeavesAStaleEntryThatErasesItself) {
 TEST(TimingWheel, ANewOwnerAdoptsTheEntryOfThePlace) {
     Full rig(1, 0);
     rig.set(0, 100);
-    rig.forget(0);        // the owner goes
-    rig.set(0, 250);      // the next one comes
+    rig.forget(0);    // the owner goes
+    rig.set(0, 250);  // the next one comes
     EXPECT_EQ(rig.wheel.entries(), 1u);
     rig.validate();
     EXPECT_EQ(rig.advance(250), std::vector<Index>{0});
@@ -224,8 +228,8 @@ TEST(TimingWheel, ArmingAPlaceThatIsLaterInTheSamePassAddsNothing) {
     EXPECT_EQ(rig.wheel.pop_due(100, budget), second);
 }
 
-// Every delay from every instant of a two-level wheel, with every way to get there: at once, tick by tick,
-// and by jumps that overshoot.
+// Every delay from every instant of a two-level wheel, with every way to get there: at once, tick
+// by tick, and by jumps that overshoot.
 TEST(TimingWheel, EveryDelayFromEveryInstantOfATinyWorld) {
     for (Tick start = 0; start < 40; ++start) {
         for (Tick delay = 0; delay < 80; ++delay) {
@@ -246,8 +250,8 @@ TEST(TimingWheel, EveryDelayFromEveryInstantOfATinyWorld) {
     }
 }
 
-// Sleeping until next_work() and no longer never makes anything late, and never wakes for nothing more
-// often than the moves from level 1 explain.
+// Sleeping until next_work() and no longer never makes anything late, and never wakes for nothing
+// more often than the moves from level 1 explain.
 TEST(TimingWheel, SleepingUntilNextWorkIsNeverLate) {
     for (Tick start : {Tick{0}, Tick{5}, Tick{1} << 20}) {
         for (Tick delay = 0; delay < 500; ++delay) {
@@ -273,15 +277,22 @@ void random_run(uint64_t seed, Tick start, uint32_t limit, Tick reach, uint64_t 
     for (uint64_t operation = 0; operation < operations; ++operation) {
         const Index index = static_cast<Index>(random.below(limit));
         switch (random.below(10)) {
-            case 0: rig.forget(index); break;
-            case 1: rig.set(index, random.chance(1, 2) ? now : (now > 50 ? now - random.below(50) : 0)); break;
+            case 0:
+                rig.forget(index);
+                break;
+            case 1:
+                rig.set(index, random.chance(1, 2) ? now : (now > 50 ? now - random.below(50) : 0));
+                break;
             case 2: {
                 now += random.chance(1, 50) ? random.below(reach * 3) : random.below(8);
-                const auto slice = static_cast<uint32_t>(random.chance(1, 2) ? 1 + random.below(7) : 1'000'000);
+                const auto slice =
+                    static_cast<uint32_t>(random.chance(1, 2) ? 1 + random.below(7) : 1'000'000);
                 ASSERT_NO_FATAL_FAILURE(rig.advance_and_compare(now, slice)) << "seed " << seed;
                 break;
             }
-            default: rig.set(index, now + random.below(reach) / (1 + random.below(16))); break;
+            default:
+                rig.set(index, now + random.below(reach) / (1 + random.below(16)));
+                break;
         }
         if (operation % 64 == 0) rig.validate();
     }
@@ -293,7 +304,11 @@ void random_run(uint64_t seed, Tick start, uint32_t limit, Tick reach, uint64_t 
 }
 
 TEST(TimingWheel, AgreesWithAMultimapOverRandomOperations) {
-    const Tick starts[] = {0, 1, (Tick{1} << 31) - 100, (Tick{1} << 32) - 100, (Tick{1} << 24) - 100,
+    const Tick starts[] = {0,
+                           1,
+                           (Tick{1} << 31) - 100,
+                           (Tick{1} << 32) - 100,
+                           (Tick{1} << 24) - 100,
                            (Tick{1} << 36) - 7};
     uint64_t seed = 1;
     for (const Tick start : starts) {
@@ -316,7 +331,8 @@ TEST(TimingWheel, AgreesWithAMultimapInBigChunks) {
             rig.set(static_cast<Index>(random.below(70'000)), now + random.below(100));
         }
         now += random.below(9);
-        ASSERT_NO_FATAL_FAILURE(rig.advance_and_compare(now, 1 + static_cast<uint32_t>(random.below(50))));
+        ASSERT_NO_FATAL_FAILURE(
+            rig.advance_and_compare(now, 1 + static_cast<uint32_t>(random.below(50))));
     }
     rig.validate();
 }
@@ -337,7 +353,8 @@ TEST(TimingWheel, AgreesWithTheSweep) {
         if (!random.chance(1, 4)) continue;
         now += random.below(20);
         std::set<Index> swept;
-        sweep_due(dense, static_cast<uint32_t>(now), kAbsent, [&](Index due) { swept.insert(due); });
+        sweep_due(dense, static_cast<uint32_t>(now), kAbsent,
+                  [&](Index due) { swept.insert(due); });
         for (const Index due : swept) dense[due] = kAbsent;
         const std::vector<Index> fired = rig.advance(now);
         ASSERT_EQ(std::set<Index>(fired.begin(), fired.end()), swept);
@@ -349,7 +366,8 @@ TEST(TimingWheel, StaleEntriesArePurgedBeforeTheyOutgrowTheirBound) {
     Full rig(kLimit, 0);
     Tick now = 0;
     Random random(3);
-    // A place is shortened from far to near and comes up, again and again: each round leaves one behind.
+    // A place is shortened from far to near and comes up, again and again: each round leaves one
+    // behind.
     for (int round = 0; round < 4'000; ++round) {
         const auto index = static_cast<Index>(random.below(kLimit));
         rig.forget(index);
@@ -418,7 +436,8 @@ TEST(TimingWheel, SaysWhenItHasNoMemory) {
     EXPECT_FALSE(wheel.ok());
 }
 
-// --- bugs that others shipped -----------------------------------------------------------------------
+// --- bugs that others shipped
+// -----------------------------------------------------------------------
 
 // tokio 8334: after 12 days short timers landed in slots that had wrapped.
 TEST(OthersBugs, ShortTimersAfterFiveHundredDays) {
@@ -485,11 +504,12 @@ TEST(OthersBugs, TheCursorNeverMovesBackAndTheLastSlotIsUsable) {
     }
 }
 
-// pingora: timers far out were never taken out again, a leak. timeout.c: a horizon of 2^24 ticks that
-// wraps silently.
+// pingora: timers far out were never taken out again, a leak. timeout.c: a horizon of 2^24 ticks
+// that wraps silently.
 TEST(OthersBugs, BeyondTheHorizonIsLookedAtAgainAndFiresOnTime) {
     const Tick horizon = Tick{1} << 23;
-    for (Tick delay : {horizon - 1, horizon, horizon + 1, horizon * 2, (Tick{1} << 24) + 5, horizon * 7}) {
+    for (Tick delay :
+         {horizon - 1, horizon, horizon + 1, horizon * 2, (Tick{1} << 24) + 5, horizon * 7}) {
         Full rig(1, 500);
         rig.set(0, 500 + delay);
         EXPECT_TRUE(rig.advance(500 + delay - 1).empty()) << delay;
@@ -500,7 +520,8 @@ TEST(OthersBugs, BeyondTheHorizonIsLookedAtAgainAndFiresOnTime) {
     }
 }
 
-// ratas: ticks_to_next_event walked the wheel for 6.5 ms. Asked for a million times here, it would not end.
+// ratas: ticks_to_next_event walked the wheel for 6.5 ms. Asked for a million times here, it would
+// not end.
 TEST(OthersBugs, AskingForTheNextEventIsCheap) {
     Full rig(2, 0);
     rig.set(0, 16'000);
@@ -515,7 +536,8 @@ TEST(OthersBugs, NoTickSeesACascade) {
     Full rig(kCount, 0);
     Random random(1);
     const Tick period = Tick{1} << 13;
-    for (Index index = 0; index < kCount; ++index) rig.set(index, 5 * period + random.below(period));
+    for (Index index = 0; index < kCount; ++index)
+        rig.set(index, 5 * period + random.below(period));
     uint32_t worst = 0;
     for (Tick tick = 0; tick < 6 * period; ++tick) {
         uint32_t budget = kNoBudgetLimit;
