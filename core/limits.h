@@ -55,6 +55,19 @@ inline constexpr uint32_t kHeartbeatProfilesMax = 16;
 // Probes that can be counted for one connection; a timeout of more intervals stops counting here.
 inline constexpr uint32_t kProbesMax = 63;
 
+// The first profiles are no heartbeats but plain deadlines: of the handshake and of the close.
+inline constexpr uint8_t kProfileGreeting = 0;
+inline constexpr uint8_t kProfileClosing = 1;
+inline constexpr uint8_t kProfileDefault = 2;   // what the flags say
+inline constexpr uint8_t kProfileRealtime = 3;  // those with names follow
+// How long a peer may take to answer our goodbye with its own FIN. About a second of draining is what
+// keeps a goodbye from being destroyed by a reset; a peer that is dead is reset afterwards.
+inline constexpr int64_t kCloseLingerNs = 1'000'000'000;
+
+// A server that stops says its goodbyes in shares of this much time: even enough for a reconnect storm
+// to be none, and 100 wake-ups a second for a few seconds.
+inline constexpr int64_t kGoodbyeEveryNs = 10'000'000;
+
 // ------------------------------------------------------------------------------------------ wire
 inline constexpr size_t kBinaryHeaderBytes = 8;
 inline constexpr size_t kBinaryPayloadBytesMax = 65'535;   // u16 length
@@ -70,11 +83,17 @@ inline constexpr size_t kReceivePadBytes = 64;
 inline constexpr size_t kReceiveBufferBytes = 64 * 1024;
 inline constexpr uint32_t kOffencesMax = 8;  // bad JSON objects a peer may send before it is let go
 inline constexpr size_t kSendQueueBytesDefault = 256 * 1024;  // --send-queue-bytes, a connection
+// Pooled buffers start here (a pong or a welcome with room to spare), and keep this much when idle.
+inline constexpr size_t kBufferFirstBytes = 256;
+inline constexpr size_t kBufferKeptBytes = 4'096;
+// What all buffers of one reactor may hold together: replies queued, messages not whole.
+inline constexpr size_t kBufferedBytesPerReactorMax = size_t{256} << 20;
+static_assert(kMessageBytesMax < kBufferedBytesPerReactorMax);
 inline constexpr size_t kReasonBytesMax = 123;  // close frame: 125 less the code
 
 // ------------------------------------------------------------------------------------- reactors
 inline constexpr uint32_t kReactorsMax = 256;
 // Control messages that may wait between one pair of reactors; full is an answer, not a wait.
-inline constexpr uint32_t kMailboxSlots = 1'024;
+inline constexpr uint32_t kMailboxSlots = 256;
 
 }  // namespace pulse

@@ -121,6 +121,8 @@ concept IoBackend = requires(B io, const B& reading, Index index, Nanos until,
     { io.wake() } -> std::same_as<void>;  // the only operation for other threads
     { reading.now() } -> std::same_as<Nanos>;
     { reading.drained_until() } -> std::same_as<Nanos>;
+    // The clock at this instant, to measure with. Nothing is ever decided by it.
+    { reading.clock() } -> std::same_as<Nanos>;
     { reading.counters() } -> std::same_as<const IoCounters&>;
     // poll(until, handler) is a template over the handler and so cannot stand in this list.
 };

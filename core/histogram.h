@@ -1,0 +1,101 @@
+// A log-linear histogram of durations: 3 significant digits from 1 us to 1 h, recording in a few
+// instructions without allocation, merging and subtracting exactly.
+//
+// The layout is HdrHistogram's for (lowest 1, highest 3.6e9, 3 digits) in microseconds: values below
+// 2,048 us have a counter each, and every doubling after that has 1,024 more.
+//
+//     bucket 0:  0, 1, 2 ... 2047        bucket 1:  2048, 2050 ... 4094      bucket 2:  4096, 4100 ...
+//
+// Counters are 32 bits and stop at their maximum; 24,576 of them are 96 KiB, of which only the pages
+// that values fall into are ever touched. One writer; readers take a copy on its thread.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+#include "core/check.h"
+#include "core/types.h"
+
+namespace pulse {
+
+class Histogram {
+  public:
+    static constexpr uint32_t kSubBucketsLog2 = 11;  // 2,048: three digits, also just after a doubling
+    static constexpr uint32_t kSubBuckets = 1u << kSubBucketsLog2;
+    static constexpr uint64_t kUnitNanos = 1'000;
+    static constexpr uint64_t kHighestUnits = 3'600'000'000;  // 1 h; what is longer is counted there
+    static constexpr uint32_t kCounters = 23 * (kSubBuckets / 2);
+
+    Histogram();
+    Histogram(const Histogram& other);
+    Histogram& operator=(const Histogram& other);
+
+    // Negative durations count as 0. Rounded to the nearest microsecond.
+    void record(Nanos duration, uint32_t times = 1) {
+        const uint64_t nanos = duration < 0 ? 0 : static_cast<uint64_t>(duration);
+        uint64_t units = (nanos + kUnitNanos / 2) / kUnitNanos;
+        if (units > kHighestUnits) units = kHighestUnits;
+        uint32_t& counter = counters_.get()[counter_of(units)];
+        counter = counter > UINT32_MAX - times ? UINT32_MAX : counter + times;
+        count_ += times;
+        sum_units_ += units * times;
+        if (units < min_units_) min_units_ = units;
+        if (units > max_units_) max_units_ = units;
+    }
+
+    uint64_t count() const { return count_; }
+    // 0 when nothing was recorded.
+    Nanos min() const { return count_ == 0 ? 0 : to_nanos(min_units_); }
+    Nanos max() const { return to_nanos(max_units_); }
+    double mean() const;  // in nanoseconds
+    // The value that `percent` (0..100) of the recorded ones do not exceed; the highest of its counter,
+    // and never above max().
+    Nanos percentile(double percent) const;
+
+    void merge(const Histogram& other);
+    // What was recorded since `earlier`, a copy of this one; min and max become those of the counters.
+    void subtract(const Histogram& earlier);
+    void reset();
+
+    // Calls visit(lowest_nanos, highest_nanos, count) for each counter that is not zero, upwards.
+    template <class Visit>
+    void visit(Visit&& visit) const {
+        for (uint32_t i = 0; i < kCounters; ++i) {
+            if (counters_.get()[i] == 0) continue;
+            visit(to_nanos(lowest_of(i)), to_nanos(highest_of(i)), uint64_t{counters_.get()[i]});
+        }
+    }
+    // By position, for exporters; HdrHistogram's index.
+    uint32_t counter_at(uint32_t position) const { return counters_.get()[position]; }
+
+    static constexpr uint32_t counter_of(uint64_t units) {
+        const auto width = static_cast<uint32_t>(std::bit_width(units | (kSubBuckets - 1)));
+        const uint32_t bucket = width - kSubBucketsLog2;
+        return bucket * (kSubBuckets / 2) + static_cast<uint32_t>(units >> bucket);
+    }
+    static constexpr uint64_t lowest_of(uint32_t counter) {
+        if (counter < kSubBuckets) return counter;
+        const uint32_t bucket = counter / (kSubBuckets / 2) - 1;
+        return uint64_t{counter - bucket * (kSubBuckets / 2)} << bucket;
+    }
+    static constexpr uint64_t highest_of(uint32_t counter) { return lowest_of(counter + 1) - 1; }
+
+  private:
+    struct Free {
+        void operator()(uint32_t* counters) const { std::free(counters); }
+    };
+    static constexpr Nanos to_nanos(uint64_t units) { return static_cast<Nanos>(units * kUnitNanos); }
+    void find_extremes();
+
+    std::unique_ptr<uint32_t[], Free> counters_;
+    uint64_t count_ = 0;
+    uint64_t sum_units_ = 0;
+    uint64_t min_units_ = UINT64_MAX;
+    uint64_t max_units_ = 0;
+};
+
+static_assert(Histogram::counter_of(Histogram::kHighestUnits) < Histogram::kCounters);
+
+}  // namespace pulse

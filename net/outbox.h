@@ -1,0 +1,103 @@
+// What waits to be sent: one queue and one flight a connection, borrowed only while there is something.
+//
+//     claim ... claim      begin_flight            (the kernel has it)            end_flight
+//     [ queue grows ]  ->  [ queue becomes the flight, unchanging ] [ new queue ] -> freed
+//
+// The cap counts both, so that a peer that does not read costs at most the cap. Handle: Connection::outbox.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/buffer_pool.h"
+#include "core/connection.h"
+
+namespace pulse {
+
+class Outboxes {
+  public:
+    explicit Outboxes(BufferPool& buffers) : buffers_(buffers) { boxes_.emplace_back(); }
+
+    // Room for `bytes` more, contiguous, or nullptr when they would be over `cap` or the pool's bound.
+    uint8_t* claim(Connection& connection, size_t bytes, size_t cap) {
+        if (connection.outbox == 0) connection.outbox = take();
+        Box& box = boxes_[connection.outbox];
+        const size_t in_flight = box.flight == 0 ? 0 : buffers_.size(box.flight);
+        if (in_flight > cap) return nullptr;
+        if (box.queue == 0) box.queue = buffers_.take();
+        return buffers_.extend(box.queue, bytes, cap - in_flight);
+    }
+
+    bool in_flight(const Connection& connection) const {
+        return connection.outbox != 0 && boxes_[connection.outbox].flight != 0;
+    }
+    bool queued(const Connection& connection) const {
+        const Box& box = boxes_[connection.outbox];
+        return connection.outbox != 0 && box.queue != 0 && buffers_.size(box.queue) > 0;
+    }
+
+    // The queue becomes the flight. Nothing may be in flight. The bytes stay put until end_flight.
+    std::span<const uint8_t> begin_flight(Connection& connection) {
+        Box& box = boxes_[connection.outbox];
+        PULSE_ASSERT(box.flight == 0 && box.queue != 0);
+        box.flight = box.queue;
+        box.queue = 0;
+        return buffers_.bytes(box.flight);
+    }
+    // The flight has landed; with nothing queued the connection owns no outbox any more.
+    void end_flight(Connection& connection) {
+        Box& box = boxes_[connection.outbox];
+        PULSE_ASSERT(box.flight != 0);
+        buffers_.release(box.flight);
+        box.flight = 0;
+        if (box.queue == 0) release(connection);
+    }
+    // What is not in flight will not be sent.
+    void drop_queue(Connection& connection) {
+        Box& box = boxes_[connection.outbox];
+        if (connection.outbox == 0 || box.queue == 0) return;
+        buffers_.release(box.queue);
+        box.queue = 0;
+        if (box.flight == 0) release(connection);
+    }
+    // Everything. Only when the kernel has nothing of it any more.
+    void release(Connection& connection) {
+        if (connection.outbox == 0) return;
+        Box& box = boxes_[connection.outbox];
+        if (box.queue != 0) buffers_.release(box.queue);
+        if (box.flight != 0) buffers_.release(box.flight);
+        box = Box{.next_free = free_};
+        free_ = connection.outbox;
+        connection.outbox = 0;
+        --taken_;
+    }
+
+    uint32_t taken() const { return taken_; }
+
+  private:
+    struct Box {
+        BufferPool::Handle queue = 0;
+        BufferPool::Handle flight = 0;
+        uint32_t next_free = 0;
+    };
+
+    uint32_t take() {
+        ++taken_;
+        if (free_ == 0) {
+            boxes_.emplace_back();
+            return static_cast<uint32_t>(boxes_.size() - 1);
+        }
+        const uint32_t box = free_;
+        free_ = boxes_[box].next_free;
+        boxes_[box].next_free = 0;
+        return box;
+    }
+
+    BufferPool& buffers_;
+    std::vector<Box> boxes_;
+    uint32_t free_ = 0;
+    uint32_t taken_ = 0;
+};
+
+}  // namespace pulse

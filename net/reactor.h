@@ -1,0 +1,514 @@
+// The loop: everything that one thread owns, and the order in which a turn does things.
+//
+//   turn(sleep_until)
+//     1  poll       accepts; bytes -> codec -> heartbeat; sends done; closes done      (io_backend.h)
+//     2  mailbox    control messages of other threads, up to a budget
+//     3  judge      looks that are due, up to a budget: rearm, probe, evict     (heartbeat_policy.h)
+//     4  drain      while stopping: this turn's share of goodbyes
+//     5  flush      one send for each connection that has something to say
+//
+// The rules
+//   R1  A deadline is judged only once every byte that arrived before it was delivered: the wheel is
+//       driven by io.drained_until(), never by the clock. After a stall the kernel holds heartbeats
+//       that nobody has read; a server that judges by its clock evicts healthy peers.
+//   R2  Replies are coalesced: whatever a turn has to say to a peer goes out in one send at its end.
+//   R3  A connection ends by let_go() (with a goodbye) or close_now() (without), its record is freed in
+//       on_closed() and nowhere else, and what the kernel may still read is not touched before that.
+//   R4  Every budget that runs out makes the next turn start at once, and nobody starves: poll, mailbox
+//       and judge each get their share of every turn.
+//
+// A reactor owns no thread: whoever calls turn() is its thread, and everything here belongs to it. Others
+// post to the mailbox and read the metrics' counters.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <vector>
+
+#include "core/buffer_pool.h"
+#include "core/connection_table.h"
+#include "core/heartbeat_policy.h"
+#include "core/histogram.h"
+#include "core/mailbox.h"
+#include "core/message.h"
+#include "core/rate_limiter.h"
+#include "core/timing_wheel.h"
+#include "net/io_backend.h"
+#include "net/outbox.h"
+#include "net/reactor_config.h"
+#include "net/reactor_metrics.h"
+#include "net/session.h"
+
+namespace pulse {
+
+// Control messages for a reactor, with its backend's wake() as the doorbell.
+template <IoBackend Io>
+struct Wake {
+    Io* io;
+    void operator()() const { io->wake(); }
+};
+template <IoBackend Io>
+using ReactorMailbox = BasicMailbox<Message, Wake<Io>>;
+
+template <IoBackend Io>
+class Reactor {
+  public:
+    using Wheel = TimingWheel<Connection>;
+
+    // `table` is empty and, like `io` and `pages`, outlives the reactor. `io` knows the table's records.
+    Reactor(const ReactorConfig& config, PageSource& pages, ConnectionTable& table, Io& io,
+            ReactorMailbox<Io>& mailbox, ReactorMetrics& metrics);
+
+    // Where to listen. Before the first turn, or again at any time on the reactor's thread.
+    Result<void> listen() { return io_.listen(config_.listeners); }
+
+    // One pass; returns after `sleep_until` at the latest (but for the time that work takes), at once
+    // when there is something left to do.
+    void turn(Nanos sleep_until);
+
+    // Stop accepting, say goodbye to everybody evenly over the config's drain window, then reset whoever
+    // is left. drained() tells when nobody is.
+    void drain();
+    // Reset everybody now.
+    void stop_hard();
+    bool drained() const { return draining_ && table_.live() == 0; }
+    bool drain_cut_short() const { return cut_short_; }
+
+    const ConnectionTable& table() const { return table_; }
+    const Wheel& wheel() const { return wheel_; }
+    const BufferPool& buffers() const { return buffers_; }
+    const ReactorConfig& config() const { return config_; }
+    // Proves the wheel's invariants against the policy's deadlines. O(limit); for tests and the simulator.
+    void validate() const;
+
+    // --- what the backend calls, inside poll() only ---------------------------------------------------
+    void on_accept(const Accepted& accepted);
+    void on_connected(Index, IoError) { PULSE_ASSERT(!"a server does not connect"); }
+    void on_bytes(Index index, std::span<uint8_t> bytes);
+    void on_end(Index index, IoError error);
+    void on_sent(Index index, IoError error);
+    void on_closed(Index index);
+
+  private:
+    friend class Session<Reactor>;
+
+    // ConnectionFlag: what the reactor remembers of a connection's sending side.
+    static constexpr uint8_t kDirty = 1;      // stands in dirty_
+    static constexpr uint8_t kPeerEnded = 2;  // its FIN was seen
+    static constexpr uint8_t kFinished = 4;   // our FIN was asked for
+
+    Connection& at(Index index) { return table_[index]; }
+    const HeartbeatConfig& heartbeat_of(const Connection& connection) const {
+        return config_.profiles[connection.profile];
+    }
+
+    // Phases of a connection.
+    void set_profile(Index index, uint8_t profile);
+    void open(Index index);
+    void proof(Connection& connection) {
+        if (connection.state != ConnectionState::closing &&
+            heartbeat_of(connection).liveness != Liveness::none) {
+            connection.heard = heard_now_;
+        }
+    }
+    void frame(Connection& connection) {
+        if (heartbeat_of(connection).liveness == Liveness::any) proof(connection);
+    }
+    void let_go(Index index, CloseReason reason, std::string_view detail = {});
+    void close_now(Index index, CloseReason reason, CloseMode mode);
+
+    // Sending.
+    uint8_t* claim(Index index, size_t bytes);
+    void mark_dirty(Index index);
+    void flush();
+    void flush_one(Index index);
+
+    std::optional<CloseReason> reason_to_refuse(const Accepted& accepted);
+    void handle(const Message& message);
+    void retune(const Message& message);
+    bool judge();
+    uint32_t judge_one(Index index, Tick reached);
+    void evict(Index index, Tick reached);
+    void say_goodbyes();
+    Nanos next_deadline(Nanos sleep_until);
+    struct TurnTimes {
+        Nanos began_at, polled_at, judged_from, judged_to;
+    };
+    void measure(const TurnTimes& times);
+
+    ReactorConfig config_;
+    ConnectionTable& table_;
+    Io& io_;
+    ReactorMailbox<Io>& mailbox_;
+    ReactorMetrics& metrics_;
+    Wheel wheel_;
+    BufferPool buffers_{kBufferedBytesPerReactorMax};
+    Outboxes outboxes_{buffers_};
+    SessionShared shared_;
+
+    std::vector<Index> dirty_;
+    uint32_t heard_now_ = 0;     // what a proof of life in this poll is worth
+    bool work_left_ = false;     // a budget ran out
+    RateLimiter accept_rate_;
+
+    bool draining_ = false;
+    bool cut_short_ = false;
+    Nanos drain_began_ = 0;
+    Index drain_cursor_ = 0;
+    uint32_t drain_total_ = 0;  // who was inside when it began
+    uint32_t goodbyes_ = 0;
+};
+
+// ---------------------------------------------------------------------------------------- the turn
+
+template <IoBackend Io>
+Reactor<Io>::Reactor(const ReactorConfig& config, PageSource& pages, ConnectionTable& table, Io& io,
+                     ReactorMailbox<Io>& mailbox, ReactorMetrics& metrics)
+    : config_(config),
+      table_(table),
+      io_(io),
+      mailbox_(mailbox),
+      metrics_(metrics),
+      wheel_(pages, table.records(), table.limit(), config.clock.down(io.now())),
+      accept_rate_(config.accepts_per_second) {}
+
+template <IoBackend Io>
+void Reactor<Io>::turn(Nanos sleep_until) {
+    const Nanos began_at = io_.clock();
+    io_.poll(next_deadline(sleep_until), *this);
+    mailbox_.awake();
+    const Nanos polled_at = io_.clock();
+    work_left_ = mailbox_.drain(kMailboxBudgetPerTurn, [&](const Message& m) { handle(m); });
+    const Nanos judged_from = io_.clock();
+    work_left_ |= judge();
+    const Nanos judged_to = io_.clock();
+    if (draining_) say_goodbyes();
+    flush();
+    measure({began_at, polled_at, judged_from, judged_to});
+}
+
+// When poll must be back: at once if something was left over or a message is there, else for the wheel.
+template <IoBackend Io>
+Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
+    if (work_left_ || !mailbox_.may_sleep()) return 0;
+    if (draining_) sleep_until = std::min(sleep_until, io_.now() + kGoodbyeEveryNs);
+    const Tick work = wheel_.next_work();
+    if (work == kNoTick) return sleep_until;
+    return std::min(sleep_until, config_.clock.begins(work));
+}
+
+template <IoBackend Io>
+void Reactor<Io>::measure(const TurnTimes& times) {
+    metrics_.add(Metric::turns);
+    metrics_.poll_time.record(times.polled_at - times.began_at);
+    metrics_.turn_time.record(io_.clock() - times.polled_at);
+    metrics_.wheel_slice.record(times.judged_to - times.judged_from);
+    const Tick judged = std::min(wheel_.next_work(), config_.clock.down(io_.drained_until()));
+    metrics_.judge_lag = std::max<Nanos>(0, io_.now() - config_.clock.begins(judged + 1));
+    metrics_.judge_lag_max = std::max(metrics_.judge_lag_max, metrics_.judge_lag);
+}
+
+template <IoBackend Io>
+void Reactor<Io>::handle(const Message& message) {
+    metrics_.add(Metric::control_messages);
+    switch (message.kind) {
+        case Message::Kind::kick:
+            if (table_.find(message.target) != nullptr) let_go(message.target.index, message.reason);
+            return;
+        case Message::Kind::retune: return retune(message);
+        case Message::Kind::drain: return drain();
+        case Message::Kind::stop: return stop_hard();
+        case Message::Kind::snapshot: return message.respond(message.context, config_.number);
+    }
+}
+
+// A profile changes under those who have it: they are told, and looked at by their new deadline.
+template <IoBackend Io>
+void Reactor<Io>::retune(const Message& message) {
+    config_.profiles[message.profile] = message.heartbeat;
+    config_.interval_ms[message.profile] = message.interval_ms;
+    config_.timeout_ms[message.profile] = message.timeout_ms;
+    const Tick now = config_.clock.up(io_.now());
+    for (Index index = 0; index < table_.limit(); ++index) {
+        const Connection& connection = at(index);
+        if (connection.state != ConnectionState::open || connection.profile != message.profile) continue;
+        wheel_.arm(index, heartbeat_deadline(connection.heard, index, now, message.heartbeat));
+        Session<Reactor>(*this, index).send_interval();
+    }
+}
+
+// --------------------------------------------------------------------------------------- judging
+
+// R1. Whatever is due by what was certainly heard, as far as the budget goes; true if some is left.
+template <IoBackend Io>
+bool Reactor<Io>::judge() {
+    const Tick reached = config_.clock.down(io_.drained_until());
+    uint32_t budget = kJudgeBudgetPerTurn;
+    Index index;
+    while ((index = wheel_.pop_due(reached, budget)) != kNoIndex) {
+        metrics_.add(Metric::looks);
+        const uint32_t cost = judge_one(index, reached) - kLookCost;
+        budget = budget > cost ? budget - cost : 0;
+    }
+    return wheel_.next_work() <= reached;
+}
+
+template <IoBackend Io>
+uint32_t Reactor<Io>::judge_one(Index index, Tick reached) {
+    Connection& connection = at(index);
+    if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed) {
+        return kLookCost;
+    }
+    const HeartbeatStep step = heartbeat_step(connection.heard, HeartbeatEvent::look, index, reached,
+                                              heartbeat_of(connection));
+    if (step.verdict == Verdict::evict) {
+        evict(index, reached);
+        return kEvictCost;
+    }
+    connection.heard = step.heard;
+    wheel_.arm(index, step.next);
+    if (step.verdict == Verdict::rearm) return kLookCost;
+    Session<Reactor>(*this, index).send_probe();
+    metrics_.add(Metric::probes_sent);
+    return kProbeCost;
+}
+
+template <IoBackend Io>
+void Reactor<Io>::evict(Index index, Tick reached) {
+    Connection& connection = at(index);
+    const Tick due = heartbeat_evict_at(connection.heard, reached, heartbeat_of(connection));
+    switch (connection.state) {
+        case ConnectionState::greeting: return let_go(index, CloseReason::handshake_timeout);
+        case ConnectionState::closing: return close_now(index, connection.close_reason, CloseMode::reset);
+        default: break;
+    }
+    metrics_.add(Metric::evicted);
+    metrics_.eviction_delay.record(io_.now() - config_.clock.begins(due));
+    let_go(index, CloseReason::idle_timeout);
+}
+
+// A connection enters a phase: its silence starts now, and the wheel is told if that is sooner.
+template <IoBackend Io>
+void Reactor<Io>::set_profile(Index index, uint8_t profile) {
+    Connection& connection = at(index);
+    connection.profile = profile;
+    const Tick now = config_.clock.up(io_.now());
+    const HeartbeatStep step = heartbeat_step(0, HeartbeatEvent::connected, index, now,
+                                              heartbeat_of(connection));
+    connection.heard = step.heard;
+    wheel_.arm(index, step.next);
+}
+
+template <IoBackend Io>
+void Reactor<Io>::open(Index index) {
+    at(index).state = ConnectionState::open;
+    set_profile(index, kProfileDefault);
+}
+
+// -------------------------------------------------------------------------- what the backend calls
+
+template <IoBackend Io>
+std::optional<CloseReason> Reactor<Io>::reason_to_refuse(const Accepted& accepted) {
+    if (accepted.exhausted) return CloseReason::out_of_descriptors;
+    if (draining_) return CloseReason::going_away;
+    if (table_.live() == table_.limit()) return CloseReason::server_full;
+    if (!accept_rate_.allow(io_.now())) return CloseReason::accept_rate;
+    if (!config_.admission->enter()) return CloseReason::server_full;
+    return std::nullopt;
+}
+
+template <IoBackend Io>
+void Reactor<Io>::on_accept(const Accepted& accepted) {
+    const std::optional<CloseReason> reason = reason_to_refuse(accepted);
+    if (reason) {
+        metrics_.refused(*reason);
+        const Scheme scheme = config_.listeners[accepted.listener].scheme;
+        return io_.refuse(accepted, farewell(scheme, *reason, config_.retry_after_ms).bytes());
+    }
+    const Index index = table_.take();
+    Connection& connection = at(index);
+    connection.listener = accepted.listener;
+    io_.attach(index, accepted);
+    metrics_.add(Metric::accepted);
+    connection.protocol = protocol_of(config_.listeners[accepted.listener].scheme);
+    if (connection.protocol == Protocol::binary || connection.protocol == Protocol::jsonl) {
+        open(index);  // nothing to shake hands about: heartbeats count from the start
+    } else {
+        set_profile(index, kProfileGreeting);
+    }
+}
+
+template <IoBackend Io>
+void Reactor<Io>::on_bytes(Index index, std::span<uint8_t> bytes) {
+    metrics_.add(Metric::bytes_received, bytes.size());
+    heard_now_ = heard_at(config_.clock.up(io_.now()));
+    // What arrives after our goodbye is drained and dropped, so that no reset destroys the goodbye.
+    Session<Reactor>(*this, index).receive(bytes);
+}
+
+template <IoBackend Io>
+void Reactor<Io>::on_end(Index index, IoError error) {
+    Connection& connection = at(index);
+    if (error != 0) return close_now(index, CloseReason::peer_reset, CloseMode::reset);
+    connection.flags |= kPeerEnded;
+    let_go(index, CloseReason::peer_closed);
+}
+
+template <IoBackend Io>
+void Reactor<Io>::on_sent(Index index, IoError error) {
+    Connection& connection = at(index);
+    if (error != 0) return close_now(index, CloseReason::peer_reset, CloseMode::reset);
+    outboxes_.end_flight(connection);
+    mark_dirty(index);
+}
+
+template <IoBackend Io>
+void Reactor<Io>::on_closed(Index index) {
+    Connection& connection = at(index);
+    PULSE_ASSERT(connection.state == ConnectionState::closed);
+    outboxes_.release(connection);
+    if (connection.inbox != 0) buffers_.release(connection.inbox);
+    metrics_.closed(connection.close_reason);
+    table_.release(index);
+    config_.admission->leave();
+}
+
+// ---------------------------------------------------------------------------------------- endings
+
+// Says why, sends FIN behind it, and gives the peer a moment to do the same: a close with unread input,
+// or a reset, would destroy the goodbye on its way. A peer that stays silent is reset by the deadline.
+template <IoBackend Io>
+void Reactor<Io>::let_go(Index index, CloseReason reason, std::string_view detail) {
+    Connection& connection = at(index);
+    if (connection.state == ConnectionState::closed) return;
+    if (connection.state != ConnectionState::closing) {
+        connection.close_reason = reason;
+        if (reason == CloseReason::slow_reader) outboxes_.drop_queue(connection);
+        Session<Reactor>(*this, index).send_goodbye(reason, detail);
+        if (connection.inbox != 0) {
+            buffers_.release(connection.inbox);
+            connection.inbox = 0;
+        }
+        connection.state = ConnectionState::closing;
+        set_profile(index, kProfileClosing);
+    }
+    mark_dirty(index);
+}
+
+template <IoBackend Io>
+void Reactor<Io>::close_now(Index index, CloseReason reason, CloseMode mode) {
+    Connection& connection = at(index);
+    if (connection.state == ConnectionState::closed) return;
+    if (connection.state != ConnectionState::closing) connection.close_reason = reason;
+    connection.state = ConnectionState::closed;
+    io_.close(index, mode);
+}
+
+// ---------------------------------------------------------------------------------------- sending
+
+// Room in the connection's next send. nullptr: it is gone, or going, or has too much waiting; then it is
+// let go as a slow reader.
+template <IoBackend Io>
+uint8_t* Reactor<Io>::claim(Index index, size_t bytes) {
+    Connection& connection = at(index);
+    if (connection.state >= ConnectionState::closing) return nullptr;
+    uint8_t* place = outboxes_.claim(connection, bytes, config_.send_queue_bytes);
+    if (place == nullptr) {
+        let_go(index, CloseReason::slow_reader);
+        return nullptr;
+    }
+    metrics_.add(Metric::bytes_sent, bytes);
+    mark_dirty(index);
+    return place;
+}
+
+template <IoBackend Io>
+void Reactor<Io>::mark_dirty(Index index) {
+    Connection& connection = at(index);
+    if ((connection.flags & kDirty) != 0) return;
+    connection.flags |= kDirty;
+    dirty_.push_back(index);
+}
+
+template <IoBackend Io>
+void Reactor<Io>::flush() {
+    for (size_t position = 0; position < dirty_.size(); ++position) flush_one(dirty_[position]);
+    dirty_.clear();
+}
+
+// R2. A place may stand here for an owner that is gone; then its flag is clear.
+template <IoBackend Io>
+void Reactor<Io>::flush_one(Index index) {
+    Connection& connection = at(index);
+    if ((connection.flags & kDirty) == 0) return;
+    connection.flags &= static_cast<uint8_t>(~kDirty);
+    if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed ||
+        outboxes_.in_flight(connection)) {
+        return;  // on_sent comes back here
+    }
+    if (outboxes_.queued(connection)) return io_.send(index, outboxes_.begin_flight(connection));
+    if (connection.state != ConnectionState::closing) return;
+    if ((connection.flags & kPeerEnded) != 0) {
+        return close_now(index, connection.close_reason, CloseMode::orderly);
+    }
+    if ((connection.flags & kFinished) != 0) return;
+    connection.flags |= kFinished;
+    io_.finish(index);
+}
+
+// --------------------------------------------------------------------------------------- stopping
+
+template <IoBackend Io>
+void Reactor<Io>::drain() {
+    if (draining_) return;
+    draining_ = true;
+    drain_began_ = io_.now();
+    drain_total_ = table_.live();
+    const Result<void> stopped = io_.listen({});
+    PULSE_ASSERT(stopped);
+}
+
+// Goodbyes are spread evenly over the first three quarters of the window, so that the peers do not all
+// come back in one instant, and the last of them has a quarter to take it.
+template <IoBackend Io>
+void Reactor<Io>::say_goodbyes() {
+    if (table_.live() == 0) return;
+    const Nanos elapsed = io_.now() - drain_began_;
+    if (elapsed >= config_.drain_window) {
+        cut_short_ = true;
+        return stop_hard();
+    }
+    const Nanos spread = std::max<Nanos>(1, config_.drain_window / 4 * 3);
+    const double share = std::min(1.0, static_cast<double>(elapsed) / static_cast<double>(spread));
+    const auto due = static_cast<uint32_t>(std::ceil(share * drain_total_));
+    for (; drain_cursor_ < table_.limit() && goodbyes_ < due; ++drain_cursor_) {
+        const ConnectionState state = at(drain_cursor_).state;
+        if (state != ConnectionState::greeting && state != ConnectionState::open) continue;
+        let_go(drain_cursor_, CloseReason::going_away);
+        ++goodbyes_;
+    }
+}
+
+template <IoBackend Io>
+void Reactor<Io>::stop_hard() {
+    for (Index index = 0; index < table_.limit(); ++index) {
+        if (at(index).state != ConnectionState::free) {
+            close_now(index, CloseReason::hard_stop, CloseMode::reset);
+        }
+    }
+}
+
+template <IoBackend Io>
+void Reactor<Io>::validate() const {
+    table_.validate();
+    wheel_.validate([&](Index index) -> Tick {
+        const Connection& connection = table_[index];
+        if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed) {
+            return kNoTick;
+        }
+        return heartbeat_deadline(connection.heard, index, wheel_.cursor(), heartbeat_of(connection));
+    });
+}
+
+}  // namespace pulse
