@@ -37,8 +37,9 @@ JsonFault JsonParser::parse_hello(std::span<const uint8_t> object, Hello& hello)
             if (field.value().get_string().get(key.value)) return {"is not a string", key.name};
         }
     }
-    if (!document.at_end()) return {"hello has something behind the object", {}};
-    return {};
+    const char* rest = nullptr;
+    if (document.current_location().get(rest) == simdjson::OUT_OF_BOUNDS) return {};
+    return {"hello has something behind the object", {}};
 }
 
 }  // namespace pulse
