@@ -60,12 +60,12 @@ inline constexpr uint8_t kProfileGreeting = 0;
 inline constexpr uint8_t kProfileClosing = 1;
 inline constexpr uint8_t kProfileDefault = 2;   // what the flags say
 inline constexpr uint8_t kProfileRealtime = 3;  // those with names follow
-// How long a peer may take to answer our goodbye with its own FIN. About a second of draining is what
-// keeps a goodbye from being destroyed by a reset; a peer that is dead is reset afterwards.
+// How long a peer may take to answer our goodbye with its own FIN. About a second of draining is
+// what keeps a goodbye from being destroyed by a reset; a peer that is dead is reset afterwards.
 inline constexpr int64_t kCloseLingerNs = 1'000'000'000;
 
-// A server that stops says its goodbyes in shares of this much time: even enough for a reconnect storm
-// to be none, and 100 wake-ups a second for a few seconds.
+// A server that stops says its goodbyes in shares of this much time: even enough for a reconnect
+// storm to be none, and 100 wake-ups a second for a few seconds.
 inline constexpr int64_t kGoodbyeEveryNs = 10'000'000;
 
 // ------------------------------------------------------------------------------------------ wire
@@ -90,6 +90,23 @@ inline constexpr size_t kBufferKeptBytes = 4'096;
 inline constexpr size_t kBufferedBytesPerReactorMax = size_t{256} << 20;
 static_assert(kMessageBytesMax < kBufferedBytesPerReactorMax);
 inline constexpr size_t kReasonBytesMax = 123;  // close frame: 125 less the code
+
+// ----------------------------------------------------------------------------------------- sockets
+// Asked of listen(); the kernel cuts it to net.core.somaxconn, which is the operator's bound.
+inline constexpr int kListenBacklog = 65'535;
+inline constexpr uint32_t kListenersMax = 64;  // positions travel in a byte; accepts are shared out
+static_assert(kListenersMax <= kAcceptsPerTurn);
+// Readiness events taken from an epoll set at once. 512 heartbeats with answers are 5-8 ms of work;
+// a batch that is full is followed by the next without sleeping.
+inline constexpr uint32_t kEventsPerPoll = 512;
+// Octets that one poll reads from connections which had more than a buffer-full waiting, all of
+// them together: however many peers flood us, the turn stays short. At least one buffer-full.
+inline constexpr size_t kFloodBytesPerPoll = size_t{4} << 20;
+static_assert(kFloodBytesPerPoll >= kReceiveBufferBytes);
+// After accept failed for want of memory or of a descriptor (the spare one too) the listeners rest
+// for so long: within the second in which we promise to accept again, and far from spinning.
+inline constexpr int64_t kAcceptRestNs = 100'000'000;
+inline constexpr int kKeepaliveSecondsMax = 32'767;  // what TCP_KEEPIDLE takes
 
 // ------------------------------------------------------------------------------------- reactors
 inline constexpr uint32_t kReactorsMax = 256;
