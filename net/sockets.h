@@ -1,0 +1,34 @@
+// TCP sockets as Pulsewheel wants them: how listeners and outgoing connections are opened, for
+// every backend that has a kernel under it.
+#pragma once
+
+#include "core/result.h"
+#include "core/types.h"
+#include "net/address.h"
+#include "net/system_calls.h"
+
+namespace pulse {
+
+// Set on a listener and inherited by what it accepts (Linux copies TCP_NODELAY, SO_KEEPALIVE with
+// its times and TCP_USER_TIMEOUT into the child), so that an accept needs no further system call.
+struct SocketOptions {
+    Nanos tcp_keepalive = 0;     // --tcp-keepalive: idle time before probes; 0: off
+    Nanos tcp_user_timeout = 0;  // --tcp-user-timeout: unacknowledged bytes end it; 0: the kernel's
+};
+
+// A non-blocking socket that listens, with SO_REUSEADDR and SO_REUSEPORT so that each reactor may
+// have one of its own. "*" and "[::]" take IPv4 too. The error names the address, the cause and a
+// remedy.
+Result<int> open_listener(SystemCalls& calls, const ListenAddress& listener,
+                          const SocketOptions& options);
+
+// A non-blocking socket bound to `source` (if present) that only lacks its connect(). -1 with
+// errno. Without a port in `source` the kernel chooses one at connect, when it knows the
+// destination.
+int open_client(SystemCalls& calls, const SocketAddress& to, const SocketAddress& source,
+                const SocketOptions& options);
+
+// From now on close() resets: SO_LINGER with no time.
+void reset_on_close(SystemCalls& calls, int descriptor);
+
+}  // namespace pulse
