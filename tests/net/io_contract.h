@@ -1,39 +1,39 @@
-// The backend contract (net/io_backend.h) as a suite: a test, or a few, per sentence, the sentence in
-// the test's name. A backend joins with a World and a file of its own, BACKEND_contract_thread_test.cc
-// (the suite crosses threads where it wakes, so it runs under ThreadSanitizer too):
+// The backend contract (net/io_backend.h) as a suite: a test, or a few, per sentence, the sentence
+// in the test's name. A backend joins with a World and a file of its own,
+// BACKEND_contract_thread_test.cc (the suite crosses threads where it wakes, so it runs under
+// ThreadSanitizer too):
 //
 //     #include "tests/net/io_contract.h"
 //     INSTANTIATE_TYPED_TEST_SUITE_P(Epoll, IoContract, EpollWorld);
 //
-// A World is a backend and whatever is at the other end of it. Nothing in it may block for longer than
-// a test can wait, and nothing needs another thread: the test polls, and asks the peers in between.
+// A World is a backend and whatever is at the other end of it. Nothing in it may block for longer
+// than a test can wait, and nothing needs another thread: the test polls, and asks the peers in
+// between.
 //
 //     struct World {
-//         using Io = ...;      // the backend
-//         using Peer = ...;    // the far end of one connection; movable; lets go when destroyed
-//         using Door = ...;    // where peers wait for connects of ours
-//         static constexpr bool kThreads;  // wake() may come from another thread
-//         World(Connection* records, uint32_t places);   // the backend for these records
-//         Io& io();
+//         using Io = ...;      // the backend using Peer = ...;    // the far end of one
+//         connection; movable; lets go when destroyed using Door = ...;    // where peers wait for
+//         connects of ours static constexpr bool kThreads;  // wake() may come from another thread
+//         World(Connection* records, uint32_t places);   // the backend for these records Io& io();
 //         Nanos stall(Nanos);                  // time passes and nobody polls; the time after it
-//         ListenAddress free_address();        // another one each time
-//         ListenAddress taken_address();       // listen() must fail here
-//         SocketAddress dead_address();        // a connect is refused here
-//         SocketAddress source_address();      // connects may come from here, whatever the port
-//         Peer connect(const SocketAddress&);  // begins; what became of it is known after some polls
-//         Door open_door();                    // Door: SocketAddress address(); optional<Peer> accept()
-//         void exhaust();                      // the next accept finds the descriptor table full
-//         void relieve();                      // and no longer
+//         ListenAddress free_address();        // another one each time ListenAddress
+//         taken_address();       // listen() must fail here SocketAddress dead_address();        //
+//         a connect is refused here SocketAddress source_address();      // connects may come from
+//         here, whatever the port Peer connect(const SocketAddress&);  // begins; what became of it
+//         is known after some polls Door open_door();                    // Door: SocketAddress
+//         address(); optional<Peer> accept() void exhaust();                      // the next
+//         accept finds the descriptor table full void relieve();                      // and no
+//         longer
 //     };
 //     struct Peer {
-//         size_t write(std::span<const uint8_t>);  // as many as fit now
-//         void read(std::string& into, size_t most = SIZE_MAX);  // what is there now is appended
-//         bool ended();           // a read has met our FIN
-//         IoError error();        // ECONNRESET, ECONNREFUSED: what a write or a read has met
-//         void finish();          // FIN
-//         void reset();           // RST
-//         Nanos arrived_at();     // when all that was written (and FIN, RST) had reached the backend's
-//                                 // socket, or a little later; kNever as long as some is on its way
+//         size_t write(std::span<const uint8_t>);  // as many as fit now void read(std::string&
+//         into, size_t most = SIZE_MAX);  // what is there now is appended bool ended();
+//         // a read has met our FIN IoError error();        // ECONNRESET, ECONNREFUSED: what a
+//         write or a read has met void finish();          // FIN void reset();           // RST
+//         Nanos arrived_at();     // when all that was written (and FIN, RST) had reached the
+//         backend's
+//                                 // socket, or a little later; kNever as long as some is on its
+//                                 way
 //         SocketAddress local();  // whom the backend sees
 //     };
 #pragma once
@@ -599,8 +599,8 @@ TYPED_TEST_P(IoContract, C7_NowMovesOnlyInsidePoll) {
 }
 
 // ------------------------------------------------------------------------------------------- C8
-// After a pause the kernel holds what nobody has read: drained_until may not pass its arrival before
-// it was delivered. Bytes, FIN and RST, on a few of many.
+// After a pause the kernel holds what nobody has read: drained_until may not pass its arrival
+// before it was delivered. Bytes, FIN and RST, on a few of many.
 TYPED_TEST_P(IoContract, C8_WhatArrivedBeforeItWasDelivered) {
     Stage<TypeParam> stage(200);
     stage.listen();
@@ -846,7 +846,8 @@ TYPED_TEST_P(IoContract, Refuse_SaysFarewellAndClosesInOrder) {
     };
     for (const bool spoke_first : {false, true}) {
         auto peer = stage.connect();
-        // Input that nobody reads would turn the close into a reset, and the farewell would be lost.
+        // Input that nobody reads would turn the close into a reset, and the farewell would be
+        // lost.
         if (spoke_first) {
             ASSERT_TRUE(peer.write(as_bytes("GET / HTTP/1.1\r\n\r\n")) > 0);
             stage.world.stall(5 * kMillisecond);

@@ -1,8 +1,10 @@
-// What the contract suite plays on: a handler that writes down every event and objects to any that the
-// contract forbids, and a stage that polls a backend until something has come true or time is up.
+// What the contract suite plays on: a handler that writes down every event and objects to any that
+// the contract forbids, and a stage that polls a backend until something has come true or time is
+// up.
 //
-// Every test that uses the stage therefore checks C1 (inside poll, on its thread, nobody called back
-// from an operation), C4 and C5 (nothing after the last word, one last word), C7 and C8's two bounds.
+// Every test that uses the stage therefore checks C1 (inside poll, on its thread, nobody called
+// back from an operation), C4 and C5 (nothing after the last word, one last word), C7 and C8's two
+// bounds.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -194,7 +196,8 @@ class Recorder {
         }
         return seen;
     }
-    // The bytes are the handler's again: whoever still reads them sends rubbish, or is caught by ASan.
+    // The bytes are the handler's again: whoever still reads them sends rubbish, or is caught by
+    // ASan.
     static void spoil(Seen& seen) {
         if (!seen.outgoing) return;
         std::fill(seen.outgoing->begin(), seen.outgoing->end(), uint8_t{0xee});
@@ -209,7 +212,8 @@ class Recorder {
     int depth_ = 0;
 };
 
-// Longer than anything that works takes, on a busy machine and under sanitizers; a bound against hangs.
+// Longer than anything that works takes, on a busy machine and under sanitizers; a bound against
+// hangs.
 inline constexpr std::chrono::seconds kPatience{20};
 
 template <class World>

@@ -1,4 +1,5 @@
-// The far end of a real backend: loopback sockets that never block, for the contract suite's Worlds.
+// The far end of a real backend: loopback sockets that never block, for the contract suite's
+// Worlds.
 #pragma once
 
 #include <linux/sockios.h>
@@ -91,7 +92,8 @@ class RealPeer {
         error_ = ECONNRESET;
         arrived_ = kNever;
     }
-    // The kernel says what is not acknowledged yet; of a reset nothing is heard, it is there at once.
+    // The kernel says what is not acknowledged yet; of a reset nothing is heard, it is there at
+    // once.
     Nanos arrived_at() {
         if (arrived_ != kNever) return arrived_;
         int waiting = 0;
