@@ -1,0 +1,30 @@
+// Descriptor tables and their limit: what decides how many connections a thread can hold.
+//
+// RLIMIT_NOFILE bounds each table, not each process, and Linux gives a thread a table of its own for
+// the asking. So every reactor has one: as many connections as the limit says *each*, and no lock of
+// a shared table on the way of every accept and close.
+#pragma once
+
+#include <cstdint>
+
+#include "core/result.h"
+
+namespace pulse {
+
+// From now on the calling thread has a descriptor table of its own: a copy of the one it had. A
+// descriptor opened in one is unknown in the other, and one that was open before lives until *both*
+// have closed it. So: first thing on a thread, before anything is opened whose close must be seen by a
+// peer. Threads started later by this one share its table.
+Result<void> own_descriptor_table();
+
+// Most descriptors that this thread's table may hold (soft RLIMIT_NOFILE).
+uint64_t descriptor_limit();
+
+// Raises the soft limit to the hard one, which needs no privilege. The limit that now holds.
+uint64_t raise_descriptor_limit();
+
+// Descriptors open in the calling thread's table; 0 where /proc is not to be had. O(1) from Linux
+// 6.2 on, before that it walks them.
+uint64_t open_descriptors();
+
+}  // namespace pulse
