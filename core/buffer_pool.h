@@ -1,9 +1,10 @@
-// Byte buffers that a connection borrows while it is not idle: replies on their way out, messages that
-// are not whole yet. Handles are 32 bits and fit a record; 0 is none.
+// Byte buffers that a connection borrows while it is not idle: replies on their way out, messages
+// that are not whole yet. Handles are 32 bits and fit a record; 0 is none.
 //
-// A buffer keeps its first block when it is given back, so that the next borrower allocates nothing;
-// what grew beyond kBufferKeptBytes is returned to the allocator. All buffers together never hold more
-// than the bound given at construction. Not thread-safe: a pool belongs to one reactor.
+// A buffer keeps its first block when it is given back, so that the next borrower allocates
+// nothing; what grew beyond kBufferKeptBytes is returned to the allocator. All buffers together
+// never hold more than the bound given at construction. Not thread-safe: a pool belongs to one
+// reactor.
 #pragma once
 
 #include <cstdint>
@@ -50,12 +51,13 @@ class BufferPool {
         --taken_;
     }
 
-    // `bytes` more at the end, or nullptr when that is over `limit` for this buffer, over the bound of
-    // the pool, or more than the allocator has. Spans into this buffer are stale afterwards.
+    // `bytes` more at the end, or nullptr when that is over `limit` for this buffer, over the bound
+    // of the pool, or more than the allocator has. Spans into this buffer are stale afterwards.
     uint8_t* extend(Handle handle, size_t bytes, size_t limit) {
         Buffer& buffer = buffers_[handle];
         if (bytes > limit || buffer.size > limit - bytes) return nullptr;
-        if (buffer.size + bytes > buffer.capacity && !grow(buffer, buffer.size + bytes)) return nullptr;
+        if (buffer.size + bytes > buffer.capacity && !grow(buffer, buffer.size + bytes))
+            return nullptr;
         uint8_t* place = buffer.data + buffer.size;
         buffer.size += static_cast<uint32_t>(bytes);
         return place;

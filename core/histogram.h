@@ -1,13 +1,14 @@
 // A log-linear histogram of durations: 3 significant digits from 1 us to 1 h, recording in a few
 // instructions without allocation, merging and subtracting exactly.
 //
-// The layout is HdrHistogram's for (lowest 1, highest 3.6e9, 3 digits) in microseconds: values below
-// 2,048 us have a counter each, and every doubling after that has 1,024 more.
+// The layout is HdrHistogram's for (lowest 1, highest 3.6e9, 3 digits) in microseconds: values
+// below 2,048 us have a counter each, and every doubling after that has 1,024 more.
 //
-//     bucket 0:  0, 1, 2 ... 2047        bucket 1:  2048, 2050 ... 4094      bucket 2:  4096, 4100 ...
+//     bucket 0:  0, 1, 2 ... 2047        bucket 1:  2048, 2050 ... 4094      bucket 2:  4096, 4100
+//     ...
 //
-// Counters are 32 bits and stop at their maximum; 24,576 of them are 96 KiB, of which only the pages
-// that values fall into are ever touched. One writer; readers take a copy on its thread.
+// Counters are 32 bits and stop at their maximum; 24,576 of them are 96 KiB, of which only the
+// pages that values fall into are ever touched. One writer; readers take a copy on its thread.
 #pragma once
 
 #include <bit>
@@ -22,10 +23,12 @@ namespace pulse {
 
 class Histogram {
   public:
-    static constexpr uint32_t kSubBucketsLog2 = 11;  // 2,048: three digits, also just after a doubling
+    static constexpr uint32_t kSubBucketsLog2 =
+        11;  // 2,048: three digits, also just after a doubling
     static constexpr uint32_t kSubBuckets = 1u << kSubBucketsLog2;
     static constexpr uint64_t kUnitNanos = 1'000;
-    static constexpr uint64_t kHighestUnits = 3'600'000'000;  // 1 h; what is longer is counted there
+    static constexpr uint64_t kHighestUnits =
+        3'600'000'000;  // 1 h; what is longer is counted there
     static constexpr uint32_t kCounters = 23 * (kSubBuckets / 2);
 
     Histogram();
@@ -50,12 +53,13 @@ class Histogram {
     Nanos min() const { return count_ == 0 ? 0 : to_nanos(min_units_); }
     Nanos max() const { return to_nanos(max_units_); }
     double mean() const;  // in nanoseconds
-    // The value that `percent` (0..100) of the recorded ones do not exceed; the highest of its counter,
-    // and never above max().
+    // The value that `percent` (0..100) of the recorded ones do not exceed; the highest of its
+    // counter, and never above max().
     Nanos percentile(double percent) const;
 
     void merge(const Histogram& other);
-    // What was recorded since `earlier`, a copy of this one; min and max become those of the counters.
+    // What was recorded since `earlier`, a copy of this one; min and max become those of the
+    // counters.
     void subtract(const Histogram& earlier);
     void reset();
 
@@ -86,7 +90,9 @@ class Histogram {
     struct Free {
         void operator()(uint32_t* counters) const { std::free(counters); }
     };
-    static constexpr Nanos to_nanos(uint64_t units) { return static_cast<Nanos>(units * kUnitNanos); }
+    static constexpr Nanos to_nanos(uint64_t units) {
+        return static_cast<Nanos>(units * kUnitNanos);
+    }
     void find_extremes();
 
     std::unique_ptr<uint32_t[], Free> counters_;

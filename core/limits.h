@@ -55,6 +55,9 @@ inline constexpr uint32_t kHeartbeatProfilesMax = 16;
 // Probes that can be counted for one connection; a timeout of more intervals stops counting here.
 inline constexpr uint32_t kProbesMax = 63;
 
+// After an interval of silence a peer's own heartbeat may be a little late before it is asked for
+// one: an eighth of the interval, and no more than this.
+inline constexpr int64_t kProbeGraceNsMax = 2'000'000'000;
 // The first profiles are no heartbeats but plain deadlines: of the handshake and of the close.
 inline constexpr uint8_t kProfileGreeting = 0;
 inline constexpr uint8_t kProfileClosing = 1;
@@ -115,6 +118,15 @@ inline constexpr int kKeepaliveSecondsMax = 32'767;  // what TCP_KEEPIDLE takes
 
 // ------------------------------------------------------------------------------------- reactors
 inline constexpr uint32_t kReactorsMax = 256;
+// What a reactor opens for itself: its epoll or ring, its spare, its listeners' slack, the log.
+inline constexpr uint32_t kReactorDescriptors = 32;
+// What an idle connection costs, for the estimate at start; net/README.md has the measurements. In
+// user space: the record, its entry in the wheel, and half-filled chunks and pages.
+inline constexpr size_t kIdleUserBytes = 80;
+// In the kernel: the socket (3.81 KB) and what waits for it (epoll 208 B, poll request 253 B).
+inline constexpr size_t kIdleKernelBytes = 4'160;
+// A reactor's own: slots of the wheel, receive buffers, ring, mailbox, stack, histograms.
+inline constexpr size_t kReactorUserBytes = 512 * 1024;
 // Control messages that may wait between one pair of reactors; full is an answer, not a wait.
 inline constexpr uint32_t kMailboxSlots = 256;
 

@@ -1,18 +1,19 @@
 // A reactor's mailbox: one ring a sender, and a doorbell that rings only for a sleeper.
 //
-// Sleep and wake: both sides write, then look. The sender pushes, then looks whether the owner sleeps;
-// the owner announces its sleep, then looks whether something was pushed:
+// Sleep and wake: both sides write, then look. The sender pushes, then looks whether the owner
+// sleeps; the owner announces its sleep, then looks whether something was pushed:
 //
 //     sender                                        owner
 //       push                                          sleeping.exchange(true)
-//       if sleeping.exchange(false): ring             if nothing was pushed: sleep until the doorbell
+//       if sleeping.exchange(false): ring             if nothing was pushed: sleep until the
+//       doorbell
 //                                                     else sleeping.exchange(false)
 //
-// Both announcements are read-modify-writes of one word, so they stand in one order. If the owner's comes
-// after the sender's it reads the sender's value, hence sees its push; if it comes before, the sender
-// reads true and rings. Either way no wake is lost, and of many senders one rings, once a sleep. (A store
-// and a load instead would need full fences between them on both sides, and x86 too would reorder them
-// without.)
+// Both announcements are read-modify-writes of one word, so they stand in one order. If the owner's
+// comes after the sender's it reads the sender's value, hence sees its push; if it comes before,
+// the sender reads true and rings. Either way no wake is lost, and of many senders one rings, once
+// a sleep. (A store and a load instead would need full fences between them on both sides, and x86
+// too would reorder them without.)
 //
 // Full is an answer: post() returns false, counts it, and never waits.
 #pragma once

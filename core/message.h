@@ -12,8 +12,8 @@ namespace pulse {
 
 struct Message {
     enum class Kind : uint8_t {
-        kick,      // let `target` go, for `reason`
-        retune,    // profile `profile` is `heartbeat` from now on; who waits longer is looked at sooner
+        kick,    // let `target` go, for `reason`
+        retune,  // profile `profile` is `heartbeat` from now on; who waits longer is looked at sooner
         drain,     // stop accepting, say goodbye to everybody over the drain window
         stop,      // reset everybody now
         snapshot,  // call `respond(context, reactor)` on the reactor's thread
@@ -24,8 +24,8 @@ struct Message {
     uint8_t profile = 0;
     uint32_t interval_ms = 0;  // what peers are told of a retuned profile
     uint32_t timeout_ms = 0;
-    ConnectionId target;
-    HeartbeatConfig heartbeat;
+    ConnectionId target{};
+    HeartbeatConfig heartbeat{};
     // snapshot: the context is the sender's and must live until respond was called.
     void (*respond)(void* context, uint32_t reactor) = nullptr;
     void* context = nullptr;

@@ -1,8 +1,8 @@
 // What a reactor counts: one writer, any number of readers, no locks.
 //
 // A counter is an atomic that its one writer updates by a relaxed load, an add and a relaxed store,
-// which is what a plain ++ compiles to; other threads read it relaxed, and see a value that was true a
-// moment ago. Aligned, so that two reactors never share a cache line.
+// which is what a plain ++ compiles to; other threads read it relaxed, and see a value that was
+// true a moment ago. Aligned, so that two reactors never share a cache line.
 #pragma once
 
 #include <array>
@@ -52,7 +52,9 @@ struct MetricsSnapshot {
 class alignas(64) Metrics {
   public:
     // The writer's thread only.
-    void add(Metric metric, uint64_t amount = 1) { bump(counters_[static_cast<size_t>(metric)], amount); }
+    void add(Metric metric, uint64_t amount = 1) {
+        bump(counters_[static_cast<size_t>(metric)], amount);
+    }
     void refused(CloseReason reason) {
         add(Metric::refused);
         bump(refused_[static_cast<size_t>(reason)], 1);

@@ -1,5 +1,5 @@
-// A token bucket: so many events a second, with a burst of a tenth of a second's worth (at least one).
-// Time is a parameter; the state is two words.
+// A token bucket: so many events a second, with a burst of a tenth of a second's worth (at least
+// one). Time is a parameter; the state is two words.
 #pragma once
 
 #include <algorithm>

@@ -4,13 +4,14 @@
 //       v                               v
 //   [ . x x x x x x x x x x x x x x x x . . . . . ]      slots, a power of two
 //
-// Each side keeps a copy of the other's index and looks at the real one only when the copy says full or
-// empty, so that in steady flow the two cache lines travel once a batch and not once a message
-// (rigtorp's SPSCQueue). Indexes count up for ever and are masked at use, so that full and empty differ.
+// Each side keeps a copy of the other's index and looks at the real one only when the copy says
+// full or empty, so that in steady flow the two cache lines travel once a batch and not once a
+// message (rigtorp's SPSCQueue). Indexes count up for ever and are masked at use, so that full and
+// empty differ.
 //
 // Orderings: the writer's release store of tail_ makes the slots' contents visible to the reader's
-// acquire load of it; the reader's release store of head_ tells the writer, by its acquire load, that
-// the slots were read and may be overwritten. Nothing stronger is needed for the contents.
+// acquire load of it; the reader's release store of head_ tells the writer, by its acquire load,
+// that the slots were read and may be overwritten. Nothing stronger is needed for the contents.
 #pragma once
 
 #include <algorithm>
@@ -51,8 +52,8 @@ class SpscRing {
     }
 
     // --- the reader's thread ---
-    // Calls take(const T&) for at most `budget` values, in order, then frees their slots at once; how
-    // many that were. `take` must not pop.
+    // Calls take(const T&) for at most `budget` values, in order, then frees their slots at once;
+    // how many that were. `take` must not pop.
     template <class Take>
     size_t pop_batch(size_t budget, Take&& take) {
         const uint64_t head = head_.load(std::memory_order_relaxed);

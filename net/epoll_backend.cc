@@ -37,7 +37,9 @@ EpollBackend::EpollBackend(const EpollOptions& options, Connection* records, uin
     }
     if (epoll_ >= 0) {
         step = "eventfd";
-        doorbell_ = calls_([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
+        doorbell_ = options_.doorbell >= 0
+                        ? options_.doorbell
+                        : calls_([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
     }
     if (doorbell_ >= 0) {
         step = "epoll_ctl";
@@ -54,10 +56,17 @@ EpollBackend::EpollBackend(const EpollOptions& options, Connection* records, uin
 
 EpollBackend::~EpollBackend() {
     close_listeners();
-    for (const int descriptor : {spare_, doorbell_, epoll_})
+    const int own_doorbell = options_.doorbell >= 0 ? -1 : doorbell_;
+    for (const int descriptor : {spare_, own_doorbell, epoll_})
         if (descriptor >= 0) calls_.close(descriptor);
     if (unsent_ != nullptr)
         pages_.release(reinterpret_cast<std::byte*>(unsent_), places_ * sizeof(*unsent_));
+}
+
+size_t EpollBackend::memory_bytes() const {
+    return sizeof(*this) + kReceiveFrontBytes + kReceiveBufferBytes + kReceivePadBytes +
+           news_.size() * sizeof(news_[0]) + more_.size() * sizeof(more_[0]) +
+           closed_.size() * sizeof(closed_[0]);
 }
 
 // ------------------------------------------------------------------------------------- listening

@@ -1,9 +1,11 @@
-// What waits to be sent: one queue and one flight a connection, borrowed only while there is something.
+// What waits to be sent: one queue and one flight a connection, borrowed only while there is
+// something.
 //
 //     claim ... claim      begin_flight            (the kernel has it)            end_flight
 //     [ queue grows ]  ->  [ queue becomes the flight, unchanging ] [ new queue ] -> freed
 //
-// The cap counts both, so that a peer that does not read costs at most the cap. Handle: Connection::outbox.
+// The cap counts both, so that a peer that does not read costs at most the cap. Handle:
+// Connection::outbox.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +21,8 @@ class Outboxes {
   public:
     explicit Outboxes(BufferPool& buffers) : buffers_(buffers) { boxes_.emplace_back(); }
 
-    // Room for `bytes` more, contiguous, or nullptr when they would be over `cap` or the pool's bound.
+    // Room for `bytes` more, contiguous, or nullptr when they would be over `cap` or the pool's
+    // bound.
     uint8_t* claim(Connection& connection, size_t bytes, size_t cap) {
         if (connection.outbox == 0) connection.outbox = take();
         Box& box = boxes_[connection.outbox];

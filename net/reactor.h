@@ -1,24 +1,28 @@
 // The loop: everything that one thread owns, and the order in which a turn does things.
 //
 //   turn(sleep_until)
-//     1  poll       accepts; bytes -> codec -> heartbeat; sends done; closes done      (io_backend.h)
-//     2  mailbox    control messages of other threads, up to a budget
-//     3  judge      looks that are due, up to a budget: rearm, probe, evict     (heartbeat_policy.h)
-//     4  drain      while stopping: this turn's share of goodbyes
+//     1  poll       accepts; bytes -> codec -> heartbeat; sends done; closes done
+//     (io_backend.h) 2  mailbox    control messages of other threads, up to a budget
+//     3  judge      looks that are due, up to a budget: rearm, probe, evict
+//     (heartbeat_policy.h) 4  drain      while stopping: this turn's share of goodbyes
 //     5  flush      one send for each connection that has something to say
 //
 // The rules
-//   R1  A deadline is judged only once every byte that arrived before it was delivered: the wheel is
+//   R1  A deadline is judged only once every byte that arrived before it was delivered: the wheel
+//   is
 //       driven by io.drained_until(), never by the clock. After a stall the kernel holds heartbeats
 //       that nobody has read; a server that judges by its clock evicts healthy peers.
-//   R2  Replies are coalesced: whatever a turn has to say to a peer goes out in one send at its end.
-//   R3  A connection ends by let_go() (with a goodbye) or close_now() (without), its record is freed in
-//       on_closed() and nowhere else, and what the kernel may still read is not touched before that.
-//   R4  Every budget that runs out makes the next turn start at once, and nobody starves: poll, mailbox
+//   R2  Replies are coalesced: whatever a turn has to say to a peer goes out in one send at its
+//   end. R3  A connection ends by let_go() (with a goodbye) or close_now() (without), its record is
+//   freed in
+//       on_closed() and nowhere else, and what the kernel may still read is not touched before
+//       that.
+//   R4  Every budget that runs out makes the next turn start at once, and nobody starves: poll,
+//   mailbox
 //       and judge each get their share of every turn.
 //
-// A reactor owns no thread: whoever calls turn() is its thread, and everything here belongs to it. Others
-// post to the mailbox and read the metrics' counters.
+// A reactor owns no thread: whoever calls turn() is its thread, and everything here belongs to it.
+// Others post to the mailbox and read the metrics' counters.
 #pragma once
 
 #include <algorithm>
@@ -38,6 +42,7 @@
 #include "net/outbox.h"
 #include "net/reactor_config.h"
 #include "net/reactor_metrics.h"
+#include "net/server_stats.h"
 #include "net/session.h"
 
 namespace pulse {
@@ -56,19 +61,20 @@ class Reactor {
   public:
     using Wheel = TimingWheel<Connection>;
 
-    // `table` is empty and, like `io` and `pages`, outlives the reactor. `io` knows the table's records.
+    // `table` is empty and, like `io` and `pages`, outlives the reactor. `io` knows the table's
+    // records.
     Reactor(const ReactorConfig& config, PageSource& pages, ConnectionTable& table, Io& io,
             ReactorMailbox<Io>& mailbox, ReactorMetrics& metrics);
 
     // Where to listen. Before the first turn, or again at any time on the reactor's thread.
     Result<void> listen() { return io_.listen(config_.listeners); }
 
-    // One pass; returns after `sleep_until` at the latest (but for the time that work takes), at once
-    // when there is something left to do.
+    // One pass; returns after `sleep_until` at the latest (but for the time that work takes), at
+    // once when there is something left to do.
     void turn(Nanos sleep_until);
 
-    // Stop accepting, say goodbye to everybody evenly over the config's drain window, then reset whoever
-    // is left. drained() tells when nobody is.
+    // Stop accepting, say goodbye to everybody evenly over the config's drain window, then reset
+    // whoever is left. drained() tells when nobody is.
     void drain();
     // Reset everybody now.
     void stop_hard();
@@ -79,10 +85,14 @@ class Reactor {
     const Wheel& wheel() const { return wheel_; }
     const BufferPool& buffers() const { return buffers_; }
     const ReactorConfig& config() const { return config_; }
-    // Proves the wheel's invariants against the policy's deadlines. O(limit); for tests and the simulator.
+    // A copy of everything it measures.
+    void fill(ReactorStats& stats) const;
+    // Proves the wheel's invariants against the policy's deadlines. O(limit); for tests and the
+    // simulator.
     void validate() const;
 
-    // --- what the backend calls, inside poll() only ---------------------------------------------------
+    // --- what the backend calls, inside poll() only
+    // ---------------------------------------------------
     void on_accept(const Accepted& accepted);
     void on_connected(Index, IoError) { PULSE_ASSERT(!"a server does not connect"); }
     void on_bytes(Index index, std::span<uint8_t> bytes);
@@ -148,8 +158,8 @@ class Reactor {
     SessionShared shared_;
 
     std::vector<Index> dirty_;
-    uint32_t heard_now_ = 0;     // what a proof of life in this poll is worth
-    bool work_left_ = false;     // a budget ran out
+    uint32_t heard_now_ = 0;  // what a proof of life in this poll is worth
+    bool work_left_ = false;  // a budget ran out
     RateLimiter accept_rate_;
 
     bool draining_ = false;
@@ -188,7 +198,8 @@ void Reactor<Io>::turn(Nanos sleep_until) {
     measure({began_at, polled_at, judged_from, judged_to});
 }
 
-// When poll must be back: at once if something was left over or a message is there, else for the wheel.
+// When poll must be back: at once if something was left over or a message is there, else for the
+// wheel.
 template <IoBackend Io>
 Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
     if (work_left_ || !mailbox_.may_sleep()) return 0;
@@ -204,8 +215,11 @@ void Reactor<Io>::measure(const TurnTimes& times) {
     metrics_.poll_time.record(times.polled_at - times.began_at);
     metrics_.turn_time.record(io_.clock() - times.polled_at);
     metrics_.wheel_slice.record(times.judged_to - times.judged_from);
-    const Tick judged = std::min(wheel_.next_work(), config_.clock.down(io_.drained_until()));
-    metrics_.judge_lag = std::max<Nanos>(0, io_.now() - config_.clock.begins(judged + 1));
+    // What is due by the clock and not judged yet, because it was not heard out or the budget ran
+    // out.
+    const Tick work = wheel_.next_work();
+    const bool late = work != kNoTick && config_.clock.begins(work) < io_.now();
+    metrics_.judge_lag = late ? io_.now() - config_.clock.begins(work) : 0;
     metrics_.judge_lag_max = std::max(metrics_.judge_lag_max, metrics_.judge_lag);
 }
 
@@ -214,12 +228,18 @@ void Reactor<Io>::handle(const Message& message) {
     metrics_.add(Metric::control_messages);
     switch (message.kind) {
         case Message::Kind::kick:
-            if (table_.find(message.target) != nullptr) let_go(message.target.index, message.reason);
+            if (table_.find(message.target) != nullptr)
+                let_go(message.target.index, message.reason);
             return;
-        case Message::Kind::retune: return retune(message);
-        case Message::Kind::drain: return drain();
-        case Message::Kind::stop: return stop_hard();
-        case Message::Kind::snapshot: return message.respond(message.context, config_.number);
+        case Message::Kind::retune:
+            return retune(message);
+        case Message::Kind::drain:
+            return drain();
+        case Message::Kind::stop:
+            drain();
+            return stop_hard();
+        case Message::Kind::snapshot:
+            return message.respond(message.context, config_.number);
     }
 }
 
@@ -232,7 +252,8 @@ void Reactor<Io>::retune(const Message& message) {
     const Tick now = config_.clock.up(io_.now());
     for (Index index = 0; index < table_.limit(); ++index) {
         const Connection& connection = at(index);
-        if (connection.state != ConnectionState::open || connection.profile != message.profile) continue;
+        if (connection.state != ConnectionState::open || connection.profile != message.profile)
+            continue;
         wheel_.arm(index, heartbeat_deadline(connection.heard, index, now, message.heartbeat));
         Session<Reactor>(*this, index).send_interval();
     }
@@ -260,8 +281,8 @@ uint32_t Reactor<Io>::judge_one(Index index, Tick reached) {
     if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed) {
         return kLookCost;
     }
-    const HeartbeatStep step = heartbeat_step(connection.heard, HeartbeatEvent::look, index, reached,
-                                              heartbeat_of(connection));
+    const HeartbeatStep step = heartbeat_step(connection.heard, HeartbeatEvent::look, index,
+                                              reached, heartbeat_of(connection));
     if (step.verdict == Verdict::evict) {
         evict(index, reached);
         return kEvictCost;
@@ -279,9 +300,12 @@ void Reactor<Io>::evict(Index index, Tick reached) {
     Connection& connection = at(index);
     const Tick due = heartbeat_evict_at(connection.heard, reached, heartbeat_of(connection));
     switch (connection.state) {
-        case ConnectionState::greeting: return let_go(index, CloseReason::handshake_timeout);
-        case ConnectionState::closing: return close_now(index, connection.close_reason, CloseMode::reset);
-        default: break;
+        case ConnectionState::greeting:
+            return let_go(index, CloseReason::handshake_timeout);
+        case ConnectionState::closing:
+            return close_now(index, connection.close_reason, CloseMode::reset);
+        default:
+            break;
     }
     metrics_.add(Metric::evicted);
     metrics_.eviction_delay.record(io_.now() - config_.clock.begins(due));
@@ -294,8 +318,8 @@ void Reactor<Io>::set_profile(Index index, uint8_t profile) {
     Connection& connection = at(index);
     connection.profile = profile;
     const Tick now = config_.clock.up(io_.now());
-    const HeartbeatStep step = heartbeat_step(0, HeartbeatEvent::connected, index, now,
-                                              heartbeat_of(connection));
+    const HeartbeatStep step =
+        heartbeat_step(0, HeartbeatEvent::connected, index, now, heartbeat_of(connection));
     connection.heard = step.heard;
     wheel_.arm(index, step.next);
 }
@@ -376,8 +400,9 @@ void Reactor<Io>::on_closed(Index index) {
 
 // ---------------------------------------------------------------------------------------- endings
 
-// Says why, sends FIN behind it, and gives the peer a moment to do the same: a close with unread input,
-// or a reset, would destroy the goodbye on its way. A peer that stays silent is reset by the deadline.
+// Says why, sends FIN behind it, and gives the peer a moment to do the same: a close with unread
+// input, or a reset, would destroy the goodbye on its way. A peer that stays silent is reset by the
+// deadline.
 template <IoBackend Io>
 void Reactor<Io>::let_go(Index index, CloseReason reason, std::string_view detail) {
     Connection& connection = at(index);
@@ -407,8 +432,8 @@ void Reactor<Io>::close_now(Index index, CloseReason reason, CloseMode mode) {
 
 // ---------------------------------------------------------------------------------------- sending
 
-// Room in the connection's next send. nullptr: it is gone, or going, or has too much waiting; then it is
-// let go as a slow reader.
+// Room in the connection's next send. nullptr: it is gone, or going, or has too much waiting; then
+// it is let go as a slow reader.
 template <IoBackend Io>
 uint8_t* Reactor<Io>::claim(Index index, size_t bytes) {
     Connection& connection = at(index);
@@ -469,8 +494,8 @@ void Reactor<Io>::drain() {
     PULSE_ASSERT(stopped);
 }
 
-// Goodbyes are spread evenly over the first three quarters of the window, so that the peers do not all
-// come back in one instant, and the last of them has a quarter to take it.
+// Goodbyes are spread evenly over the first three quarters of the window, so that the peers do not
+// all come back in one instant, and the last of them has a quarter to take it.
 template <IoBackend Io>
 void Reactor<Io>::say_goodbyes() {
     if (table_.live() == 0) return;
@@ -500,14 +525,34 @@ void Reactor<Io>::stop_hard() {
 }
 
 template <IoBackend Io>
+void Reactor<Io>::fill(ReactorStats& stats) const {
+    stats.live = table_.live();
+    stats.wheel_entries = wheel_.entries();
+    stats.metrics = metrics_.snapshot();
+    stats.io = io_.counters();
+    stats.eviction_delay = metrics_.eviction_delay;
+    stats.turn_time = metrics_.turn_time;
+    stats.wheel_slice = metrics_.wheel_slice;
+    stats.poll_time = metrics_.poll_time;
+    stats.judge_lag = metrics_.judge_lag;
+    stats.judge_lag_max = metrics_.judge_lag_max;
+    stats.memory = {.records_bytes = table_.backed_bytes(),
+                    .wheel_bytes = wheel_.memory_bytes(),
+                    .buffers_bytes = buffers_.held_bytes(),
+                    .backend_bytes = io_.memory_bytes()};
+}
+
+template <IoBackend Io>
 void Reactor<Io>::validate() const {
     table_.validate();
     wheel_.validate([&](Index index) -> Tick {
         const Connection& connection = table_[index];
-        if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed) {
+        if (connection.state == ConnectionState::free ||
+            connection.state == ConnectionState::closed) {
             return kNoTick;
         }
-        return heartbeat_deadline(connection.heard, index, wheel_.cursor(), heartbeat_of(connection));
+        return heartbeat_deadline(connection.heard, index, wheel_.cursor(),
+                                  heartbeat_of(connection));
     });
 }
 

@@ -18,7 +18,7 @@ enum class OnMessage : uint8_t { echo, discard };
 struct ReactorConfig {
     uint32_t number = 0;  // which reactor; the first part of a connection's public name
     TickClock clock;
-    HeartbeatProfiles profiles{};  // kProfileGreeting, kProfileClosing, then heartbeats
+    HeartbeatProfiles profiles{};            // kProfileGreeting, kProfileClosing, then heartbeats
     std::vector<std::string> profile_names;  // by profile; what a hello may ask for
     uint32_t interval_ms[kHeartbeatProfilesMax] = {};  // what the peer is told of each profile
     uint32_t timeout_ms[kHeartbeatProfilesMax] = {};
@@ -28,7 +28,7 @@ struct ReactorConfig {
     OnMessage on_message = OnMessage::discard;
     uint64_t accepts_per_second = 0;  // of this reactor; 0 is no limit
     Nanos drain_window = 10 * kSecond;
-    Admission* admission = nullptr;  // the server's; outlives the reactor
+    Admission* admission = nullptr;   // the server's; outlives the reactor
     uint32_t retry_after_ms = 1'000;  // the hint in the goodbyes of a server that stops
 };
 

@@ -1,5 +1,5 @@
-// What a reactor measures of itself: counters for anybody, distributions for whoever asks by a snapshot
-// message.
+// What a reactor measures of itself: counters for anybody, distributions for whoever asks by a
+// snapshot message.
 #pragma once
 
 #include "core/histogram.h"
@@ -11,10 +11,10 @@ namespace pulse {
 struct ReactorMetrics : Metrics {
     // The rest belongs to the reactor's thread.
     Histogram eviction_delay;  // from the deadline to the eviction
-    Histogram turn_time;       // from poll's return to the turn's end: what a turn keeps a peer waiting
-    Histogram wheel_slice;     // the judging part of a turn
-    Histogram poll_time;       // inside poll, sleep included: what is left of a second
-    Nanos judge_lag = 0;       // how far the judged instant trails the clock, now
+    Histogram turn_time;  // from poll's return to the turn's end: what a turn keeps a peer waiting
+    Histogram wheel_slice;  // the judging part of a turn
+    Histogram poll_time;    // inside poll, sleep included: what is left of a second
+    Nanos judge_lag = 0;    // how far the judged instant trails the clock, now
     Nanos judge_lag_max = 0;
 };
 

@@ -37,11 +37,12 @@ ShortText farewell(Scheme scheme, CloseReason reason, uint32_t retry_after_ms) {
         case Scheme::detect:
             // A peer that has not spoken yet is most likely to be a browser or a proxy.
             text << "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: "
-                 << uint64_t{(retry_after_ms + 999) / 1000} << "\r\nContent-Length: "
-                 << uint64_t{info.name.size() + 1} << "\r\n\r\n"
+                 << uint64_t{(retry_after_ms + 999) / 1000}
+                 << "\r\nContent-Length: " << uint64_t{info.name.size() + 1} << "\r\n\r\n"
                  << info.name << "\n";
             break;
-        case Scheme::websocket_tls: break;  // nothing can be said before the TLS handshake
+        case Scheme::websocket_tls:
+            break;  // nothing can be said before the TLS handshake
     }
     return text;
 }

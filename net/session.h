@@ -1,8 +1,8 @@
 // One connection's conversation: what its codec found becomes heartbeats, replies and endings.
 //
-// A Session is made on the stack for the length of one call and owns nothing: it is the CodecSink that a
-// codec talks to (proto/codec.h), over the connection's record and its reactor. It also speaks: probe,
-// welcome, goodbye, in whichever protocol the connection has.
+// A Session is made on the stack for the length of one call and owns nothing: it is the CodecSink
+// that a codec talks to (proto/codec.h), over the connection's record and its reactor. It also
+// speaks: probe, welcome, goodbye, in whichever protocol the connection has.
 #pragma once
 
 #include <charconv>
@@ -21,11 +21,15 @@ namespace pulse {
 
 constexpr Protocol protocol_of(Scheme scheme) {
     switch (scheme) {
-        case Scheme::binary: return Protocol::binary;
-        case Scheme::jsonl: return Protocol::jsonl;
+        case Scheme::binary:
+            return Protocol::binary;
+        case Scheme::jsonl:
+            return Protocol::jsonl;
         case Scheme::websocket:
-        case Scheme::websocket_tls: return Protocol::websocket;
-        case Scheme::detect: break;
+        case Scheme::websocket_tls:
+            return Protocol::websocket;
+        case Scheme::detect:
+            break;
     }
     return Protocol::detect;
 }
@@ -66,17 +70,21 @@ class Session {
     Session(R& reactor, Index index)
         : reactor_(reactor), index_(index), connection_(reactor.at(index)) {}
 
-    // --- bytes in -----------------------------------------------------------------------------------
-    // After our goodbye they are dropped: draining them is what keeps a reset from destroying it.
+    // --- bytes in
+    // ----------------------------------------------------------------------------------- After our
+    // goodbye they are dropped: draining them is what keeps a reset from destroying it.
     void receive(std::span<uint8_t> bytes) {
         if (stopped()) return;
         switch (connection_.protocol) {
-            case Protocol::binary: return decode_binary(bytes);
-            default: return fault({CloseReason::protocol_error, "this protocol is not spoken here"});
+            case Protocol::binary:
+                return decode_binary(bytes);
+            default:
+                return fault({CloseReason::protocol_error, "this protocol is not spoken here"});
         }
     }
 
-    // --- what the codec calls -----------------------------------------------------------------------
+    // --- what the codec calls
+    // -----------------------------------------------------------------------
     void on_ping(uint32_t sequence, std::span<const uint8_t> payload) {
         proof();
         reactor_.metrics_.add(Metric::heartbeats_answered);
@@ -130,7 +138,8 @@ class Session {
     }
     bool stopped() const { return connection_.state >= ConnectionState::closing; }
 
-    // --- bytes out ----------------------------------------------------------------------------------
+    // --- bytes out
+    // ----------------------------------------------------------------------------------
     uint8_t* claim(size_t bytes) { return reactor_.claim(index_, bytes); }
 
     void send_probe() { binary::write_frame(*this, binary::Type::ping, 0, {}); }
@@ -175,7 +184,8 @@ class Session {
     void fault(const Decoded& decoded) {
         if (stopped()) return;
         reactor_.metrics_.add(Metric::faults);
-        binary::write_code(*this, binary::Type::error, describe(decoded.fault).code, decoded.detail);
+        binary::write_code(*this, binary::Type::error, describe(decoded.fault).code,
+                           decoded.detail);
         reactor_.let_go(index_, decoded.fault, decoded.detail);
     }
     // A message that means nothing, from a peer that frames well: forgiven a few times.

@@ -13,15 +13,15 @@ struct Rule {
 
 constexpr uint16_t kAny = kBinaryPayloadBytesMax;
 constexpr Rule kRules[] = {
-    {false, false, 0, 0},     // 0 is no type
-    {true, true, 0, kAny},    // ping
-    {true, true, 0, kAny},    // pong
-    {true, false, 2, kAny},   // hello: at least {}
-    {false, true, 2, kAny},   // welcome
-    {true, true, 0, kAny},    // data
-    {true, true, 2, kAny},    // goodbye: a code
-    {false, true, 8, 8},      // interval
-    {false, true, 2, kAny},   // error: a code
+    {false, false, 0, 0},    // 0 is no type
+    {true, true, 0, kAny},   // ping
+    {true, true, 0, kAny},   // pong
+    {true, false, 2, kAny},  // hello: at least {}
+    {false, true, 2, kAny},  // welcome
+    {true, true, 0, kAny},   // data
+    {true, true, 2, kAny},   // goodbye: a code
+    {false, true, 8, 8},     // interval
+    {false, true, 2, kAny},  // error: a code
 };
 
 }  // namespace

@@ -1,11 +1,12 @@
-// The binary protocol (design.md section 7): frames of an 8-byte header and up to 64 KiB - 1 of payload.
+// The binary protocol (design.md section 7): frames of an 8-byte header and up to 64 KiB - 1 of
+// payload.
 //
 //     0        1      2..3 (big-endian)   4..7 (big-endian)   8..
 //     0xB7     type   payload bytes       sequence            payload
 //
-// A server receives ping, pong, hello, data and goodbye; a client receives ping, pong, welcome, data,
-// goodbye, interval and error. Anything else, another magic, or a length that the type cannot have is a
-// fault, found at the header byte that proves it.
+// A server receives ping, pong, hello, data and goodbye; a client receives ping, pong, welcome,
+// data, goodbye, interval and error. Anything else, another magic, or a length that the type cannot
+// have is a fault, found at the header byte that proves it.
 #pragma once
 
 #include <algorithm>
@@ -45,34 +46,44 @@ static_assert(sizeof(State) <= kCodecStateBytes);
 
 // What only a client receives, beside CodecSink.
 template <class S>
-concept ClientSink = CodecSink<S> && requires(S sink, std::span<uint8_t> bytes, uint32_t word,
-                                              uint16_t code) {
-    sink.on_welcome(word, bytes);        // sequence, a JSON object
-    sink.on_interval(word, word);        // interval_ms, timeout_ms: the server's advice
-    sink.on_error(code, bytes);          // an error frame; text
-};
+concept ClientSink =
+    CodecSink<S> && requires(S sink, std::span<uint8_t> bytes, uint32_t word, uint16_t code) {
+        sink.on_welcome(word, bytes);  // sequence, a JSON object
+        sink.on_interval(word, word);  // interval_ms, timeout_ms: the server's advice
+        sink.on_error(code, bytes);    // an error frame; text
+    };
 
-// The fault that the first `bytes` (1..8) of a header prove, if they do: magic, then type, then length.
+// The fault that the first `bytes` (1..8) of a header prove, if they do: magic, then type, then
+// length.
 Decoded judge_header(const uint8_t* header, size_t bytes, Role role, const CodecLimits& limits);
 
 template <Role kRole, CodecSink S>
 void deliver(const uint8_t* header, std::span<uint8_t> payload, S& sink) {
     const uint32_t sequence = load_be32(header + 4);
     switch (static_cast<Type>(header[1])) {
-        case Type::ping: return sink.on_ping(sequence, payload);
-        case Type::pong: return sink.on_pong(sequence, payload);
-        case Type::hello: return sink.on_hello(sequence, payload);
-        case Type::data: return sink.on_message(MessageKind::binary, sequence, payload);
-        case Type::goodbye: return sink.on_goodbye(load_be16(payload.data()), payload.subspan(2));
-        default: break;
+        case Type::ping:
+            return sink.on_ping(sequence, payload);
+        case Type::pong:
+            return sink.on_pong(sequence, payload);
+        case Type::hello:
+            return sink.on_hello(sequence, payload);
+        case Type::data:
+            return sink.on_message(MessageKind::binary, sequence, payload);
+        case Type::goodbye:
+            return sink.on_goodbye(load_be16(payload.data()), payload.subspan(2));
+        default:
+            break;
     }
     if constexpr (kRole == Role::client) {
         switch (static_cast<Type>(header[1])) {
-            case Type::welcome: return sink.on_welcome(sequence, payload);
+            case Type::welcome:
+                return sink.on_welcome(sequence, payload);
             case Type::interval:
                 return sink.on_interval(load_be32(payload.data()), load_be32(payload.data() + 4));
-            case Type::error: return sink.on_error(load_be16(payload.data()), payload.subspan(2));
-            default: break;
+            case Type::error:
+                return sink.on_error(load_be16(payload.data()), payload.subspan(2));
+            default:
+                break;
         }
     }
 }
@@ -127,9 +138,10 @@ Decoded decode(State& state, std::span<uint8_t> input, const CodecLimits& limits
     return {};
 }
 
-// --- encoders ---------------------------------------------------------------------------------------
-// Each claims one frame; false when there was no room (nothing is written then). A payload may be at most
-// kBinaryPayloadBytesMax bytes.
+// --- encoders
+// --------------------------------------------------------------------------------------- Each
+// claims one frame; false when there was no room (nothing is written then). A payload may be at
+// most kBinaryPayloadBytesMax bytes.
 
 template <ByteSink B>
 bool write_frame(B& out, Type type, uint32_t sequence, std::span<const uint8_t> payload,

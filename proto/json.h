@@ -1,5 +1,5 @@
-// The JSON objects of the protocol (design.md section 7): what they say, and how ours are written. This
-// and json.cc are the only files that know simdjson.
+// The JSON objects of the protocol (design.md section 7): what they say, and how ours are written.
+// This and json.cc are the only files that know simdjson.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,300 @@
+// Threads, doorbells and snapshots: the part of the server that is not the loop.
+#include "net/server.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <functional>
+#include <future>
+#include <semaphore>
+#include <thread>
+
+#include "net/descriptors.h"
+#include "net/epoll_backend.h"
+#include "net/mapped_pages.h"
+#include "net/reactor.h"
+
+namespace pulse {
+namespace {
+
+Nanos monotonic_now() {
+    timespec time{};
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * kSecond + time.tv_nsec;
+}
+
+void pin_to_core(uint32_t core) {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    CPU_SET(core, &cores);
+    pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
+}
+
+HeartbeatConfig heartbeat_of(Nanos interval, Nanos timeout, bool probe, Liveness liveness,
+                             TickClock clock) {
+    HeartbeatConfig heartbeat;
+    heartbeat.interval_ticks = clock.ticks(interval);
+    heartbeat.grace_ticks = clock.ticks(std::min(interval / 8, kProbeGraceNsMax));
+    heartbeat.timeout_ticks = clock.ticks(timeout);
+    heartbeat.probe = probe;
+    heartbeat.liveness = liveness;
+    return heartbeat;
+}
+
+// A socket that holds a port without listening, so that every reactor can listen on the one that
+// the kernel chose.
+struct PortHolder {
+    int descriptor = -1;
+    PortHolder() = default;
+    PortHolder(const PortHolder&) = delete;
+    PortHolder& operator=(const PortHolder&) = delete;
+    ~PortHolder() {
+        if (descriptor >= 0) ::close(descriptor);
+    }
+    Result<void> hold(ListenAddress& listener) {
+        if (listener.address.port() != 0) return {};
+        const int family = listener.address.base.sa_family;
+        descriptor = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        const int on = 1;
+        socklen_t size = listener.address.size_bytes();
+        if (descriptor < 0 ||
+            setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0 ||
+            bind(descriptor, &listener.address.base, size) != 0 ||
+            getsockname(descriptor, &listener.address.base, &size) != 0) {
+            return Error{"--listen " + listener.text + ": " + std::strerror(errno)};
+        }
+        const std::string port = ":" + std::to_string(listener.address.port());
+        const size_t zero = listener.text.rfind(":0");
+        if (zero != std::string::npos) listener.text.replace(zero, 2, port);
+        return {};
+    }
+};
+
+}  // namespace
+
+// Shared with a reactor's thread. What only one of the two touches says so.
+struct Server::Thread {
+    uint32_t number = 0;
+    int doorbell = -1;  // opened by the main thread, good in every table
+    std::thread thread;
+    std::promise<Result<void>> ready;
+    std::atomic<bool> ended{false};
+    bool cut_short = false;  // written before `ended`
+
+    std::function<bool(const Message&)> post;  // set before `ready`, called by the main thread
+    std::function<void(ReactorStats&)> fill;   // the reactor thread's
+    ReactorStats fresh;                        // the reactor thread's until `answered`
+    std::counting_semaphore<8> answered{0};
+    bool asked = false;  // the main thread's: an answer is outstanding
+
+    static void respond(void* context, uint32_t) {
+        auto* self = static_cast<Thread*>(context);
+        self->fill(self->fresh);
+        self->answered.release();
+    }
+};
+
+struct Server::Shared {
+    explicit Shared(uint32_t connections_max) : admission(connections_max) {}
+    Admission admission;
+    ReactorConfig config;  // what all reactors have in common
+};
+
+void fill_profiles(const ServerOptions& options, ReactorConfig& config) {
+    const TickClock clock{options.tick_shift};
+    config.clock = clock;
+    auto set = [&](size_t profile, std::string_view name, Nanos interval, Nanos timeout) {
+        config.profiles[profile] =
+            heartbeat_of(interval, timeout, options.heartbeat_probe, options.liveness, clock);
+        config.interval_ms[profile] = static_cast<uint32_t>(interval / kMillisecond);
+        config.timeout_ms[profile] = static_cast<uint32_t>(timeout / kMillisecond);
+        config.profile_names.resize(std::max(config.profile_names.size(), profile + 1));
+        config.profile_names[profile] = name;
+    };
+    const HeartbeatConfig deadline{.timeout_ticks = 1, .probe = false, .liveness = Liveness::none};
+    config.profiles[kProfileGreeting] = config.profiles[kProfileClosing] = deadline;
+    config.profiles[kProfileGreeting].timeout_ticks = clock.ticks(options.handshake_timeout);
+    config.profiles[kProfileClosing].timeout_ticks = clock.ticks(kCloseLingerNs);
+    set(kProfileDefault, "default", options.heartbeat_interval, options.heartbeat_timeout);
+    for (size_t i = 0; i < std::size(kNamedProfiles); ++i) {
+        const NamedProfile& named = kNamedProfiles[i];
+        set(kProfileRealtime + i, named.name, named.interval, named.timeout);
+    }
+}
+
+namespace {
+
+// One reactor from its first to its last turn, on the calling thread.
+template <IoBackend Io, class Thread>
+void run_reactor(Thread& self, const ReactorConfig& config, uint32_t places, Io& io,
+                 ConnectionTable& table, PageSource& pages) {
+    ReactorMailbox<Io> mailbox(1, kMailboxSlots, Wake<Io>{&io});
+    ReactorMetrics metrics;
+    Reactor<Io> reactor(config, pages, table, io, mailbox, metrics);
+    if (!reactor.wheel().ok()) {
+        return self.ready.set_value(Error{"no memory for the wheel of " + std::to_string(places)});
+    }
+    self.fill = [&](ReactorStats& stats) { reactor.fill(stats); };
+    self.post = [&](const Message& message) { return mailbox.post(0, message); };
+    if (Result<void> listening = reactor.listen(); !listening) {
+        return self.ready.set_value(Error{listening.error()});
+    }
+    self.ready.set_value({});
+    while (!reactor.drained()) reactor.turn(kNever);
+    reactor.fill(self.fresh);
+    self.cut_short = reactor.drain_cut_short();
+}
+
+template <class Thread>
+void reactor_thread(Thread& self, const ServerPlan& plan, ReactorConfig config) {
+    if (Result<void> own = own_descriptor_table(); !own) {
+        return self.ready.set_value(Error{own.error()});
+    }
+    if (plan.options.pin) pin_to_core(self.number % plan.cores);
+    config.number = self.number;
+    const uint32_t places = plan.connections_per_reactor;
+    MappedPages pages;
+    ConnectionTable table(pages, places);
+    if (!table.ok())
+        return self.ready.set_value(Error{"no address space for the connection table"});
+    const SocketOptions sockets{plan.options.tcp_keepalive, plan.options.tcp_user_timeout};
+    EpollBackend io({.sockets = sockets, .doorbell = self.doorbell}, table.records(), places);
+    if (!io.ready()) return self.ready.set_value(Error{io.ready().error()});
+    run_reactor(self, config, places, io, table, pages);
+}
+
+}  // namespace
+
+Server::Server(const ServerPlan& plan)
+    : plan_(plan),
+      shared_(std::make_unique<Shared>(static_cast<uint32_t>(plan.options.max_connections))),
+      started_at_(monotonic_now()) {}
+
+Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan) {
+    std::unique_ptr<Server> server(new Server(plan));
+    if (Result<void> started = server->start_threads(); !started) return Error{started.error()};
+    return server;
+}
+
+Result<void> Server::start_threads() {
+    const ServerOptions& options = plan_.options;
+    ReactorConfig& config = shared_->config;
+    fill_profiles(options, config);
+    config.listeners = options.listen;
+    config.limits.message_bytes_max = options.max_message_bytes;
+    config.send_queue_bytes = options.send_queue_bytes;
+    config.on_message = options.on_message;
+    config.accepts_per_second =
+        options.accept_rate == 0 ? 0 : std::max<uint64_t>(1, options.accept_rate / plan_.reactors);
+    config.drain_window = options.drain_timeout;
+    config.admission = &shared_->admission;
+    std::vector<PortHolder> holders(config.listeners.size());
+    for (size_t i = 0; i < holders.size(); ++i) {
+        if (Result<void> held = holders[i].hold(config.listeners[i]); !held) return held;
+        listening_.push_back(config.listeners[i].text);
+    }
+    for (uint32_t number = 0; number < plan_.reactors; ++number) {
+        auto thread = std::make_unique<Thread>();
+        thread->number = number;
+        thread->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (thread->doorbell < 0) return Error{std::string("eventfd: ") + std::strerror(errno)};
+        threads_.push_back(std::move(thread));
+    }
+    // All doorbells are open before the first thread takes its copy of the descriptor table.
+    std::vector<std::future<Result<void>>> answers;
+    for (const auto& thread : threads_) answers.push_back(thread->ready.get_future());
+    for (const auto& thread : threads_) {
+        thread->thread = std::thread([this, self = thread.get()] {
+            reactor_thread(*self, plan_, shared_->config);
+            self->ended.store(true, std::memory_order_release);
+            self->ended.notify_all();
+        });
+    }
+    Result<void> outcome;
+    for (auto& answer : answers) {
+        Result<void> started = answer.get();
+        if (outcome && !started) outcome = std::move(started);
+    }
+    return outcome;
+}
+
+Server::~Server() {
+    stop();
+    for (const auto& thread : threads_) {
+        if (thread->thread.joinable()) thread->thread.join();
+        if (thread->doorbell >= 0) ::close(thread->doorbell);
+    }
+}
+
+void Server::post_to_all(const Message& message) {
+    for (const auto& thread : threads_) {
+        if (thread->ended.load(std::memory_order_acquire) || !thread->post) continue;
+        // A mailbox is full only while its reactor is very busy; what is said here must not be
+        // lost.
+        for (int attempt = 0; attempt < 1'000 && !thread->post(message); ++attempt) usleep(1'000);
+    }
+}
+
+void Server::drain() { post_to_all({.kind = Message::Kind::drain}); }
+
+void Server::stop() { post_to_all({.kind = Message::Kind::stop}); }
+
+bool Server::ended(Nanos wait) {
+    const Nanos until = monotonic_now() + wait;
+    for (;;) {
+        const bool all = std::ranges::all_of(threads_, [](const auto& thread) {
+            return thread->ended.load(std::memory_order_acquire);
+        });
+        if (all || monotonic_now() >= until) return all;
+        usleep(1'000);
+    }
+}
+
+bool Server::drain_cut_short() const {
+    return std::ranges::any_of(threads_, [](const auto& thread) { return thread->cut_short; });
+}
+
+void Server::retune(const ServerOptions& options) {
+    ReactorConfig config;
+    fill_profiles(options, config);
+    post_to_all({.kind = Message::Kind::retune,
+                 .profile = kProfileDefault,
+                 .interval_ms = config.interval_ms[kProfileDefault],
+                 .timeout_ms = config.timeout_ms[kProfileDefault],
+                 .heartbeat = config.profiles[kProfileDefault]});
+}
+
+const ServerStats& Server::stats() {
+    for (const auto& thread : threads_) {
+        if (thread->asked || thread->ended.load(std::memory_order_acquire)) continue;
+        thread->asked = thread->post({.kind = Message::Kind::snapshot,
+                                      .respond = &Thread::respond,
+                                      .context = thread.get()});
+    }
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+    stats_.reactors.resize(threads_.size());
+    stats_.total = ReactorStats{};
+    for (const auto& thread : threads_) {
+        const bool ended = thread->ended.load(std::memory_order_acquire);
+        if (thread->asked && !ended && thread->answered.try_acquire_until(until)) {
+            thread->asked = false;
+            stats_.reactors[thread->number] = thread->fresh;
+        } else if (ended) {
+            stats_.reactors[thread->number] = thread->fresh;
+        }
+        stats_.total += stats_.reactors[thread->number];
+    }
+    stats_.at = monotonic_now();
+    stats_.uptime = stats_.at - started_at_;
+    stats_.backend = plan_.uring ? "io_uring" : "epoll";
+    read_process(stats_);
+    return stats_;
+}
+
+}  // namespace pulse

@@ -1,0 +1,93 @@
+// The server: as many reactors as were asked for, each on a thread of its own with a descriptor
+// table of its own, and what the main thread needs to say to them.
+//
+//     plan_server(options)      what it will hold and cost, or why this machine cannot       (any
+//     time) Server::start(plan)       threads up, all listening, or an error and nothing left
+//     behind stats() drain() stop()    from the main thread
+//     join()                    until every reactor has let go of everybody
+//
+// A thread's own descriptor table (unshare(CLONE_FILES)) gives each reactor the whole
+// RLIMIT_NOFILE, and no lock that others take. Its price: a descriptor opened afterwards is nobody
+// else's, so doorbells are opened before the threads are.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "net/server_options.h"
+#include "net/server_stats.h"
+
+namespace pulse {
+
+// What start() will do, checked against the machine. Everything an operator may want to know
+// before.
+struct ServerPlan {
+    ServerOptions options;
+    bool uring = false;        // else epoll
+    std::string backend_note;  // features, or why it fell back
+    uint32_t cores = 0;
+    uint32_t reactors = 0;
+    uint32_t connections_per_reactor = 0;
+    uint64_t descriptors_per_reactor = 0;
+    // At max_connections, all idle: records and wheel; what the kernel takes for the sockets'
+    // server side.
+    uint64_t user_bytes = 0;
+    uint64_t kernel_bytes = 0;
+    uint64_t available_bytes = 0;
+
+    // Several lines for the start of the log.
+    std::vector<std::string> describe() const;
+};
+
+// Raises the soft descriptor limit, probes the kernel. The error says which limit is in the way of
+// what was asked for, and how to raise it.
+Result<ServerPlan> plan_server(const ServerOptions& options);
+
+class Server {
+  public:
+    static Result<std::unique_ptr<Server>> start(const ServerPlan& plan);
+    // Resets whoever is left, and waits for the threads.
+    ~Server();
+    Server(const Server&) = delete;
+    Server& operator=(const Server&) = delete;
+
+    // Everything below: the thread that called start().
+    // Stop accepting, say goodbye to everybody over the drain window.
+    void drain();
+    // Reset everybody now.
+    void stop();
+    // True once every reactor has ended, waiting for that at most `wait`.
+    bool ended(Nanos wait);
+    // A reactor had to reset peers that did not take their goodbye in time.
+    bool drain_cut_short() const;
+    // Heartbeats of the default profile are these from now on.
+    void retune(const ServerOptions& options);
+    // Asked of each reactor and waited for, but no longer than a second: a reactor that is stuck is
+    // reported with what it said last.
+    const ServerStats& stats();
+    // Where it listens, with the ports that the kernel chose.
+    const std::vector<std::string>& listening() const { return listening_; }
+
+  private:
+    struct Thread;
+    explicit Server(const ServerPlan& plan);
+    Result<void> start_threads();
+    void post_to_all(const struct Message& message);
+
+    ServerPlan plan_;
+    std::vector<std::unique_ptr<Thread>> threads_;
+    std::vector<std::string> listening_;
+    struct Shared;
+    std::unique_ptr<Shared> shared_;
+    ServerStats stats_;
+    Nanos started_at_ = 0;
+};
+
+// The profiles that these options make: what reactors judge by, and what peers are told.
+struct ReactorConfig;
+void fill_profiles(const ServerOptions& options, ReactorConfig& config);
+
+}  // namespace pulse

@@ -1,0 +1,60 @@
+// What the whole server can say about itself at one moment, and how it says it: a line for a
+// person, an object for a script. Sums of all reactors, and each apart.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/histogram.h"
+#include "core/metrics.h"
+#include "core/types.h"
+#include "net/io_backend.h"
+
+namespace pulse {
+
+// Memory in user space that the server takes knowingly, by what it is for.
+struct MemoryByKind {
+    uint64_t records_bytes = 0;
+    uint64_t wheel_bytes = 0;
+    uint64_t buffers_bytes = 0;
+    uint64_t backend_bytes = 0;
+};
+
+// One reactor, copied on its own thread.
+struct ReactorStats {
+    uint32_t live = 0;
+    uint64_t wheel_entries = 0;
+    MetricsSnapshot metrics;
+    IoCounters io;
+    Histogram eviction_delay;
+    Histogram turn_time;
+    Histogram wheel_slice;
+    Histogram poll_time;
+    Nanos judge_lag = 0;
+    Nanos judge_lag_max = 0;
+    MemoryByKind memory;
+
+    ReactorStats& operator+=(const ReactorStats& other);
+};
+
+struct ServerStats {
+    Nanos at = 0;  // monotonic
+    Nanos uptime = 0;
+    std::string backend;
+    uint64_t rss_bytes = 0;
+    Nanos cpu_user = 0;
+    Nanos cpu_system = 0;
+    ReactorStats total;
+    std::vector<ReactorStats> reactors;
+
+    // One object: totals since the start, distributions with percentiles, each reactor apart.
+    std::string json(bool last) const;
+    // One line about the time since `earlier`.
+    std::string line(const ServerStats& earlier) const;
+};
+
+// What the kernel says of this process: RSS and CPU time.
+void read_process(ServerStats& stats);
+
+}  // namespace pulse
