@@ -1,8 +1,8 @@
 // Descriptor tables and their limit: what decides how many connections a thread can hold.
 //
-// RLIMIT_NOFILE bounds each table, not each process, and Linux gives a thread a table of its own for
-// the asking. So every reactor has one: as many connections as the limit says *each*, and no lock of
-// a shared table on the way of every accept and close.
+// RLIMIT_NOFILE bounds each table, not each process, and Linux gives a thread a table of its own
+// for the asking. So every reactor has one: as many connections as the limit says *each*, and no
+// lock of a shared table on the way of every accept and close.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ namespace pulse {
 
 // From now on the calling thread has a descriptor table of its own: a copy of the one it had. A
 // descriptor opened in one is unknown in the other, and one that was open before lives until *both*
-// have closed it. So: first thing on a thread, before anything is opened whose close must be seen by a
-// peer. Threads started later by this one share its table.
+// have closed it. So: first thing on a thread, before anything is opened whose close must be seen
+// by a peer. Threads started later by this one share its table.
 Result<void> own_descriptor_table();
 
 // Most descriptors that this thread's table may hold (soft RLIMIT_NOFILE).

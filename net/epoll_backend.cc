@@ -283,9 +283,11 @@ void EpollBackend::send_rest(Index index, std::span<const uint8_t> bytes) {
 void EpollBackend::finish(Index index) {
     PULSE_ASSERT(!marked(index, kConnecting | kClosed));
     if (marked(index, kSending)) return mark(index, kFinish);
-    // Refused only where the connection has failed already, of which on_end tells.
-    if (records_[index].descriptor >= 0)
-        calls_([&] { return shutdown(records_[index].descriptor, SHUT_WR); });
+    const int descriptor = records_[index].descriptor;
+    if (descriptor < 0 || calls_([&] { return shutdown(descriptor, SHUT_WR); }) == 0) return;
+    // Not connected any more: a receive will meet the reason. Otherwise nobody else would tell.
+    if (errno != ENOTCONN && marked(index, kReading) && !marked(index, kEndNews))
+        tell(index, NewsOf::end, errno);
 }
 
 void EpollBackend::close(Index index, CloseMode mode) {

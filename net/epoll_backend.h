@@ -107,7 +107,7 @@ class EpollBackend {
         kFinish = 1 << 7,      // FIN is wanted behind the send in flight
         kBroken = 1 << 8,      // a send met an error: what follows is no orderly end
         kClosed = 1 << 9,
-        kEndNews = 1 << 10,  // on news_: it could not be watched
+        kEndNews = 1 << 10,  // on news_: it failed where no receive would tell
         kListed = kMore | kNews | kEndNews,
     };
     enum class NewsOf : uint8_t { sent, connected, end };
@@ -230,6 +230,7 @@ void EpollBackend::report_news(H& handler) {
                 handler.on_connected(news.index, news.error);
                 break;
             case NewsOf::end:
+                if (!marked(news.index, kReading)) break;
                 unmark(news.index, kReading);
                 handler.on_end(news.index, news.error);
                 break;

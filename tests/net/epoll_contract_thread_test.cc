@@ -1,22 +1,8 @@
 // The backend contract over epoll.
-#include "net/epoll_backend.h"
-
+#include "tests/net/epoll_world.h"
 #include "tests/net/io_contract.h"
-#include "tests/net/real_world.h"
 
 namespace pulse::test {
-
-class EpollWorld : public RealWorld {
-  public:
-    using Io = EpollBackend;
-    EpollWorld(Connection* records, uint32_t places) : io_({}, records, places) {
-        PULSE_ASSERT(io_.ready());
-    }
-    Io& io() { return io_; }
-
-  private:
-    EpollBackend io_;
-};
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Epoll, IoContract, EpollWorld);
 

@@ -673,6 +673,39 @@ TYPED_TEST_P(IoContract, C8_HoldsForMoreThanABatch) {
     stage.close_all();
 }
 
+// And where there is always more than a batch, it moves on all the same, and does not lie.
+TYPED_TEST_P(IoContract, C8_MovesOnWhereEveryBatchIsFull) {
+    constexpr uint32_t kPeers = 1000;
+    constexpr uint32_t kWatched = 20;  // whose bytes are followed one by one
+    Stage<TypeParam> stage(kPeers);
+    stage.listen();
+    std::vector<typename Stage<TypeParam>::Joined> peers;
+    for (uint32_t i = 0; i < kPeers; ++i) peers.push_back(stage.join());
+    std::vector<std::pair<size_t, Nanos>> arrivals(kWatched, {0, kNever});
+    const Nanos start = stage.io.now();
+    uint32_t told = 0;
+    for (uint32_t round = 1; round <= 60 && told < kWatched; ++round) {
+        for (auto& each : peers) ASSERT_EQ(each.peer.write(as_bytes("x")), 1u);
+        stage.world.stall(kMillisecond / 2);
+        for (uint32_t i = 0; i < kWatched; ++i) {
+            auto& [bytes, at] = arrivals[i];
+            if (at == kNever && peers[i * 50].peer.arrived_at() != kNever)
+                arrivals[i] = {round, peers[i * 50].peer.arrived_at()};
+        }
+        stage.turn(0);
+        for (uint32_t i = 0; i < kWatched; ++i) {
+            auto& [bytes, at] = arrivals[i];
+            if (at == kNever || stage.io.drained_until() <= at) continue;
+            EXPECT_GE(peers[i * 50].seen->bytes.size(), bytes) << "C8: peer " << i * 50;
+            if (bytes > 0) ++told;
+            arrivals[i] = {0, kNever};
+        }
+    }
+    EXPECT_GT(told, 0u) << "no arrival was passed";
+    EXPECT_GT(stage.io.drained_until(), start) << "drained_until stands still";
+    stage.close_all();
+}
+
 TYPED_TEST_P(IoContract, C8_AFloodingConnectionDoesNotHoldItBack) {
     Stage<TypeParam> stage;
     stage.listen();
@@ -994,7 +1027,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     C6_ADeadlineInThePastStillHarvests, C6_SilenceCostsNoPolls, C6_AWakeBeforePollIsNotLost,
     C6_AWakeFromInsideAnEventEndsTheNextPoll, C6_ManyWakesAreAnsweredAndThenThereIsQuiet,
     C6_NoWakeFromAnotherThreadIsLost, C7_NowMovesOnlyInsidePoll, C8_WhatArrivedBeforeItWasDelivered,
-    C8_HoldsForMoreThanABatch, C8_AFloodingConnectionDoesNotHoldItBack, C8_SilenceLetsItPass,
+    C8_HoldsForMoreThanABatch, C8_MovesOnWhereEveryBatchIsFull,
+    C8_AFloodingConnectionDoesNotHoldItBack, C8_SilenceLetsItPass,
     Listen_SaysWhichListenerAndWhoCame, Listen_AnErrorNamesTheAddressAndNothingIsListenedOn,
     Listen_AnEmptyListStopsAcceptingAndKeepsWhatIsThere, Listen_MayStopFromInsideOnAccept,
     Attach_DeliversWhatWasAlreadyThere, Attach_AThousandTalkAndLeave,
