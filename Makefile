@@ -55,6 +55,7 @@ SUPPORT_SOURCES := $(wildcard tests/support/*.cc)
 BENCHES := $(patsubst %.cc,%,$(wildcard bench/*_bench.cc))
 FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
 TOOL_SOURCES := $(wildcard tools/*/*.cc)
+TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
 .PHONY: all help run test plain asan tsan bench bench-build fuzz tidy format format-check clean deps \
         deps-bench deps-fuzz deps-tidy
@@ -87,6 +88,13 @@ $(BUILD)/$(1)/libpulse.a: $(LIB_SOURCES:%.cc=$(BUILD)/$(1)/%.o)
 	@rm -f $$@ && ar rcs $$@ $$^
 $(BUILD)/$(1)/libsupport.a: $(SUPPORT_SOURCES:%.cc=$(BUILD)/$(1)/%.o)
 	@mkdir -p $$(@D) && rm -f $$@ && ar rcs $$@ $$^
+# What programs are made of besides main(), so that tests can link it.
+$(BUILD)/$(1)/libtools.a: $(TOOL_PARTS:%.cc=$(BUILD)/$(1)/%.o)
+	@mkdir -p $$(@D) && rm -f $$@ && ar rcs $$@ $$^
+$(BUILD)/$(1)/tests/tools/%_test: $(BUILD)/$(1)/tests/tools/%_test.o $(BUILD)/$(1)/libsupport.a \
+                                  $(BUILD)/$(1)/libtools.a $(BUILD)/$(1)/libpulse.a
+	@echo "  link  $(1)  $$@"
+	@$$(CXX_$(1)) $$(LDFLAGS_$(1)) -pthread $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 $(BUILD)/$(1)/%_test: $(BUILD)/$(1)/%_test.o $(BUILD)/$(1)/libsupport.a $(BUILD)/$(1)/libpulse.a
 	@echo "  link  $(1)  $$@"
 	@$$(CXX_$(1)) $$(LDFLAGS_$(1)) -pthread $$^ $$(TEST_LIBS) $$(LIBS) -o $$@

@@ -70,9 +70,8 @@ struct ServerOptions {
     // Telling.
     LogLevel log_level = LogLevel::info;
     LogFormat log_format = LogFormat::text;
-    Nanos stats_interval =
-        0;                   // between lines of --stats-interval and objects of stats_json; 0: off
-    std::string stats_json;  // a file; empty: none
+    Nanos stats_interval = 0;  // between lines of figures and objects of stats_json; 0: off
+    std::string stats_json;    // a file; empty: none
 };
 
 }  // namespace pulse

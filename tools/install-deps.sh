@@ -8,7 +8,8 @@ set -eu
 
 # What compiles and tests the programs. Headers first, then the tools that tests run.
 build="g++ ar:binutils python3 pkg:liburing-dev pkg:libsimdjson-dev pkg:libfmt-dev pkg:libspdlog-dev
-       pkg:libcli11-dev pkg:nlohmann-json3-dev pkg:libssl-dev zlib.h:zlib1g-dev pkg:libgtest-dev"
+       pkg:libcli11-dev pkg:libtomlplusplus-dev pkg:nlohmann-json3-dev pkg:libssl-dev
+       zlib.h:zlib1g-dev pkg:libgtest-dev"
 bench="pkg:libbenchmark-dev pkg:libboost-dev pkg:libconcurrentqueue-dev valgrind"
 fuzz="clang++-19:clang-19 pkg:libclang-rt-19-dev"
 tidy="clang-tidy-19 clang-format-19"

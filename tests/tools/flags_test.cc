@@ -1,0 +1,374 @@
+// The server's flags: what each layer may say, which layer wins, that every setting survives a
+// round trip through the config file, and that every mistake is answered with its name and a
+// remedy.
+#include "tools/pulsewheel/flags.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <map>
+
+#include "core/version.h"
+#include "tools/pulsewheel/settings.h"
+
+namespace pulse::serve {
+namespace {
+
+using Variables = std::map<std::string, std::string>;
+
+Result<Invocation> read(std::vector<const char*> arguments, const Variables& variables = {}) {
+    return read_invocation(arguments, [&](const char* name) {
+        const auto found = variables.find(name);
+        return found == variables.end() ? nullptr : found->second.c_str();
+    });
+}
+ServerOptions options_of(std::vector<const char*> arguments, const Variables& variables = {}) {
+    const Result<Invocation> invocation = read(std::move(arguments), variables);
+    EXPECT_TRUE(invocation) << invocation.error();
+    EXPECT_TRUE(invocation->serve);
+    return invocation ? invocation->options : ServerOptions{};
+}
+
+class ConfigFile {
+  public:
+    explicit ConfigFile(const std::string& text) {
+        const int descriptor = mkstemp(path_);
+        EXPECT_GE(descriptor, 0);
+        close(descriptor);
+        std::ofstream(path_) << text;
+    }
+    ~ConfigFile() { unlink(path_); }
+    const char* path() const { return path_; }
+
+  private:
+    char path_[32] = "/tmp/pulsewheel_test_XXXXXX";
+};
+
+void expect_error(const Result<Invocation>& invocation, std::vector<std::string> parts) {
+    ASSERT_FALSE(invocation) << "accepted";
+    for (const std::string& part : parts)
+        EXPECT_NE(invocation.error().find(part), std::string::npos) << "no '" << part << "' in:\n"
+                                                                    << invocation.error();
+}
+
+TEST(Flags, NothingGivenMeansTheDefaults) {
+    const ServerOptions options = options_of({});
+    ASSERT_EQ(options.listen.size(), 1u);
+    EXPECT_EQ(options.listen[0].address.text(), "127.0.0.1:9000");
+    EXPECT_EQ(options.listen[0].scheme, Scheme::detect);
+    EXPECT_EQ(options.max_connections, 100'000u);
+    EXPECT_EQ(options.heartbeat_interval, 30 * kSecond);
+    EXPECT_EQ(options.heartbeat_timeout, 90 * kSecond);
+    EXPECT_EQ(options.reactors, 0u);
+    EXPECT_EQ(options.backend, BackendChoice::automatic);
+    EXPECT_FALSE(options.pin);
+}
+
+TEST(Flags, WhereAndHowToServe) {
+    const ServerOptions options = options_of({"--listen",
+                                              "tcp://127.0.0.1:9001",
+                                              "--listen=ws://[::1]:9002",
+                                              "--max-connections",
+                                              "1M",
+                                              "--accept-rate",
+                                              "5k/s",
+                                              "--handshake-timeout",
+                                              "3s",
+                                              "--tcp-keepalive",
+                                              "1m",
+                                              "--tcp-user-timeout",
+                                              "45s",
+                                              "--backend",
+                                              "epoll",
+                                              "--reactors",
+                                              "3",
+                                              "--pin",
+                                              "--drain-timeout",
+                                              "0s"});
+    ASSERT_EQ(options.listen.size(), 2u);
+    EXPECT_EQ(options.listen[0].scheme, Scheme::binary);
+    EXPECT_EQ(options.listen[1].scheme, Scheme::websocket);
+    EXPECT_EQ(options.max_connections, 1'000'000u);
+    EXPECT_EQ(options.accept_rate, 5'000u);
+    EXPECT_EQ(options.handshake_timeout, 3 * kSecond);
+    EXPECT_EQ(options.tcp_keepalive, 60 * kSecond);
+    EXPECT_EQ(options.tcp_user_timeout, 45 * kSecond);
+    EXPECT_EQ(options.backend, BackendChoice::epoll);
+    EXPECT_EQ(options.reactors, 3u);
+    EXPECT_TRUE(options.pin);
+    EXPECT_EQ(options.drain_timeout, 0);
+}
+
+TEST(Flags, HeartbeatsMessagesAndFigures) {
+    const ServerOptions options = options_of({"--heartbeat-profile",
+                                              "mobile",
+                                              "--heartbeat-interval",
+                                              "5s",
+                                              "--heartbeat-timeout",
+                                              "12s",
+                                              "--heartbeat-probe",
+                                              "off",
+                                              "--liveness",
+                                              "roundtrip",
+                                              "--tick",
+                                              "1ms",
+                                              "--on-message",
+                                              "echo",
+                                              "--max-message-bytes",
+                                              "64KiB",
+                                              "--send-queue-bytes",
+                                              "1MiB",
+                                              "--ws-deflate",
+                                              "on",
+                                              "--ws-origin",
+                                              "https://a.example",
+                                              "--log-level",
+                                              "debug",
+                                              "--log-format",
+                                              "json",
+                                              "--stats-interval",
+                                              "1s",
+                                              "--stats-json",
+                                              "out.json"});
+    EXPECT_EQ(kNamedProfiles[options.heartbeat_profile].name, "mobile");
+    EXPECT_EQ(options.heartbeat_interval, 5 * kSecond);
+    EXPECT_EQ(options.heartbeat_timeout, 12 * kSecond);
+    EXPECT_FALSE(options.heartbeat_probe);
+    EXPECT_EQ(options.liveness, Liveness::roundtrip);
+    EXPECT_EQ(options.tick_shift, 20u);
+    EXPECT_EQ(options.on_message, OnMessage::echo);
+    EXPECT_EQ(options.max_message_bytes, 65'536u);
+    EXPECT_EQ(options.send_queue_bytes, 1'048'576u);
+    EXPECT_TRUE(options.ws_deflate);
+    EXPECT_EQ(options.ws_origins, std::vector<std::string>{"https://a.example"});
+    EXPECT_EQ(options.log_level, LogLevel::debug);
+    EXPECT_EQ(options.log_format, LogFormat::json);
+    EXPECT_EQ(options.stats_interval, kSecond);
+    EXPECT_EQ(options.stats_json, "out.json");
+}
+
+// One value for each setting that is not its default, as a flag would be given it.
+const std::map<std::string_view, const char*> kOther = {
+    {"listen", "jsonl://127.0.0.1:9100"},
+    {"max-connections", "5k"},
+    {"accept-rate", "7/s"},
+    {"handshake-timeout", "2s"},
+    {"tcp-keepalive", "90s"},
+    {"tcp-user-timeout", "20s"},
+    {"backend", "io_uring"},
+    {"reactors", "5"},
+    {"pin", "on"},
+    {"drain-timeout", "1s"},
+    {"heartbeat-profile", "realtime"},
+    {"heartbeat-interval", "20s"},
+    {"heartbeat-timeout", "61s"},
+    {"heartbeat-probe", "off"},
+    {"liveness", "roundtrip"},
+    {"tick", "16ms"},
+    {"on-message", "echo"},
+    {"max-message-bytes", "4KiB"},
+    {"send-queue-bytes", "8KiB"},
+    {"ws-deflate", "on"},
+    {"ws-origin", "https://b.example:8443"},
+    {"log-level", "error"},
+    {"log-format", "json"},
+    {"stats-interval", "500ms"},
+    {"stats-json", "a \"quoted\" \\ name # of a file"},
+};
+
+std::vector<std::string> value_of(const Setting& setting, const ServerOptions& options) {
+    return setting.get(options);
+}
+
+// A setting that is left out of the table above would not be tested: that is a failure.
+TEST(Flags, EverySettingGoesThroughFlagVariableAndFile) {
+    const ServerOptions defaults = options_of({});
+    for (const Setting& setting : settings()) {
+        SCOPED_TRACE(setting.name);
+        ASSERT_TRUE(kOther.contains(setting.name)) << "give it a value in kOther";
+        const std::string value = kOther.at(setting.name);
+        std::string variable = "PULSEWHEEL_";
+        for (const char c : setting.name)
+            variable += c == '-' ? '_' : static_cast<char>(std::toupper(c));
+
+        const std::string flag = "--" + std::string(setting.name) + "=" + value;
+        const ServerOptions by_flag = options_of({flag.c_str()});
+        const ServerOptions by_variable = options_of({}, {{variable, value}});
+        EXPECT_EQ(value_of(setting, by_flag), std::vector<std::string>{value});
+        EXPECT_EQ(value_of(setting, by_variable), std::vector<std::string>{value});
+        EXPECT_NE(value_of(setting, defaults), std::vector<std::string>{value}) << "is the default";
+
+        const ConfigFile file(to_toml(by_flag));
+        const ServerOptions by_file = options_of({"--config", file.path()});
+        EXPECT_EQ(to_toml(by_file), to_toml(by_flag));
+    }
+}
+
+TEST(Flags, FileGivesWayToVariableAndVariableToFlag) {
+    const ConfigFile file(
+        "max-connections = 1\nheartbeat-interval = \"1s\"\nlog-level = \"debug\"\n");
+    const Variables variables = {{"PULSEWHEEL_CONFIG", file.path()},
+                                 {"PULSEWHEEL_MAX_CONNECTIONS", "2"},
+                                 {"PULSEWHEEL_HEARTBEAT_INTERVAL", "2s"}};
+    const ServerOptions options = options_of({"--max-connections", "3"}, variables);
+    EXPECT_EQ(options.max_connections, 3u);
+    EXPECT_EQ(options.heartbeat_interval, 2 * kSecond);
+    EXPECT_EQ(options.log_level, LogLevel::debug);
+}
+
+TEST(Flags, AListIsReplacedByTheStrongerLayer) {
+    const ConfigFile file("listen = [\"tcp://127.0.0.1:1\", \"tcp://127.0.0.1:2\"]\n");
+    EXPECT_EQ(options_of({"--config", file.path()}).listen.size(), 2u);
+    const Variables variables = {{"PULSEWHEEL_LISTEN", "tcp://127.0.0.1:3,tcp://127.0.0.1:4"}};
+    const ServerOptions by_variable = options_of({"--config", file.path()}, variables);
+    ASSERT_EQ(by_variable.listen.size(), 2u);
+    EXPECT_EQ(by_variable.listen[0].address.port(), 3);
+    const ServerOptions by_flag =
+        options_of({"--config", file.path(), "--listen", "tcp://127.0.0.1:5"}, variables);
+    ASSERT_EQ(by_flag.listen.size(), 1u);
+    EXPECT_EQ(by_flag.listen[0].address.port(), 5);
+}
+
+TEST(Flags, TheLastOfARepeatedFlagCounts) {
+    EXPECT_EQ(options_of({"--reactors", "2", "--reactors", "4"}).reactors, 4u);
+}
+
+TEST(Flags, ASwitchCanBeTurnedOffAgain) {
+    const ConfigFile file("pin = true\n");
+    EXPECT_TRUE(options_of({"--config", file.path()}).pin);
+    EXPECT_FALSE(options_of({"--config", file.path(), "--pin=off"}).pin);
+    EXPECT_FALSE(options_of({"--config", file.path()}, {{"PULSEWHEEL_PIN", "0"}}).pin);
+    EXPECT_TRUE(options_of({}, {{"PULSEWHEEL_PIN", "true"}}).pin);
+}
+
+TEST(Flags, TimeoutFollowsTheIntervalThatIsGiven) {
+    const ServerOptions own = options_of({"--heartbeat-interval", "7s"});
+    EXPECT_EQ(own.heartbeat_timeout, 21 * kSecond);
+    const ServerOptions mobile = options_of({"--heartbeat-profile", "mobile"});
+    EXPECT_EQ(mobile.heartbeat_interval, 60 * kSecond);
+    EXPECT_EQ(mobile.heartbeat_timeout, 120 * kSecond);
+}
+
+TEST(Flags, TheTickIsRoundedToAPowerOfTwo) {
+    EXPECT_EQ(options_of({"--tick", "8ms"}).tick_shift, 23u);
+    EXPECT_EQ(options_of({"--tick", "10ms"}).tick_shift, 23u);
+    EXPECT_EQ(options_of({"--tick", "128ms", "--heartbeat-interval", "1s"}).tick_shift, 27u);
+    expect_error(read({"--tick", "500us"}), {"--tick: '500us' is out of range", "1ms to 128ms"});
+    expect_error(read({"--tick", "1s"}), {"--tick: '1s' is out of range"});
+    expect_error(read({"--tick", "0"}), {"--tick: '0' is out of range"});
+}
+
+TEST(Flags, MistakesOnTheCommandLineNameFlagValueAndRemedy) {
+    expect_error(read({"--heartbeat-timeout", "90"}),
+                 {"--heartbeat-timeout: '90' has no unit; write a duration such as 250ms"});
+    expect_error(read({"--heartbeat-timout", "90s"}),
+                 {"'--heartbeat-timout' is no flag; did you mean --heartbeat-timeout?", "--help"});
+    expect_error(read({"--lisen=tcp://*:1"}), {"'--lisen=tcp://*:1' is no flag", "--listen?"});
+    expect_error(read({"9000"}), {"'9000' is no flag's value"});
+    expect_error(read({"--reactors"}), {"--reactors", "--help shows how"});
+    expect_error(read({"--reactors", "0"}), {"--reactors: '0' is no number of reactors", "auto"});
+    expect_error(read({"--backend", "kqueue"}),
+                 {"--backend: 'kqueue' is not known here; write auto, io_uring or epoll"});
+    expect_error(read({"--max-message-bytes", "1GiB"}),
+                 {"--max-message-bytes: '1GiB' is out of range", "from 125B to 64MiB"});
+    expect_error(read({"--stats-interval", "0s"}), {"'0s' is out of range", "write off or"});
+    expect_error(read({"--ws-origin", "chat.example"}), {"is no origin", "SCHEME://HOST"});
+    expect_error(read({"--ws-origin", "https://chat.example/"}), {"is no origin"});
+    expect_error(read({"--listen", "tcp://here"}), {"--listen: 'tcp://here'", "HOST:PORT"});
+    expect_error(read({"--listen", "tcp://*:1", "--listen", "ws://*:1"}),
+                 {"'ws://*:1' is listened on already"});
+    expect_error(read({"--pin=maybe"}), {"--pin"});
+}
+
+TEST(Flags, TlsIsRefusedWithARemedy) {
+    expect_error(read({"--listen", "wss://*:9443"}),
+                 {"--listen: 'wss://*:9443' asks for TLS", "proxy in front"});
+}
+
+TEST(Flags, FieldsMustAgree) {
+    expect_error(read({"--heartbeat-interval", "10s", "--heartbeat-timeout", "5s"}),
+                 {"--heartbeat-timeout: '5s' is shorter than the interval of 10s", "30s"});
+    expect_error(read({"--heartbeat-timeout", "2h", "--tick", "1ms"}),
+                 {"--heartbeat-timeout: '2h' is longer than a wheel of this --tick", "4398s"});
+    expect_error(read({"--heartbeat-interval", "50ms", "--tick", "64ms"}),
+                 {"--heartbeat-interval: '50ms' is less than two ticks"});
+    EXPECT_TRUE(read({"--heartbeat-timeout", "9h"}));
+    expect_error(read({"--heartbeat-timeout", "10h"}), {"is longer than a wheel"});
+}
+
+TEST(Flags, AllMistakesAreToldAtOnce) {
+    const ConfigFile file("reactors = 0\n");
+    const Result<Invocation> invocation =
+        read({"--config", file.path(), "--tick", "x"}, {{"PULSEWHEEL_BACKEND", "y"}});
+    expect_error(invocation, {":1: reactors: '0'", "PULSEWHEEL_BACKEND: 'y'", "--tick: 'x'"});
+}
+
+TEST(Flags, MistakesInTheFileNameTheLine) {
+    const auto read_file = [](const std::string& text) {
+        const ConfigFile file(text);
+        return read({"--config", file.path()});
+    };
+    expect_error(read_file("# a comment\n\nhartbeat-interval = \"5s\"\n"),
+                 {":3: 'hartbeat-interval' is no setting; did you mean 'heartbeat-interval'?"});
+    expect_error(read_file("tick = 8\n"), {":1: tick: the value has the wrong type", "in quotes"});
+    expect_error(read_file("pin = 1\n"),
+                 {":1: pin: the value has the wrong type", "true or false"});
+    expect_error(read_file("max-connections = 1.5\n"), {":1: max-connections:", "wrong type"});
+    expect_error(read_file("max-connections = -1\n"), {":1: max-connections: '-1' is no number"});
+    expect_error(read_file("listen = [\"tcp://*:1\", 2]\n"), {":1: listen:", "a list of them"});
+    expect_error(read_file("listen = []\n"), {"--listen: no address at all"});
+    expect_error(read_file("reactors = 1\nreactors = 2\n"), {":2: "});
+    expect_error(read_file("reactors 1\n"), {":1: ", "write TOML"});
+    expect_error(read_file("\n[server]\nreactors = 1\n"), {":2: 'server' is a section"});
+    expect_error(read_file("log-level = \"loud\"\n"), {":1: log-level: 'loud' is not known here"});
+    expect_error(read({"--config", "/nonexistent/file"}), {"--config: '/nonexistent/file'"});
+    expect_error(read({"--config", "/"}), {"--config"});
+}
+
+TEST(Flags, UnknownVariablesAreLeftAlone) {
+    EXPECT_TRUE(read({}, {{"PULSEWHEEL_PORT", "tcp://10.0.0.1:9000"}}));
+    EXPECT_TRUE(read({}, {{"PULSEWHEEL_TICK", ""}}));
+}
+
+TEST(Flags, PrintedConfigurationReadsBackToItself) {
+    const Result<Invocation> printed =
+        read({"--print-config", "--listen", "ws://*:9001", "--ws-origin", "https://a.example",
+              "--ws-origin", "null", "--heartbeat-interval", "1500ms", "--pin"});
+    ASSERT_TRUE(printed) << printed.error();
+    EXPECT_FALSE(printed->serve);
+    const ConfigFile file(printed->text);
+    const Result<Invocation> again = read({"--config", file.path(), "--print-config"});
+    ASSERT_TRUE(again) << again.error();
+    EXPECT_EQ(again->text, printed->text);
+    EXPECT_NE(printed->text.find("heartbeat-timeout = \"4500ms\""), std::string::npos)
+        << printed->text;
+}
+
+TEST(Flags, CheckConfigSaysYesOrTheError) {
+    const Result<Invocation> good = read({"--check-config"});
+    ASSERT_TRUE(good);
+    EXPECT_FALSE(good->serve);
+    EXPECT_FALSE(good->text.empty());
+    expect_error(read({"--check-config", "--tick", "1h"}), {"--tick"});
+}
+
+TEST(Flags, HelpListsEveryFlagWithinTheWidthOfATerminal) {
+    const Result<Invocation> help = read({"--help", "--tick", "nonsense", "--unknown"});
+    ASSERT_TRUE(help);
+    EXPECT_FALSE(help->serve);
+    for (const Setting& setting : settings())
+        EXPECT_NE(help->text.find("\n  --" + std::string(setting.name)), std::string::npos)
+            << setting.name;
+    std::istringstream lines(help->text);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
+    EXPECT_EQ(read({"-h"})->text, help->text);
+}
+
+TEST(Flags, VersionIsTold) {
+    EXPECT_EQ(read({"--version"})->text, "pulsewheel " + std::string(kVersion) + "\n");
+}
+
+}  // namespace
+}  // namespace pulse::serve

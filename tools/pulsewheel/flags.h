@@ -1,0 +1,44 @@
+// From a command line, the environment and a config file to the server's options, or to a text that
+// says what is wrong with them.
+//
+// Every setting has one name, written three ways: --heartbeat-timeout, heartbeat-timeout = "90s" in
+// the TOML file that --config names, PULSEWHEEL_HEARTBEAT_TIMEOUT in the environment. The file
+// gives way to the environment, and that to the command line; a list is replaced as a whole by the
+// stronger one. Unknown flags and keys are errors; unknown variables are not, because orchestrators
+// make up variables by a service's name.
+//
+// Nothing is printed and nothing exits here. main() prints what it is given: an error goes to
+// stderr with exit code 2, a text to stdout with 0.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/result.h"
+#include "net/server_options.h"
+
+namespace pulse::serve {
+
+// Where a server listens that is told nothing: only this machine can reach it.
+inline constexpr std::string_view kListenDefault = "auto://127.0.0.1:9000";
+
+struct Invocation {
+    bool serve = false;     // false: print `text` and be done
+    ServerOptions options;  // whole and consistent if serve
+    std::string text;       // of --help, --version, --print-config, --check-config
+};
+
+// The value of a variable, nullptr if it is not set: std::getenv, but in tests.
+using Environment = std::function<const char*(const char* name)>;
+
+// `arguments` without the program's name. An error has one line for each thing that is wrong; each
+// names the flag, key (with file and line) or variable, what it was given, and a remedy.
+Result<Invocation> read_invocation(std::span<const char* const> arguments,
+                                   const Environment& environment);
+
+// The options as a TOML file that --config reads back to the same.
+std::string to_toml(const ServerOptions& options);
+
+}  // namespace pulse::serve

@@ -1,0 +1,317 @@
+// Every setting of the server: its name, its words for --help, and how its value is read and
+// written.
+#include "tools/pulsewheel/settings.h"
+
+#include <algorithm>
+#include <bit>
+#include <numeric>
+
+#include "core/units.h"
+
+namespace pulse::serve {
+namespace {
+
+using Words = std::span<const std::string_view>;
+
+Error refuse(std::string_view text, std::string_view what, std::string_view remedy) {
+    std::string message = "'";
+    message.append(text).append("' ").append(what).append("; ").append(remedy);
+    return {std::move(message)};
+}
+
+// The position of `text` among `words`.
+Result<size_t> parse_word(std::string_view text, Words words) {
+    const auto found = std::find(words.begin(), words.end(), text);
+    if (found != words.end()) return static_cast<size_t>(found - words.begin());
+    std::string remedy = "write ";
+    for (size_t at = 0; at < words.size(); ++at) {
+        if (at > 0) remedy.append(at + 1 == words.size() ? " or " : ", ");
+        remedy.append(words[at]);
+    }
+    return refuse(text, "is not known here", remedy);
+}
+
+// A field that is read by `parse` and must lie in [least, most]. With `kOff`, "off" is 0 and
+// nothing else is.
+constexpr std::string_view kOffWord = "off";
+
+template <auto kField, auto kParse, auto kFormat, bool kOff, auto kLeast, auto kMost>
+Result<void> set_quantity(ServerOptions& options, std::string_view text) {
+    using Field = std::remove_reference_t<decltype(options.*kField)>;
+    if (kOff && text == kOffWord) {
+        options.*kField = 0;
+        return {};
+    }
+    const auto value = kParse(text);
+    if (!value) return Error{value.error()};
+    if (*value < kLeast || *value > kMost) {
+        return refuse(text, "is out of range",
+                      "write " + std::string(kOff ? "off or " : "") + "something from " +
+                          kFormat(kLeast) + " to " + kFormat(kMost));
+    }
+    options.*kField = static_cast<Field>(*value);
+    return {};
+}
+template <auto kField, auto kFormat, bool kOff>
+std::vector<std::string> get_quantity(const ServerOptions& options) {
+    if (kOff && options.*kField == 0) return {std::string(kOffWord)};
+    return {kFormat(options.*kField)};
+}
+
+// Shorthands for the table's rows.
+#define DURATION(field, least, most)                                                          \
+    set_quantity<&ServerOptions::field, parse_duration, format_duration, false, Nanos{least}, \
+                 Nanos{most}>,                                                                \
+        get_quantity<&ServerOptions::field, format_duration, false>
+#define DURATION_OR_OFF(field, least, most)                                                  \
+    set_quantity<&ServerOptions::field, parse_duration, format_duration, true, Nanos{least}, \
+                 Nanos{most}>,                                                               \
+        get_quantity<&ServerOptions::field, format_duration, true>
+#define SIZE(field, least, most)                                                         \
+    set_quantity<&ServerOptions::field, parse_size, format_size, false, uint64_t{least}, \
+                 uint64_t{most}>,                                                        \
+        get_quantity<&ServerOptions::field, format_size, false>
+#define WORD(field, words) \
+    set_word<&ServerOptions::field, words>, get_word<&ServerOptions::field, words>
+
+template <auto kField, auto& kWords>
+Result<void> set_word(ServerOptions& options, std::string_view text) {
+    using Field = std::remove_reference_t<decltype(options.*kField)>;
+    const Result<size_t> word = parse_word(text, kWords);
+    if (!word) return Error{word.error()};
+    options.*kField = static_cast<Field>(*word);
+    return {};
+}
+template <auto kField, auto& kWords>
+std::vector<std::string> get_word(const ServerOptions& options) {
+    return {std::string(kWords[static_cast<size_t>(options.*kField)])};
+}
+
+constexpr std::string_view kSwitch[] = {"off", "on"};
+constexpr std::string_view kBackends[] = {"auto", "io_uring", "epoll"};
+constexpr std::string_view kLivenesses[] = {"any", "roundtrip"};
+constexpr std::string_view kOnMessage[] = {"echo", "discard"};
+constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
+constexpr std::string_view kLogFormats[] = {"text", "json"};
+static_assert(static_cast<int>(Liveness::roundtrip) == 1 &&
+              static_cast<int>(OnMessage::discard) == 1);
+static_assert(static_cast<int>(BackendChoice::epoll) == 2);
+static_assert(static_cast<int>(LogLevel::error) == 3 && static_cast<int>(LogFormat::json) == 1);
+static_assert(kNamedProfiles[0].name == "realtime" && kNamedProfiles[3].name == "powersave");
+constexpr std::string_view kProfileNames[] = {kNamedProfiles[0].name, kNamedProfiles[1].name,
+                                              kNamedProfiles[2].name, kNamedProfiles[3].name};
+
+Result<void> add_listener(ServerOptions& options, std::string_view text) {
+    const Result<ListenAddress> listener = parse_listen_uri(text);
+    if (!listener) return Error{listener.error()};
+    if (listener->scheme == Scheme::websocket_tls) {
+        return refuse(text, "asks for TLS, which this server does not speak",
+                      "listen on ws:// and let a proxy in front of it speak TLS");
+    }
+    for (const ListenAddress& other : options.listen) {
+        if (other.address.port() != 0 && other.address.text() == listener->address.text())
+            return refuse(text, "is listened on already", "give each address once");
+    }
+    options.listen.push_back(*listener);
+    return {};
+}
+std::vector<std::string> get_listeners(const ServerOptions& options) {
+    std::vector<std::string> texts;
+    for (const ListenAddress& listener : options.listen) texts.push_back(listener.text);
+    return texts;
+}
+
+// RFC 6454: scheme://host[:port], nothing behind it; "null" is what sandboxed pages send.
+Result<void> add_origin(ServerOptions& options, std::string_view text) {
+    const size_t scheme_end = text.find("://");
+    const bool whole = scheme_end != std::string_view::npos && scheme_end > 0 &&
+                       scheme_end + 3 < text.size() &&
+                       text.find_first_of("/ \t", scheme_end + 3) == std::string_view::npos;
+    if (!whole && text != "null") {
+        return refuse(text, "is no origin", "write SCHEME://HOST or SCHEME://HOST:PORT, no path");
+    }
+    options.ws_origins.emplace_back(text);
+    return {};
+}
+
+Result<void> set_reactors(ServerOptions& options, std::string_view text) {
+    if (text == "auto") {
+        options.reactors = 0;
+        return {};
+    }
+    const Result<uint64_t> count = parse_count(text);
+    if (!count || *count == 0 || *count > kReactorsMax) {
+        return refuse(text, "is no number of reactors",
+                      "write auto or 1 to " + std::to_string(kReactorsMax));
+    }
+    options.reactors = static_cast<uint32_t>(*count);
+    return {};
+}
+
+// The power of two of nanoseconds that is nearest.
+Result<void> set_tick(ServerOptions& options, std::string_view text) {
+    const Result<Nanos> tick = parse_duration(text);
+    if (!tick) return Error{tick.error()};
+    const auto ns = static_cast<uint64_t>(*tick);
+    const auto floor = static_cast<uint32_t>(std::bit_width(ns | 1)) - 1;
+    const uint64_t below = uint64_t{1} << floor;
+    const uint32_t shift = floor + (ns > below + below / 2);
+    if (shift < kTickShiftMin || shift > kTickShiftMax) {
+        return refuse(text, "is out of range", "write something from 1ms to 128ms");
+    }
+    options.tick_shift = shift;
+    return {};
+}
+std::vector<std::string> get_tick(const ServerOptions& options) {
+    return {format_duration((Nanos{1} << (options.tick_shift - kTickShiftMin)) * kMillisecond)};
+}
+static_assert(kTickShiftMin == 20, "get_tick() counts in 2^20 ns, which people call a millisecond");
+
+Result<void> set_stats_json(ServerOptions& options, std::string_view text) {
+    options.stats_json = text;
+    return {};
+}
+
+constexpr Nanos kHour = 3600 * kSecond;
+constexpr uint64_t kSendQueueBytesMax = uint64_t{1} << 30;
+constexpr uint64_t kConnectionsMax = 1'000'000'000;  // more than memory holds, less than 2^32
+constexpr Nanos kTimeoutMax = 24 * kHour;            // the tick narrows it further: see flags.cc
+
+constexpr std::string_view kListening = "Listening";
+constexpr std::string_view kRunning = "Running";
+constexpr std::string_view kHeartbeats = "Heartbeats";
+constexpr std::string_view kMessages = "Messages";
+constexpr std::string_view kTelling = "Telling";
+
+using enum SettingKind;
+constexpr Setting kSettings[] = {
+    {"listen", kListening, "URI",
+     "Where to accept: SCHEME://HOST:PORT. auto:// tells protocols apart by their first bytes, "
+     "ws:// is WebSocket, tcp:// binary frames, jsonl:// lines of JSON; a bare HOST:PORT is auto. "
+     "* is every interface. May be repeated.",
+     list, add_listener, get_listeners, [](ServerOptions& o) { o.listen.clear(); }},
+    {"max-connections", kListening, "N",
+     "Most connections at once; more are refused with the reason. The server does not start "
+     "where the machine could not hold them.",
+     number,
+     set_quantity<&ServerOptions::max_connections, parse_count, format_count, false, uint64_t{1},
+                  kConnectionsMax>,
+     get_quantity<&ServerOptions::max_connections, format_count, false>},
+    {"accept-rate", kListening, "RATE",
+     "Most accepts a second, such as 5000/s; more are refused at once. off is no limit.", text,
+     set_quantity<&ServerOptions::accept_rate, parse_rate, format_rate, true, uint64_t{1},
+                  uint64_t{INT32_MAX}>,
+     get_quantity<&ServerOptions::accept_rate, format_rate, true>},
+    {"handshake-timeout", kListening, "TIME",
+     "How long a peer may take until its first complete message or upgrade.", text,
+     DURATION(handshake_timeout, 100 * kMillisecond, kHour)},
+    {"tcp-keepalive", kListening, "TIME",
+     "Silence after which the kernel probes a connection too, or off.", text,
+     DURATION_OR_OFF(tcp_keepalive, kSecond, 9 * kHour)},
+    {"tcp-user-timeout", kListening, "TIME",
+     "How long sent bytes may stay unacknowledged before the kernel gives the connection up, or "
+     "off for the kernel's own patience.",
+     text, DURATION_OR_OFF(tcp_user_timeout, 100 * kMillisecond, 24 * kHour)},
+
+    {"backend", kRunning, "NAME",
+     "io_uring, epoll, or auto: io_uring where the kernel lets us, else epoll.", text,
+     WORD(backend, kBackends)},
+    {"reactors", kRunning, "N",
+     "Threads that serve, or auto: one a core, and more where the descriptor limit demands it.",
+     number, set_reactors,
+     [](const ServerOptions& o) {
+         return std::vector<std::string>{o.reactors == 0 ? "auto" : std::to_string(o.reactors)};
+     }},
+    {"pin", kRunning, "", "Keep each reactor on a core of its own.", flag, WORD(pin, kSwitch)},
+    {"drain-timeout", kRunning, "TIME",
+     "Over how long a stop spreads its goodbyes; who is left then is reset.", text,
+     DURATION(drain_timeout, 0, kHour)},
+
+    {"heartbeat-profile", kHeartbeats, "NAME",
+     "Interval and timeout by name: realtime 15s/45s, standard 30s/90s, mobile 60s/120s, "
+     "powersave 300s/600s.",
+     text, WORD(heartbeat_profile, kProfileNames)},
+    {"heartbeat-interval", kHeartbeats, "TIME",
+     "Silence after which a peer is probed, instead of the profile's.", text,
+     DURATION(heartbeat_interval, 50 * kMillisecond, kTimeoutMax)},
+    {"heartbeat-timeout", kHeartbeats, "TIME",
+     "Silence after which a peer is evicted, instead of the profile's; three intervals if only "
+     "the interval is given.",
+     text, DURATION(heartbeat_timeout, 50 * kMillisecond, kTimeoutMax)},
+    {"heartbeat-probe", kHeartbeats, "on|off",
+     "Ask silent peers for a sign of life; off only waits for theirs.", boolean,
+     WORD(heartbeat_probe, kSwitch)},
+    {"liveness", kHeartbeats, "any|roundtrip",
+     "What proves that a peer lives: any complete frame, or only an answer to our probe or a "
+     "ping of its own.",
+     text, WORD(liveness, kLivenesses)},
+    {"tick", kHeartbeats, "TIME",
+     "Precision of all deadlines, rounded to a power of two of nanoseconds.", text, set_tick,
+     get_tick},
+
+    {"on-message", kMessages, "echo|discard",
+     "What becomes of application messages: sent back unchanged, or counted and dropped.", text,
+     WORD(on_message, kOnMessage)},
+    {"max-message-bytes", kMessages, "SIZE", "Longest message; a longer one ends its connection.",
+     number, SIZE(max_message_bytes, kControlPayloadBytesMax, kMessageBytesMax)},
+    {"send-queue-bytes", kMessages, "SIZE",
+     "Most bytes that may wait for one peer; one that reads too slowly for that is let go.", number,
+     SIZE(send_queue_bytes, 4'096, kSendQueueBytesMax)},
+    {"ws-deflate", kMessages, "on|off", "Offer WebSocket compression (permessage-deflate).",
+     boolean, WORD(ws_deflate, kSwitch)},
+    {"ws-origin", kMessages, "ORIGIN",
+     "Accept WebSocket upgrades of web pages from this origin only, such as "
+     "https://chat.example; without it, from any. May be repeated.",
+     list, add_origin, [](const ServerOptions& o) { return o.ws_origins; },
+     [](ServerOptions& o) { o.ws_origins.clear(); }},
+
+    {"log-level", kTelling, "LEVEL", "debug, info, warning or error.", text,
+     WORD(log_level, kLogLevels)},
+    {"log-format", kTelling, "text|json", "How log lines look.", text,
+     WORD(log_format, kLogFormats)},
+    {"stats-interval", kTelling, "TIME", "Print a line of figures this often, or off.", text,
+     DURATION_OR_OFF(stats_interval, 100 * kMillisecond, kHour)},
+    {"stats-json", kTelling, "FILE",
+     "Append a JSON object of all figures at every interval, and a last one at the exit.", text,
+     set_stats_json, [](const ServerOptions& o) { return std::vector<std::string>{o.stats_json}; }},
+};
+
+// Levenshtein's distance: letters to insert, drop or change.
+size_t distance(std::string_view a, std::string_view b) {
+    std::vector<size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), size_t{0});
+    for (size_t i = 0; i < a.size(); ++i) {
+        size_t diagonal = row[0]++;
+        for (size_t j = 0; j < b.size(); ++j) {
+            const size_t changed = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            row[j + 1] = std::min({changed, row[j] + 1, row[j + 1] + 1});
+        }
+    }
+    return row[b.size()];
+}
+
+}  // namespace
+
+std::span<const Setting> settings() { return kSettings; }
+
+const Setting* find_setting(std::string_view name) {
+    for (const Setting& setting : kSettings)
+        if (setting.name == name) return &setting;
+    return nullptr;
+}
+
+std::string_view nearest_setting(std::string_view name) {
+    std::string_view nearest;
+    size_t least = name.size() / 3 + 1;
+    for (const Setting& setting : kSettings) {
+        const size_t letters = distance(name, setting.name);
+        if (letters <= least) {
+            least = letters - (letters > 0);
+            nearest = setting.name;
+        }
+    }
+    return nearest;
+}
+
+}  // namespace pulse::serve

@@ -1,0 +1,42 @@
+// The server's settings as one table: a flag, a TOML key and a PULSEWHEEL_ variable are the same
+// row.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+#include "net/server_options.h"
+
+namespace pulse::serve {
+
+enum class SettingKind : uint8_t {
+    text,
+    number,   // TOML may give a bare integer
+    boolean,  // on|off; TOML may give true or false
+    flag,     // a boolean whose flag needs no value
+    list,     // the flag may be repeated, TOML may give an array, a variable separates by commas
+};
+
+struct Setting {
+    std::string_view name;   // of the flag without dashes, and of the TOML key
+    std::string_view group;  // the heading in --help
+    std::string_view value;  // how --help calls what is to be given
+    std::string_view about;  // for --help
+    SettingKind kind;
+    // Reads one value (of a list, one more). The error quotes it and names a remedy.
+    Result<void> (*set)(ServerOptions& options, std::string_view text);
+    // What set() would read back to the same; of a list, all.
+    std::vector<std::string> (*get)(const ServerOptions& options);
+    void (*clear)(ServerOptions& options) = nullptr;  // of a list: before a layer's first value
+};
+
+std::span<const Setting> settings();
+const Setting* find_setting(std::string_view name);
+
+// The setting whose name is nearest to a misspelt one; empty if none is near.
+std::string_view nearest_setting(std::string_view name);
+
+}  // namespace pulse::serve
