@@ -1,0 +1,455 @@
+#!/usr/bin/env python3
+"""build/pulsewheel as its user runs it, spoken to by a client in another language, on every backend.
+
+Prints the distributions that it measures. Ends with `N passed, N failed`.
+"""
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+BUILD = os.environ.get("BUILD", "build")
+TICK_S = (1 << 23) / 1e9
+PING, PONG, HELLO, WELCOME, DATA, GOODBYE, INTERVAL, ERROR = range(1, 9)
+
+
+def frame(kind, sequence=0, payload=b""):
+    return struct.pack(">BBHI", 0xB7, kind, len(payload), sequence) + payload
+
+
+class Peer:
+    """A client of the binary protocol on a plain socket."""
+
+    def __init__(self, port, timeout_s=10):
+        self.began = time.monotonic()
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+        self.bytes = b""
+
+    def send(self, *frames):
+        self.socket.sendall(b"".join(frames))
+
+    def take(self):
+        """A frame that has come whole: (kind, sequence, payload), or None."""
+        if len(self.bytes) < 8:
+            return None
+        magic, kind, length, sequence = struct.unpack(">BBHI", self.bytes[:8])
+        assert magic == 0xB7, self.bytes[:8]
+        if len(self.bytes) < 8 + length:
+            return None
+        payload, self.bytes = self.bytes[8:8 + length], self.bytes[8 + length:]
+        return kind, sequence, payload
+
+    def receive(self, *, skip=()):
+        """The next frame whose kind is not in `skip`; None at the end of the stream."""
+        while True:
+            found = self.take()
+            if found and found[0] not in skip:
+                return found
+            if not found:
+                more = self.socket.recv(65536)
+                if not more:
+                    return None
+                self.bytes += more
+
+
+class Server:
+    """One pulsewheel process on a port of the kernel's choice."""
+
+    def __init__(self, backend, *flags, scheme="tcp", expect_start=True):
+        self.directory = tempfile.TemporaryDirectory()
+        self.stats_path = os.path.join(self.directory.name, "stats")
+        self.log_path = os.path.join(self.directory.name, "log")
+        self.log = open(self.log_path, "w+")
+        self.process = subprocess.Popen(
+            [f"{BUILD}/pulsewheel", "--listen", f"{scheme}://127.0.0.1:0", "--backend", backend,
+             "--stats-json", self.stats_path, "--stats-interval", "1s", *flags],
+            stdout=subprocess.DEVNULL, stderr=self.log, stdin=subprocess.DEVNULL)
+        if expect_start:
+            self.port = self.wait_for_port()
+
+    def text(self):
+        with open(self.log_path) as log:
+            return log.read()
+
+    def wait_for_port(self):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and self.process.poll() is None:
+            for line in self.text().splitlines():
+                if "listening on" in line:
+                    return int(line.rsplit(":", 1)[1])
+            time.sleep(0.02)
+        raise AssertionError("did not start: " + self.text())
+
+    def stats(self):
+        with open(self.stats_path) as file:
+            return json.loads(file.read().strip().splitlines()[-1])
+
+    def cpu_s(self):
+        with open(f"/proc/{self.process.pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self):
+        """Its exit code, told to stop."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=30)
+        self.log.close()
+        return code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+        self.directory.cleanup()
+
+
+# ------------------------------------------------------------------------------------------ the tests
+
+def test_answers_pings(backend):
+    with Server(backend, "--on-message", "echo") as server:
+        peer = Peer(server.port)
+        peer.send(frame(PING, 7, b"payload"), frame(PING, 8))
+        assert peer.receive(skip=(PING,)) == (PONG, 7, b"payload")
+        assert peer.receive(skip=(PING,)) == (PONG, 8, b"")
+        peer.send(frame(DATA, 9, b"x" * 60000))
+        assert peer.receive(skip=(PING,)) == (DATA, 9, b"x" * 60000)
+        peer.send(frame(HELLO, 1, b'{"user":"u1","profile":"mobile"}'))
+        kind, sequence, payload = peer.receive(skip=(PING,))
+        welcome = json.loads(payload)
+        assert (kind, sequence) == (WELCOME, 1), kind
+        assert welcome["interval_ms"] == 60000 and welcome["timeout_ms"] == 120000, welcome
+        for octet in frame(PING, 10, b"slowly"):
+            peer.send(bytes([octet]))
+        assert peer.receive(skip=(PING,)) == (PONG, 10, b"slowly")
+        peer.send(frame(GOODBYE, 0, struct.pack(">H", 1000)))
+        assert peer.receive(skip=(PING,)) is None
+        assert server.stop() == 0, server.text()
+
+
+def test_answers_garbage_with_an_error(backend):
+    with Server(backend) as server:
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", frame(99), frame(WELCOME, 0, b"{}"), frame(HELLO)):
+            peer = Peer(server.port)
+            peer.send(garbage)
+            kind, _, payload = peer.receive(skip=(PING,))
+            assert kind == ERROR and struct.unpack(">H", payload[:2])[0] == 1002, (kind, payload)
+            assert peer.receive(skip=(PING,))[0] == GOODBYE
+            assert peer.receive() is None, "closed in order, not reset"
+        time.sleep(1.2)
+        assert server.stats()["total"]["closed_by_reason"] == {"protocol_error": 4}
+
+
+def percentiles(values):
+    values = sorted(values)
+    at = lambda share: values[min(len(values) - 1, int(share * len(values)))]
+    return f"min {values[0]:.4f}  p50 {at(.5):.4f}  p99 {at(.99):.4f}  max {values[-1]:.4f}"
+
+
+def watch_silent(port, count):
+    """Connects `count` peers that never say a word; when each was probed and let go, in seconds."""
+    poller = select.epoll()
+    peers = {}
+    for _ in range(count):
+        peer = Peer(port)
+        peers[peer.socket.fileno()] = peer
+        poller.register(peer.socket.fileno(), select.EPOLLIN)
+    probes, ends, reasons = [], [], []
+    deadline = time.monotonic() + 10
+    while peers and time.monotonic() < deadline:
+        for descriptor, _ in poller.poll(0.5):
+            peer = peers[descriptor]
+            more = peer.socket.recv(4096)
+            peer.bytes += more
+            while (found := peer.take()) is not None:
+                if found[0] == PING:
+                    probes.append(time.monotonic() - peer.began)
+                if found[0] == GOODBYE:
+                    reasons.append(found[2])
+            if not more:
+                ends.append(time.monotonic() - peer.began)
+                poller.unregister(descriptor)
+                peer.socket.close()
+                del peers[descriptor]
+    assert not peers, f"{len(peers)} were never let go"
+    return probes, ends, reasons
+
+
+def beat(port, count, seconds, lost):
+    """Peers that ping once a second for so long, whatever happens; counts those that are let go."""
+    peers = [Peer(port, timeout_s=30) for _ in range(count)]
+    for second in range(seconds):
+        for peer in peers:
+            try:
+                peer.send(frame(PING, second))
+            except OSError:
+                lost.append(peer)
+        time.sleep(1)
+    for peer in peers:
+        try:
+            peer.send(frame(PING, 12345))
+            while True:
+                found = peer.receive()
+                if found is None or found[0] == GOODBYE:
+                    lost.append(peer)
+                    break
+                if found[:2] == (PONG, 12345):
+                    break
+        except OSError:
+            lost.append(peer)
+
+
+def test_evicts_the_silent_and_keeps_the_living(backend):
+    seconds = int(os.environ.get("PULSE_TEST_SECONDS", "60"))
+    with Server(backend, "--heartbeat-interval", "1s", "--heartbeat-timeout", "3s") as server:
+        lost = []
+        beaters = threading.Thread(target=beat, args=(server.port, 50, seconds, lost))
+        beaters.start()
+        probes, ends, reasons = watch_silent(server.port, 1000)
+        assert all(reason == struct.pack(">H", 4003) + b"idle_timeout" for reason in reasons)
+        assert len(reasons) == 1000
+        # The first probe is spread over the interval, the others follow it by one each.
+        assert 2000 <= len(probes) <= 3000 and min(probes) >= 0, len(probes)
+        assert min(ends) >= 3.0, f"early: {min(ends)}"
+        time.sleep(1.1)
+        stats = server.stats()["total"]
+        delay, lag = stats["eviction_delay"], stats["judge_lag_max_us"]
+        print(f"REPORT {backend}: 1,000 silent peers, timeout 3 s, let go after (client, s)  {percentiles(ends)}")
+        print(f"REPORT {backend}: eviction past its deadline (server, us)  min {delay['min_us']:.0f}  "
+              f"p50 {delay['p50_us']:.0f}  p99 {delay['p99_us']:.0f}  max {delay['max_us']:.0f}; "
+              f"judge lag max {lag:.0f}, a tick is {TICK_S * 1e6:.0f}")
+        assert delay["count"] == 1000 and delay["min_us"] >= 0
+        assert delay["max_us"] <= TICK_S * 1e6 + lag, (delay, lag)
+        # In the middle of it all the server is not scheduled for longer than the timeout.
+        time.sleep(max(0, seconds / 2 - 10))
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(5)
+        server.process.send_signal(signal.SIGCONT)
+        beaters.join()
+        assert not lost, f"{len(lost)} of 50 living peers were let go"
+        time.sleep(1.1)
+        closed = server.stats()["total"]["closed_by_reason"]
+        assert closed.get("idle_timeout") == 1000, closed
+
+
+def test_keeps_peers_that_only_answer_through_a_stall(backend):
+    """They say nothing by themselves: while the server sleeps it asks nothing, and that is no miss."""
+    with Server(backend, "--heartbeat-interval", "1s", "--heartbeat-timeout", "3s") as server:
+        ending = threading.Event()
+        lost = []
+
+        def answer():
+            peer = Peer(server.port, timeout_s=1)
+            while not ending.is_set():
+                try:
+                    found = peer.receive()
+                except TimeoutError:
+                    continue
+                if found is None or found[0] == GOODBYE:
+                    lost.append(found)
+                    return
+                if found[0] == PING:
+                    peer.send(frame(PONG, found[1], found[2]))
+
+        threads = [threading.Thread(target=answer) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        time.sleep(2.5)
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(6)
+        server.process.send_signal(signal.SIGCONT)
+        time.sleep(5)
+        ending.set()
+        for thread in threads:
+            thread.join()
+        assert not lost, lost
+
+
+def test_refuses_when_full(backend):
+    with Server(backend, "--max-connections", "100", "--heartbeat-interval", "1s",
+                "--heartbeat-timeout", "3s") as server:
+        inside = [Peer(server.port) for _ in range(100)]
+        for number, peer in enumerate(inside):
+            peer.send(frame(PING, number))
+            assert peer.receive(skip=(PING,))[:2] == (PONG, number)
+        cpu, began = server.cpu_s(), time.monotonic()
+        for _ in range(200):
+            peer = Peer(server.port)
+            kind, _, payload = peer.receive()
+            assert kind == GOODBYE and payload[:2] == struct.pack(">H", 1013), (kind, payload)
+            assert b"server_full" in payload
+            assert peer.receive() is None
+        refused_in = time.monotonic() - began
+        time.sleep(1)
+        cpu = server.cpu_s() - cpu
+        for number, peer in enumerate(inside):
+            peer.send(frame(PING, 1000 + number))
+            assert peer.receive(skip=(PING,))[:2] == (PONG, 1000 + number)
+        print(f"REPORT {backend}: 200 peers refused at --max-connections in {refused_in:.3f} s, "
+              f"{cpu:.2f} s of CPU in the {refused_in + 1:.1f} s around them")
+        assert cpu < 0.5
+        assert server.stats()["total"]["refused_by_reason"] == {"server_full": 200}
+        inside.pop().socket.close()
+        time.sleep(0.3)
+        peer = Peer(server.port)
+        peer.send(frame(PING, 5))
+        assert peer.receive(skip=(PING,))[:2] == (PONG, 5), "a place that became free is given again"
+
+
+def test_refuses_without_descriptors_and_does_not_spin(backend):
+    with Server(backend, "--max-connections", "1000", "--reactors", "1") as server:
+        inside = [Peer(server.port) for _ in range(20)]
+        time.sleep(0.2)
+        open_now = len(os.listdir(f"/proc/{server.process.pid}/task/{reactor_task(server)}/fd"))
+        limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (open_now, limits[1]))
+        cpu = server.cpu_s()
+        for _ in range(50):
+            peer = Peer(server.port)
+            kind, _, payload = peer.receive()
+            assert kind == GOODBYE and b"out_of_descriptors" in payload, (kind, payload)
+        time.sleep(1)
+        cpu = server.cpu_s() - cpu
+        print(f"REPORT {backend}: 50 peers refused without a descriptor, {cpu:.2f} s of CPU in the second after")
+        assert cpu < 0.3
+        for peer in inside:
+            peer.send(frame(PING, 1))
+            assert peer.receive(skip=(PING,))[:2] == (PONG, 1)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+        time.sleep(1)
+        peer = Peer(server.port)
+        peer.send(frame(PING, 2))
+        assert peer.receive(skip=(PING,))[:2] == (PONG, 2)
+
+
+def reactor_task(server):
+    """The thread that serves: the one that is not the main thread."""
+    tasks = [int(task) for task in os.listdir(f"/proc/{server.process.pid}/task")]
+    return next(task for task in sorted(tasks) if task != server.process.pid)
+
+
+def test_says_goodbye_on_sigterm(backend):
+    with Server(backend, "--drain-timeout", "3s") as server:
+        peers = [Peer(server.port) for _ in range(200)]
+        peers[0].send(frame(PING, 1))
+        assert peers[0].receive()[0] == PONG
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        began, ends = time.monotonic(), []
+        poller = select.epoll()
+        by_descriptor = {peer.socket.fileno(): peer for peer in peers}
+        for descriptor in by_descriptor:
+            poller.register(descriptor, select.EPOLLIN)
+        while by_descriptor and time.monotonic() - began < 6:
+            for descriptor, _ in poller.poll(0.2):
+                peer = by_descriptor.pop(descriptor)
+                poller.unregister(descriptor)
+                kind, _, payload = peer.receive(skip=(PING,))
+                assert kind == GOODBYE and payload[:2] == struct.pack(">H", 1001), (kind, payload)
+                assert b"retry_after_ms" in payload
+                assert peer.receive() is None
+                peer.socket.close()
+                ends.append(time.monotonic() - began)
+        assert len(ends) == 200
+        print(f"REPORT {backend}: 200 goodbyes over a drain window of 3 s, at  {percentiles(ends)}")
+        first_half = sum(1 for end in ends if end < 1.125)
+        assert 50 <= first_half <= 150, f"not spread evenly: {first_half} in the first half"
+        assert server.process.wait(timeout=10) == 0, server.text()
+
+
+def test_a_second_signal_stops_at_once(backend):
+    with Server(backend, "--drain-timeout", "30s") as server:
+        peers = [Peer(server.port) for _ in range(10)]
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert server.process.wait(timeout=5) == 3, server.text()
+        assert time.monotonic() - began < 2
+        del peers
+
+
+def test_refuses_to_start_when_it_cannot_hold_them(backend):
+    with Server(backend, "--max-connections", "1000000", "--reactors", "2", expect_start=False) as server:
+        assert server.process.wait(timeout=10) == 1
+        text = server.text()
+        assert "--max-connections" in text and "RLIMIT_NOFILE" in text and "--reactors" in text, text
+    taken = socket.create_server(("127.0.0.1", 0))
+    port = taken.getsockname()[1]
+    done = subprocess.run([f"{BUILD}/pulsewheel", "--listen", f"tcp://127.0.0.1:{port}", "--backend", backend],
+                          capture_output=True, text=True, timeout=10)
+    assert done.returncode == 1 and str(port) in done.stderr, done.stderr
+
+
+def test_reloads_heartbeats_on_sighup(backend):
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+        config.write('heartbeat-interval = "30s"\nheartbeat-timeout = "90s"\n')
+        config.flush()
+        with Server(backend, "--config", config.name) as server:
+            peer = Peer(server.port)
+            time.sleep(0.3)
+            config.seek(0)
+            config.write('heartbeat-interval = "1s"\nheartbeat-timeout = "2s"\n')
+            config.flush()
+            os.ftruncate(config.fileno(), config.tell())
+            server.process.send_signal(signal.SIGHUP)
+            kind, _, payload = peer.receive(skip=(PING,))
+            assert kind == INTERVAL and struct.unpack(">II", payload) == (1000, 2000), (kind, payload)
+            kind, _, payload = peer.receive(skip=(PING,))
+            assert kind == GOODBYE and b"idle_timeout" in payload
+
+
+def test_statistics_are_whole(backend):
+    with Server(backend) as server:
+        peer = Peer(server.port)
+        peer.send(frame(PING, 1))
+        peer.receive(skip=(PING,))
+        time.sleep(1.3)
+        stats = server.stats()
+        assert stats["backend"] == backend and stats["version"] == 1
+        total = stats["total"]
+        for key in ("connections", "accepted", "refused_by_reason", "closed_by_reason", "probes_sent",
+                    "heartbeats_answered", "evicted", "eviction_delay", "turn_time", "wheel_slice",
+                    "judge_lag_us", "io", "memory"):
+            assert key in total, key
+        assert total["connections"] == 1 and total["heartbeats_answered"] == 1
+        assert sum(reactor["connections"] for reactor in stats["reactors"]) == 1
+        assert total["io"]["system_calls"] > 0 and total["memory"]["wheel_bytes"] > 0
+        assert server.stop() == 0
+        assert server.stats()["last"] is True
+
+
+def main():
+    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
+    wanted = sys.argv[1:]
+    passed = failed = 0
+    for backend in ("epoll", "io_uring"):
+        for name, test in tests:
+            if wanted and not any(word in f"{backend} {name}" for word in wanted):
+                continue
+            try:
+                test(backend)
+                passed += 1
+                print(f"ok      {backend} {name}", flush=True)
+            except Exception as error:  # a test may fail in any way; the others still run
+                failed += 1
+                print(f"FAILED  {backend} {name}: {type(error).__name__}: {error}", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Accepts connections and does nothing with them: the floor that density.sh measures a server against.
+
+    tools/perf/bare_server.py PORT CONNECTIONS
+
+Several processes share the port, since each may hold only so many descriptors. Prints `listening`, and
+ends when its standard input closes.
+"""
+import os
+import resource
+import socket
+import sys
+
+
+def hold(port):
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(4096)
+    os.write(1, b"listening\n")
+    held = []
+    while True:
+        # detach(): only the descriptor is kept, the floor is the kernel's and not Python's.
+        held.append(listener.accept()[0].detach())
+
+
+def main():
+    port, connections = int(sys.argv[1]), int(sys.argv[2])
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # The kernel spreads by a hash; a tenth of slack is many standard deviations.
+    processes = connections // int((hard - 64) * 0.9) + 1
+    children = []
+    for _ in range(processes):
+        child = os.fork()
+        if child == 0:
+            hold(port)
+        children.append(child)
+    sys.stdin.read()
+    for child in children:
+        os.kill(child, 15)
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main()
