@@ -9,7 +9,7 @@ namespace {
 // remembered.
 uint32_t first_probe_after(uint32_t heard, Index index, const HeartbeatConfig& config) {
     if ((heard & kHeardFirst) == 0) return config.interval_ticks + config.grace_ticks;
-    const uint32_t fraction = index * 2'654'435'769u;
+    const uint32_t fraction = (index + 1) * 2'654'435'769u;
     return 1 + static_cast<uint32_t>((uint64_t{fraction} * config.interval_ticks) >> 32);
 }
 

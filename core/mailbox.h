@@ -29,8 +29,14 @@
 
 namespace pulse {
 
-// `Doorbell` is called by a sender's thread to end the owner's sleep; it may ring for nothing.
-template <class T, class Doorbell>
+// Ends the owner's sleep; called on a sender's thread, possibly for nothing.
+struct Doorbell {
+    void (*ring)(void* context) = nullptr;
+    void* context = nullptr;
+    void operator()() const { ring(context); }
+};
+
+template <class T>
 class BasicMailbox {
   public:
     BasicMailbox(uint32_t senders, uint32_t slots, Doorbell doorbell) : doorbell_(doorbell) {
@@ -108,5 +114,8 @@ class BasicMailbox {
     Doorbell doorbell_;
     alignas(64) std::atomic<bool> sleeping_{false};
 };
+
+// What other threads have to say to a reactor.
+using Mailbox = BasicMailbox<Message>;
 
 }  // namespace pulse

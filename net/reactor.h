@@ -47,15 +47,6 @@
 
 namespace pulse {
 
-// Control messages for a reactor, with its backend's wake() as the doorbell.
-template <IoBackend Io>
-struct Wake {
-    Io* io;
-    void operator()() const { io->wake(); }
-};
-template <IoBackend Io>
-using ReactorMailbox = BasicMailbox<Message, Wake<Io>>;
-
 template <IoBackend Io>
 class Reactor {
   public:
@@ -64,7 +55,7 @@ class Reactor {
     // `table` is empty and, like `io` and `pages`, outlives the reactor. `io` knows the table's
     // records.
     Reactor(const ReactorConfig& config, PageSource& pages, ConnectionTable& table, Io& io,
-            ReactorMailbox<Io>& mailbox, ReactorMetrics& metrics);
+            Mailbox& mailbox, ReactorMetrics& metrics);
 
     // Where to listen. Before the first turn, or again at any time on the reactor's thread.
     Result<void> listen() { return io_.listen(config_.listeners); }
@@ -150,7 +141,7 @@ class Reactor {
     ReactorConfig config_;
     ConnectionTable& table_;
     Io& io_;
-    ReactorMailbox<Io>& mailbox_;
+    Mailbox& mailbox_;
     ReactorMetrics& metrics_;
     Wheel wheel_;
     BufferPool buffers_{kBufferedBytesPerReactorMax};
@@ -174,7 +165,7 @@ class Reactor {
 
 template <IoBackend Io>
 Reactor<Io>::Reactor(const ReactorConfig& config, PageSource& pages, ConnectionTable& table, Io& io,
-                     ReactorMailbox<Io>& mailbox, ReactorMetrics& metrics)
+                     Mailbox& mailbox, ReactorMetrics& metrics)
     : config_(config),
       table_(table),
       io_(io),

@@ -87,12 +87,20 @@ struct Server::Thread {
     std::atomic<bool> ended{false};
     bool cut_short = false;  // written before `ended`
 
-    std::function<bool(const Message&)> post;  // set before `ready`, called by the main thread
-    std::function<void(ReactorStats&)> fill;   // the reactor thread's
-    ReactorStats fresh;                        // the reactor thread's until `answered`
+    Mailbox mailbox{1,
+                    kMailboxSlots,
+                    {&Thread::ring, this}};   //  // set before `ready`, called by the main thread
+    std::function<void(ReactorStats&)> fill;  // the reactor thread's
+    ReactorStats fresh;                       // the reactor thread's until `answered`
     std::counting_semaphore<8> answered{0};
     bool asked = false;  // the main thread's: an answer is outstanding
 
+    // Not the backend's wake(): the backend is gone before the last message may have been posted.
+    static void ring(void* context) {
+        const uint64_t one = 1;
+        [[maybe_unused]] const ssize_t rung =
+            ::write(static_cast<Thread*>(context)->doorbell, &one, sizeof one);
+    }
     static void respond(void* context, uint32_t) {
         auto* self = static_cast<Thread*>(context);
         self->fill(self->fresh);
@@ -134,14 +142,12 @@ namespace {
 template <IoBackend Io, class Thread>
 void run_reactor(Thread& self, const ReactorConfig& config, uint32_t places, Io& io,
                  ConnectionTable& table, PageSource& pages) {
-    ReactorMailbox<Io> mailbox(1, kMailboxSlots, Wake<Io>{&io});
     ReactorMetrics metrics;
-    Reactor<Io> reactor(config, pages, table, io, mailbox, metrics);
+    Reactor<Io> reactor(config, pages, table, io, self.mailbox, metrics);
     if (!reactor.wheel().ok()) {
         return self.ready.set_value(Error{"no memory for the wheel of " + std::to_string(places)});
     }
     self.fill = [&](ReactorStats& stats) { reactor.fill(stats); };
-    self.post = [&](const Message& message) { return mailbox.post(0, message); };
     if (Result<void> listening = reactor.listen(); !listening) {
         return self.ready.set_value(Error{listening.error()});
     }
@@ -234,10 +240,11 @@ Server::~Server() {
 
 void Server::post_to_all(const Message& message) {
     for (const auto& thread : threads_) {
-        if (thread->ended.load(std::memory_order_acquire) || !thread->post) continue;
+        if (thread->ended.load(std::memory_order_acquire)) continue;
         // A mailbox is full only while its reactor is very busy; what is said here must not be
         // lost.
-        for (int attempt = 0; attempt < 1'000 && !thread->post(message); ++attempt) usleep(1'000);
+        for (int attempt = 0; attempt < 1'000 && !thread->mailbox.post(0, message); ++attempt)
+            usleep(1'000);
     }
 }
 
@@ -273,9 +280,9 @@ void Server::retune(const ServerOptions& options) {
 const ServerStats& Server::stats() {
     for (const auto& thread : threads_) {
         if (thread->asked || thread->ended.load(std::memory_order_acquire)) continue;
-        thread->asked = thread->post({.kind = Message::Kind::snapshot,
-                                      .respond = &Thread::respond,
-                                      .context = thread.get()});
+        thread->asked = thread->mailbox.post(0, {.kind = Message::Kind::snapshot,
+                                                 .respond = &Thread::respond,
+                                                 .context = thread.get()});
     }
     const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
     stats_.reactors.resize(threads_.size());
