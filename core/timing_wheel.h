@@ -28,7 +28,8 @@
 //   I1  every armed place has a valid entry that comes up at or before what was asked for
 //   I2  an entry of level 0 comes up at its tick, none before it
 //   I3  one look per armed value: pop_due clears it, a second entry for it is stale
-//   I4  entries <= 2 * limit and a few: stale ones are purged before they outnumber the valid ones
+//   I4  the chunks reserved suffice: with 2 * limit entries and a few, most of them stale, the
+//       stale ones are purged before another chunk is taken
 //   I5  next_work() <= the earliest deadline of an armed place
 //   I6  a slot of level 1 is empty when its period starts
 //   I7  entries taken by a pop_due <= budget; with a budget and work, something is taken
@@ -448,6 +449,7 @@ void TimingWheel<Record, kGeometry>::serve_upper() {
 template <WheelRecord Record, WheelGeometry kGeometry>
 [[gnu::noinline]] void TimingWheel<Record, kGeometry>::purge() {
     ++purges_;
+    entries_ = serving_left_;  // counted anew: a chain put together again asks for no purge
     for (uint32_t slot = 0; slot < kSlots; ++slot) {
         if (heads_[slot] == 0) continue;
         purge_slot(heads_[slot], static_cast<uint16_t>(kArmed | slot));
@@ -457,7 +459,7 @@ template <WheelRecord Record, WheelGeometry kGeometry>
         if (upper_heads_[slot] == 0) continue;
         const uint64_t before = entries_;
         purge_slot(upper_heads_[slot], static_cast<uint16_t>(kArmed | kUpper | slot));
-        upper_counts_[slot] -= static_cast<uint32_t>(before - entries_);
+        upper_counts_[slot] = static_cast<uint32_t>(entries_ - before);
         if (upper_heads_[slot] == 0) upper_bits_.clear(slot);
     }
     purge_slot(serving_next_, serving_armed_);
@@ -476,7 +478,6 @@ void TimingWheel<Record, kGeometry>::purge_slot(uint32_t& head, uint16_t armed) 
             ids[position] = id_at(chunk, position);
         const uint32_t next = next_of(chunk);
         free_chunk(chunk);
-        entries_ -= count;
         for (uint32_t position = 0; position < count; ++position) {
             Record& record = records_[ids[position]];
             if (record.armed != armed) continue;

@@ -412,6 +412,30 @@ TEST(TimingWheel, PurgesInTheMiddleOfAChainLoseNothing) {
     }
 }
 
+// Stale entries also pile up in the room that chunks have left, where nobody counts them; then the
+// purge, when it comes, finds far more entries than its bound, and must neither start another purge
+// for each chain that it puts together nor lose the chain in its hands.
+TEST(TimingWheel, APurgeThatFindsMoreThanItsBoundIsStillOne) {
+    constexpr uint32_t kLimit = 1'000;
+    Full rig(kLimit, 0);
+    const Tick far = 10'000;
+    const Tick crowd = 9;  // where everybody goes after all
+    // Each goes to its neighbour's tick, three times over: chunks of four fill, none is added.
+    for (Index nearer = 0; nearer < 4; ++nearer) {
+        for (Index index = nearer; index < kLimit; ++index) rig.set(index, far + index - nearer);
+    }
+    EXPECT_EQ(rig.wheel.purges(), 0u);
+    EXPECT_GT(rig.wheel.entries(), 3 * kLimit);
+    rig.validate();
+    for (Index index = 0; index < kLimit; ++index) rig.set(index, crowd);
+    EXPECT_EQ(rig.wheel.purges(), 1u);
+    rig.validate();
+    ASSERT_NO_FATAL_FAILURE(rig.advance_and_compare(crowd));
+    EXPECT_TRUE(rig.oracle.empty());
+    rig.advance(far * 2);
+    EXPECT_EQ(rig.wheel.entries(), 0u);
+}
+
 // What the wheel costs in bytes: chunks touched grow with entries, not with time.
 TEST(TimingWheel, MemoryDoesNotGrowWithTime) {
     Middle rig(2'000, 0);
