@@ -102,9 +102,11 @@ void ConnectionTable::give_back(uint32_t number) {
     const uint32_t victim = std::max(empty_backed_, number);
     empty_backed_ = std::min(empty_backed_, number);
     Chunk& chunk = chunks_[victim];
+    // All of it, however little was used: the first record's touch may have backed it with one huge
+    // page, and a part of one would stay.
     constexpr size_t kPageBytes = 4096;
-    const size_t bytes =
-        (size_t{chunk.fresh} * sizeof(Connection) + kPageBytes - 1) / kPageBytes * kPageBytes;
+    const size_t records = size_t{chunk_capacity(victim)} * sizeof(Connection);
+    const size_t bytes = (records + kPageBytes - 1) / kPageBytes * kPageBytes;
     pages_.discard(reinterpret_cast<std::byte*>(&records_[victim * kTableChunkRecords]), bytes);
     chunk.fresh = 0;
     chunk.free_head = kNoIndex;
@@ -122,6 +124,7 @@ void ConnectionTable::validate() const {
     for (uint32_t number = 0; number < chunks_.size(); ++number) {
         const Chunk& chunk = chunks_[number];
         const Index first = number * kTableChunkRecords;
+        PULSE_ASSERT(chunk.fresh <= chunk_capacity(number));
         uint32_t taken = 0;
         for (Index index = first; index < first + chunk.fresh; ++index) {
             if (records_[index].state != ConnectionState::free) ++taken;
@@ -132,10 +135,12 @@ void ConnectionTable::validate() const {
             PULSE_ASSERT(index >= first && index < first + chunk.fresh);
             PULSE_ASSERT(records_[index].state == ConnectionState::free);
             ++chained;
+            PULSE_ASSERT(chained <= chunk.fresh);
         }
         PULSE_ASSERT(chained + taken == chunk.fresh);
         const bool room = (room_[number / 64] >> (number & 63) & 1) != 0;
         PULSE_ASSERT(room == has_room(number));
+        PULSE_ASSERT((taken == 0 && chunk.fresh > 0) == (number == empty_backed_));
         live += taken;
     }
     PULSE_ASSERT(live == live_);

@@ -11,8 +11,10 @@
 //                                                                          ^ fresh
 //
 // take and release are O(1). Generations survive a chunk's being given back: no ConnectionId is
-// ever made twice before 2^32 owners of one place. `armed` of a record is the wheel's and outlives
-// the owner; take() and release() leave it alone. Not thread-safe: a table belongs to one reactor.
+// ever made twice before 2^31 owners of one place. `armed` of a record is the wheel's and outlives
+// the owner; take() and release() leave it alone, and it reads 0 once the chunk was given back,
+// which makes what the wheel still holds for the place stale. Not thread-safe: a table belongs to
+// one reactor.
 #pragma once
 
 #include <cstdint>
@@ -57,7 +59,7 @@ class ConnectionTable {
     Connection* records() { return records_; }
     uint32_t limit() const { return limit_; }
     uint32_t live() const { return live_; }
-    size_t backed_bytes() const;    // what the chunks in use occupy
+    size_t backed_bytes() const;    // records touched and not given back
     size_t reserved_bytes() const;  // address space
 
     // Walks everything and proves that counts, chains and states agree. O(limit). For tests.
