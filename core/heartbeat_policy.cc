@@ -6,7 +6,7 @@ namespace {
 
 // Ticks from the last proof to the first probe. Spread ones are Fibonacci hashing of the place: any
 // run of neighbouring places, as a storm takes them, covers the interval evenly, and nothing is
-// remembered.
+// remembered. From 1 on, lest the only connection of a quiet server be probed on its first tick.
 uint32_t first_probe_after(uint32_t heard, Index index, const HeartbeatConfig& config) {
     if ((heard & kHeardFirst) == 0) return config.interval_ticks + config.grace_ticks;
     const uint32_t fraction = (index + 1) * 2'654'435'769u;

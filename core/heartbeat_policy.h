@@ -79,8 +79,9 @@ constexpr uint32_t probes_sent(uint32_t heard) {
     return (heard & kHeardProbeMask) >> kHeardProbeShift;
 }
 
-// `index` only spreads; `now` is the tick of the event (never earlier than a remembered one by more
-// than the longest timeout). `next` of a look's answer is after `now`, unless the verdict is evict.
+// `index` only spreads; `now` is the tick of the event. What is remembered must lie within 2^23
+// ticks of it (19.5 h at 8.39 ms): a process stopped for longer takes its peers for just heard of,
+// and evicts the dead ones later. `next` of a look's answer is after `now`, unless it is to evict.
 HeartbeatStep heartbeat_step(uint32_t heard, HeartbeatEvent event, Index index, Tick now,
                              const HeartbeatConfig& config);
 
