@@ -13,7 +13,7 @@ namespace pulse {
 struct Message {
     enum class Kind : uint8_t {
         kick,    // let `target` go, for `reason`
-        retune,  // profile `profile` is `heartbeat` from now on; who waits longer is looked at sooner
+        retune,  // profile `profile` is `heartbeat` from now on; those who have it are told
         drain,     // stop accepting, say goodbye to everybody over the drain window
         stop,      // reset everybody now
         snapshot,  // call `respond(context, reactor)` on the reactor's thread

@@ -1,6 +1,6 @@
-// Many clients on one thread, in the binary protocol: the load generator's side of the loop. They connect
-// at a given pace, beat at a given interval from a timing wheel, spread evenly over it, and every pong is
-// timed from the instant its ping was meant to go out.
+// Many clients on one thread, in the binary protocol: the load generator's side of the loop. They
+// connect at a given pace, beat at a given interval from a timing wheel, spread evenly over it, and
+// every pong is timed from the instant its ping was meant to go out.
 //
 // Owns no thread; everything belongs to the caller's, but for counts(), which any thread may read.
 #pragma once
@@ -103,7 +103,8 @@ class Crowd {
     }
 
   private:
-    // Beside the record: what a client remembers. The frames of a send in flight must stay where they are.
+    // Beside the record: what a client remembers. The frames of a send in flight must stay where
+    // they are.
     struct Client {
         Nanos due = 0;  // when the ping that waits for its pong was meant to go out; 0: none waits
         uint32_t sequence = 0;
@@ -130,9 +131,7 @@ class Crowd {
         bool hold(std::span<const uint8_t>) { return false; }  // it asks for nothing long
         std::span<uint8_t> held() { return {}; }
         void keep_held(size_t) {}
-        bool stopped() const {
-            return crowd.table_[index].state == ConnectionState::closed;
-        }
+        bool stopped() const { return crowd.table_[index].state == ConnectionState::closed; }
     };
 
     static void bump(std::atomic<uint64_t>& counter) {
@@ -149,19 +148,21 @@ class Crowd {
         while (started_ < config_.connections && in_progress_ < config_.in_progress_max &&
                next_connect_at() <= io_.now()) {
             const Index index = table_.take();
-            const SocketAddress source =
-                config_.sources.empty() ? SocketAddress()
-                                        : config_.sources[started_ % config_.sources.size()];
+            const SocketAddress source = config_.sources.empty()
+                                             ? SocketAddress()
+                                             : config_.sources[started_ % config_.sources.size()];
             ++started_;
             ++in_progress_;
             io_.connect(index, config_.target, source);
         }
     }
-    // Phases by Fibonacci hashing of the place, so that any number of clients covers the interval evenly.
+    // Phases by Fibonacci hashing of the place, so that any number of clients covers the interval
+    // evenly.
     void arm_first(Index index) {
         const uint64_t fraction = index * 2'654'435'769u;
-        const auto phase = static_cast<Nanos>(
-            (static_cast<unsigned __int128>(fraction) * static_cast<uint64_t>(config_.heartbeat_interval)) >> 32);
+        const auto phase = static_cast<Nanos>((static_cast<unsigned __int128>(fraction) *
+                                               static_cast<uint64_t>(config_.heartbeat_interval)) >>
+                                              32);
         wheel_.arm(index, config_.clock.up(io_.now() + phase));
     }
     void beat_some() {
@@ -207,7 +208,8 @@ class Crowd {
     void lose(Index index) {
         if (table_[index].state == ConnectionState::closed) return;
         bump(counts_.lost);
-        counts_.open.store(counts_.open.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+        counts_.open.store(counts_.open.load(std::memory_order_relaxed) - 1,
+                           std::memory_order_relaxed);
         close(index, CloseMode::orderly);
     }
     void close(Index index, CloseMode mode) {

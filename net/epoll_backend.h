@@ -55,8 +55,9 @@ namespace pulse {
 
 struct EpollOptions {
     SocketOptions sockets;
-    // An eventfd, non-blocking, that wake() rings; it stays the giver's. -1: one of its own. A thread
-    // with another descriptor table can only ring one that was opened before the tables parted.
+    // An eventfd, non-blocking, that wake() rings; it stays the giver's. -1: one of its own. A
+    // thread with another descriptor table can only ring one that was opened before the tables
+    // parted.
     int doorbell = -1;
 };
 
@@ -84,7 +85,8 @@ class EpollBackend {
     Nanos drained_until() const { return drained_until_; }
     Nanos clock() const;
     const IoCounters& counters() const { return counters_; }
-    // What it holds in user space beside the records: the buffer, and lists as far as they were used.
+    // What it holds in user space beside the records: the buffer, and lists as far as they were
+    // used.
     size_t memory_bytes() const;
 
     // Until `until` on now()'s clock (CLOCK_MONOTONIC); kNever is for ever.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""build/pulsewheel as its user runs it, spoken to by a client in another language, on every backend.
+"""build/pulsewheel as its user runs it, spoken to by a client in another language, on each backend.
 
 Prints the distributions that it measures. Ends with `N passed, N failed`.
 """
@@ -116,7 +116,7 @@ class Server:
         self.directory.cleanup()
 
 
-# ------------------------------------------------------------------------------------------ the tests
+# -------------------------------------------------------------------------------------- the tests
 
 def test_answers_pings(backend):
     with Server(backend, "--on-message", "echo") as server:
@@ -141,7 +141,8 @@ def test_answers_pings(backend):
 
 def test_answers_garbage_with_an_error(backend):
     with Server(backend) as server:
-        for garbage in (b"GET / HTTP/1.1\r\n\r\n", frame(99), frame(WELCOME, 0, b"{}"), frame(HELLO)):
+        get = b"GET / HTTP/1.1\r\n\r\n"
+        for garbage in (get, frame(99), frame(WELCOME, 0, b"{}"), frame(HELLO)):
             peer = Peer(server.port)
             peer.send(garbage)
             kind, _, payload = peer.receive(skip=(PING,))
@@ -227,8 +228,10 @@ def test_evicts_the_silent_and_keeps_the_living(backend):
         time.sleep(1.1)
         stats = server.stats()["total"]
         delay, lag = stats["eviction_delay"], stats["judge_lag_max_us"]
-        print(f"REPORT {backend}: 1,000 silent peers, timeout 3 s, let go after (client, s)  {percentiles(ends)}")
-        print(f"REPORT {backend}: eviction past its deadline (server, us)  min {delay['min_us']:.0f}  "
+        print(f"REPORT {backend}: 1,000 silent peers, timeout 3 s, let go after (client, s)  "
+              f"{percentiles(ends)}")
+        print(f"REPORT {backend}: eviction past its deadline (server, us)  "
+              f"min {delay['min_us']:.0f}  "
               f"p50 {delay['p50_us']:.0f}  p99 {delay['p99_us']:.0f}  max {delay['max_us']:.0f}; "
               f"judge lag max {lag:.0f}, a tick is {TICK_S * 1e6:.0f}")
         assert delay["count"] == 1000 and delay["min_us"] >= 0
@@ -246,7 +249,7 @@ def test_evicts_the_silent_and_keeps_the_living(backend):
 
 
 def test_keeps_peers_that_only_answer_through_a_stall(backend):
-    """They say nothing by themselves: while the server sleeps it asks nothing, and that is no miss."""
+    """While the server sleeps it asks nothing, and that is no miss of theirs."""
     with Server(backend, "--heartbeat-interval", "1s", "--heartbeat-timeout", "3s") as server:
         ending = threading.Event()
         lost = []
@@ -313,7 +316,8 @@ def test_refuses_without_descriptors_and_does_not_spin(backend):
     with Server(backend, "--max-connections", "1000", "--reactors", "1") as server:
         inside = [Peer(server.port) for _ in range(20)]
         time.sleep(0.2)
-        open_now = len(os.listdir(f"/proc/{server.process.pid}/task/{reactor_task(server)}/fd"))
+        task = f"/proc/{server.process.pid}/task/{reactor_task(server)}"
+        open_now = len(os.listdir(f"{task}/fd"))
         limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (open_now, limits[1]))
         cpu = server.cpu_s()
@@ -323,7 +327,8 @@ def test_refuses_without_descriptors_and_does_not_spin(backend):
             assert kind == GOODBYE and b"out_of_descriptors" in payload, (kind, payload)
         time.sleep(1)
         cpu = server.cpu_s() - cpu
-        print(f"REPORT {backend}: 50 peers refused without a descriptor, {cpu:.2f} s of CPU in the second after")
+        print(f"REPORT {backend}: 50 peers refused without a descriptor, {cpu:.2f} s of CPU in the "
+              "second after")
         assert cpu < 0.3
         for peer in inside:
             peer.send(frame(PING, 1))
@@ -389,14 +394,15 @@ def test_a_second_signal_stops_at_once(backend):
 
 
 def test_refuses_to_start_when_it_cannot_hold_them(backend):
-    with Server(backend, "--max-connections", "1000000", "--reactors", "2", expect_start=False) as server:
+    with Server(backend, "--max-connections", "1000000", "--reactors", "2",
+                expect_start=False) as server:
         assert server.process.wait(timeout=10) == 1
         text = server.text()
         assert "--max-connections" in text and "RLIMIT_NOFILE" in text and "--reactors" in text, text
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
-    done = subprocess.run([f"{BUILD}/pulsewheel", "--listen", f"tcp://127.0.0.1:{port}", "--backend", backend],
-                          capture_output=True, text=True, timeout=10)
+    done = subprocess.run([f"{BUILD}/pulsewheel", "--listen", f"tcp://127.0.0.1:{port}",
+                           "--backend", backend], capture_output=True, text=True, timeout=10)
     assert done.returncode == 1 and str(port) in done.stderr, done.stderr
 
 
@@ -413,7 +419,8 @@ def test_reloads_heartbeats_on_sighup(backend):
             os.ftruncate(config.fileno(), config.tell())
             server.process.send_signal(signal.SIGHUP)
             kind, _, payload = peer.receive(skip=(PING,))
-            assert kind == INTERVAL and struct.unpack(">II", payload) == (1000, 2000), (kind, payload)
+            assert kind == INTERVAL, kind
+            assert struct.unpack(">II", payload) == (1000, 2000), payload
             kind, _, payload = peer.receive(skip=(PING,))
             assert kind == GOODBYE and b"idle_timeout" in payload
 
@@ -427,9 +434,9 @@ def test_statistics_are_whole(backend):
         stats = server.stats()
         assert stats["backend"] == backend and stats["version"] == 1
         total = stats["total"]
-        for key in ("connections", "accepted", "refused_by_reason", "closed_by_reason", "probes_sent",
-                    "heartbeats_answered", "evicted", "eviction_delay", "turn_time", "wheel_slice",
-                    "judge_lag_us", "io", "memory"):
+        for key in ("connections", "accepted", "refused_by_reason", "closed_by_reason", "evicted",
+                    "probes_sent", "heartbeats_answered", "eviction_delay", "turn_time",
+                    "wheel_slice", "judge_lag_us", "io", "memory"):
             assert key in total, key
         assert total["connections"] == 1 and total["heartbeats_answered"] == 1
         assert sum(reactor["connections"] for reactor in stats["reactors"]) == 1

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Accepts connections and does nothing with them: the floor that density.sh measures a server against.
+"""Accepts connections and does nothing with them: the floor that density.sh measures against.
 
     tools/perf/bare_server.py PORT CONNECTIONS
 
-Several processes share the port, since each may hold only so many descriptors. Prints `listening`, and
-ends when its standard input closes.
+Several processes share the port, since each may hold only so many descriptors. Prints `listening`,
+and ends when its standard input closes.
 """
 import os
 import resource

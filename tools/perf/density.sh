@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# What an idle connection costs: the server's RSS above its empty self, and kernel memory above a socket
-# that was accepted and left alone. Both ends are on this machine; prints a table, and --json an object.
+# What an idle connection costs: the server's RSS above its empty self, and kernel memory above a
+# socket that was accepted and left alone. Both ends are on this machine; prints a table, --json an
+# object.
 #
 #   tools/perf/density.sh [--connections N] [--backend io_uring|epoll] [--port N] [--json]
 #
 # Two runs with the same clients, one after the other: against a server that only accepts
-# (bare_server.py), then against pulsewheel. Kernel memory is the growth of all slabs together with page
-# tables and stacks, so let nothing else run. Exit code 1 when a bar is missed: 100 B of RSS, 260 B of
-# kernel memory a connection.
+# (bare_server.py), then against pulsewheel. Kernel memory is the growth of all slabs together with
+# page tables and stacks, so let nothing else run. Exit code 1 when a bar is missed: 100 B of RSS,
+# 260 B of kernel memory a connection.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,13 +19,15 @@ while [ $# -gt 0 ]; do
         --backend) backend=$2; shift 2 ;;
         --port) port=$2; shift 2 ;;
         --json) json=yes; shift ;;
-        -h|--help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h|--help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "density.sh: '$1' is no option; see --help" >&2; exit 2 ;;
     esac
 done
 build=${BUILD:-build}
 for program in pulsewheel pulseload; do
-    [ -x "$build/$program" ] || { echo "density.sh: $build/$program is missing; run make first" >&2; exit 2; }
+    [ -x "$build/$program" ] && continue
+    echo "density.sh: $build/$program is missing; run make first" >&2
+    exit 2
 done
 
 work=$(mktemp -d)
@@ -37,14 +40,16 @@ cleanup() {
 trap cleanup EXIT
 
 say() { [ "$json" = yes ] || echo "$*" >&2; }
-kernel_bytes() { awk '/^(Slab|PageTables|KernelStack|Percpu):/ {sum += $2} END {print sum * 1024}' /proc/meminfo; }
+kernel_bytes() {
+    awk '/^(Slab|PageTables|KernelStack|Percpu):/ {sum += $2} END {print sum * 1024}' /proc/meminfo
+}
 rss_bytes() { awk '/^VmRSS:/ {print $2 * 1024}' "/proc/$1/status"; }
 settle() { sync; echo 2 > /proc/sys/vm/drop_caches 2>/dev/null || true; sleep 2; }
 wait_for() { # FILE TEXT
     for _ in $(seq 100); do grep -q "$2" "$1" 2>/dev/null && return 0; sleep 0.1; done
     echo "density.sh: waited 10 s for '$2':" >&2; cat "$1" >&2; exit 1
 }
-# Connects everybody, silently; returns when all are open. The clients stay until their process is killed.
+# Connects everybody, silently; returns when all are open. The clients stay until they are killed.
 load() {
     "$build/pulseload" --target "tcp://127.0.0.1:$1" --connections "$connections" \
         --heartbeat-interval 0 --duration 10m >"$work/load.out" 2>"$work/load.err" &
@@ -56,7 +61,9 @@ load() {
         kill -0 "$clients" 2>/dev/null || break
         sleep 0.5
     done
-    echo "density.sh: only ${open:-0} of $connections connected:" >&2; tail -n 3 "$work/load.err" >&2; exit 1
+    echo "density.sh: only ${open:-0} of $connections connected:" >&2
+    tail -n 3 "$work/load.err" >&2
+    exit 1
 }
 stop() { kill "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; }
 
@@ -79,9 +86,9 @@ settle
 
 say "2/2  $connections connections to pulsewheel"
 port=$((port + 1))
-"$build/pulsewheel" --listen "tcp://127.0.0.1:$port" --backend "$backend" --max-connections "$connections" \
-    --heartbeat-interval 10m --heartbeat-timeout 30m --stats-json "$work/stats" --stats-interval 1s \
-    >"$work/server.out" 2>&1 &
+"$build/pulsewheel" --listen "tcp://127.0.0.1:$port" --backend "$backend" \
+    --max-connections "$connections" --heartbeat-interval 10m --heartbeat-timeout 30m \
+    --stats-json "$work/stats" --stats-interval 1s >"$work/server.out" 2>&1 &
 server=$!
 started+=("$server")
 wait_for "$work/server.out" "127.0.0.1:$port"
@@ -92,8 +99,10 @@ load "$port"
 settle
 rss_after=$(rss_bytes "$server")
 server_after=$(kernel_bytes)
-live=$(tail -n 1 "$work/stats" | python3 -c 'import json,sys; print(json.load(sys.stdin)["total"]["connections"])')
-used=$(tail -n 1 "$work/stats" | python3 -c 'import json,sys; print(json.load(sys.stdin)["backend"])')
+read -r live used < <(tail -n 1 "$work/stats" | python3 -c '
+import json, sys
+stats = json.load(sys.stdin)
+print(stats["total"]["connections"], stats["backend"])')
 stop "$clients"
 stop "$server"
 

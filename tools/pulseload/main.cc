@@ -1,8 +1,9 @@
-// pulseload: holds very many connections to a server, beats on each of them, and says how it answered.
-#include <CLI/CLI.hpp>
+// pulseload: holds very many connections to a server, beats on each of them, and says how it
+// answered.
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <atomic>
 #include <csignal>
 #include <ctime>
@@ -23,7 +24,8 @@ namespace {
 
 // What one thread's descriptor table leaves for connections.
 constexpr uint32_t kOwnDescriptors = 64;
-// Above half of the ephemeral range each connect searches the occupied half first and the rate collapses.
+// Above half of the ephemeral range each connect searches the occupied half first and the rate
+// collapses.
 constexpr uint32_t kPortsPerSource = 14'000;
 
 std::atomic<bool> interrupted{false};
@@ -82,7 +84,8 @@ Nanos monotonic_now() {
 }
 
 struct Totals {
-    uint64_t open = 0, refused = 0, lost = 0, pings = 0, pongs = 0, probes_answered = 0, late_pings = 0;
+    uint64_t open = 0, refused = 0, lost = 0, pings = 0, pongs = 0, probes_answered = 0,
+             late_pings = 0;
 
     explicit Totals(const std::vector<std::unique_ptr<Worker>>& workers) {
         for (const auto& worker : workers) {
@@ -100,9 +103,11 @@ struct Totals {
 };
 
 // Loopback has 2^24 addresses: each worker binds to some of its own, few enough ports on each.
-std::vector<SocketAddress> sources_for(const SocketAddress& target, uint32_t worker, uint32_t connections) {
+std::vector<SocketAddress> sources_for(const SocketAddress& target, uint32_t worker,
+                                       uint32_t connections) {
     std::vector<SocketAddress> sources;
-    if (target.base.sa_family != AF_INET || (ntohl(target.v4.sin_addr.s_addr) >> 24) != 127) return sources;
+    if (target.base.sa_family != AF_INET || (ntohl(target.v4.sin_addr.s_addr) >> 24) != 127)
+        return sources;
     const uint32_t count = (connections + kPortsPerSource - 1) / kPortsPerSource;
     for (uint32_t i = 0; i < count; ++i) {
         SocketAddress source;
@@ -114,71 +119,105 @@ std::vector<SocketAddress> sources_for(const SocketAddress& target, uint32_t wor
     return sources;
 }
 
-int run(const LoadOptions& options) {
-    const Result<ListenAddress> target = parse_listen_uri(options.target);
-    if (!target) {
-        fmt::print(stderr, "pulseload: --target {}: {}\n", options.target, target.error());
-        return 2;
-    }
-    if (target->scheme != Scheme::binary) {
-        fmt::print(stderr, "pulseload: --target {}: only tcp:// is spoken so far\n", options.target);
-        return 2;
-    }
+using Workers = std::vector<std::unique_ptr<Worker>>;
+
+// As many threads as descriptors demand, each with its share.
+Workers make_workers(const LoadOptions& options, const SocketAddress& target) {
     const auto per_thread_max = static_cast<uint32_t>(
         std::min<uint64_t>(raise_descriptor_limit() - kOwnDescriptors, kConnectionsPerReactorMax));
     uint32_t threads = (options.connections + per_thread_max - 1) / per_thread_max;
     threads = std::max({threads, options.threads, 1u});
-    std::atomic<Nanos> until{kNever};
-    std::vector<std::unique_ptr<Worker>> workers;
+    Workers workers;
     for (uint32_t i = 0; i < threads; ++i) {
         auto worker = std::make_unique<Worker>();
         CrowdConfig& config = worker->config;
-        config.target = target->address;
+        config.target = target;
         config.connections = options.connections / threads + (i < options.connections % threads);
-        config.connects_per_second = options.connect_rate == 0 ? 0 : std::max<uint64_t>(1, options.connect_rate / threads);
+        if (options.connect_rate > 0) {
+            config.connects_per_second = std::max<uint64_t>(1, options.connect_rate / threads);
+        }
         config.heartbeat_interval = options.heartbeat_interval;
-        config.sources = sources_for(target->address, i, config.connections);
+        config.sources = sources_for(target, i, config.connections);
         if (config.connections > 0) workers.push_back(std::move(worker));
     }
+    return workers;
+}
+
+// Once a second, until all have ended: how it goes. The instant at which all were connected.
+Nanos watch(const LoadOptions& options, const Workers& workers, std::atomic<Nanos>& until) {
     const Nanos began = monotonic_now();
-    for (auto& worker : workers) worker->thread = std::thread([&, self = worker.get()] { self->run(until); });
     Nanos connected_at = 0;
     Totals before(workers);
-    for (Nanos now = began; !interrupted;) {
+    auto ended = [](const auto& worker) { return worker->ended.load(); };
+    while (!std::ranges::all_of(workers, ended)) {
         usleep(1'000'000);
-        now = monotonic_now();
+        const Nanos now = monotonic_now();
         const Totals totals(workers);
-        const bool all = std::ranges::all_of(workers, [](const auto& w) { return w->connected || w->ended; });
-        if (all && connected_at == 0) {
+        const bool connected = std::ranges::all_of(
+            workers, [](const auto& worker) { return worker->connected || worker->ended; });
+        if (connected && connected_at == 0) {
             connected_at = now;
             until = now + options.duration;
         }
         if (!options.quiet) {
-            fmt::print(stderr, "{:>5.0f} s  {:>8} open  {:>6} refused  {:>6} lost  {:>7} pongs/s  {:>6} probes answered\n",
-                       static_cast<double>(now - began) / kSecond, totals.open, totals.refused, totals.lost,
-                       totals.pongs - before.pongs, totals.probes_answered);
+            fmt::print(stderr,
+                       "{:>5.0f} s  {:>8} open  {:>6} refused  {:>6} lost  {:>7} pongs/s  "
+                       "{:>6} probes answered\n",
+                       static_cast<double>(now - began) / kSecond, totals.open, totals.refused,
+                       totals.lost, totals.pongs - before.pongs, totals.probes_answered);
         }
         before = totals;
-        if (std::ranges::all_of(workers, [](const auto& w) { return w->ended.load(); })) break;
     }
-    for (const auto& worker : workers) while (!worker->ended) usleep(1'000);
+    return connected_at;
+}
+
+void print_result(const LoadOptions& options, const Totals& totals, const Histogram& latency,
+                  Nanos connecting) {
+    auto ms = [&](double percent) {
+        return static_cast<double>(latency.percentile(percent)) / kMillisecond;
+    };
+    const nlohmann::ordered_json result = {
+        {"version", 1},
+        {"connections", options.connections},
+        {"open", totals.open},
+        {"refused", totals.refused},
+        {"lost", totals.lost},
+        {"connect_seconds", static_cast<double>(connecting) / kSecond},
+        {"pings", totals.pings},
+        {"pongs", totals.pongs},
+        {"late_pings", totals.late_pings},
+        {"probes_answered", totals.probes_answered},
+        {"cut_short", interrupted.load()},
+        {"latency_ms", {{"p50", ms(50)}, {"p99", ms(99)}, {"p999", ms(99.9)}, {"max", ms(100)}}}};
+    fmt::print("{}\n", result.dump());
+}
+
+int run(const LoadOptions& options) {
+    const Result<ListenAddress> target = parse_listen_uri(options.target);
+    if (!target || target->scheme != Scheme::binary) {
+        fmt::print(stderr, "pulseload: --target {}: {}\n", options.target,
+                   target ? "only tcp:// is spoken so far" : target.error());
+        return 2;
+    }
+    std::atomic<Nanos> until{kNever};
+    const Workers workers = make_workers(options, target->address);
+    const Nanos began = monotonic_now();
+    for (const auto& worker : workers) {
+        worker->thread = std::thread([&until, self = worker.get()] { self->run(until); });
+    }
+    const Nanos connected_at = watch(options, workers, until);
     const Totals totals(workers);
     Histogram latency;
     int failures = 0;
-    for (auto& worker : workers) {
+    for (const auto& worker : workers) {
         latency.merge(worker->latency);
-        if (!worker->error.empty() && failures++ == 0) fmt::print(stderr, "pulseload: {}\n", worker->error);
+        if (!worker->error.empty() && failures++ == 0) {
+            fmt::print(stderr, "pulseload: {}\n", worker->error);
+        }
         worker->may_close = true;
         worker->thread.join();
     }
-    auto ms = [&](double percent) { return static_cast<double>(latency.percentile(percent)) / kMillisecond; };
-    const nlohmann::ordered_json result = {
-        {"version", 1}, {"connections", options.connections}, {"open", totals.open}, {"refused", totals.refused},
-        {"lost", totals.lost}, {"connect_seconds", static_cast<double>(connected_at - began) / kSecond},
-        {"pings", totals.pings}, {"pongs", totals.pongs}, {"late_pings", totals.late_pings},
-        {"probes_answered", totals.probes_answered}, {"cut_short", interrupted.load()},
-        {"latency_ms", {{"p50", ms(50)}, {"p99", ms(99)}, {"p999", ms(99.9)}, {"max", ms(100)}}}};
-    fmt::print("{}\n", result.dump());
+    print_result(options, totals, latency, connected_at - began);
     return failures > 0 ? 1 : 0;
 }
 
@@ -196,19 +235,23 @@ int main(int argc, char** argv) {
         };
     };
     std::string text[4];
-    app.add_option("--target", options.target, "tcp://HOST:PORT of the server")->capture_default_str();
+    app.add_option("--target", options.target, "tcp://HOST:PORT of the server")
+        ->capture_default_str();
     app.add_option("--connections", options.connections, "how many to hold")->capture_default_str();
-    app.add_option("--connect-rate", text[0], "connects a second, as 20000/s (default: as fast as it goes)")
+    app.add_option("--connect-rate", text[0],
+                   "connects a second, as 20000/s (default: as fast as it goes)")
         ->check([&](const std::string& given) -> std::string {
             const auto parsed = pulse::parse_rate(given);
             if (parsed) options.connect_rate = *parsed;
             return parsed ? std::string() : parsed.error();
         });
-    app.add_option("--heartbeat-interval", text[1], "between pings of one connection, 0 for none (default 30s)")
+    app.add_option("--heartbeat-interval", text[1],
+                   "between pings of one connection, 0 for none (default 30s)")
         ->check(duration(options.heartbeat_interval));
     app.add_option("--duration", text[2], "how long to hold once all are connected (default 10s)")
         ->check(duration(options.duration));
-    app.add_option("--threads", options.threads, "at least so many (default: as descriptors demand)");
+    app.add_option("--threads", options.threads,
+                   "at least so many (default: as descriptors demand)");
     app.add_flag("--quiet", options.quiet, "no progress, only the result");
     CLI11_PARSE(app, argc, argv);
     signal(SIGPIPE, SIG_IGN);

@@ -1,6 +1,6 @@
-// pulsewheel: the server. Reads its settings, says what it found and what that will cost, serves until
-// it is told to stop, and says how it went by its exit code: 0 ok, 1 could not start, 2 usage, 3 some
-// peers did not take their goodbye in time.
+// pulsewheel: the server. Reads its settings, says what it found and what that will cost, serves
+// until it is told to stop, and says how it went by its exit code: 0 ok, 1 could not start, 2
+// usage, 3 some peers did not take their goodbye in time.
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -61,7 +61,8 @@ class StatsFile {
     void write(const std::string& object) {
         if (file_ == nullptr) return;
         if (std::fprintf(file_, "%s\n", object.c_str()) < 0 || std::fflush(file_) != 0) {
-            spdlog::error("--stats-json {}: {}; nothing more is written", path_, std::strerror(errno));
+            spdlog::error("--stats-json {}: {}; nothing more is written", path_,
+                          std::strerror(errno));
             close();
         }
     }
@@ -103,9 +104,10 @@ class Operator {
         const ServerStats& stats = server_.stats();
         file_.write(stats.json(true));
         const MetricsSnapshot& metrics = stats.total.metrics;
-        spdlog::info("ended: {} connections were accepted, {} evicted, {} refused; {} heartbeats answered",
-                     metrics[Metric::accepted], metrics[Metric::evicted], metrics[Metric::refused],
-                     metrics[Metric::heartbeats_answered]);
+        spdlog::info(
+            "ended: {} connections were accepted, {} evicted, {} refused; {} heartbeats answered",
+            metrics[Metric::accepted], metrics[Metric::evicted], metrics[Metric::refused],
+            metrics[Metric::heartbeats_answered]);
         return hard_ || server_.drain_cut_short() ? kDrainCutShort : kOk;
     }
 
@@ -117,9 +119,12 @@ class Operator {
         const timespec timeout{wait / kSecond, wait % kSecond};
         switch (sigtimedwait(&signals, nullptr, &timeout)) {
             case SIGTERM:
-            case SIGINT: return stop();
-            case SIGHUP: return reload();
-            default: return;
+            case SIGINT:
+                return stop();
+            case SIGHUP:
+                return reload();
+            default:
+                return;
         }
     }
     void stop() {
@@ -198,7 +203,8 @@ int serve_with(const ServerOptions& options, std::span<const char* const> argume
     }
     Operator main_thread(**server, options, arguments);
     if (!main_thread.open_stats()) return kCouldNotStart;
-    for (const std::string& listener : (*server)->listening()) spdlog::info("listening on {}", listener);
+    for (const std::string& listener : (*server)->listening())
+        spdlog::info("listening on {}", listener);
     return main_thread.run(signals);
 }
 
@@ -206,7 +212,8 @@ int serve_with(const ServerOptions& options, std::span<const char* const> argume
 }  // namespace pulse
 
 int main(int argc, char** argv) {
-    const std::span<const char* const> arguments(argv + 1, static_cast<size_t>(argc > 0 ? argc - 1 : 0));
+    const std::span<const char* const> arguments(argv + 1,
+                                                 static_cast<size_t>(argc > 0 ? argc - 1 : 0));
     const auto invocation = pulse::serve::read_invocation(
         arguments, [](const char* name) { return std::getenv(name); });
     if (!invocation) {
