@@ -1,5 +1,5 @@
 // The seam between the loop and a kernel: what a backend must do, said once and tested sentence by
-// sentence over every implementation (tests/net/io_contract_test.cc).
+// sentence over every implementation (tests/net/io_contract.h).
 //
 // Implementations: EpollBackend, UringBackend (net/), SimBackend (net/sim_backend.h, a kernel and a
 // network made from a seed). The loop, Reactor<Io>, is compiled once per backend; nothing here is
