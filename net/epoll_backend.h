@@ -3,8 +3,11 @@
 //
 // Edge-triggered. A connection is registered once, for input, and again only if a send of its ever
 // falls short: the kernel then also says when there is room, from that time on. Nothing is asked
-// about a connection that has nothing to say. Level-triggered was measured beside it, see
-// net/README.md.
+// about a connection that has nothing to say, and one that has ended or is broken is not announced
+// again and again until somebody closes it. Beside level-triggered it took 5 to 8 % less CPU to
+// receive a heartbeat (2 vCPU, Linux 6.18, 5,000 loopback connections, bursts of 1, 20 and 400
+// beats, medians of ten runs in turn: 1,356 against 1,479, 800 against 860, 2,240 against 2,366
+// ns); memory is the same.
 //
 // What one poll does, in this order:
 //   1  wait for events, until the deadline; not at all if there is unfinished business from before
@@ -273,7 +276,7 @@ void EpollBackend::handle(const epoll_event& event, H& handler) {
 
 template <class H>
 void EpollBackend::handle_connection(Index index, uint32_t events, H& handler) {
-    if (marked(index, kClosed)) return;
+    // Of a connection that was closed in this batch none of these marks is left.
     if (marked(index, kConnecting)) {
         if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) return;
         const IoError error = connect_result(index);
@@ -283,7 +286,7 @@ void EpollBackend::handle_connection(Index index, uint32_t events, H& handler) {
         if (error != 0) return;
     }
     // Before sending, so that it is the receive which meets a reset and on_end which tells of it.
-    if (marked(index, kReading) && !marked(index, kClosed)) {
+    if (marked(index, kReading)) {
         if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0) mark(index, kUntilEmpty);
         if ((events & ~uint32_t{EPOLLOUT}) != 0 && !marked(index, kMore)) receive(index, handler);
     }
@@ -335,7 +338,7 @@ void EpollBackend::read_on(size_t count, H& handler) {
     for (size_t budget = kFloodBytesPerPoll; taken < count && budget > 0; ++taken) {
         const Index index = more_[taken].index;
         unmark(index, kMore);
-        if (marked(index, kClosed) || !marked(index, kReading)) continue;
+        if (!marked(index, kReading)) continue;
         receive(index, handler);
         budget -= std::min(budget, kReceiveBufferBytes);
     }

@@ -381,6 +381,30 @@ TYPED_TEST_P(IoContract, C4_APlaceIsUsedAgainAfterOnClosed) {
     }
 }
 
+// Closed with news of its own still to be told, its place taken at once by a connect.
+TYPED_TEST_P(IoContract, C4_NothingOfTheLastOwnerReachesTheNext) {
+    Stage<TypeParam> stage(1);
+    stage.listen();
+    auto door = stage.world.open_door();
+    for (int round = 0; round < 3; ++round) {
+        auto one = stage.join();
+        Seen* next = nullptr;
+        stage.seen.sent_hook = [&](Seen& seen) {
+            if (&seen != one.seen) return;
+            stage.seen.send(seen, "more");
+            stage.seen.close(seen, CloseMode::reset);
+        };
+        stage.seen.closed_hook = [&](Seen& seen) {
+            if (&seen == one.seen) next = &stage.seen.connect(door.address(), {});
+        };
+        stage.seen.send(*one.seen, "some");
+        EXPECT_TRUE(stage.until([&] { return next != nullptr && next->connects == 1; }));
+        stage.settle(5 * kMillisecond);
+        EXPECT_EQ(next->sents + next->ends + next->reads, 0);
+        stage.close_all();
+    }
+}
+
 // ------------------------------------------------------------------------------------------- C5
 TYPED_TEST_P(IoContract, C5_NothingButOnClosedAfterClose) {
     Stage<TypeParam> stage;
@@ -479,6 +503,26 @@ TYPED_TEST_P(IoContract, C6_PollReturnsByItsDeadlineAndSleepsUntilThen) {
         stage.turn(start + 100 * kMillisecond - stage.io.now());
     EXPECT_LE(stage.io.counters().polls - polls, kQuietPollsMax);
     EXPECT_LT(stage.io.now(), start + 5 * kSecond);
+    stage.close_all();
+}
+
+// What is known to have happened does not wait for the deadline.
+TYPED_TEST_P(IoContract, C6_NewsEndsTheSleep) {
+    Stage<TypeParam> stage;
+    stage.listen();
+    auto one = stage.join();
+    stage.settle();
+    const Nanos before = stage.io.now();
+    const auto sleep_until = [&](const int& count) {
+        while (count == 0 && stage.io.now() < before + 5 * kSecond) stage.turn(10 * kSecond);
+    };
+    stage.seen.send(*one.seen, "hello");
+    sleep_until(one.seen->sents);
+    stage.seen.close(*one.seen, CloseMode::orderly);
+    sleep_until(one.seen->closes);
+    Seen& two = stage.seen.connect(stage.world.dead_address(), {});
+    sleep_until(two.connects);
+    EXPECT_LT(stage.io.now() - before, 5 * kSecond);
     stage.close_all();
 }
 
@@ -1021,9 +1065,10 @@ REGISTER_TYPED_TEST_SUITE_P(
     Finish_FollowsWhatWasSent, Finish_LeavesTheInputOpen,
     C4_CloseIsTheLastWordAndNotFromInsideClose, C4_CloseMayComeFromEveryEvent,
     C4_ClosingTheOthersOfTheSameBatch, C4_APlaceIsUsedAgainAfterOnClosed,
-    C5_NothingButOnClosedAfterClose, C5_ASendInFlightPinsItsBytesUntilOnClosed,
-    Close_InOrderDeliversWhatTheKernelHasTaken, Close_WithResetTellsThePeerAtOnce,
-    Close_AfterFinishAndOnEndLosesNothing, C6_PollReturnsByItsDeadlineAndSleepsUntilThen,
+    C4_NothingOfTheLastOwnerReachesTheNext, C5_NothingButOnClosedAfterClose,
+    C5_ASendInFlightPinsItsBytesUntilOnClosed, Close_InOrderDeliversWhatTheKernelHasTaken,
+    Close_WithResetTellsThePeerAtOnce, Close_AfterFinishAndOnEndLosesNothing,
+    C6_PollReturnsByItsDeadlineAndSleepsUntilThen, C6_NewsEndsTheSleep,
     C6_ADeadlineInThePastStillHarvests, C6_SilenceCostsNoPolls, C6_AWakeBeforePollIsNotLost,
     C6_AWakeFromInsideAnEventEndsTheNextPoll, C6_ManyWakesAreAnsweredAndThenThereIsQuiet,
     C6_NoWakeFromAnotherThreadIsLost, C7_NowMovesOnlyInsidePoll, C8_WhatArrivedBeforeItWasDelivered,

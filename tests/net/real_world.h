@@ -73,7 +73,8 @@ class RealPeer {
         while (most > 0 && !ended_ && error_ == 0) {
             const ssize_t got =
                 ::recv(socket_.number(), buffer, std::min(most, sizeof(buffer)), MSG_DONTWAIT);
-            if (got < 0) return note(errno);
+            // A reset that comes behind a FIN is EPIPE to whoever reads.
+            if (got < 0) return note(errno == EPIPE ? ECONNRESET : errno);
             if (got == 0) ended_ = true;
             into.append(buffer, static_cast<size_t>(got));
             most -= static_cast<size_t>(got);
