@@ -269,7 +269,7 @@ TEST(ConnectionTable, GenerationsNeverRepeatThoughTheRecordsThatHeldThemAreGone)
 struct Model {
     std::vector<uint32_t> generation;  // of the owner of each place
     std::vector<bool> taken;
-    std::vector<Index> live;           // in no order
+    std::vector<Index> live;  // in no order
     std::vector<uint32_t> chunk_live;
     std::set<uint64_t> seen;
 
@@ -324,7 +324,8 @@ void random_run(uint64_t seed, uint32_t limit, uint64_t operations) {
         } else if (!model.live.empty()) {
             // Mostly the youngest, as a storm leaves them, so that whole chunks empty.
             const size_t count = model.live.size();
-            const Index index = model.release(random.chance(1, 4) ? random.below(count) : count - 1);
+            const Index index =
+                model.release(random.chance(1, 4) ? random.below(count) : count - 1);
             ASSERT_EQ(table[index].user, index * 7 + 1);
             gone.push_back(table.id(index));
             table.release(index);
@@ -350,7 +351,8 @@ TEST(ConnectionTable, AgreesWithStandardContainersOverRandomOperations) {
     for (uint64_t seed = 1; seed <= 2; ++seed) {
         ASSERT_NO_FATAL_FAILURE(random_run(seed, 1, operations / 20)) << "seed " << seed;
         ASSERT_NO_FATAL_FAILURE(random_run(seed, 900, operations / 4)) << "seed " << seed;
-        ASSERT_NO_FATAL_FAILURE(random_run(seed, 3 * kChunk + 901, 130'000 + operations)) << "seed " << seed;
+        ASSERT_NO_FATAL_FAILURE(random_run(seed, 3 * kChunk + 901, 130'000 + operations))
+            << "seed " << seed;
     }
 }
 
@@ -397,8 +399,8 @@ struct WheelOnTable {
     }
     // Places that start anew: whatever entry the wheel has for them must never be looked at.
     void forget(std::span<std::byte> part) {
-        const auto first = static_cast<Index>(reinterpret_cast<Connection*>(part.data()) -
-                                              table.records());
+        const auto first =
+            static_cast<Index>(reinterpret_cast<Connection*>(part.data()) - table.records());
         const size_t end = std::min<size_t>(first + part.size() / sizeof(Connection), valid.size());
         for (size_t index = first; index < end; ++index) {
             ASSERT_EQ(deadline[index], kNoTick);
@@ -422,7 +424,8 @@ struct WheelOnTable {
             }
         }
         for (const Index place : live) {
-            ASSERT_TRUE(deadline[place] > to) << "place " << place << " had no look by its deadline";
+            ASSERT_TRUE(deadline[place] > to)
+                << "place " << place << " had no look by its deadline";
             if (deadline[place] == kNoTick) arm(place, to + 1 + place % 9'000);
         }
     }
