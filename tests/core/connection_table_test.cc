@@ -185,21 +185,22 @@ TEST(ConnectionTable, AfterAPeakAllButOneEmptyChunkIsGivenBack) {
 
 TEST(ConnectionTable, TheHigherOfTwoEmptyChunksGoesInWhicheverOrderTheyEmpty) {
     for (const bool higher_first : {false, true}) {
-        HeapPages pages;
+        WatchedPages pages;
         ConnectionTable table(pages, 3 * kChunk);
         take_many(table, 3 * kChunk);
         for (Index index = 0; index < kChunk; ++index) {
             table.release((higher_first ? 2 : 1) * kChunk + index);
         }
-        EXPECT_EQ(pages.discarded_bytes(), 0u);
+        EXPECT_TRUE(pages.discarded.empty());
         for (Index index = 0; index < kChunk; ++index) {
             table.release((higher_first ? 1 : 2) * kChunk + index);
         }
-        EXPECT_EQ(pages.discarded_bytes(), kChunkBytes);
+        ASSERT_EQ(pages.discarded.size(), 1u);
+        EXPECT_EQ(pages.discarded[0].data(),
+                  reinterpret_cast<std::byte*>(table.records() + 2 * kChunk));
+        EXPECT_EQ(pages.discarded[0].size(), kChunkBytes);
         table.validate();
-        const Index next = table.take();
-        EXPECT_EQ(next / kChunk, 1u);
-        EXPECT_EQ(table[next].generation, 1u);  // its records are still there
+        EXPECT_EQ(table.take() / kChunk, 1u);
     }
 }
 

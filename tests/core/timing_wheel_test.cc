@@ -157,6 +157,20 @@ TEST(TimingWheel, AnEarlierDeadlineLeavesAStaleEntryThatErasesItself) {
     EXPECT_EQ(rig.wheel.entries(), 0u);
 }
 
+// I3: a stale entry is no look, not even when its place has a valid entry elsewhere.
+TEST(TimingWheel, AStaleEntryOfAPlaceThatIsArmedElsewhereIsNoLook) {
+    Full rig(1, 0);
+    rig.wheel.arm(0, 300);
+    rig.wheel.arm(0, 100);
+    uint32_t budget = kNoBudgetLimit;
+    ASSERT_EQ(rig.wheel.pop_due(100, budget), 0u);
+    rig.wheel.arm(0, 400);
+    EXPECT_EQ(rig.wheel.entries(), 2u);
+    EXPECT_EQ(rig.wheel.pop_due(399, budget), kNoIndex);
+    EXPECT_EQ(rig.wheel.entries(), 1u);
+    EXPECT_EQ(rig.wheel.pop_due(400, budget), 0u);
+}
+
 TEST(TimingWheel, ANewOwnerAdoptsTheEntryOfThePlace) {
     Full rig(1, 0);
     rig.set(0, 100);
