@@ -216,6 +216,20 @@ TYPED_TEST_P(IoContract, C3_OnSentComesWithAnErrorWhenThePeerIsGone) {
     stage.close_all();
 }
 
+// The reset has come, nobody has polled, and it is the send that meets it.
+TYPED_TEST_P(IoContract, C3_ASendThatMeetsTheResetLeavesOnEndItsError) {
+    Stage<TypeParam> stage;
+    stage.listen();
+    auto one = stage.join();
+    stage.settle();
+    one.peer.reset();
+    stage.world.stall(5 * kMillisecond);
+    stage.seen.send(*one.seen, "too late");
+    EXPECT_TRUE(stage.until([&] { return one.seen->sents == 1 && one.seen->ends == 1; }));
+    EXPECT_NE(one.seen->end_error, 0) << "a failed connection is no FIN";
+    stage.close_all();
+}
+
 TYPED_TEST_P(IoContract, C3_APeerThatFinishedIsStillSentTo) {
     Stage<TypeParam> stage;
     stage.listen();
@@ -397,7 +411,9 @@ TYPED_TEST_P(IoContract, C4_NothingOfTheLastOwnerReachesTheNext) {
         stage.seen.closed_hook = [&](Seen& seen) {
             if (&seen == one.seen) next = &stage.seen.connect(door.address(), {});
         };
-        stage.seen.send(*one.seen, "some");
+        // From inside an event, so that the news is told late in the poll.
+        stage.seen.bytes_hook = [&](Seen& seen) { stage.seen.send(seen, "some"); };
+        ASSERT_EQ(one.peer.write(as_bytes("go")), 2u);
         EXPECT_TRUE(stage.until([&] { return next != nullptr && next->connects == 1; }));
         stage.settle(5 * kMillisecond);
         EXPECT_EQ(next->sents + next->ends + next->reads, 0);
@@ -1061,8 +1077,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     IoContract, C1_NoOperationCallsTheHandlerBack, C2_BytesAreWritableWithRoomAroundThem,
     C2_BytesArriveWholeAndInOrder, C3_OnSentComesOnceAndAfterTheLastByteWasTaken,
     C3_ShortWritesAreHiddenBothWaysAtOnce, C3_TheNextSendMayStartInOnSent,
-    C3_OnSentComesWithAnErrorWhenThePeerIsGone, C3_APeerThatFinishedIsStillSentTo,
-    Finish_FollowsWhatWasSent, Finish_LeavesTheInputOpen,
+    C3_OnSentComesWithAnErrorWhenThePeerIsGone, C3_ASendThatMeetsTheResetLeavesOnEndItsError,
+    C3_APeerThatFinishedIsStillSentTo, Finish_FollowsWhatWasSent, Finish_LeavesTheInputOpen,
     C4_CloseIsTheLastWordAndNotFromInsideClose, C4_CloseMayComeFromEveryEvent,
     C4_ClosingTheOthersOfTheSameBatch, C4_APlaceIsUsedAgainAfterOnClosed,
     C4_NothingOfTheLastOwnerReachesTheNext, C5_NothingButOnClosedAfterClose,

@@ -75,7 +75,14 @@ class RealPeer {
                 ::recv(socket_.number(), buffer, std::min(most, sizeof(buffer)), MSG_DONTWAIT);
             // A reset that comes behind a FIN is EPIPE to whoever reads.
             if (got < 0) return note(errno == EPIPE ? ECONNRESET : errno);
-            if (got == 0) ended_ = true;
+            if (got == 0) {
+                ended_ = true;
+                // A reset behind the FIN is invisible to reads; not every system keeps the bytes.
+                int error = 0;
+                socklen_t size_bytes = sizeof(error);
+                getsockopt(socket_.number(), SOL_SOCKET, SO_ERROR, &error, &size_bytes);
+                if (error != 0) error_ = ECONNRESET;
+            }
             into.append(buffer, static_cast<size_t>(got));
             most -= static_cast<size_t>(got);
         }
