@@ -265,6 +265,26 @@ TEST(ConnectionTable, GenerationsNeverRepeatThoughTheRecordsThatHeldThemAreGone)
     }
 }
 
+// A generation that has gone round is still above the one before it.
+TEST(ConnectionTable, GenerationsGoRound) {
+    HeapPages pages;
+    ConnectionTable table(pages, 2 * kChunk);
+    take_many(table, kChunk + 1);
+    const Index last = kChunk;
+    for (const uint32_t generation : {0x7000'0000u, 0xe000'0000u, 0xffff'ffffu}) {
+        table[last].generation = generation;  // as if the place had had so many owners
+        table.release(last);
+        ASSERT_EQ(table.take(), last);
+        EXPECT_EQ(table[last].generation, generation + 1);
+    }
+    table.release(last);
+    for (Index index = 0; index < kChunk; ++index) table.release(index);
+    ASSERT_EQ(pages.discarded_bytes(), kChunkBytes);
+    take_many(table, kChunk);
+    ASSERT_EQ(table.take(), last);
+    EXPECT_EQ(table[last].generation, 1u);
+}
+
 // ---------------------------------------------------------------------------------- the oracle
 
 struct Model {

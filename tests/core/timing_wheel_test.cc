@@ -210,6 +210,24 @@ TEST(TimingWheel, ABudgetStopsInTheMiddleOfAChunkAndGoesOnThere) {
     EXPECT_EQ(rig.wheel.next_work(), kNoTick);
 }
 
+// I7: what is stale costs its share too, or a tick full of it would be a long one.
+TEST(TimingWheel, StaleEntriesAreCountedInTheBudget) {
+    Full rig(100, 0);
+    for (Index index = 0; index < 100; ++index) {
+        rig.set(index, 300);
+        rig.set(index, 100);
+    }
+    EXPECT_EQ(rig.advance(100).size(), 100u);
+    for (uint32_t left = 100; left > 0; left -= 10) {
+        EXPECT_EQ(rig.wheel.entries(), left);
+        EXPECT_LE(rig.wheel.next_work(), 300u);
+        uint32_t budget = 10;
+        EXPECT_EQ(rig.wheel.pop_due(300, budget), kNoIndex);
+        EXPECT_EQ(budget, 0u);
+    }
+    EXPECT_EQ(rig.wheel.entries(), 0u);
+}
+
 TEST(TimingWheel, WithoutABudgetNothingMoves) {
     Full rig(10, 0);
     rig.set(3, 7);
