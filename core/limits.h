@@ -89,8 +89,14 @@ inline constexpr size_t kDeflateKeepBytes = 256 * 1024;
 inline constexpr size_t kReceiveFrontBytes = 64;
 inline constexpr size_t kReceivePadBytes = 64;
 inline constexpr size_t kReceiveBufferBytes = 64 * 1024;
+// A control object (hello, ping) says little; application data travels inside `data` or as it is.
+inline constexpr size_t kJsonBytesMax = 1'048'576;
+inline constexpr uint32_t kJsonDepthMax = 64;        // application data nests; nothing honest deeper
+inline constexpr size_t kJsonStringBytesMax = 1'024;  // of user, device, token, profile
+inline constexpr size_t kJsonTokenBytesMax = 256;     // of seq and ts, which are given back
 inline constexpr uint32_t kOffencesMax = 8;  // bad JSON objects a peer may send before it is let go
-inline constexpr size_t kSendQueueBytesDefault = 256 * 1024;  // --send-queue-bytes, a connection
+// --send-queue-bytes, a connection: the largest message by default, echoed, and as much behind it.
+inline constexpr size_t kSendQueueBytesDefault = 2 * kMessageBytesDefault;
 // Pooled buffers start here (a pong or a welcome with room to spare), and keep this much when idle.
 inline constexpr size_t kBufferFirstBytes = 256;
 inline constexpr size_t kBufferKeptBytes = 4'096;

@@ -93,11 +93,7 @@ class Reactor {
 
   private:
     friend class Session<Reactor>;
-
-    // ConnectionFlag: what the reactor remembers of a connection's sending side.
-    static constexpr uint8_t kDirty = 1;      // stands in dirty_
-    static constexpr uint8_t kPeerEnded = 2;  // its FIN was seen
-    static constexpr uint8_t kFinished = 4;   // our FIN was asked for
+    friend struct SessionOut<Reactor>;
 
     Connection& at(Index index) { return table_[index]; }
     const HeartbeatConfig& heartbeat_of(const Connection& connection) const {
@@ -117,6 +113,7 @@ class Reactor {
         if (heartbeat_of(connection).liveness == Liveness::any) proof(connection);
     }
     void let_go(Index index, CloseReason reason, std::string_view detail = {});
+    void let_go_quietly(Index index, CloseReason reason);
     void close_now(Index index, CloseReason reason, CloseMode mode);
 
     // Sending.
@@ -338,8 +335,8 @@ void Reactor<Io>::on_accept(const Accepted& accepted) {
     const std::optional<CloseReason> reason = reason_to_refuse(accepted);
     if (reason) {
         metrics_.refused(*reason);
-        const Scheme scheme = config_.listeners[accepted.listener].scheme;
-        return io_.refuse(accepted, farewell(scheme, *reason, config_.retry_after_ms).bytes());
+        const Protocol protocol = protocol_of(config_.listeners[accepted.listener].scheme);
+        return io_.refuse(accepted, farewell(protocol, *reason, config_.retry_after_ms).bytes());
     }
     const Index index = table_.take();
     Connection& connection = at(index);
@@ -402,10 +399,17 @@ void Reactor<Io>::let_go(Index index, CloseReason reason, std::string_view detai
         connection.close_reason = reason;
         if (reason == CloseReason::slow_reader) outboxes_.drop_queue(connection);
         Session<Reactor>(*this, index).send_goodbye(reason, detail);
-        if (connection.inbox != 0) {
-            buffers_.release(connection.inbox);
-            connection.inbox = 0;
-        }
+    }
+    let_go_quietly(index, reason);
+}
+
+// The same without a word of ours: what there was to say was said.
+template <IoBackend Io>
+void Reactor<Io>::let_go_quietly(Index index, CloseReason reason) {
+    Connection& connection = at(index);
+    if (connection.state == ConnectionState::closed) return;
+    if (connection.state != ConnectionState::closing) {
+        connection.close_reason = reason;
         connection.state = ConnectionState::closing;
         set_profile(index, kProfileClosing);
     }
@@ -431,7 +435,8 @@ uint8_t* Reactor<Io>::claim(Index index, size_t bytes) {
     if (connection.state >= ConnectionState::closing) return nullptr;
     uint8_t* place = outboxes_.claim(connection, bytes, config_.send_queue_bytes);
     if (place == nullptr) {
-        let_go(index, CloseReason::slow_reader);
+        // Unless this is the goodbye itself, which then goes unsaid.
+        if (connection.close_reason == CloseReason::none) let_go(index, CloseReason::slow_reader);
         return nullptr;
     }
     metrics_.add(Metric::bytes_sent, bytes);

@@ -24,6 +24,8 @@ struct ReactorConfig {
     uint32_t timeout_ms[kHeartbeatProfilesMax] = {};
     std::vector<ListenAddress> listeners;
     CodecLimits limits;
+    std::vector<std::string> ws_origins;  // that browsers may come from; empty: any
+    bool ws_deflate = false;
     size_t send_queue_bytes = kSendQueueBytesDefault;
     OnMessage on_message = OnMessage::discard;
     uint64_t accepts_per_second = 0;  // of this reactor; 0 is no limit

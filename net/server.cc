@@ -196,6 +196,8 @@ Result<void> Server::start_threads() {
     config.limits.message_bytes_max = options.max_message_bytes;
     config.send_queue_bytes = options.send_queue_bytes;
     config.on_message = options.on_message;
+    config.ws_origins = options.ws_origins;
+    config.ws_deflate = options.ws_deflate;
     config.accepts_per_second =
         options.accept_rate == 0 ? 0 : std::max<uint64_t>(1, options.accept_rate / plan_.reactors);
     config.drain_window = options.drain_timeout;

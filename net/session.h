@@ -1,21 +1,29 @@
 // One connection's conversation: what its codec found becomes heartbeats, replies and endings.
 //
 // A Session is made on the stack for the length of one call and owns nothing: it is the CodecSink
-// that a codec talks to (proto/codec.h), over the connection's record and its reactor. It also
-// speaks: probe, welcome, goodbye, in whichever protocol the connection has.
+// that a codec talks to (proto/codec.h), over the connection's record and its reactor. What is said
+// back is Speech's (net/speech.h).
+//
+//   auto://  detect --> websocket: handshake --> open        tcp://, jsonl://: open from the start
+//                   --> binary, jsonl ---------> open        ws://: handshake --> open
 #pragma once
 
-#include <charconv>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string_view>
 
 #include "core/connection.h"
 #include "core/metrics.h"
 #include "net/reactor_config.h"
+#include "net/speech.h"
 #include "proto/binary.h"
 #include "proto/codec.h"
+#include "proto/detect.h"
+#include "proto/handshake.h"
 #include "proto/json.h"
+#include "proto/jsonl.h"
+#include "proto/websocket.h"
 
 namespace pulse {
 
@@ -37,32 +45,17 @@ constexpr Protocol protocol_of(Scheme scheme) {
 // What the sessions of one reactor share.
 struct SessionShared {
     JsonParser json;
+    Inflater inflater;
+    Deflater deflater;
 };
 
-// A few words into a buffer on the stack; what does not fit is cut.
-class ShortText {
-  public:
-    ShortText& operator<<(std::string_view text) {
-        const size_t piece = std::min(text.size(), sizeof text_ - size_);
-        std::memcpy(text_ + size_, text.data(), piece);
-        size_ += piece;
-        return *this;
-    }
-    ShortText& operator<<(uint64_t number) {
-        char digits[20];
-        const auto end = std::to_chars(digits, digits + sizeof digits, number).ptr;
-        return *this << std::string_view(digits, static_cast<size_t>(end - digits));
-    }
-    std::string_view view() const { return {text_, size_}; }
-    std::span<const uint8_t> bytes() const { return binary::bytes_of(view()); }
-
-  private:
-    char text_[256];
-    size_t size_ = 0;
+// Room in the next send of one connection.
+template <class R>
+struct SessionOut {
+    R& reactor;
+    Index index;
+    uint8_t* claim(size_t bytes) { return reactor.claim(index, bytes); }
 };
-
-// A goodbye for a peer that never got a connection, in the listener's protocol.
-ShortText farewell(Scheme scheme, CloseReason reason, uint32_t retry_after_ms);
 
 template <class R>
 class Session {
@@ -76,10 +69,15 @@ class Session {
     void receive(std::span<uint8_t> bytes) {
         if (stopped()) return;
         switch (connection_.protocol) {
+            case Protocol::detect:
+                return detect(bytes);
             case Protocol::binary:
                 return decode_binary(bytes);
-            default:
-                return fault({CloseReason::protocol_error, "this protocol is not spoken here"});
+            case Protocol::jsonl:
+                return end(jsonl::decode(bytes, limits(), *this));
+            case Protocol::websocket:
+                if (connection_.state == ConnectionState::greeting) return shake_hands(bytes);
+                return decode_websocket(bytes);
         }
     }
 
@@ -88,7 +86,8 @@ class Session {
     void on_ping(uint32_t sequence, std::span<const uint8_t> payload) {
         proof();
         reactor_.metrics_.add(Metric::heartbeats_answered);
-        binary::write_frame(*this, binary::Type::pong, sequence, payload);
+        if (in_message_) return speech().frame(binary::Type::pong, sequence, payload);
+        speech().pong(sequence, payload);
     }
     void on_pong(uint32_t, std::span<const uint8_t>) {
         proof();
@@ -96,35 +95,34 @@ class Session {
     }
     void on_hello(uint32_t sequence, std::span<const uint8_t> object) {
         frame();
-        Hello hello;
-        if (const JsonFault wrong = reactor_.shared_.json.parse_hello(object, hello); !wrong.ok()) {
+        JsonMessage hello;
+        if (const JsonFault wrong = shared().json.parse(object, hello); !wrong.ok()) {
             return offence(wrong);
         }
-        if (!hello.profile.empty()) {
-            const std::optional<uint8_t> profile = profile_named(hello.profile);
-            if (!profile) return offence({"is no profile of this server", "profile"});
-            reactor_.set_profile(index_, *profile);
-        }
-        reactor_.metrics_.add(Metric::hellos);
-        binary::write_frame(*this, binary::Type::welcome, sequence, welcome().bytes());
+        if (!settle_profile(hello)) return;
+        speech().frame(binary::Type::welcome, sequence, welcome().bytes());
     }
-    void on_message(MessageKind, uint32_t sequence, std::span<const uint8_t> bytes) {
+    void on_message(MessageKind kind, uint32_t sequence, std::span<uint8_t> bytes) {
         frame();
-        if (reactor_.config_.on_message == OnMessage::discard) {
-            return reactor_.metrics_.add(Metric::messages_discarded);
+        if (kind == MessageKind::text) return on_text(bytes);
+        if (connection_.protocol == Protocol::websocket && !in_message_) {
+            if ((connection_.flags & kFramedBinary) != 0) return decode_framed(bytes);
+            if (wants_echo()) speech().message(kind, bytes);
+            return;
         }
-        reactor_.metrics_.add(Metric::messages_echoed);
-        binary::write_frame(*this, binary::Type::data, sequence, bytes);
+        if (wants_echo()) speech().frame(binary::Type::data, sequence, bytes);
     }
-    void on_goodbye(uint16_t, std::span<const uint8_t>) {
+    void on_goodbye(uint16_t code, std::span<const uint8_t>) {
         frame();
+        if (!in_message_) speech().close_answer(code);
         reactor_.let_go(index_, CloseReason::peer_closed);
     }
 
     bool hold(std::span<const uint8_t> piece) {
         if (connection_.inbox == 0) connection_.inbox = reactor_.buffers_.take();
-        const size_t limit = reactor_.config_.limits.message_bytes_max;
-        return reactor_.buffers_.append(connection_.inbox, piece, limit);
+        // The codec bounds messages; a control frame may lie behind an unfinished one.
+        const size_t most = std::max(limits().message_bytes_max, kHandshakeBytesMax);
+        return reactor_.buffers_.append(connection_.inbox, piece, most + kControlPayloadBytesMax);
     }
     std::span<uint8_t> held() {
         if (connection_.inbox == 0) return {};
@@ -140,29 +138,22 @@ class Session {
 
     // --- bytes out
     // ----------------------------------------------------------------------------------
-    uint8_t* claim(size_t bytes) { return reactor_.claim(index_, bytes); }
-
-    void send_probe() { binary::write_frame(*this, binary::Type::ping, 0, {}); }
-    // What the peer is told before its connection ends, where the reason has something to say.
+    void send_probe() { speech().probe(); }
     void send_goodbye(CloseReason reason, std::string_view detail) {
-        const CloseReasonInfo& info = describe(reason);
-        if (info.code == 1000) return;
-        ShortText text;
-        text << info.text;
-        if (!detail.empty()) text << ": " << detail;
-        if (reason == CloseReason::going_away) {
-            text << "; retry_after_ms=" << reactor_.config_.retry_after_ms;
-        }
-        binary::write_code(*this, binary::Type::goodbye, info.code, text.view());
+        const bool come_back = reason == CloseReason::going_away;
+        speech().goodbye(reason, detail, come_back ? reactor_.config_.retry_after_ms : 0);
     }
-    // A heartbeat profile changed under the peer: the server's advice.
+    // The heartbeats of its profile changed: the server's advice.
     void send_interval() {
         const uint8_t profile = connection_.profile;
-        binary::write_interval(*this, reactor_.config_.interval_ms[profile],
-                               reactor_.config_.timeout_ms[profile]);
+        speech().interval(reactor_.config_.interval_ms[profile],
+                          reactor_.config_.timeout_ms[profile]);
     }
 
   private:
+    Speech<SessionOut<R>> speech() { return {{reactor_, index_}, connection_, shared().deflater}; }
+    SessionShared& shared() { return reactor_.shared_; }
+    const CodecLimits& limits() const { return reactor_.config_.limits; }
     void frame() {
         reactor_.metrics_.add(Metric::frames_received);
         reactor_.frame(connection_);
@@ -171,35 +162,181 @@ class Session {
         reactor_.metrics_.add(Metric::frames_received);
         reactor_.proof(connection_);
     }
+    bool wants_echo() {
+        const bool echo = reactor_.config_.on_message == OnMessage::echo;
+        reactor_.metrics_.add(echo ? Metric::messages_echoed : Metric::messages_discarded);
+        return echo;
+    }
 
-    void decode_binary(std::span<uint8_t> bytes) {
-        binary::State state;
+    // The codec's memory is copied out and in, so that no codec ever points into the record.
+    template <class State>
+    State load() const {
+        State state;
         std::memcpy(&state, connection_.codec.data(), sizeof state);
-        const Decoded decoded = binary::decode(state, bytes, reactor_.config_.limits, *this);
-        if (!decoded.ok()) return fault(decoded);
+        return state;
+    }
+    template <class State>
+    void store(const State& state) {
         std::memcpy(connection_.codec.data(), &state, sizeof state);
     }
 
-    // Bytes that no conversation can go on from: say what was wrong with them, and close.
-    void fault(const Decoded& decoded) {
-        if (stopped()) return;
+    // --- protocols
+    // ---------------------------------------------------------------------------------- The first
+    // bytes may come one by one; those before them are held, and are few.
+    void detect(std::span<uint8_t> bytes) {
+        uint8_t first[kReceiveFrontBytes + kDetectBytesMax + kReceivePadBytes] = {};
+        const std::span<uint8_t> before = held();
+        uint8_t* const start = first + kReceiveFrontBytes;
+        std::copy(before.begin(), before.end(), start);
+        const size_t more = std::min(bytes.size(), kDetectBytesMax - before.size());
+        std::copy_n(bytes.begin(), more, start + before.size());
+        const Detected detected = detect_protocol({start, before.size() + more});
+        if (!detected.fault.ok()) return end(detected.fault);
+        if (detected.protocol == Protocol::detect) {
+            if (!hold(bytes)) end({CloseReason::out_of_memory, "no memory to listen with"});
+            return;
+        }
+        const size_t held_bytes = before.size();
+        keep_held(0);
+        connection_.protocol = detected.protocol;
+        if (detected.protocol != Protocol::websocket) reactor_.open(index_);
+        if (held_bytes > 0) receive({start, held_bytes});
+        receive(bytes);
+    }
+    void decode_binary(std::span<uint8_t> bytes) {
+        auto state = load<binary::State>();
+        const Decoded decoded = binary::decode(state, bytes, limits(), *this);
+        store(state);
+        end(decoded);
+    }
+    void decode_websocket(std::span<uint8_t> bytes) {
+        auto state = load<websocket::State>();
+        const Decoded decoded = websocket::decode(state, bytes, limits(), *this, shared().inflater);
+        store(state);
+        end(decoded);
+    }
+    // pulse.v1.binary: a message is one or more whole frames of the binary protocol.
+    void decode_framed(std::span<uint8_t> message) {
+        in_message_ = true;
+        binary::State state{};
+        const Decoded decoded = binary::decode(state, message, limits(), *this);
+        in_message_ = false;
+        if (!decoded.ok()) return end(decoded);
+        if (state.spill_bytes != 0 || state.in_payload != 0) {
+            end({CloseReason::protocol_error, "a message ends inside a binary frame"});
+        }
+    }
+    void shake_hands(std::span<uint8_t> bytes) {
+        auto state = load<HandshakeState>();
+        const HandshakePolicy policy{.origins = reactor_.config_.ws_origins,
+                                     .deflate = reactor_.config_.ws_deflate};
+        SessionOut<R> out{reactor_, index_};
+        const Handshake handshake = serve_handshake(state, bytes, policy, *this, out);
+        store(state);
+        if (handshake.step == Handshake::Step::more) return;
+        if (handshake.step == Handshake::Step::ended) {
+            return reactor_.let_go_quietly(index_, handshake.outcome.fault);
+        }
+        websocket::State frames;
+        frames.window_bits = handshake.deflate.window_bits;
+        store(frames);
+        if (handshake.subprotocol == Subprotocol::json) connection_.flags |= kSpeaksJson;
+        if (handshake.subprotocol == Subprotocol::binary) connection_.flags |= kFramedBinary;
+        reactor_.open(index_);
+        const std::span<uint8_t> rest = bytes.subspan(handshake.consumed_bytes);
+        if (!rest.empty()) decode_websocket(rest);
+    }
+
+    // --- JSON
+    // --------------------------------------------------------------------------------------- Over
+    // a WebSocket any text that is no object of ours is the peers' own business; a line must be
+    // one.
+    void on_text(std::span<uint8_t> text) {
+        JsonMessage message;
+        const JsonFault wrong = shared().json.parse(text, message);
+        const bool ours = wrong.ok() && message.kind != JsonKind::application;
+        const bool may_be_anything = connection_.protocol == Protocol::websocket;
+        if (ours) return on_json(message, text);
+        if (may_be_anything && message.kind == JsonKind::application) {
+            if (wants_echo()) speech().message(MessageKind::text, text);
+            return;
+        }
+        offence(wrong.ok() ? JsonFault{"is no type of this protocol", "type"} : wrong);
+    }
+    void on_json(const JsonMessage& message, std::span<const uint8_t> text) {
+        if (message.kind != JsonKind::bare_ping) connection_.flags |= kSpeaksJson;
+        switch (message.kind) {
+            case JsonKind::bare_ping:
+                reactor_.proof(connection_);
+                reactor_.metrics_.add(Metric::heartbeats_answered);
+                return speech().text(text[0] == 'P' ? "PONG" : "pong");
+            case JsonKind::ping:
+                reactor_.proof(connection_);
+                reactor_.metrics_.add(Metric::heartbeats_answered);
+                return speech().object(json::pong(message));
+            case JsonKind::pong:
+                reactor_.proof(connection_);
+                return reactor_.metrics_.add(Metric::probe_answers);
+            case JsonKind::hello:
+                if (!settle_profile(message)) return;
+                return speech().object(json::Object().raw(welcome().view()));
+            case JsonKind::data:
+                if (wants_echo()) {
+                    speech().text({reinterpret_cast<const char*>(text.data()), text.size()});
+                }
+                return;
+            case JsonKind::goodbye:
+                speech().close_answer(1000);
+                return reactor_.let_go(index_, CloseReason::peer_closed);
+            case JsonKind::welcome:
+            case JsonKind::interval:
+            case JsonKind::error:
+            case JsonKind::application:
+                return offence({"is for the server to say", "type"});
+        }
+    }
+
+    // --- endings
+    // ------------------------------------------------------------------------------------ Bytes
+    // that no conversation can go on from: say what was wrong with them, and close.
+    void end(const Decoded& decoded) {
+        if (decoded.ok() || stopped()) return;
         reactor_.metrics_.add(Metric::faults);
-        binary::write_code(*this, binary::Type::error, describe(decoded.fault).code,
-                           decoded.detail);
+        if (connection_.protocol != Protocol::websocket) {
+            speech().error(describe(decoded.fault).code, decoded.detail);
+        }
         reactor_.let_go(index_, decoded.fault, decoded.detail);
     }
     // A message that means nothing, from a peer that frames well: forgiven a few times.
     void offence(const JsonFault& wrong) {
         reactor_.metrics_.add(Metric::offences);
-        ShortText text;
-        if (!wrong.key.empty()) text << wrong.key << " ";
-        text << wrong.what;
-        binary::write_code(*this, binary::Type::error, describe(CloseReason::invalid_data).code,
-                           text.view());
+        ShortText words;
+        if (!wrong.key.empty()) words << "'" << wrong.key << "' ";
+        words << wrong.what << " (at octet " << uint64_t{wrong.offset} << ")";
+        if (connection_.protocol == Protocol::websocket &&
+            (connection_.flags & kFramedBinary) == 0) {
+            connection_.flags |= kSpeaksJson;
+        }
+        speech().error(describe(CloseReason::invalid_data).code, words.view());
         if (stopped() || ++connection_.offences < kOffencesMax) return;
         reactor_.let_go(index_, CloseReason::too_many_offences);
     }
 
+    // --- hello
+    // -------------------------------------------------------------------------------------- Takes
+    // the profile that a hello names, if it names one; false if it is none of ours.
+    bool settle_profile(const JsonMessage& hello) {
+        if (!hello.profile.empty()) {
+            const std::optional<uint8_t> profile = profile_named(hello.profile);
+            if (!profile) {
+                offence({"is no profile of this server", "profile"});
+                return false;
+            }
+            reactor_.set_profile(index_, *profile);
+        }
+        reactor_.metrics_.add(Metric::hellos);
+        return true;
+    }
     std::optional<uint8_t> profile_named(std::string_view name) const {
         const std::vector<std::string>& names = reactor_.config_.profile_names;
         for (size_t i = kProfileDefault; i < names.size(); ++i) {
@@ -207,6 +344,7 @@ class Session {
         }
         return std::nullopt;
     }
+    // {"type":"welcome","conn":"r3-000123-9","interval_ms":60000,"timeout_ms":120000}
     ShortText welcome() const {
         const ConnectionId id = reactor_.table_.id(index_);
         ShortText number;
@@ -223,6 +361,7 @@ class Session {
     R& reactor_;
     Index index_;
     Connection& connection_;
+    bool in_message_ = false;  // a binary frame inside a WebSocket message is decoded
 };
 
 }  // namespace pulse

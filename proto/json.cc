@@ -4,42 +4,265 @@
 #include <simdjson.h>
 
 namespace pulse {
+namespace {
 
 static_assert(kReceivePadBytes >= simdjson::SIMDJSON_PADDING);
 
+using simdjson::ondemand::field;
+using simdjson::ondemand::json_type;
+using simdjson::ondemand::value;
+
+// What a key's value must be, and where it goes.
+enum class Want : uint8_t { type, token, string, number };
+
+struct Key {
+    std::string_view name;
+    Want want;
+    std::string_view JsonMessage::* text;
+    uint32_t JsonMessage::* number;
+};
+
+constexpr Key kKeys[] = {
+    {"type", Want::type, nullptr, nullptr},
+    {"seq", Want::token, &JsonMessage::seq, nullptr},
+    {"ts", Want::token, &JsonMessage::ts, nullptr},
+    {"user", Want::string, &JsonMessage::user, nullptr},
+    {"device", Want::string, &JsonMessage::device, nullptr},
+    {"token", Want::string, &JsonMessage::token, nullptr},
+    {"profile", Want::string, &JsonMessage::profile, nullptr},
+    {"reason", Want::string, &JsonMessage::reason, nullptr},
+    {"message", Want::string, &JsonMessage::message, nullptr},
+    {"conn", Want::string, &JsonMessage::conn, nullptr},
+    {"interval_ms", Want::number, nullptr, &JsonMessage::interval_ms},
+    {"timeout_ms", Want::number, nullptr, &JsonMessage::timeout_ms},
+    {"code", Want::number, nullptr, nullptr},
+};
+
+struct TypeName {
+    std::string_view name;
+    JsonKind kind;
+};
+
+constexpr TypeName kTypes[] = {
+    {"ping", JsonKind::ping},       {"heartbeat", JsonKind::ping},
+    {"pong", JsonKind::pong},       {"hello", JsonKind::hello},
+    {"data", JsonKind::data},       {"goodbye", JsonKind::goodbye},
+    {"welcome", JsonKind::welcome}, {"interval", JsonKind::interval},
+    {"error", JsonKind::error},
+};
+
+std::string_view trim_token(std::string_view token) {
+    while (!token.empty() && (token.back() == ' ' || token.back() == '\t' || token.back() == '\n' ||
+                              token.back() == '\r')) {
+        token.remove_suffix(1);
+    }
+    return token;
+}
+
+// A number or a string, as it stands. It is parsed once, so that what is given back is JSON.
+std::string_view take_token(value& from, JsonMessage& message, std::string_view JsonMessage::* to) {
+    json_type type;
+    if (from.type().get(type)) return "is no JSON value";
+    const std::string_view token = trim_token(from.raw_json_token());
+    if (token.size() > kJsonTokenBytesMax) return "is too long to be given back";
+    if (type == json_type::string) {
+        std::string_view text;
+        if (from.get_string().get(text)) return "is no JSON string";
+        message.*to = token;
+        return {};
+    }
+    double number = 0;
+    if (type != json_type::number || from.get_double().get(number)) {
+        return "is neither a number in range nor a string";
+    }
+    message.*to = token;
+    return {};
+}
+
+std::string_view take_string(value& from, JsonMessage& message,
+                             std::string_view JsonMessage::* to) {
+    std::string_view text;
+    if (from.get_string().get(text)) return "is not a string";
+    if (text.size() > kJsonStringBytesMax) return "is too long";
+    message.*to = text;
+    return {};
+}
+
+std::string_view take_number(value& from, const Key& key, JsonMessage& message) {
+    uint64_t number = 0;
+    if (from.get_uint64().get(number) || number > UINT32_MAX)
+        return "is not a whole number in range";
+    if (key.number != nullptr) {
+        message.*key.number = static_cast<uint32_t>(number);
+        return {};
+    }
+    if (number > UINT16_MAX) return "is not a whole number in range";
+    message.code = static_cast<uint16_t>(number);
+    return {};
+}
+
+std::string_view take_type(value& from, JsonMessage& message) {
+    std::string_view name;
+    if (from.get_string().get(name)) return "is not a string";
+    message.kind = JsonKind::application;
+    for (const TypeName& type : kTypes) {
+        if (type.name == name) message.kind = type.kind;
+    }
+    return {};
+}
+
+std::string_view take(const Key& key, value& from, JsonMessage& message) {
+    switch (key.want) {
+        case Want::type:
+            return take_type(from, message);
+        case Want::token:
+            return take_token(from, message, key.text);
+        case Want::string:
+            return take_string(from, message, key.text);
+        case Want::number:
+            return take_number(from, key, message);
+    }
+    return {};
+}
+
+std::string_view describe(simdjson::error_code error) {
+    switch (error) {
+        case simdjson::UTF8_ERROR:
+            return "is not UTF-8";
+        case simdjson::UNCLOSED_STRING:
+            return "has a string without an end";
+        case simdjson::DEPTH_ERROR:
+            return "is too deep";
+        case simdjson::CAPACITY:
+            return "is too long";
+        case simdjson::MEMALLOC:
+            return "found no memory";
+        case simdjson::EMPTY:
+            return "is empty";
+        case simdjson::UNESCAPED_CHARS:
+            return "has a control character in a string";
+        default:
+            return "is not JSON";
+    }
+}
+
+// Brackets outside strings, counted: On-Demand passes over what nobody asks for without a look at its
+// depth.
+bool too_deep(std::span<const uint8_t> text) {
+    uint32_t depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < text.size(); ++i) {
+        const uint8_t octet = text[i];
+        if (octet == '"') {
+            quoted = !quoted;
+        } else if (quoted) {
+            i += octet == '\\';
+        } else if (octet == '{' || octet == '[') {
+            if (++depth > kJsonDepthMax) return true;
+        } else if ((octet == '}' || octet == ']') && depth > 0) {
+            --depth;
+        }
+    }
+    return false;
+}
+
+}  // namespace
+
 struct JsonParser::Implementation {
     simdjson::ondemand::parser parser;
+
+    JsonFault parse_object(std::span<const uint8_t> text, JsonMessage& message);
 };
 
 JsonParser::JsonParser() : implementation_(std::make_unique<Implementation>()) {}
 JsonParser::~JsonParser() = default;
 
-JsonFault JsonParser::parse_hello(std::span<const uint8_t> object, Hello& hello) {
-    struct Key {
-        std::string_view name;
-        std::string_view& value;
-    };
-    const Key keys[] = {{"user", hello.user},
-                        {"device", hello.device},
-                        {"token", hello.token},
-                        {"profile", hello.profile}};
-    const simdjson::padded_string_view padded(object.data(), object.size(),
-                                              object.size() + kReceivePadBytes);
+JsonFault JsonParser::parse(std::span<const uint8_t> text, JsonMessage& message) {
+    message = JsonMessage{};
+    const std::string_view view(reinterpret_cast<const char*>(text.data()), text.size());
+    if (view == "PING" || view == "ping") {
+        message.kind = JsonKind::bare_ping;
+        return {};
+    }
+    const size_t start = view.find_first_not_of(" \t\r\n");
+    if (start == std::string_view::npos || view[start] != '{') return {"is no JSON object"};
+    if (text.size() > kJsonBytesMax) return {"is too long"};
+    if (too_deep(text)) return {"is too deep"};
+    return implementation_->parse_object(text, message);
+}
+
+JsonFault JsonParser::Implementation::parse_object(std::span<const uint8_t> text,
+                                                   JsonMessage& message) {
+    const simdjson::padded_string_view padded(text.data(), text.size(),
+                                              text.size() + kReceivePadBytes);
     simdjson::ondemand::document document;
-    if (implementation_->parser.iterate(padded).get(document)) return {"hello is not JSON", {}};
-    simdjson::ondemand::object fields;
-    if (document.get_object().get(fields)) return {"hello is not an object", {}};
-    for (auto field : fields) {
+    if (const auto error = parser.iterate(padded).get(document)) return {describe(error)};
+    auto fault_here = [&](std::string_view what, std::string_view key) -> JsonFault {
+        const char* place = nullptr;
+        if (document.current_location().get(place)) return {what, key, text.size()};
+        return {what, key, static_cast<size_t>(place - reinterpret_cast<const char*>(text.data()))};
+    };
+    simdjson::ondemand::object object;
+    if (const auto error = document.get_object().get(object))
+        return fault_here(describe(error), {});
+    uint32_t seen = 0;
+    bool typed = false;
+    for (auto found : object) {
+        field entry;
+        if (const auto error = std::move(found).get(entry)) return fault_here(describe(error), {});
         std::string_view name;
-        if (field.unescaped_key().get(name)) return {"hello is not JSON", {}};
-        for (const Key& key : keys) {
-            if (name != key.name) continue;
-            if (field.value().get_string().get(key.value)) return {"is not a string", key.name};
+        if (const auto error = entry.unescaped_key().get(name))
+            return fault_here(describe(error), {});
+        for (uint32_t i = 0; i < std::size(kKeys); ++i) {
+            if (kKeys[i].name != name) continue;
+            if ((seen & (1u << i)) != 0) return fault_here("stands twice", kKeys[i].name);
+            seen |= 1u << i;
+            typed |= kKeys[i].want == Want::type;
+            value& content = entry.value();
+            const std::string_view wrong = take(kKeys[i], content, message);
+            if (!wrong.empty()) return fault_here(wrong, kKeys[i].name);
+            break;
         }
     }
     const char* rest = nullptr;
-    if (document.current_location().get(rest) == simdjson::OUT_OF_BOUNDS) return {};
-    return {"hello has something behind the object", {}};
+    if (document.current_location().get(rest) != simdjson::OUT_OF_BOUNDS) {
+        return fault_here("has something behind the object", {});
+    }
+    if (!typed) message.kind = JsonKind::application;
+    return {};
 }
 
+namespace json {
+namespace {
+
+constexpr char kHex[] = "0123456789abcdef";
+
+}  // namespace
+
+size_t escaped_bytes(std::string_view text) {
+    size_t bytes = text.size();
+    for (const char c : text) {
+        if (c == '"' || c == '\\') bytes += 1;
+        if (static_cast<unsigned char>(c) < 0x20) bytes += 5;
+    }
+    return bytes;
+}
+
+uint8_t* write_escaped(uint8_t* to, std::string_view text) {
+    for (const char c : text) {
+        const auto octet = static_cast<unsigned char>(c);
+        if (octet == '"' || octet == '\\') {
+            *to++ = '\\';
+        } else if (octet < 0x20) {
+            for (const char lead : std::string_view("\\u00")) *to++ = static_cast<uint8_t>(lead);
+            *to++ = static_cast<uint8_t>(kHex[octet >> 4]);
+            *to++ = static_cast<uint8_t>(kHex[octet & 15]);
+            continue;
+        }
+        *to++ = octet;
+    }
+    return to;
+}
+
+}  // namespace json
 }  // namespace pulse

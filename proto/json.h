@@ -1,32 +1,69 @@
-// The JSON objects of the protocol (design.md section 7): what they say, and how ours are written.
-// This and json.cc are the only files that know simdjson.
+// The JSON objects of the protocol (design.md section 7): what a peer's object says, and how ours
+// are written. This, json.cc and utf8.cc are the only files that know simdjson.
+//
+// Reading is one pass of simdjson On-Demand over padded, borrowed bytes: nothing is copied, and
+// once the parser has grown to the longest message nothing is allocated. Everything read is a view:
+// raw tokens into the input, strings into the parser's memory until its next parse.
+//
+// What an object must be: UTF-8, at most kJsonBytesMax octets and kJsonDepthMax deep, one object
+// and nothing behind it, no known key twice, each known key with a value of its kind. What it may
+// be besides: any other key, which is passed over.
 #pragma once
 
+#include <array>
+#include <charconv>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string_view>
 
+#include "core/check.h"
 #include "proto/codec.h"
 
 namespace pulse {
 
-// What a peer says of itself. Views into the parser's memory, valid until its next parse.
-struct Hello {
+enum class JsonKind : uint8_t {
+    application,  // no object, or one whose type is not ours: the peers' own business
+    ping,         // "ping" or "heartbeat"
+    bare_ping,    // the text PING or ping, without any JSON
+    pong,
+    hello,
+    data,
+    goodbye,
+    welcome,
+    interval,
+    error,
+};
+
+// Which keys an object had; the fields below are empty or 0 where it had not.
+struct JsonMessage {
+    JsonKind kind = JsonKind::application;
+    std::string_view seq;  // raw: a number or a string with its quotes, given back as it came
+    std::string_view ts;   // raw, likewise
     std::string_view user;
     std::string_view device;
     std::string_view token;
     std::string_view profile;
+    std::string_view reason;   // goodbye
+    std::string_view message;  // error
+    std::string_view conn;     // welcome
+    uint32_t interval_ms = 0;  // welcome, interval
+    uint32_t timeout_ms = 0;
+    uint16_t code = 0;  // goodbye, error
 };
 
-// What is wrong with an object: a literal, and the key it is about (empty: the object as a whole).
+// What is wrong with an object. `what` is a literal; `key` is the one it is about (empty: the
+// object as a whole); `offset` counts octets from the start of the text, as far as the parser
+// knows.
 struct JsonFault {
-    std::string_view what;
-    std::string_view key;
+    std::string_view what{};
+    std::string_view key{};
+    size_t offset = 0;
     bool ok() const { return what.empty(); }
 };
 
-// One a reactor: it owns the parser's buffers, and parsing allocates nothing once they are grown.
+// One a reactor.
 class JsonParser {
   public:
     JsonParser();
@@ -34,12 +71,97 @@ class JsonParser {
     JsonParser(const JsonParser&) = delete;
     JsonParser& operator=(const JsonParser&) = delete;
 
-    // `object` is padded behind by kReceivePadBytes. Unknown keys are passed over.
-    JsonFault parse_hello(std::span<const uint8_t> object, Hello& hello);
+    // `text` has kReceivePadBytes readable behind it. With a fault, `message` is of no meaning.
+    JsonFault parse(std::span<const uint8_t> text, JsonMessage& message);
 
   private:
     struct Implementation;
     std::unique_ptr<Implementation> implementation_;
 };
 
+// --- writers
+// ----------------------------------------------------------------------------------------
+namespace json {
+
+// Octets that a string takes between its quotes, and writing it there.
+size_t escaped_bytes(std::string_view text);
+uint8_t* write_escaped(uint8_t* to, std::string_view text);
+
+// One object from pieces on the stack: literals, numbers, raw tokens and strings to be escaped; its
+// size is known before anything is written, so that it is claimed and written once.
+class Object {
+  public:
+    Object& raw(std::string_view text) { return add(text, false); }
+    Object& string(std::string_view text) { return add(text, true); }
+    Object& number(uint64_t value) {
+        char* const end = digits_.data() + digits_.size();
+        char* const begin = digits_.data() + digits_used_;
+        const auto result = std::to_chars(begin, end, value);
+        digits_used_ = static_cast<size_t>(result.ptr - digits_.data());
+        return raw({begin, static_cast<size_t>(result.ptr - begin)});
+    }
+    size_t bytes() const { return bytes_; }
+    void write(uint8_t* to) const {
+        for (size_t i = 0; i < pieces_used_; ++i) {
+            const Piece& piece = pieces_[i];
+            if (piece.escape) {
+                to = write_escaped(to, piece.text);
+            } else {
+                std::memcpy(to, piece.text.data(), piece.text.size());
+                to += piece.text.size();
+            }
+        }
+    }
+
+  private:
+    struct Piece {
+        std::string_view text;
+        bool escape;
+    };
+    Object& add(std::string_view text, bool escape) {
+        if (text.empty()) return *this;
+        PULSE_ASSERT(pieces_used_ < pieces_.size());
+        pieces_[pieces_used_++] = {text, escape};
+        bytes_ += escape ? escaped_bytes(text) : text.size();
+        return *this;
+    }
+    std::array<Piece, 16> pieces_;
+    std::array<char, 64> digits_;
+    size_t pieces_used_ = 0;
+    size_t digits_used_ = 0;
+    size_t bytes_ = 0;
+};
+
+// {"type":"pong","seq":7,"ts":...} with what was given.
+inline Object pong(const JsonMessage& ping) {
+    Object object;
+    object.raw(R"({"type":"pong")");
+    if (!ping.seq.empty()) object.raw(R"(,"seq":)").raw(ping.seq);
+    if (!ping.ts.empty()) object.raw(R"(,"ts":)").raw(ping.ts);
+    object.raw("}");
+    return object;
+}
+inline Object interval(uint32_t interval_ms, uint32_t timeout_ms) {
+    Object object;
+    object.raw(R"({"type":"interval","interval_ms":)").number(interval_ms);
+    object.raw(R"(,"timeout_ms":)").number(timeout_ms).raw("}");
+    return object;
+}
+inline Object goodbye(uint16_t code, std::string_view reason, uint32_t retry_after_ms) {
+    Object object;
+    object.raw(R"({"type":"goodbye","code":)").number(code).raw(R"(,"reason":")").string(reason);
+    object.raw("\"");
+    if (retry_after_ms > 0) object.raw(R"(,"retry_after_ms":)").number(retry_after_ms);
+    object.raw("}");
+    return object;
+}
+inline Object error(uint16_t code, std::string_view message) {
+    Object object;
+    object.raw(R"({"type":"error","code":)").number(code).raw(R"(,"message":")").string(message);
+    object.raw("\"}");
+    return object;
+}
+inline constexpr std::string_view kProbe = R"({"type":"ping"})";
+
+}  // namespace json
 }  // namespace pulse

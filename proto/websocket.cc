@@ -122,16 +122,20 @@ size_t frame_header_bytes(size_t payload_bytes, bool masked) {
     return 2 + length_bytes(payload_bytes) + (masked ? sizeof(MaskKey) : 0);
 }
 
-void format_frame(uint8_t* to, uint8_t first_octet, std::span<const uint8_t> payload,
-                  FrameMask mask) {
-    const size_t extra = length_bytes(payload.size());
+uint8_t* format_header(uint8_t* to, uint8_t first_octet, size_t payload_bytes, FrameMask mask) {
+    const size_t extra = length_bytes(payload_bytes);
     to[0] = first_octet;
-    to[1] = static_cast<uint8_t>((mask ? kMaskBit : 0) | (extra == 0   ? payload.size()
+    to[1] = static_cast<uint8_t>((mask ? kMaskBit : 0) | (extra == 0   ? payload_bytes
                                                           : extra == 2 ? size_t{kLength16}
                                                                        : size_t{kLength64}));
-    write_big_endian(to + 2, payload.size(), extra);
+    write_big_endian(to + 2, payload_bytes, extra);
     to += 2 + extra;
-    if (mask) to = std::copy(mask->begin(), mask->end(), to);
+    return mask ? std::copy(mask->begin(), mask->end(), to) : to;
+}
+
+void format_frame(uint8_t* to, uint8_t first_octet, std::span<const uint8_t> payload,
+                  FrameMask mask) {
+    to = format_header(to, first_octet, payload.size(), mask);
     if (!payload.empty()) std::memcpy(to, payload.data(), payload.size());
     if (mask) apply_mask({to, payload.size()}, *mask);
 }

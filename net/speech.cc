@@ -1,48 +1,46 @@
 // What is said to peers that never became connections.
-#include "net/session.h"
+#include "net/speech.h"
 
 namespace pulse {
 namespace {
 
-// Collects one frame that an encoder writes.
-struct FrameSink {
+// Collects what an encoder writes.
+struct Collected {
     uint8_t bytes[256];
-    size_t size = 0;
     uint8_t* claim(size_t wanted) {
         if (wanted > sizeof bytes) return nullptr;
         size = wanted;
         return bytes;
     }
+    size_t size = 0;
 };
 
 }  // namespace
 
-ShortText farewell(Scheme scheme, CloseReason reason, uint32_t retry_after_ms) {
+ShortText farewell(Protocol protocol, CloseReason reason, uint32_t retry_after_ms) {
     const CloseReasonInfo& info = describe(reason);
     ShortText text;
-    switch (scheme) {
-        case Scheme::binary: {
+    switch (protocol) {
+        case Protocol::binary: {
             ShortText words;
             words << info.text << "; retry_after_ms=" << uint64_t{retry_after_ms};
-            FrameSink frame;
+            Collected frame;
             binary::write_code(frame, binary::Type::goodbye, info.code, words.view());
             text << std::string_view(reinterpret_cast<const char*>(frame.bytes), frame.size);
             break;
         }
-        case Scheme::jsonl:
+        case Protocol::jsonl:
             text << R"({"type":"goodbye","code":)" << uint64_t{info.code} << R"(,"reason":")"
                  << info.name << R"(","retry_after_ms":)" << uint64_t{retry_after_ms} << "}\n";
             break;
-        case Scheme::websocket:
-        case Scheme::detect:
-            // A peer that has not spoken yet is most likely to be a browser or a proxy.
-            text << "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: "
-                 << uint64_t{(retry_after_ms + 999) / 1000}
-                 << "\r\nContent-Length: " << uint64_t{info.name.size() + 1} << "\r\n\r\n"
-                 << info.name << "\n";
+        // A peer that has not spoken yet is most likely to be a browser or a proxy.
+        case Protocol::websocket:
+        case Protocol::detect: {
+            HttpBytes answer;
+            write_http_answer(answer, 503, info.text, false, (retry_after_ms + 999) / 1000);
+            text << std::string_view(answer.octets.data(), answer.count);
             break;
-        case Scheme::websocket_tls:
-            break;  // nothing can be said before the TLS handshake
+        }
     }
     return text;
 }
