@@ -17,6 +17,11 @@ constexpr uint8_t kTail[] = {0x00, 0x00, 0xFF, 0xFF};
 
 constexpr uint8_t kWindowBitsMin = 8;
 constexpr uint8_t kWindowBitsMax = 15;
+// What z_stream::data_type says after inflate(): bits of the last octet not used, and two flags.
+constexpr int kUnusedBits = 63;
+constexpr int kInFinalBlock = 64;
+constexpr int kAtBlockEnd = 128;
+
 constexpr int kAnyWindow = -15;  // negative: raw deflate, without zlib's header
 
 // Speed first: on JSON of 128 B to 4 KiB level 6 took up to twice the time of level 1 for at most 6
@@ -169,8 +174,8 @@ bool Inflater::prepare() {
 }
 
 // Gives `piece` to zlib until it is used up, and grows the buffer up to bytes_max + 1 as octets
-// come out.
-Decoded Inflater::pump(std::span<const uint8_t> piece, int flush, size_t bytes_max) {
+// come out. zlib stops at the end of each block (Z_BLOCK), so that blocks can be counted.
+Decoded Inflater::pump(std::span<const uint8_t> piece, size_t bytes_max) {
     stream_.next_in = const_cast<uint8_t*>(piece.data());
     stream_.avail_in = static_cast<uInt>(piece.size());
     for (;;) {
@@ -185,7 +190,7 @@ Decoded Inflater::pump(std::span<const uint8_t> piece, int flush, size_t bytes_m
         }
         stream_.next_out = buffer_.data() + produced_;
         stream_.avail_out = static_cast<uInt>(room);
-        const int code = ::inflate(&stream_, flush);
+        const int code = ::inflate(&stream_, Z_BLOCK);
         produced_ += room - stream_.avail_out;
         if (code == Z_MEM_ERROR)
             return {CloseReason::out_of_memory, "no memory to inflate a message"};
@@ -194,7 +199,11 @@ Decoded Inflater::pump(std::span<const uint8_t> piece, int flush, size_t bytes_m
         ended_ = code == Z_STREAM_END;
         // Blocks after a final one go on with the same window (RFC 7692 section 7.2.3.4).
         if (ended_) inflateResetKeep(&stream_);
-        // No progress with room left: zlib wants input, so there is none.
+        if ((stream_.data_type & kAtBlockEnd) != 0 && blocks_left_-- == 0)
+            return {CloseReason::invalid_data, "compressed message of too many blocks"};
+        // After a final block zlib has one more thing to say, and needs no input for it.
+        constexpr int kFinalBlockEnd = kAtBlockEnd | kInFinalBlock;
+        if (!ended_ && (stream_.data_type & kFinalBlockEnd) == kFinalBlockEnd) continue;
         if (stream_.avail_in == 0 && stream_.avail_out > 0) return {};
         if (code == Z_BUF_ERROR && stream_.avail_out > 0)
             return {CloseReason::invalid_data, "message is no DEFLATE data"};
@@ -205,24 +214,21 @@ Inflater::Outcome Inflater::inflate(std::span<const uint8_t> payload, size_t mes
     PULSE_ASSERT(payload.size() <= kMessageBytesMax);
     produced_ = 0;
     ended_ = false;
+    blocks_left_ = kInflateBlocksMin + payload.size() / kInflateBytesPerBlockMin;
     const size_t guess =
         std::min(std::max<size_t>(payload.size() * 4, 1024), message_bytes_max + 1);
     if (!prepare() || !buffer_.reserve(guess))
         return {{CloseReason::out_of_memory, "no memory to inflate a message"}, {}};
     if (!payload.empty()) {
-        const Decoded fault = pump(payload, Z_SYNC_FLUSH, message_bytes_max);
+        const Decoded fault = pump(payload, message_bytes_max);
         if (!fault.ok()) return {fault, {}};
     }
-    // A final block that ends with the payload needs no tail; a strict sender adds a zero octet for
-    // it.
+    // A final block that ends with the payload needs no tail; strict senders add a zero octet for it.
     if (!ended_) {
         const size_t produced = produced_;
-        // Z_BLOCK stops at the end of each block and so says whether the message ended at one. A
-        // tail that gives octets was swallowed by a block that wanted more.
-        const Decoded fault = pump(kTail, Z_BLOCK, message_bytes_max);
+        // A tail that gives octets was swallowed by a block that wanted more.
+        const Decoded fault = pump(kTail, message_bytes_max);
         if (!fault.ok()) return {fault, {}};
-        constexpr int kAtBlockEnd = 128;
-        constexpr int kUnusedBits = 63;
         if (ended_ || produced_ != produced || (stream_.data_type & kAtBlockEnd) == 0 ||
             (stream_.data_type & kUnusedBits) != 0)
             return {{CloseReason::invalid_data, "compressed message is cut short"}, {}};

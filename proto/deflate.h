@@ -7,6 +7,8 @@
 // A compressed message is held compressed until its last fragment is here and inflated in one go,
 // so all that can be wrong with it is found at its last octet. It may be no longer than a message
 // may be, compressed or not.
+// What inflating may cost is bounded by octets that come out and by blocks (kInflateBlocksMin); the
+// dearest message of 1 MiB took 24 ms where an honest one took 1 to 5.
 #pragma once
 
 #include <zlib.h>
@@ -77,12 +79,13 @@ class Inflater {
 
   private:
     bool prepare();
-    Decoded pump(std::span<const uint8_t> piece, int flush, size_t bytes_max);
+    Decoded pump(std::span<const uint8_t> piece, size_t bytes_max);
 
     z_stream stream_{};
     bool ready_ = false;
     bool ended_ = false;  // the last octet given so far ended a final block
     size_t produced_ = 0;
+    size_t blocks_left_ = 0;
     DeflateBuffer buffer_;
 };
 

@@ -301,6 +301,29 @@ TEST(Rfc7692_Limits, BombsStopAtTheLimit) {
           {.message_bytes_max = 10});
 }
 
+// Blocks that hold nothing cost time and give no octets for the other limit to count.
+TEST(Rfc7692_Limits, EmptyBlocksAreCounted) {
+    const auto blocks = [](size_t count, const Bytes& block) {
+        Bytes payload;
+        for (size_t at = 0; at < count; ++at)
+            payload.insert(payload.end(), block.begin(), block.end());
+        return payload + Bytes{0x00};
+    };
+    const Bytes kFinalFixed = {0x03, 0x00};
+    const Bytes kStored = {0x00, 0x00, 0x00, 0xFF, 0xFF};
+    Inflater inflater;
+    for (const Bytes& block : {kFinalFixed, kStored}) {
+        for (const size_t count : {size_t{1}, size_t{100}, kInflateBlocksMin}) {
+            const Inflater::Outcome outcome = inflater.inflate(blocks(count, block), 1'000'000);
+            EXPECT_TRUE(outcome.fault.ok()) << count << ": " << outcome.fault.detail;
+            EXPECT_TRUE(outcome.message.empty());
+        }
+        const Inflater::Outcome outcome = inflater.inflate(blocks(100'000, block), 1'000'000);
+        EXPECT_EQ(outcome.fault.fault, kInvalid);
+        count_case("RFC 7692 8 limits", 4);
+    }
+}
+
 TEST(Rfc7692_Limits, AfterABombTheInflaterIsSound) {
     Inflater inflater;
     const Bytes bomb = compressed(std::string(5'000'000, '\0'));
