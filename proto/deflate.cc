@@ -223,7 +223,7 @@ Inflater::Outcome Inflater::inflate(std::span<const uint8_t> payload, size_t mes
         const Decoded fault = pump(payload, message_bytes_max);
         if (!fault.ok()) return {fault, {}};
     }
-    // A final block that ends with the payload needs no tail; strict senders add a zero octet for it.
+    // A final block that ends with the payload needs no tail; strict senders add a zero octet.
     if (!ended_) {
         const size_t produced = produced_;
         // A tail that gives octets was swallowed by a block that wanted more.

@@ -7,8 +7,9 @@
 // A compressed message is held compressed until its last fragment is here and inflated in one go,
 // so all that can be wrong with it is found at its last octet. It may be no longer than a message
 // may be, compressed or not.
-// What inflating may cost is bounded by octets that come out and by blocks (kInflateBlocksMin); the
-// dearest message of 1 MiB took 24 ms where an honest one took 1 to 5.
+//
+// What inflating may cost is bounded by the octets that come out and by blocks (kInflateBlocksMin):
+// of messages of 1 MiB the dearest found took 24 ms of processor time, one of JSON 1.3 ms.
 #pragma once
 
 #include <zlib.h>
