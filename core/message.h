@@ -1,4 +1,8 @@
-// What threads say to a reactor: one small, trivially copied struct.
+// What threads say to a reactor: one cache line, trivially copied.
+//
+// A message owns nothing. What it points to belongs to the sender, who keeps it until the reactor
+// has answered; a message that post() refused, or that still waited when the mailbox went, is never
+// answered.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +14,13 @@
 
 namespace pulse {
 
-struct Message {
+struct alignas(kCacheLineBytes) Message {
     enum class Kind : uint8_t {
-        kick,    // let `target` go, for `reason`
-        retune,  // profile `profile` is `heartbeat` from now on; those who have it are told
+        kick,      // let `target` go, for `reason`, if that connection still lives
+        retune,    // profile `profile` is `heartbeat` from now on; its peers are told
         drain,     // stop accepting, say goodbye to everybody over the drain window
         stop,      // reset everybody now
-        snapshot,  // call `respond(context, reactor)` on the reactor's thread
+        snapshot,  // call `respond(context, reactor)` on the reactor's thread, to read what is its
     };
 
     Kind kind = Kind::snapshot;
@@ -31,6 +35,6 @@ struct Message {
     void* context = nullptr;
 };
 
-static_assert(sizeof(Message) <= 64 && std::is_trivially_copyable_v<Message>);
+static_assert(sizeof(Message) == kCacheLineBytes && std::is_trivially_copyable_v<Message>);
 
 }  // namespace pulse

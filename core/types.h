@@ -1,6 +1,7 @@
 // The words everything else is written in: which connection, and when.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace pulse {
@@ -28,5 +29,9 @@ inline constexpr Nanos kSecond = 1'000'000'000;
 // interface; records keep fewer (time.h).
 using Tick = uint64_t;
 inline constexpr Tick kNoTick = UINT64_MAX;
+
+// What two threads must not share if both write. A number and not the standard library's constant,
+// which changes with compiler flags and so would change layouts. 64 on x86-64 and most aarch64.
+inline constexpr size_t kCacheLineBytes = 64;
 
 }  // namespace pulse
