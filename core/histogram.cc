@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 namespace pulse {
 namespace {
 
 // calloc, so that pages without values stay untouched.
 uint32_t* make_counters() {
-    void* counters = std::calloc(Histogram::kCounters, sizeof(uint32_t));
+    void* counters = std::calloc(size_t{2} * Histogram::kCounters, sizeof(uint32_t));
     PULSE_ASSERT(counters != nullptr);
     return static_cast<uint32_t*>(counters);
 }
@@ -29,21 +28,23 @@ Histogram& Histogram::operator=(const Histogram& other) {
 }
 
 void Histogram::reset() {
-    for (uint32_t i = 0; i < kCounters; ++i) {
-        if (counters_[i] != 0) counters_[i] = 0;
-    }
+    for_each([this](uint32_t counter, uint64_t) { set(counter, 0); });
     count_ = 0;
     sum_units_ = 0;
     min_units_ = UINT64_MAX;
     max_units_ = 0;
 }
 
+// Writes a high word only where it changes, so that its page stays untouched.
+void Histogram::set(uint32_t counter, uint64_t count) {
+    const auto high = static_cast<uint32_t>(count >> 32);
+    counters_[counter] = static_cast<uint32_t>(count);
+    if (counters_[kCounters + counter] != high) counters_[kCounters + counter] = high;
+}
+
 void Histogram::merge(const Histogram& other) {
-    for (uint32_t i = 0; i < kCounters; ++i) {
-        if (other.counters_[i] == 0) continue;
-        const uint64_t sum = uint64_t{counters_[i]} + other.counters_[i];
-        counters_[i] = static_cast<uint32_t>(std::min<uint64_t>(sum, UINT32_MAX));
-    }
+    other.for_each(
+        [this](uint32_t counter, uint64_t count) { set(counter, counter_at(counter) + count); });
     count_ += other.count_;
     sum_units_ += other.sum_units_;
     min_units_ = std::min(min_units_, other.min_units_);
@@ -51,22 +52,20 @@ void Histogram::merge(const Histogram& other) {
 }
 
 void Histogram::subtract(const Histogram& earlier) {
-    for (uint32_t i = 0; i < kCounters; ++i) {
-        if (earlier.counters_[i] != 0) counters_[i] -= earlier.counters_[i];
-    }
+    earlier.for_each([this](uint32_t counter, uint64_t count) {
+        PULSE_ASSERT(counter_at(counter) >= count);
+        set(counter, counter_at(counter) - count);
+    });
+    uint64_t min_units = UINT64_MAX;
+    uint64_t max_units = 0;
+    for_each([&](uint32_t counter, uint64_t) {
+        if (min_units == UINT64_MAX) min_units = std::max(lowest_of(counter), min_units_);
+        max_units = std::min(highest_of(counter), max_units_);
+    });
     count_ -= earlier.count_;
     sum_units_ -= earlier.sum_units_;
-    find_extremes();
-}
-
-void Histogram::find_extremes() {
-    min_units_ = UINT64_MAX;
-    max_units_ = 0;
-    for (uint32_t i = 0; i < kCounters; ++i) {
-        if (counters_[i] == 0) continue;
-        min_units_ = std::min(min_units_, lowest_of(i));
-        max_units_ = highest_of(i);
-    }
+    min_units_ = min_units;
+    max_units_ = max_units;
 }
 
 double Histogram::mean() const {
@@ -76,14 +75,19 @@ double Histogram::mean() const {
 
 Nanos Histogram::percentile(double percent) const {
     if (count_ == 0) return 0;
-    const double exact = std::clamp(percent, 0.0, 100.0) / 100 * static_cast<double>(count_);
-    const uint64_t wanted = std::max<uint64_t>(1, static_cast<uint64_t>(std::ceil(exact)));
+    // The next lower double: 99.9 is a little more than 999 of 1,000, and must not mean all of
+    // them.
+    const double asked = std::nextafter(std::clamp(percent, 0.0, 100.0), 0.0);
+    const double exact = std::ceil(asked * static_cast<double>(count_) / 100);
+    const uint64_t wanted = std::clamp<uint64_t>(static_cast<uint64_t>(exact), 1, count_);
     uint64_t seen = 0;
-    for (uint32_t i = 0; i < kCounters; ++i) {
-        seen += counters_[i];
-        if (seen >= wanted) return to_nanos(std::min(highest_of(i), max_units_));
-    }
-    return max();
+    Nanos found = max();
+    for_each([&](uint32_t counter, uint64_t count) {
+        const bool before = seen < wanted;
+        seen += count;
+        if (before && seen >= wanted) found = to_nanos(std::min(highest_of(counter), max_units_));
+    });
+    return found;
 }
 
 }  // namespace pulse

@@ -1,14 +1,17 @@
 // A log-linear histogram of durations: 3 significant digits from 1 us to 1 h, recording in a few
 // instructions without allocation, merging and subtracting exactly.
 //
-// The layout is HdrHistogram's for (lowest 1, highest 3.6e9, 3 digits) in microseconds: values
-// below 2,048 us have a counter each, and every doubling after that has 1,024 more.
+// The layout is HdrHistogram's for (lowest 1, highest 3.6e9, 3 digits) in microseconds, index for
+// index: values below 2,048 us have a counter each, and every doubling after that has 1,024 more.
 //
-//     bucket 0:  0, 1, 2 ... 2047        bucket 1:  2048, 2050 ... 4094      bucket 2:  4096, 4100
-//     ...
+//     bucket 0:  0, 1, 2 ... 2047     bucket 1:  2048, 2050 ... 4094     bucket 2:  4096, 4100 ...
 //
-// Counters are 32 bits and stop at their maximum; 24,576 of them are 96 KiB, of which only the
-// pages that values fall into are ever touched. One writer; readers take a copy on its thread.
+// A counter is 64 bits in two halves that live apart: 23,552 low words and, behind them, as many
+// high words, which only a counter that passes 2^32 touches. What is reserved is 184 KiB; what is
+// backed by memory is a page for each 1,024 neighbouring counters that values fell into: 8 KiB for
+// a loop whose turns take 1 us to 2 ms, 4 KiB for each doubling above that.
+//
+// Not thread-safe: one writer, and who reads does so on the writer's thread or reads a copy.
 #pragma once
 
 #include <bit>
@@ -35,13 +38,13 @@ class Histogram {
     Histogram(const Histogram& other);
     Histogram& operator=(const Histogram& other);
 
-    // Negative durations count as 0. Rounded to the nearest microsecond.
+    // Rounded to the nearest microsecond: below half of one is 0, as are negative durations; above
+    // an hour is an hour.
     void record(Nanos duration, uint32_t times = 1) {
         const uint64_t nanos = duration < 0 ? 0 : static_cast<uint64_t>(duration);
         uint64_t units = (nanos + kUnitNanos / 2) / kUnitNanos;
         if (units > kHighestUnits) units = kHighestUnits;
-        uint32_t& counter = counters_.get()[counter_of(units)];
-        counter = counter > UINT32_MAX - times ? UINT32_MAX : counter + times;
+        add(counter_of(units), times);
         count_ += times;
         sum_units_ += units * times;
         if (units < min_units_) min_units_ = units;
@@ -52,27 +55,29 @@ class Histogram {
     // 0 when nothing was recorded.
     Nanos min() const { return count_ == 0 ? 0 : to_nanos(min_units_); }
     Nanos max() const { return to_nanos(max_units_); }
-    double mean() const;  // in nanoseconds
+    double mean() const;  // in nanoseconds, of the rounded values
     // The value that `percent` (0..100) of the recorded ones do not exceed; the highest of its
-    // counter, and never above max().
+    // counter, and never above max(). 0 when nothing was recorded.
     Nanos percentile(double percent) const;
 
     void merge(const Histogram& other);
-    // What was recorded since `earlier`, a copy of this one; min and max become those of the
-    // counters.
+    // What was recorded since `earlier`, a copy of this one. Exact but for min and max, which
+    // become the bounds of the counters that are left.
     void subtract(const Histogram& earlier);
     void reset();
 
     // Calls visit(lowest_nanos, highest_nanos, count) for each counter that is not zero, upwards.
     template <class Visit>
     void visit(Visit&& visit) const {
-        for (uint32_t i = 0; i < kCounters; ++i) {
-            if (counters_.get()[i] == 0) continue;
-            visit(to_nanos(lowest_of(i)), to_nanos(highest_of(i)), uint64_t{counters_.get()[i]});
-        }
+        for_each([&](uint32_t counter, uint64_t count) {
+            visit(to_nanos(lowest_of(counter)), to_nanos(highest_of(counter)), count);
+        });
     }
     // By position, for exporters; HdrHistogram's index.
-    uint32_t counter_at(uint32_t position) const { return counters_.get()[position]; }
+    uint64_t counter_at(uint32_t counter) const {
+        const uint32_t* const words = counters_.get();
+        return words[counter] | uint64_t{words[kCounters + counter]} << 32;
+    }
 
     static constexpr uint32_t counter_of(uint64_t units) {
         const auto width = static_cast<uint32_t>(std::bit_width(units | (kSubBuckets - 1)));
@@ -93,13 +98,29 @@ class Histogram {
     static constexpr Nanos to_nanos(uint64_t units) {
         return static_cast<Nanos>(units * kUnitNanos);
     }
-    void find_extremes();
 
-    std::unique_ptr<uint32_t[], Free> counters_;
+    void add(uint32_t counter, uint32_t times) {
+        uint32_t& low = counters_.get()[counter];
+        low += times;
+        if (low < times) [[unlikely]]
+            ++counters_.get()[kCounters + counter];
+    }
+    void set(uint32_t counter, uint64_t count);
+    // Calls f(counter, count) for each counter that is not zero, upwards.
+    template <class F>
+    void for_each(F&& f) const {
+        if (count_ == 0) return;
+        const uint32_t last = counter_of(max_units_);
+        for (uint32_t counter = counter_of(min_units_); counter <= last; ++counter) {
+            if (const uint64_t count = counter_at(counter); count != 0) f(counter, count);
+        }
+    }
+
+    std::unique_ptr<uint32_t[], Free> counters_;  // low words, then high words
     uint64_t count_ = 0;
     uint64_t sum_units_ = 0;
-    uint64_t min_units_ = UINT64_MAX;
-    uint64_t max_units_ = 0;
+    uint64_t min_units_ = UINT64_MAX;  // no counter below its is in use
+    uint64_t max_units_ = 0;           // nor above its
 };
 
 static_assert(Histogram::counter_of(Histogram::kHighestUnits) < Histogram::kCounters);

@@ -1,0 +1,225 @@
+// The histogram: HdrHistogram's layout, three digits everywhere, agreement with a sorted vector,
+// and arithmetic that loses nothing.
+#include "core/histogram.h"
+
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+#include <vector>
+
+#include "core/random.h"
+
+#include "tests/support/scale.h"
+
+namespace pulse {
+namespace {
+
+constexpr Nanos kMicro = 1'000;
+constexpr Nanos kHour = 3'600 * kSecond;
+
+using Entry = std::tuple<Nanos, Nanos, uint64_t>;
+std::vector<Entry> entries(const Histogram& histogram) {
+    std::vector<Entry> found;
+    histogram.visit([&](Nanos low, Nanos high, uint64_t n) { found.emplace_back(low, high, n); });
+    return found;
+}
+
+// HdrHistogram's own arithmetic, as its specification words it: bucket, sub-bucket, index.
+uint32_t hdr_index(uint64_t value) {
+    uint32_t bucket = 0;
+    while ((value >> bucket) >= 2048) ++bucket;
+    const auto sub_bucket = static_cast<uint32_t>(value >> bucket);
+    return bucket == 0 ? sub_bucket : (bucket + 1) * 1024 + (sub_bucket - 1024);
+}
+
+TEST(HistogramLayout, IsHdrHistograms) {
+    EXPECT_EQ(Histogram::kCounters, 23'552u);  // its counts array for (1, 3.6e9, 3)
+    for (uint64_t units = 0; units < 100'000; ++units) {
+        ASSERT_EQ(Histogram::counter_of(units), hdr_index(units)) << units;
+    }
+    for (uint32_t bits = 11; bits < 32; ++bits) {
+        for (const int64_t near : {-2, -1, 0, 1, 2}) {
+            const uint64_t units = static_cast<uint64_t>((int64_t{1} << bits) + near);
+            ASSERT_EQ(Histogram::counter_of(units), hdr_index(units)) << units;
+        }
+    }
+    EXPECT_EQ(Histogram::counter_of(Histogram::kHighestUnits), hdr_index(3'600'000'000));
+}
+
+TEST(HistogramLayout, CountersCoverEveryValueOnceWithThreeDigits) {
+    uint64_t next = 0;
+    for (uint32_t counter = 0; counter < Histogram::kCounters; ++counter) {
+        const uint64_t low = Histogram::lowest_of(counter);
+        const uint64_t high = Histogram::highest_of(counter);
+        ASSERT_EQ(low, next) << "no gap before counter " << counter;
+        ASSERT_EQ(Histogram::counter_of(low), counter);
+        ASSERT_EQ(Histogram::counter_of(high), counter);
+        ASSERT_LE((high - low) * 1'000, std::max<uint64_t>(low, 1)) << "three digits at " << low;
+        next = high + 1;
+    }
+    EXPECT_GT(next, Histogram::kHighestUnits);
+}
+
+TEST(Histogram, IsEmptyAtFirst) {
+    const Histogram histogram;
+    EXPECT_EQ(histogram.count(), 0u);
+    EXPECT_EQ(histogram.min(), 0);
+    EXPECT_EQ(histogram.max(), 0);
+    EXPECT_EQ(histogram.mean(), 0);
+    EXPECT_EQ(histogram.percentile(50), 0);
+    EXPECT_TRUE(entries(histogram).empty());
+}
+
+TEST(Histogram, RoundsAndBoundsWhatItIsGiven) {
+    struct Case {
+        Nanos given;
+        Nanos kept;
+    };
+    for (const Case c : {Case{0, 0}, Case{-5, 0}, Case{INT64_MIN, 0}, Case{499, 0},
+                         Case{500, kMicro}, Case{1'499, kMicro}, Case{kHour, kHour},
+                         Case{kHour + kSecond, kHour}, Case{kNever, kHour}}) {
+        Histogram histogram;
+        histogram.record(c.given);
+        EXPECT_EQ(histogram.min(), c.kept) << c.given;
+        EXPECT_EQ(histogram.max(), c.kept) << c.given;
+        EXPECT_EQ(histogram.mean(), static_cast<double>(c.kept)) << c.given;
+        EXPECT_EQ(histogram.percentile(100), c.kept) << c.given;
+        EXPECT_EQ(histogram.count(), 1u);
+    }
+}
+
+TEST(Histogram, PercentilesCountWholeValues) {
+    Histogram histogram;
+    for (Nanos i = 1; i <= 1'000; ++i) histogram.record(i * kMicro);
+    struct Case {
+        double percent;
+        Nanos value;
+    };
+    for (const Case c : {Case{0, 1}, Case{0.05, 1}, Case{0.1, 1}, Case{0.11, 2}, Case{50, 500},
+                         Case{50.01, 501}, Case{99, 990}, Case{99.9, 999}, Case{99.91, 1'000},
+                         Case{100, 1'000}, Case{-3, 1}, Case{200, 1'000}}) {
+        EXPECT_EQ(histogram.percentile(c.percent), c.value * kMicro) << c.percent;
+    }
+}
+
+TEST(Histogram, RecordsManyAtOnceAndPast32Bits) {
+    Histogram histogram;
+    for (int i = 0; i < 3; ++i) histogram.record(7 * kMicro, UINT32_MAX);
+    histogram.record(9 * kMicro);
+    const uint64_t many = uint64_t{UINT32_MAX} * 3;
+    EXPECT_EQ(histogram.count(), many + 1);
+    EXPECT_EQ(entries(histogram), (std::vector<Entry>{{7'000, 7'000, many}, {9'000, 9'000, 1}}));
+    EXPECT_EQ(histogram.percentile(99.99), 7 * kMicro);
+    EXPECT_EQ(histogram.max(), 9 * kMicro);
+
+    Histogram copy = histogram;
+    copy.merge(histogram);
+    EXPECT_EQ(copy.counter_at(7), many * 2);
+    copy.subtract(histogram);
+    EXPECT_EQ(entries(copy), entries(histogram));
+    copy.reset();
+    EXPECT_EQ(copy.counter_at(7), 0u);
+    EXPECT_TRUE(entries(copy).empty());
+}
+
+TEST(Histogram, AllocatesNothingWhenRecording) {
+    Histogram histogram;
+    const size_t before = mallinfo2().uordblks;
+    for (Nanos at = 1; at < kHour; at += at / 50 + 1) histogram.record(at);
+    EXPECT_EQ(mallinfo2().uordblks, before);
+    EXPECT_GT(histogram.count(), 1'000u);
+}
+
+// Durations over all magnitudes, some of them crowded together.
+std::vector<Nanos> draw(Random& random, uint64_t count) {
+    std::vector<Nanos> values;
+    while (values.size() < count) {
+        const Nanos top = Nanos{1} << random.between(1, 41);
+        values.push_back(static_cast<Nanos>(random.below(static_cast<uint64_t>(top))));
+        if (random.chance(1, 4)) values.push_back(values.back());
+    }
+    return values;
+}
+Histogram histogram_of(const std::vector<Nanos>& values) {
+    Histogram histogram;
+    for (const Nanos value : values) histogram.record(value);
+    return histogram;
+}
+void expect_same(const Histogram& a, const Histogram& b) {
+    EXPECT_EQ(a.count(), b.count());
+    EXPECT_DOUBLE_EQ(a.mean(), b.mean());
+    EXPECT_EQ(entries(a), entries(b));
+}
+
+TEST(HistogramOracle, AgreesWithASortedVector) {
+    for (uint64_t seed = 1; seed <= 20; ++seed) {
+        Random random(seed);
+        std::vector<Nanos> values = draw(random, test::scaled(20'000) / seed);
+        const Histogram histogram = histogram_of(values);
+        std::sort(values.begin(), values.end());
+        double sum = 0;
+        for (const Nanos value : values) sum += static_cast<double>(value);
+        ASSERT_EQ(histogram.count(), values.size());
+        EXPECT_NEAR(static_cast<double>(histogram.min()), static_cast<double>(values.front()), 500);
+        EXPECT_NEAR(static_cast<double>(histogram.max()), static_cast<double>(values.back()), 500);
+        EXPECT_NEAR(histogram.mean(), sum / static_cast<double>(values.size()), 500);
+        for (const double percent : {0.0, 1.0, 10.0, 50.0, 90.0, 99.0, 99.9, 99.99, 100.0}) {
+            const double rank =
+                std::ceil(percent * static_cast<double>(values.size()) / 100 - 1e-9);
+            const auto position = std::max<size_t>(1, static_cast<size_t>(rank)) - 1;
+            const auto exact = static_cast<double>(values[position]);
+            const auto ours = static_cast<double>(histogram.percentile(percent));
+            EXPECT_GE(ours, exact - 500) << percent;  // half a unit of rounding
+            EXPECT_LE(ours, exact * 1.001 + 500) << percent;
+        }
+    }
+}
+
+TEST(HistogramOracle, MergingIsRecordingTogether) {
+    Random random(5);
+    std::vector<Nanos> all;
+    Histogram merged;
+    for (int reactor = 0; reactor < 6; ++reactor) {
+        const std::vector<Nanos> values = draw(random, reactor == 3 ? 0 : 500);
+        merged.merge(histogram_of(values));
+        all.insert(all.end(), values.begin(), values.end());
+    }
+    const Histogram together = histogram_of(all);
+    expect_same(merged, together);
+    EXPECT_EQ(merged.min(), together.min());
+    EXPECT_EQ(merged.max(), together.max());
+}
+
+TEST(HistogramOracle, SubtractingLeavesTheInterval) {
+    Random random(6);
+    Histogram running;
+    Histogram earlier;
+    for (int interval = 0; interval < 10; ++interval) {
+        const std::vector<Nanos> values = draw(random, interval == 4 ? 0 : 300);
+        for (const Nanos value : values) running.record(value);
+        Histogram difference = running;
+        difference.subtract(earlier);
+        const Histogram alone = histogram_of(values);
+        expect_same(difference, alone);
+        // The bounds of their counters, and those hold the true ones.
+        EXPECT_LE(difference.min(), alone.min());
+        EXPECT_GE(difference.max(), alone.max());
+        EXPECT_EQ(difference.percentile(50), alone.percentile(50));
+        difference.merge(earlier);
+        expect_same(difference, running);
+        earlier = running;
+    }
+}
+
+TEST(HistogramDeathTest, SubtractingWhatIsNotInsideIsOurMistake) {
+    Histogram small;
+    Histogram large;
+    large.record(kMicro);
+    EXPECT_DEATH(small.subtract(large), "counter_at");
+}
+
+}  // namespace
+}  // namespace pulse
