@@ -36,12 +36,15 @@ Decoded judge_header(const uint8_t* header, size_t bytes, Role role, const Codec
     if (!(role == Role::server ? rule.server : rule.client)) {
         return {CloseReason::protocol_error, "frame type is not for this side"};
     }
-    if (bytes < 4) return {};
-    const uint16_t payload_bytes = load_be16(header + 2);
-    if (payload_bytes < rule.payload_bytes_min || payload_bytes > rule.payload_bytes_max) {
+    if (bytes < 3) return {};
+    // With half of the length, what it can still be.
+    const int payload_bytes_least = header[2] << 8 | (bytes > 3 ? header[3] : 0x00);
+    const int payload_bytes_most = header[2] << 8 | (bytes > 3 ? header[3] : 0xFF);
+    if (payload_bytes_most < rule.payload_bytes_min ||
+        payload_bytes_least > rule.payload_bytes_max) {
         return {CloseReason::protocol_error, "wrong payload length for the frame type"};
     }
-    if (payload_bytes > limits.message_bytes_max) {
+    if (static_cast<size_t>(payload_bytes_least) > limits.message_bytes_max) {
         return {CloseReason::message_too_big, "payload is over the message limit"};
     }
     return {};

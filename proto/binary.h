@@ -92,18 +92,23 @@ template <Role kRole = Role::server, CodecSink S>
 Decoded decode(State& state, std::span<uint8_t> input, const CodecLimits& limits, S& sink) {
     while (!input.empty() && !sink.stopped()) {
         if (state.in_payload != 0) {
-            // The rest of a payload whose beginning is held.
-            const size_t piece = std::min<size_t>(state.payload_left, input.size());
-            if (!sink.hold(input.first(piece))) {
-                return {CloseReason::out_of_memory, "no memory for the frame"};
+            // Only the header came before, or the beginning of the payload too and is held.
+            std::span<uint8_t> payload =
+                input.first(std::min<size_t>(state.payload_left, input.size()));
+            input = input.subspan(payload.size());
+            const bool whole = payload.size() == state.payload_left;
+            if (const bool begun = !sink.held().empty(); begun || !whole) {
+                if (!sink.hold(payload)) {
+                    return {CloseReason::out_of_memory, "no memory for the frame"};
+                }
+                state.payload_left = static_cast<uint16_t>(state.payload_left - payload.size());
+                if (!whole) break;
+                payload = sink.held();
             }
-            input = input.subspan(piece);
-            state.payload_left = static_cast<uint16_t>(state.payload_left - piece);
-            if (state.payload_left > 0) break;
             uint8_t header[kBinaryHeaderBytes];
             std::memcpy(header, state.spill, sizeof header);
             state = State{};
-            deliver<kRole>(header, sink.held(), sink);
+            deliver<kRole>(header, payload, sink);
             sink.keep_held(0);
             continue;
         }
