@@ -96,7 +96,7 @@ inline constexpr size_t kReceivePadBytes = 64;
 inline constexpr size_t kReceiveBufferBytes = 64 * 1024;
 // A control object (hello, ping) says little; application data travels inside `data` or as it is.
 inline constexpr size_t kJsonBytesMax = 1'048'576;
-inline constexpr uint32_t kJsonDepthMax = 64;        // application data nests; nothing honest deeper
+inline constexpr uint32_t kJsonDepthMax = 64; // application data nests
 inline constexpr size_t kJsonStringBytesMax = 1'024;  // of user, device, token, profile
 inline constexpr size_t kJsonTokenBytesMax = 256;     // of seq and ts, which are given back
 inline constexpr uint32_t kOffencesMax = 8;  // bad JSON objects a peer may send before it is let go

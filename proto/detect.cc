@@ -12,7 +12,8 @@ struct Prefix {
     Protocol protocol;
 };
 
-// Methods of RFC 9110 section 9 and RFC 5789; a registry of more exists, no client begins with them.
+// Methods of RFC 9110 section 9 and RFC 5789; a registry of more exists, no client begins with
+// them.
 constexpr Prefix kPrefixes[] = {
     {"GET ", Protocol::websocket},
     {"HEAD ", Protocol::websocket},

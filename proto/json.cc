@@ -146,8 +146,8 @@ std::string_view describe(simdjson::error_code error) {
     }
 }
 
-// Brackets outside strings, counted: On-Demand passes over what nobody asks for without a look at its
-// depth.
+// Brackets outside strings, counted: On-Demand passes over what nobody asks for without a look at
+// its depth.
 bool too_deep(std::span<const uint8_t> text) {
     uint32_t depth = 0;
     bool quoted = false;

@@ -283,8 +283,8 @@ inline constexpr std::array<uint8_t, 2> kProbe = {0x89, 0x00};
 using FrameMask = std::optional<MaskKey>;
 
 size_t frame_header_bytes(size_t payload_bytes, bool masked);
-// `to` has room for frame_header_bytes. `first_octet`: FIN, reserved bits, opcode. Where the payload
-// begins.
+// `to` has room for frame_header_bytes. `first_octet`: FIN, reserved bits, opcode. Where the
+// payload begins.
 uint8_t* format_header(uint8_t* to, uint8_t first_octet, size_t payload_bytes, FrameMask mask = {});
 // The whole frame; there is room for the payload, too.
 void format_frame(uint8_t* to, uint8_t first_octet, std::span<const uint8_t> payload,

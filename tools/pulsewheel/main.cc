@@ -1,6 +1,7 @@
 // pulsewheel: the server. Reads its settings, says what it found and what that will cost, serves
 // until it is told to stop, and says how it went by its exit code: 0 ok, 1 could not start, 2
 // usage, 3 some peers did not take their goodbye in time.
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "core/units.h"
 #include "core/version.h"
 #include "net/server.h"
+#include "proto/json.h"
 #include "tools/pulsewheel/flags.h"
 
 namespace pulse {
@@ -30,14 +32,34 @@ constexpr Nanos kStopPollNs = 20 * kMillisecond;
 constexpr Nanos kStopGraceNs = 5 * kSecond;
 constexpr Nanos kStatsIntervalDefault = kSecond;  // of --stats-json without --stats-interval
 
+// %* in a pattern: the message as the inside of a JSON string.
+class JsonMessageFlag final : public spdlog::custom_flag_formatter {
+  public:
+    void format(const spdlog::details::log_msg& message, const std::tm&,
+                spdlog::memory_buf_t& out) override {
+        const std::string_view text(message.payload.data(), message.payload.size());
+        std::string escaped(json::escaped_bytes(text), '\0');
+        json::write_escaped(reinterpret_cast<uint8_t*>(escaped.data()), text);
+        out.append(escaped.data(), escaped.data() + escaped.size());
+    }
+    std::unique_ptr<custom_flag_formatter> clone() const override {
+        return std::make_unique<JsonMessageFlag>();
+    }
+};
+
 void set_up_log(const ServerOptions& options) {
     auto logger = spdlog::stderr_color_mt("pulsewheel");
     constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::debug, spdlog::level::info,
                                                      spdlog::level::warn, spdlog::level::err};
     logger->set_level(kLevels[static_cast<size_t>(options.log_level)]);
-    logger->set_pattern(options.log_format == LogFormat::json
-                            ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%v"})"
-                            : "%Y-%m-%d %H:%M:%S.%e %^%-5l%$ %v");
+    if (options.log_format == LogFormat::json) {
+        auto formatter = std::make_unique<spdlog::pattern_formatter>();
+        formatter->add_flag<JsonMessageFlag>('*');
+        formatter->set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%*"})");
+        logger->set_formatter(std::move(formatter));
+    } else {
+        logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%-5l%$ %v");
+    }
     spdlog::set_default_logger(std::move(logger));
 }
 
