@@ -74,6 +74,10 @@ inline constexpr int64_t kGoodbyeEveryNs = 10'000'000;
 // ------------------------------------------------------------------------------------------ wire
 inline constexpr size_t kBinaryHeaderBytes = 8;
 inline constexpr size_t kBinaryPayloadBytesMax = 65'535;   // u16 length
+inline constexpr size_t kProxyLineBytesMax = 107;          // PROXY protocol 1, its own bound
+// Version 2 may claim 64 KiB. Addresses are 36 B; names, identities and a client's certificate
+// subject fit many times, and a peer that has said nothing yet costs no more than this.
+inline constexpr size_t kProxyHeaderBytesMax = 4'096;
 inline constexpr size_t kControlPayloadBytesMax = 125;     // RFC 6455 section 5.5
 inline constexpr size_t kMessageBytesDefault = 1'048'576;  // --max-message-bytes: no film
 inline constexpr size_t kMessageBytesMax = size_t{64} << 20;
