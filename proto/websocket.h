@@ -63,9 +63,9 @@ struct State {
         std::array<uint8_t, kHeaderBytesMax - 1> header{};  // the first header_bytes of a cut one
         Payload payload;                                    // while in_payload
     };
-    uint16_t fragments = 0;  // of the message so far
-    Utf8State utf8 = Utf8State::boundary;
-    uint8_t window_bits = 0;  // 0: no permessage-deflate
+    uint16_t fragments = 0;                // of the message so far
+    Utf8State utf8 = Utf8State::boundary;  // of the text so far; messages begin and end at one
+    uint8_t window_bits = 0;               // 0: no permessage-deflate
     uint8_t header_bytes : 4 = 0;
     uint8_t opcode : 4 = 0;  // of the frame in `payload`
     uint8_t in_payload : 1 = 0;
@@ -167,7 +167,6 @@ class Decoder {
             header.opcode == static_cast<uint8_t>(Opcode::binary)) {
             state_.text = header.opcode == static_cast<uint8_t>(Opcode::text);
             state_.compressed = header.compressed;
-            state_.utf8 = Utf8State::boundary;
             state_.fragments = 0;
         }
     }
@@ -283,8 +282,8 @@ inline constexpr std::array<uint8_t, 2> kProbe = {0x89, 0x00};
 using FrameMask = std::optional<MaskKey>;
 
 size_t frame_header_bytes(size_t payload_bytes, bool masked);
-// `to` has room for frame_header_bytes. `first_octet`: FIN, reserved bits, opcode. Where the
-// payload begins.
+// `to` has room for frame_header_bytes. `first_octet`: FIN, reserved bits, opcode. Returns where
+// the payload begins.
 uint8_t* format_header(uint8_t* to, uint8_t first_octet, size_t payload_bytes, FrameMask mask = {});
 // The whole frame; there is room for the payload, too.
 void format_frame(uint8_t* to, uint8_t first_octet, std::span<const uint8_t> payload,
