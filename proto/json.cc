@@ -3,6 +3,10 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
+
+#include "proto/utf8.h"
+
 namespace pulse {
 namespace {
 
@@ -12,30 +16,43 @@ using simdjson::ondemand::field;
 using simdjson::ondemand::json_type;
 using simdjson::ondemand::value;
 
-// What a key's value must be, and where it goes.
+// What a key's value must be, where it goes, and for which kinds of message that matters.
 enum class Want : uint8_t { type, token, string, number };
+
+constexpr uint16_t bit(JsonKind kind) {
+    return static_cast<uint16_t>(1u << static_cast<unsigned>(kind));
+}
+constexpr uint16_t kAllKinds = 0xFFFF;
+constexpr uint16_t kBeats = bit(JsonKind::ping) | bit(JsonKind::pong);
+constexpr uint16_t kHello = bit(JsonKind::hello);
+constexpr uint16_t kGoodbye = bit(JsonKind::goodbye);
+constexpr uint16_t kWelcome = bit(JsonKind::welcome);
+constexpr uint16_t kInterval = bit(JsonKind::interval);
+constexpr uint16_t kError = bit(JsonKind::error);
 
 struct Key {
     std::string_view name;
     Want want;
+    uint16_t kinds;
     std::string_view JsonMessage::* text;
     uint32_t JsonMessage::* number;
 };
 
 constexpr Key kKeys[] = {
-    {"type", Want::type, nullptr, nullptr},
-    {"seq", Want::token, &JsonMessage::seq, nullptr},
-    {"ts", Want::token, &JsonMessage::ts, nullptr},
-    {"user", Want::string, &JsonMessage::user, nullptr},
-    {"device", Want::string, &JsonMessage::device, nullptr},
-    {"token", Want::string, &JsonMessage::token, nullptr},
-    {"profile", Want::string, &JsonMessage::profile, nullptr},
-    {"reason", Want::string, &JsonMessage::reason, nullptr},
-    {"message", Want::string, &JsonMessage::message, nullptr},
-    {"conn", Want::string, &JsonMessage::conn, nullptr},
-    {"interval_ms", Want::number, nullptr, &JsonMessage::interval_ms},
-    {"timeout_ms", Want::number, nullptr, &JsonMessage::timeout_ms},
-    {"code", Want::number, nullptr, nullptr},
+    {"type", Want::type, kAllKinds, nullptr, nullptr},
+    {"seq", Want::token, kBeats, &JsonMessage::seq, nullptr},
+    {"ts", Want::token, kBeats, &JsonMessage::ts, nullptr},
+    {"user", Want::string, kHello, &JsonMessage::user, nullptr},
+    {"device", Want::string, kHello, &JsonMessage::device, nullptr},
+    {"token", Want::string, kHello, &JsonMessage::token, nullptr},
+    {"profile", Want::string, kHello, &JsonMessage::profile, nullptr},
+    {"reason", Want::string, kGoodbye, &JsonMessage::reason, nullptr},
+    {"message", Want::string, kError, &JsonMessage::message, nullptr},
+    {"conn", Want::string, kWelcome, &JsonMessage::conn, nullptr},
+    {"interval_ms", Want::number, kWelcome | kInterval, nullptr, &JsonMessage::interval_ms},
+    {"timeout_ms", Want::number, kWelcome | kInterval, nullptr, &JsonMessage::timeout_ms},
+    {"retry_after_ms", Want::number, kGoodbye, nullptr, &JsonMessage::retry_after_ms},
+    {"code", Want::number, kGoodbye | kError, nullptr, nullptr},
 };
 
 struct TypeName {
@@ -104,7 +121,6 @@ std::string_view take_number(value& from, const Key& key, JsonMessage& message) 
 std::string_view take_type(value& from, JsonMessage& message) {
     std::string_view name;
     if (from.get_string().get(name)) return "is not a string";
-    message.kind = JsonKind::application;
     for (const TypeName& type : kTypes) {
         if (type.name == name) message.kind = type.kind;
     }
@@ -146,9 +162,38 @@ std::string_view describe(simdjson::error_code error) {
     }
 }
 
+// Where an error lies that simdjson finds before it has begun to walk.
+size_t place_of(simdjson::error_code error, std::span<const uint8_t> text) {
+    size_t at = 0;
+    if (error == simdjson::UTF8_ERROR) {
+        size_t step = 4'096;
+        for (Utf8State state{}; at < text.size();) {
+            Utf8State next = state;
+            if (utf8_continue(next, text.subspan(at, std::min(step, text.size() - at)))) {
+                state = next;
+                at += step;
+            } else if (step == 1) {
+                break;
+            } else {
+                step = 1;
+            }
+        }
+        return std::min(at, text.size());
+    }
+    if (error != simdjson::UNESCAPED_CHARS) return text.size();
+    for (bool quoted = false; at < text.size(); ++at) {
+        if (quoted && text[at] < 0x20) break;
+        if (text[at] == '"') quoted = !quoted;
+        if (quoted && text[at] == '\\') ++at;
+    }
+    return std::min(at, text.size());
+}
+
 // Brackets outside strings, counted: On-Demand passes over what nobody asks for without a look at
-// its depth.
-bool too_deep(std::span<const uint8_t> text) {
+// its depth. Where the bracket too many stands, or text.size().
+size_t too_deep_at(std::span<const uint8_t> text) {
+    // Too short to open and close so many; a ping is.
+    if (text.size() <= 2 * kJsonDepthMax) return text.size();
     uint32_t depth = 0;
     bool quoted = false;
     for (size_t i = 0; i < text.size(); ++i) {
@@ -158,20 +203,28 @@ bool too_deep(std::span<const uint8_t> text) {
         } else if (quoted) {
             i += octet == '\\';
         } else if (octet == '{' || octet == '[') {
-            if (++depth > kJsonDepthMax) return true;
+            if (++depth > kJsonDepthMax) return i;
         } else if ((octet == '}' || octet == ']') && depth > 0) {
             --depth;
         }
     }
-    return false;
+    return text.size();
 }
 
 }  // namespace
 
 struct JsonParser::Implementation {
     simdjson::ondemand::parser parser;
+    // What was wrong with a key, until the type, which may come last, says whether that matters;
+    // `faulty` has a bit for each that is set.
+    std::array<JsonFault, std::size(kKeys)> faults;
+    uint32_t faulty = 0;
+    uint32_t seen = 0;
 
     JsonFault parse_object(std::span<const uint8_t> text, JsonMessage& message);
+    void take_known(const uint8_t* start, std::string_view name, field& entry,
+                    JsonMessage& message);
+    JsonFault first_fault(JsonKind kind) const;
 };
 
 JsonParser::JsonParser() : implementation_(std::make_unique<Implementation>()) {}
@@ -185,9 +238,11 @@ JsonFault JsonParser::parse(std::span<const uint8_t> text, JsonMessage& message)
         return {};
     }
     const size_t start = view.find_first_not_of(" \t\r\n");
-    if (start == std::string_view::npos || view[start] != '{') return {"is no JSON object"};
-    if (text.size() > kJsonBytesMax) return {"is too long"};
-    if (too_deep(text)) return {"is too deep"};
+    if (start == std::string_view::npos) return {"is no JSON object"};
+    if (view[start] != '{') return {"is no JSON object", {}, start};
+    if (text.size() > kJsonBytesMax) return {"is too long", {}, kJsonBytesMax};
+    const size_t deep = too_deep_at(text);
+    if (deep < text.size()) return {"is too deep", {}, deep};
     return implementation_->parse_object(text, message);
 }
 
@@ -196,41 +251,64 @@ JsonFault JsonParser::Implementation::parse_object(std::span<const uint8_t> text
     const simdjson::padded_string_view padded(text.data(), text.size(),
                                               text.size() + kReceivePadBytes);
     simdjson::ondemand::document document;
-    if (const auto error = parser.iterate(padded).get(document)) return {describe(error)};
-    auto fault_here = [&](std::string_view what, std::string_view key) -> JsonFault {
+    if (const auto error = parser.iterate(padded).get(document)) {
+        return {describe(error), {}, place_of(error, text)};
+    }
+    auto fault_here = [&](std::string_view what) -> JsonFault {
         const char* place = nullptr;
-        if (document.current_location().get(place)) return {what, key, text.size()};
-        return {what, key, static_cast<size_t>(place - reinterpret_cast<const char*>(text.data()))};
+        if (document.current_location().get(place)) return {what, {}, text.size()};
+        const auto offset = static_cast<size_t>(place - reinterpret_cast<const char*>(text.data()));
+        return {what, {}, std::min(offset, text.size())};
     };
+    seen = 0;
+    faulty = 0;
     simdjson::ondemand::object object;
-    if (const auto error = document.get_object().get(object))
-        return fault_here(describe(error), {});
-    uint32_t seen = 0;
-    bool typed = false;
+    if (const auto error = document.get_object().get(object)) return fault_here(describe(error));
     for (auto found : object) {
         field entry;
-        if (const auto error = std::move(found).get(entry)) return fault_here(describe(error), {});
+        if (const auto error = std::move(found).get(entry)) return fault_here(describe(error));
         std::string_view name;
-        if (const auto error = entry.unescaped_key().get(name))
-            return fault_here(describe(error), {});
-        for (uint32_t i = 0; i < std::size(kKeys); ++i) {
-            if (kKeys[i].name != name) continue;
-            if ((seen & (1u << i)) != 0) return fault_here("stands twice", kKeys[i].name);
-            seen |= 1u << i;
-            typed |= kKeys[i].want == Want::type;
-            value& content = entry.value();
-            const std::string_view wrong = take(kKeys[i], content, message);
-            if (!wrong.empty()) return fault_here(wrong, kKeys[i].name);
-            break;
-        }
+        if (const auto error = entry.unescaped_key().get(name)) return fault_here(describe(error));
+        take_known(text.data(), name, entry, message);
     }
     const char* rest = nullptr;
     if (document.current_location().get(rest) != simdjson::OUT_OF_BOUNDS) {
-        return fault_here("has something behind the object", {});
+        return fault_here("has something behind the object");
     }
-    if (!typed) message.kind = JsonKind::application;
-    return {};
+    return faulty == 0 ? JsonFault{} : first_fault(message.kind);
 }
+
+void JsonParser::Implementation::take_known(const uint8_t* start, std::string_view name,
+                                            field& entry, JsonMessage& message) {
+    for (uint32_t i = 0; i < std::size(kKeys); ++i) {
+        if (kKeys[i].name != name) continue;
+        const uint32_t mark = 1u << i;
+        value& content = entry.value();
+        const char* const token = content.raw_json_token().data();
+        const std::string_view wrong =
+            (seen & mark) != 0 ? "stands twice" : take(kKeys[i], content, message);
+        seen |= mark;
+        if (wrong.empty() || (faulty & mark) != 0) return;
+        faulty |= mark;
+        faults[i] = {wrong, kKeys[i].name,
+                     static_cast<size_t>(token - reinterpret_cast<const char*>(start))};
+        return;
+    }
+}
+
+// Of those that matter to `kind` the one that stands first. Without a type all of them do: nobody
+// knows yet what the object was meant to be.
+JsonFault JsonParser::Implementation::first_fault(JsonKind kind) const {
+    const bool typed = (seen & 1u) != 0;
+    JsonFault first;
+    for (uint32_t i = 0; i < std::size(kKeys); ++i) {
+        const bool matters = !typed || (kKeys[i].kinds & bit(kind)) != 0;
+        if ((faulty & (1u << i)) == 0 || !matters) continue;
+        if (first.ok() || faults[i].offset < first.offset) first = faults[i];
+    }
+    return first;
+}
+static_assert(kKeys[0].want == Want::type);
 
 namespace json {
 namespace {

@@ -5,9 +5,10 @@
 // once the parser has grown to the longest message nothing is allocated. Everything read is a view:
 // raw tokens into the input, strings into the parser's memory until its next parse.
 //
-// What an object must be: UTF-8, at most kJsonBytesMax octets and kJsonDepthMax deep, one object
-// and nothing behind it, no known key twice, each known key with a value of its kind. What it may
-// be besides: any other key, which is passed over.
+// What an object must be: UTF-8, at most kJsonBytesMax octets and kJsonDepthMax deep, one object and
+// nothing behind it, `type` not twice, no key that its type reads twice or with a value of another
+// kind (where no type says which keys those are, all count). What it may be besides: any other key,
+// which is passed over.
 #pragma once
 
 #include <array>
@@ -50,7 +51,8 @@ struct JsonMessage {
     std::string_view conn;     // welcome
     uint32_t interval_ms = 0;  // welcome, interval
     uint32_t timeout_ms = 0;
-    uint16_t code = 0;  // goodbye, error
+    uint32_t retry_after_ms = 0;  // goodbye
+    uint16_t code = 0;            // goodbye, error
 };
 
 // What is wrong with an object. `what` is a literal; `key` is the one it is about (empty: the
@@ -71,7 +73,8 @@ class JsonParser {
     JsonParser(const JsonParser&) = delete;
     JsonParser& operator=(const JsonParser&) = delete;
 
-    // `text` has kReceivePadBytes readable behind it. With a fault, `message` is of no meaning.
+    // `text` has kReceivePadBytes readable behind it. With a fault, `message` has a kind
+    // where a type of ours was seen, and nothing else.
     JsonFault parse(std::span<const uint8_t> text, JsonMessage& message);
 
   private:
@@ -91,38 +94,44 @@ uint8_t* write_escaped(uint8_t* to, std::string_view text);
 // size is known before anything is written, so that it is claimed and written once.
 class Object {
   public:
-    Object& raw(std::string_view text) { return add(text, false); }
-    Object& string(std::string_view text) { return add(text, true); }
+    Object& raw(std::string_view text) { return add(text, Form::raw, text.size()); }
+    Object& string(std::string_view text) { return add(text, Form::string, escaped_bytes(text)); }
+    // Its digits are kept here, three numbers of any size or more of smaller ones.
     Object& number(uint64_t value) {
-        char* const end = digits_.data() + digits_.size();
         char* const begin = digits_.data() + digits_used_;
-        const auto result = std::to_chars(begin, end, value);
-        digits_used_ = static_cast<size_t>(result.ptr - digits_.data());
-        return raw({begin, static_cast<size_t>(result.ptr - begin)});
+        const auto result = std::to_chars(begin, digits_.data() + digits_.size(), value);
+        PULSE_ASSERT(result.ec == std::errc{});
+        const auto bytes = static_cast<size_t>(result.ptr - begin);
+        digits_used_ += bytes;
+        return add({begin, bytes}, Form::number, bytes);
     }
     size_t bytes() const { return bytes_; }
     void write(uint8_t* to) const {
+        const char* digits = digits_.data();
         for (size_t i = 0; i < pieces_used_; ++i) {
-            const Piece& piece = pieces_[i];
-            if (piece.escape) {
-                to = write_escaped(to, piece.text);
-            } else {
-                std::memcpy(to, piece.text.data(), piece.text.size());
-                to += piece.text.size();
+            const auto& [text, form] = pieces_[i];
+            if (form == Form::string) {
+                to = write_escaped(to, text);
+                continue;
             }
+            // A number's text points into the object that it was added to, and this may be a copy.
+            std::memcpy(to, form == Form::number ? digits : text.data(), text.size());
+            if (form == Form::number) digits += text.size();
+            to += text.size();
         }
     }
 
   private:
+    enum class Form : uint8_t { raw, string, number };
     struct Piece {
         std::string_view text;
-        bool escape;
+        Form form;
     };
-    Object& add(std::string_view text, bool escape) {
+    Object& add(std::string_view text, Form form, size_t written_bytes) {
         if (text.empty()) return *this;
         PULSE_ASSERT(pieces_used_ < pieces_.size());
-        pieces_[pieces_used_++] = {text, escape};
-        bytes_ += escape ? escaped_bytes(text) : text.size();
+        pieces_[pieces_used_++] = {text, form};
+        bytes_ += written_bytes;
         return *this;
     }
     std::array<Piece, 16> pieces_;

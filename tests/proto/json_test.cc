@@ -1,0 +1,438 @@
+// JSON objects: what each kind says, what is given back as it came, what is wrong and where, and
+// that what the writers write is JSON that says what it was given. nlohmann's parser, which shares
+// nothing with ours, is the oracle.
+#include "proto/json.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/random.h"
+
+#include "tests/support/allocation_count.h"
+#include "tests/support/recording_sink.h"
+#include "tests/support/scale.h"
+
+namespace pulse::test {
+namespace {
+
+using Oracle = nlohmann::json;
+
+// A text, lent with nothing but the promised slack behind it, and what the parser made of it.
+struct Parsed {
+    explicit Parsed(std::string_view text) : lent(bytes_of(text)) {
+        fault = parser.parse(lent.span(), message);
+    }
+    LentBytes lent;
+    JsonParser parser;
+    JsonMessage message;
+    JsonFault fault;
+};
+
+std::string written(const json::Object& object) {
+    std::vector<uint8_t> out(object.bytes());
+    object.write(out.data());
+    return {out.begin(), out.end()};
+}
+
+// ---------------------------------------------------------------------------------- what is said
+TEST(JsonKinds, EveryTypeByItsName) {
+    const std::pair<std::string_view, JsonKind> kinds[] = {
+        {"ping", JsonKind::ping},        {"heartbeat", JsonKind::ping},
+        {"pong", JsonKind::pong},        {"hello", JsonKind::hello},
+        {"data", JsonKind::data},        {"goodbye", JsonKind::goodbye},
+        {"welcome", JsonKind::welcome},  {"interval", JsonKind::interval},
+        {"error", JsonKind::error},      {"chat", JsonKind::application},
+        {"Ping", JsonKind::application}, {"", JsonKind::application},
+        {"p\\u0069ng", JsonKind::ping},  // the same string, spelt otherwise
+    };
+    for (const auto& [name, kind] : kinds) {
+        const Parsed parsed("{\"type\":\"" + std::string(name) + "\"}");
+        EXPECT_TRUE(parsed.fault.ok()) << name << " " << parsed.fault.what;
+        EXPECT_EQ(parsed.message.kind, kind) << name;
+    }
+    EXPECT_EQ(Parsed("PING").message.kind, JsonKind::bare_ping);
+    EXPECT_EQ(Parsed("ping").message.kind, JsonKind::bare_ping);
+    for (const char* near : {"Ping", "PING ", " ping", "PINGS", "pin", "PONG"}) {
+        EXPECT_FALSE(Parsed(near).fault.ok()) << near;
+        EXPECT_EQ(Parsed(near).message.kind, JsonKind::application) << near;
+    }
+}
+
+TEST(JsonKinds, EveryFieldOfEveryKind) {
+    const Parsed hello(
+        R"({"type":"hello","user":"u1","device":"ios","token":"a\"b","profile":"mobile",)"
+        R"("labels":{"ring":"canary","n":[1,{"type":"ping"}]}})");
+    ASSERT_TRUE(hello.fault.ok()) << hello.fault.what;
+    EXPECT_EQ(hello.message.kind, JsonKind::hello);
+    EXPECT_EQ(hello.message.user, "u1");
+    EXPECT_EQ(hello.message.device, "ios");
+    EXPECT_EQ(hello.message.token, "a\"b");
+    EXPECT_EQ(hello.message.profile, "mobile");
+    const Parsed welcome(
+        R"({"type":"welcome","conn":"r3-000123-9","interval_ms":60000,"timeout_ms":4294967295})");
+    EXPECT_EQ(welcome.message.conn, "r3-000123-9");
+    EXPECT_EQ(welcome.message.interval_ms, 60'000u);
+    EXPECT_EQ(welcome.message.timeout_ms, UINT32_MAX);
+    const Parsed goodbye(
+        R"({"type":"goodbye","code":65535,"reason":"idle_timeout","retry_after_ms":250})");
+    EXPECT_EQ(goodbye.message.kind, JsonKind::goodbye);
+    EXPECT_EQ(goodbye.message.code, 65'535);
+    EXPECT_EQ(goodbye.message.reason, "idle_timeout");
+    EXPECT_EQ(goodbye.message.retry_after_ms, 250u);
+    const Parsed error(R"({"type":"error","code":1007,"message":"\u00e9\ud83d\ude00"})");
+    EXPECT_EQ(error.message.code, 1'007);
+    EXPECT_EQ(error.message.message, "\xC3\xA9\xF0\x9F\x98\x80");
+}
+
+TEST(JsonKinds, TheTypeMayComeLastAndWhiteSpaceAnywhere) {
+    const Parsed parsed(
+        " \t\r\n{ \"seq\" :\t7 ,\n\"ts\" : \"x y\" \r, \"type\" : \"ping\" } \n\t ");
+    ASSERT_TRUE(parsed.fault.ok()) << parsed.fault.what;
+    EXPECT_EQ(parsed.message.kind, JsonKind::ping);
+    EXPECT_EQ(parsed.message.seq, "7");
+    EXPECT_EQ(parsed.message.ts, "\"x y\"");
+}
+
+TEST(JsonKinds, SeqAndTsAreGivenBackAsTheyCame) {
+    for (const char* token :
+         {"7", "0", "-0", "-1", "1.5e3", "1E-7", "0.10", "18446744073709551615",
+          "18446744073709551616", "123456789012345678901234567890", "1700000000.123456789",
+          "4.9e-324", "1.7976931348623157e308", R"("")", R"("abc")", R"("\u0041\n\"\\\/")",
+          "\"\xE4\xBD\xA0\"", R"("{\"a\":[1,2]}")", R"("a, \"ts\":5}")"}) {
+        for (const char* behind : {"", " ", "\t\r\n "}) {
+            const std::string seq_last = std::string(R"({"type":"ping","ts":)") + token + behind +
+                                         R"(,"seq":)" + token + behind + "}";
+            const Parsed parsed(seq_last);
+            ASSERT_TRUE(parsed.fault.ok()) << seq_last << " " << parsed.fault.what;
+            EXPECT_EQ(parsed.message.seq, token);
+            EXPECT_EQ(parsed.message.ts, token);
+            EXPECT_EQ(written(json::pong(parsed.message)),
+                      std::string(R"({"type":"pong","seq":)") + token + R"(,"ts":)" + token + "}");
+        }
+    }
+    EXPECT_EQ(written(json::pong(Parsed(R"({"type":"ping"})").message)), R"({"type":"pong"})");
+    EXPECT_EQ(written(json::pong(Parsed(R"({"type":"ping","ts":1})").message)),
+              R"({"type":"pong","ts":1})");
+}
+
+// ------------------------------------------------------------------------------- what is not ours
+TEST(JsonApplication, WhatHasNoTypeOfOursIsThePeersOwnBusiness) {
+    for (const char* text :
+         {"{}", R"({"a":1})", R"({"type":"chat","seq":[1],"user":{"id":5},"code":"x"})",
+          R"({"seq":[1,2],"type":"chat","seq":3})",
+          // A message of the peers' may use our words for its own things.
+          R"({"type":"data","message":{"text":"hi"},"code":"E1","ts":null,"user":7})"}) {
+        const Parsed parsed(text);
+        EXPECT_TRUE(parsed.fault.ok()) << text << " " << parsed.fault.what;
+        EXPECT_LE(parsed.message.kind, JsonKind::data);
+    }
+}
+
+TEST(JsonApplication, WhatIsNoObjectIsAFaultWithoutAKind) {
+    for (const char* text : {"", " ", "[]", "[{\"type\":\"ping\"}]", "\"ping\"", "7", "null",
+                             "hello", "\xEF\xBB\xBF{}"}) {
+        const Parsed parsed(text);
+        EXPECT_EQ(parsed.fault.what, "is no JSON object") << text;
+        EXPECT_EQ(parsed.message.kind, JsonKind::application);
+    }
+}
+
+// -------------------------------------------------------------------------------- what and where
+struct Wrong {
+    std::string text;
+    std::string_view what;
+    std::string_view key;
+    size_t offset;
+    JsonKind kind;
+};
+
+TEST(JsonFaults, EveryFaultNamesWhatAndWhere) {
+    const std::string long_token(kJsonTokenBytesMax + 1, '1');
+    const std::string long_string(kJsonStringBytesMax + 1, 'u');
+    const Wrong cases[] = {
+        {R"({"type":"ping","seq":1,"seq":1})", "stands twice", "seq", 29, JsonKind::ping},
+        {R"({"seq":1,"s\u0065q":2,"type":"ping"})", "stands twice", "seq", 20, JsonKind::ping},
+        {R"({"type":"ping","type":"ping"})", "stands twice", "type", 22, JsonKind::ping},
+        {R"({"type":"data","type":"ping"})", "stands twice", "type", 22, JsonKind::data},
+        {R"({"type":"ping","seq":1e999})", "is neither a number in range nor a string", "seq", 21,
+         JsonKind::ping},
+        {R"({"seq":-1e999,"type":"ping"})", "is neither a number in range nor a string", "seq", 7,
+         JsonKind::ping},
+        {R"({"type":"ping","seq":null})", "is neither a number in range nor a string", "seq", 21,
+         JsonKind::ping},
+        {R"({"type":"ping","ts":[1]})", "is neither a number in range nor a string", "ts", 20,
+         JsonKind::ping},
+        {R"({"type":"ping","ts":{"a":1},"seq":true})", "is neither a number in range nor a string",
+         "ts", 20, JsonKind::ping},
+        {R"({"type":"ping","seq":01})", "is neither a number in range nor a string", "seq", 21,
+         JsonKind::ping},
+        {R"({"type":"ping","seq":1.})", "is neither a number in range nor a string", "seq", 21,
+         JsonKind::ping},
+        {R"({"type":"ping","seq":-})", "is neither a number in range nor a string", "seq", 21,
+         JsonKind::ping},
+        {R"({"type":"ping","seq":7x})", "is neither a number in range nor a string", "seq", 21,
+         JsonKind::ping},
+        {R"({"type":"ping","seq":x})", "is no JSON value", "seq", 21, JsonKind::ping},
+        {R"({"type":"ping","seq":"\q"})", "is no JSON string", "seq", 21, JsonKind::ping},
+        {R"({"type":"ping","seq":"\ud800"})", "is no JSON string", "seq", 21, JsonKind::ping},
+        {R"({"type":"ping","seq":)" + long_token + "}", "is too long to be given back", "seq", 21,
+         JsonKind::ping},
+        {R"({"type":5})", "is not a string", "type", 8, JsonKind::application},
+        {R"({"type":"hello","user":7})", "is not a string", "user", 23, JsonKind::hello},
+        {R"({"user":7,"type":"hello"})", "is not a string", "user", 8, JsonKind::hello},
+        {R"({"user":7})", "is not a string", "user", 8, JsonKind::application},
+        {R"({"type":"hello","token":")" + long_string + "\"}", "is too long", "token", 24,
+         JsonKind::hello},
+        {R"({"type":"hello","profile":7,"user":8})", "is not a string", "profile", 26,
+         JsonKind::hello},
+        {R"({"type":"goodbye","code":65536})", "is not a whole number in range", "code", 25,
+         JsonKind::goodbye},
+        {R"({"type":"goodbye","code":-1})", "is not a whole number in range", "code", 25,
+         JsonKind::goodbye},
+        {R"({"type":"interval","interval_ms":4294967296})", "is not a whole number in range",
+         "interval_ms", 33, JsonKind::interval},
+        {R"({"type":"interval","timeout_ms":1.5})", "is not a whole number in range", "timeout_ms",
+         32, JsonKind::interval},
+        {R"({"type":"ping"}{})", "has something behind the object", "", 15, JsonKind::ping},
+        {R"({"type":"ping"} })", "has something behind the object", "", 16, JsonKind::ping},
+        {"{\"type\":\"\xC3\x28\"}", "is not UTF-8", "", 10, JsonKind::application},
+        {"{\"type\":\"ping\",\"x\":\"\xED\xA0\x80\"}", "is not UTF-8", "", 21,
+         JsonKind::application},
+        {"{\"x\":\"" + std::string(5'000, 'a') + "\xFF\"}", "is not UTF-8", "", 5'006,
+         JsonKind::application},
+        {"{\"type\":\"ping\",\"x\":\"\\\"a\nb\"}", "has a control character in a string", "", 23,
+         JsonKind::application},
+        {R"({"type":"ping)", "has a string without an end", "", 13, JsonKind::application},
+    };
+    for (const Wrong& wrong : cases) {
+        const Parsed parsed(wrong.text);
+        EXPECT_EQ(parsed.fault.what, wrong.what) << wrong.text;
+        EXPECT_EQ(parsed.fault.key, wrong.key) << wrong.text;
+        EXPECT_EQ(parsed.fault.offset, wrong.offset) << wrong.text;
+        EXPECT_EQ(parsed.message.kind, wrong.kind) << wrong.text;
+    }
+}
+
+TEST(JsonFaults, WhatIsNotJsonIsSaidToBeNoneWithinTheText) {
+    for (const char* text : {"{", "}", "{]", "{\"type\"}", "{\"type\":}", "{\"type\":\"ping\"",
+                             "{\"type\":\"ping\",}", "{\"type\":\"ping\" \"seq\":1}", "{,}",
+                             "{\"type\":\"ping\"]", "{\"type\" \"ping\"}", "{\"a\":[1,2}", "{1:2}",
+                             "{type:\"ping\"}", "{\"type\":\"ping\"} x", "{\"a\":{\"b\":1}"}) {
+        const Parsed parsed(text);
+        EXPECT_FALSE(parsed.fault.ok()) << text;
+        EXPECT_LE(parsed.fault.offset, std::strlen(text)) << text;
+    }
+}
+
+TEST(JsonFaults, AParserIsAsGoodAsNewAfterEveryFault) {
+    JsonParser parser;
+    LentBytes good(bytes_of(R"({"seq":1,"type":"ping"})"));
+    for (const char* text :
+         {"{", "{\"seq\":1,\"seq\":2}", "{\"type\":\"ping\"}{", "\xFF", "{}{}"}) {
+        JsonMessage message;
+        LentBytes bad(bytes_of(text));
+        EXPECT_FALSE(parser.parse(bad.span(), message).ok()) << text;
+        EXPECT_TRUE(parser.parse(good.span(), message).ok()) << text;
+        EXPECT_EQ(message.kind, JsonKind::ping);
+        EXPECT_EQ(message.seq, "1");
+    }
+}
+
+TEST(JsonLimits, DepthIsCountedOutsideOfStrings) {
+    const auto nested = [](size_t depth) {
+        return R"({"type":"data","d":)" + std::string(depth - 1, '[') +
+               std::string(depth - 1, ']') + "}";
+    };
+    EXPECT_TRUE(Parsed(nested(kJsonDepthMax)).fault.ok());
+    const Parsed deep(nested(kJsonDepthMax + 1));
+    EXPECT_EQ(deep.fault.what, "is too deep");
+    EXPECT_EQ(deep.fault.offset, 19 + kJsonDepthMax - 1);
+    const std::string brackets(1'000, '[');
+    EXPECT_TRUE(Parsed(R"({"type":"data","d":"\")" + brackets + "\"}").fault.ok());
+    EXPECT_EQ(Parsed(R"({"type":"data","d\\":)" + brackets + "}").fault.what, "is too deep");
+    EXPECT_FALSE(Parsed("{\"d\":" + std::string(100'000, '[')).fault.ok());
+    // Many beside each other are not deep.
+    std::string wide = R"({"type":"data","d":[)";
+    for (int at = 0; at < 500; ++at) wide += "{},";
+    EXPECT_TRUE(Parsed(wide + "0]}").fault.ok());
+}
+
+TEST(JsonLimits, TheLongestObjectAndOneOctetMore) {
+    const std::string begin = R"({"type":"data","d":")";
+    const std::string end = "\"}";
+    const std::string longest =
+        begin + std::string(kJsonBytesMax - begin.size() - end.size(), 'd') + end;
+    ASSERT_EQ(longest.size(), kJsonBytesMax);
+    EXPECT_TRUE(Parsed(longest).fault.ok());
+    EXPECT_EQ(Parsed(longest + " ").fault.what, "is too long");
+    const std::string string(kJsonStringBytesMax, 's');
+    EXPECT_EQ(Parsed(R"({"type":"hello","user":")" + string + "\"}").message.user, string);
+    const std::string token(kJsonTokenBytesMax, '1');
+    EXPECT_EQ(Parsed(R"({"type":"ping","seq":)" + token + "}").message.seq, token);
+}
+
+// -------------------------------------------------------------------------------------- an oracle
+// What nlohmann says a text is; duplicate keys it does not mind.
+JsonKind oracle_kind(const Oracle& object) {
+    const auto type = object.find("type");
+    if (type == object.end() || !type->is_string()) return JsonKind::application;
+    return Parsed("{\"type\":" + type->dump() + "}").message.kind;
+}
+
+std::string random_value(Random& random, int depth) {
+    switch (random.below(depth > 3 ? 6 : 8)) {
+        case 0:
+            return std::to_string(random.next() >> random.below(64));
+        case 1:
+            return "-" + std::to_string(random.below(1'000)) + ".5e" +
+                   std::to_string(random.below(400));
+        case 2:
+            return "\"" + std::string(random.below(20), 's') + "\\u00e9\\n\"";
+        case 3:
+            return random.chance(1, 2) ? "true" : "null";
+        case 4:
+            return "\"ping\"";
+        case 5:
+            return "\"\xE2\x82\xAC{[\\\"\"";
+        case 6:
+            return "[" + random_value(random, depth + 1) + ", " + random_value(random, depth + 1) +
+                   "]";
+        default:
+            return "{\"type\":" + random_value(random, depth + 1) + " }";
+    }
+}
+
+std::string random_object(Random& random) {
+    static constexpr std::string_view kNames[] = {"type", "type", "seq",  "ts",    "user",
+                                                  "code", "x",    "conn", "reason"};
+    std::string text = "{";
+    for (uint64_t at = random.below(6); at > 0; --at) {
+        const std::string_view name = kNames[random.below(std::size(kNames))];
+        text += "\"" + std::string(name) + "\":";
+        text += name == "type" && random.chance(3, 4) ? "\"heartbeat\"" : random_value(random, 0);
+        if (at > 1) text += random.chance(1, 2) ? "," : " ,\n";
+    }
+    text += "}";
+    if (random.chance(1, 4)) text[random.below(text.size())] = static_cast<char>(random.next());
+    if (random.chance(1, 20)) text.resize(random.below(text.size()));
+    return text;
+}
+
+TEST(JsonOracle, WhatWeTakeIsJsonAndMeansTheSame) {
+    Random random(1);
+    uint64_t taken = 0;
+    uint64_t refused = 0;
+    const uint64_t rounds = scaled(60'000);
+    for (uint64_t round = 0; round < rounds; ++round) {
+        const std::string text = random_object(random);
+        const Parsed parsed(text);
+        ASSERT_LE(parsed.fault.offset, text.size());
+        const Oracle oracle = Oracle::parse(text, nullptr, false);
+        if (!parsed.fault.ok()) {
+            ++refused;
+            continue;
+        }
+        ++taken;
+        // Values of keys that nobody reads are passed over, so that an object may be taken here
+        // that is none; but a ping that is answered is JSON in all that is given back.
+        if (oracle.is_discarded()) continue;
+        ASSERT_EQ(parsed.message.kind, oracle_kind(oracle)) << text;
+        if (parsed.message.kind != JsonKind::ping) continue;
+        for (const auto& [key, token] :
+             {std::pair{"seq", parsed.message.seq}, std::pair{"ts", parsed.message.ts}}) {
+            ASSERT_EQ(oracle.contains(key), !token.empty()) << text;
+            if (token.empty()) continue;
+            ASSERT_EQ(Oracle::parse(token), oracle[key]) << text;
+        }
+        const std::string pong = written(json::pong(parsed.message));
+        ASSERT_EQ(Oracle::parse(pong)["type"], "pong") << pong;
+    }
+    EXPECT_GT(taken, rounds / 10);
+    EXPECT_GT(refused, rounds / 10);
+}
+
+TEST(JsonOracle, EveryPrefixOfAnObjectIsRefused) {
+    const std::string text =
+        R"({"type":"hello","user":"\u00e9","labels":{"a":[1,2.5e3,null]},"token":"t"})";
+    ASSERT_TRUE(Parsed(text).fault.ok());
+    for (size_t bytes = 0; bytes < text.size(); ++bytes) {
+        const Parsed parsed(text.substr(0, bytes));
+        ASSERT_FALSE(parsed.fault.ok()) << bytes;
+        ASSERT_LE(parsed.fault.offset, bytes);
+    }
+}
+
+// ---------------------------------------------------------------------------------- what we write
+TEST(JsonWriters, EveryOctetIsEscapedSoThatItComesBack) {
+    for (int octet = 0; octet < 128; ++octet) {
+        const std::string text = std::string("a") + static_cast<char>(octet) + "b";
+        const std::string line = written(json::error(1'007, text));
+        EXPECT_EQ(Oracle::parse(line)["message"], text) << octet;
+        const Parsed parsed(line);
+        EXPECT_TRUE(parsed.fault.ok()) << octet;
+        EXPECT_EQ(parsed.message.message, text) << octet;
+        EXPECT_EQ(line.find('\n'), std::string::npos);
+    }
+    Random random(2);
+    for (uint64_t round = 0; round < scaled(5'000); ++round) {
+        std::string text;
+        for (uint64_t at = random.below(60); at > 0; --at) {
+            text += random.chance(1, 5) ? "\xF0\x9F\x98\x80"
+                                        : std::string(1, static_cast<char>(random.below(128)));
+        }
+        EXPECT_EQ(Oracle::parse(written(json::error(1, text)))["message"], text);
+        ASSERT_EQ(Parsed(written(json::error(1, text))).message.message, text);
+    }
+}
+
+TEST(JsonWriters, EveryObjectSaysWhatItWasGiven) {
+    EXPECT_EQ(Oracle::parse(written(json::interval(60'000, UINT32_MAX))),
+              (Oracle{{"type", "interval"}, {"interval_ms", 60'000}, {"timeout_ms", UINT32_MAX}}));
+    EXPECT_EQ(Oracle::parse(written(json::goodbye(4'003, "idle_timeout", 0))),
+              (Oracle{{"type", "goodbye"}, {"code", 4'003}, {"reason", "idle_timeout"}}));
+    EXPECT_EQ(Oracle::parse(written(json::goodbye(1'001, "going \"away\"", 4'294'967'295))),
+              (Oracle{{"type", "goodbye"},
+                      {"code", 1'001},
+                      {"reason", "going \"away\""},
+                      {"retry_after_ms", 4'294'967'295}}));
+    EXPECT_EQ(Oracle::parse(written(json::error(65'535, ""))),
+              (Oracle{{"type", "error"}, {"code", 65'535}, {"message", ""}}));
+    EXPECT_EQ(Oracle::parse(json::kProbe), (Oracle{{"type", "ping"}}));
+    json::Object three;
+    three.raw("[").number(0).raw(",").number(UINT64_MAX).raw(",").number(UINT64_MAX).raw("]");
+    EXPECT_EQ(written(three), "[0,18446744073709551615,18446744073709551615]");
+}
+
+TEST(JsonWriters, ACopyOfAnObjectSaysTheSame) {
+    const auto made = [] { return json::interval(30'000, 90'000); };
+    json::Object copy = made();
+    const json::Object other = json::interval(11'111, 22'222);
+    copy = made();
+    EXPECT_EQ(written(copy), written(json::interval(30'000, 90'000)));
+    EXPECT_EQ(written(other), R"({"type":"interval","interval_ms":11111,"timeout_ms":22222})");
+}
+
+// ------------------------------------------------------------------------------------- allocation
+TEST(JsonCost, AHeartbeatAnsweredAllocatesNothingAfterTheFirst) {
+    if (!kAllocationsCounted) GTEST_SKIP() << "a sanitizer brings an allocator of its own";
+    JsonParser parser;
+    std::array<uint8_t, 256> out;
+    LentBytes ping(bytes_of(R"({"type":"ping","seq":7,"ts":1700000000.123})"));
+    LentBytes heartbeat(bytes_of(R"({"type":"heartbeat","seq":"abc\u0041"})"));
+    LentBytes wrong(bytes_of(R"({"type":"ping","seq":[1],"seq":2})"));
+    const auto round = [&] {
+        for (LentBytes* text : {&ping, &heartbeat, &wrong}) {
+            JsonMessage message;
+            static_cast<void>(parser.parse(text->span(), message));
+            json::pong(message).write(out.data());
+        }
+    };
+    round();
+    const uint64_t before = allocations();
+    for (int at = 0; at < 1'000; ++at) round();
+    EXPECT_EQ(allocations(), before);
+}
+
+}  // namespace
+}  // namespace pulse::test
