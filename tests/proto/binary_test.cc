@@ -275,7 +275,7 @@ TEST(BinaryOracle, EveryPairOfCuts) {
             ASSERT_EQ(hear<Role::server>(wire, {first, second}), whole) << first << " " << second;
 }
 
-// ------------------------------------------------------------- what is asked of the sink (D3 to D6)
+// ------------------------------------------------------------ what is asked of the sink (D3 to D6)
 TEST(BinarySink, AWholeFrameIsHandedOverWhereItLies) {
     struct InPlace : RecordingSink {
         std::span<uint8_t> payload;
