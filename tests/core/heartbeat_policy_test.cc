@@ -312,7 +312,10 @@ struct Served {
         : config(heartbeat), heard(heard_at(heard_tick)), next(heard_tick) {}
     // Looks up to and at `to`. What arrives at a tick is delivered before that tick is judged.
     void run(Tick to) {
-        while (!evicted && next <= to) look(next);
+        for (int looks = 0; !evicted && next <= to; ++looks) {
+            ASSERT_LT(looks, 10'000);
+            look(next);
+        }
     }
     Verdict look(Tick now) {
         const HeartbeatStep step = heartbeat_step(heard, kLook, index, now, config);
@@ -386,7 +389,7 @@ TEST(HeartbeatPolicy, APeerThatAnswersOneProbeOfASilenceIsNeverEvicted) {
             Tick last = 1000;
             uint32_t unanswered = 0;
             for (uint32_t probe = 0; probe < 12 && unanswered < fit; ++probe) {
-                while (peer.probes.size() == probe) peer.run(peer.next);
+                while (peer.probes.size() == probe && !peer.evicted) peer.run(peer.next);
                 ASSERT_FALSE(peer.evicted) << intervals << " intervals, answers " << answered;
                 ++unanswered;
                 if ((answered >> probe & 1) == 0) continue;
@@ -476,7 +479,8 @@ TEST(HeartbeatPolicy, AStallDelaysTheEvictionOfTheDeadByNoMoreThanItself) {
     for (uint64_t seed = 1; seed <= test::scaled(2'000); ++seed) {
         Stalling server(kStandard, seed);
         Tick before = 1000;
-        while (!server.peer.evicted) {
+        for (int turn = 0; !server.peer.evicted; ++turn) {
+            ASSERT_LT(turn, 100);
             before = server.now;
             server.wake();
             server.look();

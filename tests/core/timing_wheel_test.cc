@@ -413,6 +413,24 @@ TEST(TimingWheel, StaleEntriesArePurgedBeforeTheyOutgrowTheirBound) {
     EXPECT_EQ(rig.pages.reserved_bytes(), rig.wheel.reserved_bytes());
 }
 
+// The same place, stale again and again in the same slot: a name alone does not tell its entries
+// apart.
+TEST(TimingWheel, APurgeKeepsOneEntryOfAPlaceThatStandsInASlotTwice) {
+    constexpr uint32_t kLimit = 64;
+    constexpr Tick kFar = 10'000;
+    Full rig(kLimit, 0);
+    for (Tick now = 0; now < 3'000; ++now) {
+        const auto index = static_cast<Index>(now % kLimit);
+        rig.set(index, kFar);
+        rig.set(index, now + 1);
+        ASSERT_LE(rig.wheel.entries(), 2 * kLimit + 64u);
+        ASSERT_EQ(rig.advance(now + 1), std::vector<Index>{index});
+        if (now % 16 == 0) rig.validate();
+    }
+    EXPECT_GT(rig.wheel.purges(), 10u);
+    EXPECT_LT(rig.wheel.purges(), 60u);  // one for every `limit` stale entries, not one for each
+}
+
 TEST(TimingWheel, PurgesInTheMiddleOfAChainLoseNothing) {
     for (uint64_t seed = 1; seed <= 20; ++seed) {
         Random random(seed);
