@@ -244,6 +244,7 @@ class Strings {
             if (failed_) return;
             if (step.verdict != kEvict) {
                 descend(step.heard, step.next, std::max(now, letter.at), after, length - 1);
+                if (failed_) return;
             }
             path_.pop_back();
         }

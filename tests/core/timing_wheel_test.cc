@@ -260,6 +260,28 @@ TEST(TimingWheel, ArmingAPlaceThatIsLaterInTheSamePassAddsNothing) {
     EXPECT_EQ(rig.wheel.pop_due(100, budget), second);
 }
 
+// Two chunks of a slot of level 1, moved at 74 and at 85. While the first is in service, a place of
+// the second is wanted sooner than its chunk would come.
+TEST(TimingWheel, APlaceWhoseSlotIsBeingMovedCanStillBeWantedSooner) {
+    Small rig(8, 0);
+    for (Index index = 0; index < 8; ++index) rig.set(index, 100);
+    EXPECT_TRUE(rig.advance(73).empty());
+    EXPECT_EQ(rig.early_looks, 0u);
+    uint32_t budget = 1;
+    std::vector<Index> fired;
+    rig.reached = 74;
+    const Index moved = rig.wheel.pop_due(74, budget);
+    ASSERT_NE(moved, kNoIndex);
+    rig.look(moved, fired);
+    const Index sooner = (moved + 4) % 8;
+    rig.set(sooner, 76);
+    rig.validate();
+    EXPECT_TRUE(rig.advance(75).empty());
+    EXPECT_EQ(rig.advance(76), std::vector<Index>{sooner});
+    EXPECT_TRUE(rig.advance(99).empty());
+    EXPECT_EQ(rig.advance(100).size(), 7u);
+}
+
 // Every delay from every instant of a two-level wheel, with every way to get there: at once, tick
 // by tick, and by jumps that overshoot.
 TEST(TimingWheel, EveryDelayFromEveryInstantOfATinyWorld) {
@@ -421,10 +443,10 @@ TEST(TimingWheel, APurgeKeepsOneEntryOfAPlaceThatStandsInASlotTwice) {
     Full rig(kLimit, 0);
     for (Tick now = 0; now < 3'000; ++now) {
         const auto index = static_cast<Index>(now % kLimit);
-        rig.set(index, kFar);
         rig.set(index, now + 1);
-        ASSERT_LE(rig.wheel.entries(), 2 * kLimit + 64u);
         ASSERT_EQ(rig.advance(now + 1), std::vector<Index>{index});
+        rig.set(index, kFar);  // once more, and what stood there before is good again
+        ASSERT_LE(rig.wheel.entries(), 2 * kLimit + 64u);
         if (now % 16 == 0) rig.validate();
     }
     EXPECT_GT(rig.wheel.purges(), 10u);
