@@ -268,6 +268,7 @@ TEST(Rfc6455_4_2_2_Response, SubprotocolsAreAnsweredWithTheFirstKnown) {
         {"chat, superchat", "(none)"},
         {"PULSE.V1.JSON", "(none)"},  // subprotocols are compared octet by octet
         {"pulse.v1", "(none)"},
+        {",chat,, pulse.v1.json,", "pulse.v1.json"},  // empty elements are passed over
         {"a, a, pulse.v1.json", "pulse.v1.json"}};
     for (const auto& [offered, answered] : cases)
         EXPECT_EQ(check(section, kGood.with("Sec-WebSocket-Protocol", offered), 101)
