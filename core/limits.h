@@ -74,6 +74,8 @@ inline constexpr int64_t kGoodbyeEveryNs = 10'000'000;
 // ------------------------------------------------------------------------------------------ wire
 inline constexpr size_t kBinaryHeaderBytes = 8;
 inline constexpr size_t kBinaryPayloadBytesMax = 65'535;   // u16 length
+// What tells a protocol by its first bytes: the PROXY signature is the longest.
+inline constexpr size_t kDetectBytesMax = 12;
 inline constexpr size_t kProxyLineBytesMax = 107;          // PROXY protocol 1, its own bound
 // Version 2 may claim 64 KiB. Addresses are 36 B; names, identities and a client's certificate
 // subject fit many times, and a peer that has said nothing yet costs no more than this.

@@ -1,65 +1,110 @@
-// Detection by prefix.
+// A table of beginnings, none of which is the beginning of another.
 #include "proto/detect.h"
 
-#include <algorithm>
 #include <string_view>
 
 namespace pulse {
 namespace {
 
-struct Prefix {
-    std::string_view text;
-    Protocol protocol;
+using namespace std::string_view_literals;
+
+struct Beginning {
+    std::string_view bytes;
+    Spoken spoken;
 };
 
-// Methods of RFC 9110 section 9 and RFC 5789; a registry of more exists, no client begins with
-// them.
-constexpr Prefix kPrefixes[] = {
-    {"GET ", Protocol::websocket},
-    {"HEAD ", Protocol::websocket},
-    {"POST ", Protocol::websocket},
-    {"PUT ", Protocol::websocket},
-    {"DELETE ", Protocol::websocket},
-    {"OPTIONS ", Protocol::websocket},
-    {"PATCH ", Protocol::websocket},
-    {"TRACE ", Protocol::websocket},
-    {"CONNECT ", Protocol::websocket},
-    {"PING", Protocol::jsonl},
-    {"ping", Protocol::jsonl},
-    {"{", Protocol::jsonl},
-    {" ", Protocol::jsonl},
-    {"\t", Protocol::jsonl},
-    {"\r", Protocol::jsonl},
-    {"\n", Protocol::jsonl},
-    {"\xB7", Protocol::binary},
+constexpr Beginning kBeginnings[] = {
+    {"\xB7"sv, Spoken::binary},
+    {"{"sv, Spoken::jsonl},
+    {"GET "sv, Spoken::http},
+    {"PING"sv, Spoken::jsonl},
+    {"ping"sv, Spoken::jsonl},
+    {" "sv, Spoken::jsonl},
+    {"\t"sv, Spoken::jsonl},
+    {"\n"sv, Spoken::jsonl},
+    {"HEAD "sv, Spoken::http},
+    {"POST "sv, Spoken::http},
+    {"PUT "sv, Spoken::http},
+    {"PATCH "sv, Spoken::http},
+    {"DELETE "sv, Spoken::http},
+    {"OPTIONS "sv, Spoken::http},
+    {"CONNECT "sv, Spoken::http},
+    {"TRACE "sv, Spoken::http},
+    {"PRI "sv, Spoken::http},  // HTTP/2 with prior knowledge
+    {"\x16\x03"sv, Spoken::tls},
+    {"PROXY "sv, Spoken::proxy_header},
+    {"\r\n\r\n\0\r\nQUIT\n"sv, Spoken::proxy_header},
 };
 
-constexpr std::string_view kTls("\x16\x03", 2);
+constexpr bool none_begins_another() {
+    for (const Beginning& one : kBeginnings) {
+        if (one.bytes.size() > kDetectBytesMax) return false;
+        for (const Beginning& other : kBeginnings) {
+            if (&one != &other && one.bytes.starts_with(other.bytes)) return false;
+        }
+    }
+    return true;
+}
+static_assert(none_begins_another());
+
+Protocol codec_of(Spoken spoken) {
+    switch (spoken) {
+        case Spoken::binary:
+            return Protocol::binary;
+        case Spoken::http:
+            return Protocol::websocket;
+        case Spoken::jsonl:
+            return Protocol::jsonl;
+        default:
+            return Protocol::detect;
+    }
+}
+
+// Why a peer that spoke like this is refused by a listener which speaks only `wanted`, or all.
+std::string_view complaint(Spoken spoken, Protocol wanted) {
+    if (spoken == Spoken::tls) {
+        return "this listener speaks no TLS: connect without it, or through a proxy that ends it";
+    }
+    if (spoken == Spoken::proxy_header) {
+        return "this listener expects no PROXY header: add ?proxy=on to its URI";
+    }
+    switch (wanted) {
+        case Protocol::binary:
+            return "this listener speaks binary frames only (tcp://), which begin with 0xB7";
+        case Protocol::websocket:
+            return "this listener speaks WebSocket only (ws://): begin with an HTTP upgrade";
+        case Protocol::jsonl:
+            return "this listener speaks JSON lines only (jsonl://): one object a line";
+        case Protocol::detect:
+            break;
+    }
+    return "no protocol of this listener: WebSocket, JSON lines, or binary frames (0xB7)";
+}
 
 }  // namespace
 
-Detected detect_protocol(std::span<const uint8_t> bytes) {
-    const std::string_view seen(reinterpret_cast<const char*>(bytes.data()),
-                                std::min(bytes.size(), kDetectBytesMax));
-    bool undecided = seen.empty();
-    for (const Prefix& prefix : kPrefixes) {
-        const std::string_view known = prefix.text.substr(0, kDetectBytesMax);
-        const size_t common = std::min(known.size(), seen.size());
-        if (known.substr(0, common) != seen.substr(0, common)) continue;
-        if (common == known.size()) return {prefix.protocol, {}};
-        undecided = true;
+Spoken recognise(std::span<const uint8_t> bytes) {
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    for (const Beginning& beginning : kBeginnings) {
+        if (text.starts_with(beginning.bytes)) return beginning.spoken;
+        if (beginning.bytes.starts_with(text)) return Spoken::undecided;
     }
-    const size_t common = std::min(kTls.size(), seen.size());
-    if (kTls.substr(0, common) == seen.substr(0, common)) {
-        if (common == kTls.size()) {
-            return {Protocol::detect,
-                    {CloseReason::protocol_error, "TLS is not spoken on this port"}};
-        }
-        undecided = true;
+    // An empty line, once it cannot become a PROXY signature any more.
+    if (text.front() == '\r') return Spoken::jsonl;
+    return Spoken::unknown;
+}
+
+Detected detect_protocol(std::span<const uint8_t> bytes, Protocol wanted) {
+    Detected detected;
+    detected.spoken = recognise(bytes);
+    if (detected.spoken == Spoken::undecided) return detected;
+    const Protocol protocol = codec_of(detected.spoken);
+    if (protocol == Protocol::detect || (wanted != Protocol::detect && wanted != protocol)) {
+        detected.fault = {CloseReason::protocol_error, complaint(detected.spoken, wanted)};
+    } else {
+        detected.protocol = protocol;
     }
-    if (undecided) return {};
-    return {Protocol::detect,
-            {CloseReason::protocol_error, "neither a binary frame nor HTTP nor a line of JSON"}};
+    return detected;
 }
 
 }  // namespace pulse

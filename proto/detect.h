@@ -1,13 +1,13 @@
-// Which protocol a peer speaks, by its first bytes. Nothing is consumed: the bytes are the codec's.
+// Which protocol a peer speaks, told from its first bytes, and whether its listener speaks it too.
 //
-//     0xB7                          binary frames
-//     {, white space, PING, ping    JSON lines
-//     an HTTP method and a space    WebSocket, or HTTP that is told what this port is
-//     0x16 0x03                     TLS: a fault that says so, since nobody here decrypts
-//     anything else                 a fault
+//     0xB7                                             binary frames
+//     an HTTP method and a space                       HTTP, and so WebSocket
+//     { or white space, PING, ping                     JSON lines
+//     0x16 0x03                                        TLS, which nobody here decrypts
+//     PROXY and a space, 0D 0A 0D 0A 00 0D 0A 51 ...   a PROXY header (proto/proxy.h)
 //
-// PING and PUT or POST part at the second octet, PATCH at the second too; OPTIONS needs eight
-// octets. So at most kDetectBytesMax octets decide.
+// The fewest bytes that leave one of them are enough, at most kDetectBytesMax. Nothing is consumed:
+// the bytes are the codec's.
 #pragma once
 
 #include <cstdint>
@@ -18,13 +18,17 @@
 
 namespace pulse {
 
+enum class Spoken : uint8_t { undecided, binary, http, jsonl, tls, proxy_header, unknown };
+
+Spoken recognise(std::span<const uint8_t> bytes);
+
 struct Detected {
-    Protocol protocol = Protocol::detect;  // detect: more bytes are needed
-    Decoded fault;
+    Protocol protocol = Protocol::detect;  // detect and no fault: more bytes are needed
+    Spoken spoken = Spoken::undecided;
+    Decoded fault;  // the listener does not speak it: proto/refusal.h tells the peer in its words
 };
 
-inline constexpr size_t kDetectBytesMax = 8;
-
-Detected detect_protocol(std::span<const uint8_t> bytes);
+// `wanted` is the only protocol of the listener, Protocol::detect where it speaks all.
+Detected detect_protocol(std::span<const uint8_t> bytes, Protocol wanted = Protocol::detect);
 
 }  // namespace pulse
