@@ -23,6 +23,7 @@
 #include "proto/handshake.h"
 #include "proto/json.h"
 #include "proto/jsonl.h"
+#include "proto/refusal.h"
 #include "proto/websocket.h"
 
 namespace pulse {
@@ -74,6 +75,7 @@ class Session {
             case Protocol::binary:
                 return decode_binary(bytes);
             case Protocol::jsonl:
+                if (held().empty() && is_foreign(bytes)) return;
                 return end(jsonl::decode(bytes, limits(), *this));
             case Protocol::websocket:
                 if (connection_.state == ConnectionState::greeting) return shake_hands(bytes);
@@ -191,7 +193,7 @@ class Session {
         const size_t more = std::min(bytes.size(), kDetectBytesMax - before.size());
         std::copy_n(bytes.begin(), more, start + before.size());
         const Detected detected = detect_protocol({start, before.size() + more});
-        if (!detected.fault.ok()) return end(detected.fault);
+        if (!detected.fault.ok()) return refuse(detected);
         if (detected.protocol == Protocol::detect) {
             if (!hold(bytes)) end({CloseReason::out_of_memory, "no memory to listen with"});
             return;
@@ -203,8 +205,24 @@ class Session {
         if (held_bytes > 0) receive({start, held_bytes});
         receive(bytes);
     }
+    // Bytes where a conversation could begin. A listener of one protocol meets peers of another:
+    // they are told so in their own words; what is no protocol at all is the codec's to judge.
+    bool is_foreign(std::span<const uint8_t> bytes) {
+        const Detected detected = detect_protocol(bytes, connection_.protocol);
+        if (detected.fault.ok() || detected.spoken == Spoken::unknown) return false;
+        refuse(detected);
+        return true;
+    }
+    void refuse(const Detected& detected) {
+        reactor_.metrics_.add(Metric::faults);
+        SessionOut<R> out{reactor_, index_};
+        write_refusal(out, detected.spoken, detected.fault);
+        reactor_.let_go_quietly(index_, detected.fault.fault);
+    }
     void decode_binary(std::span<uint8_t> bytes) {
         auto state = load<binary::State>();
+        const bool between_frames = state.spill_bytes == 0 && state.in_payload == 0;
+        if (between_frames && bytes.front() != binary::kMagic && is_foreign(bytes)) return;
         const Decoded decoded = binary::decode(state, bytes, limits(), *this);
         store(state);
         end(decoded);
@@ -228,6 +246,7 @@ class Session {
     }
     void shake_hands(std::span<uint8_t> bytes) {
         auto state = load<HandshakeState>();
+        if (state.bytes == 0 && is_foreign(bytes)) return;
         const HandshakePolicy policy{.origins = reactor_.config_.ws_origins,
                                      .deflate = reactor_.config_.ws_deflate};
         SessionOut<R> out{reactor_, index_};

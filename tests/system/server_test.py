@@ -141,8 +141,8 @@ def test_answers_pings(backend):
 
 def test_answers_garbage_with_an_error(backend):
     with Server(backend) as server:
-        get = b"GET / HTTP/1.1\r\n\r\n"
-        for garbage in (get, frame(99), frame(WELCOME, 0, b"{}"), frame(HELLO)):
+        noise = b"\0\x01\x02 nobody's protocol\r\n"
+        for garbage in (noise, frame(99), frame(WELCOME, 0, b"{}"), frame(HELLO)):
             peer = Peer(server.port)
             peer.send(garbage)
             kind, _, payload = peer.receive(skip=(PING,))
@@ -152,6 +152,32 @@ def test_answers_garbage_with_an_error(backend):
             peer.socket.close()
         time.sleep(1.5)
         assert server.stats()["total"]["closed_by_reason"] == {"protocol_error": 4}
+
+
+def answer_to(scheme, words, backend):
+    """All that a listener of `scheme` says to a peer that says `words`, until it closes."""
+    with Server(backend, scheme=scheme) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as peer:
+            peer.sendall(words)
+            heard = b""
+            while more := peer.recv(65536):
+                heard += more
+            return heard
+
+
+def test_refuses_other_protocols_in_their_own_words(backend):
+    """A listener of one protocol tells peers of another, in theirs, what it speaks."""
+    http = answer_to("tcp", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", backend)
+    assert http.startswith(b"HTTP/1.1 400 ") and b"tcp://" in http, http
+    line = answer_to("ws", b'{"type":"ping","seq":1}\n', backend)
+    error = json.loads(line)
+    assert error["type"] == "error" and "ws://" in error["message"], line
+    binary = answer_to("jsonl", frame(PING, 7), backend)
+    assert binary[:2] == bytes([0xB7, ERROR]) and b"jsonl://" in binary, binary
+    for scheme in ("auto", "tcp", "ws", "jsonl"):
+        alert = answer_to(scheme, bytes.fromhex("160301020001000001fc0303") + b"x" * 32, backend)
+        assert alert == bytes.fromhex("15030300020228"), alert
+    assert answer_to("auto", b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", backend) == b""
 
 
 def percentiles(values):
