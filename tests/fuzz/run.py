@@ -3,11 +3,11 @@
 
     tests/fuzz/run.py RUNS PROGRAM...
 
-PROGRAM is build/fuzz/tests/fuzz/NAME_fuzz; its corpus is tests/fuzz/corpus/NAME, which is read and
-never written: what a run finds new lands in build/fuzz/corpus/NAME, and an input that breaks the
-program in build/fuzz/NAME-crash-..., with the command that replays it. To keep what was found,
-merge it: PROGRAM -merge=1 tests/fuzz/corpus/NAME build/fuzz/corpus/NAME. As many programs run at once as
-there are cores. The last line is `N passed, N failed`.
+PROGRAM is build/fuzz/tests/fuzz/NAME_fuzz; its corpus is tests/fuzz/corpus/NAME, which is read
+and never written: what a run finds new lands in build/fuzz/corpus/NAME, and an input that breaks
+the program in build/fuzz/NAME-crash-..., with the command that replays it. To keep what was found,
+merge it: PROGRAM -merge=1 tests/fuzz/corpus/NAME build/fuzz/corpus/NAME. As many programs run at
+once as there are cores. The last line is `N passed, N failed`.
 """
 import concurrent.futures
 import os
