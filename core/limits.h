@@ -40,7 +40,8 @@ inline constexpr uint32_t kJudgeBudgetPerTurn = 2'048;
 inline constexpr uint32_t kLookCost = 1;
 inline constexpr uint32_t kProbeCost = 8;
 inline constexpr uint32_t kEvictCost = 32;
-// Control messages a turn takes from each sender before it looks at the network again.
+// Control messages a turn takes, of all senders together, before it looks at the network again:
+// each may be a kick, and a goodbye costs as much as any send.
 inline constexpr uint32_t kMailboxBudgetPerTurn = 256;
 // Bytes and frames one connection may have handled in one turn; the rest waits for the next, so
 // that one pipelining client delays the others by microseconds.
@@ -144,7 +145,9 @@ inline constexpr size_t kIdleUserBytes = 80;
 inline constexpr size_t kIdleKernelBytes = 4'160;
 // A reactor's own: slots of the wheel, receive buffers, ring, mailbox, stack, histograms.
 inline constexpr size_t kReactorUserBytes = 512 * 1024;
-// Control messages that may wait between one pair of reactors; full is an answer, not a wait.
-inline constexpr uint32_t kMailboxSlots = 256;
+// Control messages that may wait between one sender and one reactor; full is an answer, not a wait.
+// 64 messages of 64 bytes are one page a pair: 60 reactors with 61 senders each reserve 14 MiB, and
+// a pair that never spoke has touched none of it.
+inline constexpr uint32_t kMailboxSlots = 64;
 
 }  // namespace pulse

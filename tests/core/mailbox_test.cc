@@ -7,6 +7,7 @@
 #include <map>
 #include <vector>
 
+#include "core/limits.h"
 #include "core/random.h"
 
 #include "tests/support/interleavings.h"
@@ -393,6 +394,12 @@ TEST_F(MailboxTest, AgreesWithQueues) {
     }
     EXPECT_GT(sleeps, 0u);
     EXPECT_EQ(rings, 0u);  // nobody posted into a sleep
+}
+
+TEST(MailboxMemory, SixtyReactorsOfSixtyOneSendersAreCheap) {
+    const Mailbox mailbox(61, kMailboxSlots, Doorbell{});
+    EXPECT_LE(mailbox.memory_bytes() * 60, size_t{16} << 20);
+    EXPECT_EQ(kMailboxSlots * sizeof(Message) % 4096, 0u) << "a lane is whole pages";
 }
 
 }  // namespace
