@@ -103,6 +103,9 @@ TEST(Histogram, PercentilesCountWholeValues) {
                          Case{100, 1'000}, Case{-3, 1}, Case{200, 1'000}}) {
         EXPECT_EQ(histogram.percentile(c.percent), c.value * kMicro) << c.percent;
     }
+    Histogram quarter;  // 64.4 % of 250 are 161, and a little more in floating point
+    for (Nanos i = 1; i <= 250; ++i) quarter.record(i * kMicro);
+    EXPECT_EQ(quarter.percentile(64.4), 161 * kMicro);
 }
 
 TEST(Histogram, RecordsManyAtOnceAndPast32Bits) {
