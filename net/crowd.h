@@ -69,7 +69,7 @@ class Crowd {
     // From the instant a ping was meant to go out to its pong. The crowd's thread only.
     const Histogram& latency() const { return latency_; }
 
-    void on_accept(const Accepted&) { PULSE_ASSERT(!"a client does not accept"); }
+    void on_accept(const Accepted&) { PULSE_ASSERT(false && "a client does not accept"); }
     void on_connected(Index index, IoError error) {
         --in_progress_;
         if (error != 0) {

@@ -85,7 +85,7 @@ class Reactor {
     // --- what the backend calls, inside poll() only
     // ---------------------------------------------------
     void on_accept(const Accepted& accepted);
-    void on_connected(Index, IoError) { PULSE_ASSERT(!"a server does not connect"); }
+    void on_connected(Index, IoError) { PULSE_ASSERT(false && "a server does not connect"); }
     void on_bytes(Index index, std::span<uint8_t> bytes);
     void on_end(Index index, IoError error);
     void on_sent(Index index, IoError error);
