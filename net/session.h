@@ -64,8 +64,8 @@ class Session {
     Session(R& reactor, Index index)
         : reactor_(reactor), index_(index), connection_(reactor.at(index)) {}
 
-    // --- bytes in
-    // ----------------------------------------------------------------------------------- After our
+    // --- bytes in --------------------------------------------------------------------------------
+    // After our
     // goodbye they are dropped: draining them is what keeps a reset from destroying it.
     void receive(std::span<uint8_t> bytes) {
         if (stopped()) return;
@@ -83,8 +83,7 @@ class Session {
         }
     }
 
-    // --- what the codec calls
-    // -----------------------------------------------------------------------
+    // --- what the codec calls --------------------------------------------------------------------
     void on_ping(uint32_t sequence, std::span<const uint8_t> payload) {
         proof();
         reactor_.metrics_.add(Metric::heartbeats_answered);
@@ -138,8 +137,7 @@ class Session {
     }
     bool stopped() const { return connection_.state >= ConnectionState::closing; }
 
-    // --- bytes out
-    // ----------------------------------------------------------------------------------
+    // --- bytes out -------------------------------------------------------------------------------
     void send_probe() { speech().probe(); }
     void send_goodbye(CloseReason reason, std::string_view detail) {
         const bool come_back = reason == CloseReason::going_away;
@@ -182,8 +180,8 @@ class Session {
         std::memcpy(connection_.codec.data(), &state, sizeof state);
     }
 
-    // --- protocols
-    // ---------------------------------------------------------------------------------- The first
+    // --- protocols -------------------------------------------------------------------------------
+    // The first
     // bytes may come one by one; those before them are held, and are few.
     void detect(std::span<uint8_t> bytes) {
         uint8_t first[kReceiveFrontBytes + kDetectBytesMax + kReceivePadBytes] = {};
@@ -266,8 +264,8 @@ class Session {
         if (!rest.empty()) decode_websocket(rest);
     }
 
-    // --- JSON
-    // --------------------------------------------------------------------------------------- Over
+    // --- JSON ------------------------------------------------------------------------------------
+    // Over
     // a WebSocket any text that is no object of ours is the peers' own business; a line must be
     // one.
     void on_text(std::span<uint8_t> text) {
@@ -315,8 +313,8 @@ class Session {
         }
     }
 
-    // --- endings
-    // ------------------------------------------------------------------------------------ Bytes
+    // --- endings ---------------------------------------------------------------------------------
+    // Bytes
     // that no conversation can go on from: say what was wrong with them, and close.
     void end(const Decoded& decoded) {
         if (decoded.ok() || stopped()) return;
@@ -341,18 +339,20 @@ class Session {
         reactor_.let_go(index_, CloseReason::too_many_offences);
     }
 
-    // --- hello
-    // -------------------------------------------------------------------------------------- Takes
-    // the profile that a hello names, if it names one; false if it is none of ours.
+    // --- hello -----------------------------------------------------------------------------------
+    // Takes the profile that a hello names, or keeps the one it has; false if it is none of ours.
+    // The first probe is spread anew: a storm of hellos must not become a storm of probes.
     bool settle_profile(const JsonMessage& hello) {
+        uint8_t profile = connection_.profile;
         if (!hello.profile.empty()) {
-            const std::optional<uint8_t> profile = profile_named(hello.profile);
-            if (!profile) {
+            const std::optional<uint8_t> named = profile_named(hello.profile);
+            if (!named) {
                 offence({"is no profile of this server", "profile"});
                 return false;
             }
-            reactor_.set_profile(index_, *profile);
+            profile = *named;
         }
+        reactor_.set_profile(index_, profile);
         reactor_.metrics_.add(Metric::hellos);
         return true;
     }

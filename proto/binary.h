@@ -143,8 +143,8 @@ Decoded decode(State& state, std::span<uint8_t> input, const CodecLimits& limits
     return {};
 }
 
-// --- encoders
-// --------------------------------------------------------------------------------------- Each
+// --- encoders ------------------------------------------------------------------------------------
+// Each
 // claims one frame; false when there was no room (nothing is written then). A payload may be at
 // most kBinaryPayloadBytesMax bytes.
 

@@ -82,8 +82,7 @@ class JsonParser {
     std::unique_ptr<Implementation> implementation_;
 };
 
-// --- writers
-// ----------------------------------------------------------------------------------------
+// --- writers -------------------------------------------------------------------------------------
 namespace json {
 
 // Octets that a string takes between its quotes, and writing it there.

@@ -532,8 +532,7 @@ TEST(TimingWheel, SaysWhenItHasNoMemory) {
     EXPECT_FALSE(wheel.ok());
 }
 
-// --- bugs that others shipped
-// -----------------------------------------------------------------------
+// --- bugs that others shipped --------------------------------------------------------------------
 
 // tokio 8334: after 12 days short timers landed in slots that had wrapped.
 TEST(OthersBugs, ShortTimersAfterFiveHundredDays) {
