@@ -134,6 +134,36 @@ static_assert(kFloodBytesPerPoll >= kReceiveBufferBytes);
 inline constexpr int64_t kAcceptRestNs = 100'000'000;
 inline constexpr int kKeepaliveSecondsMax = 32'767;  // what TCP_KEEPIDLE takes
 
+// ---------------------------------------------------------------------------------------- io_uring
+// Submissions a ring holds; a full one is submitted and goes on. 256 x 64 B = 16 KiB, and as many
+// receives, sends and polls as a turn of 100 heartbeats needs.
+inline constexpr uint32_t kUringSubmissionEntries = 256;
+// Completions a ring holds for each submission, without the kernel's overflow list: what all of
+// them answer at once, and the task work of a few waits. 1,024 x 16 B = 16 KiB. A multishot accept
+// stops when it is full.
+inline constexpr uint32_t kUringCompletionsPerSubmission = 4;
+// Events of the watch set that come as one completion. 256 x 12 B = 3 KiB.
+inline constexpr uint32_t kUringWatchEvents = 256;
+// Buffers that receives share, and their size with the slack of C2. No more receives are submitted
+// at once than there are buffers, so they need no spares: 32 x 8 KiB = 256 KiB a reactor at most,
+// of which heartbeats touch the first page each (128 KiB, 7 B a connection at 19,000).
+inline constexpr uint32_t kUringReceiveBuffers = 32;
+inline constexpr uint32_t kUringReceiveBufferBytes = 8'192;
+static_assert(kUringReceiveBufferBytes > 2 * (kReceiveFrontBytes + kReceivePadBytes));
+// Connections known to have bytes and not asked yet; what is too many is polled again. 4 KiB.
+inline constexpr uint32_t kUringReadyMax = 1'024;
+// A poll ends after so many completions, of which an accept counts as four (256 accepts a turn), or
+// after so many rounds of submitting and harvesting: the wheel and the mailbox get their share.
+inline constexpr uint32_t kUringCompletionsPerPoll = 1'024;
+inline constexpr uint32_t kUringAcceptCost = kUringCompletionsPerPoll / kAcceptsPerTurn;
+inline constexpr uint32_t kUringRoundsPerPoll = 16;
+// What a poll may gather (UringOptions::gather): so many completions end it, and it delays answers
+// and wakes by this at most, about half a tick of the wheel.
+inline constexpr uint32_t kUringGatherCompletions = 64;
+inline constexpr int64_t kUringGatherMaxNs = 5'000'000;
+// io_uring_enter takes no submission for want of memory: tries before we give up for good.
+inline constexpr uint32_t kUringSubmitTries = 10'000;
+
 // ------------------------------------------------------------------------------------- reactors
 inline constexpr uint32_t kReactorsMax = 256;
 // What a reactor opens for itself: its epoll or ring, its spare, its listeners' slack, the log.
