@@ -1,0 +1,600 @@
+// Everything of the io_uring backend that does not call the handler.
+#include "net/uring_backend.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+
+namespace pulse {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "poll masks are written as they are");
+
+// No wait is longer, so that no deadline, kNever among them, overflows what the kernel takes.
+constexpr Nanos kWaitMax = 3600 * kSecond;
+// What a send may carry: the kernel takes no more at once (MAX_RW_COUNT).
+constexpr size_t kSendBytesMax = 0x7fff'f000;
+// What one refused peer may have sent already without making its farewell a reset.
+constexpr size_t kRefusedBytesMax = size_t{256} * 1024;
+
+std::string failed(const std::string& call, int error) {
+    std::string text = "io_uring: " + call + ": " + std::strerror(error);
+    switch (error) {
+        case ENOSYS:
+            return text + "; this kernel has none of it: use --backend epoll";
+        case EPERM:
+        case EACCES:
+            return text + "; it is switched off here (kernel.io_uring_disabled, or a container's " +
+                   "seccomp profile): allow it, or use --backend epoll";
+        case EINVAL:
+            return text + "; this kernel is older than 5.19: use --backend epoll";
+        case EMFILE:
+            return text + "; raise the descriptor limit (ulimit -n, LimitNOFILE=)";
+        default:
+            return text + "; free memory (ulimit -l, too), or use --backend epoll";
+    }
+}
+
+// Ends whatever of this socket is in flight, which keeps it alive beyond its close. A connect to no
+// address is a disconnect: RST to the peer, and an error to everybody who waits. Neither can fail
+// on a connected socket, and one that is not has nothing in flight.
+void cut_off(int descriptor, CloseMode mode) {
+    sockaddr nowhere{};
+    nowhere.sa_family = AF_UNSPEC;
+    if (mode == CloseMode::reset && ::connect(descriptor, &nowhere, sizeof(nowhere)) == 0) return;
+    ::shutdown(descriptor, SHUT_RDWR);
+}
+
+}  // namespace
+
+std::string UringFeatures::text() const {
+    const auto item = [](bool known, const char* name) {
+        return (known ? " " : " no-") + std::string(name);
+    };
+    const std::string all = item(defer_taskrun, "defer_taskrun") +
+                            item(multishot_accept, "multishot_accept") +
+                            item(min_wait, "min_wait") + item(epoll_wait, "epoll_wait");
+    return all.substr(1);
+}
+
+Nanos UringBackend::clock() const {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return Nanos{now.tv_sec} * kSecond + now.tv_nsec;
+}
+
+// ----------------------------------------------------------------------------------------- start
+
+UringBackend::UringBackend(const UringOptions& options, Connection* records, uint32_t places)
+    : options_(options), records_(records), places_(places) {
+    PULSE_ASSERT(std::has_single_bit(options.submission_entries));
+    PULSE_ASSERT(std::has_single_bit(options.receive_buffers));
+    PULSE_ASSERT(options.receive_buffer_bytes > kReceiveFrontBytes + kReceivePadBytes);
+    PULSE_ASSERT(options.gather >= 0 && options.gather <= kUringGatherMaxNs);
+    now_ = drained_until_ = round_began_ = clock();
+    ready_list_.resize(kUringReadyMax);
+    memory_bytes_ += ready_list_.size() * sizeof(ready_list_[0]);
+    ready_ = open();
+}
+
+UringBackend::~UringBackend() {
+    close_listeners();
+    if (ring_open_) io_uring_queue_exit(&ring_);
+    const size_t ring_bytes = options_.receive_buffers * sizeof(io_uring_buf);
+    if (buffer_ring_ != nullptr) munmap(buffer_ring_, ring_bytes);
+    if (buffers_ != nullptr)
+        munmap(buffers_, size_t{options_.receive_buffers} * options_.receive_buffer_bytes);
+    if (spare_ >= 0) calls_.close(spare_);
+    if (doorbell_ >= 0 && doorbell_ != options_.doorbell) calls_.close(doorbell_);
+    if (watch_set_ >= 0) calls_.close(watch_set_);
+}
+
+Result<void> UringBackend::open() {
+    if (Result<void> ring = open_ring(); !ring) return ring;
+    if (Result<void> buffers = open_buffers(); !buffers) return buffers;
+    features_.multishot_accept = options_.newer_features && knows_multishot_accept();
+    doorbell_ = options_.doorbell;
+    if (doorbell_ < 0) doorbell_ = calls_([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
+    if (doorbell_ < 0) return Error{failed("eventfd", errno)};
+    arm_doorbell();
+    restore_spare();
+    if (spare_ < 0) return Error{failed("a spare descriptor", errno)};
+    features_.epoll_wait = options_.newer_features && knows(kUringOpEpollWait);
+    if (options_.waiting == UringWaiting::poll || !features_.epoll_wait) return {};
+    watch_set_ = calls_([] { return epoll_create1(EPOLL_CLOEXEC); });
+    if (watch_set_ < 0) return Error{failed("epoll_create1", errno)};
+    events_.resize(kUringWatchEvents);
+    memory_bytes_ += events_.size() * sizeof(events_[0]);
+    waiting_ = UringWaiting::watch_set;
+    arm_watch();
+    return {};
+}
+
+// DEFER_TASKRUN (6.1): completions are made ready only inside our io_uring_enter, in batches,
+// instead of interrupting whatever runs. It needs SINGLE_ISSUER. Without it COOP_TASKRUN (5.19) at
+// least spares the interrupts. TASKRUN_FLAG tells of work that waits; C8 stands on it.
+Result<void> UringBackend::open_ring() {
+    constexpr uint32_t kAlways = IORING_SETUP_CQSIZE | IORING_SETUP_TASKRUN_FLAG;
+    io_uring_params parameters{};
+    const auto set_up = [&](uint32_t flags) {
+        parameters = io_uring_params{};
+        parameters.flags = kAlways | flags;
+        parameters.cq_entries = options_.submission_entries * kUringCompletionsPerSubmission;
+        return calls_([&] {
+            const int result =
+                io_uring_queue_init_params(options_.submission_entries, &ring_, &parameters);
+            if (result < 0) errno = -result;
+            return result < 0 ? -1 : 0;
+        });
+    };
+    int result = -1;
+    errno = EINVAL;
+    if (options_.newer_features)
+        result = set_up(IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SINGLE_ISSUER);
+    features_.defer_taskrun = result == 0;
+    if (result < 0 && errno == EINVAL) result = set_up(IORING_SETUP_COOP_TASKRUN);
+    if (result < 0) return Error{failed("io_uring_setup", errno)};
+    ring_open_ = true;
+    constexpr uint32_t kNeeded = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
+    if ((parameters.features & kNeeded) != kNeeded) return Error{failed("io_uring_setup", EINVAL)};
+    features_.min_wait =
+        options_.newer_features && (parameters.features & kUringFeatMinTimeout) != 0;
+    for (uint32_t i = 0; i < ring_.sq.ring_entries; ++i) ring_.sq.array[i] = i;
+    memory_bytes_ += ring_.sq.ring_sz + ring_.sq.ring_entries * sizeof(io_uring_sqe);
+    if (ring_.cq.ring_ptr != ring_.sq.ring_ptr) memory_bytes_ += ring_.cq.ring_sz;
+    return {};
+}
+
+Result<void> UringBackend::open_buffers() {
+    const auto map = [&](size_t bytes) {
+        void* place =
+            mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (place == MAP_FAILED) return static_cast<void*>(nullptr);
+        memory_bytes_ += bytes;
+        return place;
+    };
+    buffer_ring_ =
+        static_cast<io_uring_buf_ring*>(map(options_.receive_buffers * sizeof(io_uring_buf)));
+    buffers_ = static_cast<std::byte*>(
+        map(size_t{options_.receive_buffers} * options_.receive_buffer_bytes));
+    if (buffer_ring_ == nullptr || buffers_ == nullptr) return Error{failed("mmap", ENOMEM)};
+    io_uring_buf_reg registration{};
+    registration.ring_addr = reinterpret_cast<uint64_t>(buffer_ring_);
+    registration.ring_entries = options_.receive_buffers;
+    registration.bgid = kBufferGroup;
+    const long result = calls_([&] {
+        return syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_PBUF_RING,
+                       &registration, 1);
+    });
+    if (result < 0) return Error{failed("a ring of receive buffers", errno)};
+    for (uint32_t id = 0; id < options_.receive_buffers; ++id) give_buffer(id);
+    return {};
+}
+
+// A kernel that knows the flag goes on to look the descriptor up; another one refuses the flag.
+bool UringBackend::knows_multishot_accept() {
+    io_uring_sqe& accept = queue(IORING_OP_ACCEPT, -1, pack({0, Op::none, 0, 0}));
+    accept.ioprio = IORING_ACCEPT_MULTISHOT;
+    submit();
+    return completions_wait() && take_completion().res == -EBADF;
+}
+
+bool UringBackend::knows(uint8_t opcode) {
+    constexpr size_t kOpcodes = 256;
+    std::vector<std::byte> place(sizeof(io_uring_probe) + kOpcodes * sizeof(io_uring_probe_op));
+    auto* probe = new (place.data()) io_uring_probe{};
+    const long result = calls_([&] {
+        return syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_PROBE, probe,
+                       kOpcodes);
+    });
+    return result >= 0 && io_uring_opcode_supported(probe, opcode) != 0;
+}
+
+// ------------------------------------------------------------------------------------------ the
+// ring
+
+io_uring_sqe& UringBackend::queue(uint8_t opcode, int descriptor, uint64_t user_data) {
+    if (queued() == ring_.sq.ring_entries) submit();
+    io_uring_sqe& entry = ring_.sq.sqes[sq_tail_++ & ring_.sq.ring_mask];
+    std::memset(&entry, 0, sizeof(entry));
+    entry.opcode = opcode;
+    entry.fd = descriptor;
+    entry.user_data = user_data;
+    return entry;
+}
+
+int UringBackend::enter(uint32_t wait_for, uint32_t flags, const UringGetEventsArg* argument) {
+    __atomic_store_n(ring_.sq.ktail, sq_tail_, __ATOMIC_RELEASE);
+    const size_t size_bytes = argument == nullptr ? 0 : sizeof(*argument);
+    return static_cast<int>(calls_([&] {
+        return syscall(__NR_io_uring_enter, ring_.ring_fd, queued(), wait_for, flags, argument,
+                       size_bytes);
+    }));
+}
+
+// Makes room for one submission at least.
+void UringBackend::submit() {
+    for (uint32_t tries = 0; tries < kUringSubmitTries; ++tries) {
+        if (enter(0, 0, nullptr) < 0 && errno != EINTR) {
+            PULSE_ASSERT(errno == EAGAIN || errno == EBUSY || errno == ENOMEM);
+            sched_yield();
+        }
+        if (queued() < ring_.sq.ring_entries) return;
+    }
+    const bool kernel_took_a_submission = false;
+    PULSE_ASSERT(kernel_took_a_submission);
+}
+
+void UringBackend::give_buffer(uint32_t id) {
+    io_uring_buf& place = buffer_ring_->bufs[buffer_tail_ & (options_.receive_buffers - 1)];
+    place.addr = reinterpret_cast<uint64_t>(buffer(id));
+    place.len = receive_bytes();
+    place.bid = static_cast<uint16_t>(id);
+    __atomic_store_n(&buffer_ring_->tail, ++buffer_tail_, __ATOMIC_RELEASE);
+}
+
+// --------------------------------------------------------------------------------- a round of
+// poll()
+
+void UringBackend::begin_round() {
+    read_clock();
+    round_began_ = now_;
+    // A receive or a look at the set that was executed before now and is not handed out: its
+    // connection is in none of the states that the essay lists.
+    round_whole_ = receives_queued_ == 0 && !completions_wait();
+}
+
+void UringBackend::submit_and_harvest(Nanos until) {
+    UringGetEventsArg argument;
+    __kernel_timespec timeout{};
+    uint32_t wait_for = 0;
+    for (const Listener& listener : listeners_)
+        if (listener.rest_until != 0) until = std::min(until, listener.rest_until);
+    const Nanos duration = std::min(until - round_began_, kWaitMax);
+    const bool may_sleep = until > round_began_ && receives_queued_ == 0 && ready_count() == 0 &&
+                           !completions_wait() && !work_waits();
+    if (may_sleep) {
+        timeout.tv_sec = duration / kSecond;
+        timeout.tv_nsec = duration % kSecond;
+        argument.ts = reinterpret_cast<uint64_t>(&timeout);
+        wait_for = 1;
+        if (features_.min_wait && options_.gather > 0 && waiting_ == UringWaiting::poll) {
+            wait_for = kUringGatherCompletions;
+            argument.min_wait_usec =
+                static_cast<uint32_t>(std::min(options_.gather, duration) / 1000);
+        }
+    }
+    const int result = enter(wait_for, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &argument);
+    if (result < 0) {
+        // EBADR: a completion was dropped for want of memory; whose, nobody can tell any more.
+        PULSE_ASSERT(errno == ETIME || errno == EINTR || errno == EAGAIN || errno == EBUSY ||
+                     errno == ENOMEM);
+        if (errno != ETIME && errno != EINTR) round_whole_ = false;
+    }
+    if (queued() > 0 || work_waits()) round_whole_ = false;
+    if (may_sleep) read_clock();
+}
+
+void UringBackend::settle(bool handed_out) {
+    if (candidate_ >= 0 && unread_[count_ ^ 1] == 0) {
+        drained_until_ = std::max(drained_until_, candidate_);
+        candidate_ = -1;
+    }
+    if (candidate_ >= 0 || !handed_out || !round_whole_) return;
+    if (unread() == 0) {
+        drained_until_ = std::max(drained_until_, round_began_);
+    } else {
+        candidate_ = round_began_;
+        count_ ^= 1;
+        PULSE_ASSERT(unread_[count_] == 0);
+    }
+}
+
+// A completion of a connection: of this owner of the place, and of something that was asked for.
+void UringBackend::finished(const Ticket& ticket) {
+    static constexpr uint16_t kMarks[] = {kPolling, kReceiving, kSending, kConnecting, kClosing};
+    static_assert(std::size(kMarks) == static_cast<size_t>(kLastOfConnection) + 1);
+    const uint16_t operation = kMarks[static_cast<size_t>(ticket.op)];
+    PULSE_ASSERT(ticket.index < places_);
+    PULSE_ASSERT(marked(ticket.index, operation));
+    PULSE_ASSERT((records_[ticket.index].generation & 15) == ticket.generation);
+    unmark(ticket.index, operation);
+}
+
+// ----------------------------------------------------------------------------------- connections
+
+void UringBackend::make_ready(Index index, uint32_t count) {
+    if (ready_full()) {
+        // To the kernel with it, which finds it readable again when the poll is submitted.
+        round_whole_ = false;
+        return arm_poll(index);
+    }
+    mark(index, kReceiving);
+    ++unread_[count];
+    ready_list_[ready_tail_++ & (ready_list_.size() - 1)] = index | count << kIndexBits;
+}
+
+void UringBackend::wait_readable(Index index) {
+    if (waiting_ == UringWaiting::watch_set && (marked(index, kWatched) || watch(index))) return;
+    arm_poll(index);
+}
+
+// Edge-triggered, so nothing is to be done after a message. No edge is lost: a receive leaves bytes
+// behind only if it says so (NONEMPTY), and an end that the event tells of is read for
+// (kUntilEmpty). False where the kernel has no memory or max_user_watches is reached: then it is
+// polled.
+bool UringBackend::watch(Index index) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+    event.data.u64 = index | uint64_t{records_[index].generation} << 32;
+    const int descriptor = records_[index].descriptor;
+    if (calls_([&] { return epoll_ctl(watch_set_, EPOLL_CTL_ADD, descriptor, &event); }) != 0)
+        return false;
+    mark(index, kWatched);
+    return true;
+}
+
+void UringBackend::arm_poll(Index index) {
+    if (marked(index, kPolling)) return;
+    io_uring_sqe& poll =
+        queue(IORING_OP_POLL_ADD, records_[index].descriptor, ticket(Op::poll, index));
+    poll.poll32_events = POLLIN;
+    mark(index, kPolling);
+}
+
+void UringBackend::arm_watch() {
+    io_uring_sqe& wait = queue(kUringOpEpollWait, watch_set_, pack({0, Op::watch, 0, 0}));
+    wait.addr = reinterpret_cast<uint64_t>(events_.data());
+    wait.len = static_cast<uint32_t>(events_.size());
+}
+
+void UringBackend::complete_watch(int events) {
+    if (events < 0 || static_cast<size_t>(events) == events_.size()) round_whole_ = false;
+    for (int i = 0; i < events; ++i) {
+        const epoll_event& event = events_[static_cast<size_t>(i)];
+        const auto index = static_cast<Index>(event.data.u64 & kIndexMask);
+        // Of an earlier owner, whose close overtook it.
+        if (records_[index].generation != event.data.u64 >> 32 || !marked(index, kWatched))
+            continue;
+        if (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) mark(index, kUntilEmpty);
+        readable(index);
+    }
+    arm_watch();
+}
+
+void UringBackend::attach(Index index, const Accepted& accepted) {
+    PULSE_ASSERT(offered_ == &accepted);
+    PULSE_ASSERT(index < places_);
+    offered_ = nullptr;
+    records_[index].descriptor = accepted.descriptor;
+    records_[index].operations = 0;
+    // Asked at once: many peers have spoken before they are accepted, and C8 wants to know.
+    make_ready(index);
+}
+
+void UringBackend::refuse(const Accepted& accepted, std::span<const uint8_t> farewell) {
+    PULSE_ASSERT(offered_ == &accepted);
+    offered_ = nullptr;
+    const int descriptor = accepted.descriptor;
+    if (!farewell.empty()) {
+        calls_([&] {
+            return ::send(descriptor, farewell.data(), farewell.size(),
+                          MSG_NOSIGNAL | MSG_DONTWAIT);
+        });
+        calls_([&] { return ::shutdown(descriptor, SHUT_WR); });
+    }
+    // What has come already is thrown away (MSG_TRUNC), or the close would be a reset and might
+    // overtake the farewell.
+    calls_([&] { return ::recv(descriptor, nullptr, kRefusedBytesMax, MSG_TRUNC | MSG_DONTWAIT); });
+    calls_.close(descriptor);
+}
+
+void UringBackend::connect(Index index, const SocketAddress& to, const SocketAddress& source) {
+    PULSE_ASSERT(index < places_);
+    const int descriptor = open_client(calls_, to, source, options_.sockets);
+    const auto error = static_cast<uint32_t>(descriptor < 0 ? errno : 0);
+    records_[index].descriptor = descriptor;
+    records_[index].operations = kConnecting;
+    if (descriptor < 0) {
+        queue(IORING_OP_NOP, -1, ticket(Op::connect, index, error));
+        return;
+    }
+    if (connect_to_.empty()) connect_to_.resize(ring_.sq.ring_entries);
+    io_uring_sqe& connect = queue(IORING_OP_CONNECT, descriptor, ticket(Op::connect, index));
+    SocketAddress& address = connect_to_[static_cast<size_t>(&connect - ring_.sq.sqes)];
+    address = to;
+    connect.addr = reinterpret_cast<uint64_t>(&address.base);
+    connect.off = to.size_bytes();
+}
+
+void UringBackend::send(Index index, std::span<const uint8_t> bytes) {
+    PULSE_ASSERT(!marked(index, kSending | kConnecting | kFinish | kClosed));
+    PULSE_ASSERT(!bytes.empty() && bytes.size() <= kSendBytesMax);
+    const auto size_bytes = static_cast<uint32_t>(bytes.size());
+    io_uring_sqe& send =
+        queue(IORING_OP_SEND, records_[index].descriptor, ticket(Op::send, index, size_bytes));
+    send.addr = reinterpret_cast<uint64_t>(bytes.data());
+    send.len = size_bytes;
+    // WAITALL: the kernel goes on by itself after a short write.
+    send.msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
+    mark(index, kSending);
+}
+
+void UringBackend::finish(Index index) {
+    PULSE_ASSERT(!marked(index, kConnecting | kClosed));
+    if (marked(index, kSending)) return mark(index, kFinish);
+    // Refused only where the connection has failed already, of which on_end tells.
+    calls_([&] { return ::shutdown(records_[index].descriptor, SHUT_WR); });
+}
+
+void UringBackend::close(Index index, CloseMode mode) {
+    PULSE_ASSERT(!marked(index, kClosed));
+    const int descriptor = records_[index].descriptor;
+    if (marked(index, kConnecting)) {
+        // Before the cancelling, the submission that it names. A NOP has no descriptor.
+        if (descriptor >= 0) {
+            io_uring_sqe& cancel = queue(IORING_OP_ASYNC_CANCEL, -1, pack({0, Op::none, 0, 0}));
+            cancel.addr = ticket(Op::connect, index);
+        }
+    } else if (descriptor >= 0 && (mode == CloseMode::reset || marked(index, kInFlight))) {
+        // What was given to send() before an orderly close is at least offered to the kernel.
+        if (mode == CloseMode::orderly && marked(index, kSending)) submit();
+        ++counters_.system_calls;
+        cut_off(descriptor, mode);
+    }
+    mark(index, kClosed | kClosing);
+    queue(descriptor < 0 ? IORING_OP_NOP : IORING_OP_CLOSE, descriptor, ticket(Op::close, index));
+}
+
+IoError UringBackend::socket_error(Index index) {
+    int error = 0;
+    socklen_t size_bytes = sizeof(error);
+    const int done = calls_([&] {
+        return getsockopt(records_[index].descriptor, SOL_SOCKET, SO_ERROR, &error, &size_bytes);
+    });
+    return done == 0 && error != 0 ? error : EPIPE;
+}
+
+// --------------------------------------------------------------------------------------- doorbell
+
+void UringBackend::wake() {
+    const uint64_t one = 1;
+    // Fails only where 2^64 wakes have not been seen: then the doorbell is ringing.
+    [[maybe_unused]] const ssize_t written = write(doorbell_, &one, sizeof(one));
+}
+
+void UringBackend::arm_doorbell() {
+    io_uring_sqe& poll = queue(IORING_OP_POLL_ADD, doorbell_, pack({0, Op::doorbell, 0, 0}));
+    poll.poll32_events = POLLIN;
+}
+
+void UringBackend::complete_doorbell() {
+    ++counters_.wakes_received;
+    uint64_t rings = 0;
+    calls_([&] { return ::read(doorbell_, &rings, sizeof(rings)); });
+    arm_doorbell();
+}
+
+// -------------------------------------------------------------------------------------- listening
+
+Result<void> UringBackend::listen(std::span<const ListenAddress> addresses) {
+    close_listeners();
+    if (addresses.size() > kListenersMax) {
+        return Error{std::to_string(addresses.size()) + " listeners; at most " +
+                     std::to_string(kListenersMax) + " are possible"};
+    }
+    for (const ListenAddress& address : addresses) {
+        const Result<int> opened = open_listener(calls_, address, options_.sockets);
+        if (!opened) {
+            close_listeners();
+            return Error{opened.error()};
+        }
+        listeners_.push_back({*opened, next_serial_++, features_.multishot_accept, 0});
+    }
+    for (size_t i = 0; i < listeners_.size(); ++i) arm_listener(static_cast<uint8_t>(i));
+    return {};
+}
+
+void UringBackend::close_listeners() {
+    for (const Listener& listener : listeners_) {
+        // Ends what is armed, which would keep the socket listening beyond its close.
+        ::shutdown(listener.descriptor, SHUT_RDWR);
+        calls_.close(listener.descriptor);
+    }
+    listeners_.clear();
+}
+
+void UringBackend::arm_listener(uint8_t position) {
+    Listener& listener = listeners_[position];
+    listener.rest_until = 0;
+    if (listener.multishot) {
+        io_uring_sqe& accept = queue(IORING_OP_ACCEPT, listener.descriptor,
+                                     pack({position, Op::accept, 0, listener.serial}));
+        accept.ioprio = IORING_ACCEPT_MULTISHOT;
+        accept.accept_flags = SOCK_CLOEXEC;
+    } else {
+        io_uring_sqe& poll = queue(IORING_OP_POLL_ADD, listener.descriptor,
+                                   pack({position, Op::door, 0, listener.serial}));
+        poll.poll32_events = POLLIN;
+    }
+}
+
+// A multishot accept wants a descriptor before it looks for a peer: with a full table it would fail
+// for ever without anybody at the door. So the listener is polled until accept4() finds a
+// descriptor again.
+void UringBackend::accept_failed(uint8_t position, int error) {
+    Listener& listener = listeners_[position];
+    ++counters_.accept_failures;
+    switch (error) {
+        case EMFILE:
+        case ENFILE:
+            if (listener.multishot) {
+                listener.multishot = false;
+                break;
+            }
+            [[fallthrough]];
+        case ENOMEM:
+        case ENOBUFS:
+            listener.rest_until = now_ + kAcceptRestNs;
+            return;
+        default:  // that peer is gone already, or a firewall forbade it (accept(2))
+            break;
+    }
+    arm_listener(position);
+}
+
+void UringBackend::resume_listeners() {
+    for (size_t i = 0; i < listeners_.size(); ++i) {
+        const Nanos until = listeners_[i].rest_until;
+        if (until != 0 && clock() >= until) arm_listener(static_cast<uint8_t>(i));
+    }
+}
+
+// A descriptor, or the error with a minus. With a full table the peer takes the place of the spare,
+// which comes back once the handler has refused him.
+int UringBackend::accept_one(uint8_t position, bool& exhausted) {
+    const int listener = listeners_[position].descriptor;
+    const auto accept = [&] {
+        return calls_([&] { return accept4(listener, nullptr, nullptr, SOCK_CLOEXEC); });
+    };
+    int descriptor = accept();
+    if (descriptor >= 0) return descriptor;
+    if (errno != EMFILE && errno != ENFILE) return -errno;
+    int error = errno;
+    if (spare_ < 0) restore_spare();
+    if (spare_ < 0) return -error;
+    calls_.close(spare_);
+    spare_ = -1;
+    descriptor = accept();
+    error = errno;
+    exhausted = descriptor >= 0;
+    if (!exhausted) {
+        restore_spare();
+        return -error;
+    }
+    ++counters_.spare_used;
+    return descriptor;
+}
+
+SocketAddress UringBackend::peer_name(int descriptor) {
+    SocketAddress peer;
+    socklen_t size_bytes = sizeof(peer);
+    if (calls_([&] { return getpeername(descriptor, &peer.base, &size_bytes); }) != 0) return {};
+    peer.unmap();
+    return peer;
+}
+
+void UringBackend::restore_spare() {
+    if (spare_ < 0) spare_ = calls_([&] { return fcntl(doorbell_, F_DUPFD_CLOEXEC, 0); });
+}
+
+}  // namespace pulse

@@ -1,0 +1,174 @@
+// What the contract does not say of the io_uring backend: kernels that refuse it, its lists and
+// rings when they overflow, every system call failing once, and what it costs.
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+
+#include "tests/net/uring_world.h"
+
+namespace pulse::test {
+namespace {
+
+// Runs `body` in a process where io_uring_setup fails with `error`; its exit code.
+template <class Body>
+int without_io_uring(int error, Body body) {
+    const pid_t child = fork();
+    if (child == 0) {
+        sock_filter filter[] = {
+            BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        const sock_fprog program{.len = std::size(filter), .filter = filter};
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) _exit(98);
+        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(99);
+        _exit(body());
+    }
+    int status = 0;
+    PULSE_ASSERT(waitpid(child, &status, 0) == child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(UringBackend, IsRefusedWithAReasonAndAWayOut) {
+    for (const int error : {ENOSYS, EPERM, EACCES}) {
+        const int code = without_io_uring(error, [&] {
+            Connection record{};
+            UringBackend io({}, &record, 1);
+            if (io.ready()) return 1;
+            const std::string& text = io.ready().error();
+            if (text.find(std::strerror(error)) == std::string::npos) return 2;
+            return text.find("--backend epoll") == std::string::npos ? 3 : 0;
+        });
+        EXPECT_EQ(code, 0) << std::strerror(error);
+    }
+}
+
+TEST(UringBackend, SaysWhatItFoundAndWhatItCosts) {
+    std::vector<Connection> records(8);
+    UringBackend full({}, records.data(), 8);
+    ASSERT_TRUE(full.ready()) << full.ready().error();
+    EXPECT_EQ(full.waiting() == UringWaiting::watch_set, full.features().epoll_wait);
+    UringBackend plain({.newer_features = false}, records.data(), 8);
+    ASSERT_TRUE(plain.ready()) << plain.ready().error();
+    EXPECT_EQ(plain.features().text(),
+              "no-defer_taskrun no-multishot_accept no-min_wait no-epoll_wait");
+    EXPECT_EQ(plain.waiting(), UringWaiting::poll);
+    // 16 B a connection at 19,000 a reactor, if all of it was touched.
+    EXPECT_LT(full.memory_bytes(), size_t{300} * 1024);
+}
+
+// So few entries that every list of the ring overflows, the kernel's of completions among them.
+struct Tiny {
+    static UringOptions make() { return {.submission_entries = 2}; }
+};
+struct TinyPolling {
+    static UringOptions make() { return {.submission_entries = 2, .waiting = UringWaiting::poll}; }
+};
+
+template <class World>
+class UringCrowd : public ::testing::Test {};
+using Crowded = ::testing::Types<UringWorld<Tiny>, UringWorld<TinyPolling>, UringWorld<Starved>>;
+TYPED_TEST_SUITE(UringCrowd, Crowded);
+
+// More connections become ready at once than any list holds; all are heard and answered, in any
+// order, and time passes.
+TYPED_TEST(UringCrowd, IsHeardToTheLast) {
+    constexpr uint32_t kPeers = kUringReadyMax + 376;
+    Stage<TypeParam> stage(kPeers);
+    stage.listen();
+    std::vector<typename TypeParam::Peer> peers;
+    for (uint32_t i = 0; i < kPeers; ++i) {
+        peers.push_back(stage.connect());
+        if (i % 200 == 199) stage.settle(kMillisecond);
+    }
+    ASSERT_TRUE(stage.until([&] { return stage.seen.live == static_cast<int>(kPeers); }));
+    stage.settle();
+    stage.seen.bytes_hook = [&](Seen& seen) {
+        if (!seen.sending) stage.seen.send(seen, "pong");
+    };
+    for (uint32_t round = 1; round <= 2; ++round) {
+        for (auto& peer : peers) ASSERT_EQ(peer.write(as_bytes("ping")), 4u);
+        const Nanos sent = stage.world.stall(5 * kMillisecond);
+        ASSERT_TRUE(stage.until([&] { return stage.io.drained_until() > sent; }));
+        for (const Seen& seen : stage.seen.all) ASSERT_EQ(seen.bytes.size(), 4 * round);
+        for (auto& peer : peers) {
+            std::string got;
+            ASSERT_TRUE(stage.peer_reads(peer, got, 4));
+            ASSERT_EQ(got, "pong");
+        }
+    }
+    stage.close_all();
+}
+
+// A small life: accept, speak, finish, connect, refuse, close in both ways. The number of system
+// calls it took, from the first after the start.
+template <class World>
+uint64_t live_a_little(uint64_t fail_at, int error) {
+    Stage<World> stage(16);
+    const uint64_t start = stage.io.counters().system_calls;
+    if (fail_at > 0) stage.io.system_calls().fail_at(start + fail_at, error);
+    ListenAddress address = stage.world.free_address();
+    if (!stage.io.listen(std::span(&address, 1))) {
+        EXPECT_TRUE(stage.io.listen(std::span(&address, 1))) << "once is once";
+    }
+    stage.seen.accept_hook = [&](const Accepted& accepted) {
+        if (stage.seen.accepts != 3) return false;
+        stage.seen.refuse(accepted);
+        return true;
+    };
+    stage.seen.bytes_hook = [&](Seen& seen) {
+        if (!seen.sending) stage.seen.send(seen, seen.bytes);
+    };
+    auto door = stage.world.open_door();
+    Seen& ours = stage.seen.connect(door.address(), {});
+    std::vector<typename World::Peer> peers;
+    for (int i = 0; i < 4; ++i) peers.push_back(stage.world.connect(address.address));
+    EXPECT_TRUE(stage.until([&] { return stage.seen.accepts == 4 && ours.connects == 1; }));
+    for (auto& peer : peers) peer.write(as_bytes("beat"));
+    EXPECT_TRUE(stage.until([&] {
+        int answered = 0;
+        for (const Seen& seen : stage.seen.all) answered += seen.sents;
+        return answered == 3;
+    }));
+    peers[0].finish();
+    for (Seen& seen : stage.seen.all)
+        if (seen.sents > 0 && seen.ends == 0) stage.io.finish(seen.index);
+    EXPECT_TRUE(stage.until([&] {
+        int ends = 0;
+        for (const Seen& seen : stage.seen.all) ends += seen.ends;
+        return ends >= 1;
+    }));
+    stage.io.wake();
+    EXPECT_TRUE(stage.until([&] { return stage.io.counters().wakes_received > 0; }));
+    if (ours.connect_error == 0) stage.seen.close(ours, CloseMode::orderly);
+    EXPECT_TRUE(stage.io.listen({}));
+    stage.close_all();
+    return stage.io.counters().system_calls - start;
+}
+
+template <class World>
+class UringFaults : public ::testing::Test {};
+using Faulty = ::testing::Types<UringWorld<Full>, UringWorld<Plain>>;
+TYPED_TEST_SUITE(UringFaults, Faulty);
+
+// Until a run makes fewer calls than the one that is to fail. Nobody hangs, leaks or is told twice.
+TYPED_TEST(UringFaults, AnySystemCallMayFailOnce) {
+    const uint64_t whole = live_a_little<TypeParam>(0, 0);
+    EXPECT_GT(whole, 20u);
+    for (const int error : {ENOMEM, EINTR}) {
+        for (uint64_t fail_at = 1; fail_at <= whole; ++fail_at) {
+            live_a_little<TypeParam>(fail_at, error);
+            ASSERT_FALSE(this->HasFailure()) << "call " << fail_at << ": " << std::strerror(error);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace pulse::test
