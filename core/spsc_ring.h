@@ -119,6 +119,10 @@ class SpscRing {
           mask_(slots - 1) {
         PULSE_ASSERT(std::has_single_bit(slots));
         static_assert(sizeof(SpscRing) % kCacheLineBytes == 0);
+        // No standard layout, for libstdc++'s unique_ptr has none: then offsetof is conditionally
+        // supported, which both of our compilers do, and clang warns.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winvalid-offsetof"
         static_assert(offsetof(SpscRing, tail_) % kCacheLineBytes == 0);
         static_assert(offsetof(SpscRing, head_) % kCacheLineBytes == 0);
         static_assert(offsetof(SpscRing, head_seen_) / kCacheLineBytes ==
@@ -127,6 +131,7 @@ class SpscRing {
                       offsetof(SpscRing, head_) / kCacheLineBytes);
         static_assert(offsetof(SpscRing, mask_) < offsetof(SpscRing, tail_) &&
                       offsetof(SpscRing, tail_) < offsetof(SpscRing, head_));
+#pragma GCC diagnostic pop
     }
 
     const RawSlots<T> owned_;
