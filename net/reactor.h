@@ -134,6 +134,7 @@ class Reactor {
         Nanos began_at, polled_at, judged_from, judged_to;
     };
     void measure(const TurnTimes& times);
+    void measure_judge_lag();
 
     ReactorConfig config_;
     ConnectionTable& table_;
@@ -178,6 +179,7 @@ void Reactor<Io>::turn(Nanos sleep_until) {
     mailbox_.awake();
     const Nanos polled_at = io_.clock();
     work_left_ = mailbox_.drain(kMailboxBudgetPerTurn, [&](const Message& m) { handle(m); });
+    measure_judge_lag();
     const Nanos judged_from = io_.clock();
     work_left_ |= judge();
     const Nanos judged_to = io_.clock();
@@ -203,8 +205,12 @@ void Reactor<Io>::measure(const TurnTimes& times) {
     metrics_.poll_time.record(times.polled_at - times.began_at);
     metrics_.turn_time.record(io_.clock() - times.polled_at);
     metrics_.wheel_slice.record(times.judged_to - times.judged_from);
-    // What is due by the clock and not judged yet, because it was not heard out or the budget ran
-    // out.
+}
+
+// How late the judge comes: the clock against the oldest look that is due by it and not judged yet,
+// because it was not heard out, a budget ran out, or the thread was not scheduled.
+template <IoBackend Io>
+void Reactor<Io>::measure_judge_lag() {
     const Tick work = wheel_.next_work();
     const bool late = work != kNoTick && config_.clock.begins(work) < io_.now();
     metrics_.judge_lag = late ? io_.now() - config_.clock.begins(work) : 0;

@@ -19,6 +19,7 @@
 #include "net/epoll_backend.h"
 #include "net/mapped_pages.h"
 #include "net/reactor.h"
+#include "net/uring_backend.h"
 
 namespace pulse {
 namespace {
@@ -170,9 +171,19 @@ void reactor_thread(Thread& self, const ServerPlan& plan, ReactorConfig config) 
     if (!table.ok())
         return self.ready.set_value(Error{"no address space for the connection table"});
     const SocketOptions sockets{plan.options.tcp_keepalive, plan.options.tcp_user_timeout};
+    auto run = [&](auto& io) {
+        if (!io.ready()) return self.ready.set_value(Error{io.ready().error()});
+        run_reactor(self, config, places, io, table, pages);
+    };
+    if (plan.uring) {
+        UringOptions options;
+        options.sockets = sockets;
+        options.doorbell = self.doorbell;
+        UringBackend io(options, table.records(), places);
+        return run(io);
+    }
     EpollBackend io({.sockets = sockets, .doorbell = self.doorbell}, table.records(), places);
-    if (!io.ready()) return self.ready.set_value(Error{io.ready().error()});
-    run_reactor(self, config, places, io, table, pages);
+    run(io);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "core/units.h"
 #include "net/descriptors.h"
 #include "net/server.h"
+#include "net/uring_backend.h"
 
 namespace pulse {
 namespace {
@@ -65,10 +66,18 @@ Result<void> choose_backend(ServerPlan& plan) {
         plan.backend_note = "as asked";
         return {};
     }
-    if (plan.options.backend == BackendChoice::io_uring) {
-        return Error{"--backend io_uring: not built in; use --backend epoll or auto"};
+    // The only way to know is to make one: seccomp, sysctl and old kernels each say no in their way.
+    Connection record{};
+    const UringBackend trial({}, &record, 1);
+    if (trial.ready()) {
+        plan.uring = true;
+        plan.backend_note = trial.features().text();
+        return {};
     }
-    plan.backend_note = "io_uring is not built in";
+    if (plan.options.backend == BackendChoice::io_uring) {
+        return Error{"--backend io_uring: " + trial.ready().error()};
+    }
+    plan.backend_note = trial.ready().error();
     return {};
 }
 

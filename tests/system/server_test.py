@@ -344,7 +344,7 @@ def test_refuses_when_full(backend):
 
 def test_refuses_without_descriptors_and_does_not_spin(backend):
     if backend == "io_uring":
-        # An accept that is armed keeps the limit that held then; the contract suite lowers it before.
+        # An armed accept keeps the limit that held then; the contract suite lowers it before.
         raise Skipped("a running ring does not see a limit that is lowered")
     with Server(backend, "--max-connections", "1000", "--reactors", "1") as server:
         inside = [Peer(server.port) for _ in range(20)]
