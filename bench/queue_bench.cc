@@ -68,12 +68,7 @@ void pin(int side) {
 template <class F>
 class OtherSide {
   public:
-    explicit OtherSide(F other)
-        : thread_([this, other] {
-              pin(1);
-              ready_.store(true, std::memory_order_release);
-              other();
-          }) {
+    explicit OtherSide(F other) : other_(other), thread_(&OtherSide::run, this) {
         PULSE_ASSERT(sched_getaffinity(0, sizeof before_, &before_) == 0);
         while (!ready_.load(std::memory_order_acquire)) std::this_thread::yield();
         pin(0);
@@ -84,6 +79,13 @@ class OtherSide {
     }
 
   private:
+    void run() {
+        pin(1);
+        ready_.store(true, std::memory_order_release);
+        other_();
+    }
+
+    F other_;
     std::atomic<bool> ready_{false};
     cpu_set_t before_{};
     std::thread thread_;
