@@ -405,12 +405,11 @@ TEST(JsonWriters, EveryObjectSaysWhatItWasGiven) {
 }
 
 TEST(JsonWriters, ACopyOfAnObjectSaysTheSame) {
-    const auto made = [] { return json::interval(30'000, 90'000); };
-    json::Object copy = made();
-    const json::Object other = json::interval(11'111, 22'222);
-    copy = made();
-    EXPECT_EQ(written(copy), written(json::interval(30'000, 90'000)));
-    EXPECT_EQ(written(other), R"({"type":"interval","interval_ms":11111,"timeout_ms":22222})");
+    json::Object object = json::interval(30'000, 90'000);
+    const json::Object copy = object;
+    object = json::interval(11'111, 22'222);
+    EXPECT_EQ(written(copy), R"({"type":"interval","interval_ms":30000,"timeout_ms":90000})");
+    EXPECT_EQ(written(object), R"({"type":"interval","interval_ms":11111,"timeout_ms":22222})");
 }
 
 // ------------------------------------------------------------------------------------- allocation
