@@ -34,6 +34,8 @@ void answer(const JsonMessage& ping) {
     JsonMessage heard;
     require(parser.parse(lent.span(), heard).ok() && heard.kind == JsonKind::pong);
     require(heard.seq == ping.seq && heard.ts == ping.ts);
+    for (const std::string_view token : {ping.seq, ping.ts})
+        require(token.empty() || (token.front() > ' ' && token.back() > ' '));
 }
 
 void say(std::string_view words) {
