@@ -237,18 +237,18 @@ void Reactor<Io>::handle(const Message& message) {
     }
 }
 
-// A profile changes under those who have it: they are told, and looked at by their new deadline.
+// A profile changes under those who have it: they are told, and their silence begins anew, so that
+// nobody is judged by a promise that he did not know, and probes are counted in new intervals.
 template <IoBackend Io>
 void Reactor<Io>::retune(const Message& message) {
     config_.profiles[message.profile] = message.heartbeat;
     config_.interval_ms[message.profile] = message.interval_ms;
     config_.timeout_ms[message.profile] = message.timeout_ms;
-    const Tick now = config_.clock.up(io_.now());
     for (Index index = 0; index < table_.limit(); ++index) {
         const Connection& connection = at(index);
         if (connection.state != ConnectionState::open || connection.profile != message.profile)
             continue;
-        wheel_.arm(index, heartbeat_deadline(connection.heard, index, now, message.heartbeat));
+        set_profile(index, message.profile);
         Session<Reactor>(*this, index).send_interval();
     }
 }
