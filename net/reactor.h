@@ -275,8 +275,16 @@ uint32_t Reactor<Io>::judge_one(Index index, Tick reached) {
     if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed) {
         return kLookCost;
     }
-    const HeartbeatStep step = heartbeat_step(connection.heard, HeartbeatEvent::look, index,
-                                              reached, heartbeat_of(connection));
+    const HeartbeatConfig& heartbeat = heartbeat_of(connection);
+    HeartbeatStep step =
+        heartbeat_step(connection.heard, HeartbeatEvent::look, index, reached, heartbeat);
+    if (step.verdict == Verdict::probe) {
+        // What was heard decides that it is due; how late it is, the clock: it leaves now, and its
+        // answer needs its time from now on, however far the judged instant trails.
+        const Tick leaves = std::max(reached, config_.clock.down(io_.now()));
+        step = heartbeat_step(connection.heard, HeartbeatEvent::look, index, leaves, heartbeat);
+        step.next = heartbeat_deadline(step.heard, index, reached, heartbeat);
+    }
     if (step.verdict == Verdict::evict) {
         evict(index, reached);
         return kEvictCost;
