@@ -13,6 +13,7 @@ CXX := g++
 endif
 FUZZ_CXX ?= clang++-19
 FUZZ_RUNS ?= 1000000
+SEEDS ?= 1..10000
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables --output-sync=target
 ifeq ($(filter -j%,$(MAKEFLAGS)),)
@@ -57,14 +58,14 @@ FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
 TOOL_SOURCES := $(wildcard tools/*/*.cc)
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
-.PHONY: all help run test plain asan tsan bench bench-build fuzz tidy format format-check clean deps \
+.PHONY: all help run test plain asan tsan sim bench bench-build fuzz tidy format format-check clean deps \
         deps-bench deps-fuzz deps-tidy
 
 all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: MARCH=native (tune for this machine), BUILD=DIR, CXX, FUZZ_RUNS=N"
+	@echo "  variables: MARCH=native (tune for this machine), BUILD=DIR, CXX, FUZZ_RUNS=N, SEEDS=A..B"
 
 # ---------------------------------------------------------------------------------- dependencies
 # The stamp makes a no-op build skip even the package query; it is made anew when the script changes.
@@ -141,6 +142,9 @@ tsan: $(THREAD_TESTS:%=$(BUILD)/tsan/%) ## what crosses threads, under ThreadSan
 test: $(TESTS:%=$(BUILD)/release/%) $(TESTS:%=$(BUILD)/asan/%) $(THREAD_TESTS:%=$(BUILD)/tsan/%) all ## install, build and run all tests in every flavour
 	@BUILD=$(BUILD) $(RUN_TESTS) plain $(TESTS:%=$(BUILD)/release/%) $(SCRIPT_TESTS) \
 	    : asan $(TESTS:%=$(BUILD)/asan/%) : tsan $(THREAD_TESTS:%=$(BUILD)/tsan/%)
+
+sim: $(BUILD)/pulsesim ## run the server in SEEDS simulated worlds (SEEDS=1..10000)
+	@$(BUILD)/pulsesim --seeds $(SEEDS)
 
 bench-build: $(BENCHES:%=$(BUILD)/release/%)
 bench: bench-build ## measure: side by side with the baselines; tables printed, JSON in build/bench/

@@ -304,13 +304,12 @@ void SimNetwork::pump(uint32_t slot) {
 // What is lost on a dead route is sent again when the route is back.
 void SimNetwork::segment_arrives(uint32_t slot, uint64_t end) {
     Socket& receiver = sockets_[slot];
-    if (receiver.error != 0) return;
     if (dead_route(receiver)) {
         receiver.in_sent = receiver.in_arrived;
         if (!receiver.fin_arrived) receiver.fin_sent = false;
         return pump(slot);
     }
-    if (!receiver.held) return send_reset(slot);
+    if (!receiver.held || receiver.error != 0) return send_reset(slot);
     if (end <= receiver.in_arrived) return;
     receiver.in_arrived = end;
     receiver.in_sent = std::max(receiver.in_sent, end);
@@ -323,7 +322,8 @@ void SimNetwork::segment_arrives(uint32_t slot, uint64_t end) {
 
 void SimNetwork::fin_arrives(uint32_t slot) {
     Socket& receiver = sockets_[slot];
-    if (receiver.error != 0 || receiver.fin_arrived) return;
+    if (receiver.fin_arrived) return;
+    if (receiver.error != 0 && !dead_route(receiver)) return send_reset(slot);
     if (dead_route(receiver) || receiver.in_arrived != receiver.in_written) {
         receiver.in_sent = receiver.in_arrived;
         receiver.fin_sent = false;
@@ -434,6 +434,9 @@ void SimNetwork::close(SimSocket name, bool reset) {
     const uint32_t far = socket.other;
     sockets_[far].fin_queued = true;
     pump(far);
+    // An orphan is not tried for as long as a socket that somebody holds.
+    if (dead_route(sockets_[far]))
+        push(clock_ + 2 * kGiveUpMin, EventKind::give_up, far, 0, nullptr);
     forget_if_done(name.slot);
 }
 
@@ -489,6 +492,14 @@ Nanos SimNetwork::all_arrived_at(SimSocket name) const {
     if (socket.reset_sent || socket.in_arrived != socket.in_written) return kNever;
     if (socket.fin_queued && !socket.fin_arrived) return kNever;
     return socket.newest_at;
+}
+Nanos SimNetwork::arrival_of_offset(SimSocket name, uint64_t offset) const {
+    const Socket& socket = at(name);
+    if (offset <= socket.in_read) return 0;
+    for (size_t next = socket.arrivals_head; next < socket.arrivals.size(); ++next) {
+        if (socket.arrivals[next].offset >= offset) return socket.arrivals[next].at;
+    }
+    return kNever;
 }
 uint64_t SimNetwork::arrived(SimSocket name) const { return at(name).in_arrived; }
 uint64_t SimNetwork::taken(SimSocket name) const { return at(name).in_read; }

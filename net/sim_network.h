@@ -102,6 +102,8 @@ class SimNetwork {
     Nanos oldest_arrival(SimSocket socket) const;
     // When everything that was sent to here (FIN and RST too) had got here; kNever: some has not.
     Nanos all_arrived_at(SimSocket socket) const;
+    // When the byte before `offset` of the stream got here; kNever if it has not, 0 if it was read.
+    Nanos arrival_of_offset(SimSocket socket, uint64_t offset) const;
     // Offsets in the stream to here: bytes that got here, and that were read.
     uint64_t arrived(SimSocket socket) const;
     uint64_t taken(SimSocket socket) const;

@@ -1,0 +1,71 @@
+// A campaign finds the same things in any number of processes, and says which seed killed one.
+#include "tools/pulsesim/campaign.h"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+namespace pulse {
+namespace {
+
+CampaignOptions small_campaign(uint32_t jobs) {
+    CampaignOptions options;
+    options.first_seed = 1;
+    options.last_seed = 12;
+    options.jobs = jobs;
+    options.simulation.peers = 30;
+    options.simulation.duration = 60 * kSecond;
+    return options;
+}
+
+TEST(Campaign, IsTheSameInAnyNumberOfProcesses) {
+    uint64_t calls = 0;
+    const auto count = [&](const CampaignResult&) { ++calls; };
+    const Result<CampaignResult> alone = run_campaign(small_campaign(1), count);
+    const Result<CampaignResult> together = run_campaign(small_campaign(5), count);
+    ASSERT_TRUE(alone && together);
+    EXPECT_EQ(calls, 24u);
+    EXPECT_EQ(alone->seeds, 12u);
+    EXPECT_EQ(alone->hash, together->hash);
+    EXPECT_EQ(alone->total.beats, together->total.beats);
+    EXPECT_GT(alone->total.beats, 0u);
+    EXPECT_TRUE(alone->failed.empty());
+}
+
+TEST(Campaign, NamesTheSeedsThatFailAndStopsAfterEnough) {
+    CampaignOptions options = small_campaign(2);
+    options.last_seed = 1'000'000;
+    options.failures_max = 3;
+    options.simulation.mutant = SimMutant::close_without_join;
+    const Result<CampaignResult> result = run_campaign(options, [](const CampaignResult&) {});
+    ASSERT_TRUE(result);
+    ASSERT_GE(result->failed.size(), 3u);
+    EXPECT_LT(result->seeds, 1'000u);
+    SimulationOptions again = options.simulation;
+    again.seed = result->failed[0].seed;
+    EXPECT_EQ(simulate(again).hash, result->failed[0].hash);
+    EXPECT_EQ(std::string(result->failed[0].words).substr(0, 2), "C4");
+}
+
+TEST(Campaign, AWorkerThatDiesIsToldWithItsSeed) {
+    CampaignOptions options = small_campaign(2);
+    options.simulation.peers = 0;  // an assertion of simulate()
+    options.failures_max = 2;
+    const Result<CampaignResult> result = run_campaign(options, [](const CampaignResult&) {});
+    ASSERT_TRUE(result);
+    ASSERT_GE(result->failed.size(), 2u);
+    EXPECT_EQ(result->failed[0].signal, SIGABRT);
+    EXPECT_GE(result->failed[0].seed, 1u);
+    EXPECT_LT(result->failed[0].seed, result->failed[1].seed);
+}
+
+TEST(Campaign, ATraceThatCannotBeWrittenIsAnError) {
+    CampaignOptions options = small_campaign(1);
+    options.trace = "/nowhere/trace";
+    const Result<CampaignResult> result = run_campaign(options, [](const CampaignResult&) {});
+    ASSERT_FALSE(result);
+    EXPECT_NE(result.error().find("--trace /nowhere/trace"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace pulse
