@@ -66,7 +66,7 @@ Result<void> choose_backend(ServerPlan& plan) {
         plan.backend_note = "as asked";
         return {};
     }
-    // The only way to know is to make one: seccomp, sysctl and old kernels each say no in their way.
+    // The only way to know is to make one: seccomp, sysctl and old kernels each say no differently.
     Connection record{};
     const UringBackend trial({}, &record, 1);
     if (trial.ready()) {

@@ -6,9 +6,9 @@
 #   tools/perf/density.sh [--connections N] [--backend io_uring|epoll] [--port N] [--json]
 #
 # Two runs with the same clients, one after the other: against a server that only accepts
-# (bare_server.py), then against pulsewheel. Kernel memory is the growth of live slab objects, for which
-# it must run as root and nothing else should. Exit code 1 when a bar is missed: 100 B of RSS, 260 B of
-# kernel memory a connection.
+# (bare_server.py), then against pulsewheel. Kernel memory is the growth of live slab objects, for
+# which it must run as root and nothing else should. Exit code 1 when a bar is missed: 100 B of RSS,
+# 260 B of kernel memory a connection.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -40,8 +40,8 @@ cleanup() {
 trap cleanup EXIT
 
 say() { [ "$json" = yes ] || echo "$*" >&2; }
-# What live objects of all slab caches occupy, their share of the pages' waste included. Not Slab: of
-# /proc/meminfo: that also counts pages kept for later, which the first run fills for the second.
+# What live objects of all slab caches occupy, their share of the pages' waste included. Not `Slab`
+# of /proc/meminfo: that also counts pages kept for later, which the first run fills for the second.
 kernel_bytes() {
     awk 'NR > 2 {sum += $2 * $6 * 4096 / $5} END {printf "%.0f\n", sum}' /proc/slabinfo
 }
