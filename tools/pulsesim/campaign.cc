@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <atomic>
 #include <cerrno>
 #include <climits>
+#include <csignal>
 #include <cstring>
 #include <new>
 #include <type_traits>
@@ -114,6 +116,8 @@ class Campaign {
     }
 
     [[noreturn]] void work(size_t worker) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody is left to read the answers
+        ::close(pipe_[0]);
         for (;;) {
             const uint64_t seed = shared_->next_seed.fetch_add(1);
             if (seed > options_.last_seed || seed < options_.first_seed) break;
