@@ -206,6 +206,8 @@ struct RunResult {
     Generator generator;
     std::vector<Sample> samples;
     std::vector<std::string> errors;  // what went wrong, each kind once, with its count
+    // What was written of this run: "page", "JSON", "CSV", "interval log" and the file's path.
+    std::vector<std::pair<std::string, std::string>> files;
 };
 
 }  // namespace pulse::load
