@@ -16,7 +16,9 @@ import tempfile
 import threading
 import time
 
-BUILD = os.environ.get("BUILD", "build")
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from server import BUILD, Server  # noqa: E402: its path comes first
+
 TICK_S = (1 << 23) / 1e9
 PING, PONG, HELLO, WELCOME, DATA, GOODBYE, INTERVAL, ERROR = range(1, 9)
 
@@ -58,62 +60,6 @@ class Peer:
                 if not more:
                     return None
                 self.bytes += more
-
-
-class Server:
-    """One pulsewheel process on a port of the kernel's choice."""
-
-    def __init__(self, backend, *flags, scheme="tcp", expect_start=True):
-        self.directory = tempfile.TemporaryDirectory()
-        self.stats_path = os.path.join(self.directory.name, "stats")
-        self.log_path = os.path.join(self.directory.name, "log")
-        self.log = open(self.log_path, "w+")
-        self.process = subprocess.Popen(
-            [f"{BUILD}/pulsewheel", "--listen", f"{scheme}://127.0.0.1:0", "--backend", backend,
-             "--stats-json", self.stats_path, "--stats-interval", "1s", *flags],
-            stdout=subprocess.DEVNULL, stderr=self.log, stdin=subprocess.DEVNULL)
-        if expect_start:
-            self.port = self.wait_for_port()
-
-    def text(self):
-        with open(self.log_path) as log:
-            return log.read()
-
-    def wait_for_port(self):
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and self.process.poll() is None:
-            for line in self.text().splitlines():
-                if "listening on" in line:
-                    return int(line.rsplit(":", 1)[1])
-            time.sleep(0.02)
-        raise AssertionError("did not start: " + self.text())
-
-    def stats(self):
-        with open(self.stats_path) as file:
-            return json.loads(file.read().strip().splitlines()[-1])
-
-    def cpu_s(self):
-        with open(f"/proc/{self.process.pid}/stat") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self):
-        """Its exit code, told to stop."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=30)
-        self.log.close()
-        return code
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self.log.close()
-        self.directory.cleanup()
 
 
 class Skipped(Exception):
