@@ -181,8 +181,8 @@ struct Generator {
     double cpu_seconds = 0;
     double busiest_thread = 0;  // share of one core, over the hold
     Histogram lateness;         // of each send and connect, behind the instant it was meant for
-    uint64_t intended = 0;  // sends and connects that the schedule held for the time that passed
-    uint64_t made = 0;      // of those
+    uint64_t intended = 0;      // sends and connects that the schedule held for the past time
+    uint64_t made = 0;          // of those
 };
 
 struct RunResult {

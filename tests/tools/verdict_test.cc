@@ -1,0 +1,117 @@
+// A run is invalid for each of the three reasons, at their bounds, and never for lack of data.
+#include "tools/pulseload/verdict.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/load_result.h"
+
+namespace pulse::load {
+namespace {
+
+void record(RunResult& run, Timed timed, Nanos value, uint32_t times) {
+    run.latency[static_cast<size_t>(timed)].record(value, times);
+}
+
+TEST(Verdict, ARunWithoutDataIsNotInvalid) {
+    const Verdict verdict = judge_validity(RunResult{});
+    EXPECT_TRUE(verdict.valid);
+    EXPECT_TRUE(verdict.evidence.empty());
+    EXPECT_TRUE(verdict.remedies.empty());
+}
+
+TEST(Verdict, AHealthyRunIsValid) {
+    const Verdict verdict = judge_validity(test::plausible_result());
+    EXPECT_TRUE(verdict.valid) << verdict.evidence.at(0);
+}
+
+TEST(Verdict, LessThanWasIntendedIsInvalid) {
+    RunResult run;
+    run.generator.intended = 10'000;
+    run.generator.made = 9'500;
+    EXPECT_TRUE(judge_validity(run).valid);
+    run.generator.made = 9'499;
+    const Verdict verdict = judge_validity(run);
+    EXPECT_FALSE(verdict.valid);
+    ASSERT_EQ(verdict.evidence.size(), 1u);
+    EXPECT_EQ(verdict.evidence[0].substr(0, 72),
+              "It made 9,499 of the 10,000 connects and sends that the schedule held (9");
+    ASSERT_EQ(verdict.remedies.size(), 1u);
+    EXPECT_NE(verdict.remedies[0].find("--connect-rate"), std::string::npos);
+}
+
+TEST(Verdict, LatencyThatIsMostlyItsOwnIsInvalid) {
+    for (const auto& [intended, service, name] :
+         {std::tuple{Timed::heartbeat, Timed::heartbeat_service, "heartbeat"},
+          std::tuple{Timed::message, Timed::message_service, "message"},
+          std::tuple{Timed::connect, Timed::connect_service, "connect"}}) {
+        RunResult run;
+        record(run, intended, 10 * kMillisecond, 100);
+        record(run, service, 3 * kMillisecond, 100);
+        run.generator.lateness.record(7 * kMillisecond, 100);
+        const Verdict verdict = judge_validity(run);
+        EXPECT_FALSE(verdict.valid) << name;
+        ASSERT_EQ(verdict.evidence.size(), 1u);
+        EXPECT_NE(verdict.evidence[0].find(std::string("Of the ") + name + " latency at p99 (10.0"),
+                  std::string::npos)
+            << verdict.evidence[0];
+        EXPECT_NE(verdict.evidence[0].find("7.00 ms passed before"), std::string::npos)
+            << verdict.evidence[0];
+    }
+}
+
+TEST(Verdict, ASlowServerIsNotTheGeneratorsFault) {
+    RunResult run;
+    record(run, Timed::heartbeat, 900 * kMillisecond, 100'000);
+    record(run, Timed::heartbeat_service, 880 * kMillisecond, 100'000);
+    EXPECT_TRUE(judge_validity(run).valid);
+    // Half of it is not more than half; under a millisecond is the scheduler's noise; and 99
+    // values have no 99th percentile.
+    RunResult half;
+    record(half, Timed::heartbeat, 4'000'000, 1'000);
+    record(half, Timed::heartbeat_service, 2'000'000, 1'000);
+    EXPECT_TRUE(judge_validity(half).valid);
+    RunResult small;
+    record(small, Timed::heartbeat, 1'100'000, 1'000);
+    record(small, Timed::heartbeat_service, 100'000, 1'000);
+    EXPECT_TRUE(judge_validity(small).valid);
+    RunResult few;
+    record(few, Timed::heartbeat, 40'000'000, 99);
+    record(few, Timed::heartbeat_service, 100'000, 99);
+    EXPECT_TRUE(judge_validity(few).valid);
+    record(few, Timed::heartbeat, 40'000'000, 1);
+    record(few, Timed::heartbeat_service, 100'000, 1);
+    EXPECT_FALSE(judge_validity(few).valid);
+}
+
+TEST(Verdict, AThreadWithoutReserveIsInvalid) {
+    RunResult run;
+    run.generator.threads = 1;
+    run.generator.cores = 4;
+    run.held_s = 10;
+    run.generator.busiest_thread = 0.95;
+    EXPECT_TRUE(judge_validity(run).valid);
+    run.generator.busiest_thread = 0.96;
+    const Verdict fewer_threads = judge_validity(run);
+    EXPECT_FALSE(fewer_threads.valid);
+    EXPECT_NE(fewer_threads.evidence.at(0).find("96 % of a core"), std::string::npos);
+    EXPECT_EQ(fewer_threads.remedies.at(0), "Give it more threads: --threads.");
+    run.generator.threads = 4;
+    EXPECT_NE(judge_validity(run).remedies.at(0).find("more cores"), std::string::npos);
+    run.held_s = 0;  // it did not hold, so nothing is known of the hold
+    EXPECT_TRUE(judge_validity(run).valid);
+}
+
+TEST(Verdict, EvidenceAddsUpAndRemediesAreSaidOnce) {
+    RunResult run;
+    run.generator.intended = 10;
+    run.generator.made = 1;
+    for (const Timed timed : {Timed::heartbeat, Timed::connect}) record(run, timed, kSecond, 100);
+    record(run, Timed::heartbeat_service, kMillisecond, 100);
+    record(run, Timed::connect_service, kMillisecond, 100);
+    const Verdict verdict = judge_validity(run);
+    EXPECT_EQ(verdict.evidence.size(), 3u);
+    EXPECT_EQ(verdict.remedies.size(), 2u);
+}
+
+}  // namespace
+}  // namespace pulse::load

@@ -1,0 +1,50 @@
+// What follows from a run's facts: sums, rates and shares that more than one teller says. Pure
+// functions of a RunResult; nothing where the run has no such thing.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "tools/pulseload/result.h"
+
+namespace pulse::load {
+
+// All behaviours' rows in one.
+Detection::Row silenced_peers(const Detection& detection);
+
+// Whether any row has a peer whose letting go could be judged.
+bool any_judged(const Detection& detection);
+
+// The last second of the hold; the last of all where there was no hold; null without samples.
+const Sample* last_held(const RunResult& result);
+
+// Connections that were asked for and not there at the end of the hold, but for silenced peers that
+// the server let go. Nothing before a hold.
+std::optional<uint64_t> lost_connections(const RunResult& result);
+
+// Connections opened a second, until all that could be were open.
+std::optional<double> connect_rate(const RunResult& result);
+
+// Pongs a second in the hold.
+std::optional<double> heartbeat_rate(const RunResult& result);
+
+// What the hold cost the server (--server-pid).
+struct ServerCost {
+    double cores = 0;  // used at once, on average; 0.5 is half of one
+    uint64_t open = 0;
+    uint64_t rss_bytes = 0;     // at the end of the hold, all of it
+    uint64_t kernel_bytes = 0;  // of both ends
+    double rss_per_connection() const { return per_connection(rss_bytes); }
+    double kernel_per_connection() const { return per_connection(kernel_bytes); }
+
+  private:
+    double per_connection(uint64_t bytes) const {
+        return open == 0 ? 0 : static_cast<double>(bytes) / static_cast<double>(open);
+    }
+};
+std::optional<ServerCost> server_cost(const RunResult& result);
+
+// Cores that the generator used in the hold.
+std::optional<double> generator_cores(const RunResult& result);
+
+}  // namespace pulse::load
