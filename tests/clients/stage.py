@@ -1,0 +1,150 @@
+"""What the tests with real clients share: servers on each backend, and the counting of checks.
+
+A client is a program of its own, in its own language. It is given two addresses, of a server and of
+one with --ws-deflate on, and says one line a check:
+
+    ok NAME       FAILED NAME: WHY
+    DRAIN         stop the first server; what it says to its peers is the last check
+    DONE          nothing follows
+
+A client that ends without DRAIN and DONE has failed. Both backends are served at once: what takes
+time is the wait for heartbeats. Ends with `N passed, N failed`.
+"""
+import concurrent.futures
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from server import BUILD, Server  # noqa: E402: its path comes first
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+BACKENDS = ("epoll", "io_uring")
+GOOD_ORIGIN = "http://allowed.example"
+# A client that answers probes outlives the timeout; one that does not is let go. Wide enough apart
+# that a busy machine makes nobody late.
+HEARTBEATS = ("--heartbeat-interval", "1s", "--heartbeat-timeout", "4s")
+PATIENCE_S = 60
+INSTALL = "run tools/install-deps.sh clients"
+
+
+class Tally:
+    """The checks of one client on one backend."""
+
+    def __init__(self, backend):
+        self.backend = backend
+        self.passed = self.failed = 0
+
+    def line(self, line):
+        """Takes a line of the client's; what is no check is shown as it came."""
+        word, _, rest = line.partition(" ")
+        if word not in ("ok", "FAILED"):
+            return print(f"        {self.backend} | {line}", flush=True)
+        self.passed += word == "ok"
+        self.failed += word == "FAILED"
+        print(f"{word:<7} {self.backend} {rest}", flush=True)
+
+    def fail(self, why):
+        self.failed += 1
+        print(f"FAILED  {self.backend} {why}", flush=True)
+
+
+def lines_until(deadline, lines):
+    """What a queue of lines gives until its end (None) or the deadline; raises when that passes."""
+    while True:
+        try:
+            line = lines.get(timeout=max(0.01, deadline - time.monotonic()))
+        except queue.Empty:
+            raise TimeoutError(f"the client did not end within {PATIENCE_S} s") from None
+        if line is None:
+            return
+        yield line
+
+
+def listen(lines, tally, server):
+    """Counts a client's checks until it is done, and stops its server when it asks for that."""
+    deadline = time.monotonic() + PATIENCE_S
+    for line in lines_until(deadline, lines):
+        if line == "DRAIN":
+            server.process.send_signal(signal.SIGTERM)
+        elif line == "DONE":
+            return
+        else:
+            tally.line(line)
+    tally.fail("the client ended in the middle of its checks")
+
+
+def run_program(command, lines):
+    """Starts a client whose lines go into the queue; the caller ends it."""
+    client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              stdin=subprocess.DEVNULL, errors="replace", cwd=FOLDER)
+
+    def read():
+        for line in client.stdout:
+            lines.put(line.rstrip("\n"))
+        lines.put(None)
+    threading.Thread(target=read, daemon=True).start()
+    return client
+
+
+def end(client):
+    if client.poll() is None:
+        client.kill()
+    client.wait()
+
+
+def check_on(backend, start, origins):
+    tally = Tally(backend)
+    flags = ("--on-message", "echo", "--drain-timeout", "300ms", "--max-connections", "1000")
+    allowed = [flag for origin in origins for flag in ("--ws-origin", origin)]
+    try:
+        with Server(backend, *flags, *HEARTBEATS, *allowed, scheme="auto") as server, \
+                Server(backend, *flags, "--ws-deflate", "on", scheme="ws") as deflating:
+            lines = queue.Queue()
+            client = start([f"ws://127.0.0.1:{server.port}", f"ws://127.0.0.1:{deflating.port}"],
+                           lines)
+            try:
+                listen(lines, tally, server)
+            finally:
+                end(client)
+            deflating.process.send_signal(signal.SIGTERM)
+            for process in (server, deflating):
+                if process.process.wait(timeout=30) != 0:
+                    tally.fail("the server did not stop in order: " + process.text())
+    except Exception as error:  # one backend may fail in any way; the other still runs
+        tally.fail(f"{type(error).__name__}: {error}")
+    return tally
+
+
+def main(name, missing, start, origins=(GOOD_ORIGIN,)):
+    """Runs a client on every backend, or names it as skipped if something is `missing`.
+
+    start(urls, lines): starts the client and returns its process; its lines go into the queue.
+    """
+    if missing:
+        for backend in BACKENDS:
+            print(f"SKIPPED {backend} {name}: {missing}; {INSTALL}")
+        print(f"0 passed, 0 failed, {len(BACKENDS)} skipped")
+        return 0
+    with concurrent.futures.ThreadPoolExecutor(len(BACKENDS)) as pool:
+        tallies = list(pool.map(lambda backend: check_on(backend, start, origins), BACKENDS))
+    failed = sum(tally.failed for tally in tallies)
+    print(f"{sum(tally.passed for tally in tallies)} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def is_run_by(*command):
+    """Whether a command can be run, and succeeds."""
+    try:
+        return subprocess.run(command, capture_output=True, timeout=60, cwd=FOLDER).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def main_of_program(name, missing, command):
+    """main() for a client that is a program given the addresses as its arguments."""
+    return main(name, missing, lambda urls, lines: run_program([*command, *urls], lines))
