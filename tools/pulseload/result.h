@@ -153,8 +153,8 @@ struct Detection {
     };
     std::array<Row, kBehaviours> rows;  // by Behaviour; those that are silent, idle ones not
     uint64_t false_evictions = 0;       // peers that beat on time, or answered, and were let go
-    // Of everything that the server ended: the code it gave (binary goodbye, JSON goodbye, WebSocket
-    // close), counted; 0 is none, an end without a word.
+    // Of everything that the server ended: the code it gave (binary goodbye, JSON goodbye,
+    // WebSocket close), counted; 0 is none, an end without a word.
     std::vector<std::pair<uint16_t, uint64_t>> codes;
     // The server's own account, where --server-stats named its --stats-json file: closes by reason
     // during the run.
@@ -181,8 +181,10 @@ struct Generator {
     double cpu_seconds = 0;
     double busiest_thread = 0;  // share of one core, over the hold
     Histogram lateness;         // of each send and connect, behind the instant it was meant for
-    uint64_t intended = 0;      // sends and connects that the schedule held for the past time
-    uint64_t made = 0;          // of those
+    // Sends and connects that the schedule held for the time that passed, and those of them that
+    // were made.
+    uint64_t intended = 0;
+    uint64_t made = 0;
 };
 
 struct RunResult {

@@ -49,10 +49,11 @@ Value lost(const RunResult& result) {
     const std::optional<uint64_t> count = lost_connections(result);
     return count ? Value(static_cast<double>(*count)) : std::nullopt;
 }
-// The slowest storm's; never, where one did not recover.
+// The slowest storm's of those after which somebody came back; never, where one did not recover.
 Value recovery(const RunResult& result) {
     Value slowest;
     for (const StormResult& storm : result.storms) {
+        if (storm.tries == 0) continue;
         if (storm.recovery_s <= 0) return static_cast<double>(kNever);
         slowest = std::max(slowest.value_or(0), storm.recovery_s * 1e9);
     }
@@ -90,7 +91,7 @@ constexpr Metric kMetrics[] = {
     {"connected", MetricKind::count, "", nullptr, count_of<&Counts::connected>},
     {"connect-rate", MetricKind::rate, "nothing connected", nullptr, connect_rate},
     {"heartbeat-rate", MetricKind::rate, "the run ended before the hold", nullptr, heartbeat_rate},
-    {"recovery", MetricKind::duration, "there was no storm", nullptr, recovery},
+    {"recovery", MetricKind::duration, "no storm let its clients come back", nullptr, recovery},
 };
 
 const Metric* find_metric(std::string_view name) {

@@ -1,7 +1,7 @@
 // Whether a run says something about the server, or only about the generator that made it.
 //
-// A run is INVALID where the generator was the bottleneck: it made less than it was to make, its own
-// waiting is a large part of the latencies that it reports, or a thread of it had no time left.
+// A run is INVALID where the generator was the bottleneck: it made less than it was to make, its
+// own waiting is a large part of the latencies that it reports, or a thread of it had no time left.
 // Without data there is no such verdict: a run that sent no heartbeats is not invalid for that.
 // Pure function.
 #pragma once

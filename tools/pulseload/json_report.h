@@ -1,0 +1,28 @@
+// A run as JSON, for programs: schema "pulseload/1", which README.md in this folder describes.
+//
+// Within version 1 members are added, never renamed or removed. Units are in the names; durations
+// are whole microseconds, as they were recorded. What was not measured is null.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+#include "tools/pulseload/result.h"
+#include "tools/pulseload/slo.h"
+#include "tools/pulseload/verdict.h"
+
+namespace pulse::load {
+
+inline constexpr std::string_view kJsonSchema = "pulseload/1";
+
+nlohmann::ordered_json to_json(const RunResult& result, const Verdict& verdict,
+                               const std::vector<ObjectiveResult>& objectives);
+
+// Indented; octets that are no UTF-8 become U+FFFD.
+Result<void> write_json(const std::string& path, const RunResult& result, const Verdict& verdict,
+                        const std::vector<ObjectiveResult>& objectives);
+
+}  // namespace pulse::load

@@ -1,0 +1,332 @@
+// One function a line of the summary, one a table.
+#include "tools/pulseload/summary.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/units.h"
+#include "tools/pulseload/reading.h"
+#include "tools/pulseload/words.h"
+
+namespace pulse::load {
+namespace {
+
+constexpr size_t kColumns = 100;
+constexpr size_t kLabelColumns = 12;
+
+enum class Mood : uint8_t { plain, good, bad, strong };
+
+// What a terminal would obey rather than show.
+std::string printable(std::string_view text) {
+    std::string shown(text);
+    std::replace_if(
+        shown.begin(), shown.end(),
+        [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+    return shown;
+}
+
+// The text under construction.
+struct Page {
+    std::string text;
+    bool color = false;
+
+    std::string in(Mood mood, std::string_view words) const {
+        constexpr const char* kCodes[] = {"", "\x1b[32m", "\x1b[1;31m", "\x1b[1m"};
+        if (!color || mood == Mood::plain) return std::string(words);
+        return fmt::format("{}{}\x1b[0m", kCodes[static_cast<size_t>(mood)], words);
+    }
+    // A label and a sentence behind it, broken between words.
+    void say(std::string_view label, Mood mood, std::string_view sentence) {
+        std::string_view head = label;
+        while (!sentence.empty()) {
+            size_t size = std::min(sentence.size(), kColumns - kLabelColumns);
+            if (size < sentence.size()) {
+                const size_t space = sentence.rfind(' ', size);
+                size = space != std::string_view::npos ? space : sentence.find(' ');
+            }
+            const std::string_view line = sentence.substr(0, size);
+            sentence.remove_prefix(std::min(sentence.size(), line.size() + 1));
+            const std::string padded = fmt::format("{:<{}}", head, kLabelColumns);
+            text.append(in(mood, padded)).append(line).append("\n");
+            head = "";
+        }
+    }
+    void heading(std::string_view words) { text += fmt::format("\n{}\n", in(Mood::strong, words)); }
+    template <class... Arguments>
+    void row(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+        std::string line = fmt::format(format, std::forward<Arguments>(arguments)...);
+        line.erase(line.find_last_not_of(' ') + 1);
+        text.append(line).append("\n");
+    }
+};
+
+const Histogram& of(const RunResult& result, Timed timed) {
+    return result.latency[static_cast<size_t>(timed)];
+}
+
+std::string_view plural(uint64_t count, std::string_view one, std::string_view more) {
+    return count == 1 ? one : more;
+}
+
+// ----------------------------------------------------------------------------------- ten sentences
+
+void say_held(const RunResult& result, Page& page) {
+    const Sample* last = last_held(result);
+    const uint64_t open = last == nullptr ? 0 : last->counts.open;
+    const std::optional<uint64_t> lost = lost_connections(result);
+    const bool whole = lost && *lost == 0;
+    std::string words;
+    if (last == nullptr || last->phase == Phase::ramp) {
+        words = fmt::format("nothing: {} of {} connections were open when it ended.",
+                            told_count(open), told_count(result.wanted));
+    } else {
+        words = fmt::format("{} of {} connections were open at the end of {}", told_count(open),
+                            told_count(result.wanted), told_seconds(result.held_s));
+        const Detection::Row silenced = silenced_peers(result.detection);
+        const uint64_t let_go = silenced.evicted + silenced.early;
+        if (let_go > 0) words += fmt::format(", {} silent ones let go", told_count(let_go));
+        words += whole ? "." : fmt::format("; {} are missing.", told_count(lost.value_or(0)));
+    }
+    if (result.connected_s > 0) {
+        words +=
+            fmt::format(" All were connected after {} ({}/s).", told_seconds(result.connected_s),
+                        told_count(static_cast<uint64_t>(connect_rate(result).value_or(0))));
+    }
+    if (const uint64_t failed = result.counts.connect_failures; failed > 0) {
+        words += fmt::format(" {} {} failed.", told_count(failed),
+                             plural(failed, "connect", "connects"));
+    }
+    if (const uint64_t refused = result.counts.refusals; refused > 0)
+        words +=
+            fmt::format(" {} {} refused.", told_count(refused), plural(refused, "was", "were"));
+    page.say("Held", whole ? Mood::good : Mood::bad, words);
+}
+
+void say_heartbeats(const RunResult& result, Page& page) {
+    const Counts& counts = result.counts;
+    const Histogram& latency = of(result, Timed::heartbeat);
+    if (counts.pings == 0 && counts.probes == 0)
+        return page.say("Heartbeats", Mood::plain, "none were sent.");
+    std::string words;
+    if (counts.pings > 0) {
+        words = fmt::format("{} of {} were answered", told_count(counts.pongs),
+                            told_count(counts.pings));
+        if (latency.count() > 0) {
+            words +=
+                fmt::format(": half within {}, 99 % within {}, the slowest took {}",
+                            told_duration(latency.percentile(50)),
+                            told_duration(latency.percentile(99)), told_duration(latency.max()));
+        }
+        words += ".";
+    }
+    if (counts.probes > 0) {
+        words +=
+            fmt::format("{}The server asked {} times, {} were answered.", words.empty() ? "" : " ",
+                        told_count(counts.probes), told_count(counts.probes_answered));
+    }
+    page.say("Heartbeats", Mood::plain, words);
+}
+
+void say_silent(const RunResult& result, Page& page) {
+    const Detection& detection = result.detection;
+    const Detection::Row sum = silenced_peers(detection);
+    if (sum.silenced == 0)
+        return page.say("The silent", Mood::plain, "nobody was told to fall silent.");
+    if (detection.timeout == 0) {
+        return page.say("The silent", Mood::plain,
+                        fmt::format("{} fell silent, but the server's deadline is not known: name "
+                                    "it with --expect-timeout.",
+                                    told_count(sum.silenced)));
+    }
+    const uint64_t due = sum.silenced - std::min(sum.silenced, sum.waiting);
+    const bool right = sum.evicted == due && sum.early + sum.missed == 0;
+    std::string words;
+    if (due == 0) {
+        words =
+            fmt::format("the run ended before the deadline of all {}.", told_count(sum.waiting));
+    } else {
+        words =
+            fmt::format("{} of {} were let go after their deadline of {}", told_count(sum.evicted),
+                        told_count(due), format_duration(detection.timeout));
+        if (sum.evicted > 0) {
+            words +=
+                fmt::format(", late by {} at most ({} at p99)", told_duration(sum.late_by.max()),
+                            told_duration(sum.late_by.percentile(99)));
+        }
+        words +=
+            fmt::format("; {} early, {} missed.", told_count(sum.early), told_count(sum.missed));
+        if (sum.waiting > 0) {
+            words += fmt::format(" {} more {} not due yet.", told_count(sum.waiting),
+                                 plural(sum.waiting, "was", "were"));
+        }
+    }
+    page.say("The silent", due == 0 ? Mood::plain : right ? Mood::good : Mood::bad, words);
+}
+
+void say_others(const RunResult& result, Page& page) {
+    const Detection& detection = result.detection;
+    if (detection.timeout == 0) return;
+    const uint64_t wrong = detection.false_evictions;
+    if (wrong == 0) {
+        return page.say(
+            "The others", Mood::good,
+            "were left alone: nobody who spoke in time was let go (0 false evictions).");
+    }
+    page.say("The others", Mood::bad,
+             fmt::format("{} that spoke in time {} let go: {} false {}.", told_count(wrong),
+                         plural(wrong, "was", "were"), told_count(wrong),
+                         plural(wrong, "eviction", "evictions")));
+}
+
+void say_server(const RunResult& result, Page& page) {
+    const std::optional<ServerCost> cost = server_cost(result);
+    if (!cost) return;
+    std::string words = fmt::format("used {} of a core, and {} of memory", told_share(cost->cores),
+                                    told_bytes(static_cast<double>(cost->rss_bytes)));
+    if (cost->open > 0) {
+        words += fmt::format(": {} for each connection", told_bytes(cost->rss_per_connection()));
+        if (cost->kernel_bytes > 0) {
+            words += fmt::format(", and {} of the kernel's for both ends of it",
+                                 told_bytes(cost->kernel_per_connection()));
+        }
+    }
+    page.say("The server", Mood::plain, words + ".");
+}
+
+void say_trust(const RunResult& result, const Verdict& verdict, Page& page) {
+    if (!verdict.valid) {
+        page.say("INVALID", Mood::bad, "generator was the bottleneck: trust none of the above.");
+        for (const std::string& evidence : verdict.evidence) page.say("", Mood::plain, evidence);
+        for (const std::string& remedy : verdict.remedies) page.say("", Mood::plain, remedy);
+        return;
+    }
+    std::string words = "nothing says that the generator was the bottleneck";
+    const Generator& generator = result.generator;
+    if (generator.lateness.count() > 0) {
+        words = fmt::format("yes: the generator made 99 % of its sends within {} of their time",
+                            told_duration(generator.lateness.percentile(99)));
+    }
+    if (const std::optional<double> cores = generator_cores(result)) {
+        words += fmt::format(", with {:.2f} of {} {}", *cores, generator.cores,
+                             plural(generator.cores, "core", "cores"));
+    }
+    page.say("To trust?", Mood::good, words + ".");
+}
+
+void say_objectives(const std::vector<ObjectiveResult>& objectives, Page& page) {
+    if (objectives.empty()) return;
+    std::string missed;
+    for (const ObjectiveResult& one : objectives) {
+        if (!one.met) missed += (missed.empty() ? "" : ", ") + printable(one.objective);
+    }
+    if (missed.empty()) {
+        return page.say("Objectives", Mood::good,
+                        fmt::format("all {} were met.", objectives.size()));
+    }
+    page.say("Objectives", Mood::bad, "missed: " + missed + ".");
+}
+
+// ------------------------------------------------------------------------------------------ tables
+
+void table_latencies(const RunResult& result, Page& page) {
+    const auto has_values = [](const Histogram& one) { return one.count() > 0; };
+    if (std::none_of(result.latency.begin(), result.latency.end(), has_values)) return;
+    page.heading("Latency (from when it was due; _service: from when it began)");
+    page.row("  {:<18}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}", "", "count", "p50", "p90", "p99",
+             "p99.9", "p99.99", "max");
+    for (size_t at = 0; at < kTimed; ++at) {
+        const Histogram& one = result.latency[at];
+        if (one.count() == 0) continue;
+        page.row("  {:<18}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
+                 name_of(static_cast<Timed>(at)), told_count(one.count()),
+                 told_duration(one.percentile(50)), told_duration(one.percentile(90)),
+                 told_duration(one.percentile(99)), told_duration(one.percentile(99.9)),
+                 told_duration(one.percentile(99.99)), told_duration(one.max()));
+    }
+}
+
+void table_detection(const RunResult& result, Page& page) {
+    const Detection& detection = result.detection;
+    if (detection.timeout == 0 || silenced_peers(detection).silenced == 0) return;
+    page.heading(fmt::format("Silenced peers: deadline {}{}, tolerance {}",
+                             format_duration(detection.timeout),
+                             detection.announced ? " (as the server announced)" : "",
+                             format_duration(detection.tolerance)));
+    page.row("  {:<18}{:>10}{:>10}{:>8}{:>8}{:>9}{:>10}{:>10}{:>12}", "", "silenced", "evicted",
+             "early", "missed", "not due", "late p50", "late max", "early most");
+    for (size_t at = 0; at < kBehaviours; ++at) {
+        const Detection::Row& row = detection.rows[at];
+        if (row.silenced == 0) continue;
+        page.row("  {:<18}{:>10}{:>10}{:>8}{:>8}{:>9}{:>10}{:>10}{:>12}",
+                 name_of(static_cast<Behaviour>(at)), told_count(row.silenced),
+                 told_count(row.evicted), told_count(row.early), told_count(row.missed),
+                 told_count(row.waiting),
+                 row.evicted > 0 ? told_duration(row.late_by.percentile(50)) : "-",
+                 row.evicted > 0 ? told_duration(row.late_by.max()) : "-",
+                 row.early > 0 ? told_duration(row.early_by.max()) : "-");
+    }
+}
+
+void table_storms(const RunResult& result, Page& page) {
+    if (result.storms.empty()) return;
+    page.heading("Storms");
+    page.row("  {:>8}{:>10}{:>10}{:>10}{:>12}{:>9}{:>10}{:>10}   {}", "at", "killed", "back",
+             "99 % in", "accepts/s", "refused", "tries", "most", "storm");
+    for (const StormResult& storm : result.storms) {
+        page.row("  {:>8}{:>10}{:>10}{:>10}{:>12}{:>9}{:>10}{:>10}   {}", told_seconds(storm.at_s),
+                 told_count(storm.killed), told_count(storm.recovered),
+                 storm.recovery_s > 0 ? told_seconds(storm.recovery_s)
+                 : storm.tries > 0    ? "never"
+                                      : "-",
+                 told_count(static_cast<uint64_t>(storm.peak_accepts_per_s)),
+                 told_count(storm.refusals), told_count(storm.tries), storm.tries_max,
+                 printable(storm.what));
+    }
+}
+
+void table_objectives(const std::vector<ObjectiveResult>& objectives, Page& page) {
+    if (objectives.empty()) return;
+    page.heading("Objectives");
+    for (const ObjectiveResult& one : objectives) {
+        page.row("  {}  {:<30} {}",
+                 page.in(one.met ? Mood::good : Mood::bad, one.met ? "met   " : "MISSED"),
+                 printable(one.objective),
+                 one.why.empty() ? one.measured : "not measured: " + printable(one.why));
+    }
+}
+
+void list_errors(const RunResult& result, Page& page) {
+    if (result.errors.empty()) return;
+    page.heading("What went wrong");
+    for (const std::string& error : result.errors) page.row("  {}", printable(error));
+}
+
+}  // namespace
+
+std::string summary_text(const RunResult& result, const Verdict& verdict,
+                         const std::vector<ObjectiveResult>& objectives, bool color) {
+    Page page{.text = {}, .color = color};
+    if (result.cut_short) {
+        page.say("CUT SHORT", Mood::bad,
+                 fmt::format("by Ctrl-C after {}; what follows is of the part that ran.",
+                             told_seconds(result.ended_s)));
+    }
+    say_held(result, page);
+    say_heartbeats(result, page);
+    say_silent(result, page);
+    say_others(result, page);
+    say_server(result, page);
+    say_trust(result, verdict, page);
+    say_objectives(objectives, page);
+    for (const auto& [what, path] : result.files)
+        page.say("Written", Mood::plain, printable(what + ": " + path));
+    table_latencies(result, page);
+    table_detection(result, page);
+    table_storms(result, page);
+    table_objectives(objectives, page);
+    list_errors(result, page);
+    return page.text;
+}
+
+}  // namespace pulse::load
