@@ -10,6 +10,7 @@ one with --ws-deflate on, and says one line a check:
 A client that ends without DRAIN and DONE has failed. Both backends are served at once: what takes
 time is the wait for heartbeats. Ends with `N passed, N failed`.
 """
+import collections
 import concurrent.futures
 import os
 import queue
@@ -38,18 +39,22 @@ class Tally:
     def __init__(self, backend):
         self.backend = backend
         self.passed = self.failed = 0
+        self.other_lines = collections.deque(maxlen=20)
 
     def line(self, line):
-        """Takes a line of the client's; what is no check is shown as it came."""
+        """Takes a line of the client's."""
         word, _, rest = line.partition(" ")
         if word not in ("ok", "FAILED"):
-            return print(f"        {self.backend} | {line}", flush=True)
+            return self.other_lines.append(line)
         self.passed += word == "ok"
         self.failed += word == "FAILED"
         print(f"{word:<7} {self.backend} {rest}", flush=True)
 
     def fail(self, why):
+        """What went wrong with the client as a whole, after what else it said."""
         self.failed += 1
+        for line in self.other_lines:
+            print(f"        {self.backend} | {line}")
         print(f"FAILED  {self.backend} {why}", flush=True)
 
 
@@ -79,9 +84,10 @@ def listen(lines, tally, server):
 
 
 def run_program(command, lines):
-    """Starts a client whose lines go into the queue; the caller ends it."""
+    """Starts a client whose printed lines go into the queue; the caller ends it."""
     client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              stdin=subprocess.DEVNULL, errors="replace", cwd=FOLDER)
+                              stdin=subprocess.DEVNULL, errors="replace", cwd=FOLDER,
+                              start_new_session=True)
 
     def read():
         for line in client.stdout:
@@ -92,8 +98,11 @@ def run_program(command, lines):
 
 
 def end(client):
-    if client.poll() is None:
-        client.kill()
+    """Ends a client and whatever it started."""
+    try:
+        os.killpg(client.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
     client.wait()
 
 
