@@ -62,13 +62,13 @@ TEST(Objectives, AreMetOrMissedByTheComparison) {
         {"p50>500.223ms", false, "500.223 ms"},
         {"rtt.p99.9<1s", true, "999.423 ms"},
         {"heartbeat.p99.9<999.4ms", false, "999.423 ms"},
-        {"rtt.max<=1s", true, "1000.000 ms"},
-        {"rtt.min<=1ms", true, "1.000 ms"},
-        {"mean<501ms", true, "500.500 ms"},
+        {"rtt.max<=1s", true, "1 s"},
+        {"rtt.min<=1ms", true, "1 ms"},
+        {"mean<501ms", true, "500.5 ms"},
         {"connect.p50<1ms", true, "500 us"},
         {"connect.p100=500us", true, "500 us"},
         {"lateness.p99<1ms", true, "30 us"},
-        {"eviction-delay.max<=20ms", true, "20.000 ms"},
+        {"eviction-delay.max<=20ms", true, "20 ms"},
         {"false-evictions=0", false, "4"},
         {"false-evictions<=4", true, "4"},
         {"missed-evictions=2", true, "2"},
@@ -130,7 +130,7 @@ TEST(Objectives, AStormThatDidNotRecoverMissesEveryBound) {
     EXPECT_EQ(judge_one("recovery<1h", run).measured, "never");
     EXPECT_FALSE(judge_one("recovery<1h", run).met);
     run.storms[1].recovery_s = 4.5;
-    EXPECT_EQ(judge_one("recovery<5s", run).measured, "4500.000 ms");
+    EXPECT_EQ(judge_one("recovery<5s", run).measured, "4.5 s");
     EXPECT_TRUE(judge_one("recovery<5s", run).met);
 }
 

@@ -157,7 +157,11 @@ TEST(Words, AreRoundedToThreeDigits) {
     EXPECT_EQ(told_share(0.934), "93.4 %");
     EXPECT_EQ(told_share(0.99999), "99.9 %");
     EXPECT_EQ(told_share(1), "100 %");
-    EXPECT_EQ(told_percentile(99.9), "p99.9");
+    EXPECT_EQ(without_zeros("10.0 ms"), "10 ms");
+    EXPECT_EQ(without_zeros("1.50 s"), "1.5 s");
+    EXPECT_EQ(without_zeros("100 us"), "100 us");
+    EXPECT_EQ(without_zeros("2.0"), "2");
+    EXPECT_EQ(without_zeros("0.05"), "0.05");
 }
 
 }  // namespace

@@ -221,8 +221,8 @@ std::string told(const Metric& metric, double value) {
     // Finer than elsewhere: 10.004 ms misses p99<10ms and must not read as 10.0 ms.
     if (value >= static_cast<double>(kNever)) return "never";
     if (value < 1e6) return fmt::format("{:.0f} us", value / 1e3);
-    if (value < 1e10) return fmt::format("{:.3f} ms", value / 1e6);
-    return fmt::format("{:.3f} s", value / 1e9);
+    if (value < 1e9) return without_zeros(fmt::format("{:.3f} ms", value / 1e6));
+    return without_zeros(fmt::format("{:.6f} s", value / 1e9));
 }
 
 bool compare(double value, Comparison comparison, double bound) {

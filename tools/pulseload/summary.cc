@@ -15,7 +15,7 @@ namespace {
 constexpr size_t kColumns = 100;
 constexpr size_t kLabelColumns = 12;
 
-enum class Mood : uint8_t { plain, good, bad, strong };
+using Lines = std::vector<SummaryLine>;
 
 // What a terminal would obey rather than show.
 std::string printable(std::string_view text) {
@@ -32,27 +32,31 @@ struct Page {
     bool color = false;
 
     std::string in(Mood mood, std::string_view words) const {
-        constexpr const char* kCodes[] = {"", "\x1b[32m", "\x1b[1;31m", "\x1b[1m"};
-        if (!color || mood == Mood::plain) return std::string(words);
-        return fmt::format("{}{}\x1b[0m", kCodes[static_cast<size_t>(mood)], words);
+        if (mood == Mood::plain) return std::string(words);
+        return in(mood == Mood::good ? "\x1b[32m" : "\x1b[1;31m", words);
+    }
+    std::string in(const char* code, std::string_view words) const {
+        return color ? fmt::format("{}{}\x1b[0m", code, words) : std::string(words);
     }
     // A label and a sentence behind it, broken between words.
-    void say(std::string_view label, Mood mood, std::string_view sentence) {
-        std::string_view head = label;
+    void say(const SummaryLine& line) {
+        std::string_view head = line.label;
+        std::string_view sentence = line.words;
         while (!sentence.empty()) {
             size_t size = std::min(sentence.size(), kColumns - kLabelColumns);
             if (size < sentence.size()) {
                 const size_t space = sentence.rfind(' ', size);
                 size = space != std::string_view::npos ? space : sentence.find(' ');
             }
-            const std::string_view line = sentence.substr(0, size);
-            sentence.remove_prefix(std::min(sentence.size(), line.size() + 1));
+            const std::string_view part = sentence.substr(0, size);
+            sentence.remove_prefix(std::min(sentence.size(), part.size() + 1));
             const std::string padded = fmt::format("{:<{}}", head, kLabelColumns);
-            text.append(in(mood, padded)).append(line).append("\n");
+            text.append(in(line.mood, padded));
+            text.append(part).append("\n");
             head = "";
         }
     }
-    void heading(std::string_view words) { text += fmt::format("\n{}\n", in(Mood::strong, words)); }
+    void heading(std::string_view words) { text += fmt::format("\n{}\n", in("\x1b[1m", words)); }
     template <class... Arguments>
     void row(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
         std::string line = fmt::format(format, std::forward<Arguments>(arguments)...);
@@ -71,7 +75,11 @@ std::string_view plural(uint64_t count, std::string_view one, std::string_view m
 
 // ----------------------------------------------------------------------------------- ten sentences
 
-void say_held(const RunResult& result, Page& page) {
+void add(Lines& lines, std::string_view label, Mood mood, std::string_view words) {
+    lines.push_back({std::string(label), std::string(words), mood});
+}
+
+void say_held(const RunResult& result, Lines& lines) {
     const Sample* last = last_held(result);
     const uint64_t open = last == nullptr ? 0 : last->counts.open;
     const std::optional<uint64_t> lost = lost_connections(result);
@@ -100,14 +108,14 @@ void say_held(const RunResult& result, Page& page) {
     if (const uint64_t refused = result.counts.refusals; refused > 0)
         words +=
             fmt::format(" {} {} refused.", told_count(refused), plural(refused, "was", "were"));
-    page.say("Held", whole ? Mood::good : Mood::bad, words);
+    add(lines, "Held", whole ? Mood::good : Mood::bad, words);
 }
 
-void say_heartbeats(const RunResult& result, Page& page) {
+void say_heartbeats(const RunResult& result, Lines& lines) {
     const Counts& counts = result.counts;
     const Histogram& latency = of(result, Timed::heartbeat);
     if (counts.pings == 0 && counts.probes == 0)
-        return page.say("Heartbeats", Mood::plain, "none were sent.");
+        return add(lines, "Heartbeats", Mood::plain, "none were sent.");
     std::string words;
     if (counts.pings > 0) {
         words = fmt::format("{} of {} were answered", told_count(counts.pongs),
@@ -125,19 +133,19 @@ void say_heartbeats(const RunResult& result, Page& page) {
             fmt::format("{}The server asked {} times, {} were answered.", words.empty() ? "" : " ",
                         told_count(counts.probes), told_count(counts.probes_answered));
     }
-    page.say("Heartbeats", Mood::plain, words);
+    add(lines, "Heartbeats", Mood::plain, words);
 }
 
-void say_silent(const RunResult& result, Page& page) {
+void say_silent(const RunResult& result, Lines& lines) {
     const Detection& detection = result.detection;
     const Detection::Row sum = silenced_peers(detection);
     if (sum.silenced == 0)
-        return page.say("The silent", Mood::plain, "nobody was told to fall silent.");
+        return add(lines, "The silent", Mood::plain, "nobody was told to fall silent.");
     if (detection.timeout == 0) {
-        return page.say("The silent", Mood::plain,
-                        fmt::format("{} fell silent, but the server's deadline is not known: name "
-                                    "it with --expect-timeout.",
-                                    told_count(sum.silenced)));
+        return add(lines, "The silent", Mood::plain,
+                   fmt::format("{} fell silent, but the server's deadline is not known: name "
+                               "it with --expect-timeout.",
+                               told_count(sum.silenced)));
     }
     const uint64_t due = sum.silenced - std::min(sum.silenced, sum.waiting);
     const bool right = sum.evicted == due && sum.early + sum.missed == 0;
@@ -161,25 +169,24 @@ void say_silent(const RunResult& result, Page& page) {
                                  plural(sum.waiting, "was", "were"));
         }
     }
-    page.say("The silent", due == 0 ? Mood::plain : right ? Mood::good : Mood::bad, words);
+    add(lines, "The silent", due == 0 ? Mood::plain : right ? Mood::good : Mood::bad, words);
 }
 
-void say_others(const RunResult& result, Page& page) {
+void say_others(const RunResult& result, Lines& lines) {
     const Detection& detection = result.detection;
     if (detection.timeout == 0) return;
     const uint64_t wrong = detection.false_evictions;
     if (wrong == 0) {
-        return page.say(
-            "The others", Mood::good,
-            "were left alone: nobody who spoke in time was let go (0 false evictions).");
+        return add(lines, "The others", Mood::good,
+                   "were left alone: nobody who spoke in time was let go (0 false evictions).");
     }
-    page.say("The others", Mood::bad,
-             fmt::format("{} that spoke in time {} let go: {} false {}.", told_count(wrong),
-                         plural(wrong, "was", "were"), told_count(wrong),
-                         plural(wrong, "eviction", "evictions")));
+    add(lines, "The others", Mood::bad,
+        fmt::format("{} that spoke in time {} let go: {} false {}.", told_count(wrong),
+                    plural(wrong, "was", "were"), told_count(wrong),
+                    plural(wrong, "eviction", "evictions")));
 }
 
-void say_server(const RunResult& result, Page& page) {
+void say_server(const RunResult& result, Lines& lines) {
     const std::optional<ServerCost> cost = server_cost(result);
     if (!cost) return;
     std::string words = fmt::format("used {} of a core, and {} of memory", told_share(cost->cores),
@@ -191,14 +198,14 @@ void say_server(const RunResult& result, Page& page) {
                                  told_bytes(cost->kernel_per_connection()));
         }
     }
-    page.say("The server", Mood::plain, words + ".");
+    add(lines, "The server", Mood::plain, words + ".");
 }
 
-void say_trust(const RunResult& result, const Verdict& verdict, Page& page) {
+void say_trust(const RunResult& result, const Verdict& verdict, Lines& lines) {
     if (!verdict.valid) {
-        page.say("INVALID", Mood::bad, "generator was the bottleneck: trust none of the above.");
-        for (const std::string& evidence : verdict.evidence) page.say("", Mood::plain, evidence);
-        for (const std::string& remedy : verdict.remedies) page.say("", Mood::plain, remedy);
+        add(lines, "INVALID", Mood::bad, "generator was the bottleneck: trust none of the above.");
+        for (const std::string& evidence : verdict.evidence) add(lines, "", Mood::plain, evidence);
+        for (const std::string& remedy : verdict.remedies) add(lines, "", Mood::plain, remedy);
         return;
     }
     std::string words = "nothing says that the generator was the bottleneck";
@@ -211,20 +218,20 @@ void say_trust(const RunResult& result, const Verdict& verdict, Page& page) {
         words += fmt::format(", with {:.2f} of {} {}", *cores, generator.cores,
                              plural(generator.cores, "core", "cores"));
     }
-    page.say("To trust?", Mood::good, words + ".");
+    add(lines, "To trust?", Mood::good, words + ".");
 }
 
-void say_objectives(const std::vector<ObjectiveResult>& objectives, Page& page) {
+void say_objectives(const std::vector<ObjectiveResult>& objectives, Lines& lines) {
     if (objectives.empty()) return;
     std::string missed;
     for (const ObjectiveResult& one : objectives) {
         if (!one.met) missed += (missed.empty() ? "" : ", ") + printable(one.objective);
     }
     if (missed.empty()) {
-        return page.say("Objectives", Mood::good,
-                        fmt::format("all {} were met.", objectives.size()));
+        return add(lines, "Objectives", Mood::good,
+                   fmt::format("all {} were met.", objectives.size()));
     }
-    page.say("Objectives", Mood::bad, "missed: " + missed + ".");
+    add(lines, "Objectives", Mood::bad, "missed: " + missed + ".");
 }
 
 // ------------------------------------------------------------------------------------------ tables
@@ -304,23 +311,30 @@ void list_errors(const RunResult& result, Page& page) {
 
 }  // namespace
 
+std::vector<SummaryLine> summary_lines(const RunResult& result, const Verdict& verdict,
+                                       const std::vector<ObjectiveResult>& objectives) {
+    Lines lines;
+    if (result.cut_short) {
+        add(lines, "CUT SHORT", Mood::bad,
+            fmt::format("by Ctrl-C after {}; what follows is of the part that ran.",
+                        told_seconds(result.ended_s)));
+    }
+    say_held(result, lines);
+    say_heartbeats(result, lines);
+    say_silent(result, lines);
+    say_others(result, lines);
+    say_server(result, lines);
+    say_trust(result, verdict, lines);
+    say_objectives(objectives, lines);
+    return lines;
+}
+
 std::string summary_text(const RunResult& result, const Verdict& verdict,
                          const std::vector<ObjectiveResult>& objectives, bool color) {
     Page page{.text = {}, .color = color};
-    if (result.cut_short) {
-        page.say("CUT SHORT", Mood::bad,
-                 fmt::format("by Ctrl-C after {}; what follows is of the part that ran.",
-                             told_seconds(result.ended_s)));
-    }
-    say_held(result, page);
-    say_heartbeats(result, page);
-    say_silent(result, page);
-    say_others(result, page);
-    say_server(result, page);
-    say_trust(result, verdict, page);
-    say_objectives(objectives, page);
+    for (const SummaryLine& line : summary_lines(result, verdict, objectives)) page.say(line);
     for (const auto& [what, path] : result.files)
-        page.say("Written", Mood::plain, printable(what + ": " + path));
+        page.say({"Written", printable(what + ": " + path), Mood::plain});
     table_latencies(result, page);
     table_detection(result, page);
     table_storms(result, page);

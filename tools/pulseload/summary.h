@@ -1,5 +1,5 @@
 // What a run showed, for somebody who sees this program for the first time: about ten lines of
-// words, then the tables behind them. Pure function.
+// words, then the tables behind them. Pure functions.
 //
 //     Held        20,000 of 20,000 connections for 20.0 s; all were open after 1.8 s (11,100/s).
 //     Heartbeats  398,211 of 398,214 were answered: half within 312 us, 99 % within 1.90 ms.
@@ -10,6 +10,7 @@
 //     Report      build/run/report.html
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,17 @@
 #include "tools/pulseload/verdict.h"
 
 namespace pulse::load {
+
+enum class Mood : uint8_t { plain, good, bad };
+
+// A label, "Held", and what is to be said there. An empty label goes on with the one before.
+struct SummaryLine {
+    std::string label;
+    std::string words;
+    Mood mood = Mood::plain;
+};
+std::vector<SummaryLine> summary_lines(const RunResult& result, const Verdict& verdict,
+                                       const std::vector<ObjectiveResult>& objectives);
 
 // Ends with a line feed; at most 100 columns a line but for what the user named. `color` marks good
 // and bad with ANSI colours. Control characters of what was given are shown as '?'.

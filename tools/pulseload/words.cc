@@ -59,6 +59,13 @@ std::string told_share(double share) {
     return fmt::format("{:.1f} %", percent);
 }
 
-std::string told_percentile(double percent) { return fmt::format("p{:g}", percent); }
+std::string without_zeros(std::string told) {
+    const size_t point = told.find('.');
+    if (point == std::string::npos) return told;
+    const size_t end = std::min(told.find_first_not_of("0123456789", point + 1), told.size());
+    const size_t kept = told.find_last_not_of('0', end - 1);
+    told.erase(kept == point ? point : kept + 1, end - (kept == point ? point : kept + 1));
+    return told;
+}
 
 }  // namespace pulse::load

@@ -9,11 +9,12 @@
 
 namespace pulse::load {
 
-std::string told_duration(Nanos duration);    // three digits: "312 us", "4.07 ms", "12.5 s"
-std::string told_seconds(double seconds);     // "20.0 s", "12 m 30 s", "3 h 5 m"
-std::string told_count(uint64_t count);       // "1,000,000"
-std::string told_bytes(double bytes);         // "85 B", "4.06 KiB"
-std::string told_share(double share);         // 0.934 is "93.4 %", 1 is "100 %"
-std::string told_percentile(double percent);  // 99.9 is "p99.9"
+std::string told_duration(Nanos duration);  // three digits: "312 us", "4.07 ms", "12.5 s"
+std::string told_seconds(double seconds);   // "20.0 s", "12 m 30 s", "3 h 5 m"
+std::string told_count(uint64_t count);     // "1,000,000"
+std::string told_bytes(double bytes);       // "85 B", "4.06 KiB"
+std::string told_share(double share);       // 0.934 is "93.4 %", 1 is "100 %"
+// Without zeros that say nothing, for numbers that are round: "10.0 ms" is "10 ms".
+std::string without_zeros(std::string told);
 
 }  // namespace pulse::load
