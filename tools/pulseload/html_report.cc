@@ -196,13 +196,17 @@ std::string verdict_section(const RunResult& result, const Verdict& verdict,
         html += "</ul>";
     }
     html += "</div>\n";
-    const auto missed = std::count_if(objectives.begin(), objectives.end(),
-                                      [](const ObjectiveResult& one) { return !one.met; });
-    if (missed > 0) {
-        html += fmt::format(
-            "<div class=\"verdict bad\"><strong>{} of {} objectives missed</strong>"
-            "</div>\n",
-            missed, objectives.size());
+    std::string missed;
+    for (const ObjectiveResult& one : objectives) {
+        if (one.met) continue;
+        missed += fmt::format("<li>{}: {}</li>", escaped(one.objective),
+                              escaped(one.why.empty() ? one.measured : "not measured, " + one.why));
+    }
+    if (!missed.empty()) {
+        html += "<div class=\"verdict bad\"><strong>Objectives missed</strong><ul>" + missed +
+                "</ul></div>\n";
+    } else if (!objectives.empty()) {
+        html += "<div class=\"verdict\"><strong>All objectives met</strong></div>\n";
     }
     return html;
 }

@@ -64,8 +64,8 @@ std::string draw(const BarPlot& plot);
 // Round numbers from at most `low` to at least `high`: at most `most` steps of 1, 2, 2.5 or 5 times
 // a power of ten. For tests.
 std::vector<double> axis_steps(double low, double high, uint32_t most);
-// From 1, 2 or 5 times a power of ten at or below `low` to one at or above `high`: all of them where
-// they are few, else powers of ten between these two. Both above 0.
+// From 1, 2 or 5 times a power of ten at or below `low` to one at or above `high`: all of them
+// where they are few, else powers of ten between these two. Both above 0.
 std::vector<double> log_steps(double low, double high);
 // "0:30", "12:05", "1:00:00".
 std::string clock_label(double seconds);
