@@ -1,5 +1,5 @@
 // The interval log: its text, its payload decoded again by the format's words, its errors. That
-// another implementation reads it is tests/tools/hlog_readers_test.py's to show.
+// another implementation reads it is tests/clients/hlog_test.py's to show.
 #include "tools/pulseload/hlog.h"
 
 #include <gtest/gtest.h>
@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <vector>
 
@@ -128,6 +129,66 @@ TEST(Hlog, WritesALineForEachIntervalAndTag) {
     EXPECT_EQ(read[3], "#[BaseTime: 1795377600.250 (seconds since epoch)]");
     EXPECT_EQ(read[4].substr(0, 17), "\"StartTimestamp\",");
     EXPECT_EQ(read[5], "Tag=heartbeat,1.000,1.002,1.500," + encode_hlog_payload(histogram));
+}
+
+// What a reader who rounds each value up to its counter's highest is to get.
+uint64_t highest_us(Nanos value) {
+    const auto us = static_cast<uint64_t>(value) / Histogram::kUnitNanos;
+    return Histogram::highest_of(Histogram::counter_of(us));
+}
+
+std::string told_json(const Histogram& whole, int intervals) {
+    std::ostringstream json;
+    json << "{\"intervals\": [";
+    for (int at = 0; at < intervals; ++at)
+        json << (at > 0 ? ", [" : "[") << 1'795'377'600'250 + at * 1'000 << ", "
+             << 1'795'377'601'250 + at * 1'000 << "]";
+    json << "], \"count\": " << whole.count() << ", \"max_us\": " << highest_us(whole.max())
+         << ", \"percentiles_us\": [";
+    for (const double percent : {0.0, 50.0, 75.0, 90.0, 99.0, 99.9, 99.99, 100.0})
+        json << (percent > 0 ? ", " : "") << highest_us(whole.percentile(percent));
+    json << "]}";
+    return json.str();
+}
+
+// Writes whole.hlog and whole.json, which tests/clients/hlog_test.py gives to another reader.
+TEST(Hlog, AddsUpToTheWholeRun) {
+    constexpr int kIntervals = 20;
+    constexpr int kValues = 500;  // a round number in all, so that no percentile falls between two
+    const std::string folder = testing::TempDir();
+    Result<HlogWriter> log =
+        HlogWriter::open(folder + "whole.hlog", "2026-11-22T20:00:00Z", 1'795'377'600.25);
+    ASSERT_TRUE(log) << log.error();
+    Random random(5);
+    std::map<std::string, Histogram> wholes;
+    for (int interval = 0; interval < kIntervals; ++interval) {
+        for (const auto& [tag, shift] :
+             {std::pair{"connect", 28}, {"heartbeat", 24}, {"slow", 22}}) {
+            Histogram second;
+            for (int value = 0; value < kValues; ++value)
+                second.record(static_cast<Nanos>(random.next() >> (shift + random.below(16))));
+            log->append(interval, 1, tag, second);
+            wholes[tag].merge(second);
+        }
+    }
+    ASSERT_TRUE(log->close());
+    std::map<std::string, std::vector<uint64_t>> read;
+    std::istringstream lines(file_text(folder + "whole.hlog"));
+    for (std::string line; std::getline(lines, line);) {
+        if (line.substr(0, 4) != "Tag=") continue;
+        std::vector<uint64_t>& sum = read[line.substr(4, line.find(',') - 4)];
+        sum.resize(Histogram::kCounters);
+        const std::vector<uint64_t> counts =
+            decoded_counts(inflated(from_base64(line.substr(line.rfind(',') + 1))));
+        for (size_t at = 0; at < counts.size(); ++at) sum[at] += counts[at];
+    }
+    std::string json;
+    for (const auto& [tag, whole] : wholes) {
+        for (uint32_t at = 0; at < Histogram::kCounters; ++at)
+            ASSERT_EQ(read[tag].at(at), whole.counter_at(at)) << tag << " " << at;
+        json += (json.empty() ? "{\"" : ",\n\"") + tag + "\": " + told_json(whole, kIntervals);
+    }
+    std::ofstream(folder + "whole.json") << json << "}\n";
 }
 
 TEST(Hlog, SaysWhichFileItCouldNotWrite) {

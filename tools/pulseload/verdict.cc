@@ -57,7 +57,7 @@ void judge_busy(const RunResult& result, Verdict& verdict) {
     const Generator& generator = result.generator;
     if (result.held_s <= 0 || generator.busiest_thread <= kBusyShareMax) return;
     find(verdict,
-         fmt::format("The busiest of its {} threads used {} of a core while the connections were "
+         fmt::format("The busiest of its threads ({}) used {} of a core while the connections were "
                      "held: over {} there is no reserve, and waiting in the generator looks like "
                      "waiting for the server.",
                      generator.threads, told_share(generator.busiest_thread),
