@@ -1,11 +1,13 @@
 // Text to socket addresses and back.
 #include "net/address.h"
 
-#include <algorithm>
 #include <arpa/inet.h>
+
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstring>
+#include <span>
 
 #include "core/check.h"
 
@@ -25,9 +27,7 @@ Error wrong(std::string_view text, std::string_view what, std::string_view remed
     return Error{"'" + std::string(text) + "': " + std::string(what) + "; " + std::string(remedy)};
 }
 
-std::string quoted(std::string_view text) {
-    return "'" + std::string(text) + "'";
-}
+std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
 
 // False if the text is no port.
 bool parse_port(std::string_view text, uint16_t& port) {
@@ -69,6 +69,21 @@ Result<SocketAddress> parse_host(std::string_view text, std::string_view host) {
     return address;
 }
 
+// The octets of an address, without its port.
+std::span<const uint8_t> octets_of(const SocketAddress& address) {
+    if (address.base.sa_family == AF_INET) {
+        return {reinterpret_cast<const uint8_t*>(&address.v4.sin_addr), sizeof(in_addr)};
+    }
+    if (address.base.sa_family == AF_INET6) return address.v6.sin6_addr.s6_addr;
+    return {};
+}
+
+// Which bits of octet number `at` a prefix of `bits` decides.
+uint8_t mask_of(uint32_t bits, size_t at) {
+    const uint32_t left = bits > 8 * at ? static_cast<uint32_t>(bits - 8 * at) : 0;
+    return static_cast<uint8_t>(0xFF00 >> std::min(left, 8u));
+}
+
 // What follows the '?' of a listener: name=value, joined by '&'.
 Result<void> parse_options(std::string_view uri, std::string_view options,
                            ListenAddress& listener) {
@@ -99,12 +114,8 @@ socklen_t SocketAddress::size_bytes() const {
 // The port lies at the same place in both families.
 static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
 
-uint16_t SocketAddress::port() const {
-    return ntohs(v4.sin_port);
-}
-void SocketAddress::set_port(uint16_t port) {
-    v4.sin_port = htons(port);
-}
+uint16_t SocketAddress::port() const { return ntohs(v4.sin_port); }
+void SocketAddress::set_port(uint16_t port) { v4.sin_port = htons(port); }
 
 void SocketAddress::unmap() {
     if (base.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) return;
@@ -126,6 +137,63 @@ std::string SocketAddress::text() const {
         return "[" + std::string(host) + "]:" + std::to_string(port());
     }
     return "none";
+}
+
+bool AddressPrefix::contains(const SocketAddress& other) const {
+    if (!other.present() || other.base.sa_family != address.base.sa_family) return false;
+    const std::span<const uint8_t> ours = octets_of(address);
+    const std::span<const uint8_t> theirs = octets_of(other);
+    for (size_t at = 0; at < ours.size(); ++at) {
+        if (((ours[at] ^ theirs[at]) & mask_of(bits, at)) != 0) return false;
+    }
+    return true;
+}
+
+std::string AddressPrefix::text() const {
+    char host[INET6_ADDRSTRLEN] = {};
+    inet_ntop(address.base.sa_family, octets_of(address).data(), host, sizeof(host));
+    return std::string(host) + "/" + std::to_string(bits);
+}
+
+Result<AddressPrefix> parse_prefix(std::string_view text) {
+    const size_t slash = std::min(text.find('/'), text.size());
+    const std::string_view host = text.substr(0, slash);
+    AddressPrefix prefix;
+    if (parse_v4(host, prefix.address.v4.sin_addr)) {
+        prefix.address.v4.sin_family = AF_INET;
+    } else if (parse_v6(host, prefix.address.v6.sin6_addr)) {
+        prefix.address.v6.sin6_family = AF_INET6;
+    } else {
+        return wrong(text, quoted(host) + " is no address",
+                     "write for example 10.0.0.0/8, 192.0.2.7 or fd00::/8");
+    }
+    const auto most = static_cast<uint32_t>(8 * octets_of(prefix.address).size());
+    prefix.bits = most;
+    if (slash < text.size()) {
+        const std::string_view digits = text.substr(slash + 1);
+        uint16_t bits = 0;
+        if (!parse_port(digits, bits) || bits > most) {
+            return wrong(text, quoted(digits) + " is no length of a prefix",
+                         "write a number up to " + std::to_string(most));
+        }
+        prefix.bits = bits;
+    }
+    const std::span<const uint8_t> octets = octets_of(prefix.address);
+    for (size_t at = 0; at < octets.size(); ++at) {
+        if ((octets[at] & ~mask_of(prefix.bits, at)) != 0) {
+            return wrong(text, "has bits behind its prefix of " + std::to_string(prefix.bits),
+                         "write them as zeros, or the whole address without a prefix");
+        }
+    }
+    if (prefix.address.base.sa_family == AF_INET6 && prefix.bits >= 96) {
+        prefix.address.unmap();
+        if (prefix.address.base.sa_family == AF_INET) prefix.bits -= 96;
+    }
+    return prefix;
+}
+
+std::vector<AddressPrefix> loopback_prefixes() {
+    return {*parse_prefix("127.0.0.0/8"), *parse_prefix("::1/128")};
 }
 
 Result<SocketAddress> parse_address(std::string_view text) {

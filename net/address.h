@@ -1,11 +1,14 @@
-// Socket addresses and listener URIs: auto://HOST:PORT, ws://, wss://, tcp://, jsonl://.
+// Socket addresses, prefixes of them, and listener URIs: auto://HOST:PORT, ws://, wss://, tcp://,
+// jsonl://.
 #pragma once
 
-#include <cstdint>
 #include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstdint>
 #include <string>
 #include <string_view>
-#include <sys/socket.h>
+#include <vector>
 
 #include "core/result.h"
 
@@ -35,6 +38,23 @@ struct SocketAddress {
 // server that does not start. Port 0 leaves the choice to the kernel. An error names the text, what
 // is wrong, the remedy.
 Result<SocketAddress> parse_address(std::string_view text);
+
+// A block of addresses: those whose first `bits` are the same. Ports do not matter.
+struct AddressPrefix {
+    SocketAddress address;  // an unmapped one
+    uint32_t bits = 0;
+
+    // `other` is unmapped too; one of another family is outside.
+    bool contains(const SocketAddress& other) const;
+    std::string text() const;  // "10.0.0.0/8", "::1/128"
+};
+
+// "10.0.0.0/8", "fd00::/8"; a bare address is a block of one. Bits behind the prefix must be zero:
+// a slip there would trust a whole network where one host was meant.
+Result<AddressPrefix> parse_prefix(std::string_view text);
+
+// 127.0.0.0/8 and ::1/128: this machine.
+std::vector<AddressPrefix> loopback_prefixes();
 
 enum class Scheme : uint8_t { detect, binary, websocket, websocket_tls, jsonl };
 

@@ -122,7 +122,12 @@ class Reactor {
     void flush();
     void flush_one(Index index);
 
+    // Peers.
     std::optional<CloseReason> reason_to_refuse(const Accepted& accepted);
+    bool is_stranger(const Accepted& accepted) const;
+    void refuse(const Accepted& accepted, CloseReason reason);
+    void meet(Index index, const SocketAddress& peer);
+    void tell(Index index, std::string_view what, std::string_view of_what);
     void handle(const Message& message);
     void retune(const Message& message);
     bool judge();
@@ -337,6 +342,7 @@ void Reactor<Io>::open(Index index) {
 template <IoBackend Io>
 std::optional<CloseReason> Reactor<Io>::reason_to_refuse(const Accepted& accepted) {
     if (accepted.exhausted) return CloseReason::out_of_descriptors;
+    if (is_stranger(accepted)) return CloseReason::untrusted_source;
     if (draining_) return CloseReason::going_away;
     if (table_.live() == table_.limit()) return CloseReason::server_full;
     if (!accept_rate_.allow(io_.now())) return CloseReason::accept_rate;
@@ -344,25 +350,59 @@ std::optional<CloseReason> Reactor<Io>::reason_to_refuse(const Accepted& accepte
     return std::nullopt;
 }
 
+// A PROXY header says who somebody is, so only those who may say that may come to where one is
+// read.
+template <IoBackend Io>
+bool Reactor<Io>::is_stranger(const Accepted& accepted) const {
+    if (!config_.listeners[accepted.listener].expects_proxy_header) return false;
+    return std::ranges::none_of(config_.proxy_trusted, [&](const AddressPrefix& prefix) {
+        return prefix.contains(accepted.peer);
+    });
+}
+
+// Who the peer of a connection is: known when it is accepted, and again when a PROXY header names
+// another. Without an address (LOCAL, UNKNOWN) it is the proxy itself.
+template <IoBackend Io>
+void Reactor<Io>::meet(Index index, const SocketAddress& peer) {
+    if (config_.debug) tell(index, "speaks for ", peer.present() ? peer.text() : "its proxy");
+}
+
+template <IoBackend Io>
+void Reactor<Io>::tell(Index index, std::string_view what, std::string_view of_what) {
+    if (!config_.debug) return;
+    ShortText line;
+    line << Session<Reactor>(*this, index).name().view() << " " << what << of_what;
+    config_.debug(std::string(line.view()));
+}
+
+template <IoBackend Io>
+void Reactor<Io>::refuse(const Accepted& accepted, CloseReason reason) {
+    const ListenAddress& listener = config_.listeners[accepted.listener];
+    metrics_.refused(reason);
+    if (config_.debug) {
+        config_.debug(accepted.peer.text() + " refused on " + listener.text + ": " +
+                      std::string(describe(reason).name));
+    }
+    const bool come_back = reason != CloseReason::untrusted_source;
+    const ShortText words =
+        farewell(protocol_of(listener.scheme), reason, come_back ? config_.retry_after_ms : 0);
+    io_.refuse(accepted, words.bytes());
+}
+
 template <IoBackend Io>
 void Reactor<Io>::on_accept(const Accepted& accepted) {
     const std::optional<CloseReason> reason = reason_to_refuse(accepted);
-    if (reason) {
-        metrics_.refused(*reason);
-        const Protocol protocol = protocol_of(config_.listeners[accepted.listener].scheme);
-        return io_.refuse(accepted, farewell(protocol, *reason, config_.retry_after_ms).bytes());
-    }
+    if (reason) return refuse(accepted, *reason);
     const Index index = table_.take();
     Connection& connection = at(index);
     connection.listener = accepted.listener;
     io_.attach(index, accepted);
     metrics_.add(Metric::accepted);
-    connection.protocol = protocol_of(config_.listeners[accepted.listener].scheme);
-    if (connection.protocol == Protocol::binary || connection.protocol == Protocol::jsonl) {
-        open(index);  // nothing to shake hands about: heartbeats count from the start
-    } else {
-        set_profile(index, kProfileGreeting);
-    }
+    const ListenAddress& listener = config_.listeners[accepted.listener];
+    connection.protocol = protocol_of(listener.scheme);
+    if (config_.debug) tell(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
+    if (listener.expects_proxy_header) connection.flags |= kAwaitsProxyHeader;
+    Session<Reactor>(*this, index).begin();
 }
 
 template <IoBackend Io>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct ReactorConfig {
     uint32_t interval_ms[kHeartbeatProfilesMax] = {};  // what the peer is told of each profile
     uint32_t timeout_ms[kHeartbeatProfilesMax] = {};
     std::vector<ListenAddress> listeners;
+    std::vector<AddressPrefix> proxy_trusted = loopback_prefixes();  // may send PROXY headers
     CodecLimits limits;
     std::vector<std::string> ws_origins;  // that browsers may come from; empty: any
     bool ws_deflate = false;
@@ -30,7 +32,10 @@ struct ReactorConfig {
     OnMessage on_message = OnMessage::discard;
     uint64_t accepts_per_second = 0;  // of this reactor; 0 is no limit
     Nanos drain_window = 10 * kSecond;
-    Admission* admission = nullptr;   // the server's; outlives the reactor
+    Admission* admission = nullptr;  // the server's; outlives the reactor
+    // Told who each peer is and why one is turned away, a line each, on the reactor's thread;
+    // empty: nobody wants to know, and no line is made.
+    std::function<void(const std::string& line)> debug;
     uint32_t retry_after_ms = 1'000;  // the hint in the goodbyes of a server that stops
 };
 

@@ -193,17 +193,20 @@ Server::Server(const ServerPlan& plan)
       shared_(std::make_unique<Shared>(static_cast<uint32_t>(plan.options.max_connections))),
       started_at_(monotonic_now()) {}
 
-Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan) {
+Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan, DebugLog debug) {
     std::unique_ptr<Server> server(new Server(plan));
-    if (Result<void> started = server->start_threads(); !started) return Error{started.error()};
+    if (Result<void> started = server->start_threads(std::move(debug)); !started)
+        return Error{started.error()};
     return server;
 }
 
-Result<void> Server::start_threads() {
+Result<void> Server::start_threads(DebugLog debug) {
     const ServerOptions& options = plan_.options;
     ReactorConfig& config = shared_->config;
     fill_profiles(options, config);
     config.listeners = options.listen;
+    config.proxy_trusted = options.proxy_trusted;
+    config.debug = std::move(debug);
     config.limits.message_bytes_max = options.max_message_bytes;
     config.send_queue_bytes = options.send_queue_bytes;
     config.on_message = options.on_message;

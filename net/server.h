@@ -12,6 +12,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,7 +49,9 @@ Result<ServerPlan> plan_server(const ServerOptions& options);
 
 class Server {
   public:
-    static Result<std::unique_ptr<Server>> start(const ServerPlan& plan);
+    // `debug` is told a line for each peer, from the reactors' threads at once; empty: no line.
+    using DebugLog = std::function<void(const std::string& line)>;
+    static Result<std::unique_ptr<Server>> start(const ServerPlan& plan, DebugLog debug = {});
     // Resets whoever is left, and waits for the threads.
     ~Server();
     Server(const Server&) = delete;
@@ -74,7 +77,7 @@ class Server {
   private:
     struct Thread;
     explicit Server(const ServerPlan& plan);
-    Result<void> start_threads();
+    Result<void> start_threads(DebugLog debug);
     void post_to_all(const struct Message& message);
 
     ServerPlan plan_;

@@ -40,6 +40,8 @@ inline constexpr size_t kStandardProfile = 1;
 struct ServerOptions {
     // Listening. Never empty once parsed; the default is in flags.h.
     std::vector<ListenAddress> listen;
+    // Who may connect to listeners that expect a PROXY header.
+    std::vector<AddressPrefix> proxy_trusted = loopback_prefixes();
     uint64_t max_connections = 100'000;  // of all reactors together
     uint64_t accept_rate = 0;            // accepts a second of all reactors together; 0: no limit
     Nanos handshake_timeout = 10 * kSecond;

@@ -6,6 +6,8 @@
 //
 //   auto://  detect --> websocket: handshake --> open        tcp://, jsonl://: open from the start
 //                   --> binary, jsonl ---------> open        ws://: handshake --> open
+//
+// With ?proxy=on a PROXY header comes before all of that; until then the connection is greeting.
 #pragma once
 
 #include <cstring>
@@ -23,6 +25,7 @@
 #include "proto/handshake.h"
 #include "proto/json.h"
 #include "proto/jsonl.h"
+#include "proto/proxy.h"
 #include "proto/refusal.h"
 #include "proto/websocket.h"
 
@@ -41,6 +44,21 @@ constexpr Protocol protocol_of(Scheme scheme) {
             break;
     }
     return Protocol::detect;
+}
+
+// Whom a PROXY header names; none where it names nobody.
+inline SocketAddress address_of(const ProxyAddress& named) {
+    SocketAddress address;
+    if (named.family == ProxyAddress::Family::ipv4) {
+        address.v4.sin_family = AF_INET;
+        std::memcpy(&address.v4.sin_addr, named.octets.data(), sizeof address.v4.sin_addr);
+    } else if (named.family == ProxyAddress::Family::ipv6) {
+        address.v6.sin6_family = AF_INET6;
+        std::memcpy(&address.v6.sin6_addr, named.octets.data(), sizeof address.v6.sin6_addr);
+    }
+    address.set_port(named.port);
+    address.unmap();
+    return address;
 }
 
 // What the sessions of one reactor share.
@@ -64,11 +82,18 @@ class Session {
     Session(R& reactor, Index index)
         : reactor_(reactor), index_(index), connection_(reactor.at(index)) {}
 
+    // Just accepted. Where there is nothing to shake hands about, heartbeats count from the start.
+    void begin() {
+        if (!awaits_proxy_header() && !shakes_hands()) return reactor_.open(index_);
+        reactor_.set_profile(index_, kProfileGreeting);
+    }
+
     // --- bytes in --------------------------------------------------------------------------------
     // After our
     // goodbye they are dropped: draining them is what keeps a reset from destroying it.
     void receive(std::span<uint8_t> bytes) {
         if (stopped()) return;
+        if (awaits_proxy_header() && !take_proxy_header(bytes)) return;
         switch (connection_.protocol) {
             case Protocol::detect:
                 return detect(bytes);
@@ -137,9 +162,22 @@ class Session {
     }
     bool stopped() const { return connection_.state >= ConnectionState::closing; }
 
+    // The connection's public name: r3-000123-9.
+    ShortText name() const {
+        const ConnectionId id = reactor_.table_.id(index_);
+        ShortText number;
+        number << uint64_t{id.index};
+        ShortText text;
+        text << "r" << uint64_t{reactor_.config_.number} << "-";
+        for (size_t digits = number.view().size(); digits < 6; ++digits) text << "0";
+        return text << number.view() << "-" << uint64_t{id.generation};
+    }
+
     // --- bytes out -------------------------------------------------------------------------------
     void send_probe() { speech().probe(); }
     void send_goodbye(CloseReason reason, std::string_view detail) {
+        // To a balancer that has not said whose connection this is: it would pass the words on.
+        if (awaits_proxy_header()) return;
         const bool come_back = reason == CloseReason::going_away;
         speech().goodbye(reason, detail, come_back ? reactor_.config_.retry_after_ms : 0);
     }
@@ -153,6 +191,10 @@ class Session {
   private:
     Speech<SessionOut<R>> speech() { return {{reactor_, index_}, connection_, shared().deflater}; }
     SessionShared& shared() { return reactor_.shared_; }
+    bool shakes_hands() const {
+        return connection_.protocol == Protocol::detect ||
+               connection_.protocol == Protocol::websocket;
+    }
     const CodecLimits& limits() const { return reactor_.config_.limits; }
     void frame() {
         reactor_.metrics_.add(Metric::frames_received);
@@ -178,6 +220,26 @@ class Session {
     template <class State>
     void store(const State& state) {
         std::memcpy(connection_.codec.data(), &state, sizeof state);
+    }
+
+    // --- PROXY headers ---------------------------------------------------------------------------
+    bool awaits_proxy_header() const { return (connection_.flags & kAwaitsProxyHeader) != 0; }
+    // Takes the header, or as much of it as has come; true if there is something behind it. The
+    // handshake deadline goes on: a peer has one, whoever it comes through.
+    bool take_proxy_header(std::span<uint8_t>& bytes) {
+        const ProxyHeader header = read_proxy_header(bytes, *this);
+        if (!header.fault.ok()) {
+            reactor_.metrics_.add(Metric::faults);
+            reactor_.tell(index_, "turned away: ", header.fault.detail);
+            reactor_.let_go_quietly(index_, CloseReason::bad_proxy_header);
+            return false;
+        }
+        if (header.bytes == 0) return false;
+        connection_.flags &= static_cast<uint8_t>(~kAwaitsProxyHeader);
+        reactor_.metrics_.add(Metric::proxy_headers);
+        reactor_.meet(index_, address_of(header.source));
+        if (!shakes_hands()) reactor_.open(index_);
+        return !bytes.empty();
     }
 
     // --- protocols -------------------------------------------------------------------------------
@@ -365,13 +427,8 @@ class Session {
     }
     // {"type":"welcome","conn":"r3-000123-9","interval_ms":60000,"timeout_ms":120000}
     ShortText welcome() const {
-        const ConnectionId id = reactor_.table_.id(index_);
-        ShortText number;
-        number << uint64_t{id.index};
         ShortText text;
-        text << R"({"type":"welcome","conn":"r)" << uint64_t{reactor_.config_.number} << "-";
-        for (size_t digits = number.view().size(); digits < 6; ++digits) text << "0";
-        text << number.view() << "-" << uint64_t{id.generation} << R"(","interval_ms":)"
+        text << R"({"type":"welcome","conn":")" << name().view() << R"(","interval_ms":)"
              << uint64_t{reactor_.config_.interval_ms[connection_.profile]} << R"(,"timeout_ms":)"
              << uint64_t{reactor_.config_.timeout_ms[connection_.profile]} << "}";
         return text;

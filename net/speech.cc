@@ -23,7 +23,8 @@ ShortText farewell(Protocol protocol, CloseReason reason, uint32_t retry_after_m
     switch (protocol) {
         case Protocol::binary: {
             ShortText words;
-            words << info.text << "; retry_after_ms=" << uint64_t{retry_after_ms};
+            words << info.text;
+            if (retry_after_ms > 0) words << "; retry_after_ms=" << uint64_t{retry_after_ms};
             Collected frame;
             binary::write_code(frame, binary::Type::goodbye, info.code, words.view());
             text << std::string_view(reinterpret_cast<const char*>(frame.bytes), frame.size);
@@ -31,13 +32,16 @@ ShortText farewell(Protocol protocol, CloseReason reason, uint32_t retry_after_m
         }
         case Protocol::jsonl:
             text << R"({"type":"goodbye","code":)" << uint64_t{info.code} << R"(,"reason":")"
-                 << info.name << R"(","retry_after_ms":)" << uint64_t{retry_after_ms} << "}\n";
+                 << info.name << "\"";
+            if (retry_after_ms > 0) text << R"(,"retry_after_ms":)" << uint64_t{retry_after_ms};
+            text << "}\n";
             break;
         // A peer that has not spoken yet is most likely to be a browser or a proxy.
         case Protocol::websocket:
         case Protocol::detect: {
             HttpBytes answer;
-            write_http_answer(answer, 503, info.text, false, (retry_after_ms + 999) / 1000);
+            const uint16_t status = info.code == 1008 ? 403 : 503;
+            write_http_answer(answer, status, info.text, false, (retry_after_ms + 999) / 1000);
             text << std::string_view(answer.octets.data(), answer.count);
             break;
         }

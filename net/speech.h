@@ -30,7 +30,8 @@ inline constexpr uint8_t kPeerEnded = 2;  // its FIN was seen
 inline constexpr uint8_t kFinished = 4;   // our FIN was asked for
 inline constexpr uint8_t kSpeaksJson =
     8;  // it sent a JSON object of ours, or agreed on pulse.v1.json
-inline constexpr uint8_t kFramedBinary = 16;  // agreed on pulse.v1.binary
+inline constexpr uint8_t kFramedBinary = 16;       // agreed on pulse.v1.binary
+inline constexpr uint8_t kAwaitsProxyHeader = 32;  // its proxy has not said yet whose it is
 
 // A few words into a buffer on the stack; what does not fit is cut.
 class ShortText {

@@ -2,8 +2,9 @@
 #include "net/address.h"
 
 #include <arpa/inet.h>
-#include <cstring>
 #include <gtest/gtest.h>
+
+#include <cstring>
 
 namespace pulse {
 namespace {
@@ -95,6 +96,45 @@ TEST(Address, AMappedAddressBecomesItself) {
 
 TEST(Address, AZeroInTheTextDoesNotHideItsEnd) {
     EXPECT_FALSE(parse_address(std::string_view("127.0.0.1:80\0x", 14)));
+}
+
+TEST(Prefix, HoldsWhatBeginsLikeIt) {
+    const struct {
+        const char* prefix;
+        const char* text;
+        std::vector<const char*> inside;
+        std::vector<const char*> outside;
+    } rows[] = {
+        {"10.0.0.0/8", "10.0.0.0/8", {"10.0.0.0:1", "10.255.255.255:2"}, {"11.0.0.0:1", "[::]:1"}},
+        {"192.0.2.7", "192.0.2.7/32", {"192.0.2.7:9"}, {"192.0.2.6:9", "192.0.2.8:9"}},
+        {"192.0.2.128/25", "192.0.2.128/25", {"192.0.2.128:1", "192.0.2.255:1"}, {"192.0.2.127:1"}},
+        {"0.0.0.0/0", "0.0.0.0/0", {"255.1.2.3:1"}, {"[::1]:1"}},
+        {"::1", "::1/128", {"[::1]:1"}, {"[::2]:1", "127.0.0.1:1", "[1::1]:1"}},
+        {"fd00::/9", "fd00::/9", {"[fd7f:ffff::1]:1"}, {"[fd80::]:1", "[fc00::]:1"}},
+        {"::/0", "::/0", {"[ffff::]:1"}, {"127.0.0.1:1"}},
+        {"::ffff:10.0.0.0/104", "10.0.0.0/8", {"10.9.9.9:1"}, {"11.0.0.1:1"}},
+    };
+    for (const auto& row : rows) {
+        const Result<AddressPrefix> prefix = parse_prefix(row.prefix);
+        ASSERT_TRUE(prefix) << prefix.error();
+        EXPECT_EQ(prefix->text(), row.text);
+        for (const char* in : row.inside)
+            EXPECT_TRUE(prefix->contains(*parse_address(in))) << row.prefix << " " << in;
+        for (const char* out : row.outside)
+            EXPECT_FALSE(prefix->contains(*parse_address(out))) << row.prefix << " " << out;
+        EXPECT_FALSE(prefix->contains(SocketAddress{})) << "an unknown peer is in no block";
+    }
+}
+
+TEST(Prefix, RefusesWithOffenderAndRemedy) {
+    for (const char* text :
+         {"", "/8", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0/8",
+          "localhost/8", "[::1]/128", "10.0.0.0:1", "10.0.0.1/31", "fd00::1/64", "10.128.0.0/8"}) {
+        const Result<AddressPrefix> prefix = parse_prefix(text);
+        ASSERT_FALSE(prefix) << text;
+        EXPECT_TRUE(prefix.error().starts_with("'" + std::string(text) + "': ")) << prefix.error();
+        EXPECT_NE(prefix.error().find("; write "), std::string::npos) << prefix.error();
+    }
 }
 
 TEST(ListenUri, KnowsTheSchemesAndTheirDefault) {

@@ -1,8 +1,9 @@
-"""A build/pulsewheel of a test's own, for tests that are scripts."""
+"""A build/pulsewheel of a test's own, for tests that are scripts, and how such a script runs."""
 import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -12,14 +13,15 @@ BUILD = os.environ.get("BUILD", "build")
 class Server:
     """One pulsewheel process on a port of the kernel's choice."""
 
-    def __init__(self, backend, *flags, scheme="tcp", expect_start=True):
+    def __init__(self, backend, *flags, scheme="tcp", query="", expect_start=True):
         self.directory = tempfile.TemporaryDirectory()
         self.stats_path = os.path.join(self.directory.name, "stats")
         self.log_path = os.path.join(self.directory.name, "log")
         self.log = open(self.log_path, "w+")
         self.process = subprocess.Popen(
-            [f"{BUILD}/pulsewheel", "--listen", f"{scheme}://127.0.0.1:0", "--backend", backend,
-             "--stats-json", self.stats_path, "--stats-interval", "1s", *flags],
+            [f"{BUILD}/pulsewheel", "--listen", f"{scheme}://127.0.0.1:0{query}",
+             "--backend", backend, "--stats-json", self.stats_path, "--stats-interval", "1s",
+             *flags],
             stdout=subprocess.DEVNULL, stderr=self.log, stdin=subprocess.DEVNULL)
         if expect_start:
             self.port = self.wait_for_port()
@@ -33,7 +35,7 @@ class Server:
         while time.monotonic() < deadline and self.process.poll() is None:
             for line in self.text().splitlines():
                 if "listening on" in line:
-                    return int(line.rsplit(":", 1)[1])
+                    return int(line.rsplit(":", 1)[1].split("?")[0])
             time.sleep(0.02)
         raise AssertionError("did not start: " + self.text())
 
@@ -63,3 +65,23 @@ class Server:
             self.process.wait()
         self.log.close()
         self.directory.cleanup()
+
+
+def run_over_backends(namespace):
+    """Every test_*(backend) of a script on each backend, or those that its arguments name."""
+    tests = [(name, test) for name, test in namespace.items() if name.startswith("test_")]
+    wanted = sys.argv[1:]
+    passed = failed = 0
+    for backend in ("epoll", "io_uring"):
+        for name, test in tests:
+            if wanted and not any(word in f"{backend} {name}" for word in wanted):
+                continue
+            try:
+                test(backend)
+                passed += 1
+                print(f"ok      {backend} {name}", flush=True)
+            except Exception as error:  # a test may fail in any way; the others still run
+                failed += 1
+                print(f"FAILED  {backend} {name}: {type(error).__name__}: {error}", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0

@@ -152,6 +152,7 @@ TEST(Flags, HeartbeatsMessagesAndFigures) {
 // One value for each setting that is not its default, as a flag would be given it.
 const std::map<std::string_view, const char*> kOther = {
     {"listen", "jsonl://127.0.0.1:9100"},
+    {"proxy-trusted", "10.0.0.0/8"},
     {"max-connections", "5k"},
     {"accept-rate", "7/s"},
     {"handshake-timeout", "2s"},
@@ -204,6 +205,28 @@ TEST(Flags, EverySettingGoesThroughFlagVariableAndFile) {
         const ServerOptions by_file = options_of({"--config", file.path()});
         EXPECT_EQ(to_toml(by_file), to_toml(by_flag));
     }
+}
+
+TEST(Flags, ProxySourcesAreABlockEachInEveryLayer) {
+    const auto texts = [](const ServerOptions& options) {
+        return find_setting("proxy-trusted")->get(options);
+    };
+    using Texts = std::vector<std::string>;
+    EXPECT_EQ(texts(options_of({})), (Texts{"127.0.0.0/8", "::1/128"}));
+    EXPECT_EQ(texts(options_of(
+                  {"--proxy-trusted", "10.0.0.0/8,fd00::/8", "--proxy-trusted", "192.0.2.7"})),
+              (Texts{"10.0.0.0/8", "fd00::/8", "192.0.2.7/32"}));
+    const ConfigFile file("proxy-trusted = [\"10.1.0.0/16\", \"::/0\"]\n");
+    EXPECT_EQ(texts(options_of({"--config", file.path()})), (Texts{"10.1.0.0/16", "::/0"}));
+    EXPECT_EQ(texts(options_of({"--config", file.path()},
+                               {{"PULSEWHEEL_PROXY_TRUSTED", "192.0.2.1,192.0.2.2/31"}})),
+              (Texts{"192.0.2.1/32", "192.0.2.2/31"}));
+    expect_error(read({"--proxy-trusted", "balancer.example"}),
+                 {"--proxy-trusted: 'balancer.example'", "is no address", "10.0.0.0/8"});
+    expect_error(read({"--proxy-trusted", "10.0.0.1/8"}), {"'10.0.0.1/8'", "as zeros"});
+    const ConfigFile nobody("proxy-trusted = []\nlisten = \"tcp://*:1?proxy=on\"\n");
+    expect_error(read({"--config", nobody.path()}),
+                 {"--proxy-trusted: nobody is trusted", "'tcp://*:1?proxy=on'", "balancer"});
 }
 
 TEST(Flags, FileGivesWayToVariableAndVariableToFlag) {

@@ -227,6 +227,12 @@ void finish(Draft& draft) {
             draft.complain("--listen", "no address at all; write for example tcp://127.0.0.1:9000");
         options.listen.push_back(*parse_listen_uri(kListenDefault));
     }
+    for (const ListenAddress& listener : options.listen) {
+        if (!listener.expects_proxy_header || !options.proxy_trusted.empty()) continue;
+        draft.complain("--proxy-trusted", "nobody is trusted, so that nobody could come to '" +
+                                              listener.text + "'; name the balancer's address");
+        break;
+    }
     const NamedProfile& profile = kNamedProfiles[options.heartbeat_profile];
     const bool own_interval = draft.given.contains("heartbeat-interval");
     if (!own_interval) options.heartbeat_interval = profile.interval;

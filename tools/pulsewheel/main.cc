@@ -218,7 +218,11 @@ int serve_with(const ServerOptions& options, std::span<const char* const> argume
         return kCouldNotStart;
     }
     for (const std::string& line : plan->describe()) spdlog::info("{}", line);
-    const Result<std::unique_ptr<Server>> server = Server::start(*plan);
+    Server::DebugLog debug;
+    if (options.log_level == LogLevel::debug) {
+        debug = [](const std::string& line) { spdlog::debug("{}", line); };
+    }
+    const Result<std::unique_ptr<Server>> server = Server::start(*plan, std::move(debug));
     if (!server) {
         spdlog::error("{}", server.error());
         return kCouldNotStart;

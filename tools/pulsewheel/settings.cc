@@ -121,6 +121,22 @@ std::vector<std::string> get_listeners(const ServerOptions& options) {
     return texts;
 }
 
+Result<void> add_trusted(ServerOptions& options, std::string_view text) {
+    while (!text.empty()) {
+        const size_t end = std::min(text.find(','), text.size());
+        const Result<AddressPrefix> prefix = parse_prefix(text.substr(0, end));
+        if (!prefix) return Error{prefix.error()};
+        options.proxy_trusted.push_back(*prefix);
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return {};
+}
+std::vector<std::string> get_trusted(const ServerOptions& options) {
+    std::vector<std::string> texts;
+    for (const AddressPrefix& prefix : options.proxy_trusted) texts.push_back(prefix.text());
+    return texts;
+}
+
 // RFC 6454: scheme://host[:port], nothing behind it; "null" is what sandboxed pages send.
 Result<void> add_origin(ServerOptions& options, std::string_view text) {
     const size_t scheme_end = text.find("://");
@@ -188,8 +204,13 @@ constexpr Setting kSettings[] = {
     {"listen", kListening, "URI",
      "Where to accept: SCHEME://HOST:PORT. auto:// tells protocols apart by their first bytes, "
      "ws:// is WebSocket, tcp:// binary frames, jsonl:// lines of JSON; a bare HOST:PORT is auto. "
-     "* is every interface. May be repeated.",
+     "* is every interface. ?proxy=on behind it demands a PROXY protocol header (1 or 2) before "
+     "everything else. May be repeated.",
      list, add_listener, get_listeners, [](ServerOptions& o) { o.listen.clear(); }},
+    {"proxy-trusted", kListening, "CIDR",
+     "Balancers that may connect where a PROXY header is demanded, such as 10.0.0.0/8 or "
+     "192.0.2.7; anybody else is refused there. Separated by commas, or repeated.",
+     list, add_trusted, get_trusted, [](ServerOptions& o) { o.proxy_trusted.clear(); }},
     {"max-connections", kListening, "N",
      "Most connections at once; more are refused with the reason. The server does not start "
      "where the machine could not hold them.",
@@ -265,7 +286,8 @@ constexpr Setting kSettings[] = {
      list, add_origin, [](const ServerOptions& o) { return o.ws_origins; },
      [](ServerOptions& o) { o.ws_origins.clear(); }},
 
-    {"log-level", kTelling, "LEVEL", "debug, info, warning or error.", text,
+    {"log-level", kTelling, "LEVEL",
+     "debug, info, warning or error. debug tells of every peer by its address.", text,
      WORD(log_level, kLogLevels)},
     {"log-format", kTelling, "text|json", "How log lines look.", text,
      WORD(log_format, kLogFormats)},
