@@ -156,11 +156,13 @@ std::string axis_labels(const Frame& frame, Teller tell_x, Teller tell_y) {
                             100 - 100 * frame.y.place(step), escaped(without_zeros(tell_y(step))));
     }
     html += "</div><div class=\"xs\" aria-hidden=\"true\">";
-    size_t index = 0;
-    for (const double step : frame.x.steps) {
-        html += fmt::format("<span{} style=\"left:{:.2f}%\">{}</span>",
-                            index++ % 2 == 1 ? " class=\"odd\"" : "", 100 * frame.x.place(step),
-                            escaped(without_zeros(tell_x(step))));
+    // A phone shows every other one; 0 is among them.
+    const std::vector<double>& steps = frame.x.steps;
+    const double apart = steps.size() > 1 ? steps[1] - steps[0] : 1;
+    for (const double step : steps) {
+        const bool odd = std::llround(step / apart) % 2 != 0;
+        html += fmt::format("<span{} style=\"left:{:.2f}%\">{}</span>", odd ? " class=\"odd\"" : "",
+                            100 * frame.x.place(step), escaped(without_zeros(tell_x(step))));
     }
     return html + "</div>";
 }
