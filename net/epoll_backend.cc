@@ -13,7 +13,8 @@
 namespace pulse {
 namespace {
 
-constexpr uint32_t kInput = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+constexpr uint32_t kEnd = EPOLLRDHUP | EPOLLET;
+constexpr uint32_t kInput = EPOLLIN | EPOLLPRI | kEnd;
 // No wait is longer, so that no deadline, kNever among them, overflows what the kernel takes.
 constexpr Nanos kWaitMax = 3600 * kSecond;
 
@@ -173,8 +174,11 @@ bool EpollBackend::watch_tag(int descriptor, int operation, uint32_t events, uin
     return calls_([&] { return epoll_ctl(epoll_, operation, descriptor, &event); }) == 0;
 }
 
-bool EpollBackend::watch(Index index, int operation, uint32_t events) {
-    return watch_tag(records_[index].descriptor, operation, events, index);
+// For what its marks say.
+bool EpollBackend::watch(Index index, int operation) {
+    const uint32_t input = marked(index, kDeaf) ? kEnd : kInput;
+    const uint32_t output = marked(index, kForRoom) ? uint32_t{EPOLLOUT} : 0;
+    return watch_tag(records_[index].descriptor, operation, input | output, index);
 }
 
 void EpollBackend::drop_descriptor(Index index) {
@@ -186,7 +190,7 @@ void EpollBackend::attach(Index index, const Accepted& accepted) {
     PULSE_ASSERT(index < places_);
     records_[index].descriptor = accepted.descriptor;
     records_[index].operations = kReading;
-    if (watch(index, EPOLL_CTL_ADD, kInput)) {
+    if (watch(index, EPOLL_CTL_ADD)) {
         ++registered_;
         return;
     }
@@ -217,8 +221,9 @@ void EpollBackend::connect(Index index, const SocketAddress& to, const SocketAdd
     const int done = calls_([&] { return ::connect(descriptor, &to.base, to.size_bytes()); });
     // Interrupted, it goes on by itself (connect(2)).
     const bool under_way = done == 0 || errno == EINPROGRESS || errno == EINTR;
-    if (under_way && watch(index, EPOLL_CTL_ADD, kInput | EPOLLOUT)) {
-        mark(index, kConnecting | kForRoom);
+    mark(index, kForRoom);
+    if (under_way && watch(index, EPOLL_CTL_ADD)) {
+        mark(index, kConnecting);
         ++registered_;
         return;
     }
@@ -267,8 +272,9 @@ void EpollBackend::send_rest(Index index, std::span<const uint8_t> bytes) {
         unsent_[index] = bytes;
         mark(index, kSending);
         if (marked(index, kForRoom)) return;
+        mark(index, kForRoom);
         // Registering anew also tells of room that came in the meantime.
-        if (watch(index, EPOLL_CTL_MOD, kInput | EPOLLOUT)) return mark(index, kForRoom);
+        if (watch(index, EPOLL_CTL_MOD)) return;
         error = errno;
     }
     unmark(index, kSending);
@@ -288,6 +294,12 @@ void EpollBackend::finish(Index index) {
     // Not connected any more: a receive will meet the reason. Otherwise nobody else would tell.
     if (errno != ENOTCONN && marked(index, kReading) && !marked(index, kEndNews))
         tell(index, NewsOf::end, errno);
+}
+
+void EpollBackend::stop_reading(Index index) {
+    PULSE_ASSERT(marked(index, kReading) && !marked(index, kDeaf));
+    mark(index, kDeaf);
+    if (!watch(index, EPOLL_CTL_MOD)) tell(index, NewsOf::end, errno);
 }
 
 void EpollBackend::close(Index index, CloseMode mode) {

@@ -84,6 +84,10 @@ class EpollBackend {
     void finish(Index index);
     void close(Index index, CloseMode mode);
     void wake();
+    // Beyond the contract, for clients that are to misbehave: from now on bytes that arrive are
+    // left in the kernel, until the peer ends the stream; then they are given, and on_end. Once a
+    // connection; there is no way back.
+    void stop_reading(Index index);
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_until_; }
     Nanos clock() const;
@@ -113,6 +117,7 @@ class EpollBackend {
         kBroken = 1 << 8,      // a send met an error: what follows is no orderly end
         kClosed = 1 << 9,
         kEndNews = 1 << 10,  // on news_: it failed where no receive would tell
+        kDeaf = 1 << 11,     // stop_reading() was called
         kListed = kMore | kNews | kEndNews,
     };
     enum class NewsOf : uint8_t { sent, connected, end };
@@ -165,7 +170,7 @@ class EpollBackend {
     void send_rest(Index index, std::span<const uint8_t> bytes);
     void tell(Index index, NewsOf what, IoError error);
     void drop_descriptor(Index index);
-    bool watch(Index index, int operation, uint32_t events);
+    bool watch(Index index, int operation);
     bool watch_tag(int descriptor, int operation, uint32_t events, uint64_t tag);
     void close_listeners();
     IoError connect_result(Index index);
