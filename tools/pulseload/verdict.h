@@ -19,9 +19,9 @@ namespace pulse::load {
 inline constexpr double kMadeShareMin = 0.95;
 // Above this share of a latency at p99, the number describes the generator more than the server.
 inline constexpr double kOwnShareMax = 0.5;
-// ... but only where it is more than the scheduler of a shared machine takes now and then: below
-// it, both numbers are small and half of one of them is noise.
-inline constexpr Nanos kOwnLatencyMin = kMillisecond;
+// ... but only where it is more than the scheduler of a shared machine takes now and then (a slice
+// or two of a neighbour's): below it, both are small, and the lateness beside them says it.
+inline constexpr Nanos kOwnLatencyMin = 5 * kMillisecond;
 // Fewer values have no 99th percentile to speak of: it would be their maximum.
 inline constexpr uint64_t kValuesMin = 100;
 // A thread above this share of a core had no reserve: it queues, and what it measures is its queue.

@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""build/pulseload against build/pulsewheel, as its user runs both, on each backend.
+
+Ends with `N passed, N failed`.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from server import BUILD, Server  # noqa: E402: its path comes first
+
+MIX = "ws=40,ws-json=20,jsonl=20,tcp=20"
+BEATS = ("--heartbeat-interval", "1s", "--heartbeat-timeout", "3s")
+
+
+class Load:
+    """What one pulseload did: exit code, its JSON, and its words."""
+
+    def __init__(self, server, *flags, scheme="auto"):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "run.json")
+            done = subprocess.run(
+                [f"{BUILD}/pulseload", "--target", f"{scheme}://127.0.0.1:{server.port}",
+                 "--json", path, "--server-pid", str(server.process.pid), *flags],
+                capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+            self.code, self.words, self.complaints = done.returncode, done.stdout, done.stderr
+            self.result = None
+            if os.path.exists(path):
+                with open(path) as file:
+                    self.result = json.load(file)
+
+    def __getitem__(self, name):
+        return self.result[name]
+
+    def met(self):
+        """Every objective was; whether its numbers may be trusted is another test's."""
+        return self.code in (0, 3) and all(one["met"] for one in self["objectives"])
+
+    def text(self):
+        return f"exit code {self.code}\n{self.complaints}\n{self.words}"
+
+
+# -------------------------------------------------------------------------------------- the tests
+
+def test_every_protocol_beats_and_is_answered(backend):
+    with Server(backend, *BEATS, scheme="auto") as server:
+        load = Load(server, "--mix", MIX, "-n", "400", "-d", "3s", "--heartbeat-interval", "1s",
+                    "--slo", "false-evictions=0,refused=0,lost=0,p50<5s")
+        assert load.met(), load.text()
+        counts = load["counts"]
+        assert counts["open"] == counts["connected"] == 400, counts
+        assert counts["pings"] >= 1000 and counts["pongs"] >= counts["pings"] - 400, counts
+        assert counts["protocol_errors"] == counts["error_frames"] == 0, load["errors"]
+        assert load["run"]["protocols"].keys() == {"ws", "ws-json", "jsonl", "tcp"}
+        assert load["detection"]["announced"] and load["detection"]["timeout_ms"] == 3000
+        assert load["latency"]["heartbeat"]["count"] == counts["pongs"]
+        time.sleep(1.2)  # the server's last line is as old as that
+        total = server.stats()["total"]
+        assert total["accepted"] == 400 and total["evicted"] == 0, total
+
+
+def test_the_silent_are_let_go_and_nobody_else(backend):
+    with Server(backend, *BEATS, scheme="auto") as server:
+        load = Load(server, "--mix", MIX, "--behaviour", "beat=60,idle=20,mute=10,vanish=10",
+                    "-n", "400", "-d", "6s", "--heartbeat-interval", "1s", "--server-stats",
+                    server.stats_path,
+                    "--slo", "false-evictions=0,missed-evictions=0,early-evictions=0")
+        assert load.met(), load.text()
+        detection = load["detection"]
+        for behaviour in ("mute", "vanish"):
+            row = detection["by_behaviour"][behaviour]
+            assert row["silenced"] == row["evicted"] == load["run"]["behaviours"][behaviour], row
+            assert row["late_by"]["max_us"] < 1_000_000, row
+        silent = detection["all"]["evicted"]
+        assert detection["close_codes"] == {"4003": silent}, detection["close_codes"]
+        assert detection["server_closes"] == {"idle_timeout": silent}, detection["server_closes"]
+        assert load["counts"]["open"] == 400 - silent
+
+
+def test_a_server_with_half_the_timeout_is_caught(backend):
+    """What it promised is six seconds: to its peers it is broken."""
+    with Server(backend, *BEATS, scheme="auto") as server:
+        load = Load(server, "--mix", MIX, "--behaviour", "beat=80,mute=20", "-n", "200", "-d", "5s",
+                    "--heartbeat-interval", "1s", "--expect-timeout", "6s",
+                    "--slo", "early-evictions=0")
+        assert load.code in (3, 4) and not load.met(), load.text()
+        row = load["detection"]["all"]
+        assert row["early"] == row["silenced"] > 0 and row["evicted"] == 0, row
+        assert 2_500_000 < row["early_by"]["p50_us"] < 3_500_000, row
+
+
+def test_a_server_that_never_evicts_is_caught(backend):
+    with Server(backend, "--heartbeat-interval", "5m", "--heartbeat-timeout", "15m",
+                scheme="auto") as server:
+        load = Load(server, "--mix", MIX, "--behaviour", "beat=80,mute=20", "-n", "200", "-d", "3s",
+                    "--expect-timeout", "1s", "--slo", "missed-evictions=0")
+        assert load.code in (3, 4) and not load.met(), load.text()
+        row = load["detection"]["all"]
+        assert row["missed"] == row["silenced"] > 0, row
+
+
+def test_a_starved_generator_is_called_invalid(backend):
+    with Server(backend, "--on-message", "echo", scheme="auto") as server:
+        load = Load(server, "-n", "100", "-d", "3s", "--threads", "1",
+                    "--message-rate", "50000000/s")
+        assert load.code == 3, load.text()
+        assert not load["verdict"]["valid"] and load["verdict"]["evidence"], load["verdict"]
+        assert "INVALID" in load.words, load.words
+        assert load["generator"]["made"] < load["generator"]["intended"] / 2
+
+
+def test_a_healthy_generator_is_not(backend):
+    with Server(backend, "--on-message", "echo", scheme="auto") as server:
+        for _ in range(3):  # a neighbour on this machine may take its core away for once
+            load = Load(server, "--mix", MIX, "-n", "200", "-d", "4s", "--heartbeat-interval",
+                        "1s", "--message-rate", "poisson:200/s")
+            if load.code == 0:
+                break
+        assert load.code == 0, load.text()
+        assert load["verdict"]["valid"] and "INVALID" not in load.words
+        counts = load["counts"]
+        assert counts["messages"] > 500, counts
+        assert counts["messages_returned"] >= counts["messages"] - 20, counts
+
+
+def test_storms(backend):
+    """Killed clients come back by their policy; silenced ones are let go in time."""
+    with Server(backend, *BEATS, scheme="auto") as server:
+        load = Load(server, "--mix", MIX, "-n", "400", "-d", "7s", "--heartbeat-interval", "1s",
+                    "--storm", "kill=50%@1s,reconnect=full-jitter",
+                    "--storm", "silence=40@2s", "--storm", "vanish=10@2s")
+        assert load.met(), load.text()
+        kill, silence, vanish = load["storms"]
+        assert kill["killed"] == kill["recovered"] == 200 or kill["killed"] == 199, kill
+        assert kill["recovered"] == kill["killed"] and 0 < kill["recovery_s"] < 3, kill
+        assert kill["tries"] >= kill["killed"] and kill["tries_max"] >= 1, kill
+        assert (silence["killed"], vanish["killed"]) == (40, 10)
+        rows = load["detection"]["by_behaviour"]
+        assert rows["mute"]["evicted"] == 40 and rows["vanish"]["evicted"] == 10, rows
+        assert load["detection"]["false_evictions"] == 0
+
+
+def test_clients_that_misbehave_hurt_nobody(backend):
+    with Server(backend, *BEATS, "--on-message", "echo", "--send-queue-bytes", "64KiB",
+                "--max-message-bytes", "64KiB", "--handshake-timeout", "2s",
+                scheme="auto") as server:
+        load = Load(server, "--mix", MIX, "--behaviour",
+                    "beat=60,slow-reader=8,flapper=8,slowloris=8,garbage=8,duplicate-login=8",
+                    "-n", "300", "-d", "8s", "--heartbeat-interval", "1s",
+                    "--flap-interval", "1s", "--slo", "false-evictions=0")
+        assert load.met(), load.text()
+        behaviours, codes = load["run"]["behaviours"], load["detection"]["close_codes"]
+        assert codes.get("4004") == behaviours["slow-reader"], (codes, behaviours)
+        counts = load["counts"]
+        assert counts["client_closes"] > behaviours["flapper"], counts
+        time.sleep(1.2)
+        closed = server.stats()["total"]["closed_by_reason"]
+        assert closed["protocol_error"] >= behaviours["garbage"], closed
+        assert closed["handshake_timeout"] >= 1, closed
+
+
+def test_a_full_server_is_told_apart(backend):
+    with Server(backend, "--max-connections", "100", scheme="auto") as server:
+        load = Load(server, "--mix", "tcp=1", "-n", "150", "-d", "1s",
+                    "--connect-rate", "1000/s", "--slo", "refused=0")
+        assert load.code in (3, 4) and not load.met(), load.text()
+        assert load["counts"]["open"] == 100 and load["counts"]["refusals"] == 50, load["counts"]
+        assert any(error.startswith("refused: ") and "503" in error
+                   for error in load["errors"]), load["errors"]
+
+
+def test_finds_the_most_that_holds(backend):
+    with Server(backend, "--max-connections", "1500", scheme="auto") as server:
+        load = Load(server, "--mix", "tcp=1", "-d", "300ms", "--find-max", "refused=0")
+        assert load.code == 0, load.text()
+        assert 1350 <= int(load.words) <= 1500, load.words
+
+
+def test_files(backend):
+    """Every way of telling a run is there, and each is what it says it is."""
+    with Server(backend, *BEATS, scheme="auto") as server:
+        with tempfile.TemporaryDirectory() as directory:
+            path = lambda name: os.path.join(directory, name)
+            load = Load(server, "--mix", MIX, "-n", "100", "-d", "2s", "--heartbeat-interval",
+                        "500ms", "--report", path("run.html"), "--csv", path("run.csv"),
+                        "--hlog", path("run.hlog"))
+            assert load.met(), load.text()
+            read = lambda name: open(path(name), encoding="utf-8").read()
+            page = read("run.html")
+            assert page.startswith("<!doctype html>") and "</html>" in page
+            assert "://" not in page.replace("http://www.w3.org/", "").replace(
+                f"auto://127.0.0.1:{server.port}", ""), "it needs a network"
+            rows = read("run.csv").splitlines()
+            assert len(rows) >= 3 and all(
+                len(row.split(",")) == len(rows[0].split(",")) for row in rows)
+            log = read("run.hlog")
+            assert "#[Histogram log format version 1.3]" in log.splitlines()[:3], log[:120]
+            assert "Tag=heartbeat," in log and "Tag=connect," in log
+            for name in ("run.html", "run.csv", "run.hlog"):
+                assert name in load.words, load.words
+
+
+def test_usage_errors_name_the_offender(_backend):
+    cases = [
+        (["-n", "0"], "--connections"),
+        (["--mix", "mqtt=1"], "mqtt"),
+        (["--target", "wss://127.0.0.1:1"], "TLS"),
+        (["--target", "tcp://127.0.0.1:1", "--mix", "ws=1"], "tcp://127.0.0.1:1"),
+        (["--slo", "p99"], "--slo"),
+        (["--storm", "maim=1@1s"], "maim"),
+        (["--message-bytes", "5"], "--message-bytes"),
+        (["--source-ips", "127.0.0.9-127.0.0.2"], "127.0.0.9-127.0.0.2"),
+        (["--find-rate"], "--find-rate"),
+        (["--no-such-flag"], "--no-such-flag"),
+    ]
+    for flags, words in cases:
+        done = subprocess.run([f"{BUILD}/pulseload", *flags], capture_output=True, text=True,
+                              timeout=20, stdin=subprocess.DEVNULL)
+        assert done.returncode == 2 and words in done.stderr, (flags, done.returncode, done.stderr)
+        assert done.stdout == "", done.stdout
+    nobody = subprocess.run([f"{BUILD}/pulseload", "--target", "tcp://127.0.0.1:1", "-n", "3",
+                             "-d", "200ms"], capture_output=True, text=True, timeout=60,
+                            stdin=subprocess.DEVNULL)
+    assert "refused" in nobody.stdout, nobody.stdout + nobody.stderr
+
+
+def main():
+    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
+    wanted = sys.argv[1:]
+    passed = failed = 0
+    for backend in ("epoll", "io_uring"):
+        for name, test in tests:
+            if wanted and not any(word in f"{backend} {name}" for word in wanted):
+                continue
+            try:
+                test(backend)
+                passed += 1
+                print(f"ok      {backend} {name}", flush=True)
+            except Exception as error:  # a test may fail in any way; the others still run
+                failed += 1
+                where = traceback.extract_tb(error.__traceback__)[1].lineno
+                print(f"FAILED  {backend} {name}: line {where}: {type(error).__name__}: {error}",
+                      flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+// The search finds the edge, from whichever side, and ends.
+#include "tools/pulseload/find_max.h"
+
+#include <gtest/gtest.h>
+
+namespace pulse::load {
+namespace {
+
+// Trials against a server that holds up to `edge`.
+Search search_for(uint64_t edge, uint64_t first = 1'000, uint64_t most = 1'000'000) {
+    Search search(first, most);
+    while (const auto load = search.next()) search.took(*load <= edge);
+    return search;
+}
+
+TEST(FindMax, FindsTheEdgeWithinATwentieth) {
+    for (uint64_t edge = 1'000; edge < 900'000; edge = edge * 7 / 5 + 13) {
+        const Search search = search_for(edge);
+        EXPECT_LE(search.best(), edge);
+        EXPECT_GE(search.best() * 21 / 20 + 1, edge);
+        EXPECT_LE(search.trials().size(), 24u);
+    }
+}
+
+TEST(FindMax, GoesBelowTheFirstTrial) {
+    for (const uint64_t edge : {1u, 2u, 17u, 400u, 999u}) {
+        const Search search = search_for(edge);
+        EXPECT_LE(search.best(), edge);
+        EXPECT_GE(search.best() + edge / 20 + 1, edge);
+    }
+}
+
+TEST(FindMax, EndsWhereNothingAndWhereEverythingMeets) {
+    EXPECT_EQ(search_for(0).best(), 0u);
+    EXPECT_EQ(search_for(UINT64_MAX, 1'000, 50'000).best(), 50'000u);
+}
+
+TEST(FindMax, EndsAlsoWhereTrialsContradictEachOther) {
+    Search search(1'000, 1'000'000);
+    int trials = 0;
+    while (search.next()) search.took(trials++ % 3 != 0);
+    EXPECT_LE(trials, 24);
+}
+
+}  // namespace
+}  // namespace pulse::load

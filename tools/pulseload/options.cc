@@ -1,0 +1,316 @@
+// Flags, what each takes, and what must hold between them.
+#include "tools/pulseload/options.h"
+
+#include <arpa/inet.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <functional>
+
+#include "core/limits.h"
+#include "core/units.h"
+#include "core/version.h"
+#include "tools/pulseload/client_speech.h"
+
+namespace pulse::load {
+namespace {
+
+constexpr std::string_view kFooter = R"(
+Behaviours (--behaviour beat=90,mute=10)
+  beat             pings every interval, answers the server's probes
+  idle             answers probes, nothing else
+  mute             reads, but never says anything again: the server must let go of it
+  vanish           neither reads nor writes nor closes: half-open, the server must let go of it
+  slow-reader      asks for more than it reads
+  flapper          leaves and comes back, again and again (--flap-interval)
+  chatty           beats, and sends --message-rate
+  slowloris        sends a greeting an octet a second, never to its end
+  garbage          sends what no protocol allows
+  duplicate-login  beats, under a user name that another has, too
+
+Paces (--connect-rate, --message-rate)
+  20000/s   ramp:0/s..20000/s@30s   step:1000/s..10000/s@10s/5   poisson:500/s
+
+Storms (--storm, counted from the beginning of the hold)
+  kill=50%@30s,reconnect=full-jitter   silence=100000@1m   vanish=10%@30s
+  reconnect: none, fixed, exponential, full-jitter, hint (what the server's goodbye says), never
+
+Exit code
+  0 ok   1 could not run   2 usage   3 INVALID: the generator was the bottleneck   4 --slo missed
+
+Examples
+  pulseload --connections 100000 --connect-rate 20000/s --duration 2m
+  pulseload --target auto://127.0.0.1:9000 --mix ws=70,jsonl=20,tcp=10 --report run.html
+  pulseload --behaviour beat=90,mute=10 --slo 'p99<10ms,false-evictions=0,missed-evictions=0'
+  pulseload --find-max 'rtt.p99<10ms' --duration 10s
+)";
+
+// A CLI11 check that stores what `parse` made of the text.
+template <class T, class Parse>
+CLI::Validator stores(T& field, Parse parse) {
+    return CLI::Validator(
+        [&field, parse](const std::string& text) -> std::string {
+            auto parsed = parse(std::string_view(text));
+            if (!parsed) return parsed.error();
+            field = *std::move(parsed);
+            return {};
+        },
+        "");
+}
+
+// "127.0.0.2-127.0.0.60", or one address.
+Result<SourceRange> parse_sources(std::string_view text) {
+    const size_t dash = text.find('-');
+    const std::string first(text.substr(0, dash));
+    const std::string last(dash == text.npos ? first : text.substr(dash + 1));
+    in_addr from{};
+    in_addr to{};
+    if (inet_pton(AF_INET, first.c_str(), &from) != 1 ||
+        inet_pton(AF_INET, last.c_str(), &to) != 1) {
+        return Error{"'" + std::string(text) +
+                     "' is no range of IPv4 addresses; write 127.0.0.2-127.0.0.60"};
+    }
+    const SourceRange range{ntohl(from.s_addr), ntohl(to.s_addr)};
+    if (range.last < range.first || range.last - range.first >= 65'536) {
+        return Error{"'" + std::string(text) + "' holds no address or over 65,536 of them"};
+    }
+    return range;
+}
+
+Result<Target> parse_target(std::string_view text) {
+    auto address = parse_listen_uri(text);
+    if (!address) return Error{address.error()};
+    if (address->scheme == Scheme::websocket_tls) {
+        return Error{"'" + std::string(text) + "': TLS is not spoken; use ws://"};
+    }
+    if (address->expects_proxy_header) {
+        return Error{"'" + std::string(text) + "': no PROXY header is sent; remove '?proxy=on'"};
+    }
+    Target target;
+    target.address = address->address;
+    target.scheme = address->scheme;
+    target.host = address->address.text();
+    target.text = text;
+    return target;
+}
+
+class Reader {
+  public:
+    explicit Reader(LoadOptions& options) : options_(options) {
+        app_.get_formatter()->column_width(34);
+        app_.footer(std::string(kFooter));
+        app_.set_version_flag("--version", "pulseload " + std::string(kVersion));
+        connecting();
+        being_open();
+        misfortune();
+        telling();
+    }
+
+    std::optional<int> parse(int argc, const char* const* argv) {
+        try {
+            app_.parse(argc, argv);
+        } catch (const CLI::ParseError& error) {
+            return app_.exit(error) == 0 ? 0 : 2;
+        }
+        const std::string wrong = check();
+        if (wrong.empty()) return std::nullopt;
+        std::fprintf(stderr, "pulseload: %s\n", wrong.c_str());
+        return 2;
+    }
+
+  private:
+    template <class Validator>
+    void text(const char* flag, const char* shape, const char* help, Validator validator,
+              const char* group) {
+        texts_.push_back(std::make_unique<std::string>());
+        app_.add_option(flag, *texts_.back(), help)
+            ->check(validator)
+            ->group(group)
+            ->type_name(shape);
+    }
+    void duration(const char* flag, Nanos& field, const char* help, const char* group) {
+        text(flag, "TIME", help, stores(field, parse_duration), group);
+    }
+    template <class T>
+    void value(const char* flag, const char* shape, T& field, const char* help, const char* group) {
+        app_.add_option(flag, field, help)->group(group)->type_name(shape);
+    }
+
+    void connecting() {
+        const char* group = "Connecting";
+        app_.add_option_function<std::vector<std::string>>(
+                "--target", [](const auto&) {},
+                "where to: ws:// tcp:// jsonl:// or auto://HOST:PORT, again for more than one "
+                "(default ws://127.0.0.1:9000)")
+            ->check(CLI::Validator(
+                [this](const std::string& given) -> std::string {
+                    auto target = parse_target(given);
+                    if (!target) return target.error();
+                    options_.targets.push_back(*std::move(target));
+                    return {};
+                },
+                ""))
+            ->group(group)
+            ->type_name("URI");
+        text("--connections,-n", "N", "how many to hold (default 1000)",
+             stores(connections_, parse_count), group);
+        text("--connect-rate", "PACE", "when to begin each (default: as fast as it goes)",
+             stores(options_.connect_rate, parse_pace), group);
+        duration("--connect-timeout", options_.connect_timeout,
+                 "give up one that takes longer (default 30s)", group);
+        value("--connecting-max", "N", options_.connecting_max,
+              "on their way at once, on each thread (default 1024)", group);
+        text("--source-ips", "A-B", "addresses to connect from (default: chosen, on loopback)",
+             stores(options_.sources, parse_sources), group);
+        value("--threads", "N", options_.threads,
+              "at least so many (default: as descriptors demand)", group);
+        app_.add_flag("--tcp-only", options_.tcp_only,
+                      "say nothing at all: a connect is open when the kernel says so")
+            ->group(group);
+    }
+    void being_open() {
+        const char* group = "Being open";
+        duration("--duration,-d", options_.duration, "of the hold, once all are open (default 10s)",
+                 group);
+        duration("--heartbeat-interval", options_.heartbeat_interval,
+                 "between the pings of one client, 0 for none (default 30s)", group);
+        text("--mix", "WEIGHTS", "protocols: ws, ws-json, jsonl, tcp (default: the target's)",
+             stores(options_.mix, parse_mix), group);
+        text("--behaviour", "WEIGHTS", "see below (default beat=1)",
+             stores(options_.behaviours, parse_behaviours), group);
+        text("--message-rate", "PACE", "messages that come back, of all clients together",
+             stores(options_.message_rate, parse_pace), group);
+        text("--message-bytes", "SIZE", "of each (default 128)",
+             stores(options_.message_bytes, parse_size), group);
+        app_.add_flag("--hello", options_.hello, "every client says who it is")->group(group);
+        value("--profile", "NAME", options_.profile, "that hellos ask for", group);
+        duration("--flap-interval", options_.flap_interval,
+                 "that a flapper stays, in the mean (default 5s)", group);
+        value("--seed", "N", options_.seed, "of all that is drawn (default 1)", group);
+    }
+    void misfortune() {
+        const char* group = "Silence and storms";
+        app_.add_option_function<std::vector<std::string>>(
+                "--storm", [](const auto&) {}, "see below; again for more than one")
+            ->check(CLI::Validator(
+                [this](const std::string& given) -> std::string {
+                    auto storm = parse_storm(given);
+                    if (!storm) return storm.error();
+                    options_.storms.push_back(*std::move(storm));
+                    return {};
+                },
+                ""))
+            ->group(group)
+            ->type_name("STORM");
+        duration("--expect-timeout", options_.expect_timeout,
+                 "the server's heartbeat timeout (default: it is asked)", group);
+        duration("--tolerance", options_.tolerance,
+                 "an eviction that is later than this is missed (default 1s)", group);
+        text("--reconnect", "HOW", "of clients that the server let go (default never)",
+             stores(options_.reconnect, parse_reconnect), group);
+        duration("--reconnect-base", options_.reconnect_base, "first wait (default 1s)", group);
+        duration("--reconnect-cap", options_.reconnect_cap, "longest wait (default 30s)", group);
+    }
+    void telling() {
+        const char* group = "Telling";
+        value("--report", "FILE", options_.report_file, "one page with the run's plots", group);
+        value("--json", "FILE", options_.json_file, "everything; - is stdout", group);
+        value("--csv", "FILE", options_.csv_file, "a row a second", group);
+        value("--hlog", "FILE", options_.hlog_file, "HdrHistogram interval log", group);
+        value("--server-pid", "PID", options_.server_pid, "watch its CPU and memory", group);
+        value("--server-stats", "FILE", options_.server_stats_file,
+              "the server's --stats-json file: its own account of closes", group);
+        value("--slo", "LIST", options_.slo, "as p99<10ms,false-evictions=0; exit code 4 if missed",
+              group);
+        value("--find-max", "OBJECTIVE", options_.find_max,
+              "search for the most connections that meet it, by bisection", group);
+        app_.add_flag("--find-rate", options_.find_rate,
+                      "let --find-max search for the highest --message-rate instead")
+            ->group(group);
+        app_.add_flag("--quiet,-q", options_.quiet, "no progress and no summary")->group(group);
+        app_.add_flag("--progress", options_.progress, "progress also where stderr is no terminal")
+            ->group(group);
+    }
+
+    std::string check() {
+        if (options_.targets.empty()) {
+            options_.targets.push_back(*parse_target("ws://127.0.0.1:9000"));
+        }
+        if (connections_ == 0 || connections_ > kConnectionsPerReactorMax) {
+            return "--connections " + std::to_string(connections_) + ": must be from 1 to " +
+                   std::to_string(kConnectionsPerReactorMax);
+        }
+        options_.connections = static_cast<uint32_t>(connections_);
+        if (options_.message_bytes < kDataBytesMin ||
+            options_.message_bytes > kBinaryPayloadBytesMax) {
+            return "--message-bytes " + std::to_string(options_.message_bytes) + ": must be from " +
+                   std::to_string(kDataBytesMin) +
+                   " (the instants that are measured by need room) to " +
+                   std::to_string(kBinaryPayloadBytesMax);
+        }
+        for (const Target& target : options_.targets) {
+            if (std::string wrong = check_target(target); !wrong.empty()) return wrong;
+        }
+        if (options_.find_rate && options_.find_max.empty()) {
+            return "--find-rate: says what --find-max searches for; give --find-max, too";
+        }
+        if (options_.connecting_max == 0) return "--connecting-max 0: nobody could connect";
+        if (options_.duration <= 0) return "--duration 0: there is nothing to see; give it time";
+        return {};
+    }
+    std::string check_target(const Target& target) {
+        const Mix mix = options_.effective_mix();
+        for (size_t kind = 0; kind < kWires; ++kind) {
+            const auto wire = static_cast<Wire>(kind);
+            const Scheme speaks = wire == Wire::tcp     ? Scheme::binary
+                                  : wire == Wire::jsonl ? Scheme::jsonl
+                                                        : Scheme::websocket;
+            if (mix.of[kind] == 0 || target.scheme == Scheme::detect) continue;
+            if (target.scheme == speaks) continue;
+            return "--mix: " + std::string(name_of(wire)) + " is not what " + target.text +
+                   " listens for; give a target auto://, or another mix";
+        }
+        return {};
+    }
+
+    LoadOptions& options_;
+    CLI::App app_{
+        "Holds very many connections to a heartbeat server, beats on each of them, lets some fall "
+        "silent, and says how the server answered, whom it let go, and whether the numbers can be "
+        "trusted.",
+        "pulseload"};
+    uint64_t connections_ = 1'000;
+    std::vector<std::unique_ptr<std::string>> texts_;  // CLI11 wants a place; checks store
+};
+
+}  // namespace
+
+Mix LoadOptions::effective_mix() const {
+    if (mix) return *mix;
+    Mix own;
+    const Scheme scheme = targets.empty() ? Scheme::websocket : targets.front().scheme;
+    const Wire wire = scheme == Scheme::binary  ? Wire::tcp
+                      : scheme == Scheme::jsonl ? Wire::jsonl
+                                                : Wire::ws;
+    own.of[static_cast<size_t>(wire)] = 1;
+    return own;
+}
+
+Behaviours LoadOptions::effective_behaviours() const {
+    if (behaviours) return *behaviours;
+    Behaviours all_beat;
+    all_beat.of[static_cast<size_t>(Behaviour::beat)] = 1;
+    return all_beat;
+}
+
+std::optional<LoadOptions> parse_options(int argc, const char* const* argv, int& exit_code) {
+    LoadOptions options;
+    Reader reader(options);
+    if (const std::optional<int> code = reader.parse(argc, argv)) {
+        exit_code = *code;
+        return std::nullopt;
+    }
+    return options;
+}
+
+}  // namespace pulse::load
