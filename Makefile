@@ -58,7 +58,7 @@ FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
 TOOL_SOURCES := $(wildcard tools/*/*.cc)
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
-.PHONY: all help run test plain asan tsan sim bench bench-build fuzz tidy format format-check clean deps \
+.PHONY: all help run density million test plain asan tsan sim bench bench-build fuzz tidy format format-check clean deps \
         deps-bench deps-clients deps-fuzz deps-tidy
 
 all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
@@ -146,6 +146,13 @@ tsan: $(THREAD_TESTS:%=$(BUILD)/tsan/%) ## what crosses threads, under ThreadSan
 test: $(BUILD)/.deps-clients $(TESTS:%=$(BUILD)/release/%) $(TESTS:%=$(BUILD)/asan/%) $(THREAD_TESTS:%=$(BUILD)/tsan/%) all ## install, build and run all tests in every flavour
 	@BUILD=$(BUILD) $(RUN_TESTS) plain $(TESTS:%=$(BUILD)/release/%) $(SCRIPT_TESTS) \
 	    : asan $(TESTS:%=$(BUILD)/asan/%) : tsan $(THREAD_TESTS:%=$(BUILD)/tsan/%)
+
+run: $(BUILD)/pulsewheel $(BUILD)/pulseload ## show it: a server, 20,000 connections for 20 s, what happened, a page
+	@BUILD=$(BUILD) tools/perf/demo.sh
+density: $(BUILD)/pulsewheel $(BUILD)/pulseload ## what an idle connection costs, in bytes
+	@BUILD=$(BUILD) tools/perf/density.sh
+million: $(BUILD)/pulsewheel $(BUILD)/pulseload ## a million connections, both ends here: about 15 minutes, 9 GiB
+	@BUILD=$(BUILD) tools/perf/million.sh
 
 sim: $(BUILD)/pulsesim ## run the server in SEEDS simulated worlds (SEEDS=1..10000)
 	@$(BUILD)/pulsesim --seeds $(SEEDS)

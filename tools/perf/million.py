@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""What million.sh measured, as a table or an object: pulseload's JSON and the server's own account.
+
+    tools/perf/million.py DIR CONNECTIONS EMPTY_RSS_BYTES yes|no
+"""
+import json
+import os
+import sys
+
+
+def read_server(directory):
+    """The lines of the server's --stats-json file."""
+    with open(os.path.join(directory, "server.json")) as file:
+        return [json.loads(line) for line in file if line.strip()]
+
+
+def main(directory, connections, empty_rss, as_json):
+    with open(os.path.join(directory, "run.json")) as file:
+        run = json.load(file)
+    lines = read_server(directory)
+    server = max(lines, key=lambda line: line["total"]["evicted"])["total"]
+    full = [s for s in run["samples"] if s["phase"] == "hold"]
+    held = full[0] if full else run["samples"][-1]
+    detection, silent = run["detection"], run["detection"]["all"]
+    reading = held["server"] or {"rss_bytes": 0, "kernel_bytes_both_ends": 0}
+    hold_s = run["run"]["held_s"]
+    hold_cpu = [s["server"]["cpu_s"] for s in full if s["server"]]
+    own_cpu = [s["generator_cpu_s"] for s in full]
+    share = lambda cpu: round((cpu[-1] - cpu[0]) / hold_s, 3) if len(cpu) > 1 else None
+    open_ = max(1, held["counts"]["open"])
+    latency, delay = run["latency"]["heartbeat"], server["eviction_delay"]
+    result = {
+        "backend": lines[-1]["backend"],
+        "machine": run["run"]["machine"],
+        "date": run["run"]["started_at"][:10],
+        "connections": held["counts"]["open"],
+        "held_s": round(hold_s, 1),
+        "connect_rate_per_s": round(run["rates"]["connects_per_s"] or 0),
+        "rss_bytes_per_connection": round((reading["rss_bytes"] - empty_rss) / open_, 1),
+        "kernel_bytes_both_ends_per_connection":
+            round(reading["kernel_bytes_both_ends"] / open_),
+        "server_cores": share(hold_cpu),
+        "generator_cores": share(own_cpu),
+        "heartbeats": latency["count"],
+        "heartbeat_p50_ms": latency["p50_us"] / 1000,
+        "heartbeat_p99_ms": latency["p99_us"] / 1000,
+        "heartbeat_p99_9_ms": latency["p99_9_us"] / 1000,
+        "silenced": silent["silenced"],
+        "evicted": silent["evicted"],
+        "early": silent["early"],
+        "missed": silent["missed"] + silent["waiting"],
+        "false_evictions": detection["false_evictions"],
+        "late_by_client_p99_ms": silent["late_by"]["p99_us"] / 1000,
+        "late_by_client_max_ms": silent["late_by"]["max_us"] / 1000,
+        "late_by_server_max_ms": delay["max_us"] / 1000,
+        "judge_lag_max_ms": server["judge_lag_max_us"] / 1000,
+        "longest_turn_ms": server["turn_time"]["max_us"] / 1000,
+        "longest_wheel_slice_ms": server["wheel_slice"]["max_us"] / 1000,
+        "wheel_slice_p99_9_ms": server["wheel_slice"]["p999_us"] / 1000,
+        "valid": run["verdict"]["valid"],
+        "evidence": run["verdict"]["evidence"],
+    }
+    held_to_the_end = run["counts"]["open"] == connections - result["silenced"]
+    good = (held_to_the_end and result["early"] == result["missed"] == 0
+            and result["false_evictions"] == 0 and result["evicted"] == result["silenced"] > 0)
+    result["good"] = good
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        for name, value in result.items():
+            print(f"{name.replace('_', ' '):<40} {value}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "yes"))

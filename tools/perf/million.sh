@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# One million WebSocket connections on one machine, both ends: ramp, hold at 30 s heartbeats,
+# silence a tenth of them at once, watch the eviction and those who are beside it, drain. Prints the
+# table that the README quotes; --json prints an object.
+#
+#   tools/perf/million.sh [--connections N] [--backend io_uring|epoll] [--hold TIME]
+#                         [--connect-rate PACE] [--port N] [--out DIR] [--json]
+#
+# A million pairs take about 9 GiB of kernel memory. Exit code 1 when somebody who beat was let go,
+# somebody silent was not, or not everybody was held to the end.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+connections=1000000 backend=io_uring hold=10m rate=15000/s port=9200 json=no
+build=${BUILD:-build}
+out=$build/million
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --connections) connections=$2; shift 2 ;;
+        --backend) backend=$2; shift 2 ;;
+        --hold) hold=$2; shift 2 ;;
+        --connect-rate) rate=$2; shift 2 ;;
+        --port) port=$2; shift 2 ;;
+        --out) out=$2; shift 2 ;;
+        --json) json=yes; shift ;;
+        -h|--help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) echo "million.sh: '$1' is no option; see --help" >&2; exit 2 ;;
+    esac
+done
+for program in pulsewheel pulseload; do
+    [ -x "$build/$program" ] && continue
+    echo "million.sh: $build/$program is missing; run make first" >&2
+    exit 2
+done
+free_kib=$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)
+if [ $((connections * 10)) -gt "$free_kib" ]; then
+    echo "million.sh: $connections pairs take about $((connections * 10 / 1024)) MiB and" \
+        "$((free_kib / 1024)) MiB are available; give --connections less" >&2
+    exit 2
+fi
+mkdir -p "$out"
+rm -f "$out/server.json"
+
+"$build/pulsewheel" --listen "ws://127.0.0.1:$port" --backend "$backend" \
+    --max-connections $((connections + 1000)) --heartbeat-interval 30s --heartbeat-timeout 90s \
+    --stats-json "$out/server.json" --stats-interval 1s >"$out/server.log" 2>&1 &
+server=$!
+trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
+for _ in $(seq 100); do
+    grep -q 'listening on' "$out/server.log" && break
+    kill -0 "$server" 2>/dev/null || { cat "$out/server.log" >&2; exit 1; }
+    sleep 0.1
+done
+empty_rss=$(awk '/^VmRSS:/ {print $2 * 1024}' "/proc/$server/status")
+
+# The silence comes a minute into the hold; the hold goes on past its end.
+"$build/pulseload" --target "ws://127.0.0.1:$port" --connections "$connections" \
+    --connect-rate "$rate" --heartbeat-interval 30s --duration "$hold" --connect-timeout 60s \
+    --storm silence=10%@1m --server-pid "$server" --server-stats "$out/server.json" \
+    --json "$out/run.json" --report "$out/report.html" --hlog "$out/run.hlog" --progress \
+    >"$out/summary.txt" 2>"$out/progress.txt" && code=0 || code=$?
+[ -s "$out/run.json" ] || { cat "$out/progress.txt" "$out/summary.txt" >&2; exit 1; }
+kill "$server"
+wait "$server" 2>/dev/null || true
+trap - EXIT
+python3 tools/perf/million.py "$out" "$connections" "$empty_rss" "$json"
+echo "pulseload ended with code $code; its page is $out/report.html" >&2
