@@ -104,7 +104,12 @@ inline constexpr size_t kReceiveBufferBytes = 64 * 1024;
 // A control object (hello, ping) says little; application data travels inside `data` or as it is.
 inline constexpr size_t kJsonBytesMax = 1'048'576;
 inline constexpr uint32_t kJsonDepthMax = 64; // application data nests
-inline constexpr size_t kJsonStringBytesMax = 1'024;  // of user, device, token, profile
+// Of user, device, token, profile. A token is the long one: signed claims are 1 to 2 KiB, and 4 KiB
+// is what browsers let a cookie be, so that whatever a web login hands out fits.
+inline constexpr size_t kJsonStringBytesMax = 4'096;
+// Labels say which ring, region or version a peer belongs to: a few words about it, no document.
+inline constexpr uint32_t kLabelsMax = 16;
+inline constexpr size_t kLabelBytesMax = 64;  // of a name, and of a value
 inline constexpr size_t kJsonTokenBytesMax = 256;     // of seq and ts, which are given back
 inline constexpr uint32_t kOffencesMax = 8;  // bad JSON objects a peer may send before it is let go
 // --send-queue-bytes, a connection: the largest message by default, echoed, and as much behind it.

@@ -125,6 +125,11 @@ class Session {
         if (const JsonFault wrong = shared().json.parse(object, hello); !wrong.ok()) {
             return offence(wrong);
         }
+        // The frame's type says that it is a hello, so that the object need not; another it is not.
+        if (hello.kind == JsonKind::bare_ping) return offence({"is no JSON object"});
+        if (hello.has_type && hello.kind != JsonKind::hello) {
+            return offence({"is not hello, as the frame is", "type"});
+        }
         if (!settle_profile(hello)) return;
         speech().frame(binary::Type::welcome, sequence, welcome().bytes());
     }

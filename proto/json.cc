@@ -17,7 +17,7 @@ using simdjson::ondemand::json_type;
 using simdjson::ondemand::value;
 
 // What a key's value must be, where it goes, and for which kinds of message that matters.
-enum class Want : uint8_t { type, token, string, number };
+enum class Want : uint8_t { type, token, string, number, labels };
 
 constexpr uint16_t bit(JsonKind kind) {
     return static_cast<uint16_t>(1u << static_cast<unsigned>(kind));
@@ -46,6 +46,7 @@ constexpr Key kKeys[] = {
     {"device", Want::string, kHello, &JsonMessage::device, nullptr},
     {"token", Want::string, kHello, &JsonMessage::token, nullptr},
     {"profile", Want::string, kHello, &JsonMessage::profile, nullptr},
+    {"labels", Want::labels, kHello, nullptr, &JsonMessage::labels},
     {"reason", Want::string, kGoodbye, &JsonMessage::reason, nullptr},
     {"message", Want::string, kError, &JsonMessage::message, nullptr},
     {"conn", Want::string, kWelcome, &JsonMessage::conn, nullptr},
@@ -121,9 +122,33 @@ std::string_view take_number(value& from, const Key& key, JsonMessage& message) 
 std::string_view take_type(value& from, JsonMessage& message) {
     std::string_view name;
     if (from.get_string().get(name)) return "is not a string";
+    message.has_type = true;
     for (const TypeName& type : kTypes) {
         if (type.name == name) message.kind = type.kind;
     }
+    return {};
+}
+
+// {"ring":"canary"}. Nothing of it is kept: only how many there were.
+std::string_view take_labels(value& from, JsonMessage& message) {
+    simdjson::ondemand::object labels;
+    if (from.get_object().get(labels)) return "is no JSON object";
+    std::array<std::string_view, kLabelsMax> names;
+    uint32_t count = 0;
+    for (auto found : labels) {
+        field entry;
+        std::string_view name;
+        if (std::move(found).get(entry) || entry.unescaped_key().get(name)) return "is not JSON";
+        std::string_view text;
+        if (entry.value().get_string().get(text)) return "has a value that is not a string";
+        if (name.size() > kLabelBytesMax) return "has a name that is too long";
+        if (text.size() > kLabelBytesMax) return "has a value that is too long";
+        if (count == kLabelsMax) return "are too many";
+        const auto end = names.begin() + count;
+        if (std::find(names.begin(), end, name) != end) return "has a name twice";
+        names[count++] = name;
+    }
+    message.labels = count;
     return {};
 }
 
@@ -137,6 +162,8 @@ std::string_view take(const Key& key, value& from, JsonMessage& message) {
             return take_string(from, message, key.text);
         case Want::number:
             return take_number(from, key, message);
+        case Want::labels:
+            return take_labels(from, message);
     }
     return {};
 }

@@ -40,12 +40,14 @@ enum class JsonKind : uint8_t {
 // Which keys an object had; the fields below are empty or 0 where it had not.
 struct JsonMessage {
     JsonKind kind = JsonKind::application;
-    std::string_view seq;  // raw: a number or a string with its quotes, given back as it came
-    std::string_view ts;   // raw, likewise
+    bool has_type = false;  // one that is ours, or another
+    std::string_view seq;   // raw: a number or a string with its quotes, given back as it came
+    std::string_view ts;    // raw, likewise
     std::string_view user;
     std::string_view device;
     std::string_view token;
     std::string_view profile;
+    uint32_t labels = 0;       // hello: how many, each a short string by a name of its own
     std::string_view reason;   // goodbye
     std::string_view message;  // error
     std::string_view conn;     // welcome

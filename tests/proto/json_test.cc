@@ -62,8 +62,10 @@ TEST(JsonKinds, EveryTypeByItsName) {
 TEST(JsonKinds, EveryFieldOfEveryKind) {
     const Parsed hello(
         R"({"type":"hello","user":"u1","device":"ios","token":"a\"b","profile":"mobile",)"
-        R"("labels":{"ring":"canary","n":[1,{"type":"ping"}]}})");
+        R"("labels":{"ring":"canary","region":"","v\"1":"\u00e9"}})");
     ASSERT_TRUE(hello.fault.ok()) << hello.fault.what;
+    EXPECT_TRUE(hello.message.has_type);
+    EXPECT_EQ(hello.message.labels, 3u);
     EXPECT_EQ(hello.message.kind, JsonKind::hello);
     EXPECT_EQ(hello.message.user, "u1");
     EXPECT_EQ(hello.message.device, "ios");
@@ -147,6 +149,16 @@ struct Wrong {
     JsonKind kind;
 };
 
+void expect_faults(std::span<const Wrong> cases) {
+    for (const Wrong& wrong : cases) {
+        const Parsed parsed(wrong.text);
+        EXPECT_EQ(parsed.fault.what, wrong.what) << wrong.text;
+        EXPECT_EQ(parsed.fault.key, wrong.key) << wrong.text;
+        EXPECT_EQ(parsed.fault.offset, wrong.offset) << wrong.text;
+        EXPECT_EQ(parsed.message.kind, wrong.kind) << wrong.text;
+    }
+}
+
 TEST(JsonFaults, EveryFaultNamesWhatAndWhere) {
     const std::string long_token(kJsonTokenBytesMax + 1, '1');
     const std::string long_string(kJsonStringBytesMax + 1, 'u');
@@ -205,13 +217,28 @@ TEST(JsonFaults, EveryFaultNamesWhatAndWhere) {
          JsonKind::application},
         {R"({"type":"ping)", "has a string without an end", "", 13, JsonKind::application},
     };
-    for (const Wrong& wrong : cases) {
-        const Parsed parsed(wrong.text);
-        EXPECT_EQ(parsed.fault.what, wrong.what) << wrong.text;
-        EXPECT_EQ(parsed.fault.key, wrong.key) << wrong.text;
-        EXPECT_EQ(parsed.fault.offset, wrong.offset) << wrong.text;
-        EXPECT_EQ(parsed.message.kind, wrong.kind) << wrong.text;
-    }
+    expect_faults(cases);
+}
+
+TEST(JsonFaults, LabelsAreAnObjectOfShortStrings) {
+    const std::string long_label(kLabelBytesMax + 1, 'l');
+    const Wrong cases[] = {
+        {R"({"type":"hello","labels":["a"]})", "is no JSON object", "labels", 25, JsonKind::hello},
+        {R"({"type":"hello","labels":null})", "is no JSON object", "labels", 25, JsonKind::hello},
+        {R"({"labels":{"a":{"b":"c"}},"type":"hello"})", "has a value that is not a string",
+         "labels", 10, JsonKind::hello},
+        {R"({"type":"hello","labels":{"a":"b","c":7}})", "has a value that is not a string",
+         "labels", 25, JsonKind::hello},
+        {R"({"type":"hello","labels":{"a":"b","\u0061":"c"}})", "has a name twice", "labels", 25,
+         JsonKind::hello},
+        {R"({"type":"hello","labels":{"a":")" + long_label + "\"}}", "has a value that is too long",
+         "labels", 25, JsonKind::hello},
+        {R"({"type":"hello","labels":{")" + long_label + "\":\"\"}}", "has a name that is too long",
+         "labels", 25, JsonKind::hello},
+        {R"({"type":"hello","labels":{},"labels":{}})", "stands twice", "labels", 37,
+         JsonKind::hello},
+    };
+    expect_faults(cases);
 }
 
 TEST(JsonFaults, WhatIsNotJsonIsSaidToBeNoneWithinTheText) {
@@ -270,6 +297,29 @@ TEST(JsonLimits, TheLongestObjectAndOneOctetMore) {
     EXPECT_EQ(Parsed(R"({"type":"hello","user":")" + string + "\"}").message.user, string);
     const std::string token(kJsonTokenBytesMax, '1');
     EXPECT_EQ(Parsed(R"({"type":"ping","seq":)" + token + "}").message.seq, token);
+}
+
+TEST(JsonLimits, AsManyLabelsAsThereMayBeAndOneMore) {
+    const auto hello = [](uint32_t labels) {
+        std::string text;
+        for (uint32_t label = 0; label < labels; ++label) {
+            std::string name = std::to_string(label);
+            name.resize(kLabelBytesMax, '-');
+            text += (label > 0 ? ",\"" : "\"") + name + "\":\"" + std::string(kLabelBytesMax, 'v') +
+                    "\"";
+        }
+        return R"({"labels":{)" + text + R"(},"type":"hello","user":"u"})";
+    };
+    for (const uint32_t labels : {0u, 1u, kLabelsMax}) {
+        const Parsed parsed(hello(labels));
+        EXPECT_TRUE(parsed.fault.ok()) << parsed.fault.what;
+        EXPECT_EQ(parsed.message.labels, labels);
+        EXPECT_EQ(parsed.message.user, "u");
+    }
+    EXPECT_EQ(Parsed(hello(kLabelsMax + 1)).fault.what, "are too many");
+    // Where nobody reads them they are anything.
+    EXPECT_TRUE(Parsed(R"({"type":"data","labels":[1,{"a":2}]})").fault.ok());
+    EXPECT_TRUE(Parsed(R"({"labels":{"a":[{}],"b":1},"type":"chat","x":{}})").fault.ok());
 }
 
 // -------------------------------------------------------------------------------------- an oracle
@@ -354,7 +404,7 @@ TEST(JsonOracle, WhatWeTakeIsJsonAndMeansTheSame) {
 
 TEST(JsonOracle, EveryPrefixOfAnObjectIsRefused) {
     const std::string text =
-        R"({"type":"hello","user":"\u00e9","labels":{"a":[1,2.5e3,null]},"token":"t"})";
+        R"({"type":"hello","user":"\u00e9","labels":{"a":"b","c":"[1,2.5e3"},"x":[1,2.5e3,null]})";
     ASSERT_TRUE(Parsed(text).fault.ok());
     for (size_t bytes = 0; bytes < text.size(); ++bytes) {
         const Parsed parsed(text.substr(0, bytes));
