@@ -75,6 +75,7 @@ class Reactor {
     const ConnectionTable& table() const { return table_; }
     const Wheel& wheel() const { return wheel_; }
     const BufferPool& buffers() const { return buffers_; }
+    uint32_t outboxes_taken() const { return outboxes_.taken(); }
     const ReactorConfig& config() const { return config_; }
     // A copy of everything it measures.
     void fill(ReactorStats& stats) const;
