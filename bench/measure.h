@@ -41,10 +41,9 @@ inline size_t heap_bytes = 0;
 // The production page source, and how much of what it gave out the kernel really backs.
 class MeasuredPages final : public PageSource {
   public:
-    std::byte* reserve(size_t bytes) override {
-        std::byte* start = pages_.reserve(bytes);
-        if (start != nullptr) reserved_.emplace_back(start, bytes);
-        return start;
+    std::byte* reserve(size_t bytes) override { return keep(pages_.reserve(bytes), bytes); }
+    std::byte* reserve_small(size_t bytes) override {
+        return keep(pages_.reserve_small(bytes), bytes);
     }
     void discard(std::byte* start, size_t bytes) override { pages_.discard(start, bytes); }
     void release(std::byte* start, size_t bytes) override {
@@ -62,6 +61,11 @@ class MeasuredPages final : public PageSource {
     }
 
   private:
+    std::byte* keep(std::byte* start, size_t bytes) {
+        if (start != nullptr) reserved_.emplace_back(start, bytes);
+        return start;
+    }
+
     static constexpr size_t kPageBytes = 4096;
     MappedPages pages_;
     std::vector<std::pair<std::byte*, size_t>> reserved_;

@@ -33,7 +33,8 @@ constexpr uint32_t kSliceBudget = 512;
 struct Pulse {
     static constexpr const char* kName = "pulse";
     static constexpr bool kSlow = false;
-    static constexpr size_t kRecordBytes = sizeof(Connection::heard) + sizeof(Connection::armed);
+    // Without the byte of `heard` in which the policy counts probes, which no other keeps at all.
+    static constexpr size_t kRecordBytes = kStoredTickBits / 8 + sizeof(Connection::armed);
     using Record = Connection;
 
     Pulse(PageSource& pages, Record* records, uint32_t connections, uint32_t timeout_ticks,

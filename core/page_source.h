@@ -18,6 +18,9 @@ class PageSource {
     // Zeroed, aligned to 2 MiB where bytes are at least that and to 4 KiB otherwise. nullptr: no
     // memory.
     virtual std::byte* reserve(size_t bytes) = 0;
+    // The same, never on huge pages: for what grows a line at a time and must not be rounded up to
+    // 2 MiB, nor wait while that much is zeroed.
+    virtual std::byte* reserve_small(size_t bytes) { return reserve(bytes); }
     // `start` and `bytes` are multiples of 4 KiB inside one reservation.
     virtual void discard(std::byte* start, size_t bytes) = 0;
     // Gives back one whole reservation.

@@ -96,7 +96,7 @@ class TimingWheel {
         const uint64_t chunks = entries_max() / chunk_ids_ + kSlots + kUpperSlots + 4;
         units_max_ = static_cast<uint32_t>(chunks * chunk_units());
         units_used_ = chunk_units();
-        chunks_ = pages_.reserve(reserved_bytes());
+        chunks_ = pages_.reserve_small(reserved_bytes());
     }
     ~TimingWheel() {
         if (chunks_ != nullptr) pages_.release(chunks_, reserved_bytes());

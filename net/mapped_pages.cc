@@ -48,6 +48,15 @@ std::byte* MappedPages::reserve(size_t bytes) {
     return start;
 }
 
+std::byte* MappedPages::reserve_small(size_t bytes) {
+    PULSE_ASSERT(bytes > 0);
+    const size_t whole = round_up(bytes, kPageBytes);
+    std::byte* start = map(whole);
+    // Kernels that give huge pages to everybody are asked not to; refused by those without any.
+    if (start != nullptr) madvise(start, whole, MADV_NOHUGEPAGE);
+    return start;
+}
+
 void MappedPages::discard(std::byte* start, size_t bytes) {
     PULSE_ASSERT(reinterpret_cast<uintptr_t>(start) % kPageBytes == 0);
     PULSE_ASSERT(bytes % kPageBytes == 0);

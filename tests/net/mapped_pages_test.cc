@@ -58,6 +58,19 @@ TEST(MappedPages, AreBackedOnlyWhenTouchedAndNoLongerOnceDiscarded) {
     pages.release(start, bytes);
 }
 
+// A touched byte costs a page of 4 KiB, also where the kernel backs whatever it can with huge ones.
+TEST(MappedPages, SmallOnesAreBackedAPageAtATime) {
+    MappedPages pages;
+    const size_t bytes = 4 * kHuge + 3 * kSmall;
+    std::byte* start = pages.reserve_small(bytes);
+    ASSERT_NE(start, nullptr);
+    EXPECT_EQ(resident_pages(start, bytes), 0u);
+    for (size_t at = 0; at < bytes; at += kHuge) start[at] = std::byte{1};
+    EXPECT_EQ(resident_pages(start, bytes), 5u);
+    pages.release(start, bytes);
+    EXPECT_EQ(pages.reserve_small(size_t{1} << 60), nullptr);
+}
+
 TEST(MappedPages, NothingOfAReservationStaysBehind) {
     MappedPages pages;
     const auto mapped_pages = [] {
