@@ -64,11 +64,12 @@ void pin(int side) {
         return;
     }
 }
-// Runs `other` on the second core while this scope, on the first, lasts.
+// Runs `other` on the second core, or another, while this scope, on the first, lasts.
 template <class F>
 class OtherSide {
   public:
-    explicit OtherSide(F other) : other_(other), thread_(&OtherSide::run, this) {
+    explicit OtherSide(F other, int side = 1)
+        : other_(other), side_(side), thread_{&OtherSide::run, this} {
         PULSE_ASSERT(sched_getaffinity(0, sizeof before_, &before_) == 0);
         while (!ready_.load(std::memory_order_acquire)) std::this_thread::yield();
         pin(0);
@@ -80,12 +81,13 @@ class OtherSide {
 
   private:
     void run() {
-        pin(1);
+        pin(side_);
         ready_.store(true, std::memory_order_release);
         other_();
     }
 
     F other_;
+    int side_;
     std::atomic<bool> ready_{false};
     cpu_set_t before_{};
     std::thread thread_;
@@ -267,50 +269,135 @@ struct FutexBell {
     }
 };
 
-// From just before post() to the owner's taking of the message, for an owner that sleeps.
-template <class Bell>
+// Where the owner waits: on the other core, there but with somebody of no priority who computes, so
+// that the core never halts (a halted virtual one has to be scheduled by its host, too), or on the
+// sender's, where no core has to interrupt another.
+enum class OwnerCore { other, other_kept_awake, same };
+
+// The mailbox, as a reactor has it, with a bell to sleep by. Spins for `spin_ns` before it sleeps.
+template <class Bell, int64_t spin_ns = 0>
+struct Boxed {
+    static constexpr OwnerCore kCore = OwnerCore::other;
+    Bell bell;
+    BasicMailbox<Note> mailbox{1, 64, Doorbell{&Bell::ring, &bell}};
+
+    void post() { PULSE_ASSERT(mailbox.post(0, {.number = static_cast<uint64_t>(now_ns())})); }
+    template <class Announce>
+    int64_t wait(Announce&& announce) {
+        int64_t posted_at = 0;
+        const auto take = [&](const Note& note) { posted_at = static_cast<int64_t>(note.number); };
+        announce();
+        for (const int64_t from = now_ns(); posted_at == 0 && now_ns() - from < spin_ns;) {
+            mailbox.drain(1, take);
+        }
+        while (posted_at == 0) {
+            if (mailbox.may_sleep()) bell.sleep();
+            mailbox.awake();
+            mailbox.drain(1, take);
+        }
+        return posted_at;
+    }
+};
+// The kernel alone: no queue that sleeps in it wakes sooner.
+template <class Bell, OwnerCore core = OwnerCore::other>
+struct Bare {
+    static constexpr OwnerCore kCore = core;
+    Bell bell;
+    std::atomic<int64_t> posted_at{0};
+
+    void post() {
+        posted_at.store(now_ns(), std::memory_order_relaxed);
+        Bell::ring(&bell);
+    }
+    template <class Announce>
+    int64_t wait(Announce&& announce) {
+        announce();
+        bell.sleep();
+        return posted_at.load(std::memory_order_relaxed);
+    }
+};
+
+// Computes on the core of `side`, while nobody else wants it.
+class Idler {
+  public:
+    explicit Idler(int side)
+        : thread_([this, side] {
+              pin(side);
+              const sched_param none{};
+              PULSE_ASSERT(sched_setscheduler(0, SCHED_IDLE, &none) == 0);
+              while (!stop_.load(std::memory_order_relaxed)) {
+              }
+          }) {}
+    ~Idler() {
+        stop_.store(true, std::memory_order_relaxed);
+        thread_.join();
+    }
+
+  private:
+    std::atomic<bool> stop_{false};
+    std::thread thread_;
+};
+
+int64_t cpu_ns() {
+    timespec used{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return int64_t{used.tv_sec} * 1'000'000'000 + used.tv_nsec;
+}
+
+// From just before post() to the owner's return, for a post `after_ns` after the owner said that it
+// waits; beside it what the sender's post took, and what the owner had of its core.
+template <class Waiter, int64_t after_ns>
 void wake(benchmark::State& state) {
     constexpr uint64_t kWakes = 2'000;
-    constexpr int64_t kFallAsleepNs = 50'000;  // after the owner announced its sleep
-    std::vector<int64_t> samples;
+    std::vector<int64_t> samples, posts;
+    int64_t owner_cpu_ns = 0;
     for (auto _ : state) {
-        Bell bell;
-        BasicMailbox<Note> mailbox(1, 64, Doorbell{&Bell::ring, &bell});
-        std::atomic<uint64_t> sleeps{0};
-        {
-            const OtherSide owner([&] {
-                for (uint64_t received = 0; received < kWakes;) {
-                    if (mailbox.may_sleep()) {
-                        sleeps.fetch_add(1, std::memory_order_release);
-                        bell.sleep();
-                    }
-                    mailbox.awake();
-                    mailbox.drain(64, [&](const Note& note) {
-                        samples.push_back(now_ns() - static_cast<int64_t>(note.number));
-                        ++received;
-                    });
-                }
-            });
+        Waiter waiter;
+        std::unique_ptr<Idler> idler;
+        if (Waiter::kCore == OwnerCore::other_kept_awake) idler = std::make_unique<Idler>(1);
+        std::atomic<uint64_t> waits{0};
+        const auto own = [&] {
+            const int64_t before = cpu_ns();
             for (uint64_t i = 0; i < kWakes; ++i) {
-                while (sleeps.load(std::memory_order_acquire) <= i) std::this_thread::yield();
-                for (const int64_t from = now_ns(); now_ns() - from < kFallAsleepNs;) {
-                }
-                PULSE_ASSERT(mailbox.post(0, {.number = static_cast<uint64_t>(now_ns())}));
+                const int64_t posted_at =
+                    waiter.wait([&] { waits.fetch_add(1, std::memory_order_release); });
+                samples.push_back(now_ns() - posted_at);
             }
+            owner_cpu_ns = cpu_ns() - before;
+        };
+        const OtherSide owner(own, Waiter::kCore == OwnerCore::same ? 0 : 1);
+        for (uint64_t i = 0; i < kWakes; ++i) {
+            while (waits.load(std::memory_order_acquire) <= i) std::this_thread::yield();
+            for (const int64_t from = now_ns(); now_ns() - from < after_ns;) {
+            }
+            const int64_t from = now_ns();
+            waiter.post();
+            posts.push_back(now_ns() - from);
         }
-        PULSE_ASSERT(mailbox.counts().rung == kWakes);
     }
-    std::sort(samples.begin(), samples.end());
-    const auto quantile = [&](double part) {
-        return static_cast<double>(samples[static_cast<size_t>(part * double(samples.size() - 1))]);
+    const auto quantile = [](std::vector<int64_t>& values, size_t percent) {
+        std::sort(values.begin(), values.end());
+        return static_cast<double>(values[values.size() * percent / 100]);
     };
-    state.SetIterationTime(quantile(0.5) / 1e9);
-    state.counters["p50_us"] = quantile(0.5) / 1e3;
-    state.counters["p99_us"] = quantile(0.99) / 1e3;
-    state.SetLabel("median of 2,000 wakes across cores");
+    state.SetIterationTime(quantile(samples, 50) / 1e9);
+    state.counters["p99_us"] = quantile(samples, 99) / 1e3;
+    state.counters["post_us"] = quantile(posts, 50) / 1e3;
+    state.counters["owner_cpu_us"] = static_cast<double>(owner_cpu_ns) / kWakes / 1e3;
 }
-BENCHMARK(wake<EventfdBell>)->Name("queue/wake/eventfd")->UseManualTime()->Iterations(1);
-BENCHMARK(wake<FutexBell>)->Name("queue/wake/futex")->UseManualTime()->Iterations(1);
+#define WAKE(Waiter, after_ns, name) \
+    BENCHMARK_TEMPLATE(wake, Waiter, after_ns)->Name(name)->UseManualTime()->Iterations(1)
+using SpinningMailbox = Boxed<EventfdBell, 20'000>;
+using KernelAwake = Bare<EventfdBell, OwnerCore::other_kept_awake>;
+using KernelHere = Bare<EventfdBell, OwnerCore::same>;
+WAKE(Boxed<EventfdBell>, 50'000, "wake/posted_after_50us/pulse");
+WAKE(Boxed<FutexBell>, 50'000, "wake/posted_after_50us/pulse, by futex");
+WAKE(SpinningMailbox, 50'000, "wake/posted_after_50us/pulse, after 20 us of spinning");
+WAKE(Bare<EventfdBell>, 50'000, "wake/posted_after_50us/eventfd alone");
+WAKE(Bare<FutexBell>, 50'000, "wake/posted_after_50us/futex alone");
+WAKE(KernelAwake, 50'000, "wake/posted_after_50us/eventfd, core kept awake");
+WAKE(KernelHere, 50'000, "wake/posted_after_50us/eventfd, on one core");
+WAKE(Boxed<EventfdBell>, 5'000, "wake/posted_after_5us/pulse");
+WAKE(SpinningMailbox, 5'000, "wake/posted_after_5us/pulse, 20 us of spinning");
 
 // --------------------------------------------------------------------------- the mailbox's own
 // cost
