@@ -22,7 +22,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 OURS = "pulse"
 SUFFIXES = re.compile(
-    r"/(iterations:\d+|repeats:\d+|manual_time|real_time|process_time|threads:\d+)(?=/|$)")
+    r"/(iterations:\d+|repeats:\d+|min_time:[\d.]+|manual_time|real_time|process_time"
+    r"|threads:\d+)(?=/|$)")
 NANOSECONDS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
 # What Google Benchmark says of a row besides the counters that the bench gave it.
 STANDARD = {"name", "family_index", "per_family_instance_index", "run_name", "run_type",
