@@ -189,7 +189,7 @@ void throughput(benchmark::State& state) {
     state.SetLabel("500 k messages of 32 bytes; items are messages");
 }
 #define THROUGHPUT(Queue, batch, name) \
-    BENCHMARK_TEMPLATE(throughput, Queue, batch)->Name(name)->UseManualTime()->MinTime(0.5)
+    BENCHMARK_TEMPLATE(throughput, Queue, batch)->Name(name)->UseManualTime()->MinTime(2)
 THROUGHPUT(Pulse, kBatch, "queue/batches_of_64/pulse");
 THROUGHPUT(Boost, kBatch, "queue/batches_of_64/boost_spsc");
 THROUGHPUT(Moodycamel, kBatch, "queue/batches_of_64/moodycamel");
