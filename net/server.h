@@ -1,10 +1,10 @@
 // The server: as many reactors as were asked for, each on a thread of its own with a descriptor
 // table of its own, and what the main thread needs to say to them.
 //
-//     plan_server(options)      what it will hold and cost, or why this machine cannot       (any
-//     time) Server::start(plan)       threads up, all listening, or an error and nothing left
-//     behind stats() drain() stop()    from the main thread
-//     join()                    until every reactor has let go of everybody
+//     plan_server(options)   any time: what it will hold and cost, or why this machine cannot
+//     Server::start(plan)    threads up, all listening; or an error, and nothing left behind
+//     stats() drain() stop() from the main thread
+//     ended()                once every reactor has let go of everybody
 //
 // A thread's own descriptor table (unshare(CLONE_FILES)) gives each reactor the whole
 // RLIMIT_NOFILE, and no lock that others take. Its price: a descriptor opened afterwards is nobody

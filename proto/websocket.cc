@@ -149,7 +149,7 @@ CloseBytes close_payload(uint16_t code, std::string_view reason) {
            (static_cast<uint8_t>(reason[bytes]) & 0xC0) == 0x80)
         --bytes;
     write_big_endian(payload.octets.data(), code, 2);
-    std::memcpy(payload.octets.data() + 2, reason.data(), bytes);
+    std::copy_n(reason.data(), bytes, payload.octets.data() + 2);  // of nothing, too
     payload.count = 2 + bytes;
     return payload;
 }

@@ -542,6 +542,9 @@ TEST(Rfc6455_7_4_StatusCodes, WhatWeSendIsWellFormed) {
     ByteBuffer empty;
     ASSERT_TRUE(websocket::write_close(empty, 0, "not sent"));
     EXPECT_EQ(empty.bytes, (Bytes{0x88, 0x00}));
+    ByteBuffer code_only;
+    ASSERT_TRUE(websocket::write_close(code_only, 1000, {}));
+    EXPECT_EQ(code_only.bytes, (Bytes{0x88, 0x02, 0x03, 0xE8}));
 }
 
 TEST(Rfc6455_7_4_StatusCodes, ALongReasonIsCutBetweenCharacters) {
