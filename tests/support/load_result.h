@@ -64,7 +64,7 @@ inline void fill_samples(RunResult& run) {
                                 : recovering   ? 50'000 + (second - 45) * 6'000u
                                 : second == 45 ? 50'000
                                 : second < 60  ? kFixtureWanted
-                                               : kFixtureWanted - 900;
+                                               : kFixtureWanted - 920;
         if (target > counts.open) {
             counts.connects += target - counts.open;
             counts.connected += target - counts.open;

@@ -163,6 +163,22 @@ TEST(HtmlReport, AnHourIsThinnedAndKeepsItsWorst) {
     EXPECT_NE(html.find(">1:00:00</span>"), std::string::npos);
 }
 
+TEST(HtmlReport, ASecondCutShortByItsPhaseMakesNoRateOfItsOwn) {
+    RunResult run;
+    const double ends[] = {1, 2, 2.01, 3, 4};
+    for (const double at_s : ends) {
+        Sample sample;
+        sample.at_s = at_s;
+        sample.phase = at_s > 2 ? Phase::hold : Phase::ramp;
+        sample.counts.pongs = static_cast<uint64_t>(1'000 * at_s) + (at_s == 2.01 ? 90 : 0);
+        run.samples.push_back(sample);
+    }
+    const std::string html = page_of(run);
+    EXPECT_NE(html.find("heartbeats: from 910/s to 1,088/s."), std::string::npos)
+        << html.substr(html.find("aria-label=\"Heartbeats"), 200);
+    EXPECT_NE(html.find(">ramp</span>"), std::string::npos);
+}
+
 TEST(HtmlReport, SaysWhichFileItCouldNotWrite) {
     const Result<void> written = write_html("/nowhere/a.html", RunResult{}, Verdict{}, {});
     ASSERT_FALSE(written);

@@ -122,6 +122,14 @@ TEST(Objectives, OfWhatWasNotMeasuredAreMissedWithAWord) {
     EXPECT_NE(judge_one("missed-evictions=0", run).why, "");
 }
 
+TEST(Objectives, WhoAsksToBeLetGoIsNotLost) {
+    RunResult run = easy_run();
+    run.behaviours = {{"beat", 95}, {"garbage", 1}, {"slowloris", 1}, {"mute", 3}};
+    EXPECT_EQ(judge_one("lost=0", run).measured, "1");
+    run.behaviours.emplace_back("slow-reader", 5);
+    EXPECT_EQ(judge_one("lost=0", run).measured, "0");
+}
+
 TEST(Objectives, AStormThatDidNotRecoverMissesEveryBound) {
     RunResult run;
     run.storms.resize(3);

@@ -28,10 +28,10 @@ TEST(Summary, ToldOfAGoodRun) {
     const std::string text = told(test::plausible_result());
     EXPECT_TRUE(
         has(text,
-            "Held        99,100 of 100,000 connections were open at the end of 105.0 s, 920 "
+            "Held        99,080 of 100,000 connections were open at the end of 105.0 s, 920 "
             "silent ones let go.\n            All were connected after 12.0 s (8,333/s). "
             "6,400 were refused.\n"));
-    EXPECT_TRUE(has(text, "Heartbeats  372,741 of 372,744 were answered: half within 3"));
+    EXPECT_TRUE(has(text, "Heartbeats  372,683 of 372,686 were answered: half within 3"));
     EXPECT_TRUE(
         has(text, "The silent  920 of 920 were let go after their deadline of 30s, late by"));
     EXPECT_TRUE(has(text, "0 early, 0 missed. 20 more were not due yet.\n"));
@@ -76,10 +76,11 @@ TEST(Summary, ToldOfABadRun) {
     run.cut_short = true;
     run.samples[116].counts.open -= 500;
     run.counts.connect_failures = 1;
+    run.behaviours = {{"beat", 99'800}, {"garbage", 200}};
     const std::string text = told(run);
     EXPECT_TRUE(has(text, "CUT SHORT   by Ctrl-C after 120.0 s"));
-    EXPECT_TRUE(has(text, "98,600 of 100,000 connections"));
-    EXPECT_TRUE(has(text, "let go;\n            490 are missing."));
+    EXPECT_TRUE(has(text, "98,580 of 100,000 connections"));
+    EXPECT_TRUE(has(text, "let go,\n            200 gone that had misbehaved; 310 are missing."));
     EXPECT_TRUE(has(text, " 1 connect failed."));
     EXPECT_TRUE(has(text, "820 of 920 were let go"));
     EXPECT_TRUE(has(text, "90 early, 10 missed."));
@@ -119,7 +120,7 @@ TEST(Summary, ToldOfNothing) {
 
 TEST(Summary, ColoursAreAskedForAndControlCharactersAreNotObeyed) {
     RunResult run = test::plausible_result();
-    EXPECT_TRUE(has(told(run, true), "\x1b[32mHeld        \x1b[0m99,100"));
+    EXPECT_TRUE(has(told(run, true), "\x1b[32mHeld        \x1b[0m99,080"));
     run.errors = {"evil \x1b[2J\n error"};
     run.storms[0].what = "\x1b]0;title\x07";
     run.files = {{"page", "a\nb"}};

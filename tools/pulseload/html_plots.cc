@@ -17,6 +17,8 @@ namespace {
 
 constexpr size_t kColumnsMax = 600;  // samples that a plot shows
 constexpr size_t kBars = 40;
+// A sample that a change of phase cut shorter has too little in it for a rate.
+constexpr double kSampleSecondsMin = 0.5;
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr double kMebibyte = 1'048'576;
 // Below this share of the wanted connections, bytes a connection are mostly the server's own.
@@ -29,27 +31,41 @@ std::string tell_share(double value) { return told_share(value); }
 std::string tell_mebibytes(double value) { return fmt::format("{:.4g} MiB", value); }
 std::string tell_bytes(double value) { return tell_count(value) + " B"; }
 
-// Several neighbours in one: totals and gauges of the last, the worst of the latencies.
+// Two neighbours in one: totals and gauges of the later, the worst of the latencies.
+void merge(Sample& into, const Sample& later) {
+    const Sample earlier = into;
+    into = later;
+    into.lateness_max = std::max(earlier.lateness_max, later.lateness_max);
+    for (size_t timed = 0; timed < kTimed; ++timed) {
+        LatencyPoint& point = into.latency[timed];
+        const LatencyPoint& other = earlier.latency[timed];
+        point.count += other.count;
+        for (Nanos LatencyPoint::* part :
+             {&LatencyPoint::p50, &LatencyPoint::p90, &LatencyPoint::p99, &LatencyPoint::p999,
+              &LatencyPoint::max})
+            point.*part = std::max(point.*part, other.*part);
+    }
+}
+
+// The short ones merged into the one before, whose phase they take, then as many together as it
+// takes to have few enough.
 std::vector<Sample> thinned(const std::vector<Sample>& samples) {
     const size_t stride = (samples.size() + kColumnsMax - 1) / kColumnsMax;
-    if (stride <= 1) return samples;
     std::vector<Sample> thin;
-    for (size_t first = 0; first < samples.size(); first += stride) {
-        const size_t last = std::min(first + stride, samples.size()) - 1;
-        Sample merged = samples[last];
-        for (size_t at = first; at < last; ++at) {
-            merged.lateness_max = std::max(merged.lateness_max, samples[at].lateness_max);
-            for (size_t timed = 0; timed < kTimed; ++timed) {
-                LatencyPoint& into = merged.latency[timed];
-                const LatencyPoint& from = samples[at].latency[timed];
-                into.count += from.count;
-                for (Nanos LatencyPoint::* part :
-                     {&LatencyPoint::p50, &LatencyPoint::p90, &LatencyPoint::p99,
-                      &LatencyPoint::p999, &LatencyPoint::max})
-                    into.*part = std::max(into.*part, from.*part);
-            }
+    size_t merged = 0;  // into the last of them
+    double before_s = 0;
+    for (const Sample& sample : samples) {
+        const bool is_short = sample.at_s - before_s < kSampleSecondsMin;
+        before_s = sample.at_s;
+        if (thin.empty() || (!is_short && merged >= stride)) {
+            thin.push_back(sample);
+            merged = 1;
+            continue;
         }
-        thin.push_back(merged);
+        const Phase phase = is_short ? thin.back().phase : sample.phase;
+        merge(thin.back(), sample);
+        thin.back().phase = phase;
+        ++merged;
     }
     return thin;
 }

@@ -71,6 +71,7 @@ rect.band { fill: none; } rect.ramp { fill: var(--ramp); } rect.drain { fill: va
 .ys span { position: absolute; right: 0; transform: translateY(-50%); }
 .xs { position: absolute; bottom: 0; left: 66px; right: 0; height: 20px; }
 .xs span { position: absolute; transform: translateX(-50%); }
+.xs .end { transform: translateX(-75%); }
 .ys span, .xs span { font-size: 12px; color: var(--soft); white-space: nowrap; }
 span.band, span.flag { position: absolute; top: -19px; font-size: 12px; line-height: 16px;
   color: var(--soft); white-space: nowrap; overflow: hidden; }

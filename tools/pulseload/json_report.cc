@@ -60,10 +60,10 @@ Json run_json(const RunResult& result) {
 }
 
 Json rates_json(const RunResult& result) {
-    const std::optional<uint64_t> lost = lost_connections(result);
+    const std::optional<Whereabouts> found = whereabouts(result);
     return {{"connects_per_s", or_null(connect_rate(result))},
             {"heartbeats_per_s", or_null(heartbeat_rate(result))},
-            {"lost_connections", lost ? Json(*lost) : Json()}};
+            {"lost_connections", found ? Json(found->lost) : Json()}};
 }
 
 Json detection_json(const Detection& detection) {

@@ -18,6 +18,7 @@ constexpr uint32_t kValueSteps = 5;
 constexpr int64_t kLogStepsMax = 8;
 constexpr uint32_t kPlaceSteps = 6;
 constexpr double kNarrowPercent = 16;  // of the width: too little for a word on a phone
+constexpr double kEndPercent = 95;     // a word centred here would leave the figure
 constexpr size_t kTipsMax = 150;  // columns that can be pointed at; more are narrower than a finger
 
 // From values to 0..1 along an axis.
@@ -161,8 +162,10 @@ std::string axis_labels(const Frame& frame, Teller tell_x, Teller tell_y) {
     const double apart = steps.size() > 1 ? steps[1] - steps[0] : 1;
     for (const double step : steps) {
         const bool odd = std::llround(step / apart) % 2 != 0;
-        html += fmt::format("<span{} style=\"left:{:.2f}%\">{}</span>", odd ? " class=\"odd\"" : "",
-                            100 * frame.x.place(step), escaped(without_zeros(tell_x(step))));
+        const double place = 100 * frame.x.place(step);
+        html += fmt::format("<span class=\"{}{}\" style=\"left:{:.2f}%\">{}</span>",
+                            odd ? "odd" : "", place > kEndPercent ? " end" : "", place,
+                            escaped(without_zeros(tell_x(step))));
     }
     return html + "</div>";
 }

@@ -1,6 +1,8 @@
 // Sums and rates over samples and rows.
 #include "tools/pulseload/reading.h"
 
+#include <algorithm>
+
 namespace pulse::load {
 namespace {
 
@@ -50,13 +52,29 @@ const Sample* last_held(const RunResult& result) {
     return result.samples.empty() ? nullptr : &result.samples.back();
 }
 
-std::optional<uint64_t> lost_connections(const RunResult& result) {
+std::optional<Whereabouts> whereabouts(const RunResult& result) {
     const Sample* last = find_hold(result).last;
     if (last == nullptr) return std::nullopt;
+    uint64_t provoking = 0;
+    for (const auto& [name, count] : result.behaviours) {
+        for (const Behaviour behaviour : {Behaviour::garbage, Behaviour::slowloris,
+                                          Behaviour::slow_reader, Behaviour::duplicate_login}) {
+            if (name == name_of(behaviour)) provoking += count;
+        }
+    }
     const Detection::Row silenced = silenced_peers(result.detection);
-    const uint64_t accounted =
-        last->counts.open + last->counts.connecting + silenced.evicted + silenced.early;
-    return result.wanted > accounted ? result.wanted - accounted : 0;
+    uint64_t rest = result.wanted;
+    const auto take = [&rest](uint64_t most) {
+        const uint64_t taken = std::min(rest, most);
+        rest -= taken;
+        return taken;
+    };
+    Whereabouts found;
+    found.there = take(last->counts.open + last->counts.connecting);
+    found.let_go = take(silenced.evicted + silenced.early);
+    found.misbehaving = take(provoking);
+    found.lost = rest;
+    return found;
 }
 
 std::optional<double> connect_rate(const RunResult& result) {

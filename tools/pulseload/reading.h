@@ -18,9 +18,15 @@ bool any_judged(const Detection& detection);
 // The last second of the hold; the last of all where there was no hold; null without samples.
 const Sample* last_held(const RunResult& result);
 
-// Connections that were asked for and not there at the end of the hold, but for silenced peers that
-// the server let go. Nothing before a hold.
-std::optional<uint64_t> lost_connections(const RunResult& result);
+// Where the connections that were asked for are at the end of the hold.
+struct Whereabouts {
+    uint64_t there = 0;        // open, or on the way back
+    uint64_t let_go = 0;       // silenced, and let go by the server
+    uint64_t misbehaving = 0;  // gone, of those whose behaviour asks to be let go: garbage and such
+    uint64_t lost = 0;         // the rest
+};
+// Nothing before a hold.
+std::optional<Whereabouts> whereabouts(const RunResult& result);
 
 // Connections opened a second, until all that could be were open.
 std::optional<double> connect_rate(const RunResult& result);

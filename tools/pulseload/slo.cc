@@ -46,8 +46,8 @@ Value false_evictions(const RunResult& result) {
     return static_cast<double>(result.detection.false_evictions);
 }
 Value lost(const RunResult& result) {
-    const std::optional<uint64_t> count = lost_connections(result);
-    return count ? Value(static_cast<double>(*count)) : std::nullopt;
+    const std::optional<Whereabouts> found = whereabouts(result);
+    return found ? Value(static_cast<double>(found->lost)) : std::nullopt;
 }
 // The slowest storm's of those after which somebody came back; never, where one did not recover.
 Value recovery(const RunResult& result) {

@@ -82,19 +82,21 @@ void add(Lines& lines, std::string_view label, Mood mood, std::string_view words
 void say_held(const RunResult& result, Lines& lines) {
     const Sample* last = last_held(result);
     const uint64_t open = last == nullptr ? 0 : last->counts.open;
-    const std::optional<uint64_t> lost = lost_connections(result);
-    const bool whole = lost && *lost == 0;
+    const std::optional<Whereabouts> found = whereabouts(result);
+    const bool whole = found && found->lost == 0;
     std::string words;
-    if (last == nullptr || last->phase == Phase::ramp) {
+    if (!found) {
         words = fmt::format("nothing: {} of {} connections were open when it ended.",
                             told_count(open), told_count(result.wanted));
     } else {
         words = fmt::format("{} of {} connections were open at the end of {}", told_count(open),
                             told_count(result.wanted), told_seconds(result.held_s));
-        const Detection::Row silenced = silenced_peers(result.detection);
-        const uint64_t let_go = silenced.evicted + silenced.early;
-        if (let_go > 0) words += fmt::format(", {} silent ones let go", told_count(let_go));
-        words += whole ? "." : fmt::format("; {} are missing.", told_count(lost.value_or(0)));
+        if (found->let_go > 0)
+            words += fmt::format(", {} silent ones let go", told_count(found->let_go));
+        if (found->misbehaving > 0) {
+            words += fmt::format(", {} gone that had misbehaved", told_count(found->misbehaving));
+        }
+        words += whole ? "." : fmt::format("; {} are missing.", told_count(found->lost));
     }
     if (result.connected_s > 0) {
         words +=
