@@ -5,6 +5,13 @@
 #include "net/server.h"
 #include "tools/pulseload/run.h"
 
+#if defined(__SANITIZE_THREAD__)
+// ThreadSanitizer believes that all threads share one descriptor table, and takes the same number
+// in two tables for one descriptor. Every such report has a system call of ours on top.
+extern "C" const char* __tsan_default_suppressions();
+extern "C" const char* __tsan_default_suppressions() { return "race:net/system_calls.h"; }
+#endif
+
 namespace pulse::load {
 namespace {
 
