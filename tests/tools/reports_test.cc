@@ -182,6 +182,9 @@ TEST(Progress, RedrawsOnATerminalAndIsQuietInAPipe) {
     const auto show_twice = [&](Progress& progress) {
         progress.show(run.samples[50], run.samples[49], run.wanted);
         progress.show(run.samples[51], run.samples[50], run.wanted);
+        Sample cut_short = run.samples[51];  // tells nothing
+        cut_short.at_s += 0.01;
+        progress.show(cut_short, run.samples[51], run.wanted);
         progress.finish();
     };
     Screen terminal;

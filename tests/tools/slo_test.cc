@@ -124,7 +124,7 @@ TEST(Objectives, OfWhatWasNotMeasuredAreMissedWithAWord) {
 
 TEST(Objectives, WhoAsksToBeLetGoIsNotLost) {
     RunResult run = easy_run();
-    run.behaviours = {{"beat", 95}, {"garbage", 1}, {"slowloris", 1}, {"mute", 3}};
+    run.behaviours = {{"beat", 95}, {"garbage", 1}, {"flapper", 1}, {"mute", 3}};
     EXPECT_EQ(judge_one("lost=0", run).measured, "1");
     run.behaviours.emplace_back("slow-reader", 5);
     EXPECT_EQ(judge_one("lost=0", run).measured, "0");

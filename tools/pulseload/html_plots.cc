@@ -31,19 +31,23 @@ std::string tell_share(double value) { return told_share(value); }
 std::string tell_mebibytes(double value) { return fmt::format("{:.4g} MiB", value); }
 std::string tell_bytes(double value) { return tell_count(value) + " B"; }
 
-// Two neighbours in one: totals and gauges of the later, the worst of the latencies.
-void merge(Sample& into, const Sample& later) {
+// Two neighbours in one: totals and gauges of the later, the worst of the latencies. What a short
+// one has too few values for, percentiles, are the other's.
+void merge(Sample& into, const Sample& later, bool is_short) {
     const Sample earlier = into;
     into = later;
     into.lateness_max = std::max(earlier.lateness_max, later.lateness_max);
     for (size_t timed = 0; timed < kTimed; ++timed) {
         LatencyPoint& point = into.latency[timed];
         const LatencyPoint& other = earlier.latency[timed];
-        point.count += other.count;
+        LatencyPoint merged = point.count >= other.count ? point : other;
+        merged.count = point.count + other.count;
         for (Nanos LatencyPoint::* part :
-             {&LatencyPoint::p50, &LatencyPoint::p90, &LatencyPoint::p99, &LatencyPoint::p999,
-              &LatencyPoint::max})
-            point.*part = std::max(point.*part, other.*part);
+             {&LatencyPoint::p50, &LatencyPoint::p90, &LatencyPoint::p99, &LatencyPoint::p999}) {
+            if (!is_short) merged.*part = std::max(point.*part, other.*part);
+        }
+        merged.max = std::max(point.max, other.max);
+        point = merged;
     }
 }
 
@@ -63,7 +67,7 @@ std::vector<Sample> thinned(const std::vector<Sample>& samples) {
             continue;
         }
         const Phase phase = is_short ? thin.back().phase : sample.phase;
-        merge(thin.back(), sample);
+        merge(thin.back(), sample, is_short);
         thin.back().phase = phase;
         ++merged;
     }

@@ -12,6 +12,7 @@ namespace pulse::load {
 namespace {
 
 constexpr size_t kBarColumns = 30;
+constexpr double kSecondsMin = 0.25;
 constexpr size_t kTerminalColumns = 80;  // where it does not say
 
 // Differences over the time between two samples. Totals never fall; a gauge is not asked for here.
@@ -100,6 +101,8 @@ std::string progress_line(const Sample& now, const Sample& before, uint32_t want
 }
 
 void Progress::show(const Sample& now, const Sample& before, uint32_t wanted) {
+    // Rates of a sample that a change of phase cut short say nothing; the table before does.
+    if (now.at_s - before.at_s < kSecondsMin) return;
     std::string drawn;
     if (lines_) drawn = progress_line(now, before, wanted) + "\n";
     if (terminal_) {

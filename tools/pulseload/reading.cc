@@ -55,11 +55,12 @@ const Sample* last_held(const RunResult& result) {
 std::optional<Whereabouts> whereabouts(const RunResult& result) {
     const Sample* last = find_hold(result).last;
     if (last == nullptr) return std::nullopt;
-    uint64_t provoking = 0;
+    uint64_t leaving = 0;
     for (const auto& [name, count] : result.behaviours) {
-        for (const Behaviour behaviour : {Behaviour::garbage, Behaviour::slowloris,
-                                          Behaviour::slow_reader, Behaviour::duplicate_login}) {
-            if (name == name_of(behaviour)) provoking += count;
+        for (const Behaviour behaviour :
+             {Behaviour::flapper, Behaviour::garbage, Behaviour::slowloris, Behaviour::slow_reader,
+              Behaviour::duplicate_login}) {
+            if (name == name_of(behaviour)) leaving += count;
         }
     }
     const Detection::Row silenced = silenced_peers(result.detection);
@@ -72,7 +73,7 @@ std::optional<Whereabouts> whereabouts(const RunResult& result) {
     Whereabouts found;
     found.there = take(last->counts.open + last->counts.connecting);
     found.let_go = take(silenced.evicted + silenced.early);
-    found.misbehaving = take(provoking);
+    found.by_kind = take(leaving);
     found.lost = rest;
     return found;
 }

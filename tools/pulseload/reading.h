@@ -20,10 +20,10 @@ const Sample* last_held(const RunResult& result);
 
 // Where the connections that were asked for are at the end of the hold.
 struct Whereabouts {
-    uint64_t there = 0;        // open, or on the way back
-    uint64_t let_go = 0;       // silenced, and let go by the server
-    uint64_t misbehaving = 0;  // gone, of those whose behaviour asks to be let go: garbage and such
-    uint64_t lost = 0;         // the rest
+    uint64_t there = 0;    // open, or on the way back
+    uint64_t let_go = 0;   // silenced, and let go by the server
+    uint64_t by_kind = 0;  // gone, of those whose behaviour it is: flappers, garbage and such
+    uint64_t lost = 0;     // the rest
 };
 // Nothing before a hold.
 std::optional<Whereabouts> whereabouts(const RunResult& result);

@@ -93,10 +93,11 @@ void say_held(const RunResult& result, Lines& lines) {
                             told_count(result.wanted), told_seconds(result.held_s));
         if (found->let_go > 0)
             words += fmt::format(", {} silent ones let go", told_count(found->let_go));
-        if (found->misbehaving > 0) {
-            words += fmt::format(", {} gone that had misbehaved", told_count(found->misbehaving));
-        }
-        words += whole ? "." : fmt::format("; {} are missing.", told_count(found->lost));
+        if (found->by_kind > 0)
+            words += fmt::format(", {} gone as they were to", told_count(found->by_kind));
+        words += whole ? "."
+                       : fmt::format("; {} {} missing.", told_count(found->lost),
+                                     plural(found->lost, "is", "are"));
     }
     if (result.connected_s > 0) {
         words +=
