@@ -91,6 +91,7 @@ class EpollBackend {
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_until_; }
     Nanos clock() const;
+    Nanos cpu_clock() const;
     const IoCounters& counters() const { return counters_; }
     // What it holds in user space beside the records: the buffer, and lists as far as they were
     // used.

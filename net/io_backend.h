@@ -123,6 +123,8 @@ concept IoBackend = requires(B io, const B& reading, Index index, Nanos until,
     { reading.drained_until() } -> std::same_as<Nanos>;
     // The clock at this instant, to measure with. Nothing is ever decided by it.
     { reading.clock() } -> std::same_as<Nanos>;
+    // CPU time of the calling thread, likewise: what it spent, other threads' turns left out.
+    { reading.cpu_clock() } -> std::same_as<Nanos>;
     { reading.counters() } -> std::same_as<const IoCounters&>;
     // poll(until, handler) is a template over the handler and so cannot stand in this list.
 };

@@ -132,6 +132,7 @@ class Reactor {
     void handle(const Message& message);
     void retune(const Message& message);
     bool judge();
+    void judge_measured();
     uint32_t judge_one(Index index, Tick reached);
     void evict(Index index, Tick reached);
     void say_goodbyes();
@@ -187,11 +188,20 @@ void Reactor<Io>::turn(Nanos sleep_until) {
     work_left_ = mailbox_.drain(kMailboxBudgetPerTurn, [&](const Message& m) { handle(m); });
     measure_judge_lag();
     const Nanos judged_from = io_.clock();
-    work_left_ |= judge();
+    judge_measured();
     const Nanos judged_to = io_.clock();
     if (draining_) say_goodbyes();
     flush();
     measure({began_at, polled_at, judged_from, judged_to});
+}
+
+// The CPU clock is a system call, and read only where there is something to judge.
+template <IoBackend Io>
+void Reactor<Io>::judge_measured() {
+    const bool due = wheel_.next_work() <= config_.clock.down(io_.drained_until());
+    const Nanos spent_before = due ? io_.cpu_clock() : 0;
+    work_left_ |= judge();
+    if (due) metrics_.wheel_slice_cpu.record(io_.cpu_clock() - spent_before);
 }
 
 // When poll must be back: at once if something was left over or a message is there, else for the
@@ -584,6 +594,7 @@ void Reactor<Io>::fill(ReactorStats& stats) const {
     stats.eviction_delay = metrics_.eviction_delay;
     stats.turn_time = metrics_.turn_time;
     stats.wheel_slice = metrics_.wheel_slice;
+    stats.wheel_slice_cpu = metrics_.wheel_slice_cpu;
     stats.poll_time = metrics_.poll_time;
     stats.judge_lag = metrics_.judge_lag;
     stats.judge_lag_max = metrics_.judge_lag_max;

@@ -12,9 +12,10 @@ struct ReactorMetrics : Metrics {
     // The rest belongs to the reactor's thread.
     Histogram eviction_delay;  // from the deadline to the eviction
     Histogram turn_time;  // from poll's return to the turn's end: what a turn keeps a peer waiting
-    Histogram wheel_slice;  // the judging part of a turn
-    Histogram poll_time;    // inside poll, sleep included: what is left of a second
-    Nanos judge_lag = 0;    // how late the judge came to the oldest look that was due
+    Histogram wheel_slice;      // the judging part of a turn, by the clock
+    Histogram wheel_slice_cpu;  // and in CPU time, of turns that had something to judge
+    Histogram poll_time;        // inside poll, sleep included: what is left of a second
+    Nanos judge_lag = 0;        // how late the judge came to the oldest look that was due
     Nanos judge_lag_max = 0;
 };
 

@@ -48,6 +48,7 @@ Json to_json(const ReactorStats& stats) {
     object["eviction_delay"] = distribution(stats.eviction_delay);
     object["turn_time"] = distribution(stats.turn_time);
     object["wheel_slice"] = distribution(stats.wheel_slice);
+    object["wheel_slice_cpu"] = distribution(stats.wheel_slice_cpu);
     object["poll_time"] = distribution(stats.poll_time);
     object["judge_lag_us"] = to_us(stats.judge_lag);
     object["judge_lag_max_us"] = to_us(stats.judge_lag_max);
@@ -88,6 +89,7 @@ ReactorStats& ReactorStats::operator+=(const ReactorStats& other) {
     eviction_delay.merge(other.eviction_delay);
     turn_time.merge(other.turn_time);
     wheel_slice.merge(other.wheel_slice);
+    wheel_slice_cpu.merge(other.wheel_slice_cpu);
     poll_time.merge(other.poll_time);
     judge_lag = std::max(judge_lag, other.judge_lag);
     judge_lag_max = std::max(judge_lag_max, other.judge_lag_max);

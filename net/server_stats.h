@@ -30,6 +30,7 @@ struct ReactorStats {
     Histogram eviction_delay;
     Histogram turn_time;
     Histogram wheel_slice;
+    Histogram wheel_slice_cpu;
     Histogram poll_time;
     Nanos judge_lag = 0;
     Nanos judge_lag_max = 0;

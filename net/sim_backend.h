@@ -65,6 +65,7 @@ class SimBackend final : private SimProgram {
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_until_; }
     Nanos clock() const { return network_.clock(); }
+    Nanos cpu_clock() const { return network_.clock(); }
     size_t memory_bytes() const { return arena_.capacity() + places_.size() * sizeof(Place); }
     const IoCounters& counters() const { return counters_; }
     template <IoHandler H>

@@ -72,6 +72,12 @@ Nanos UringBackend::clock() const {
     return Nanos{now.tv_sec} * kSecond + now.tv_nsec;
 }
 
+Nanos UringBackend::cpu_clock() const {
+    timespec used{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return Nanos{used.tv_sec} * kSecond + used.tv_nsec;
+}
+
 // ----------------------------------------------------------------------------------------- start
 
 UringBackend::UringBackend(const UringOptions& options, Connection* records, uint32_t places)

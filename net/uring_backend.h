@@ -131,6 +131,7 @@ class UringBackend {
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_until_; }
     Nanos clock() const;
+    Nanos cpu_clock() const;
     const IoCounters& counters() const { return counters_; }
 
     // Until `until` on now()'s clock (CLOCK_MONOTONIC); kNever is for ever.

@@ -416,7 +416,7 @@ def test_statistics_are_whole(backend):
         total = stats["total"]
         for key in ("connections", "accepted", "refused_by_reason", "closed_by_reason", "evicted",
                     "probes_sent", "heartbeats_answered", "eviction_delay", "turn_time",
-                    "wheel_slice", "judge_lag_us", "io", "memory"):
+                    "wheel_slice", "wheel_slice_cpu", "judge_lag_us", "io", "memory"):
             assert key in total, key
         assert total["connections"] == 1 and total["heartbeats_answered"] == 1
         assert sum(reactor["connections"] for reactor in stats["reactors"]) == 1

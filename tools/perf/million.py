@@ -56,6 +56,7 @@ def main(directory, connections, empty_rss, as_json):
         "judge_lag_max_ms": server["judge_lag_max_us"] / 1000,
         "longest_turn_ms": server["turn_time"]["max_us"] / 1000,
         "longest_wheel_slice_ms": server["wheel_slice"]["max_us"] / 1000,
+        "longest_wheel_slice_cpu_ms": server.get("wheel_slice_cpu", {}).get("max_us", 0) / 1000,
         "wheel_slice_p99_9_ms": server["wheel_slice"]["p999_us"] / 1000,
         "valid": run["verdict"]["valid"],
         "evidence": run["verdict"]["evidence"],

@@ -13,8 +13,8 @@ namespace {
 
 // What one thread's descriptor table leaves for connections.
 constexpr uint64_t kOwnDescriptors = 64;
-// Of the ports of one source address. The kernel looks for a free one from a hashed place on, in one
-// half of the range and then in the other; as a half fills, the walk grows past all bounds. A
+// Of the ports of one source address. The kernel looks for a free one from a hashed place on, in
+// one half of the range and then in the other; as a half fills, the walk grows past all bounds. A
 // million connects on half of the range each came to a standstill at 900,000 (Linux 6.18).
 constexpr double kPortsShare = 0.125;
 // Loopback's own block, away from where servers listen: 127.1.0.1 and on.
