@@ -56,8 +56,9 @@ empty_rss=$(awk '/^VmRSS:/ {print $2 * 1024}' "/proc/$server/status")
 # The silence comes a minute into the hold; the hold goes on past its end.
 "$build/pulseload" --target "ws://127.0.0.1:$port" --connections "$connections" \
     --connect-rate "$rate" --heartbeat-interval 30s --duration "$hold" --connect-timeout 60s \
-    --storm silence=$((connections / 10))@1m --server-pid "$server" --server-stats "$out/server.json" \
-    --json "$out/run.json" --report "$out/report.html" --hlog "$out/run.hlog" --progress \
+    --storm "silence=$((connections / 10))@1m" \
+    --server-pid "$server" --server-stats "$out/server.json" --progress \
+    --json "$out/run.json" --report "$out/report.html" --hlog "$out/run.hlog" \
     >"$out/summary.txt" 2>"$out/progress.txt" && code=0 || code=$?
 [ -s "$out/run.json" ] || { cat "$out/progress.txt" "$out/summary.txt" >&2; exit 1; }
 kill "$server"
