@@ -11,15 +11,16 @@ BUILD = os.environ.get("BUILD", "build")
 
 
 class Server:
-    """One pulsewheel process on a port of the kernel's choice."""
+    """One pulsewheel process on a port of the kernel's choice; `inside`: a command to run it by."""
 
-    def __init__(self, backend, *flags, scheme="tcp", query="", expect_start=True):
+    def __init__(self, backend, *flags, scheme="tcp", host="127.0.0.1", query="", inside=(),
+                 expect_start=True):
         self.directory = tempfile.TemporaryDirectory()
         self.stats_path = os.path.join(self.directory.name, "stats")
         self.log_path = os.path.join(self.directory.name, "log")
         self.log = open(self.log_path, "w+")
         self.process = subprocess.Popen(
-            [f"{BUILD}/pulsewheel", "--listen", f"{scheme}://127.0.0.1:0{query}",
+            [*inside, f"{BUILD}/pulsewheel", "--listen", f"{scheme}://{host}:0{query}",
              "--backend", backend, "--stats-json", self.stats_path, "--stats-interval", "1s",
              *flags],
             stdout=subprocess.DEVNULL, stderr=self.log, stdin=subprocess.DEVNULL)

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Peers that are gone without a word: their cable is pulled.
+
+Server and clients live in two network namespaces with a cable (veth) between them. Once everybody
+beats, the cable's far end goes down: no FIN, no RST, nothing comes any more, and what the server
+sends goes nowhere. Every one of them is to be evicted by its deadline, and clients on the server's
+own side of the cable are to notice nothing. Skipped by name where namespaces may not be made.
+Ends with `N passed, N failed`.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from server import BUILD, Server  # noqa: E402: its path comes first
+
+PEERS, CANARIES = 200, 50
+SERVER_SIDE, PEER_SIDE = f"pulse-s{os.getpid()}", f"pulse-p{os.getpid()}"
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=20)
+
+
+def inside(namespace):
+    return ["ip", "netns", "exec", namespace]
+
+
+class Cable:
+    """Two namespaces and what lies between them; gone with the block."""
+
+    def __enter__(self):
+        try:
+            for namespace in (SERVER_SIDE, PEER_SIDE):
+                ip("netns", "add", namespace)
+                ip("-n", namespace, "link", "set", "lo", "up")
+            ip("-n", SERVER_SIDE, "link", "add", "near", "type", "veth",
+               "peer", "name", "far", "netns", PEER_SIDE)
+            for namespace, end, address in ((SERVER_SIDE, "near", "10.99.0.1/24"),
+                                            (PEER_SIDE, "far", "10.99.0.2/24")):
+                ip("-n", namespace, "addr", "add", address, "dev", end)
+                ip("-n", namespace, "link", "set", end, "up")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def pull(self):
+        ip("-n", PEER_SIDE, "link", "set", "far", "down")
+
+    def __exit__(self, *_):
+        for namespace in (SERVER_SIDE, PEER_SIDE):
+            subprocess.run(["ip", "netns", "del", namespace], capture_output=True, timeout=20)
+
+
+def may_make_namespaces():
+    try:
+        with Cable():
+            return None
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+
+
+def load(namespace, address, count, seconds, path):
+    return subprocess.Popen(
+        [*inside(namespace), f"{BUILD}/pulseload", "--target", f"auto://{address}",
+         "--mix", "ws=1,jsonl=1,tcp=1", "-n", str(count), "-d", f"{seconds}s",
+         "--heartbeat-interval", "1s", "--quiet", "--json", path],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+
+
+def test_a_pulled_cable(backend):
+    with Cable() as cable, tempfile.TemporaryDirectory() as directory:
+        with Server(backend, "--heartbeat-interval", "1s", "--heartbeat-timeout", "3s",
+                    scheme="auto", host="*", inside=inside(SERVER_SIDE)) as server:
+            paths = [os.path.join(directory, name) for name in ("peers", "canaries")]
+            peers = load(PEER_SIDE, f"10.99.0.1:{server.port}", PEERS, 9, paths[0])
+            canaries = load(SERVER_SIDE, f"127.0.0.1:{server.port}", CANARIES, 9, paths[1])
+            time.sleep(3.5)
+            before = server.stats()["total"]
+            assert before["connections"] == PEERS + CANARIES and before["evicted"] == 0, before
+            cable.pull()
+            assert peers.wait(timeout=60) in (0, 3) and canaries.wait(timeout=60) in (0, 3)
+            total = server.stats()["total"]
+            assert total["evicted"] == PEERS, total["closed_by_reason"]
+            delay = total["eviction_delay"]
+            print(f"REPORT {backend}: {PEERS} peers behind a pulled cable were let go "
+                  f"{delay['min_us'] / 1000:.2f} to {delay['max_us'] / 1000:.2f} ms past their "
+                  "deadline")
+            with open(paths[1]) as file:
+                result = json.load(file)
+            assert result["counts"]["open"] == CANARIES, result["counts"]
+            assert result["counts"]["server_closes"] == 0, result["counts"]
+            with open(paths[0]) as file:
+                result = json.load(file)
+            assert result["counts"]["server_closes"] == 0, "nothing can have been heard"
+
+
+def main():
+    passed = failed = skipped = 0
+    refused = may_make_namespaces()
+    for backend in ("epoll", "io_uring"):
+        name = f"{backend} test_a_pulled_cable"
+        if refused is not None:
+            skipped += 1
+            print(f"SKIPPED {name}: no network namespaces here: {refused}", flush=True)
+            continue
+        try:
+            test_a_pulled_cable(backend)
+            passed += 1
+            print(f"ok      {name}", flush=True)
+        except Exception as error:  # the other backend is tested all the same
+            failed += 1
+            print(f"FAILED  {name}: {type(error).__name__}: {error}", flush=True)
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
