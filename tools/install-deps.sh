@@ -7,9 +7,9 @@
 set -eu
 
 # What compiles and tests the programs. Headers first, then the tools that tests run.
-build="g++ ar:binutils python3 ip:iproute2 pkg:liburing-dev pkg:libsimdjson-dev pkg:libfmt-dev pkg:libspdlog-dev
-       pkg:libcli11-dev pkg:libtomlplusplus-dev pkg:nlohmann-json3-dev pkg:libssl-dev
-       zlib.h:zlib1g-dev pkg:libgtest-dev"
+build="g++ ar:binutils python3 ip:iproute2 pkg:liburing-dev pkg:libsimdjson-dev pkg:libfmt-dev
+       pkg:libspdlog-dev pkg:libcli11-dev pkg:libtomlplusplus-dev pkg:nlohmann-json3-dev
+       pkg:libssl-dev zlib.h:zlib1g-dev pkg:libgtest-dev"
 # Other people's WebSocket clients. One that cannot be had is a skipped test, not a failed build.
 clients="node:nodejs npm chromium pkg:python3-websockets go:golang-go
          pkg:golang-github-gorilla-websocket-dev"
