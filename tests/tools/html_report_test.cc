@@ -155,11 +155,17 @@ TEST(HtmlReport, AnHourIsThinnedAndKeepsItsWorst) {
         run.samples.push_back(minutes[static_cast<size_t>(second) % 100]);
         run.samples.back().at_s = second + 1;
         run.samples.back().lateness_max = second == 1'234 ? 7 * kSecond : 50'000;
+        if (second != 2'345) continue;
+        LatencyPoint& worst = run.samples.back().latency[static_cast<size_t>(Timed::heartbeat)];
+        worst.p99 = 8 * kSecond;
+        worst.max = 9 * kSecond;
     }
     const std::string html = page_of(run);
     EXPECT_EQ(why_malformed(html), "");
     EXPECT_LT(html.size(), 600'000u);
     EXPECT_NE(html.find("latest: from 50 us to 7.00 s."), std::string::npos);
+    EXPECT_NE(html.find(" to 8.00 s. p90: "), std::string::npos);
+    EXPECT_NE(html.find(" to 9.00 s. p99.9: "), std::string::npos);
     EXPECT_NE(html.find(">1:00:00</span>"), std::string::npos);
 }
 
