@@ -275,7 +275,8 @@ void SimNetwork::pump(uint32_t slot) {
     const bool fin_waits = receiver.fin_queued && !receiver.fin_sent;
     if (sender.gone || sender.error != 0) return;
     if (receiver.in_sent == receiver.in_written && !fin_waits) return;
-    if (receiver.amnesic) {
+    // Behind a cut link even a host that forgot us is only silent.
+    if (receiver.amnesic && !receiver.cut) {
         return push(arrival_of(sockets_[receiver.other]), EventKind::reset, receiver.other, 0,
                     nullptr);
     }
@@ -302,13 +303,16 @@ void SimNetwork::pump(uint32_t slot) {
 }
 
 // What is lost on a dead route is sent again when the route is back.
+void SimNetwork::send_again(uint32_t slot) {
+    Socket& receiver = sockets_[slot];
+    receiver.in_sent = receiver.in_arrived;
+    if (!receiver.fin_arrived) receiver.fin_sent = false;
+    pump(slot);
+}
+
 void SimNetwork::segment_arrives(uint32_t slot, uint64_t end) {
     Socket& receiver = sockets_[slot];
-    if (dead_route(receiver)) {
-        receiver.in_sent = receiver.in_arrived;
-        if (!receiver.fin_arrived) receiver.fin_sent = false;
-        return pump(slot);
-    }
+    if (dead_route(receiver)) return send_again(slot);
     if (!receiver.held || receiver.error != 0) return send_reset(slot);
     if (end <= receiver.in_arrived) return;
     receiver.in_arrived = end;
@@ -325,9 +329,7 @@ void SimNetwork::fin_arrives(uint32_t slot) {
     if (receiver.fin_arrived) return;
     if (receiver.error != 0 && !dead_route(receiver)) return send_reset(slot);
     if (dead_route(receiver) || receiver.in_arrived != receiver.in_written) {
-        receiver.in_sent = receiver.in_arrived;
-        receiver.fin_sent = false;
-        return pump(slot);
+        return send_again(slot);
     }
     receiver.fin_arrived = true;
     receiver.fin_at = receiver.newest_at = clock_;
@@ -336,7 +338,10 @@ void SimNetwork::fin_arrives(uint32_t slot) {
 }
 
 void SimNetwork::reset_arrives(uint32_t slot, int error) {
-    if (!dead_route(sockets_[slot])) fail(slot, error);
+    const Socket& receiver = sockets_[slot];
+    if (!dead_route(receiver)) return fail(slot, error);
+    // A lost RST is not sent again; what it answered is, since nobody acknowledged that.
+    send_again(receiver.other);
 }
 
 void SimNetwork::give_up(uint32_t slot) {
@@ -358,7 +363,7 @@ void SimNetwork::fail(uint32_t slot, int error) {
     forget_if_done(slot);
 }
 
-// From this end to the other; not sent again if it is lost.
+// From this end to the other; where it is lost, see reset_arrives().
 void SimNetwork::send_reset(uint32_t slot) {
     Socket& socket = sockets_[slot];
     if (socket.error == 0) socket.error = ECONNRESET;

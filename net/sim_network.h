@@ -185,6 +185,7 @@ class SimNetwork {
     Nanos arrival_of(Socket& receiver);
     bool dead_route(const Socket& receiver) const { return receiver.cut || receiver.gone; }
     void syn_arrives(uint32_t client);
+    void send_again(uint32_t receiver);
     void segment_arrives(uint32_t receiver, uint64_t end);
     void fin_arrives(uint32_t receiver);
     void reset_arrives(uint32_t receiver, int error);
