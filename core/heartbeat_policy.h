@@ -18,11 +18,14 @@
 //
 // A probe that was not sent is not a miss. If the server itself did not come to send one (it was
 // stopped, or starved), the silence that it could not break does not count: a probe that goes out
-// more than a quarter of an interval late moves the last proof by its lateness, so that its answer
-// has the time that it would have had. Without this a server that slept for a timeout evicts on
-// waking every healthy peer that only ever answers.
+// late by more than a quarter of the time that its answer has moves the last proof by its lateness.
+// So an answer always has three quarters of what was planned for it, whatever the server was doing.
+// Without this a server that slept for a timeout evicts on waking every healthy peer that only ever
+// answers. The time of an answer is an interval, or what is left of the timeout if that is less: of
+// 1 s / 1.5 s a quarter of the interval would be most of it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -121,6 +124,10 @@ struct Silence {
           probes_left(config.probe && sent < kProbesMax && probe_at < evict_at) {}
 
     constexpr Tick deadline() const { return probes_left ? probe_at : evict_at; }
+    // How late the next probe may go out and move nothing; there is one.
+    constexpr uint64_t lateness_borne(const HeartbeatConfig& config) const {
+        return std::min<uint64_t>(config.interval_ticks, evict_at - probe_at) / 4;
+    }
 };
 
 constexpr HeartbeatStep look(uint32_t heard, Index index, Tick now, const HeartbeatConfig& config) {
@@ -129,7 +136,7 @@ constexpr HeartbeatStep look(uint32_t heard, Index index, Tick now, const Heartb
     if (now < deadline) return {Verdict::rearm, heard, deadline};
     if (!silence.probes_left) return {Verdict::evict, heard, now};
     const uint64_t late = now - silence.probe_at;
-    const uint64_t discount = late > config.interval_ticks / 4 ? late : 0;
+    const uint64_t discount = late > silence.lateness_borne(config) ? late : 0;
     const uint32_t heard_now = (heard & kHeardFirst) | heard_at(silence.heard_tick + discount) |
                                ((silence.sent + 1) << kHeardProbeShift);
     const Tick next = Silence(heard_now, index, now, config).deadline();

@@ -42,14 +42,14 @@ inline constexpr size_t kBehaviours = 11;
 struct SimServerFacts {
     uint16_t port = 0;
     Nanos tick_ns = 0;
-    bool probe = true;
     bool echo = true;
     Liveness liveness = Liveness::any;
     Nanos interval = 0;  // of the default profile
     // Of each profile, over the whole run: an operator may retune it.
     std::array<Nanos, kHeartbeatProfilesMax> timeout_min{};
     std::array<Nanos, kHeartbeatProfilesMax> timeout_max{};
-    Nanos retuned_at = 0;  // the default profile, if it was
+    std::array<Nanos, kHeartbeatProfilesMax> answer_time_min{};  // from a probe to the deadline
+    Nanos retuned_at = 0;                                        // the default profile, if it was
     std::vector<std::string> profile_names;
     // A probe and its answer take no longer; kNever: the network may keep them for ever.
     Nanos round_trip_max = kNever;

@@ -76,6 +76,17 @@ World draw_world(Random& random, const SimulationOptions& options) {
     return world;
 }
 
+// What the server grants the answer to the first probe of a silence, at the least: what interval
+// and grace leave of the timeout, less the quarter by which a probe may be late before the deadline
+// moves with it, less the tick in which it goes out. 0: there is no such probe.
+Nanos answer_time(const HeartbeatConfig& heartbeat, const TickClock& clock) {
+    const uint32_t asked_after = heartbeat.interval_ticks + heartbeat.grace_ticks;
+    if (!heartbeat.probe || heartbeat.timeout_ticks <= asked_after) return 0;
+    const uint32_t planned = heartbeat.timeout_ticks - asked_after;
+    const uint32_t late = std::min(heartbeat.interval_ticks, planned) / 4;
+    return clock.tick_ns() * (planned - late - 1);
+}
+
 // Kicks, retunes and floods through the mailbox, while the loop sleeps in poll.
 class SimOperator final : private SimProgram {
   public:
@@ -146,6 +157,8 @@ class SimOperator final : private SimProgram {
         message.timeout_ms = config_.timeout_ms[kProfileDefault] * percent / 100;
         if (!post(message)) return;
         const Nanos timeout = config_.clock.tick_ns() * message.heartbeat.timeout_ticks;
+        Nanos& answer = facts_.answer_time_min[kProfileDefault];
+        answer = std::min(answer, answer_time(message.heartbeat, config_.clock));
         Nanos& least = facts_.timeout_min[kProfileDefault];
         Nanos& most = facts_.timeout_max[kProfileDefault];
         least = std::min(least, timeout);
@@ -184,7 +197,6 @@ SimServerFacts facts_of(const World& world, const ReactorConfig& config) {
     SimServerFacts facts;
     facts.port = kPort;
     facts.tick_ns = config.clock.tick_ns();
-    facts.probe = world.server.heartbeat_probe;
     facts.echo = world.server.on_message == OnMessage::echo;
     facts.liveness = world.server.liveness;
     facts.interval = world.server.heartbeat_interval;
@@ -192,6 +204,7 @@ SimServerFacts facts_of(const World& world, const ReactorConfig& config) {
     for (size_t profile = 0; profile < kHeartbeatProfilesMax; ++profile) {
         const Nanos timeout = facts.tick_ns * config.profiles[profile].timeout_ticks;
         facts.timeout_min[profile] = facts.timeout_max[profile] = timeout;
+        facts.answer_time_min[profile] = answer_time(config.profiles[profile], config.clock);
     }
     const FaultPlan& faults = world.faults;
     const bool reliable = !faults.has(Fault::loss) && !faults.has(Fault::partition) &&

@@ -7,7 +7,9 @@
 // The invariants, by the names under which a breach is reported
 //   evicted_early           nobody is evicted before a timeout has passed since his last heartbeat
 //   punctual_peer_evicted   nor when the next one had reached the kernel by then
-//   answering_peer_evicted  nor who answers every probe at once
+//   answering_peer_evicted  nor who answers every probe at once, over a link that takes less than
+//                           an answer has: what interval and grace leave of the timeout, less a
+//                           quarter (of an interval at most) and a tick
 //   evicted_late, silent_peer_kept
 //                           a silent peer goes by its deadline, plus what the server was behind
 //   close_hangs             a goodbye takes no longer than the linger

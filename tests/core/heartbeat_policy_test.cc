@@ -26,6 +26,8 @@ constexpr uint32_t sent(uint32_t probes) { return probes << kHeardProbeShift; }
 
 // A third of the timeout, a little grace: the standard shape.
 constexpr HeartbeatConfig kStandard{.interval_ticks = 30, .grace_ticks = 2, .timeout_ticks = 90};
+// An answer has half an interval.
+constexpr HeartbeatConfig kTight{.interval_ticks = 30, .grace_ticks = 2, .timeout_ticks = 48};
 constexpr HeartbeatConfig kRoundtrip{
     .interval_ticks = 30, .grace_ticks = 2, .timeout_ticks = 90, .liveness = Liveness::roundtrip};
 constexpr HeartbeatConfig kQuiet{
@@ -76,6 +78,8 @@ const Row kRows[] = {
      kLook,
      1040,
      {kProbe, 1008 | sent(1), 1070}},
+    {"a quarter of a short time", kTight, 1000, kLook, 1036, {kProbe, 1000 | sent(1), 1048}},
+    {"more than that", kTight, 1000, kLook, 1037, {kProbe, 1005 | sent(1), 1053}},
     {"slept for days", kStandard, 1000, kLook, 901'032, {kProbe, 901'000 | sent(1), 901'062}},
     {"slept behind a probe",
      kStandard,
@@ -189,7 +193,8 @@ struct SlowModel {
         } else if (probe_is_due(now)) {
             Tick due = now;
             while (probe_is_due(due - 1)) --due;
-            if (4 * (now - due) > config.interval_ticks) since += now - due;
+            const Tick left = since + config.timeout_ticks - due;
+            if (4 * (now - due) > std::min<Tick>(config.interval_ticks, left)) since += now - due;
             ++probes;
             return {kProbe, 0, first_due(now + 1)};
         }
@@ -473,6 +478,23 @@ TEST(HeartbeatPolicy, NoStallEvictsAPeerThatAnswersProbes) {
             }
         }
         EXPECT_GT(server.peer.probes.size(), 50u);
+    }
+}
+
+// The first probe of a silence is planned to have all that interval and grace leave of the timeout.
+TEST(HeartbeatPolicy, AnAnswerHasThreeQuartersOfItsTimeHoweverLateTheProbe) {
+    for (const uint32_t interval : {1u, 4u, 8u, 30u}) {
+        for (uint32_t planned = 1; planned <= 3 * interval; ++planned) {
+            const HeartbeatConfig config{interval, 1, interval + 1 + planned};
+            const Tick due = 1000 + interval + 1;
+            for (Tick late = 0; late <= 5 * interval; ++late) {
+                Served peer(config, 1000);
+                ASSERT_EQ(peer.look(due + late), kProbe);
+                const Tick evict_at = heartbeat_evict_at(peer.heard, due + late, config);
+                ASSERT_GE(4 * (evict_at - (due + late)), 3 * Tick{planned})
+                    << interval << '/' << config.timeout_ticks << ", late by " << late;
+            }
+        }
     }
 }
 
