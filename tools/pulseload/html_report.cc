@@ -133,16 +133,16 @@ std::string objective_table(const std::vector<ObjectiveResult>& objectives) {
 }
 
 std::string closes_tables(const Detection& detection) {
-    Table codes("Closed by the server, as clients heard", {"code", "connections"});
+    Table codes("As clients heard", {"code", "connections"});
     for (const auto& [code, count] : detection.codes) {
         codes.row().cell(code == 0 ? "none given" : std::to_string(code)).count(count);
     }
-    Table reasons("Closed, as the server counts", {"reason", "connections"});
+    Table reasons("As the server counts", {"reason", "connections"});
     for (const auto& [reason, count] : detection.server_closes)
         reasons.row().cell(reason).count(count);
     if (!codes.any() && !reasons.any()) return "";
-    return "<div class=\"pair\"><div>" + codes.html(3) + "</div><div>" + reasons.html(3) +
-           "</div></div>\n";
+    return "<h2>Closed by the server</h2>\n<div class=\"pair\"><div>" + codes.html(3) +
+           "</div><div>" + reasons.html(3) + "</div></div>\n";
 }
 
 std::string crowd_tables(const RunResult& result) {
