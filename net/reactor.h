@@ -218,7 +218,7 @@ Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
 template <IoBackend Io>
 void Reactor<Io>::measure(const TurnTimes& times) {
     metrics_.add(Metric::turns);
-    metrics_.poll_time.record(times.polled_at - times.began_at);
+    metrics_.poll_total += times.polled_at - times.began_at;
     metrics_.turn_time.record(io_.clock() - times.polled_at);
     metrics_.wheel_slice.record(times.judged_to - times.judged_from);
 }
@@ -595,7 +595,7 @@ void Reactor<Io>::fill(ReactorStats& stats) const {
     stats.turn_time = metrics_.turn_time;
     stats.wheel_slice = metrics_.wheel_slice;
     stats.wheel_slice_cpu = metrics_.wheel_slice_cpu;
-    stats.poll_time = metrics_.poll_time;
+    stats.poll_total = metrics_.poll_total;
     stats.judge_lag = metrics_.judge_lag;
     stats.judge_lag_max = metrics_.judge_lag_max;
     stats.memory = {.records_bytes = table_.backed_bytes(),

@@ -14,7 +14,7 @@ struct ReactorMetrics : Metrics {
     Histogram turn_time;  // from poll's return to the turn's end: what a turn keeps a peer waiting
     Histogram wheel_slice;      // the judging part of a turn, by the clock
     Histogram wheel_slice_cpu;  // and in CPU time, of turns that had something to judge
-    Histogram poll_time;        // inside poll, sleep included: what is left of a second
+    Nanos poll_total = 0;       // inside poll, sleep included: what was left of the time
     Nanos judge_lag = 0;        // how late the judge came to the oldest look that was due
     Nanos judge_lag_max = 0;
 };

@@ -49,7 +49,7 @@ Json to_json(const ReactorStats& stats) {
     object["turn_time"] = distribution(stats.turn_time);
     object["wheel_slice"] = distribution(stats.wheel_slice);
     object["wheel_slice_cpu"] = distribution(stats.wheel_slice_cpu);
-    object["poll_time"] = distribution(stats.poll_time);
+    object["poll_ms"] = stats.poll_total / kMillisecond;
     object["judge_lag_us"] = to_us(stats.judge_lag);
     object["judge_lag_max_us"] = to_us(stats.judge_lag_max);
     const IoCounters& io = stats.io;
@@ -90,7 +90,7 @@ ReactorStats& ReactorStats::operator+=(const ReactorStats& other) {
     turn_time.merge(other.turn_time);
     wheel_slice.merge(other.wheel_slice);
     wheel_slice_cpu.merge(other.wheel_slice_cpu);
-    poll_time.merge(other.poll_time);
+    poll_total += other.poll_total;
     judge_lag = std::max(judge_lag, other.judge_lag);
     judge_lag_max = std::max(judge_lag_max, other.judge_lag_max);
     memory.records_bytes += other.memory.records_bytes;
@@ -114,14 +114,13 @@ std::string ServerStats::json(bool last) const {
     return object.dump();
 }
 
-std::string ServerStats::line(const ServerStats& earlier) const {
+std::string ServerStats::line(const Moment& earlier) const {
     const double seconds = std::max(1e-3, static_cast<double>(at - earlier.at) / kSecond);
     auto rate = [&](Metric metric) {
-        const uint64_t count = total.metrics[metric] - earlier.total.metrics[metric];
+        const uint64_t count = total.metrics[metric] - earlier.metrics[metric];
         return static_cast<double>(count) / seconds;
     };
-    const double cpu =
-        static_cast<double>(cpu_user + cpu_system - earlier.cpu_user - earlier.cpu_system);
+    const auto cpu = static_cast<double>(cpu_user + cpu_system - earlier.cpu);
     return fmt::format(
         "{:>9} connections  +{:.0f}/s -{:.0f}/s  heartbeats {:.0f}/s  probes {:.0f}/s  evicted {}  "
         "refused {}  turn max {:.2f} ms  judge lag {:.1f} ms  cpu {:.0f}%  rss {}",

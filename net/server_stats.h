@@ -31,7 +31,7 @@ struct ReactorStats {
     Histogram turn_time;
     Histogram wheel_slice;
     Histogram wheel_slice_cpu;
-    Histogram poll_time;
+    Nanos poll_total = 0;
     Nanos judge_lag = 0;
     Nanos judge_lag_max = 0;
     MemoryByKind memory;
@@ -51,8 +51,15 @@ struct ServerStats {
 
     // One object: totals since the start, distributions with percentiles, each reactor apart.
     std::string json(bool last) const;
+    // What a later line is told against.
+    struct Moment {
+        Nanos at = 0;
+        Nanos cpu = 0;
+        MetricsSnapshot metrics;
+    };
+    Moment moment() const { return {at, cpu_user + cpu_system, total.metrics}; }
     // One line about the time since `earlier`.
-    std::string line(const ServerStats& earlier) const;
+    std::string line(const Moment& earlier) const;
 };
 
 // What the kernel says of this process: RSS and CPU time.

@@ -187,7 +187,7 @@ class Operator {
             std::fflush(stdout);
         }
         file_.write(stats.json(false));
-        last_ = stats;
+        last_ = stats.moment();
         next_stats_ = std::max(next_stats_ + interval_, monotonic_now());
     }
 
@@ -195,7 +195,7 @@ class Operator {
     ServerOptions options_;
     std::span<const char* const> arguments_;
     StatsFile file_;
-    ServerStats last_;
+    ServerStats::Moment last_;
     Nanos interval_ = 0;
     Nanos next_stats_ = kNever;
     Nanos stopping_at_ = 0;
