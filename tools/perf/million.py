@@ -28,13 +28,14 @@ def main(directory, connections, empty_rss, as_json):
     own_cpu = [s["generator_cpu_s"] for s in full]
     share = lambda cpu: round((cpu[-1] - cpu[0]) / hold_s, 3) if len(cpu) > 1 else None
     open_ = max(1, held["counts"]["open"])
-    latency, delay = run["latency"]["heartbeat"], server["eviction_delay"]
+    latency, delay = run["hold_latency"]["heartbeat"], server["eviction_delay"]
     result = {
         "backend": lines[-1]["backend"],
         "machine": run["run"]["machine"],
         "date": run["run"]["started_at"][:10],
         "connections": held["counts"]["open"],
         "held_s": round(hold_s, 1),
+        "connect_p99_ms": run["latency"]["connect"]["p99_us"] / 1000,
         "connect_rate_per_s": round(run["rates"]["connects_per_s"] or 0),
         "rss_bytes_per_connection": round((reading["rss_bytes"] - empty_rss) / open_, 1),
         "kernel_bytes_both_ends_per_connection":

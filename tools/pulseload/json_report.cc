@@ -174,8 +174,12 @@ Json to_json(const RunResult& result, const Verdict& verdict,
                           {"why_not_measured", one.why.empty() ? Json() : Json(one.why)}});
     }
     Json latency = Json::object();
-    for (size_t at = 0; at < kTimed; ++at)
-        latency[std::string(name_of(static_cast<Timed>(at)))] = histogram_json(result.latency[at]);
+    Json hold_latency = Json::object();
+    for (size_t at = 0; at < kTimed; ++at) {
+        const std::string name(name_of(static_cast<Timed>(at)));
+        latency[name] = histogram_json(result.latency[at]);
+        hold_latency[name] = histogram_json(result.hold_latency[at]);
+    }
     Json samples = Json::array();
     for (const Sample& sample : result.samples) samples.push_back(sample_json(sample));
     return {{"schema", kJsonSchema},
@@ -188,6 +192,7 @@ Json to_json(const RunResult& result, const Verdict& verdict,
             {"counts", counts_json(result.counts)},
             {"rates", rates_json(result)},
             {"latency", std::move(latency)},
+            {"hold_latency", std::move(hold_latency)},
             {"detection", detection_json(result.detection)},
             {"storms", storms_json(result.storms)},
             {"generator", generator_json(result)},

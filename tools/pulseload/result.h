@@ -200,7 +200,8 @@ struct RunResult {
     double held_s = 0;       // length of the hold
     double ended_s = 0;
     Counts counts;
-    Latencies latency;                                         // of the whole run
+    Latencies latency;       // of the whole run
+    Latencies hold_latency;  // of the hold alone: without the storm of connecting
     std::vector<std::pair<std::string, uint64_t>> protocols;   // connections by protocol
     std::vector<std::pair<std::string, uint64_t>> behaviours;  // and by behaviour
     Detection detection;

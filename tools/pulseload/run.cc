@@ -284,6 +284,7 @@ class Run {
         now.generator_cpu_seconds = own_cpu_seconds();
         now.server = watch_.read();
         total_.take_in(second);
+        if (phase == Phase::hold) hold_.take_in(second);
         const Sample before = result_.samples.empty() ? Sample{} : result_.samples.back();
         result_.samples.push_back(now);
         on_sample_({result_, now, before, second.latency, before.at_s, now.at_s - before.at_s});
@@ -295,9 +296,13 @@ class Run {
             const Crowd* crowd = worker->crowd.load(std::memory_order_acquire);
             if (crowd == nullptr) continue;
             result_.counts += crowd->counts().read();
-            for (const Readings& rest : crowd->rest()) total_.take_in(rest);
+            for (const Readings& rest : crowd->rest()) {
+                total_.take_in(rest);
+                hold_.take_in(rest);
+            }
         }
         result_.latency = total_.latency;
+        result_.hold_latency = hold_.latency;
         finish_generator();
         Detection& detection = result_.detection;
         detection.interval = conductor_.interval;
@@ -413,6 +418,7 @@ class Run {
     Conductor conductor_;
     std::vector<std::unique_ptr<Worker>> workers_;
     Readings total_;
+    Readings hold_;  // of them, those of the hold
     RunResult result_;
     std::string error_;
 };
