@@ -52,7 +52,8 @@ def main():
         def start(urls, lines):
             run = str(len(listeners))
             listeners[run] = lines
-            asked = urllib.parse.urlencode({"run": run, "url": urls[0], "deflating": urls[1]})
+            asked = urllib.parse.urlencode(
+                {"run": run, "url": urls[0], "deflating": urls[1], "beating": urls[2]})
             # As root it has no sandbox; nothing but our own page is loaded.
             return stage.run_program(
                 ["chromium", "--headless", "--no-sandbox", "--disable-gpu",

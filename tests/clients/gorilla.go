@@ -1,4 +1,5 @@
-// gorilla/websocket as a client: `gorilla URL DEFLATING_URL`. stage.py says how it is heard.
+// gorilla/websocket as a client: `gorilla URL DEFLATING_URL BEATING_URL`. stage.py says how it is
+// heard.
 package main
 
 import (
@@ -16,12 +17,12 @@ import (
 )
 
 const (
-	timeout         = 4 * time.Second // the server's --heartbeat-timeout
-	messageBytesMax = 1 << 20         // and its --max-message-bytes
-	patience        = 15 * time.Second
+	timeout         = 4 * time.Second // --heartbeat-timeout of the server that beats
+	messageBytesMax = 1 << 20         // --max-message-bytes of all
+	patience        = 30 * time.Second
 )
 
-var url, deflatingURL string
+var url, deflatingURL, beatingURL string
 
 // A Peer is a connection whose methods panic where a check fails.
 type Peer struct {
@@ -212,7 +213,7 @@ func speaksPulseV1JSON() {
 		Timeout    int `json:"timeout_ms"`
 	}
 	must(peer.ReadJSON(&welcome))
-	expect(welcome.Type == "welcome" && welcome.Interval == 1000 && welcome.Timeout == 4000 &&
+	expect(welcome.Type == "welcome" && welcome.Interval == 30000 && welcome.Timeout == 90000 &&
 		regexp.MustCompile(`^r\d+-\d{6}-\d+$`).MatchString(welcome.Conn), "%+v", welcome)
 	must(peer.WriteMessage(websocket.TextMessage, []byte(`{"type":"ping","seq":7,"ts":1.5}`)))
 	_, pong := peer.next()
@@ -262,7 +263,8 @@ var idlePings, deafPings int32
 var idleEchoes, deafEnd = make(chan string, 1), make(chan *websocket.CloseError, 1)
 
 func beginWaiting() {
-	idle, deaf = open(), open()
+	idle = dial(beatingURL, websocket.Dialer{}, nil)
+	deaf = dial(beatingURL, websocket.Dialer{}, nil)
 	answer := idle.PingHandler()
 	idle.SetPingHandler(func(payload string) error {
 		atomic.AddInt32(&idlePings, 1)
@@ -323,7 +325,7 @@ func run(name string, check func()) {
 }
 
 func main() {
-	url, deflatingURL = os.Args[1], os.Args[2]
+	url, deflatingURL, beatingURL = os.Args[1], os.Args[2], os.Args[3]
 	beginWaiting()
 	run("echoes_text", echoesText)
 	run("echoes_binary", echoesBinary)

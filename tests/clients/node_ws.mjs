@@ -1,12 +1,13 @@
-// Node's `ws` as a client: `node node_ws.mjs URL DEFLATING_URL`. stage.py says how it is heard.
+// Node's `ws` as a client: `node node_ws.mjs URL DEFLATING_URL BEATING_URL`. stage.py says how
+// it is heard.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket from 'ws';
 
-const [url, deflatingUrl] = process.argv.slice(2);
-const kTimeoutMs = 4000; // the server's --heartbeat-timeout
-const kMessageBytesMax = 1 << 20; // and its --max-message-bytes
+const [url, deflatingUrl, beatingUrl] = process.argv.slice(2);
+const kTimeoutMs = 4000; // --heartbeat-timeout of the server that beats
+const kMessageBytesMax = 1 << 20; // --max-message-bytes of all
 
 // A connection whose messages wait in a queue; next() takes one, ended() its close.
 class Peer {
@@ -137,8 +138,8 @@ const checks = {
     const welcome = JSON.parse(await peer.next());
     assert.equal(welcome.type, 'welcome');
     assert.match(welcome.conn, /^r\d+-\d{6}-\d+$/);
-    assert.equal(welcome.interval_ms, 1000);
-    assert.equal(welcome.timeout_ms, kTimeoutMs);
+    assert.equal(welcome.interval_ms, 30000);
+    assert.equal(welcome.timeout_ms, 90000);
     peer.socket.send('{"type":"ping","seq":7,"ts":1700000000123}');
     assert.deepEqual(JSON.parse(await peer.next()), { type: 'pong', seq: 7, ts: 1700000000123 });
     peer.socket.send('PING');
@@ -216,12 +217,12 @@ const checks = {
   },
 };
 
-const idle = await Peer.open();
-const deaf = await Peer.open(url, [], { autoPong: false });
+const idle = await Peer.open(beatingUrl);
+const deaf = await Peer.open(beatingUrl, [], { autoPong: false });
 for (const [name, check] of Object.entries(checks)) {
-  const hang = sleep(15000, 'hang', { ref: false });
+  const hang = sleep(30000, 'hang', { ref: false });
   try {
-    if (await Promise.race([check(), hang]) === 'hang') throw new Error('no end within 15 s');
+    if (await Promise.race([check(), hang]) === 'hang') throw new Error('no end within 30 s');
     console.log(`ok ${name}`);
   } catch (error) {
     console.log(`FAILED ${name}: ${String(error.message ?? error).replaceAll('\n', ' | ')}`);
