@@ -47,6 +47,15 @@ ObjectiveResult judge_one(std::string_view text, const RunResult& run) {
     return judge(*objectives, run).at(0);
 }
 
+TEST(Objectives, OfHeartbeatsAreOfTheHoldAndOfConnectsOfAll) {
+    RunResult run = easy_run();
+    for (const Timed timed : {Timed::heartbeat, Timed::connect}) {
+        run.hold_latency[static_cast<size_t>(timed)].record(7 * kMillisecond, 100);
+    }
+    EXPECT_EQ(judge_one("p99<10ms", run).measured, "7 ms");
+    EXPECT_EQ(judge_one("connect.p99<10ms", run).measured, "500 us");
+}
+
 TEST(Objectives, AreMetOrMissedByTheComparison) {
     const RunResult run = easy_run();
     const struct {

@@ -60,7 +60,7 @@ class Table {
 std::string latency_table(const RunResult& result) {
     Table table("Latencies", {"", "count", "p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"});
     for (size_t at = 0; at < kTimed; ++at) {
-        const Histogram& one = result.latency[at];
+        const Histogram& one = told_latency(result, static_cast<Timed>(at));
         if (one.count() == 0) continue;
         std::string name(name_of(static_cast<Timed>(at)));
         std::replace(name.begin(), name.end(), '_', ' ');
@@ -244,7 +244,7 @@ std::string tiles(const RunResult& result) {
         html += tile("Connections held", told_count(last->counts.open),
                      "of " + told_count(result.wanted) + " for " + told_seconds(result.held_s));
     }
-    const Histogram& beats = result.latency[static_cast<size_t>(Timed::heartbeat)];
+    const Histogram& beats = told_latency(result, Timed::heartbeat);
     if (beats.count() > 0) {
         html += tile("Heartbeat p99", told_duration(beats.percentile(99)),
                      "half within " + told_duration(beats.percentile(50)));

@@ -113,6 +113,13 @@ std::optional<ServerCost> server_cost(const RunResult& result) {
     return cost;
 }
 
+const Histogram& told_latency(const RunResult& result, Timed timed) {
+    const auto at = static_cast<size_t>(timed);
+    const bool of_all = timed == Timed::connect || timed == Timed::connect_service;
+    const bool held = !of_all && result.hold_latency[at].count() > 0;
+    return held ? result.hold_latency[at] : result.latency[at];
+}
+
 std::optional<double> generator_cores(const RunResult& result) {
     const Hold hold = find_hold(result);
     if (hold.seconds() <= 0) return std::nullopt;

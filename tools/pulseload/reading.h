@@ -50,6 +50,10 @@ struct ServerCost {
 };
 std::optional<ServerCost> server_cost(const RunResult& result);
 
+// What a run is judged by and told with: of heartbeats and messages those of the hold, where it had
+// any, since the storm of connecting has a row of its own; of connects all.
+const Histogram& told_latency(const RunResult& result, Timed timed);
+
 // Cores that the generator used in the hold.
 std::optional<double> generator_cores(const RunResult& result);
 

@@ -278,13 +278,17 @@ class Run {
             second.take_in(crowd->readings());
             crowd->readings().reset();
         }
+        keep(now, second);
+    }
+
+    void keep(Sample& now, const Readings& second) {
         now.at_s = seconds(monotonic_now() - began_);
         for (size_t i = 0; i < kTimed; ++i) now.latency[i] = point_of(second.latency[i]);
         now.lateness_max = second.lateness.max();
         now.generator_cpu_seconds = own_cpu_seconds();
         now.server = watch_.read();
         total_.take_in(second);
-        if (phase == Phase::hold) hold_.take_in(second);
+        if (now.phase != Phase::ramp) hold_.take_in(second);
         const Sample before = result_.samples.empty() ? Sample{} : result_.samples.back();
         result_.samples.push_back(now);
         on_sample_({result_, now, before, second.latency, before.at_s, now.at_s - before.at_s});
@@ -292,15 +296,18 @@ class Run {
 
     void finish() {
         result_.ended_s = seconds(monotonic_now() - began_);
+        // What came in behind the last sample is one of its own, so that all is told everywhere.
+        Sample last;
+        Readings rest;
+        last.phase = Phase::drain;
         for (const auto& worker : workers_) {
             const Crowd* crowd = worker->crowd.load(std::memory_order_acquire);
             if (crowd == nullptr) continue;
-            result_.counts += crowd->counts().read();
-            for (const Readings& rest : crowd->rest()) {
-                total_.take_in(rest);
-                hold_.take_in(rest);
-            }
+            last.counts += crowd->counts().read();
+            for (const Readings& readings : crowd->rest()) rest.take_in(readings);
         }
+        keep(last, rest);
+        result_.counts = last.counts;
         result_.latency = total_.latency;
         result_.hold_latency = hold_.latency;
         finish_generator();

@@ -30,7 +30,7 @@ using Value = std::optional<double>;
 
 template <Timed timed>
 Histogram latency_of(const RunResult& result) {
-    return result.latency[static_cast<size_t>(timed)];
+    return told_latency(result, timed);
 }
 template <uint64_t Counts::* field>
 Value count_of(const RunResult& result) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "tools/pulseload/reading.h"
 #include "tools/pulseload/words.h"
 
 namespace pulse::load {
@@ -35,8 +36,8 @@ void judge_made(const Generator& generator, Verdict& verdict) {
 // `intended` counts from when it should have begun, `service` from when it did: what lies between
 // is the generator's.
 void judge_own_share(const RunResult& result, Timed intended, Timed service, Verdict& verdict) {
-    const Histogram& whole = result.latency[static_cast<size_t>(intended)];
-    const Histogram& served = result.latency[static_cast<size_t>(service)];
+    const Histogram& whole = told_latency(result, intended);
+    const Histogram& served = told_latency(result, service);
     if (whole.count() < kValuesMin || served.count() < kValuesMin) return;
     const Nanos latency = whole.percentile(99);
     const Nanos own = latency - served.percentile(99);
