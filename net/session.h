@@ -89,8 +89,7 @@ class Session {
     }
 
     // --- bytes in --------------------------------------------------------------------------------
-    // After our
-    // goodbye they are dropped: draining them is what keeps a reset from destroying it.
+    // After our goodbye they are dropped: draining them is what keeps a reset from destroying it.
     void receive(std::span<uint8_t> bytes) {
         if (stopped()) return;
         if (awaits_proxy_header() && !take_proxy_header(bytes)) return;
@@ -248,8 +247,7 @@ class Session {
     }
 
     // --- protocols -------------------------------------------------------------------------------
-    // The first
-    // bytes may come one by one; those before them are held, and are few.
+    // The first bytes may come one by one; those before them are held, and are few.
     void detect(std::span<uint8_t> bytes) {
         uint8_t first[kReceiveFrontBytes + kDetectBytesMax + kReceivePadBytes] = {};
         const std::span<uint8_t> before = held();
@@ -332,9 +330,8 @@ class Session {
     }
 
     // --- JSON ------------------------------------------------------------------------------------
-    // Over
-    // a WebSocket any text that is no object of ours is the peers' own business; a line must be
-    // one.
+    // Over a WebSocket any text that is no object of ours is the peers' own business; a line must
+    // be one.
     void on_text(std::span<uint8_t> text) {
         JsonMessage message;
         const JsonFault wrong = shared().json.parse(text, message);
@@ -381,8 +378,7 @@ class Session {
     }
 
     // --- endings ---------------------------------------------------------------------------------
-    // Bytes
-    // that no conversation can go on from: say what was wrong with them, and close.
+    // Bytes that no conversation can go on from: say what was wrong with them, and close.
     void end(const Decoded& decoded) {
         if (decoded.ok() || stopped()) return;
         reactor_.metrics_.add(Metric::faults);

@@ -144,9 +144,8 @@ Decoded decode(State& state, std::span<uint8_t> input, const CodecLimits& limits
 }
 
 // --- encoders ------------------------------------------------------------------------------------
-// Each
-// claims one frame; false when there was no room (nothing is written then). A payload may be at
-// most kBinaryPayloadBytesMax bytes.
+// Each claims one frame; false when there was no room (nothing is written then). A payload may be
+// at most kBinaryPayloadBytesMax bytes.
 
 template <ByteSink B>
 bool write_frame(B& out, Type type, uint32_t sequence, std::span<const uint8_t> payload,

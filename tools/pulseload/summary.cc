@@ -242,7 +242,8 @@ void say_objectives(const std::vector<ObjectiveResult>& objectives, Lines& lines
 void table_latencies(const RunResult& result, Page& page) {
     const auto has_values = [](const Histogram& one) { return one.count() > 0; };
     if (std::none_of(result.latency.begin(), result.latency.end(), has_values)) return;
-    page.heading("Latency in the hold, and of all connects (from when due; _service: from when begun)");
+    page.heading(
+        "Latency in the hold, and of all connects (from when due; _service: from when begun)");
     page.row("  {:<18}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}", "", "count", "p50", "p90", "p99",
              "p99.9", "p99.99", "max");
     for (size_t at = 0; at < kTimed; ++at) {
