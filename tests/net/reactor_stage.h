@@ -67,9 +67,11 @@ class ReactorStage final : private SimProgram, private SimWitness {
         peer.held = true;
         return number;
     }
-    // As much of it as there is room for goes at once, the rest as the server reads.
+    // As much of it as there is room for goes at once, the rest as the server reads. After finish()
+    // nothing does.
     void write(size_t number, std::span<const uint8_t> bytes) {
         Peer& peer = peers_[number];
+        if (peer.finishing) return;
         peer.out.insert(peer.out.end(), bytes.begin(), bytes.end());
         pump(peer);
     }
@@ -79,7 +81,8 @@ class ReactorStage final : private SimProgram, private SimWitness {
         pump(peers_[number]);
     }
     void finish(size_t number) {
-        if (peers_[number].held) network_.finish(peers_[number].socket);
+        peers_[number].finishing = true;
+        pump(peers_[number]);
     }
     void close(size_t number, bool reset) { let_go(peers_[number], reset); }
     // All that it was sent so far, but for what the caller has removed.
@@ -126,6 +129,8 @@ class ReactorStage final : private SimProgram, private SimWitness {
         SimSocket socket;
         bool held = false;  // we have not closed it
         bool reading = true;
+        bool finishing = false;  // FIN follows what is in `out`
+        bool finished = false;
         bool ended = false;
         bool was_reset = false;
         std::optional<Index> index;
@@ -161,6 +166,10 @@ class ReactorStage final : private SimProgram, private SimWitness {
         if (!peer.out.empty()) {
             const size_t taken = network_.write(peer.socket, peer.out);
             peer.out.erase(peer.out.begin(), peer.out.begin() + static_cast<ptrdiff_t>(taken));
+        }
+        const bool may_finish = peer.out.empty() && network_.connected(peer.socket);
+        if (peer.finishing && may_finish && !std::exchange(peer.finished, true)) {
+            network_.finish(peer.socket);
         }
         uint8_t window[4'096];
         while (peer.reading) {

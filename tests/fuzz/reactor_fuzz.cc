@@ -1,0 +1,188 @@
+// The whole server over the simulated kernel, with the fuzzer's bytes as the wire. The input is a
+// play: an octet that chooses the world, then acts of one octet each (three bits what, three bits
+// who, two bits how) with what they need behind them: connect, write, let time pass, finish,
+// vanish, stop reading, a word of the operator's. Eight peers at most, on every kind of listener,
+// with and without PROXY headers, from trusted and other sources.
+//
+// The loop's own assertions and invariants hold all the time; and when the play is over and
+// everybody's deadline has passed, every connection was closed once and every pool is full again.
+#include <string_view>
+
+#include "tests/net/reactor_stage.h"
+
+namespace {
+
+using namespace pulse;
+using namespace pulse::test;
+using namespace std::string_view_literals;
+
+constexpr size_t kPeersMax = 8;
+constexpr size_t kActsMax = 256;
+
+void require(bool holds) {
+    if (!holds) __builtin_trap();
+}
+
+// What gets a peer past the first lines, where the fuzzer would seldom come by itself.
+constexpr std::string_view kWords[] = {
+    "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"sv,
+    "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Protocol: pulse.v1.binary\r\n\r\n"sv,
+    "PROXY TCP4 192.0.2.1 198.51.100.9 56324 443\r\n"sv,
+    "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C\xC0\0\2\1\xC6\x33\x64\x09\xDC\4\1\xBB"sv,
+    "\x89\x84\1\2\3\4abcd"sv,
+    "\x81\x8F\0\0\0\0{\"type\":\"ping\"}"sv,
+    "\x01\x83\0\0\0\0one\x80\x83\0\0\0\0two"sv,
+    "\x88\x82\0\0\0\0\x03\xE8"sv,
+    "{\"type\":\"ping\",\"seq\":7}\n"sv,
+    "{\"type\":\"hello\",\"profile\":\"mobile\",\"labels\":{\"a\":\"b\"}}\n"sv,
+    "{\"type\":\"data\",\"x\":[1]}\nPING\n"sv,
+    "\xB7\1\0\4\0\0\0\7beat"sv,
+    "\xB7\3\0\x12\0\0\0\1{\"profile\":\"mobile\""sv,
+    "\xB7\5\0\2\0\0\0\2xy\xB7\6\0\2\0\0\0\0\x03\xE8"sv,
+    "\xC2\x87\0\0\0\0\x4A\x4C\x04\0\0\0\0"sv,
+    "PROXY UNKNOWN\r\n"sv,
+};
+
+class Play {
+  public:
+    explicit Play(std::span<const uint8_t> script)
+        : script_(script), stage_(world_of(take())), listeners_(stage_.config().listeners.size()) {}
+
+    void run() {
+        for (size_t act = 0; act < kActsMax && !script_.empty(); ++act) perform(take());
+        for (size_t peer = 0; peer < stage_.peers(); ++peer) {
+            stage_.set_reading(peer, true);
+            if ((peer & 1) != 0) stage_.finish(peer);
+        }
+        stage_.settle(kMillisecond);
+        // The others stay and say nothing: the wheel lets go of them, after ten minutes at the
+        // latest (a hello may ask for the profile powersave).
+        require(stage_.empty_within(1'000 * kSecond));
+        for (size_t peer = 0; peer < stage_.peers(); ++peer) stage_.close(peer, false);
+        stage_.settle(kSecond);
+        check_pools();
+    }
+
+  private:
+    static StagePlan world_of(uint8_t choice) {
+        StagePlan plan{.listen = {"auto://10.0.0.1:9000", "auto://10.0.0.1:9001?proxy=on",
+                                  "ws://10.0.0.1:9002", "ws://10.0.0.1:9003?proxy=on",
+                                  "tcp://10.0.0.1:9004", "tcp://10.0.0.1:9005?proxy=on",
+                                  "jsonl://10.0.0.1:9006", "jsonl://10.0.0.1:9007?proxy=on"}};
+        plan.places = kPeersMax;
+        plan.seed = choice;
+        ServerOptions& options = plan.options;
+        options.on_message = (choice & 1) != 0 ? OnMessage::echo : OnMessage::discard;
+        options.ws_deflate = (choice & 2) != 0;
+        options.liveness = (choice & 4) != 0 ? Liveness::roundtrip : Liveness::any;
+        options.heartbeat_interval = kSecond;
+        options.heartbeat_timeout = 3 * kSecond;
+        options.handshake_timeout = 2 * kSecond;
+        options.drain_timeout = kSecond;
+        options.max_message_bytes = 2'048;
+        options.send_queue_bytes = 4'096;
+        if ((choice & 8) != 0) plan.faults.submit_in_poll = true;
+        if ((choice & 16) != 0) plan.faults.socket_buffer_bytes = 2'048;
+        const auto present = [&](Fault fault, uint32_t per_million) {
+            plan.faults.present.set(static_cast<size_t>(fault));
+            plan.faults.per_million[static_cast<size_t>(fault)] = per_million;
+        };
+        if ((choice & 32) != 0) present(Fault::short_read, 300'000);
+        if ((choice & 64) != 0) present(Fault::late_completion, 300'000);
+        if ((choice & 64) != 0) plan.faults.completion_max = 2 * kMillisecond;
+        plan.keeps_debug_lines = (choice & 128) != 0;
+        return plan;
+    }
+
+    uint8_t take() {
+        if (script_.empty()) return 0;
+        const uint8_t octet = script_.front();
+        script_ = script_.subspan(1);
+        return octet;
+    }
+    void perform(uint8_t act) {
+        const uint8_t who = act >> 3 & 7;
+        const uint8_t how = act >> 6;
+        if ((act & 7) == 0) return connect(how);
+        if ((act & 7) == 3) return pass_time(how);
+        if ((act & 7) == 7) return command(how);
+        if (who >= stage_.peers()) return;
+        switch (act & 7) {
+            case 1: {
+                const size_t bytes = std::min<size_t>(take(), script_.size());
+                stage_.write(who, script_.first(bytes));
+                script_ = script_.subspan(bytes);
+                return;
+            }
+            case 2:
+                return stage_.write(who, kWords[take() % std::size(kWords)]);
+            case 4:
+                return stage_.finish(who);
+            case 5:
+                return stage_.close(who, (how & 1) != 0);
+            default:
+                return stage_.set_reading(who, (how & 1) != 0);
+        }
+    }
+    void connect(uint8_t how) {
+        if (stage_.peers() == kPeersMax) return;
+        const size_t peer =
+            stage_.connect(take() % listeners_, how == 3 ? "10.1.1.1:0"sv : "127.0.0.1:0"sv);
+        if (how == 1) stage_.write(peer, kWords[2]);
+    }
+    void pass_time(uint8_t how) {
+        constexpr Nanos kSpans[] = {kMillisecond / 5, 5 * kMillisecond, kSecond / 2, 3 * kSecond};
+        stage_.settle(kSpans[how]);
+        stage_.reactor().validate();
+    }
+    void command(uint8_t how) {
+        const uint8_t choice = take();
+        Message message;
+        switch (how) {
+            case 0:
+            case 1:
+                message.kind = Message::Kind::kick;
+                message.reason = CloseReason::kicked;
+                message.target = stage_.table().id(choice % kPeersMax);
+                break;
+            case 2:
+                message.kind = Message::Kind::retune;
+                message.profile = kProfileDefault;
+                message.heartbeat = stage_.config().profiles[kProfileDefault];
+                message.heartbeat.timeout_ticks += choice;
+                message.interval_ms = 1'000;
+                message.timeout_ms = 3'000 + 8u * choice;
+                break;
+            default:
+                message.kind = choice > 250 ? Message::Kind::stop : Message::Kind::drain;
+        }
+        stage_.post(message);
+    }
+    void check_pools() {
+        stage_.reactor().validate();
+        stage_.table().validate();
+        const MetricsSnapshot metrics = stage_.metrics();
+        require(stage_.log().violations() == 0);
+        require(stage_.io().attaches() == stage_.io().closes() && stage_.io().attached() == 0);
+        require(metrics[Metric::accepted] == metrics[Metric::closed]);
+        require(metrics[Metric::accepted] == stage_.io().attaches());
+        require(stage_.reactor().buffers().taken() == 0 && stage_.reactor().outboxes_taken() == 0);
+        require(stage_.admitted() == 0 && stage_.io().descriptors_used() == 0);
+        require(stage_.io().orphans() == 0);
+    }
+
+    std::span<const uint8_t> script_;
+    ReactorStage stage_;
+    size_t listeners_;
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+    Play({data, size}).run();
+    return 0;
+}
