@@ -34,15 +34,17 @@ Nanos thread_cpu() {
 void Readings::take_in(const Readings& other) {
     for (size_t timed = 0; timed < kTimed; ++timed) latency[timed].merge(other.latency[timed]);
     lateness.merge(other.lateness);
-    intended += other.intended;
     made += other.made;
+    skipped += other.skipped;
+    backlog += other.backlog;
     cpu += other.cpu;
 }
 
 void Readings::reset() {
     for (Histogram& histogram : latency) histogram.reset();
     lateness.reset();
-    intended = made = 0;
+    made = skipped = 0;
+    backlog = 0;
     cpu = 0;
 }
 
@@ -121,7 +123,7 @@ void Crowd::complete(Readings& readings) {
         const uint64_t due = messages_.due(now - messages_began_);
         backlog += static_cast<int64_t>(due - std::min(due, messages_begun_));
     }
-    readings.intended += static_cast<int64_t>(readings.made) + backlog - backlog_;
+    readings.backlog += backlog - backlog_;
     readings.cpu = thread_cpu();
     backlog_ = backlog;
 }
@@ -277,7 +279,7 @@ void Crowd::serve(Index index, Tick reached) {
         const Nanos meant = clock_.begins(client.beat);
         const uint32_t interval = clock_.ticks(options_.heartbeat_interval);
         for (client.beat += interval; client.beat <= reached; client.beat += interval) {
-            ++now_recording().intended;  // a whole interval behind: it will not be made up for
+            ++now_recording().skipped;  // a whole interval behind: it will not be made up for
         }
         ping(index, meant);
     }

@@ -73,8 +73,9 @@ struct AtomicCounts {
 struct Readings {
     Latencies latency;
     Histogram lateness;    // of the crowd's own doing behind the schedule
-    int64_t intended = 0;  // that came due; a backlog that was worked off counts back
-    uint64_t made = 0;     // of those
+    uint64_t made = 0;     // of what came due
+    uint64_t skipped = 0;  // beats that were a whole interval late, and given up
+    int64_t backlog = 0;   // by how much that which waits has grown
     Nanos cpu = 0;         // of the thread, so far
 
     void take_in(const Readings& other);

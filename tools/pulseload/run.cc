@@ -340,8 +340,8 @@ class Run {
         generator.cpu_seconds = own_cpu_seconds();
         generator.lateness = total_.lateness;
         generator.made = total_.made;
-        generator.intended =
-            std::max(total_.made, static_cast<uint64_t>(std::max<int64_t>(0, total_.intended)));
+        generator.intended = total_.made + total_.skipped +
+                             static_cast<uint64_t>(std::max<int64_t>(0, total_.backlog));
         for (const auto& worker : workers_) {
             if (result_.held_s <= 0) break;
             generator.busiest_thread =
