@@ -8,6 +8,7 @@ cd "$(dirname "$0")/../.."
 build=${BUILD:-build}
 out=$build/run
 mkdir -p "$out"
+: >"$out/server.log"
 
 "$build/pulsewheel" --listen auto://127.0.0.1:0 --max-connections 25000 \
     --heartbeat-interval 1s --heartbeat-timeout 3s --on-message echo \
