@@ -31,8 +31,10 @@ CXXFLAGS_common := -std=c++20 -g1 -pthread -I. -fno-omit-frame-pointer $(WARNING
 CXXFLAGS_release := -O3 $(WARNINGS_gcc) $(if $(MARCH),-march=$(MARCH))
 CXXFLAGS_asan := -O1 $(WARNINGS_gcc) -DPULSE_AUDIT=1 -fsanitize=address,undefined -fno-sanitize-recover=all
 CXXFLAGS_tsan := -O1 $(WARNINGS_gcc) -DPULSE_AUDIT=1 -DPULSE_TSAN=1 -fsanitize=thread
-CXXFLAGS_fuzz := -O1 -DPULSE_AUDIT=1 -DPULSE_FUZZ=1 -fsanitize=fuzzer-no-link,address,undefined \
+CXXFLAGS_fuzz := -O2 -DPULSE_AUDIT=1 -DPULSE_FUZZ=1 -fsanitize=fuzzer-no-link,address,undefined \
                  -fno-sanitize-recover=all
+# The simulated kernel is scenery: what a fuzzer reaches in it is of no interest, and tracing it slow.
+$(BUILD)/fuzz/net/sim%.o: CXXFLAGS_fuzz += -fno-sanitize=fuzzer-no-link
 LDFLAGS_release :=
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread

@@ -1,25 +1,23 @@
 // The loop: everything that one thread owns, and the order in which a turn does things.
 //
 //   turn(sleep_until)
-//     1  poll       accepts; bytes -> codec -> heartbeat; sends done; closes done
-//     (io_backend.h) 2  mailbox    control messages of other threads, up to a budget
-//     3  judge      looks that are due, up to a budget: rearm, probe, evict
-//     (heartbeat_policy.h) 4  drain      while stopping: this turn's share of goodbyes
+//     1  poll       accepts; bytes -> codec -> heartbeat; sends done; closes done (io_backend.h)
+//     2  mailbox    control messages of other threads, up to a budget
+//     3  judge      looks that are due, up to a budget: rearm, probe, evict (heartbeat_policy.h)
+//     4  drain      while stopping: this turn's share of goodbyes
 //     5  flush      one send for each connection that has something to say
 //
 // The rules
 //   R1  A deadline is judged only once every byte that arrived before it was delivered: the wheel
-//   is
-//       driven by io.drained_until(), never by the clock. After a stall the kernel holds heartbeats
-//       that nobody has read; a server that judges by its clock evicts healthy peers.
+//       is driven by io.drained_until(), never by the clock. After a stall the kernel holds
+//       heartbeats that nobody has read; a server that judges by its clock evicts healthy peers.
 //   R2  Replies are coalesced: whatever a turn has to say to a peer goes out in one send at its
-//   end. R3  A connection ends by let_go() (with a goodbye) or close_now() (without), its record is
-//   freed in
-//       on_closed() and nowhere else, and what the kernel may still read is not touched before
-//       that.
+//       end.
+//   R3  A connection ends by let_go() (with a goodbye) or close_now() (without), its record is
+//       freed in on_closed() and nowhere else, and what the kernel may still read is not touched
+//       before that.
 //   R4  Every budget that runs out makes the next turn start at once, and nobody starves: poll,
-//   mailbox
-//       and judge each get their share of every turn.
+//       mailbox and judge each get their share of every turn.
 //
 // A reactor owns no thread: whoever calls turn() is its thread, and everything here belongs to it.
 // Others post to the mailbox and read the metrics' counters.
@@ -47,10 +45,11 @@
 
 namespace pulse {
 
-template <IoBackend Io>
+// The wheel's geometry is a parameter for tests alone: a shrunk one is quick to make and to prove.
+template <IoBackend Io, WheelGeometry kGeometry = WheelGeometry{}>
 class Reactor {
   public:
-    using Wheel = TimingWheel<Connection>;
+    using Wheel = TimingWheel<Connection, kGeometry>;
 
     // `table` is empty and, like `io` and `pages`, outlives the reactor. `io` knows the table's
     // records.
@@ -83,8 +82,7 @@ class Reactor {
     // simulator.
     void validate() const;
 
-    // --- what the backend calls, inside poll() only
-    // ---------------------------------------------------
+    // ---- what the backend calls, inside poll() only
     void on_accept(const Accepted& accepted);
     void on_connected(Index, IoError) { PULSE_ASSERT(false && "a server does not connect"); }
     void on_bytes(Index index, std::span<uint8_t> bytes);
@@ -168,9 +166,10 @@ class Reactor {
 
 // ---------------------------------------------------------------------------------------- the turn
 
-template <IoBackend Io>
-Reactor<Io>::Reactor(const ReactorConfig& config, PageSource& pages, ConnectionTable& table, Io& io,
-                     Mailbox& mailbox, ReactorMetrics& metrics)
+template <IoBackend Io, WheelGeometry kGeometry>
+Reactor<Io, kGeometry>::Reactor(const ReactorConfig& config, PageSource& pages,
+                                ConnectionTable& table, Io& io, Mailbox& mailbox,
+                                ReactorMetrics& metrics)
     : config_(config),
       table_(table),
       io_(io),
@@ -179,8 +178,8 @@ Reactor<Io>::Reactor(const ReactorConfig& config, PageSource& pages, ConnectionT
       wheel_(pages, table.records(), table.limit(), config.clock.down(io.now())),
       accept_rate_(config.accepts_per_second) {}
 
-template <IoBackend Io>
-void Reactor<Io>::turn(Nanos sleep_until) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::turn(Nanos sleep_until) {
     const Nanos began_at = io_.clock();
     io_.poll(next_deadline(sleep_until), *this);
     mailbox_.awake();
@@ -196,8 +195,8 @@ void Reactor<Io>::turn(Nanos sleep_until) {
 }
 
 // The CPU clock is a system call, and read only where there is something to judge.
-template <IoBackend Io>
-void Reactor<Io>::judge_measured() {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::judge_measured() {
     const bool due = wheel_.next_work() <= config_.clock.down(io_.drained_until());
     const Nanos spent_before = due ? io_.cpu_clock() : 0;
     work_left_ |= judge();
@@ -206,8 +205,8 @@ void Reactor<Io>::judge_measured() {
 
 // When poll must be back: at once if something was left over or a message is there, else for the
 // wheel.
-template <IoBackend Io>
-Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
+template <IoBackend Io, WheelGeometry kGeometry>
+Nanos Reactor<Io, kGeometry>::next_deadline(Nanos sleep_until) {
     if (work_left_ || !mailbox_.may_sleep()) return 0;
     if (draining_) sleep_until = std::min(sleep_until, io_.now() + kGoodbyeEveryNs);
     const Tick work = wheel_.next_work();
@@ -215,8 +214,8 @@ Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
     return std::min(sleep_until, config_.clock.begins(work));
 }
 
-template <IoBackend Io>
-void Reactor<Io>::measure(const TurnTimes& times) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::measure(const TurnTimes& times) {
     metrics_.add(Metric::turns);
     metrics_.poll_total += times.polled_at - times.began_at;
     metrics_.turn_time.record(io_.clock() - times.polled_at);
@@ -225,16 +224,16 @@ void Reactor<Io>::measure(const TurnTimes& times) {
 
 // How late the judge comes: the clock against the oldest look that is due by it and not judged yet,
 // because it was not heard out, a budget ran out, or the thread was not scheduled.
-template <IoBackend Io>
-void Reactor<Io>::measure_judge_lag() {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::measure_judge_lag() {
     const Tick work = wheel_.next_work();
     const bool late = work != kNoTick && config_.clock.begins(work) < io_.now();
     metrics_.judge_lag = late ? io_.now() - config_.clock.begins(work) : 0;
     metrics_.judge_lag_max = std::max(metrics_.judge_lag_max, metrics_.judge_lag);
 }
 
-template <IoBackend Io>
-void Reactor<Io>::handle(const Message& message) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::handle(const Message& message) {
     metrics_.add(Metric::control_messages);
     switch (message.kind) {
         case Message::Kind::kick:
@@ -255,8 +254,8 @@ void Reactor<Io>::handle(const Message& message) {
 
 // A profile changes under those who have it: they are told, and their silence begins anew, so that
 // nobody is judged by a promise that he did not know, and probes are counted in new intervals.
-template <IoBackend Io>
-void Reactor<Io>::retune(const Message& message) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::retune(const Message& message) {
     config_.profiles[message.profile] = message.heartbeat;
     config_.interval_ms[message.profile] = message.interval_ms;
     config_.timeout_ms[message.profile] = message.timeout_ms;
@@ -272,8 +271,8 @@ void Reactor<Io>::retune(const Message& message) {
 // --------------------------------------------------------------------------------------- judging
 
 // R1. Whatever is due by what was certainly heard, as far as the budget goes; true if some is left.
-template <IoBackend Io>
-bool Reactor<Io>::judge() {
+template <IoBackend Io, WheelGeometry kGeometry>
+bool Reactor<Io, kGeometry>::judge() {
     const Tick reached = config_.clock.down(io_.drained_until());
     uint32_t budget = kJudgeBudgetPerTurn;
     Index index;
@@ -285,8 +284,8 @@ bool Reactor<Io>::judge() {
     return wheel_.next_work() <= reached;
 }
 
-template <IoBackend Io>
-uint32_t Reactor<Io>::judge_one(Index index, Tick reached) {
+template <IoBackend Io, WheelGeometry kGeometry>
+uint32_t Reactor<Io, kGeometry>::judge_one(Index index, Tick reached) {
     Connection& connection = at(index);
     if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed) {
         return kLookCost;
@@ -313,8 +312,8 @@ uint32_t Reactor<Io>::judge_one(Index index, Tick reached) {
     return kProbeCost;
 }
 
-template <IoBackend Io>
-void Reactor<Io>::evict(Index index, Tick reached) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::evict(Index index, Tick reached) {
     Connection& connection = at(index);
     const Tick due = heartbeat_evict_at(connection.heard, reached, heartbeat_of(connection));
     switch (connection.state) {
@@ -331,8 +330,8 @@ void Reactor<Io>::evict(Index index, Tick reached) {
 }
 
 // A connection enters a phase: its silence starts now, and the wheel is told if that is sooner.
-template <IoBackend Io>
-void Reactor<Io>::set_profile(Index index, uint8_t profile) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::set_profile(Index index, uint8_t profile) {
     Connection& connection = at(index);
     connection.profile = profile;
     const Tick now = config_.clock.up(io_.now());
@@ -342,16 +341,16 @@ void Reactor<Io>::set_profile(Index index, uint8_t profile) {
     wheel_.arm(index, step.next);
 }
 
-template <IoBackend Io>
-void Reactor<Io>::open(Index index) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::open(Index index) {
     at(index).state = ConnectionState::open;
     set_profile(index, kProfileDefault);
 }
 
 // -------------------------------------------------------------------------- what the backend calls
 
-template <IoBackend Io>
-std::optional<CloseReason> Reactor<Io>::reason_to_refuse(const Accepted& accepted) {
+template <IoBackend Io, WheelGeometry kGeometry>
+std::optional<CloseReason> Reactor<Io, kGeometry>::reason_to_refuse(const Accepted& accepted) {
     if (accepted.exhausted) return CloseReason::out_of_descriptors;
     if (is_stranger(accepted)) return CloseReason::untrusted_source;
     if (draining_) return CloseReason::going_away;
@@ -363,8 +362,8 @@ std::optional<CloseReason> Reactor<Io>::reason_to_refuse(const Accepted& accepte
 
 // A PROXY header says who somebody is, so only those who may say that may come to where one is
 // read.
-template <IoBackend Io>
-bool Reactor<Io>::is_stranger(const Accepted& accepted) const {
+template <IoBackend Io, WheelGeometry kGeometry>
+bool Reactor<Io, kGeometry>::is_stranger(const Accepted& accepted) const {
     if (!config_.listeners[accepted.listener].expects_proxy_header) return false;
     return std::ranges::none_of(config_.proxy_trusted, [&](const AddressPrefix& prefix) {
         return prefix.contains(accepted.peer);
@@ -373,21 +372,21 @@ bool Reactor<Io>::is_stranger(const Accepted& accepted) const {
 
 // Who the peer of a connection is: known when it is accepted, and again when a PROXY header names
 // another. Without an address (LOCAL, UNKNOWN) it is the proxy itself.
-template <IoBackend Io>
-void Reactor<Io>::meet(Index index, const SocketAddress& peer) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::meet(Index index, const SocketAddress& peer) {
     if (config_.debug) tell(index, "speaks for ", peer.present() ? peer.text() : "its proxy");
 }
 
-template <IoBackend Io>
-void Reactor<Io>::tell(Index index, std::string_view what, std::string_view of_what) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::tell(Index index, std::string_view what, std::string_view of_what) {
     if (!config_.debug) return;
     ShortText line;
     line << Session<Reactor>(*this, index).name().view() << " " << what << of_what;
     config_.debug(std::string(line.view()));
 }
 
-template <IoBackend Io>
-void Reactor<Io>::refuse(const Accepted& accepted, CloseReason reason) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::refuse(const Accepted& accepted, CloseReason reason) {
     const ListenAddress& listener = config_.listeners[accepted.listener];
     metrics_.refused(reason);
     if (config_.debug) {
@@ -400,8 +399,8 @@ void Reactor<Io>::refuse(const Accepted& accepted, CloseReason reason) {
     io_.refuse(accepted, words.bytes());
 }
 
-template <IoBackend Io>
-void Reactor<Io>::on_accept(const Accepted& accepted) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::on_accept(const Accepted& accepted) {
     const std::optional<CloseReason> reason = reason_to_refuse(accepted);
     if (reason) return refuse(accepted, *reason);
     const Index index = table_.take();
@@ -416,32 +415,32 @@ void Reactor<Io>::on_accept(const Accepted& accepted) {
     Session<Reactor>(*this, index).begin();
 }
 
-template <IoBackend Io>
-void Reactor<Io>::on_bytes(Index index, std::span<uint8_t> bytes) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::on_bytes(Index index, std::span<uint8_t> bytes) {
     metrics_.add(Metric::bytes_received, bytes.size());
     heard_now_ = heard_at(config_.clock.up(io_.now()));
     // What arrives after our goodbye is drained and dropped, so that no reset destroys the goodbye.
     Session<Reactor>(*this, index).receive(bytes);
 }
 
-template <IoBackend Io>
-void Reactor<Io>::on_end(Index index, IoError error) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::on_end(Index index, IoError error) {
     Connection& connection = at(index);
     if (error != 0) return close_now(index, CloseReason::peer_reset, CloseMode::reset);
     connection.flags |= kPeerEnded;
     let_go(index, CloseReason::peer_closed);
 }
 
-template <IoBackend Io>
-void Reactor<Io>::on_sent(Index index, IoError error) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::on_sent(Index index, IoError error) {
     Connection& connection = at(index);
     if (error != 0) return close_now(index, CloseReason::peer_reset, CloseMode::reset);
     outboxes_.end_flight(connection);
     mark_dirty(index);
 }
 
-template <IoBackend Io>
-void Reactor<Io>::on_closed(Index index) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::on_closed(Index index) {
     Connection& connection = at(index);
     PULSE_ASSERT(connection.state == ConnectionState::closed);
     outboxes_.release(connection);
@@ -456,8 +455,8 @@ void Reactor<Io>::on_closed(Index index) {
 // Says why, sends FIN behind it, and gives the peer a moment to do the same: a close with unread
 // input, or a reset, would destroy the goodbye on its way. A peer that stays silent is reset by the
 // deadline.
-template <IoBackend Io>
-void Reactor<Io>::let_go(Index index, CloseReason reason, std::string_view detail) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::let_go(Index index, CloseReason reason, std::string_view detail) {
     Connection& connection = at(index);
     if (connection.state == ConnectionState::closed) return;
     if (connection.state != ConnectionState::closing) {
@@ -469,8 +468,8 @@ void Reactor<Io>::let_go(Index index, CloseReason reason, std::string_view detai
 }
 
 // The same without a word of ours: what there was to say was said.
-template <IoBackend Io>
-void Reactor<Io>::let_go_quietly(Index index, CloseReason reason) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::let_go_quietly(Index index, CloseReason reason) {
     Connection& connection = at(index);
     if (connection.state == ConnectionState::closed) return;
     if (connection.state != ConnectionState::closing) {
@@ -481,8 +480,8 @@ void Reactor<Io>::let_go_quietly(Index index, CloseReason reason) {
     mark_dirty(index);
 }
 
-template <IoBackend Io>
-void Reactor<Io>::close_now(Index index, CloseReason reason, CloseMode mode) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::close_now(Index index, CloseReason reason, CloseMode mode) {
     Connection& connection = at(index);
     if (connection.state == ConnectionState::closed) return;
     if (connection.state != ConnectionState::closing) connection.close_reason = reason;
@@ -494,8 +493,8 @@ void Reactor<Io>::close_now(Index index, CloseReason reason, CloseMode mode) {
 
 // Room in the connection's next send. nullptr: it is gone, or going, or has too much waiting; then
 // it is let go as a slow reader.
-template <IoBackend Io>
-uint8_t* Reactor<Io>::claim(Index index, size_t bytes) {
+template <IoBackend Io, WheelGeometry kGeometry>
+uint8_t* Reactor<Io, kGeometry>::claim(Index index, size_t bytes) {
     Connection& connection = at(index);
     if (connection.state >= ConnectionState::closing) return nullptr;
     uint8_t* place = outboxes_.claim(connection, bytes, config_.send_queue_bytes);
@@ -509,23 +508,23 @@ uint8_t* Reactor<Io>::claim(Index index, size_t bytes) {
     return place;
 }
 
-template <IoBackend Io>
-void Reactor<Io>::mark_dirty(Index index) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::mark_dirty(Index index) {
     Connection& connection = at(index);
     if ((connection.flags & kDirty) != 0) return;
     connection.flags |= kDirty;
     dirty_.push_back(index);
 }
 
-template <IoBackend Io>
-void Reactor<Io>::flush() {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::flush() {
     for (size_t position = 0; position < dirty_.size(); ++position) flush_one(dirty_[position]);
     dirty_.clear();
 }
 
 // R2. A place may stand here for an owner that is gone; then its flag is clear.
-template <IoBackend Io>
-void Reactor<Io>::flush_one(Index index) {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::flush_one(Index index) {
     Connection& connection = at(index);
     if ((connection.flags & kDirty) == 0) return;
     connection.flags &= static_cast<uint8_t>(~kDirty);
@@ -545,8 +544,8 @@ void Reactor<Io>::flush_one(Index index) {
 
 // --------------------------------------------------------------------------------------- stopping
 
-template <IoBackend Io>
-void Reactor<Io>::drain() {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::drain() {
     if (draining_) return;
     draining_ = true;
     drain_began_ = io_.now();
@@ -557,8 +556,8 @@ void Reactor<Io>::drain() {
 
 // Goodbyes are spread evenly over the first three quarters of the window, so that the peers do not
 // all come back in one instant, and the last of them has a quarter to take it.
-template <IoBackend Io>
-void Reactor<Io>::say_goodbyes() {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::say_goodbyes() {
     if (table_.live() == 0) return;
     const Nanos elapsed = io_.now() - drain_began_;
     if (elapsed >= config_.drain_window) {
@@ -576,8 +575,8 @@ void Reactor<Io>::say_goodbyes() {
     }
 }
 
-template <IoBackend Io>
-void Reactor<Io>::stop_hard() {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::stop_hard() {
     for (Index index = 0; index < table_.limit(); ++index) {
         if (at(index).state != ConnectionState::free) {
             close_now(index, CloseReason::hard_stop, CloseMode::reset);
@@ -585,8 +584,8 @@ void Reactor<Io>::stop_hard() {
     }
 }
 
-template <IoBackend Io>
-void Reactor<Io>::fill(ReactorStats& stats) const {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::fill(ReactorStats& stats) const {
     stats.live = table_.live();
     stats.wheel_entries = wheel_.entries();
     stats.metrics = metrics_.snapshot();
@@ -604,8 +603,8 @@ void Reactor<Io>::fill(ReactorStats& stats) const {
                     .backend_bytes = io_.memory_bytes()};
 }
 
-template <IoBackend Io>
-void Reactor<Io>::validate() const {
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::validate() const {
     table_.validate();
     wheel_.validate([&](Index index) -> Tick {
         const Connection& connection = table_[index];
