@@ -12,7 +12,8 @@ inline thread_local uint64_t allocations = 0;
 
 }  // namespace pulse::bench
 
-// NOLINTBEGIN(misc-definitions-in-headers): one source file a program includes this, see above.
+// One source file a program includes this, see above; __libc_ names are the C library's own.
+// NOLINTBEGIN(misc-definitions-in-headers,bugprone-reserved-identifier)
 extern "C" {
 void* __libc_malloc(size_t bytes);
 void* __libc_calloc(size_t members, size_t bytes);
@@ -31,4 +32,4 @@ void* realloc(void* block, size_t bytes) {
     return __libc_realloc(block, bytes);
 }
 }
-// NOLINTEND(misc-definitions-in-headers)
+// NOLINTEND(misc-definitions-in-headers,bugprone-reserved-identifier)

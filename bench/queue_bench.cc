@@ -290,6 +290,7 @@ struct Boxed {
         for (const int64_t from = now_ns(); posted_at == 0 && now_ns() - from < spin_ns;) {
             mailbox.drain(1, take);
         }
+        // NOLINTNEXTLINE(bugprone-infinite-loop): drain() sets it.
         while (posted_at == 0) {
             if (mailbox.may_sleep()) bell.sleep();
             mailbox.awake();

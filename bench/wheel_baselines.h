@@ -519,7 +519,7 @@ struct Sweep {
     static constexpr uint32_t kFree = INT32_MAX;
     static constexpr uint32_t kBlock = 64;
     static constexpr uint32_t kTicksPerSweep = 119;  // of 8.39 ms: a second
-    typedef int32_t Four __attribute__((vector_size(16), may_alias));
+    using Four __attribute__((vector_size(16), may_alias)) = int32_t;
 
     static bool any_due(const uint32_t* block, uint32_t now) {
         const int32_t limit = static_cast<int32_t>(now);

@@ -520,9 +520,7 @@ Nanos SimBackend::oldest_undelivered() const {
 
 void SimBackend::settle() {
     const Nanos oldest = oldest_undelivered();
-    if (faults_.mutant == SimMutant::drained_until_is_now) {
-        drained_until_ = now_;
-    } else if (oldest == kNever) {
+    if (oldest == kNever || faults_.mutant == SimMutant::drained_until_is_now) {
         drained_until_ = now_;
     } else if (!faults_.coarse_drain) {
         drained_until_ = std::max(drained_until_, std::min(oldest, now_));

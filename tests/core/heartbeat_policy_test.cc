@@ -548,8 +548,7 @@ TEST(Ticks, AStoredTickIsToldApartAtEveryWrap) {
         for (int64_t near = -3; near <= 3; ++near) {
             for (const int64_t distance :
                  {int64_t{0}, int64_t{1}, int64_t{2}, int64_t{3}, int64_t{kTimeoutTicksMax},
-                  kHalf - 1, int64_t{-1}, int64_t{-2}, int64_t{-int64_t{kTimeoutTicksMax}},
-                  -kHalf}) {
+                  kHalf - 1, int64_t{-1}, int64_t{-2}, -int64_t{kTimeoutTicksMax}, -kHalf}) {
                 const Tick now = edge + static_cast<Tick>(near);
                 const Tick tick = now + static_cast<Tick>(distance);
                 ASSERT_EQ(restore_tick(static_cast<uint32_t>(tick) & kStoredTickMask, now), tick)

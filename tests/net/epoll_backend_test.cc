@@ -107,12 +107,12 @@ TEST(EpollBackend, UrgentDataDoesNotHideWhatFollowsIt) {
     EpollStage stage;
     stage.listen();
     auto one = stage.join();
-    for (int round = 1; round <= 3; ++round) {
+    for (size_t round = 1; round <= 3; ++round) {
         one.peer.write(as_bytes("before"));
         ASSERT_EQ(::send(one.peer.descriptor(), "!", 1, MSG_OOB), 1);
         one.peer.write(as_bytes("behind"));
         stage.world.stall(5 * kMillisecond);
-        const size_t expected = static_cast<size_t>(12 * round);
+        const size_t expected = 12 * round;
         EXPECT_TRUE(stage.until([&] { return one.seen->bytes.size() == expected; }));
     }
     EXPECT_EQ(one.seen->bytes, "beforebehindbeforebehindbeforebehind");

@@ -13,7 +13,8 @@ SimulationOptions small_world(uint64_t seed) {
     return {.seed = seed, .peers = 60, .duration = 180 * kSecond};
 }
 
-std::string replay(const SimulationVerdict& verdict, std::string world = "--minutes 3 --peers 60") {
+std::string replay(const SimulationVerdict& verdict,
+                   const std::string& world = "--minutes 3 --peers 60") {
     std::string text = "build/pulsesim " + world + " --seed " + std::to_string(verdict.seed) +
                        "\nfaults " + describe_faults(verdict.faults);
     for (const Violation& each : verdict.broken) {

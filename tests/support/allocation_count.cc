@@ -14,9 +14,11 @@ uint64_t pulse::test::allocations() { return count; }
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
 extern "C" {
+// NOLINTBEGIN(bugprone-reserved-identifier): the C library's own names.
 void* __libc_malloc(size_t bytes);
 void* __libc_calloc(size_t members, size_t bytes);
 void* __libc_realloc(void* block, size_t bytes);
+// NOLINTEND(bugprone-reserved-identifier)
 
 void* malloc(size_t bytes) {
     ++count;

@@ -46,7 +46,7 @@ class ConfigFile {
     char path_[32] = "/tmp/pulsewheel_test_XXXXXX";
 };
 
-void expect_error(const Result<Invocation>& invocation, std::vector<std::string> parts) {
+void expect_error(const Result<Invocation>& invocation, const std::vector<std::string>& parts) {
     ASSERT_FALSE(invocation) << "accepted";
     for (const std::string& part : parts)
         EXPECT_NE(invocation.error().find(part), std::string::npos) << "no '" << part << "' in:\n"

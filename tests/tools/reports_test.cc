@@ -149,7 +149,7 @@ struct Screen {
     std::FILE* file = std::tmpfile();
     ~Screen() { std::fclose(file); }
     std::string text() const {
-        std::rewind(file);
+        std::fseek(file, 0, SEEK_SET);
         std::string read(1 << 16, '\0');
         read.resize(std::fread(read.data(), 1, read.size(), file));
         return read;

@@ -25,7 +25,9 @@ constexpr double kMebibyte = 1'048'576;
 constexpr double kCrowdedShare = 0.1;
 
 std::string tell_ns(double value) { return told_duration(static_cast<Nanos>(value)); }
-std::string tell_count(double value) { return told_count(static_cast<uint64_t>(value + 0.5)); }
+std::string tell_count(double value) {
+    return told_count(static_cast<uint64_t>(std::llround(value)));
+}
 std::string tell_rate(double value) { return tell_count(value) + "/s"; }
 std::string tell_share(double value) { return told_share(value); }
 std::string tell_mebibytes(double value) { return fmt::format("{:.4g} MiB", value); }

@@ -75,7 +75,7 @@ rect.band { fill: none; } rect.ramp { fill: var(--ramp); } rect.drain { fill: va
 .ys span, .xs span { font-size: 12px; color: var(--soft); white-space: nowrap; }
 span.band, span.flag { position: absolute; top: -19px; font-size: 12px; line-height: 16px;
   color: var(--soft); white-space: nowrap; overflow: hidden; }
-span.flag { color: var(--mark); background: var(--card); padding: 0 4px;
+span.flag { top: 0; color: var(--mark); background: var(--card); padding: 0 4px;
   transform: translateX(-50%); }
 .tip { position: absolute; top: 0; bottom: 0; }
 .tip:hover { background: linear-gradient(var(--soft), var(--soft)) center / 1px 100% no-repeat; }
