@@ -70,7 +70,7 @@ std::string latency_table(const RunResult& result) {
         table.cell(told_duration(static_cast<Nanos>(one.mean())));
     }
     const std::string html = table.html();
-    if (html.empty()) return html;
+    if (html.empty()) return {};
     return html +
            "<p class=\"soft\">Counted from the instant at which each was due, so that "
            "waiting in the generator or before the server is in it; service from the "

@@ -124,7 +124,7 @@ class Reader {
               const char* group) {
         texts_.push_back(std::make_unique<std::string>());
         app_.add_option(flag, *texts_.back(), help)
-            ->check(validator)
+            ->check(std::move(validator))
             ->group(group)
             ->type_name(shape);
     }

@@ -73,8 +73,9 @@ Axis time_axis(double from, double to) {
             break;
         }
     }
-    for (double at = std::ceil(from / step) * step; at <= axis.high; at += step)
-        axis.steps.push_back(at);
+    for (int64_t at = std::llround(std::ceil(from / step));
+         static_cast<double>(at) * step <= axis.high; ++at)
+        axis.steps.push_back(static_cast<double>(at) * step);
     return axis;
 }
 
@@ -264,18 +265,20 @@ std::vector<double> axis_steps(double low, double high, uint32_t most) {
         }
     }
     std::vector<double> steps;
-    const double first = std::floor(low / step + 1e-9);
-    const double last = std::ceil(high / step - 1e-9);
-    for (double at = first; at <= last; ++at) steps.push_back(at * step);
+    const int64_t first = std::llround(std::floor(low / step + 1e-9));
+    const int64_t last = std::llround(std::ceil(high / step - 1e-9));
+    for (int64_t at = first; at <= last; ++at) steps.push_back(static_cast<double>(at) * step);
     return steps;
 }
 
 std::vector<double> log_steps(double low, double high) {
     constexpr double kFactors[] = {1, 2, 5};
     std::vector<double> all;
-    for (double power = std::floor(std::log10(low)) - 1; power <= std::ceil(std::log10(high)) + 1;
-         ++power) {
-        for (const double factor : kFactors) all.push_back(factor * std::pow(10, power));
+    const int64_t first_power = std::llround(std::floor(std::log10(low))) - 1;
+    const int64_t last_power = std::llround(std::ceil(std::log10(high))) + 1;
+    for (int64_t power = first_power; power <= last_power; ++power) {
+        for (const double factor : kFactors)
+            all.push_back(factor * std::pow(10, static_cast<double>(power)));
     }
     const auto after = [](double value) { return value * (1 + 1e-9); };
     const auto first = std::upper_bound(all.begin(), all.end(), after(low)) - 1;

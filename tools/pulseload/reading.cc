@@ -10,7 +10,9 @@ namespace {
 struct Hold {
     const Sample* first = nullptr;
     const Sample* last = nullptr;
-    double seconds() const { return first == nullptr ? 0 : last->at_s - first->at_s; }
+    double seconds() const {
+        return first == nullptr || last == nullptr ? 0 : last->at_s - first->at_s;
+    }
 };
 
 Hold find_hold(const RunResult& result) {

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <optional>
 
+#include "core/check.h"
 #include "core/units.h"
 #include "tools/pulseload/reading.h"
 #include "tools/pulseload/words.h"
@@ -181,6 +182,7 @@ Result<Objective> parse_objective(std::string_view text) {
     if (end < text.size() && text[end] == '=' && text[at] != '=') ++end;
     const auto* found =
         std::find(std::begin(kComparisons), std::end(kComparisons), text.substr(at, end - at));
+    PULSE_ASSERT(found != std::end(kComparisons));  // there is one for each way to get here
     objective.comparison = static_cast<Comparison>(found - std::begin(kComparisons));
     const std::string_view name = text.substr(0, at);
     if (!find_measured(name, objective)) {
