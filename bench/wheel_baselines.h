@@ -3,16 +3,16 @@
 // A contender is written against this shape, so that every workload is written once:
 //
 //     struct Contender {
-//         static constexpr const char* kName; static constexpr bool kSlow;          // simulated
-//         for less time: microseconds a heartbeat static constexpr size_t kRecordBytes; // what it
-//         keeps inside the connection's own line struct Record;                        // 64 bytes,
-//         its first word is `heard` Contender(PageSource&, Record* records, uint32_t connections,
-//         uint32_t timeout_ticks,
+//         static constexpr const char* kName;
+//         static constexpr bool kSlow;           // simulated for less time: costs microseconds
+//         static constexpr size_t kRecordBytes;  // what it keeps inside the connection's own line
+//         struct Record;                         // 64 bytes, its first word is `heard`
+//         Contender(PageSource&, Record* records, uint32_t connections, uint32_t timeout_ticks,
 //                   Tick now);
-//         void start(Index, Tick now);          // due at now + timeout unless it is heard
-//         void message(Index, Tick now);        // heard now
+//         void start(Index, Tick now);           // due at now + timeout unless it is heard
+//         void message(Index, Tick now);         // heard now
 //         bool advance(Tick now, uint32_t budget, expire);  // true: everything due by now is done
-//         Tick next_wake(Tick now);             // when advance() has work next
+//         Tick next_wake(Tick now);              // when advance() has work next
 //     };
 //
 // Ticks are below 2^31 in every workload, so the baselines may compare 32-bit ticks as they are.

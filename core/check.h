@@ -13,10 +13,10 @@ namespace pulse {
 
 }  // namespace pulse
 
-#define PULSE_ASSERT(expression)                                               \
-    do {                                                                       \
-        if (!(expression)) [[unlikely]]                                        \
-            ::pulse::assertion_failed(#expression, __FILE__, __LINE__);        \
+#define PULSE_ASSERT(expression)                                        \
+    do {                                                                \
+        if (!(expression)) [[unlikely]]                                 \
+            ::pulse::assertion_failed(#expression, __FILE__, __LINE__); \
     } while (false)
 
 #if defined(PULSE_AUDIT) && PULSE_AUDIT

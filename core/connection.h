@@ -29,13 +29,14 @@ enum class Protocol : uint8_t { detect, binary, websocket, jsonl };
 // Handles are indexes into pools of the reactor; 0 means none, so that a zeroed record borrows
 // nothing.
 struct Connection {
-    uint32_t heard;       // what the heartbeat policy remembers: see heartbeat_policy.h
-    uint16_t armed;       // the wheel's: where the valid entry of this place is; outlives the owner
-    uint8_t profile;      // which HeartbeatConfig
+    uint32_t heard;   // what the heartbeat policy remembers: see heartbeat_policy.h
+    uint16_t armed;   // the wheel's: where the valid entry of this place is; outlives the owner
+    uint8_t profile;  // which HeartbeatConfig
     ConnectionState state;
     uint32_t generation;  // changes with every owner
     int32_t descriptor;   // socket or direct descriptor; the backend's
-    std::array<std::byte, kCodecStateBytes> codec;  // the codec's memory between reads
+    // The codec's memory between reads.
+    std::array<std::byte, kCodecStateBytes> codec;
     uint32_t outbox;      // bytes that wait to be sent; the reactor's
     uint32_t inbox;       // bytes of a message that is not whole yet; the reactor's
     uint32_t user;        // who said hello; next free place while the record is free
@@ -43,10 +44,10 @@ struct Connection {
     uint16_t operations;  // requests in flight and other marks; the backend's
     Protocol protocol;
     CloseReason close_reason;
-    uint8_t flags;        // ConnectionFlag, the reactor's
-    uint8_t offences;     // bad messages forgiven so far
-    uint8_t listener;     // which listener accepted it
-    uint8_t spare;        // zero
+    uint8_t flags;     // ConnectionFlag, the reactor's
+    uint8_t offences;  // bad messages forgiven so far
+    uint8_t listener;  // which listener accepted it
+    uint8_t spare;     // zero
 };
 
 static_assert(sizeof(Connection) == kConnectionBytes, "one cache line; see core/README.md first");

@@ -58,7 +58,7 @@ struct Accepted {
     uint8_t listener = 0;     // position in the list given to listen()
     // The descriptor table is full and this one came through the spare: it can only be refused.
     bool exhausted = false;
-    SocketAddress peer;       // family 0 where the backend does not know it
+    SocketAddress peer;  // family 0 where the backend does not know it
 };
 
 enum class CloseMode : uint8_t {
@@ -87,10 +87,10 @@ concept IoHandler = requires(H handler, Index index, std::span<uint8_t> bytes, I
 
 // Readings that cost nothing to keep; all are totals since the start. Written by the backend.
 struct IoCounters {
-    uint64_t polls = 0;          // calls of poll()
-    uint64_t system_calls = 0;   // every one that the backend made
-    uint64_t completions = 0;    // events or completions taken from the kernel
-    uint64_t batches = 0;        // harvests that found at least one
+    uint64_t polls = 0;         // calls of poll()
+    uint64_t system_calls = 0;  // every one that the backend made
+    uint64_t completions = 0;   // events or completions taken from the kernel
+    uint64_t batches = 0;       // harvests that found at least one
     uint64_t wakes_received = 0;
     uint64_t receive_buffers_short = 0;  // ENOBUFS: buffers ran out and a receive was armed again
     uint64_t accept_failures = 0;        // accept said no for another cause than an empty backlog
@@ -98,35 +98,36 @@ struct IoCounters {
 };
 
 template <class B>
-concept IoBackend = requires(B io, const B& reading, Index index, Nanos until,
-                             const Accepted& accepted, std::span<const uint8_t> bytes,
-                             std::span<const ListenAddress> addresses,
-                             const SocketAddress& address, CloseMode mode) {
-    // Accept on these from now on, and on no others; an empty list stops accepting. What was
-    // accepted and attached stays. An error names the address and the cause; then nothing is
-    // listened on.
-    { io.listen(addresses) } -> std::same_as<Result<void>>;
-    // Client role: opens a socket for a place that the caller took; on_connected follows, then
-    // (after success) the connection is as if attached. After on_connected with an error only
-    // close() may follow. `source` with family 0 lets the kernel choose.
-    { io.connect(index, address, address) } -> std::same_as<void>;
-    // Takes an accepted peer into a place; events for it may follow from the next poll on.
-    { io.attach(index, accepted) } -> std::same_as<void>;
-    // Says `farewell` as far as one non-blocking write goes, and lets go in order. Never blocks.
-    { io.refuse(accepted, bytes) } -> std::same_as<void>;
-    { io.send(index, bytes) } -> std::same_as<void>;
-    // No send follows; FIN goes out after what was sent. Bytes still arrive.
-    { io.finish(index) } -> std::same_as<void>;
-    { io.close(index, mode) } -> std::same_as<void>;
-    { io.wake() } -> std::same_as<void>;  // the only operation for other threads
-    { reading.now() } -> std::same_as<Nanos>;
-    { reading.drained_until() } -> std::same_as<Nanos>;
-    // The clock at this instant, to measure with. Nothing is ever decided by it.
-    { reading.clock() } -> std::same_as<Nanos>;
-    // CPU time of the calling thread, likewise: what it spent, other threads' turns left out.
-    { reading.cpu_clock() } -> std::same_as<Nanos>;
-    { reading.counters() } -> std::same_as<const IoCounters&>;
-    // poll(until, handler) is a template over the handler and so cannot stand in this list.
-};
+concept IoBackend =
+    requires(B io, const B& reading, Index index, Nanos until, const Accepted& accepted,
+             std::span<const uint8_t> bytes, std::span<const ListenAddress> addresses,
+             const SocketAddress& address, CloseMode mode) {
+        // Accept on these from now on, and on no others; an empty list stops accepting. What was
+        // accepted and attached stays. An error names the address and the cause; then nothing is
+        // listened on.
+        { io.listen(addresses) } -> std::same_as<Result<void>>;
+        // Client role: opens a socket for a place that the caller took; on_connected follows, then
+        // (after success) the connection is as if attached. After on_connected with an error only
+        // close() may follow. `source` with family 0 lets the kernel choose.
+        { io.connect(index, address, address) } -> std::same_as<void>;
+        // Takes an accepted peer into a place; events for it may follow from the next poll on.
+        { io.attach(index, accepted) } -> std::same_as<void>;
+        // Says `farewell` as far as one non-blocking write goes, and lets go in order. Never
+        // blocks.
+        { io.refuse(accepted, bytes) } -> std::same_as<void>;
+        { io.send(index, bytes) } -> std::same_as<void>;
+        // No send follows; FIN goes out after what was sent. Bytes still arrive.
+        { io.finish(index) } -> std::same_as<void>;
+        { io.close(index, mode) } -> std::same_as<void>;
+        { io.wake() } -> std::same_as<void>;  // the only operation for other threads
+        { reading.now() } -> std::same_as<Nanos>;
+        { reading.drained_until() } -> std::same_as<Nanos>;
+        // The clock at this instant, to measure with. Nothing is ever decided by it.
+        { reading.clock() } -> std::same_as<Nanos>;
+        // CPU time of the calling thread, likewise: what it spent, other threads' turns left out.
+        { reading.cpu_clock() } -> std::same_as<Nanos>;
+        { reading.counters() } -> std::same_as<const IoCounters&>;
+        // poll(until, handler) is a template over the handler and so cannot stand in this list.
+    };
 
 }  // namespace pulse

@@ -1,8 +1,9 @@
 // mmap, madvise, munmap.
 #include "net/mapped_pages.h"
 
-#include <cstdint>
 #include <sys/mman.h>
+
+#include <cstdint>
 
 #include "core/check.h"
 
@@ -12,9 +13,7 @@ namespace {
 constexpr size_t kPageBytes = 4096;
 constexpr size_t kHugePageBytes = size_t{2} << 20;
 
-constexpr size_t round_up(size_t bytes, size_t unit) {
-    return (bytes + unit - 1) / unit * unit;
-}
+constexpr size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 std::byte* map(size_t bytes) {
     // NORESERVE: address space for the limit is a promise to nobody; only what is touched is

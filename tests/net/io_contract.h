@@ -11,29 +11,33 @@
 // between.
 //
 //     struct World {
-//         using Io = ...;      // the backend using Peer = ...;    // the far end of one
-//         connection; movable; lets go when destroyed using Door = ...;    // where peers wait for
-//         connects of ours static constexpr bool kThreads;  // wake() may come from another thread
-//         World(Connection* records, uint32_t places);   // the backend for these records Io& io();
-//         Nanos stall(Nanos);                  // time passes and nobody polls; the time after it
-//         ListenAddress free_address();        // another one each time ListenAddress
-//         taken_address();       // listen() must fail here SocketAddress dead_address();        //
-//         a connect is refused here SocketAddress source_address();      // connects may come from
-//         here, whatever the port Peer connect(const SocketAddress&);  // begins; what became of it
-//         is known after some polls Door open_door();                    // Door: SocketAddress
-//         address(); optional<Peer> accept() void exhaust();                      // the next
-//         accept finds the descriptor table full void relieve();                      // and no
-//         longer
+//         using Io = ...;    // the backend
+//         using Peer = ...;  // the far end of a connection; movable; lets go when destroyed
+//         using Door = ...;  // where peers wait for connects of ours: SocketAddress address();
+//                            // optional<Peer> accept()
+//         static constexpr bool kThreads;  // wake() may come from another thread
+//         World(Connection* records, uint32_t places);  // the backend for these records
+//         Io& io();
+//         Nanos stall(Nanos);              // time passes and nobody polls; the time after it
+//         ListenAddress free_address();    // another one each time
+//         ListenAddress taken_address();   // listen() must fail here
+//         SocketAddress dead_address();    // a connect is refused here
+//         SocketAddress source_address();  // connects may come from here, whatever the port
+//         Peer connect(const SocketAddress&);  // begins; some polls later it is known what became
+//         Door open_door();
+//         void exhaust();                  // the next accept finds the descriptor table full
+//         void relieve();                  // and no longer
 //     };
 //     struct Peer {
-//         size_t write(std::span<const uint8_t>);  // as many as fit now void read(std::string&
-//         into, size_t most = SIZE_MAX);  // what is there now is appended bool ended();
-//         // a read has met our FIN IoError error();        // ECONNRESET, ECONNREFUSED: what a
-//         write or a read has met void finish();          // FIN void reset();           // RST
+//         size_t write(std::span<const uint8_t>);  // as many as fit now
+//         void read(std::string& into, size_t most = SIZE_MAX);  // appends what is there now
+//         bool ended();           // a read has met our FIN
+//         IoError error();        // ECONNRESET, ECONNREFUSED: what a write or a read has met
+//         void finish();          // FIN
+//         void reset();           // RST
 //         Nanos arrived_at();     // when all that was written (and FIN, RST) had reached the
-//         backend's
-//                                 // socket, or a little later; kNever as long as some is on its
-//                                 way
+//                                 // backend's socket, or a little later; kNever as long as some
+//                                 // is on its way
 //         SocketAddress local();  // whom the backend sees
 //     };
 #pragma once

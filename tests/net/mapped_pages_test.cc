@@ -1,12 +1,13 @@
 // Pages from the kernel: zero, aligned, given back.
 #include "net/mapped_pages.h"
 
-#include <algorithm>
-#include <fstream>
 #include <gtest/gtest.h>
-#include <string>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string>
 #include <vector>
 
 namespace pulse {

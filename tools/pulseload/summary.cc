@@ -65,9 +65,7 @@ struct Page {
     }
 };
 
-const Histogram& of(const RunResult& result, Timed timed) {
-    return told_latency(result, timed);
-}
+const Histogram& of(const RunResult& result, Timed timed) { return told_latency(result, timed); }
 
 std::string_view plural(uint64_t count, std::string_view one, std::string_view more) {
     return count == 1 ? one : more;

@@ -193,6 +193,8 @@ int campaign(const Flags& flags, const CampaignOptions& options) {
 
 }  // namespace
 
+// What escapes is what nobody here can mend, such as no memory; it ends the program loudly.
+// NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int count, char** words) {
     Flags flags;
     CLI::App app("Torments Pulsewheel's loop in simulated worlds, one a seed.", "pulsesim");

@@ -88,8 +88,9 @@ void read_key(Draft& draft, std::string_view key, const toml::node& node,
     std::vector<std::string> values;
     const auto add = [&](const toml::node& value) {
         std::optional<std::string> text = flag_text(value, setting->kind);
-        if (text) values.push_back(*std::move(text));
-        return text.has_value();
+        if (!text) return false;
+        values.push_back(*std::move(text));
+        return true;
     };
     bool fits = true;
     if (const auto* array = node.as_array(); array && setting->kind == SettingKind::list) {

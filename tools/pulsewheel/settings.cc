@@ -169,9 +169,9 @@ Result<void> set_tick(ServerOptions& options, std::string_view text) {
     const Result<Nanos> tick = parse_duration(text);
     if (!tick) return Error{tick.error()};
     const auto ns = static_cast<uint64_t>(*tick);
-    const auto floor = static_cast<uint32_t>(std::bit_width(ns | 1)) - 1;
-    const uint64_t below = uint64_t{1} << floor;
-    const uint32_t shift = floor + (ns > below + below / 2);
+    const uint64_t below = std::bit_floor(ns | 1);
+    const auto shift =
+        static_cast<uint32_t>(std::countr_zero(below)) + (ns > below + below / 2 ? 1 : 0);
     if (shift < kTickShiftMin || shift > kTickShiftMax) {
         return refuse(text, "is out of range", "write something from 1ms to 128ms");
     }
