@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace pulse {
 namespace {
@@ -24,6 +25,15 @@ Histogram& Histogram::operator=(const Histogram& other) {
     if (this == &other) return *this;
     reset();
     merge(other);
+    return *this;
+}
+
+Histogram& Histogram::operator=(Histogram&& other) noexcept {
+    std::swap(counters_, other.counters_);
+    std::swap(count_, other.count_);
+    std::swap(sum_units_, other.sum_units_);
+    std::swap(min_units_, other.min_units_);
+    std::swap(max_units_, other.max_units_);
     return *this;
 }
 

@@ -37,6 +37,8 @@ class Histogram {
     Histogram();
     Histogram(const Histogram& other);
     Histogram& operator=(const Histogram& other);
+    // Takes other's counters and leaves its own there.
+    Histogram& operator=(Histogram&& other) noexcept;
 
     // Rounded to the nearest microsecond: below half of one is 0, as are negative durations; above
     // an hour is an hour.

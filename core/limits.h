@@ -74,10 +74,10 @@ inline constexpr int64_t kGoodbyeEveryNs = 10'000'000;
 
 // ------------------------------------------------------------------------------------------ wire
 inline constexpr size_t kBinaryHeaderBytes = 8;
-inline constexpr size_t kBinaryPayloadBytesMax = 65'535;   // u16 length
+inline constexpr size_t kBinaryPayloadBytesMax = 65'535;  // u16 length
 // What tells a protocol by its first bytes: the PROXY signature is the longest.
 inline constexpr size_t kDetectBytesMax = 12;
-inline constexpr size_t kProxyLineBytesMax = 107;          // PROXY protocol 1, its own bound
+inline constexpr size_t kProxyLineBytesMax = 107;  // PROXY protocol 1, its own bound
 // Version 2 may claim 64 KiB. Addresses are 36 B; names, identities and a client's certificate
 // subject fit many times, and a peer that has said nothing yet costs no more than this.
 inline constexpr size_t kProxyHeaderBytesMax = 4'096;
@@ -103,14 +103,14 @@ inline constexpr size_t kReceivePadBytes = 64;
 inline constexpr size_t kReceiveBufferBytes = 64 * 1024;
 // A control object (hello, ping) says little; application data travels inside `data` or as it is.
 inline constexpr size_t kJsonBytesMax = 1'048'576;
-inline constexpr uint32_t kJsonDepthMax = 64; // application data nests
+inline constexpr uint32_t kJsonDepthMax = 64;  // application data nests
 // Of user, device, token, profile. A token is the long one: signed claims are 1 to 2 KiB, and 4 KiB
 // is what browsers let a cookie be, so that whatever a web login hands out fits.
 inline constexpr size_t kJsonStringBytesMax = 4'096;
 // Labels say which ring, region or version a peer belongs to: a few words about it, no document.
 inline constexpr uint32_t kLabelsMax = 16;
-inline constexpr size_t kLabelBytesMax = 64;  // of a name, and of a value
-inline constexpr size_t kJsonTokenBytesMax = 256;     // of seq and ts, which are given back
+inline constexpr size_t kLabelBytesMax = 64;       // of a name, and of a value
+inline constexpr size_t kJsonTokenBytesMax = 256;  // of seq and ts, which are given back
 inline constexpr uint32_t kOffencesMax = 8;  // bad JSON objects a peer may send before it is let go
 // --send-queue-bytes, a connection: the largest message by default, echoed, and as much behind it.
 inline constexpr size_t kSendQueueBytesDefault = 2 * kMessageBytesDefault;
@@ -151,8 +151,11 @@ inline constexpr uint32_t kUringCompletionsPerSubmission = 4;
 inline constexpr uint32_t kUringWatchEvents = 256;
 // Buffers that receives share, and their size with the slack of C2. No more receives are submitted
 // at once than there are buffers, so they need no spares: 32 x 8 KiB = 256 KiB a reactor at most,
-// of which heartbeats touch the first page each (128 KiB, 7 B a connection at 19,000).
+// of which heartbeats touch the first page of as many as were ever read at once.
 inline constexpr uint32_t kUringReceiveBuffers = 32;
+// The same where there are more reactors than cores: they are there for their descriptors, and a
+// burst that waited for a core is read in rounds. 7 B a connection at 19,000 were 32 of them.
+inline constexpr uint32_t kUringReceiveBuffersCrowded = 8;
 inline constexpr uint32_t kUringReceiveBufferBytes = 8'192;
 static_assert(kUringReceiveBufferBytes > 2 * (kReceiveFrontBytes + kReceivePadBytes));
 // Connections known to have bytes and not asked yet; what is too many is polled again. 4 KiB.

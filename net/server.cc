@@ -14,6 +14,7 @@
 #include <future>
 #include <semaphore>
 #include <thread>
+#include <utility>
 
 #include "net/descriptors.h"
 #include "net/epoll_backend.h"
@@ -88,11 +89,10 @@ struct Server::Thread {
     std::atomic<bool> ended{false};
     bool cut_short = false;  // written before `ended`
 
-    Mailbox mailbox{1,
-                    kMailboxSlots,
-                    {&Thread::ring, this}};   //  // set before `ready`, called by the main thread
+    Mailbox mailbox{1, kMailboxSlots, {&Thread::ring, this}};
     std::function<void(ReactorStats&)> fill;  // the reactor thread's
-    ReactorStats fresh;                       // the reactor thread's until `answered`
+    std::unique_ptr<ReactorStats> answer;     // the reactor thread's from asked to `answered`
+    std::unique_ptr<ReactorStats> last;       // the reactor thread's until `ended`
     std::counting_semaphore<8> answered{0};
     bool asked = false;  // the main thread's: an answer is outstanding
 
@@ -104,7 +104,7 @@ struct Server::Thread {
     }
     static void respond(void* context, uint32_t) {
         auto* self = static_cast<Thread*>(context);
-        self->fill(self->fresh);
+        self->fill(*self->answer);
         self->answered.release();
     }
 };
@@ -154,7 +154,8 @@ void run_reactor(Thread& self, const ReactorConfig& config, uint32_t places, Io&
     }
     self.ready.set_value({});
     while (!reactor.drained()) reactor.turn(kNever);
-    reactor.fill(self.fresh);
+    self.last = std::make_unique<ReactorStats>();
+    reactor.fill(*self.last);
     self.cut_short = reactor.drain_cut_short();
 }
 
@@ -179,6 +180,7 @@ void reactor_thread(Thread& self, const ServerPlan& plan, ReactorConfig config) 
         UringOptions options;
         options.sockets = sockets;
         options.doorbell = self.doorbell;
+        if (plan.reactors > plan.cores) options.receive_buffers = kUringReceiveBuffersCrowded;
         UringBackend io(options, table.records(), places);
         return run(io);
     }
@@ -296,6 +298,7 @@ void Server::retune(const ServerOptions& options) {
 const ServerStats& Server::stats() {
     for (const auto& thread : threads_) {
         if (thread->asked || thread->ended.load(std::memory_order_acquire)) continue;
+        if (thread->answer == nullptr) thread->answer = std::make_unique<ReactorStats>();
         thread->asked = thread->mailbox.post(0, {.kind = Message::Kind::snapshot,
                                                  .respond = &Thread::respond,
                                                  .context = thread.get()});
@@ -307,9 +310,12 @@ const ServerStats& Server::stats() {
         const bool ended = thread->ended.load(std::memory_order_acquire);
         if (thread->asked && !ended && thread->answered.try_acquire_until(until)) {
             thread->asked = false;
-            stats_.reactors[thread->number] = thread->fresh;
-        } else if (ended) {
-            stats_.reactors[thread->number] = thread->fresh;
+            stats_.reactors[thread->number] = std::move(*thread->answer);
+            // With what it said before, and the pages of that.
+            thread->answer.reset();
+        } else if (ended && thread->last != nullptr) {
+            stats_.reactors[thread->number] = std::move(*thread->last);
+            thread->last.reset();
         }
         stats_.total += stats_.reactors[thread->number];
     }

@@ -182,7 +182,9 @@ Result<void> UringBackend::open_buffers() {
                        &registration, 1);
     });
     if (result < 0) return Error{failed("a ring of receive buffers", errno)};
-    for (uint32_t id = 0; id < options_.receive_buffers; ++id) give_buffer(id);
+    for (uint32_t id = options_.receive_buffers; id > 0; --id)
+        idle_buffers_.push_back(static_cast<uint16_t>(id - 1));
+    memory_bytes_ += idle_buffers_.capacity() * sizeof(idle_buffers_[0]);
     return {};
 }
 
@@ -240,11 +242,14 @@ void UringBackend::submit() {
     PULSE_ASSERT(kernel_took_a_submission);
 }
 
-void UringBackend::give_buffer(uint32_t id) {
+void UringBackend::lend_buffer() {
+    const uint16_t id = idle_buffers_.back();
+    idle_buffers_.pop_back();
+    ++buffers_lent_;
     io_uring_buf& place = buffer_ring_->bufs[buffer_tail_ & (options_.receive_buffers - 1)];
     place.addr = reinterpret_cast<uint64_t>(buffer(id));
     place.len = receive_bytes();
-    place.bid = static_cast<uint16_t>(id);
+    place.bid = id;
     __atomic_store_n(&buffer_ring_->tail, ++buffer_tail_, __ATOMIC_RELEASE);
 }
 

@@ -298,7 +298,7 @@ class UringBackend {
         return options_.receive_buffer_bytes -
                static_cast<uint32_t>(kReceiveFrontBytes + kReceivePadBytes);
     }
-    void give_buffer(uint32_t id);
+    void lend_buffer();
 
     // Listeners.
     void arm_listener(uint8_t position);
@@ -329,6 +329,8 @@ class UringBackend {
     io_uring_buf_ring* buffer_ring_ = nullptr;
     std::byte* buffers_ = nullptr;
     uint16_t buffer_tail_ = 0;
+    std::vector<uint16_t> idle_buffers_;  // not lent; the last one was used last
+    uint32_t buffers_lent_ = 0;  // to the kernel: a receive that brings nothing leaves its there
 
     // Who is to be asked for bytes: places, and above each which count it is in.
     std::vector<uint32_t> ready_list_;
@@ -393,12 +395,13 @@ void UringBackend::queue_receives(H& handler) {
             join(handler, index);
             continue;
         }
+        ++receives_queued_;
+        if (buffers_lent_ < receives_queued_) lend_buffer();
         io_uring_sqe& receive =
             queue(IORING_OP_RECV, records_[index].descriptor, ticket(Op::receive, index, count));
         receive.flags = IOSQE_BUFFER_SELECT;
         receive.buf_group = kBufferGroup;
         receive.msg_flags = MSG_DONTWAIT;
-        ++receives_queued_;
     }
 }
 
@@ -452,7 +455,8 @@ void UringBackend::complete_receive(H& handler, Index index, uint32_t count,
     const int result = completion.res;
     if (result > 0) {
         if (!marked(index, kClosed)) handler.on_bytes(index, received(completion));
-        give_buffer(completion.flags >> IORING_CQE_BUFFER_SHIFT);
+        idle_buffers_.push_back(static_cast<uint16_t>(completion.flags >> IORING_CQE_BUFFER_SHIFT));
+        --buffers_lent_;
     }
     if (marked(index, kClosed)) return join(handler, index);
     // The kernel says whether there is more, FIN included, but not an RST.

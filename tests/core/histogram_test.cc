@@ -196,6 +196,23 @@ TEST(HistogramOracle, MergingIsRecordingTogether) {
     EXPECT_EQ(merged.max(), together.max());
 }
 
+TEST(Histogram, MovingTakesTheCounters) {
+    Histogram from;
+    Histogram into;
+    from.record(3 * kMillisecond, 5);
+    into.record(kSecond);
+    into = std::move(from);
+    EXPECT_EQ(into.count(), 5u);
+    EXPECT_EQ(into.max(), 3 * kMillisecond);
+    EXPECT_EQ(into.percentile(100), 3 * kMillisecond);
+    // What was moved from is a histogram still, which can be recorded into.
+    from.reset();
+    from.record(kMillisecond);
+    EXPECT_EQ(from.count(), 1u);
+    EXPECT_EQ(from.max(), kMillisecond);
+    EXPECT_EQ(into.count(), 5u);
+}
+
 TEST(HistogramOracle, SubtractingLeavesTheInterval) {
     Random random(6);
     Histogram running;

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <set>
 
 #include "tests/net/uring_world.h"
 
@@ -62,6 +63,26 @@ TEST(UringBackend, SaysWhatItFoundAndWhatItCosts) {
     EXPECT_EQ(plain.waiting(), UringWaiting::poll);
     // 16 B a connection at 19,000 a reactor, if all of it was touched.
     EXPECT_LT(full.memory_bytes(), size_t{300} * 1024);
+}
+
+// A reactor that reads one message at a time touches one buffer's pages, and not all in turn.
+TEST(UringBackend, LendsTheBufferThatWasUsedLast) {
+    Stage<UringWorld<Full>> stage;
+    stage.listen();
+    auto one = stage.join();
+    auto two = stage.join();
+    std::set<const uint8_t*> places;
+    stage.seen.raw_bytes_hook = [&](std::span<uint8_t> bytes) { places.insert(bytes.data()); };
+    size_t wanted = 0;
+    for (uint32_t i = 0; i < 2 * kUringReceiveBuffers; ++i) {
+        auto& peer = i % 2 == 0 ? one.peer : two.peer;
+        ASSERT_EQ(peer.write(as_bytes("beat")), 4u);
+        wanted += 4;
+        ASSERT_TRUE(
+            stage.until([&] { return one.seen->bytes.size() + two.seen->bytes.size() == wanted; }));
+    }
+    EXPECT_EQ(places.size(), 1u);
+    stage.close_all();
 }
 
 // So few entries that every list of the ring overflows, the kernel's of completions among them.
