@@ -38,6 +38,7 @@ def main(directory, connections, empty_rss, as_json):
         "connect_p99_ms": run["latency"]["connect"]["p99_us"] / 1000,
         "connect_rate_per_s": round(run["rates"]["connects_per_s"] or 0),
         "rss_bytes_per_connection": round((reading["rss_bytes"] - empty_rss) / open_, 1),
+        "rss_bytes_all_in_per_connection": round(reading["rss_bytes"] / open_, 1),
         "kernel_bytes_both_ends_per_connection":
             round(reading["kernel_bytes_both_ends"] / open_),
         "server_cores": share(hold_cpu),
