@@ -205,7 +205,9 @@ TEST(Histogram, MovingTakesTheCounters) {
     EXPECT_EQ(into.count(), 5u);
     EXPECT_EQ(into.max(), 3 * kMillisecond);
     EXPECT_EQ(into.percentile(100), 3 * kMillisecond);
-    // What was moved from is a histogram still, which can be recorded into.
+    // What was moved from has the other's, and is a histogram still, which can be recorded into.
+    EXPECT_EQ(from.count(), 1u);
+    EXPECT_EQ(from.max(), kSecond);
     from.reset();
     from.record(kMillisecond);
     EXPECT_EQ(from.count(), 1u);

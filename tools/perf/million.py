@@ -18,7 +18,10 @@ def main(directory, connections, empty_rss, as_json):
     with open(os.path.join(directory, "run.json")) as file:
         run = json.load(file)
     lines = read_server(directory)
-    server = max(lines, key=lambda line: line["total"]["evicted"])["total"]
+    # The last word before the drain: everything up to the end of the hold is in it.
+    open_at_the_end = run["counts"]["open"]
+    holding = [line for line in lines if line["total"]["connections"] >= open_at_the_end]
+    server = (holding or lines)[-1]["total"]
     full = [s for s in run["samples"] if s["phase"] == "hold"]
     held = full[0] if full else run["samples"][-1]
     detection, silent = run["detection"], run["detection"]["all"]
@@ -27,6 +30,8 @@ def main(directory, connections, empty_rss, as_json):
     hold_cpu = [s["server"]["cpu_s"] for s in full if s["server"]]
     own_cpu = [s["generator_cpu_s"] for s in full]
     share = lambda cpu: round((cpu[-1] - cpu[0]) / hold_s, 3) if len(cpu) > 1 else None
+    # A hold that ends before the deadline of the silenced has seen nobody late.
+    in_ms = lambda us: None if us is None else us / 1000
     open_ = max(1, held["counts"]["open"])
     latency, delay = run["hold_latency"]["heartbeat"], server["eviction_delay"]
     result = {
@@ -52,8 +57,8 @@ def main(directory, connections, empty_rss, as_json):
         "early": silent["early"],
         "missed": silent["missed"] + silent["waiting"],
         "false_evictions": detection["false_evictions"],
-        "late_by_client_p99_ms": silent["late_by"]["p99_us"] / 1000,
-        "late_by_client_max_ms": silent["late_by"]["max_us"] / 1000,
+        "late_by_client_p99_ms": in_ms(silent["late_by"].get("p99_us")),
+        "late_by_client_max_ms": in_ms(silent["late_by"].get("max_us")),
         "late_by_server_max_ms": delay["max_us"] / 1000,
         "judge_lag_max_ms": server["judge_lag_max_us"] / 1000,
         "longest_turn_ms": server["turn_time"]["max_us"] / 1000,

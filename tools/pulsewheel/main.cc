@@ -31,6 +31,9 @@ enum ExitCode { kOk = 0, kCouldNotStart = 1, kUsage = 2, kDrainCutShort = 3 };
 constexpr Nanos kStopPollNs = 20 * kMillisecond;
 // A drain may take its window, and a reactor a moment to close; after this much more it is stopped.
 constexpr Nanos kStopGraceNs = 5 * kSecond;
+// M_MMAP_THRESHOLD, glibc's initial value, kept. Left alone it grows with the first big block that
+// is freed; the histograms of a snapshot then come from the heap, zeroed by hand, never returned:
+// 54 empty reactors take 56 to 86 MB instead of 17.
 constexpr int kMappedBlockBytes = 128 * 1024;
 constexpr Nanos kStatsIntervalDefault = kSecond;  // of --stats-json without --stats-interval
 
@@ -205,8 +208,6 @@ class Operator {
 };
 
 int serve_with(const ServerOptions& options, std::span<const char* const> arguments) {
-    // glibc's own bound, kept where it is. It would grow with the first big block that is freed;
-    // then the histograms of a snapshot came from the heap, zeroed by hand and never given back.
     mallopt(M_MMAP_THRESHOLD, kMappedBlockBytes);
     set_up_log(options);
     // Blocked before any thread is started, so that only the main thread ever sees one.
