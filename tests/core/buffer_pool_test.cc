@@ -1,0 +1,204 @@
+// Borrowed buffers: who owns which bytes, what one and all of them may hold, and what is kept.
+#include "core/buffer_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+namespace pulse::test {
+namespace {
+
+constexpr size_t kNoLimit = size_t{1} << 30;
+constexpr size_t kPlenty = size_t{64} << 20;
+
+std::vector<uint8_t> filled(size_t bytes, uint8_t with) {
+    std::vector<uint8_t> all(bytes);
+    for (size_t i = 0; i < bytes; ++i) all[i] = static_cast<uint8_t>(with + i * 7);
+    return all;
+}
+bool holds(BufferPool& pool, BufferPool::Handle handle, const std::vector<uint8_t>& expected) {
+    return std::ranges::equal(pool.bytes(handle), expected);
+}
+bool put(BufferPool& pool, BufferPool::Handle handle, size_t bytes, size_t limit = kNoLimit) {
+    return pool.append(handle, filled(bytes, 1), limit);
+}
+
+// --------------------------------------------------------------------------------------- handles
+TEST(BufferPool, AHandleIsNotZeroAndBelongsToOneBorrower) {
+    BufferPool pool(kPlenty);
+    std::set<BufferPool::Handle> taken;
+    for (int i = 0; i < 100; ++i) {
+        const BufferPool::Handle handle = pool.take();
+        EXPECT_NE(handle, 0u) << "0 means none";
+        EXPECT_TRUE(taken.insert(handle).second) << "borrowed twice: " << handle;
+    }
+    EXPECT_EQ(pool.taken(), 100u);
+    for (const BufferPool::Handle handle : taken) pool.release(handle);
+    EXPECT_EQ(pool.taken(), 0u);
+    std::set<BufferPool::Handle> again;
+    for (int i = 0; i < 100; ++i) EXPECT_TRUE(again.insert(pool.take()).second);
+    EXPECT_EQ(again, taken) << "what was given back is given out again";
+}
+
+TEST(BufferPool, ABufferThatWasJustTakenIsEmpty) {
+    BufferPool pool(kPlenty);
+    for (const size_t bytes : {size_t{10}, kBufferKeptBytes, 10 * kBufferKeptBytes}) {
+        const BufferPool::Handle first = pool.take();
+        ASSERT_TRUE(put(pool, first, bytes));
+        pool.release(first);
+        const BufferPool::Handle again = pool.take();
+        EXPECT_EQ(again, first);
+        EXPECT_EQ(pool.size(again), 0u);
+        EXPECT_TRUE(pool.bytes(again).empty());
+        pool.release(again);
+    }
+}
+
+TEST(BufferPool, NeighboursKeepTheirBytes) {
+    BufferPool pool(kPlenty);
+    std::vector<BufferPool::Handle> handles;
+    std::vector<std::vector<uint8_t>> expected;
+    for (uint8_t i = 0; i < 20; ++i) {
+        handles.push_back(pool.take());
+        expected.emplace_back();
+    }
+    for (size_t round = 1; round <= 40; ++round) {
+        for (size_t i = 0; i < handles.size(); ++i) {
+            const auto more = filled(round * 37 % 600, static_cast<uint8_t>(i * 11 + round));
+            ASSERT_TRUE(pool.append(handles[i], more, kNoLimit));
+            expected[i].insert(expected[i].end(), more.begin(), more.end());
+        }
+        pool.clear(handles[round % 20]);
+        expected[round % 20].clear();
+    }
+    for (size_t i = 0; i < handles.size(); ++i) EXPECT_TRUE(holds(pool, handles[i], expected[i]));
+}
+
+// ---------------------------------------------------------------------------------------- growth
+TEST(BufferPool, GrowthKeepsWhatThereIs) {
+    BufferPool pool(kPlenty);
+    const BufferPool::Handle handle = pool.take();
+    std::vector<uint8_t> expected;
+    for (size_t bytes = 1; bytes <= 100'000; bytes = bytes * 3 / 2 + 1) {
+        const auto more = filled(bytes, static_cast<uint8_t>(bytes));
+        ASSERT_TRUE(pool.append(handle, more, kNoLimit));
+        expected.insert(expected.end(), more.begin(), more.end());
+        ASSERT_TRUE(holds(pool, handle, expected));
+        ASSERT_GE(pool.held_bytes(), pool.size(handle));
+    }
+    pool.truncate(handle, 1'000);
+    expected.resize(1'000);
+    EXPECT_TRUE(holds(pool, handle, expected));
+    ASSERT_TRUE(put(pool, handle, 5));
+    EXPECT_EQ(pool.size(handle), 1'005u);
+}
+
+// simdjson reads up to kReceivePadBytes behind the end; the sanitizers watch.
+TEST(BufferPool, ThePaddingBehindTheBytesIsReadable) {
+    BufferPool pool(kPlenty);
+    for (const size_t bytes : {size_t{1}, kBufferFirstBytes, kBufferFirstBytes + 1,
+                               kBufferKeptBytes, 2 * kBufferKeptBytes}) {
+        const BufferPool::Handle handle = pool.take();
+        ASSERT_TRUE(put(pool, handle, bytes));
+        uint8_t* end = pool.bytes(handle).data() + bytes;
+        std::fill(end, end + kReceivePadBytes, uint8_t{0});
+        EXPECT_EQ(std::count(end, end + kReceivePadBytes, 0), ptrdiff_t{kReceivePadBytes});
+        pool.release(handle);
+    }
+}
+
+// ---------------------------------------------------------------------------- the limit of one
+TEST(BufferPool, ABufferHoldsAsMuchAsItsLimitAndNotAByteMore) {
+    BufferPool pool(kPlenty);
+    const BufferPool::Handle handle = pool.take();
+    EXPECT_FALSE(put(pool, handle, 101, 100));
+    EXPECT_EQ(pool.size(handle), 0u);
+    EXPECT_TRUE(put(pool, handle, 60, 100));
+    EXPECT_FALSE(put(pool, handle, 41, 100)) << "60 are there";
+    EXPECT_EQ(pool.size(handle), 60u) << "a refusal leaves it as it was";
+    EXPECT_TRUE(put(pool, handle, 40, 100));
+    EXPECT_FALSE(put(pool, handle, 1, 100));
+    EXPECT_EQ(pool.extend(handle, 1, 50), nullptr) << "a limit that is passed already";
+    EXPECT_EQ(pool.extend(handle, SIZE_MAX, SIZE_MAX), nullptr) << "the sum overflows";
+    EXPECT_TRUE(put(pool, handle, 1, 101));
+}
+
+// ------------------------------------------------------------------------------ the bound of all
+TEST(BufferPool, AllTogetherHoldNoMoreThanTheBound) {
+    constexpr size_t kBound = 64 * 1024;
+    BufferPool pool(kBound);
+    std::vector<BufferPool::Handle> handles;
+    size_t held = 0;
+    bool refused = false;
+    for (int i = 0; i < 64; ++i) {
+        handles.push_back(pool.take());
+        const bool got = put(pool, handles.back(), 3'000);
+        held += got ? 3'000 : 0;
+        refused |= !got;
+        ASSERT_LE(pool.held_bytes(), kBound);
+        ASSERT_LE(held, kBound);
+    }
+    EXPECT_TRUE(refused) << "192,000 bytes went into 65,536";
+    EXPECT_GE(held, kBound / 2) << "the bound is of use";
+    for (const BufferPool::Handle handle : handles) {
+        EXPECT_TRUE(pool.size(handle) == 0 || pool.size(handle) == 3'000);
+    }
+}
+
+TEST(BufferPool, ABufferThatMayNotGrowKeepsItsBytesAndMayGrowLater) {
+    BufferPool pool(16 * 1024);
+    const BufferPool::Handle small = pool.take();
+    const BufferPool::Handle large = pool.take();
+    ASSERT_TRUE(put(pool, small, 200));
+    ASSERT_TRUE(put(pool, large, 8 * 1024));
+    const auto expected = filled(200, 1);
+    EXPECT_FALSE(put(pool, small, 12 * 1024));
+    EXPECT_TRUE(holds(pool, small, expected));
+    pool.release(large);
+    EXPECT_TRUE(put(pool, small, 12 * 1024)) << "room was given back";
+    EXPECT_TRUE(std::ranges::equal(pool.bytes(small).first(200), expected));
+    EXPECT_LE(pool.held_bytes(), 16u * 1024);
+}
+
+TEST(BufferPool, NothingGoesIntoAPoolWithoutRoom) {
+    BufferPool pool(0);
+    const BufferPool::Handle handle = pool.take();
+    EXPECT_FALSE(put(pool, handle, 1));
+    EXPECT_TRUE(pool.append(handle, {}, 0)) << "nothing needs no room";
+    EXPECT_EQ(pool.held_bytes(), 0u);
+}
+
+// ----------------------------------------------------------------------------- what is kept
+TEST(BufferPool, TheNextBorrowerFindsTheFirstBlockAndNotTheLargeOne) {
+    BufferPool pool(kPlenty);
+    const BufferPool::Handle handle = pool.take();
+    ASSERT_TRUE(put(pool, handle, kBufferFirstBytes));
+    const uint8_t* block = pool.bytes(handle).data();
+    pool.release(handle);
+    // An allocator would hand out what was freed last.
+    const std::vector<uint8_t> other(kBufferFirstBytes + kReceivePadBytes);
+    ASSERT_EQ(pool.take(), handle);
+    ASSERT_TRUE(put(pool, handle, kBufferFirstBytes));
+    EXPECT_EQ(pool.bytes(handle).data(), block) << "a small block is kept for the next";
+    ASSERT_TRUE(put(pool, handle, kBufferKeptBytes));
+    EXPECT_GT(pool.held_bytes(), kBufferKeptBytes);
+    pool.release(handle);
+    EXPECT_LE(pool.held_bytes(), kBufferKeptBytes) << "a large block is given back";
+}
+
+TEST(BufferPool, ClearGivesBackALargeBlockToo) {
+    BufferPool pool(kPlenty);
+    const BufferPool::Handle handle = pool.take();
+    ASSERT_TRUE(put(pool, handle, 100 * kBufferKeptBytes));
+    pool.clear(handle);
+    EXPECT_EQ(pool.size(handle), 0u);
+    EXPECT_LE(pool.held_bytes(), kBufferKeptBytes);
+    EXPECT_EQ(pool.taken(), 1u) << "it is the borrower's still";
+    ASSERT_TRUE(put(pool, handle, 10));
+    EXPECT_TRUE(holds(pool, handle, filled(10, 1)));
+}
+
+}  // namespace
+}  // namespace pulse::test
