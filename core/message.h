@@ -18,6 +18,7 @@ struct alignas(kCacheLineBytes) Message {
     enum class Kind : uint8_t {
         kick,      // let `target` go, for `reason`, if that connection still lives
         retune,    // profile `profile` is `heartbeat` from now on; its peers are told
+        debug,     // `on`: log every peer's coming and going from now on, or no longer
         drain,     // stop accepting, say goodbye to everybody over the drain window
         stop,      // reset everybody now
         snapshot,  // call `respond(context, reactor)` on the reactor's thread, to read what is its
@@ -26,6 +27,7 @@ struct alignas(kCacheLineBytes) Message {
     Kind kind = Kind::snapshot;
     CloseReason reason = CloseReason::none;
     uint8_t profile = 0;
+    bool on = false;
     uint32_t interval_ms = 0;  // what peers are told of a retuned profile
     uint32_t timeout_ms = 0;
     ConnectionId target{};

@@ -134,6 +134,7 @@ class Reactor {
     uint32_t judge_one(Index index, Tick reached);
     void evict(Index index, Tick reached);
     void say_goodbyes();
+    void end_drain();
     Nanos next_deadline(Nanos sleep_until);
     struct TurnTimes {
         Nanos began_at, polled_at, judged_from, judged_to;
@@ -242,6 +243,9 @@ void Reactor<Io, kGeometry>::handle(const Message& message) {
             return;
         case Message::Kind::retune:
             return retune(message);
+        case Message::Kind::debug:
+            config_.debug = message.on ? config_.debug_log : nullptr;
+            return;
         case Message::Kind::drain:
             return drain();
         case Message::Kind::stop:
@@ -560,10 +564,7 @@ template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::say_goodbyes() {
     if (table_.live() == 0) return;
     const Nanos elapsed = io_.now() - drain_began_;
-    if (elapsed >= config_.drain_window) {
-        cut_short_ = true;
-        return stop_hard();
-    }
+    if (elapsed >= config_.drain_window) return end_drain();
     const Nanos spread = std::max<Nanos>(1, config_.drain_window / 4 * 3);
     const double share = std::min(1.0, static_cast<double>(elapsed) / static_cast<double>(spread));
     const auto due = static_cast<uint32_t>(std::ceil(share * drain_total_));
@@ -572,6 +573,24 @@ void Reactor<Io, kGeometry>::say_goodbyes() {
         if (state != ConnectionState::greeting && state != ConnectionState::open) continue;
         let_go(drain_cursor_, CloseReason::going_away);
         ++goodbyes_;
+    }
+}
+
+// The window is over. A connection whose goodbye and FIN the kernel has taken is closed in order,
+// however long its peer lingers: a reset could destroy the goodbye. Any other makes this a drain
+// that was cut short.
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::end_drain() {
+    for (Index index = 0; index < table_.limit(); ++index) {
+        const Connection& connection = at(index);
+        if (connection.state == ConnectionState::free ||
+            connection.state == ConnectionState::closed) {
+            continue;
+        }
+        const bool told = connection.state == ConnectionState::closing &&
+                          (connection.flags & kFinished) != 0;
+        cut_short_ |= !told;
+        close_now(index, CloseReason::hard_stop, told ? CloseMode::orderly : CloseMode::reset);
     }
 }
 

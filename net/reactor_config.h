@@ -36,6 +36,8 @@ struct ReactorConfig {
     // Told who each peer is and why one is turned away, a line each, on the reactor's thread;
     // empty: nobody wants to know, and no line is made.
     std::function<void(const std::string& line)> debug;
+    // What `debug` becomes when a message turns it on.
+    std::function<void(const std::string& line)> debug_log;
     uint32_t retry_after_ms = 1'000;  // the hint in the goodbyes of a server that stops
 };
 

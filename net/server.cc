@@ -208,7 +208,8 @@ Result<void> Server::start_threads(DebugLog debug) {
     fill_profiles(options, config);
     config.listeners = options.listen;
     config.proxy_trusted = options.proxy_trusted;
-    config.debug = std::move(debug);
+    config.debug_log = std::move(debug);
+    if (options.log_level == LogLevel::debug) config.debug = config.debug_log;
     config.limits.message_bytes_max = options.max_message_bytes;
     config.send_queue_bytes = options.send_queue_bytes;
     config.on_message = options.on_message;

@@ -359,6 +359,34 @@ def test_says_goodbye_on_sigterm(backend):
         assert server.process.wait(timeout=10) == 0, server.text()
 
 
+def test_a_drain_is_whole_once_every_goodbye_was_sent(backend):
+    """However short the window: a peer that took its goodbye and lingers makes nothing worse."""
+    with Server(backend, "--drain-timeout", "1s") as server:
+        peers = [Peer(server.port) for _ in range(20)]
+        for peer in peers:
+            peer.send(frame(PING, 1))
+            assert peer.receive(skip=(PING,))[0] == PONG
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=10) == 0, server.text()
+        for peer in peers:
+            assert peer.receive(skip=(PING,))[0] == GOODBYE
+            assert peer.receive() is None, "closed in order, not reset"
+
+
+def test_a_drain_is_cut_short_where_a_goodbye_does_not_leave(backend):
+    with Server(backend, "--drain-timeout", "1s", "--on-message", "echo",
+                "--send-queue-bytes", "64MiB") as server:
+        # It never reads: its echoes fill what the kernel takes, and stay below the send queue.
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.settimeout(10)
+            deaf.connect(("127.0.0.1", server.port))
+            deaf.sendall(frame(DATA, 1, b"x" * 60000) * 300)
+            time.sleep(0.5)
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(timeout=10) == 3, server.text()
+
+
 def test_a_second_signal_stops_at_once(backend):
     with Server(backend, "--drain-timeout", "30s") as server:
         peers = [Peer(server.port) for _ in range(10)]
