@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint64_t kNobody = UINT64_MAX;  // cookie of a socket that has no place yet
 constexpr int32_t kSpareDescriptor = 2;
+constexpr Nanos kStutterShort = 50 * kMillisecond;
 
 struct Later {
     template <class Completion>
@@ -329,7 +330,7 @@ void SimBackend::harvest(Nanos until) {
     PULSE_ASSERT(!in_poll_);
     ++counters_.polls;
     ++counters_.system_calls;
-    const Nanos before = now_;
+    const Nanos before = network_.clock();
     const bool was_behind = drained_until_ < now_;
     const std::vector<Index> submitted = std::exchange(unsubmitted_, {});
     for (const Index index : submitted) push_send(index);
@@ -346,6 +347,22 @@ void SimBackend::harvest(Nanos until) {
     now_ = network_.clock();
     behind_total_ += was_behind ? now_ - before : away;
     collect();
+}
+
+// Between two completions of a batch. Bytes that arrive meanwhile are read by the completion that
+// follows, or belong to one that is already in the batch; so C7 wants the clock read again before
+// the handler gets them.
+void SimBackend::stutter() {
+    if (faults_.strikes(Fault::stutter, random_)) {
+        // Every other one is short: as long as another thread's turn on the core.
+        const Nanos most = random_.chance(1, 2) ? std::min(kStutterShort, faults_.stutter_max)
+                                                : faults_.stutter_max;
+        const auto away = static_cast<Nanos>(random_.below(static_cast<uint64_t>(most)));
+        note("stutter", static_cast<uint64_t>(away));
+        network_.run_until(network_.clock() + away);
+        behind_total_ += away;
+    }
+    if (faults_.mutant != SimMutant::stamp_before_pause) now_ = network_.clock();
 }
 
 void SimBackend::collect() {

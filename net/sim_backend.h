@@ -2,8 +2,9 @@
 //
 // The production loop runs over it unchanged. poll() is the only thing that moves time: it runs the
 // network to the next instant at which something is ready for us, or to its deadline. On the way it
-// does to the loop what kernels do: stalls the process, hands over a few completions of many, in
-// any order, late; runs out of descriptors and buffers; wakes for nothing (sim_faults.h).
+// does to the loop what kernels do: stalls the process, before a batch and in the middle of one;
+// hands over a few completions of many, in any order, late; runs out of descriptors and buffers;
+// wakes for nothing (sim_faults.h).
 //
 // It also watches the loop. What a kernel would pay back with corruption is written down as a
 // breach: bytes of a send that change while they are pinned, a place that is attached twice, an
@@ -152,6 +153,7 @@ class SimBackend final : private SimProgram {
     void join(Index index);
 
     void harvest(Nanos until);
+    void stutter();
     void wait(Nanos until);
     bool has_work() const;
     void collect();
@@ -208,7 +210,10 @@ template <IoHandler H>
 void SimBackend::poll(Nanos until, H& handler) {
     harvest(until);
     in_poll_ = true;
-    for (size_t next = 0; next < batch_.size(); ++next) dispatch(batch_[next], handler);
+    for (size_t next = 0; next < batch_.size(); ++next) {
+        stutter();
+        dispatch(batch_[next], handler);
+    }
     in_poll_ = false;
     settle();
 }

@@ -28,6 +28,7 @@ void draw_rates(Random& random, FaultPlan& plan) {
     };
     // What strikes a poll or a segment strikes far more often than what strikes a peer's minute.
     rate_of(Fault::stall) = static_cast<uint32_t>(log_between(random, 50, 5'000));
+    rate_of(Fault::stutter) = static_cast<uint32_t>(log_between(random, 20, 2'000));
     rate_of(Fault::loss) = static_cast<uint32_t>(log_between(random, 1'000, 100'000));
     rate_of(Fault::partition) = static_cast<uint32_t>(log_between(random, 100, 10'000));
     rate_of(Fault::spurious_wake) = static_cast<uint32_t>(log_between(random, 1'000, 200'000));
@@ -46,6 +47,7 @@ FaultPlan force_faults(Random& random, const FaultSet& faults) {
     const Nanos partition_max = log_nanos(random, kSecond, 120 * kSecond);
     const Nanos completion_max = log_nanos(random, kMillisecond / 100, kSecond);
     const Nanos stall_max = log_nanos(random, kSecond, 200 * kSecond);
+    const Nanos stutter_max = log_nanos(random, kSecond, 200 * kSecond);
     const Nanos turn_max = log_nanos(random, kMillisecond / 100, 20 * kMillisecond);
     const auto buffer = static_cast<uint32_t>(log_between(random, 128, 8'192));
     const auto batch_max = static_cast<uint32_t>(log_between(random, 1, 64));
@@ -59,6 +61,7 @@ FaultPlan force_faults(Random& random, const FaultSet& faults) {
     plan.partition_max = partition_max;
     if (plan.has(Fault::late_completion)) plan.completion_max = completion_max;
     if (plan.has(Fault::stall)) plan.stall_max = stall_max;
+    if (plan.has(Fault::stutter)) plan.stutter_max = stutter_max;
     if (plan.has(Fault::slow_turn)) plan.turn_max = turn_max;
     if (plan.has(Fault::small_buffers)) plan.socket_buffer_bytes = buffer;
     // Without the fault, what kernels do: a ring hands over 20 or 256 at once, an epoll set 512.
@@ -106,6 +109,16 @@ std::string describe_faults(const FaultSet& faults) {
         text += kFaultInfos[fault].name;
     }
     return text;
+}
+
+Result<SimMutant> parse_mutant(std::string_view text) {
+    const auto* info = std::ranges::find(kSimMutantInfos, text, &SimMutantInfo::name);
+    if (info != std::end(kSimMutantInfos)) {
+        return static_cast<SimMutant>(info - kSimMutantInfos);
+    }
+    std::string names;
+    for (const SimMutantInfo& each : kSimMutantInfos) names += ' ' + std::string(each.name);
+    return Error{"'" + std::string(text) + "' is not a mutant; write one of" + names};
 }
 
 }  // namespace pulse

@@ -39,6 +39,7 @@ namespace pulse {
     X(spurious_wake, "poll returns for no reason")                                            \
     X(slow_turn, "every poll takes up to milliseconds, so that more arrives than is handled") \
     X(stall, "the process is not scheduled for a while and data piles up")                    \
+    X(stutter, "the same between two completions of one poll")                                \
     X(storm, "all peers leave at once and come back at once")
 
 enum class Fault : uint8_t {
@@ -68,12 +69,30 @@ using FaultSet = std::bitset<kFaults>;
 Result<FaultSet> parse_faults(std::string_view text);
 std::string describe_faults(const FaultSet& faults);  // names joined by commas, or "none"
 
-// A rule of the contract that is broken on purpose, to see the simulator find it. Tests only.
+// X(name, what is broken): a rule that is broken on purpose, to see the simulator find it. Tests
+// only; the names are pulsesim's --mutant.
+#define PULSE_SIM_MUTANTS(X)                                                          \
+    X(none, "nothing")                                                                \
+    X(drained_until_is_now, "C8: deadlines are judged by the clock")                  \
+    X(close_without_join, "C4: on_closed does not wait for the operations in flight") \
+    X(stamp_before_pause, "C7: bytes are stamped with the clock of before the poll's pause")
+
 enum class SimMutant : uint8_t {
-    none,
-    drained_until_is_now,  // C8: judged by the clock
-    close_without_join,    // C4: on_closed does not wait for the operations in flight
+#define X(name, text) name,
+    PULSE_SIM_MUTANTS(X)
+#undef X
 };
+struct SimMutantInfo {
+    std::string_view name;
+    std::string_view text;
+};
+inline constexpr SimMutantInfo kSimMutantInfos[] = {
+#define X(name, text) {#name, text},
+    PULSE_SIM_MUTANTS(X)
+#undef X
+};
+// An error names the word and those that there are.
+Result<SimMutant> parse_mutant(std::string_view text);
 
 // One run's share. Magnitudes are meant for when the fault is present; per_million is the chance at
 // each opportunity.
@@ -87,6 +106,7 @@ struct FaultPlan {
     Nanos partition_max = kSecond;  // how long a link is silent
     Nanos completion_max = 0;       // how late a completion comes
     Nanos stall_max = 0;            // how long the process is not scheduled
+    Nanos stutter_max = 0;          // how long it is not between two completions
     Nanos turn_max = 0;             // how long a poll takes
     uint32_t socket_buffer_bytes = 256 * 1024;
     uint32_t batch_max = 4'096;      // completions handed over by one poll

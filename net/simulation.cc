@@ -50,6 +50,10 @@ World draw_world(Random& random, const SimulationOptions& options) {
         world.faults.stall_max =
             server.heartbeat_timeout * static_cast<Nanos>(random.between(1, 3));
     }
+    if (world.faults.has(Fault::stutter) && random.chance(1, 2)) {
+        world.faults.stutter_max =
+            server.heartbeat_timeout * static_cast<Nanos>(random.between(1, 3));
+    }
     server.heartbeat_probe = random.chance(2, 3);
     // Without probes nobody can answer one.
     const bool round_trip = server.heartbeat_probe && random.chance(1, 4);

@@ -206,7 +206,20 @@ struct CrumblingNetwork : SimWorld {
         : SimWorld(crumbling_habits(), records, places) {}
 };
 
-using SimKernels = ::testing::Types<PlainKernel, RingKernel, CrumblingNetwork>;
+// A process that is not scheduled for a moment, now and then, in the middle of a poll.
+FaultPlan stuttering_habits() {
+    FaultPlan plan;
+    plan.present.set(static_cast<size_t>(Fault::stutter));
+    plan.per_million[static_cast<size_t>(Fault::stutter)] = 200'000;
+    plan.stutter_max = kMillisecond;
+    return plan;
+}
+struct StutteringKernel : SimWorld {
+    StutteringKernel(Connection* records, uint32_t places)
+        : SimWorld(stuttering_habits(), records, places) {}
+};
+
+using SimKernels = ::testing::Types<PlainKernel, RingKernel, CrumblingNetwork, StutteringKernel>;
 INSTANTIATE_TYPED_TEST_SUITE_P(Simulated, IoContract, SimKernels);
 
 }  // namespace

@@ -28,10 +28,11 @@ struct Flags {
     double hours = 0;
     uint32_t peers = 300;
     std::string faults;
-    std::string mutant;
+    std::string mutant = "none";
     std::string trace;
     bool json = false;
     bool list_faults = false;
+    bool list_mutants = false;
     uint32_t jobs = static_cast<uint32_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
     uint32_t failures_max = 10;
 };
@@ -60,13 +61,6 @@ Result<void> parse_seeds(const Flags& flags, CampaignOptions& options) {
     return {};
 }
 
-Result<SimMutant> parse_mutant(const std::string& text) {
-    if (text.empty()) return SimMutant::none;
-    if (text == "drained_until") return SimMutant::drained_until_is_now;
-    if (text == "close_join") return SimMutant::close_without_join;
-    return Error{"--mutant '" + text + "' is none; there are drained_until and close_join"};
-}
-
 Result<CampaignOptions> parse(const Flags& flags) {
     CampaignOptions options;
     if (Result<void> seeds = parse_seeds(flags, options); !seeds) return Error{seeds.error()};
@@ -76,7 +70,7 @@ Result<CampaignOptions> parse(const Flags& flags) {
         options.simulation.faults = *faults;
     }
     const Result<SimMutant> mutant = parse_mutant(flags.mutant);
-    if (!mutant) return Error{mutant.error()};
+    if (!mutant) return Error{"--mutant " + mutant.error()};
     options.simulation.mutant = *mutant;
     const double minutes = flags.minutes + 60 * flags.hours;
     constexpr double kMinutesMax = 60.0 * 24 * 366;
@@ -100,7 +94,7 @@ std::string replay(const Flags& flags, uint64_t seed) {
     if (flags.minutes != 10) command += fmt::format(" --minutes {}", flags.minutes);
     if (flags.hours != 0) command += fmt::format(" --hours {}", flags.hours);
     if (!flags.faults.empty()) command += " --faults " + flags.faults;
-    if (!flags.mutant.empty()) command += " --mutant " + flags.mutant;
+    if (flags.mutant != "none") command += " --mutant " + flags.mutant;
     return command;
 }
 
@@ -211,7 +205,8 @@ int main(int count, char** words) {
                    "chooses)");
     app.add_flag("--list-faults", flags.list_faults, "Print the names of the faults");
     app.add_option("--mutant", flags.mutant,
-                   "Break a rule on purpose, to see it found: drained_until or close_join");
+                   "Break a rule on purpose, to see it found; --list-mutants prints the names");
+    app.add_flag("--list-mutants", flags.list_mutants, "Print the names of the mutants");
     app.add_option("--trace", flags.trace, "Write every event of the one world to FILE");
     app.add_flag("--json", flags.json, "Print one JSON object");
     app.add_option("--jobs", flags.jobs, "Processes at once (default: one a core)")
@@ -226,6 +221,12 @@ int main(int count, char** words) {
     }
     if (flags.list_faults) {
         for (const FaultInfo& info : kFaultInfos) fmt::print("{:16} {}\n", info.name, info.text);
+        return 0;
+    }
+    if (flags.list_mutants) {
+        for (const SimMutantInfo& info : kSimMutantInfos) {
+            fmt::print("{:20} {}\n", info.name, info.text);
+        }
         return 0;
     }
     const Result<CampaignOptions> options = parse(flags);
