@@ -127,6 +127,8 @@ concept IoBackend =
         // CPU time of the calling thread, likewise: what it spent, other threads' turns left out.
         { reading.cpu_clock() } -> std::same_as<Nanos>;
         { reading.counters() } -> std::same_as<const IoCounters&>;
+        // What it holds in user space beside the records; part of --stats-json.
+        { reading.memory_bytes() } -> std::same_as<size_t>;
         // poll(until, handler) is a template over the handler and so cannot stand in this list.
     };
 

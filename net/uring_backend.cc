@@ -44,16 +44,6 @@ std::string failed(const std::string& call, int error) {
     }
 }
 
-// Ends whatever of this socket is in flight, which keeps it alive beyond its close. A connect to no
-// address is a disconnect: RST to the peer, and an error to everybody who waits. Neither can fail
-// on a connected socket, and one that is not has nothing in flight.
-void cut_off(int descriptor, CloseMode mode) {
-    sockaddr nowhere{};
-    nowhere.sa_family = AF_UNSPEC;
-    if (mode == CloseMode::reset && ::connect(descriptor, &nowhere, sizeof(nowhere)) == 0) return;
-    ::shutdown(descriptor, SHUT_RDWR);
-}
-
 }  // namespace
 
 std::string UringFeatures::text() const {
@@ -459,11 +449,30 @@ void UringBackend::close(Index index, CloseMode mode) {
     } else if (descriptor >= 0 && (mode == CloseMode::reset || marked(index, kInFlight))) {
         // What was given to send() before an orderly close is at least offered to the kernel.
         if (mode == CloseMode::orderly && marked(index, kSending)) submit();
-        ++counters_.system_calls;
         cut_off(descriptor, mode);
     }
     mark(index, kClosed | kClosing);
     queue(descriptor < 0 ? IORING_OP_NOP : IORING_OP_CLOSE, descriptor, ticket(Op::close, index));
+}
+
+// Ends whatever of this socket is in flight, which keeps it alive beyond its close. A connect to no
+// address is a disconnect: RST to the peer, and an error to everybody who waits. Neither can fail
+// on a connected or listening socket, and one that is not has nothing in flight; should one do so
+// nonetheless, the other follows, since without it on_closed would never come.
+void UringBackend::cut_off(int descriptor, CloseMode mode) {
+    const auto disconnect = [&] {
+        sockaddr nowhere{};
+        nowhere.sa_family = AF_UNSPEC;
+        return calls_([&] { return ::connect(descriptor, &nowhere, sizeof(nowhere)); }) == 0;
+    };
+    const auto shut_down = [&] {
+        return calls_([&] { return ::shutdown(descriptor, SHUT_RDWR); }) == 0;
+    };
+    if (mode == CloseMode::reset) {
+        if (!disconnect()) shut_down();
+    } else {
+        if (!shut_down()) disconnect();
+    }
 }
 
 IoError UringBackend::socket_error(Index index) {
@@ -518,7 +527,7 @@ Result<void> UringBackend::listen(std::span<const ListenAddress> addresses) {
 void UringBackend::close_listeners() {
     for (const Listener& listener : listeners_) {
         // Ends what is armed, which would keep the socket listening beyond its close.
-        ::shutdown(listener.descriptor, SHUT_RDWR);
+        cut_off(listener.descriptor, CloseMode::orderly);
         calls_.close(listener.descriptor);
     }
     listeners_.clear();

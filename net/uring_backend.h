@@ -286,6 +286,7 @@ class UringBackend {
     uint32_t ready_count() const { return ready_tail_ - ready_head_; }
     bool ready_full() const { return ready_count() == ready_list_.size(); }
     uint32_t unread() const { return unread_[0] + unread_[1]; }
+    void cut_off(int descriptor, CloseMode mode);
     IoError socket_error(Index index);
     std::span<uint8_t> received(const io_uring_cqe& completion) {
         const uint32_t id = completion.flags >> IORING_CQE_BUFFER_SHIFT;
@@ -562,5 +563,7 @@ void UringBackend::offer(H& handler, uint8_t position, int descriptor, bool exha
     PULSE_ASSERT(offered_ == nullptr);  // the handler has attached or refused it
     if (exhausted) restore_spare();
 }
+
+static_assert(IoBackend<UringBackend>);
 
 }  // namespace pulse
