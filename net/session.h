@@ -93,13 +93,13 @@ class Session {
     void receive(std::span<uint8_t> bytes) {
         if (stopped()) return;
         if (awaits_proxy_header() && !take_proxy_header(bytes)) return;
+        if ((connection_.flags & kToldApart) == 0) return detect(bytes);
         switch (connection_.protocol) {
             case Protocol::detect:
-                return detect(bytes);
+                return;
             case Protocol::binary:
                 return decode_binary(bytes);
             case Protocol::jsonl:
-                if (held().empty() && is_foreign(bytes)) return;
                 return end(jsonl::decode(bytes, limits(), *this));
             case Protocol::websocket:
                 if (connection_.state == ConnectionState::greeting) return shake_hands(bytes);
@@ -247,7 +247,9 @@ class Session {
     }
 
     // --- protocols -------------------------------------------------------------------------------
-    // The first bytes may come one by one; those before them are held, and are few.
+    // Once for each connection, before its first byte is decoded: a line that begins with `GET ` in
+    // mid-conversation is a line. The first bytes may come one by one; those before them are held,
+    // and are few.
     void detect(std::span<uint8_t> bytes) {
         uint8_t first[kReceiveFrontBytes + kDetectBytesMax + kReceivePadBytes] = {};
         const std::span<uint8_t> before = held();
@@ -255,26 +257,27 @@ class Session {
         std::copy(before.begin(), before.end(), start);
         const size_t more = std::min(bytes.size(), kDetectBytesMax - before.size());
         std::copy_n(bytes.begin(), more, start + before.size());
-        const Detected detected = detect_protocol({start, before.size() + more});
-        if (!detected.fault.ok()) return refuse(detected);
-        if (detected.protocol == Protocol::detect) {
+        const Detected detected =
+            detect_protocol({start, before.size() + more}, connection_.protocol);
+        if (detected.spoken == Spoken::undecided) {
             if (!hold(bytes)) end({CloseReason::out_of_memory, "no memory to listen with"});
             return;
         }
+        if (!detected.fault.ok() && !is_for_codec(detected)) return refuse(detected);
         const size_t held_bytes = before.size();
         keep_held(0);
-        connection_.protocol = detected.protocol;
-        if (detected.protocol != Protocol::websocket) reactor_.open(index_);
+        connection_.flags |= kToldApart;
+        if (connection_.protocol == Protocol::detect) {
+            connection_.protocol = detected.protocol;
+            if (detected.protocol != Protocol::websocket) reactor_.open(index_);
+        }
         if (held_bytes > 0) receive({start, held_bytes});
         receive(bytes);
     }
-    // Bytes where a conversation could begin. A listener of one protocol meets peers of another:
-    // they are told so in their own words; what is no protocol at all is the codec's to judge.
-    bool is_foreign(std::span<const uint8_t> bytes) {
-        const Detected detected = detect_protocol(bytes, connection_.protocol);
-        if (detected.fault.ok() || detected.spoken == Spoken::unknown) return false;
-        refuse(detected);
-        return true;
+    // A listener of one protocol tells peers of another so in their own words. What is not a
+    // protocol at all is its codec's to judge.
+    bool is_for_codec(const Detected& detected) const {
+        return detected.spoken == Spoken::unknown && connection_.protocol != Protocol::detect;
     }
     void refuse(const Detected& detected) {
         reactor_.metrics_.add(Metric::faults);
@@ -284,8 +287,6 @@ class Session {
     }
     void decode_binary(std::span<uint8_t> bytes) {
         auto state = load<binary::State>();
-        const bool between_frames = state.spill_bytes == 0 && state.in_payload == 0;
-        if (between_frames && bytes.front() != binary::kMagic && is_foreign(bytes)) return;
         const Decoded decoded = binary::decode(state, bytes, limits(), *this);
         store(state);
         end(decoded);
@@ -309,7 +310,6 @@ class Session {
     }
     void shake_hands(std::span<uint8_t> bytes) {
         auto state = load<HandshakeState>();
-        if (state.bytes == 0 && is_foreign(bytes)) return;
         const HandshakePolicy policy{.origins = reactor_.config_.ws_origins,
                                      .deflate = reactor_.config_.ws_deflate};
         SessionOut<R> out{reactor_, index_};

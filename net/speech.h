@@ -32,6 +32,7 @@ inline constexpr uint8_t kSpeaksJson =
     8;  // it sent a JSON object of ours, or agreed on pulse.v1.json
 inline constexpr uint8_t kFramedBinary = 16;       // agreed on pulse.v1.binary
 inline constexpr uint8_t kAwaitsProxyHeader = 32;  // its proxy has not said yet whose it is
+inline constexpr uint8_t kToldApart = 64;          // its first bytes were; no others are
 
 // A few words into a buffer on the stack; what does not fit is cut.
 class ShortText {
