@@ -128,6 +128,85 @@ TYPED_TEST(UringCrowd, IsHeardToTheLast) {
     stage.close_all();
 }
 
+// ------------------------------------------------------------------------- what one poll handles
+
+template <class World>
+class UringPoll : public ::testing::Test {};
+using Polled = ::testing::Types<UringWorld<Full>, UringWorld<Polling>>;
+TYPED_TEST_SUITE(UringPoll, Polled);
+
+// However many flood, one poll reads a bounded amount from them.
+TYPED_TEST(UringPoll, FloodersShareABudget) {
+    constexpr uint32_t kFlooders = 200;
+    constexpr size_t kBufferBytes =
+        kUringReceiveBufferBytes - kReceiveFrontBytes - kReceivePadBytes;
+    constexpr size_t kMost = kUringRoundsPerPoll * kUringReceiveBuffers * kBufferBytes;
+    Stage<TypeParam> stage(kFlooders);
+    stage.listen();
+    std::vector<typename Stage<TypeParam>::Joined> flooders;
+    for (uint32_t i = 0; i < kFlooders; ++i) flooders.push_back(stage.join());
+    size_t bytes = 0;
+    stage.seen.bytes_hook = [&](Seen& seen) {
+        bytes += seen.bytes.size();
+        seen.bytes.clear();
+    };
+    const std::string flood = pattern(1, 300'000);
+    bool more_than_the_budget = false;
+    for (int round = 0; round < 8; ++round) {
+        size_t written = 0;
+        for (auto& each : flooders) written += each.peer.write(as_bytes(flood));
+        more_than_the_budget |= written > 2 * kMost;
+        bytes = 0;
+        stage.turn(0);
+        EXPECT_GT(bytes, 0u);
+        EXPECT_LE(bytes, kMost);
+    }
+    EXPECT_TRUE(more_than_the_budget) << "what was sent is within the bound";
+    stage.close_all();
+}
+
+// A poll ends after kUringCompletionsPerPoll, of which an accept counts as kUringAcceptCost; and
+// C8, where it ended between a receive and its completion: what a peer wrote meanwhile must not be
+// passed. Receives that found nothing are the case, since theirs are the connections that were not
+// given bytes at the time; they are made as soon as a peer is accepted.
+TYPED_TEST(UringPoll, WhatIsLeftForTheNextIsNotPassed) {
+    constexpr uint32_t kPeers = 600;
+    Stage<TypeParam> stage(kPeers);
+    stage.listen();
+    std::vector<typename TypeParam::Peer> peers;
+    for (uint32_t i = 0; i < kPeers; ++i) peers.push_back(stage.connect());
+    stage.world.stall(5 * kMillisecond);
+    Nanos arrived = kNever;
+    int passed = 0;
+    stage.seen.bytes_hook = [&](Seen& seen) {
+        if (seen.reads == 1 && stage.io.drained_until() > arrived) ++passed;
+    };
+    int polls = 0;
+    for (; stage.seen.live < static_cast<int>(kPeers) && polls < 100; ++polls) {
+        const int live = stage.seen.live;
+        const uint64_t completions = stage.io.counters().completions;
+        stage.turn(0);
+        EXPECT_LE(stage.seen.live - live, static_cast<int>(kAcceptsPerTurn));
+        EXPECT_LE(stage.io.counters().completions - completions, kUringCompletionsPerPoll);
+        if (stage.seen.live < static_cast<int>(2 * kAcceptsPerTurn) || arrived != kNever) continue;
+        for (auto& peer : peers) ASSERT_EQ(peer.write(as_bytes("beat")), 4u);
+        arrived = stage.world.stall(2 * kMillisecond);
+    }
+    EXPECT_GE(polls, 3) << "all were accepted within one budget";
+    ASSERT_TRUE(stage.until([&] { return stage.io.drained_until() > arrived; }));
+    for (const Seen& seen : stage.seen.all) EXPECT_EQ(seen.bytes, "beat");
+    EXPECT_EQ(passed, 0) << "C8: drained_until had passed bytes that were delivered after it";
+    // A poll of 600 that all have something to say is within its budget as well.
+    for (auto& peer : peers) ASSERT_EQ(peer.write(as_bytes("beat")), 4u);
+    const Nanos again = stage.world.stall(2 * kMillisecond);
+    while (stage.io.drained_until() <= again) {
+        const uint64_t completions = stage.io.counters().completions;
+        stage.turn(0);
+        ASSERT_LE(stage.io.counters().completions - completions, kUringCompletionsPerPoll);
+    }
+    stage.close_all();
+}
+
 // A small life: accept, speak, finish, connect, refuse, close in both ways. The number of system
 // calls it took, from the first after the start.
 template <class World>
