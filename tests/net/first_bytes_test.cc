@@ -19,7 +19,7 @@ StagePlan plan() {
     return plan;
 }
 
-// --------------------------------------------------------------- only the first bytes are told apart
+// ------------------------------------------------------------- only the first bytes are told apart
 const std::string kForeignLines[] = {"GET / HTTP/1.1\r\n", "PUT /x\n", "\xB7\x01\0\0\0\0\0\0\n"s,
                                      "PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n", "\x16\x03\x01\n"s};
 

@@ -64,7 +64,7 @@ TEST(Reactor, JudgeLagIsHowLateADueLookIsJudged) {
     EXPECT_GT(stats_of(punctual).judge_lag_max, kSecond / 2) << "the most is kept";
 }
 
-// ---------------------------------------------------------------------------------- what is bounded
+// -------------------------------------------------------------------------------- what is bounded
 // All deadlines pass while nothing runs; the loop then judges them in slices.
 TEST(Reactor, ATurnEvictsAndProbesWithinItsBudget) {
     constexpr uint32_t kPeers = 600;
