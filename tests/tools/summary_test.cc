@@ -19,8 +19,17 @@ std::string told(const RunResult& run, bool color = false) {
     return summary_text(run, judge_validity(run), judge(*objectives, run), color);
 }
 
+// Where a sentence is broken is its width's business.
+std::string on_one_line(std::string_view text) {
+    std::string joined(text);
+    constexpr std::string_view kBreak = "\n            ";
+    for (size_t at = 0; (at = joined.find(kBreak, at)) != std::string::npos;)
+        joined.replace(at, kBreak.size(), " ");
+    return joined;
+}
+
 ::testing::AssertionResult has(const std::string& text, std::string_view part) {
-    if (text.find(part) != std::string::npos) return ::testing::AssertionSuccess();
+    if (on_one_line(text).find(on_one_line(part)) != std::string::npos) return ::testing::AssertionSuccess();
     return ::testing::AssertionFailure() << "'" << part << "' is not in:\n" << text;
 }
 
@@ -41,8 +50,8 @@ TEST(Summary, ToldOfAGoodRun) {
     EXPECT_TRUE(has(text, "Objectives  missed: connect-rate>20000/s.\n"));
     EXPECT_TRUE(has(text, "Written     page: build/run/report.html\n"));
     EXPECT_TRUE(has(text, "  heartbeat               58,500"));
-    EXPECT_TRUE(has(text, "  vanish                   300       280       0       0       20 "));
-    EXPECT_TRUE(has(text, "    45.0 s    50,000    49,998     8.4 s "));
+    EXPECT_TRUE(has(text, "  vanish            300      280     0      0      20 "));
+    EXPECT_TRUE(has(text, "    45.0 s    50,000    49,998    8.4 s "));
     EXPECT_TRUE(has(text, "  met     p99<10ms                       3."));
     EXPECT_TRUE(has(text, "  MISSED  connect-rate>20000/s           8,333/s\n"));
     EXPECT_TRUE(has(text, "connect: Connection refused (12 times)"));
@@ -50,18 +59,17 @@ TEST(Summary, ToldOfAGoodRun) {
     EXPECT_EQ(text.back(), '\n');
 }
 
-TEST(Summary, FitsItsColumnsAndAboutTenLines) {
+TEST(Summary, FitsATerminalOf80Columns) {
     RunResult run = test::plausible_result();
-    run.storms.clear();
     std::istringstream lines(told(run));
     size_t first_table = 0;
     size_t at = 0;
     for (std::string line; std::getline(lines, line); ++at) {
-        EXPECT_LE(line.size(), 100u) << line;
+        EXPECT_LE(line.size(), 80u) << line;
         EXPECT_TRUE(line.empty() || line.back() != ' ') << line;
         if (line.empty() && first_table == 0) first_table = at;
     }
-    EXPECT_LE(first_table, 14u);
+    EXPECT_LE(first_table, 18u);
     EXPECT_GE(first_table, 8u);
 }
 
@@ -85,15 +93,15 @@ TEST(Summary, ToldOfABadRun) {
     EXPECT_TRUE(has(text, "820 of 920 were let go"));
     EXPECT_TRUE(has(text, "90 early, 10 missed."));
     EXPECT_TRUE(has(text, "The others  7 that spoke in time were let go: 7 false evictions.\n"));
-    EXPECT_TRUE(has(text, "      15.0 s\n"));  // the most that one was early
+    EXPECT_TRUE(has(text, "   15.0 s\n"));  // the most that one was early
 }
 
 TEST(Summary, ToldOfAnInvalidRun) {
     RunResult run = test::plausible_result();
     run.generator.made = 100'000;
     const std::string text = told(run);
-    EXPECT_TRUE(has(text, "INVALID     generator was the bottleneck: trust none of the above.\n"));
-    EXPECT_TRUE(has(text, "            It made 100,000 of the 498,112 connects"));
+    EXPECT_TRUE(has(text, "INVALID     generator was the bottleneck: trust none of the above."));
+    EXPECT_TRUE(has(text, "It made 100,000 of the 498,112 connects"));
     EXPECT_TRUE(has(text, "--threads"));
     EXPECT_EQ(text.find("To trust?"), std::string::npos);
 }

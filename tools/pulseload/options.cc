@@ -125,6 +125,7 @@ class Reader {
         texts_.push_back(std::make_unique<std::string>());
         app_.add_option(flag, *texts_.back(), help)
             ->check(std::move(validator))
+            ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
             ->group(group)
             ->type_name(shape);
     }
@@ -133,7 +134,10 @@ class Reader {
     }
     template <class T>
     void value(const char* flag, const char* shape, T& field, const char* help, const char* group) {
-        app_.add_option(flag, field, help)->group(group)->type_name(shape);
+        app_.add_option(flag, field, help)
+            ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
+            ->group(group)
+            ->type_name(shape);
     }
 
     void connecting() {

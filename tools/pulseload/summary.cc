@@ -12,7 +12,7 @@
 namespace pulse::load {
 namespace {
 
-constexpr size_t kColumns = 100;
+constexpr size_t kColumns = 80;
 constexpr size_t kLabelColumns = 12;
 
 using Lines = std::vector<SummaryLine>;
@@ -241,13 +241,13 @@ void table_latencies(const RunResult& result, Page& page) {
     const auto has_values = [](const Histogram& one) { return one.count() > 0; };
     if (std::none_of(result.latency.begin(), result.latency.end(), has_values)) return;
     page.heading(
-        "Latency in the hold, and of all connects (from when due; _service: from when begun)");
-    page.row("  {:<18}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}", "", "count", "p50", "p90", "p99",
+        "Latency in the hold, and of all connects; _service counts from the begin");
+    page.row("  {:<18}{:>12}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}", "", "count", "p50", "p90", "p99",
              "p99.9", "p99.99", "max");
     for (size_t at = 0; at < kTimed; ++at) {
         const Histogram& one = of(result, static_cast<Timed>(at));
         if (one.count() == 0) continue;
-        page.row("  {:<18}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
+        page.row("  {:<18}{:>12}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}",
                  name_of(static_cast<Timed>(at)), told_count(one.count()),
                  told_duration(one.percentile(50)), told_duration(one.percentile(90)),
                  told_duration(one.percentile(99)), told_duration(one.percentile(99.9)),
@@ -262,12 +262,12 @@ void table_detection(const RunResult& result, Page& page) {
                              format_duration(detection.timeout),
                              detection.announced ? " (as the server announced)" : "",
                              format_duration(detection.tolerance)));
-    page.row("  {:<18}{:>10}{:>10}{:>8}{:>8}{:>9}{:>10}{:>10}{:>12}", "", "silenced", "evicted",
-             "early", "missed", "not due", "late p50", "late max", "early most");
+    page.row("  {:<12}{:>9}{:>9}{:>6}{:>7}{:>8}{:>9}{:>9}{:>9}", "", "silenced", "evicted",
+             "early", "missed", "not due", "late p50", "late max", "early by");
     for (size_t at = 0; at < kBehaviours; ++at) {
         const Detection::Row& row = detection.rows[at];
         if (row.silenced == 0) continue;
-        page.row("  {:<18}{:>10}{:>10}{:>8}{:>8}{:>9}{:>10}{:>10}{:>12}",
+        page.row("  {:<12}{:>9}{:>9}{:>6}{:>7}{:>8}{:>9}{:>9}{:>9}",
                  name_of(static_cast<Behaviour>(at)), told_count(row.silenced),
                  told_count(row.evicted), told_count(row.early), told_count(row.missed),
                  told_count(row.waiting),
@@ -280,17 +280,17 @@ void table_detection(const RunResult& result, Page& page) {
 void table_storms(const RunResult& result, Page& page) {
     if (result.storms.empty()) return;
     page.heading("Storms");
-    page.row("  {:>8}{:>10}{:>10}{:>10}{:>12}{:>9}{:>10}{:>10}   {}", "at", "killed", "back",
-             "99 % in", "accepts/s", "refused", "tries", "most", "storm");
+    page.row("  {:>8}{:>10}{:>10}{:>9}{:>11}{:>10}{:>10}{:>9}", "at", "killed", "back",
+             "99 % in", "accepts/s", "refused", "tries", "most");
     for (const StormResult& storm : result.storms) {
-        page.row("  {:>8}{:>10}{:>10}{:>10}{:>12}{:>9}{:>10}{:>10}   {}", told_seconds(storm.at_s),
+        page.row("  {:>8}{:>10}{:>10}{:>9}{:>11}{:>10}{:>10}{:>9}", told_seconds(storm.at_s),
                  told_count(storm.killed), told_count(storm.recovered),
                  storm.recovery_s > 0 ? told_seconds(storm.recovery_s)
                  : storm.tries > 0    ? "never"
                                       : "-",
                  told_count(static_cast<uint64_t>(storm.peak_accepts_per_s)),
-                 told_count(storm.refusals), told_count(storm.tries), storm.tries_max,
-                 printable(storm.what));
+                 told_count(storm.refusals), told_count(storm.tries), storm.tries_max);
+        page.say({"", printable(storm.what), Mood::plain});
     }
 }
 
@@ -308,7 +308,7 @@ void table_objectives(const std::vector<ObjectiveResult>& objectives, Page& page
 void list_errors(const RunResult& result, Page& page) {
     if (result.errors.empty()) return;
     page.heading("What went wrong");
-    for (const std::string& error : result.errors) page.row("  {}", printable(error));
+    for (const std::string& error : result.errors) page.say({"", printable(error), Mood::plain});
 }
 
 }  // namespace
