@@ -174,6 +174,9 @@ inline constexpr uint32_t kUringSubmitTries = 10'000;
 
 // ------------------------------------------------------------------------------------- reactors
 inline constexpr uint32_t kReactorsMax = 256;
+// More reactors than this on a core are warned of, and a default never asks for them: they wait for
+// each other. A few are the price of a low descriptor limit (a million on two cores took 54).
+inline constexpr uint32_t kReactorsPerCoreAdvised = 4;
 // What a reactor opens for itself: its epoll or ring, its spare, its listeners' slack, the log.
 inline constexpr uint32_t kReactorDescriptors = 32;
 // What an idle connection costs, for the estimate at start; net/README.md has the measurements. In

@@ -2,23 +2,41 @@
 #include "net/descriptors.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <thread>
 
-#include "core/check.h"
+#include "net/threads.h"
 
 namespace pulse {
 namespace {
 
 constexpr const char* kOwnDescriptors = "/proc/thread-self/fd";
 
+// What every Linux system gives a process, where neither call nor /proc says more.
+constexpr rlim_t kDescriptorsUsual = 1'024;
+
+// A seccomp filter may refuse prlimit64, which getrlimit() is made of; /proc says the same.
 rlimit limits() {
     rlimit limit{};
-    PULSE_ASSERT(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) return limit;
+    limit.rlim_cur = limit.rlim_max = kDescriptorsUsual;
+    std::FILE* file = std::fopen("/proc/self/limits", "re");
+    if (file == nullptr) return limit;
+    char line[128];
+    while (std::fgets(line, sizeof line, file) != nullptr) {
+        unsigned long soft = 0;
+        unsigned long hard = 0;
+        if (std::sscanf(line, "Max open files %lu %lu", &soft, &hard) == 2) limit = {soft, hard};
+    }
+    std::fclose(file);
     return limit;
 }
 
@@ -41,12 +59,21 @@ Result<void> own_descriptor_table() {
         std::strerror(errno) + "; allow unshare in the container's seccomp profile"};
 }
 
+Result<void> try_own_descriptor_table() {
+    Result<void> outcome;
+    Result<std::thread> trial =
+        start_thread([&outcome] { outcome = own_descriptor_table(); }, "the first thread");
+    if (!trial) return Error{trial.error()};
+    trial->join();
+    return outcome;
+}
+
 uint64_t descriptor_limit() { return limits().rlim_cur; }
 
 uint64_t raise_descriptor_limit() {
     rlimit limit = limits();
     limit.rlim_cur = limit.rlim_max;
-    // Refused only if the hard limit sank in this instant: then the soft one stays as it is.
+    // Refused by a seccomp filter, or if the hard limit sank in this instant: the soft one stays.
     setrlimit(RLIMIT_NOFILE, &limit);
     return descriptor_limit();
 }
@@ -56,6 +83,15 @@ uint64_t open_descriptors() {
     if (stat(kOwnDescriptors, &status) == 0 && status.st_size > 0)
         return static_cast<uint64_t>(status.st_size);
     return walk_descriptors();
+}
+
+void open_standard_descriptors() {
+    for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor) {
+        if (fcntl(descriptor, F_GETFD) >= 0 || errno != EBADF) continue;
+        // Takes the lowest that is free, which is this one. Where /dev/null is missing the
+        // descriptor stays closed, and what is opened next takes it: there is nothing better.
+        [[maybe_unused]] const int opened = ::open("/dev/null", O_RDWR);
+    }
 }
 
 }  // namespace pulse

@@ -2,7 +2,8 @@
 //
 // RLIMIT_NOFILE bounds each table, not each process, and Linux gives a thread a table of its own
 // for the asking. So every reactor has one: as many connections as the limit says *each*, and no
-// lock of a shared table on the way of every accept and close.
+// lock of a shared table on the way of every accept and close. Where seccomp refuses that (the
+// default profile of every container runtime), reactors share the process's table, and the limit.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,9 @@ namespace pulse {
 // by a peer. Threads started later by this one share its table.
 Result<void> own_descriptor_table();
 
+// Whether own_descriptor_table() will succeed: tried on a thread that ends at once.
+Result<void> try_own_descriptor_table();
+
 // Most descriptors that this thread's table may hold (soft RLIMIT_NOFILE).
 uint64_t descriptor_limit();
 
@@ -26,5 +30,9 @@ uint64_t raise_descriptor_limit();
 // Descriptors open in the calling thread's table; 0 where /proc is not to be had. O(1) from Linux
 // 6.2 on, before that it walks them.
 uint64_t open_descriptors();
+
+// Opens /dev/null on those of 0, 1 and 2 that are closed. Otherwise a file or socket opened later
+// gets the number, and what is meant for stderr is written into it. Call it first in main().
+void open_standard_descriptors();
 
 }  // namespace pulse

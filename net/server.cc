@@ -1,6 +1,7 @@
 // Threads, doorbells and snapshots: the part of the server that is not the loop.
 #include "net/server.h"
 
+#include <fmt/format.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
@@ -20,6 +21,8 @@
 #include "net/epoll_backend.h"
 #include "net/mapped_pages.h"
 #include "net/reactor.h"
+#include "net/sockets.h"
+#include "net/threads.h"
 #include "net/uring_backend.h"
 
 namespace pulse {
@@ -48,35 +51,6 @@ HeartbeatConfig heartbeat_of(Nanos interval, Nanos timeout, bool probe, Liveness
     heartbeat.liveness = liveness;
     return heartbeat;
 }
-
-// A socket that holds a port without listening, so that every reactor can listen on the one that
-// the kernel chose.
-struct PortHolder {
-    int descriptor = -1;
-    PortHolder() = default;
-    PortHolder(const PortHolder&) = delete;
-    PortHolder& operator=(const PortHolder&) = delete;
-    ~PortHolder() {
-        if (descriptor >= 0) ::close(descriptor);
-    }
-    Result<void> hold(ListenAddress& listener) {
-        if (listener.address.port() != 0) return {};
-        const int family = listener.address.base.sa_family;
-        descriptor = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        const int on = 1;
-        socklen_t size = listener.address.size_bytes();
-        if (descriptor < 0 ||
-            setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0 ||
-            bind(descriptor, &listener.address.base, size) != 0 ||
-            getsockname(descriptor, &listener.address.base, &size) != 0) {
-            return Error{"--listen " + listener.text + ": " + std::strerror(errno)};
-        }
-        const std::string port = ":" + std::to_string(listener.address.port());
-        const size_t zero = listener.text.rfind(":0");
-        if (zero != std::string::npos) listener.text.replace(zero, 2, port);
-        return {};
-    }
-};
 
 }  // namespace
 
@@ -161,10 +135,11 @@ void run_reactor(Thread& self, const ReactorConfig& config, uint32_t places, Io&
 
 template <class Thread>
 void reactor_thread(Thread& self, const ServerPlan& plan, ReactorConfig config) {
-    if (Result<void> own = own_descriptor_table(); !own) {
-        return self.ready.set_value(Error{own.error()});
+    if (plan.own_tables) {
+        if (Result<void> own = own_descriptor_table(); !own)
+            return self.ready.set_value(Error{own.error()});
     }
-    if (plan.options.pin) pin_to_core(self.number % plan.cores);
+    if (plan.options.pin) pin_to_core(plan.cores[self.number % plan.cores.size()]);
     config.number = self.number;
     const uint32_t places = plan.connections_per_reactor;
     MappedPages pages;
@@ -180,7 +155,8 @@ void reactor_thread(Thread& self, const ServerPlan& plan, ReactorConfig config) 
         UringOptions options;
         options.sockets = sockets;
         options.doorbell = self.doorbell;
-        if (plan.reactors > plan.cores) options.receive_buffers = kUringReceiveBuffersCrowded;
+        if (plan.reactors > plan.cores.size())
+            options.receive_buffers = kUringReceiveBuffersCrowded;
         UringBackend io(options, table.records(), places);
         return run(io);
     }
@@ -221,7 +197,8 @@ Result<void> Server::start_threads(DebugLog debug) {
     config.admission = &shared_->admission;
     std::vector<PortHolder> holders(config.listeners.size());
     for (size_t i = 0; i < holders.size(); ++i) {
-        if (Result<void> held = holders[i].hold(config.listeners[i]); !held) return held;
+        if (Result<void> held = holders[i].hold(config.listeners[i], options.share_port); !held)
+            return held;
         listening_.push_back(config.listeners[i].text);
     }
     for (uint32_t number = 0; number < plan_.reactors; ++number) {
@@ -234,16 +211,27 @@ Result<void> Server::start_threads(DebugLog debug) {
     // All doorbells are open before the first thread takes its copy of the descriptor table.
     std::vector<std::future<Result<void>>> answers;
     for (const auto& thread : threads_) answers.push_back(thread->ready.get_future());
-    for (const auto& thread : threads_) {
-        thread->thread = std::thread([this, self = thread.get()] {
-            reactor_thread(*self, plan_, shared_->config);
-            self->ended.store(true, std::memory_order_release);
-            self->ended.notify_all();
-        });
-    }
     Result<void> outcome;
-    for (auto& answer : answers) {
-        Result<void> started = answer.get();
+    size_t running = 0;
+    while (running < threads_.size() && outcome) {
+        Thread& thread = *threads_[running];
+        Result<std::thread> started = start_thread(
+            [this, &thread] {
+                reactor_thread(thread, plan_, shared_->config);
+                thread.ended.store(true, std::memory_order_release);
+            },
+            fmt::format("reactor {} of {}", running + 1, threads_.size()));
+        if (!started) {
+            outcome = Error{started.error() + ", or lower --reactors"};
+            break;
+        }
+        thread.thread = std::move(*started);
+        ++running;
+    }
+    // What was never started has ended.
+    for (size_t i = running; i < threads_.size(); ++i) threads_[i]->ended = true;
+    for (size_t i = 0; i < running; ++i) {
+        Result<void> started = answers[i].get();
         if (outcome && !started) outcome = std::move(started);
     }
     return outcome;
@@ -283,7 +271,9 @@ bool Server::ended(Nanos wait) {
 }
 
 bool Server::drain_cut_short() const {
-    return std::ranges::any_of(threads_, [](const auto& thread) { return thread->cut_short; });
+    return std::ranges::any_of(threads_, [](const auto& thread) {
+        return thread->ended.load(std::memory_order_acquire) && thread->cut_short;
+    });
 }
 
 void Server::retune(const ServerOptions& options) {

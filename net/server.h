@@ -1,5 +1,5 @@
-// The server: as many reactors as were asked for, each on a thread of its own with a descriptor
-// table of its own, and what the main thread needs to say to them.
+// The server: as many reactors as were asked for, each on a thread of its own, and what the main
+// thread needs to tell them.
 //
 //     plan_server(options)   any time: what it will hold and cost, or why this machine cannot
 //     Server::start(plan)    threads up, all listening; or an error, and nothing left behind
@@ -7,8 +7,9 @@
 //     ended()                once every reactor has let go of everybody
 //
 // A thread's own descriptor table (unshare(CLONE_FILES)) gives each reactor the whole
-// RLIMIT_NOFILE, and no lock that others take. Its price: a descriptor opened afterwards is nobody
-// else's, so doorbells are opened before the threads are.
+// RLIMIT_NOFILE, and no lock that others take. Its price: a descriptor opened afterwards belongs to
+// one table alone, so doorbells are opened before the threads are. Where the kernel refuses it, all
+// share one table, as long as --max-connections fits into that.
 #pragma once
 
 #include <atomic>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "core/result.h"
+#include "net/machine.h"
 #include "net/server_options.h"
 #include "net/server_stats.h"
 
@@ -29,22 +31,27 @@ struct ServerPlan {
     ServerOptions options;
     bool uring = false;        // else epoll
     std::string backend_note;  // features, or why it fell back
-    uint32_t cores = 0;
+    std::vector<uint32_t> cores;  // that this process may run on
+    double cpu_quota = 0;         // cores' worth that the cgroup allows; 0: no quota
     uint32_t reactors = 0;
     uint32_t connections_per_reactor = 0;
-    uint64_t descriptors_per_reactor = 0;
+    uint64_t descriptors = 0;  // that a table may hold
+    bool own_tables = false;   // each reactor has a descriptor table of its own
+    std::string table_note;    // why not
     // At max_connections, all idle: records and wheel; what the kernel takes for the sockets'
     // server side.
     uint64_t user_bytes = 0;
     uint64_t kernel_bytes = 0;
-    uint64_t available_bytes = 0;
+    MemoryRoom available;
 
-    // Several lines for the start of the log.
+    // Several lines for the start of the log; what an operator should look at.
     std::vector<std::string> describe() const;
+    std::vector<std::string> warnings;
 };
 
-// Raises the soft descriptor limit, probes the kernel. The error says which limit is in the way of
-// what was asked for, and how to raise it.
+// Raises the soft descriptor limit, probes the kernel and the listeners' addresses. What was asked
+// for and does not fit is an error, which says which limit is in the way and how to raise it; a
+// default that does not fit shrinks, with a warning.
 Result<ServerPlan> plan_server(const ServerOptions& options);
 
 class Server {

@@ -42,7 +42,9 @@ struct ServerOptions {
     std::vector<ListenAddress> listen;
     // Who may connect to listeners that expect a PROXY header.
     std::vector<AddressPrefix> proxy_trusted = loopback_prefixes();
+    bool share_port = false;             // with other programs that share it too
     uint64_t max_connections = 100'000;  // of all reactors together
+    bool max_connections_given = false;  // else the default, which may shrink
     uint64_t accept_rate = 0;            // accepts a second of all reactors together; 0: no limit
     Nanos handshake_timeout = 10 * kSecond;
     Nanos tcp_keepalive = 0;     // silence before the kernel probes; 0: off

@@ -11,10 +11,11 @@ BUILD = os.environ.get("BUILD", "build")
 
 
 class Server:
-    """One pulsewheel process on a port of the kernel's choice; `inside`: a command to run it by."""
+    """One pulsewheel process on a port of the kernel's choice; `inside`: a command to run it by;
+    `before`: what the child does before it becomes the server."""
 
     def __init__(self, backend, *flags, scheme="tcp", host="127.0.0.1", query="", inside=(),
-                 expect_start=True):
+                 before=None, expect_start=True):
         self.directory = tempfile.TemporaryDirectory()
         self.stats_path = os.path.join(self.directory.name, "stats")
         self.log_path = os.path.join(self.directory.name, "log")
@@ -23,7 +24,8 @@ class Server:
             [*inside, f"{BUILD}/pulsewheel", "--listen", f"{scheme}://{host}:0{query}",
              "--backend", backend, "--stats-json", self.stats_path, "--stats-interval", "1s",
              *flags],
-            stdout=subprocess.DEVNULL, stderr=self.log, stdin=subprocess.DEVNULL)
+            stdout=subprocess.DEVNULL, stderr=self.log, stdin=subprocess.DEVNULL,
+            preexec_fn=before)
         if expect_start:
             self.port = self.wait_for_port()
 

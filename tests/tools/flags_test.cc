@@ -153,6 +153,7 @@ TEST(Flags, HeartbeatsMessagesAndFigures) {
 const std::map<std::string_view, const char*> kOther = {
     {"listen", "jsonl://127.0.0.1:9100"},
     {"proxy-trusted", "10.0.0.0/8"},
+    {"share-port", "on"},
     {"max-connections", "5k"},
     {"accept-rate", "7/s"},
     {"handshake-timeout", "2s"},

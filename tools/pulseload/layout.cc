@@ -59,6 +59,15 @@ Result<Layout> lay_out(const LoadOptions& options) {
     layout.threads =
         static_cast<uint32_t>(std::clamp<uint64_t>(options.threads, demanded, options.connections));
     layout.per_thread = (options.connections + layout.threads - 1) / layout.threads;
+    const Result<void> own = try_own_descriptor_table();
+    layout.own_tables = static_cast<bool>(own);
+    if (const uint64_t together = options.connections + layout.threads * kOwnDescriptors;
+        !own && together > layout.descriptor_limit) {
+        return Error{fmt::format(
+            "--connections {}: {} threads that share one descriptor table open about {}, and the "
+            "limit is {}; raise it (ulimit -n), or ask for fewer connections ({})",
+            options.connections, layout.threads, together, layout.descriptor_limit, own.error())};
+    }
     layout.ports = ephemeral_ports();
     const auto usable = static_cast<uint32_t>(layout.ports * kPortsShare);
     // One source address may use each port once for each target.
@@ -83,10 +92,11 @@ Result<Layout> lay_out(const LoadOptions& options) {
                         options.connections, addresses, options.targets.size(), layout.ports_used,
                         layout.ports)};
     }
-    layout.lines.push_back(fmt::format(
-        "{} connections on {} thread(s), at most {} each "
-        "(descriptor limit {})",
-        options.connections, layout.threads, layout.per_thread, layout.descriptor_limit));
+    layout.lines.push_back(
+        fmt::format("{} connections on {} thread(s), at most {} each "
+                    "(descriptor limit {}{})",
+                    options.connections, layout.threads, layout.per_thread, layout.descriptor_limit,
+                    own ? std::string() : " for all together: " + own.error()));
     layout.lines.push_back(
         count == 0 ? fmt::format("source address chosen by the kernel, {} of {} ports",
                                  layout.ports_used, layout.ports)

@@ -9,6 +9,7 @@
 
 #include "core/limits.h"
 #include "core/units.h"
+#include "net/descriptors.h"
 #include "tools/pulseload/csv_report.h"
 #include "tools/pulseload/find_max.h"
 #include "tools/pulseload/hlog.h"
@@ -163,6 +164,7 @@ int find_max(LoadOptions options) {
 
 int main(int argc, char** argv) {
     using namespace pulse::load;
+    pulse::open_standard_descriptors();
     int exit_code = 0;
     const std::optional<LoadOptions> options = parse_options(argc, argv, exit_code);
     if (!options) return exit_code;

@@ -18,6 +18,7 @@
 #include "core/version.h"
 #include "net/descriptors.h"
 #include "net/mapped_pages.h"
+#include "net/threads.h"
 #include "tools/pulseload/crowd.h"
 #include "tools/pulseload/server_watch.h"
 
@@ -63,6 +64,7 @@ std::string machine() {
 // in between the observer may look.
 struct Worker {
     CrowdPlan plan;
+    bool own_table = true;
     std::thread thread;
     std::atomic<Crowd*> crowd{nullptr};
     std::atomic<bool> ended{false};  // the books are closed, or it failed
@@ -72,7 +74,9 @@ struct Worker {
     Nanos cpu = 0;
 
     void run() {
-        if (Result<void> own = own_descriptor_table(); !own) return fail(own.error());
+        if (own_table) {
+            if (Result<void> own = own_descriptor_table(); !own) return fail(own.error());
+        }
         MappedPages pages;
         ConnectionTable table(pages, plan.clients);
         if (!table.ok()) return fail("no address space for the connections");
@@ -121,7 +125,7 @@ class Run {
         finish();
         for (const auto& worker : workers_) {
             worker->may_leave = true;
-            worker->thread.join();
+            if (worker->thread.joinable()) worker->thread.join();
         }
         if (!error_.empty()) return Error{error_};
         return std::move(result_);
@@ -192,6 +196,7 @@ class Run {
         conductor_.timeout = options_.expect_timeout;
         for (uint32_t i = 0; i < layout_.threads; ++i) {
             auto worker = std::make_unique<Worker>();
+            worker->own_table = layout_.own_tables;
             CrowdPlan& plan = worker->plan;
             plan.options = &options_;
             plan.conductor = &conductor_;
@@ -209,7 +214,12 @@ class Run {
             workers_.push_back(std::move(worker));
         }
         for (const auto& worker : workers_) {
-            worker->thread = std::thread([self = worker.get()] { self->run(); });
+            Result<std::thread> started =
+                start_thread([self = worker.get()] { self->run(); }, "a thread of clients");
+            if (started)
+                worker->thread = std::move(*started);
+            else
+                worker->fail(started.error());
         }
     }
 

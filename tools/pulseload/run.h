@@ -17,7 +17,8 @@ namespace pulse::load {
 struct Layout {
     uint32_t threads = 0;
     uint32_t per_thread = 0;             // connections, at most
-    uint64_t descriptor_limit = 0;       // of each thread
+    uint64_t descriptor_limit = 0;       // of each descriptor table
+    bool own_tables = true;              // one for each thread; else all share the process's
     uint32_t ports = 0;                  // the kernel may choose from, for each source address
     uint32_t ports_used = 0;             // of them, at most
     std::vector<SocketAddress> sources;  // empty: the kernel chooses

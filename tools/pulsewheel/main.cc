@@ -18,6 +18,7 @@
 
 #include "core/units.h"
 #include "core/version.h"
+#include "net/descriptors.h"
 #include "net/server.h"
 #include "proto/json.h"
 #include "tools/pulsewheel/flags.h"
@@ -224,6 +225,7 @@ int serve_with(const ServerOptions& options, std::span<const char* const> argume
         return kCouldNotStart;
     }
     for (const std::string& line : plan->describe()) spdlog::info("{}", line);
+    for (const std::string& line : plan->warnings) spdlog::warn("{}", line);
     Server::DebugLog debug;
     if (options.log_level == LogLevel::debug) {
         debug = [](const std::string& line) { spdlog::debug("{}", line); };
@@ -246,6 +248,7 @@ int serve_with(const ServerOptions& options, std::span<const char* const> argume
 // What escapes is what nobody here can mend, such as no memory; it ends the program loudly.
 // NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) {
+    pulse::open_standard_descriptors();
     const std::span<const char* const> arguments(argv + 1,
                                                  static_cast<size_t>(argc > 0 ? argc - 1 : 0));
     const auto invocation = pulse::serve::read_invocation(

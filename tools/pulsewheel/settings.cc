@@ -150,6 +150,14 @@ Result<void> add_origin(ServerOptions& options, std::string_view text) {
     return {};
 }
 
+constexpr uint64_t kConnectionsMax = 1'000'000'000;  // more than memory holds, less than 2^32
+
+Result<void> set_max_connections(ServerOptions& options, std::string_view text) {
+    options.max_connections_given = true;
+    return set_quantity<&ServerOptions::max_connections, parse_count, format_count, false,
+                        uint64_t{1}, kConnectionsMax>(options, text);
+}
+
 Result<void> set_reactors(ServerOptions& options, std::string_view text) {
     if (text == "auto") {
         options.reactors = 0;
@@ -190,7 +198,6 @@ Result<void> set_stats_json(ServerOptions& options, std::string_view text) {
 
 constexpr Nanos kHour = 3600 * kSecond;
 constexpr uint64_t kSendQueueBytesMax = uint64_t{1} << 30;
-constexpr uint64_t kConnectionsMax = 1'000'000'000;  // more than memory holds, less than 2^32
 constexpr Nanos kTimeoutMax = 24 * kHour;            // the tick narrows it further: see flags.cc
 
 constexpr std::string_view kListening = "Listening";
@@ -211,12 +218,14 @@ constexpr Setting kSettings[] = {
      "Balancers that may connect where a PROXY header is demanded, such as 10.0.0.0/8 or "
      "192.0.2.7; anybody else is refused there. Separated by commas, or repeated.",
      list, add_trusted, get_trusted, [](ServerOptions& o) { o.proxy_trusted.clear(); }},
+    {"share-port", kListening, "",
+     "Listen although another server of this user does so on the same port: the kernel spreads "
+     "new peers over both, until one of them stops. For a change of servers without a gap.",
+     flag, WORD(share_port, kSwitch)},
     {"max-connections", kListening, "N",
      "Most connections at once; more are refused with the reason. The server does not start "
-     "where the machine could not hold them.",
-     number,
-     set_quantity<&ServerOptions::max_connections, parse_count, format_count, false, uint64_t{1},
-                  kConnectionsMax>,
+     "where the machine cannot hold them; the default shrinks to what it can.",
+     number, set_max_connections,
      get_quantity<&ServerOptions::max_connections, format_count, false>},
     {"accept-rate", kListening, "RATE",
      "Most accepts a second, such as 5000/s; more are refused at once. off is no limit.", text,

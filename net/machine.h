@@ -1,0 +1,38 @@
+// What the machine, the control group and the process's limits leave to this process. Everything is
+// read when it is asked for: the answers change while a process runs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace pulse {
+
+// Memory that may still be taken, and which bound is the tightest.
+struct MemoryRoom {
+    uint64_t bytes = 0;
+    std::string bound;  // "this machine", "the cgroup's memory limit"; empty: nothing is known
+};
+
+// `root` stands before /proc and /sys; a test gives a directory of its own.
+class Machine {
+  public:
+    explicit Machine(std::string root = {}) : root_(std::move(root)) {}
+
+    // Cores that this thread may run on: its affinity, which taskset and cpusets narrow. Never
+    // empty.
+    std::vector<uint32_t> allowed_cores() const;
+    // The least of MemAvailable, of what the memory limits of the cgroup (v1 and v2) and of all
+    // cgroups above it leave, and of what RLIMIT_AS leaves. Page cache counts as free: the kernel
+    // gives it up before it kills.
+    MemoryRoom memory() const;
+    // Cores' worth of time that the cgroup's quota allows (cpu.max, cpu.cfs_quota_us); 0: no quota.
+    double cpu_quota() const;
+
+  private:
+    // The directories of the cgroup of this process below a controller's mount, innermost first.
+    std::vector<std::string> cgroup_levels(std::string_view controller) const;
+    std::string root_;
+};
+
+}  // namespace pulse

@@ -1,0 +1,374 @@
+#!/usr/bin/env python3
+"""How both programs start where they get less than they want: under seccomp, in small cgroups, on
+one core, with descriptors closed, on a port that is taken. Ends with `N passed, N failed`.
+"""
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import confine  # noqa: E402: its path comes first
+from server import BUILD, Server  # noqa: E402
+
+PING = struct.pack(">BBHI", 0xB7, 1, 0, 7)
+PONG = struct.pack(">BBHI", 0xB7, 2, 0, 7)
+MIB = 1 << 20
+
+
+def answers(port, host="127.0.0.1"):
+    """Whether a server of the binary protocol answers a ping there."""
+    with socket.create_connection((host, port), timeout=10) as peer:
+        peer.sendall(PING)
+        received = b""
+        while len(received) < len(PONG):
+            more = peer.recv(len(PONG) - len(received))
+            if not more:
+                return False
+            received += more
+        return received == PONG
+
+
+def pulsewheel(*flags, before=None, timeout=20):
+    """A pulsewheel that ends by itself."""
+    return subprocess.run([f"{BUILD}/pulsewheel", *flags], capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, timeout=timeout, preexec_fn=before)
+
+
+def load(port, *flags, before=None, connections=50):
+    """A short run of pulseload that must hold all its connections."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as report:
+        done = subprocess.run(
+            [f"{BUILD}/pulseload", "--target", f"tcp://127.0.0.1:{port}", "--connections",
+             str(connections), "--duration", "1s", "--threads", "2", "--heartbeat-interval",
+             "200ms", "--json", report.name, *flags],
+            capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+            preexec_fn=before)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.load(report), done
+
+
+def lower_descriptors(limit):
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+
+def both(*steps):
+    def run():
+        for step in steps:
+            step()
+    return run
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+# ------------------------------------------------------------------------------------- seccomp
+
+CONTAINER = ("unshare", "io_uring_setup", "io_uring_enter")
+
+
+def test_serves_under_a_containers_seccomp_profile():
+    with Server("auto", before=confine.refuse_calls(*CONTAINER)) as server:
+        assert answers(server.port)
+        text = server.text()
+        assert "backend epoll" in text and "io_uring" in text, text
+        assert text.count("unshare(") == 1, "said once:\n" + text
+        _, done = load(server.port, before=confine.refuse_calls(*CONTAINER))
+        assert "unshare" in done.stdout + done.stderr, done.stdout + done.stderr
+        assert server.stop() == 0, server.text()
+
+
+def test_says_what_one_shared_descriptor_table_cannot_hold():
+    before = both(lower_descriptors(4000), confine.refuse_calls("unshare"))
+    done = pulsewheel("--max-connections", "100k", "--listen", "tcp://127.0.0.1:0", before=before)
+    assert done.returncode == 1, done.stderr
+    for word in ("--max-connections 100000", "share one descriptor table", "RLIMIT_NOFILE",
+                 "unshare", "ulimit"):
+        assert word in done.stderr, (word, done.stderr)
+    with Server("epoll", "--max-connections", "2k", before=before) as server:
+        assert answers(server.port)
+    done = subprocess.run([f"{BUILD}/pulseload", "--target", "tcp://127.0.0.1:1", "--connections",
+                           "9000"], capture_output=True, text=True, timeout=20, preexec_fn=before)
+    assert done.returncode == 1 and "--connections 9000" in done.stderr, done.stderr
+    assert "unshare" in done.stderr, done.stderr
+
+
+def test_shares_one_table_among_reactors_that_come_and_go():
+    """Connections of several reactors in one table: each is served, and closed with its reactor."""
+    before = confine.refuse_calls("unshare")
+    with Server("epoll", "--reactors", "4", "--max-connections", "300", before=before) as server:
+        peers = [socket.create_connection(("127.0.0.1", server.port), timeout=10)
+                 for _ in range(300)]
+        for peer in peers:
+            peer.sendall(PING)
+            assert peer.recv(8) == PONG
+        assert server.stop() == 0, server.text()
+        for peer in peers:
+            received = b""
+            while more := peer.recv(4096):
+                received += more
+            assert received[1] == 6, received  # a goodbye
+            peer.close()
+
+
+def test_falls_back_where_a_ring_may_not_be_entered():
+    with Server("auto", before=confine.refuse_calls("io_uring_enter")) as server:
+        assert answers(server.port)
+        assert "backend epoll (io_uring_enter: " in server.text(), server.text()
+        assert server.stop() == 0
+    done = pulsewheel("--backend", "io_uring", "--listen", "tcp://127.0.0.1:0",
+                      before=confine.refuse_calls("io_uring_enter"))
+    assert done.returncode == 1 and "--backend io_uring: io_uring_enter" in done.stderr, done.stderr
+
+
+def test_serves_without_prlimit():
+    with Server("auto", before=confine.refuse_calls("prlimit64", "getrlimit")) as server:
+        assert answers(server.port)
+        load(server.port, before=confine.refuse_calls("prlimit64", "getrlimit"))
+        assert server.stop() == 0, server.text()
+
+
+def test_names_the_remedy_where_no_thread_can_be_started():
+    """Not an exception: with clone3 refused, and with a full pids limit."""
+    before = confine.refuse_calls("clone3")
+    done = pulsewheel("--listen", "tcp://127.0.0.1:0", before=before)
+    assert done.returncode == 1, (done.returncode, done.stderr)
+    assert "cannot be started" in done.stderr and "pids.max" in done.stderr, done.stderr
+    with Server("epoll") as server:
+        done = subprocess.run([f"{BUILD}/pulseload", "--target", f"tcp://127.0.0.1:{server.port}",
+                               "--connections", "10", "--duration", "1s"], capture_output=True,
+                              text=True, timeout=30, preexec_fn=before)
+        assert done.returncode == 1 and "cannot be started" in done.stderr, done
+
+
+def test_ends_where_the_pids_limit_stops_the_last_reactors():
+    """Some reactors run when one cannot be started: they stop, and the process ends with 1."""
+    group = None
+    try:
+        group = confine.pids_cgroup(5)
+    except OSError as why:
+        raise Skipped(f"no cgroup with a pids limit can be made: {why}")
+    try:
+        done = pulsewheel("--listen", "tcp://127.0.0.1:0", "--reactors", "16",
+                          "--max-connections", "100", before=group.enter)
+        assert done.returncode == 1, (done.returncode, done.stderr)
+        assert "of 16 cannot be started" in done.stderr and "--reactors" in done.stderr, done.stderr
+    finally:
+        group.remove()
+
+
+# ------------------------------------------------------------------------------- memory and cores
+
+def test_starts_in_a_cgroup_of_200_mb():
+    try:
+        group = confine.memory_cgroup(200 * MIB)
+    except OSError as why:
+        raise Skipped(f"no cgroup with a memory limit can be made: {why}")
+    try:
+        done = pulsewheel("--max-connections", "1M", "--listen", "tcp://127.0.0.1:0",
+                          "--reactors", "64", before=both(group.enter))
+        assert done.returncode == 1, done.stderr
+        assert "cgroup's memory limit leaves" in done.stderr, done.stderr
+        with Server("auto", before=group.enter) as server:
+            assert answers(server.port)
+            text = server.text()
+            assert "instead of the default 100000" in text and "cgroup" in text, text
+            load(server.port, before=group.enter)
+            assert server.stop() == 0, server.text()
+    finally:
+        group.remove()
+
+
+def test_counts_the_address_space_limit():
+    def before():
+        resource.setrlimit(resource.RLIMIT_AS, (600 * MIB, 600 * MIB))
+    done = pulsewheel("--max-connections", "1M", "--listen", "tcp://127.0.0.1:0", "--reactors",
+                      "64", before=before)
+    assert done.returncode == 1 and "RLIMIT_AS" in done.stderr, done.stderr
+
+
+def test_stays_on_the_cores_that_are_allowed():
+    core = max(os.sched_getaffinity(0))
+    with Server("auto", "--pin", "--max-connections", "1k",
+                before=lambda: os.sched_setaffinity(0, {core})) as server:
+        assert answers(server.port)
+        assert "1 cores, 1 reactors pinned" in server.text(), server.text()
+        for task in os.listdir(f"/proc/{server.process.pid}/task"):
+            assert os.sched_getaffinity(int(task)) == {core}
+        load(server.port, before=lambda: os.sched_setaffinity(0, {core}))
+        assert server.stop() == 0
+
+
+def test_a_default_shrinks_and_what_was_asked_for_refuses():
+    low = lower_descriptors(1024)
+    with Server("epoll", "--reactors", "1", before=low) as server:
+        assert answers(server.port)
+        assert "warn" in server.text() and "instead of the default 100000" in server.text()
+    with Server("epoll", before=low) as server:
+        text = server.text()
+        assert "instead of the default 100000" in text, text
+        reactors = int(text.split(" reactors")[0].rsplit(" ", 1)[1])
+        assert reactors <= 4 * len(os.sched_getaffinity(0)), text
+    done = pulsewheel("--reactors", "1", "--max-connections", "100k", "--listen",
+                      "tcp://127.0.0.1:0", before=low)
+    assert done.returncode == 1 and "--max-connections 100000" in done.stderr, done.stderr
+    with Server("epoll", "--reactors", "20", "--max-connections", "100", before=low) as server:
+        assert "20 reactors on" in server.text() and "warn" in server.text(), server.text()
+
+
+# ------------------------------------------------------------------------------------ descriptors
+
+def close_standard_descriptors():
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)
+
+
+def test_starts_with_descriptors_0_to_2_closed():
+    """Nothing that is opened later takes their numbers: no log line lands in the statistics."""
+    with tempfile.TemporaryDirectory() as directory:
+        stats, port = f"{directory}/stats", free_port()
+        # A shell closes them: subprocess keeps its own pipe open on one of them.
+        process = subprocess.Popen(
+            ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', f"{BUILD}/pulsewheel", "--listen",
+             f"tcp://127.0.0.1:{port}", "--stats-json", stats, "--stats-interval", "100ms",
+             "--log-level", "debug"])
+        try:
+            deadline = time.monotonic() + 10
+            while True:
+                try:
+                    assert answers(port)
+                    break
+                except ConnectionRefusedError:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+            for descriptor in (0, 1, 2):
+                assert os.readlink(f"/proc/{process.pid}/fd/{descriptor}") == "/dev/null"
+            done = subprocess.run(
+                ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', f"{BUILD}/pulseload", "--target",
+                 f"tcp://127.0.0.1:{port}", "--connections", "20", "--duration", "1s",
+                 "--heartbeat-interval", "200ms", "--json", f"{directory}/report"], timeout=60)
+            assert done.returncode == 0, done.returncode
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=20) == 0
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        with open(stats) as file:
+            for line in file:
+                json.loads(line)
+
+
+# ------------------------------------------------------------------------------------------ ports
+
+def test_refuses_a_port_on_which_another_pulsewheel_listens():
+    for backend in ("epoll", "io_uring"):
+        with Server(backend) as server:
+            done = pulsewheel("--listen", f"tcp://127.0.0.1:{server.port}", "--backend", backend)
+            assert done.returncode == 1, done.stderr
+            for word in (str(server.port), "Address already in use", "--share-port"):
+                assert word in done.stderr, done.stderr
+            done = pulsewheel("--listen", f"tcp://*:{server.port}")
+            assert done.returncode == 1, done.stderr
+            assert answers(server.port)
+
+
+def test_shares_a_port_if_asked_to():
+    """The next server starts beside the last one, which need not know."""
+    with Server("epoll") as first:
+        process = subprocess.Popen(
+            [f"{BUILD}/pulsewheel", "--listen", f"tcp://127.0.0.1:{first.port}", "--share-port"],
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        try:
+            for line in process.stderr:
+                if "listening on" in line:
+                    break
+            else:
+                raise AssertionError("the second did not start")
+            assert first.stop() == 0
+            assert answers(first.port), "the second took over"
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def test_starts_again_where_its_connections_are_in_time_wait():
+    port = free_port()
+    listen = ("--listen", f"tcp://127.0.0.1:{port}")
+    for _ in range(3):
+        process = subprocess.Popen([f"{BUILD}/pulsewheel", *listen], stderr=subprocess.PIPE,
+                                   stdin=subprocess.DEVNULL, text=True)
+        try:
+            text = ""
+            for line in process.stderr:
+                text += line
+                if "listening on" in line:
+                    break
+            else:
+                raise AssertionError(text)
+            peer = socket.create_connection(("127.0.0.1", port), timeout=10)
+            peer.sendall(PING)
+            assert peer.recv(8) == PONG
+            process.send_signal(signal.SIGTERM)  # the server closes first: TIME_WAIT is its
+            while peer.recv(4096):
+                pass
+            peer.close()
+            process.communicate(timeout=20)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
+
+def test_two_that_start_at_once_never_both_listen():
+    for _ in range(5):
+        port = free_port()
+        racers = [subprocess.Popen(
+            [f"{BUILD}/pulsewheel", "--listen", f"tcp://127.0.0.1:{port}"], text=True,
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) for _ in range(2)]
+        try:
+            deadline = time.monotonic() + 10
+            while all(racer.poll() is None for racer in racers):
+                assert time.monotonic() < deadline, "both listen"
+                time.sleep(0.02)
+        finally:
+            for racer in racers:
+                racer.kill()
+                racer.communicate()
+
+
+class Skipped(Exception):
+    """This machine cannot test it; says why."""
+
+
+def main():
+    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
+    wanted = sys.argv[1:]
+    passed = failed = skipped = 0
+    for name, test in tests:
+        if wanted and not any(word in name for word in wanted):
+            continue
+        try:
+            test()
+            passed += 1
+            print(f"ok      {name}", flush=True)
+        except Skipped as why:
+            skipped += 1
+            print(f"SKIPPED {name}: {why}", flush=True)
+        except Exception as error:  # a test may fail in any way; the others still run
+            failed += 1
+            print(f"FAILED  {name}: {type(error).__name__}: {error}", flush=True)
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
