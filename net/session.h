@@ -148,18 +148,22 @@ class Session {
         reactor_.let_go(index_, CloseReason::peer_closed);
     }
 
+    // While a message of pulse.v1.binary is decoded it may lie in the inbox itself: nothing is
+    // kept there, and nothing moves it. Such a message is whole, so that a frame which does not fit
+    // into it is a fault (decode_framed) and its bytes are wanted by nothing.
     bool hold(std::span<const uint8_t> piece) {
+        if (in_message_) return true;
         if (connection_.inbox == 0) connection_.inbox = reactor_.buffers_.take();
         // The codec bounds messages; a control frame may lie behind an unfinished one.
         const size_t most = std::max(limits().message_bytes_max, kHandshakeBytesMax);
         return reactor_.buffers_.append(connection_.inbox, piece, most + kControlPayloadBytesMax);
     }
     std::span<uint8_t> held() {
-        if (connection_.inbox == 0) return {};
+        if (in_message_ || connection_.inbox == 0) return {};
         return reactor_.buffers_.bytes(connection_.inbox);
     }
     void keep_held(size_t bytes) {
-        if (connection_.inbox == 0) return;
+        if (in_message_ || connection_.inbox == 0) return;
         if (bytes > 0) return reactor_.buffers_.truncate(connection_.inbox, bytes);
         reactor_.buffers_.release(connection_.inbox);
         connection_.inbox = 0;
