@@ -22,7 +22,7 @@ constexpr Nanos kWaitMax = 3600 * kSecond;
 
 EpollBackend::EpollBackend(const EpollOptions& options, Connection* records, uint32_t places)
     : options_(options), records_(records), places_(places) {
-    now_ = drained_until_ = poll_started_ = proven_until_ = clock();
+    now_ = drained_until_ = woke_at_ = poll_started_ = proven_until_ = clock();
     // Twice: the part of a list that is being told, and what joins it meanwhile.
     news_.reserve(size_t{2} * places);
     more_.reserve(size_t{2} * places);
@@ -347,7 +347,8 @@ std::span<const epoll_event> EpollBackend::harvest(Nanos until) {
     // kernel.
     if (!news_.empty() || !more_.empty() || !closed_.empty()) until = poll_started_;
     const int events = wait(until - poll_started_);
-    now_ = std::max(now_, clock());
+    read_clock();
+    woke_at_ = now_;
     account(events, std::min(until, now_));
     return {events_.data(), static_cast<size_t>(std::max(events, 0))};
 }

@@ -90,6 +90,7 @@ class EpollBackend {
     void stop_reading(Index index);
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_until_; }
+    Nanos woke_at() const { return woke_at_; }
     Nanos clock() const;
     Nanos cpu_clock() const;
     const IoCounters& counters() const { return counters_; }
@@ -175,6 +176,7 @@ class EpollBackend {
     bool watch_tag(int descriptor, int operation, uint32_t events, uint64_t tag);
     void close_listeners();
     IoError connect_result(Index index);
+    void read_clock() { now_ = std::max(now_, clock()); }  // C7: before each event
     uint8_t* received() { return buffer_.get() + kReceiveFrontBytes; }
 
     const EpollOptions options_;
@@ -193,6 +195,7 @@ class EpollBackend {
 
     Nanos now_ = 0;
     Nanos drained_until_ = 0;
+    Nanos woke_at_ = 0;
     Nanos poll_started_ = 0;
     Nanos proven_until_ = 0;        // what this poll's harvest proves, once it is handled
     Nanos run_started_ = 0;         // of a run of full batches
@@ -233,6 +236,7 @@ void EpollBackend::report_news(H& handler) {
         const News news = news_[i];
         unmark(news.index, news.what == NewsOf::end ? kEndNews : kNews);
         if (marked(news.index, kClosed)) continue;
+        read_clock();
         switch (news.what) {
             case NewsOf::sent:
                 handler.on_sent(news.index, news.error);
@@ -288,6 +292,7 @@ void EpollBackend::handle_connection(Index index, uint32_t events, H& handler) {
         const IoError error = connect_result(index);
         unmark(index, kConnecting);
         if (error == 0) mark(index, kReading);
+        read_clock();
         handler.on_connected(index, error);
         if (error != 0) return;
     }
@@ -310,6 +315,7 @@ void EpollBackend::accept_from(uint32_t listener, H& handler) {
         accepted.listener = static_cast<uint8_t>(listener);
         if (!accept(listener, accepted)) return;
         if (accepted.descriptor < 0) continue;
+        read_clock();
         handler.on_accept(accepted);
         if (accepted.exhausted) restore_spare();
     }
@@ -320,6 +326,7 @@ void EpollBackend::receive(Index index, H& handler) {
     // Twice is enough for the last bytes and the end behind them; whoever has more waits his turn.
     for (int round = 0; round < 2; ++round) {
         const ssize_t bytes = receive_bytes(records_[index].descriptor);
+        read_clock();
         if (bytes <= 0) {
             unmark(index, kUntilEmpty);
             if (bytes < 0 && errno == EAGAIN) return;

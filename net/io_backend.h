@@ -23,7 +23,9 @@
 //       bytes until on_closed: only then may they go.
 //   C6  poll() returns by its deadline or soon after wake(), whichever is first; no wake is lost,
 //       not even one that came before poll() was entered. Several wakes may be answered as one.
-//   C7  now() moves only inside poll(), and never back.
+//   C7  now() moves only inside poll(), and never back. When an event is handed over, now() was
+//       read after what the event tells of had happened: after the bytes were received, the peer
+//       accepted, the send done. A clock of before a pause makes evidence look older than it is.
 //   C8  drained_until() = t promises: every byte (and FIN and RST) that reached a socket of ours
 //       before t was delivered, or belongs to a connection that was given bytes at or after t.
 //       Never moves back, never passes now(). Where poll() always finds more than it may handle, t
@@ -122,7 +124,10 @@ concept IoBackend =
         { io.wake() } -> std::same_as<void>;  // the only operation for other threads
         { reading.now() } -> std::same_as<Nanos>;
         { reading.drained_until() } -> std::same_as<Nanos>;
-        // The clock at this instant, to measure with. Nothing is ever decided by it.
+        // When the last poll stopped waiting and began to handle: what follows is work.
+        { reading.woke_at() } -> std::same_as<Nanos>;
+        // The clock at this instant: to measure with, and to begin a deadline outside poll. No
+        // deadline is judged by it.
         { reading.clock() } -> std::same_as<Nanos>;
         // CPU time of the calling thread, likewise: what it spent, other threads' turns left out.
         { reading.cpu_clock() } -> std::same_as<Nanos>;

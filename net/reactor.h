@@ -137,7 +137,7 @@ class Reactor {
     void end_drain();
     Nanos next_deadline(Nanos sleep_until);
     struct TurnTimes {
-        Nanos began_at, polled_at, judged_from, judged_to;
+        Nanos began_at, woke_at, judged_from, judged_to;
     };
     void measure(const TurnTimes& times);
     void measure_judge_lag();
@@ -184,7 +184,6 @@ void Reactor<Io, kGeometry>::turn(Nanos sleep_until) {
     const Nanos began_at = io_.clock();
     io_.poll(next_deadline(sleep_until), *this);
     mailbox_.awake();
-    const Nanos polled_at = io_.clock();
     work_left_ = mailbox_.drain(kMailboxBudgetPerTurn, [&](const Message& m) { handle(m); });
     measure_judge_lag();
     const Nanos judged_from = io_.clock();
@@ -192,7 +191,7 @@ void Reactor<Io, kGeometry>::turn(Nanos sleep_until) {
     const Nanos judged_to = io_.clock();
     if (draining_) say_goodbyes();
     flush();
-    measure({began_at, polled_at, judged_from, judged_to});
+    measure({began_at, io_.woke_at(), judged_from, judged_to});
 }
 
 // The CPU clock is a system call, and read only where there is something to judge.
@@ -218,8 +217,8 @@ Nanos Reactor<Io, kGeometry>::next_deadline(Nanos sleep_until) {
 template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::measure(const TurnTimes& times) {
     metrics_.add(Metric::turns);
-    metrics_.poll_total += times.polled_at - times.began_at;
-    metrics_.turn_time.record(io_.clock() - times.polled_at);
+    metrics_.wait_total += std::max<Nanos>(0, times.woke_at - times.began_at);
+    metrics_.turn_time.record(io_.clock() - times.woke_at);
     metrics_.wheel_slice.record(times.judged_to - times.judged_from);
 }
 
@@ -228,8 +227,9 @@ void Reactor<Io, kGeometry>::measure(const TurnTimes& times) {
 template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::measure_judge_lag() {
     const Tick work = wheel_.next_work();
-    const bool late = work != kNoTick && config_.clock.begins(work) < io_.now();
-    metrics_.judge_lag = late ? io_.now() - config_.clock.begins(work) : 0;
+    const Nanos now = io_.clock();
+    const bool late = work != kNoTick && config_.clock.begins(work) < now;
+    metrics_.judge_lag = late ? now - config_.clock.begins(work) : 0;
     metrics_.judge_lag_max = std::max(metrics_.judge_lag_max, metrics_.judge_lag);
 }
 
@@ -300,7 +300,7 @@ uint32_t Reactor<Io, kGeometry>::judge_one(Index index, Tick reached) {
     if (step.verdict == Verdict::probe) {
         // What was heard decides that it is due; how late it is, the clock: it leaves now, and its
         // answer needs its time from now on, however far the judged instant trails.
-        const Tick leaves = std::max(reached, config_.clock.down(io_.now()));
+        const Tick leaves = std::max(reached, config_.clock.down(io_.clock()));
         step = heartbeat_step(connection.heard, HeartbeatEvent::look, index, leaves, heartbeat);
         step.next = heartbeat_deadline(step.heard, index, reached, heartbeat);
     }
@@ -329,7 +329,7 @@ void Reactor<Io, kGeometry>::evict(Index index, Tick reached) {
             break;
     }
     metrics_.add(Metric::evicted);
-    metrics_.eviction_delay.record(io_.now() - config_.clock.begins(due));
+    metrics_.eviction_delay.record(io_.clock() - config_.clock.begins(due));
     let_go(index, CloseReason::idle_timeout);
 }
 
@@ -338,7 +338,9 @@ template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::set_profile(Index index, uint8_t profile) {
     Connection& connection = at(index);
     connection.profile = profile;
-    const Tick now = config_.clock.up(io_.now());
+    // Outside poll now() is of before whatever paused this thread since; a phase is not to begin in
+    // the past.
+    const Tick now = config_.clock.up(io_.clock());
     const HeartbeatStep step =
         heartbeat_step(0, HeartbeatEvent::connected, index, now, heartbeat_of(connection));
     connection.heard = step.heard;
@@ -613,7 +615,7 @@ void Reactor<Io, kGeometry>::fill(ReactorStats& stats) const {
     stats.turn_time = metrics_.turn_time;
     stats.wheel_slice = metrics_.wheel_slice;
     stats.wheel_slice_cpu = metrics_.wheel_slice_cpu;
-    stats.poll_total = metrics_.poll_total;
+    stats.wait_total = metrics_.wait_total;
     stats.judge_lag = metrics_.judge_lag;
     stats.judge_lag_max = metrics_.judge_lag_max;
     stats.memory = {.records_bytes = table_.backed_bytes(),

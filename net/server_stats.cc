@@ -49,7 +49,7 @@ Json to_json(const ReactorStats& stats) {
     object["turn_time"] = distribution(stats.turn_time);
     object["wheel_slice"] = distribution(stats.wheel_slice);
     object["wheel_slice_cpu"] = distribution(stats.wheel_slice_cpu);
-    object["poll_ms"] = stats.poll_total / kMillisecond;
+    object["wait_ms"] = stats.wait_total / kMillisecond;
     object["judge_lag_us"] = to_us(stats.judge_lag);
     object["judge_lag_max_us"] = to_us(stats.judge_lag_max);
     const IoCounters& io = stats.io;
@@ -90,7 +90,7 @@ ReactorStats& ReactorStats::operator+=(const ReactorStats& other) {
     turn_time.merge(other.turn_time);
     wheel_slice.merge(other.wheel_slice);
     wheel_slice_cpu.merge(other.wheel_slice_cpu);
-    poll_total += other.poll_total;
+    wait_total += other.wait_total;
     judge_lag = std::max(judge_lag, other.judge_lag);
     judge_lag_max = std::max(judge_lag_max, other.judge_lag_max);
     memory.records_bytes += other.memory.records_bytes;

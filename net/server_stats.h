@@ -31,7 +31,7 @@ struct ReactorStats {
     Histogram turn_time;
     Histogram wheel_slice;
     Histogram wheel_slice_cpu;
-    Nanos poll_total = 0;
+    Nanos wait_total = 0;
     Nanos judge_lag = 0;
     Nanos judge_lag_max = 0;
     MemoryByKind memory;

@@ -344,7 +344,7 @@ void SimBackend::harvest(Nanos until) {
     }
     if (away > 0) network_.run_until(network_.clock() + away);
     wait(until);
-    now_ = network_.clock();
+    woke_at_ = now_ = network_.clock();
     behind_total_ += was_behind ? now_ - before : away;
     collect();
 }

@@ -65,6 +65,7 @@ class SimBackend final : private SimProgram {
     void wake() { woken_.store(true, std::memory_order_release); }
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_until_; }
+    Nanos woke_at() const { return woke_at_; }
     Nanos clock() const { return network_.clock(); }
     Nanos cpu_clock() const { return network_.clock(); }
     size_t memory_bytes() const { return arena_.capacity() + places_.size() * sizeof(Place); }
@@ -201,6 +202,7 @@ class SimBackend final : private SimProgram {
     uint64_t attaches_ = 0;
     uint64_t closes_ = 0;
     Nanos now_;
+    Nanos woke_at_ = 0;
     Nanos drained_until_;
     Nanos behind_total_ = 0;
     IoCounters counters_;

@@ -76,7 +76,7 @@ UringBackend::UringBackend(const UringOptions& options, Connection* records, uin
     PULSE_ASSERT(std::has_single_bit(options.receive_buffers));
     PULSE_ASSERT(options.receive_buffer_bytes > kReceiveFrontBytes + kReceivePadBytes);
     PULSE_ASSERT(options.gather >= 0 && options.gather <= kUringGatherMaxNs);
-    now_ = drained_until_ = round_began_ = clock();
+    now_ = drained_until_ = woke_at_ = round_began_ = clock();
     ready_list_.resize(kUringReadyMax);
     memory_bytes_ += ready_list_.size() * sizeof(ready_list_[0]);
     ready_ = open();

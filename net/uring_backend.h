@@ -130,6 +130,7 @@ class UringBackend {
     void wake();
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_until_; }
+    Nanos woke_at() const { return woke_at_; }
     Nanos clock() const;
     Nanos cpu_clock() const;
     const IoCounters& counters() const { return counters_; }
@@ -246,7 +247,7 @@ class UringBackend {
     void begin_round();
     void submit_and_harvest(Nanos until);
     void settle(bool handed_out);
-    void read_clock() { now_ = std::max(now_, clock()); }
+    void read_clock() { now_ = std::max(now_, clock()); }  // C7: before each event
     template <class H>
     void queue_receives(H& handler);
     template <class H>
@@ -342,6 +343,7 @@ class UringBackend {
     // C8; the essay above says why.
     Nanos now_ = 0;
     Nanos drained_until_ = 0;
+    Nanos woke_at_ = 0;
     Nanos round_began_ = 0;
     bool round_whole_ = false;          // all that was announced before round_began_ was harvested
     Nanos candidate_ = -1;              // is drained_until_ once unread_[count_ ^ 1] is 0; -1: none
@@ -370,6 +372,7 @@ void UringBackend::poll(Nanos until, H& handler) {
         begin_round();
         queue_receives(handler);
         submit_and_harvest(until);
+        if (rounds == kUringRoundsPerPoll) woke_at_ = now_;
         hand_out(handler, budget);
         settle(budget > 0 && !completions_wait());
         until = 0;  // only the first round may sleep
@@ -455,7 +458,10 @@ void UringBackend::complete_receive(H& handler, Index index, uint32_t count,
     --unread_[count];
     const int result = completion.res;
     if (result > 0) {
-        if (!marked(index, kClosed)) handler.on_bytes(index, received(completion));
+        if (!marked(index, kClosed)) {
+            read_clock();
+            handler.on_bytes(index, received(completion));
+        }
         idle_buffers_.push_back(static_cast<uint16_t>(completion.flags >> IORING_CQE_BUFFER_SHIFT));
         --buffers_lent_;
     }
@@ -478,6 +484,7 @@ void UringBackend::end(H& handler, Index index, IoError error) {
     mark(index, kOver);
     // The socket tells of its failure once, and a send was told already.
     if (error == 0 && marked(index, kBroken)) error = ECONNRESET;
+    read_clock();
     handler.on_end(index, error);
 }
 
@@ -494,6 +501,7 @@ void UringBackend::complete_send(H& handler, Index index, uint32_t bytes, int re
         unmark(index, kFinish);
         finish(index);
     }
+    read_clock();
     handler.on_sent(index, error);
 }
 
@@ -502,6 +510,7 @@ void UringBackend::complete_connect(H& handler, Index index, uint32_t error, int
     if (marked(index, kClosed)) return join(handler, index);
     if (result < 0) error = static_cast<uint32_t>(-result);
     if (error != 0) mark(index, kOver);
+    read_clock();
     handler.on_connected(index, static_cast<IoError>(error));
     if (!marked(index, kOver | kClosed)) make_ready(index);
 }
@@ -559,6 +568,7 @@ void UringBackend::offer(H& handler, uint8_t position, int descriptor, bool exha
     accepted.exhausted = exhausted;
     accepted.peer = peer_name(descriptor);
     offered_ = &accepted;
+    read_clock();
     handler.on_accept(accepted);
     PULSE_ASSERT(offered_ == nullptr);  // the handler has attached or refused it
     if (exhausted) restore_spare();

@@ -662,6 +662,52 @@ TYPED_TEST_P(IoContract, C7_NowMovesOnlyInsidePoll) {
     stage.close_all();
 }
 
+// The process pauses in the middle of a batch, and peers speak meanwhile. Whoever is handed over
+// after the pause, with bytes from before it or from within, is stamped with a clock of after it.
+TYPED_TEST_P(IoContract, C7_NowWasReadAfterWhatTheEventTellsOf) {
+    Stage<TypeParam> stage;
+    stage.listen();
+    std::vector<typename Stage<TypeParam>::Joined> peers;
+    for (int i = 0; i < 8; ++i) peers.push_back(stage.join());
+    Nanos resumed_at = 0;
+    size_t late = 0;
+    stage.seen.bytes_hook = [&](Seen& seen) {
+        if (resumed_at != 0) {
+            EXPECT_GE(stage.io.now(), resumed_at) << "C7: stamped with a clock of before the pause";
+            ++late;
+            return;
+        }
+        for (auto& each : peers)
+            if (each.seen != &seen) each.peer.write(as_bytes("y"));
+        resumed_at = stage.world.stall(20 * kMillisecond);
+    };
+    for (auto& each : peers) ASSERT_EQ(each.peer.write(as_bytes("x")), 1u);
+    stage.world.stall(5 * kMillisecond);
+    EXPECT_TRUE(stage.until([&] { return late >= peers.size() - 1; }));
+    stage.seen.bytes_hook = nullptr;
+    EXPECT_LE(stage.io.woke_at(), stage.io.now());
+    stage.close_all();
+}
+
+// woke_at() parts waiting from work: what a handler takes is on the side of the work.
+TYPED_TEST_P(IoContract, WokeAt_IsAfterTheWaitAndBeforeTheWork) {
+    Stage<TypeParam> stage;
+    stage.listen();
+    auto one = stage.join();
+    stage.settle();
+    const Nanos began_at = stage.io.now();
+    stage.turn(5 * kMillisecond);
+    EXPECT_GE(stage.io.woke_at(), began_at + 5 * kMillisecond) << "a wait that found nothing";
+    Nanos resumed_at = 0;
+    stage.seen.bytes_hook = [&](Seen&) { resumed_at = stage.world.stall(20 * kMillisecond); };
+    ASSERT_EQ(one.peer.write(as_bytes("x")), 1u);
+    stage.world.stall(kMillisecond);
+    EXPECT_TRUE(stage.until([&] { return resumed_at != 0; }));
+    EXPECT_LE(stage.io.woke_at(), resumed_at - 20 * kMillisecond);
+    stage.seen.bytes_hook = nullptr;
+    stage.close_all();
+}
+
 // ------------------------------------------------------------------------------------------- C8
 // After a pause the kernel holds what nobody has read: drained_until may not pass its arrival
 // before it was delivered. Bytes, FIN and RST, on a few of many.
@@ -1091,7 +1137,9 @@ REGISTER_TYPED_TEST_SUITE_P(
     C6_PollReturnsByItsDeadlineAndSleepsUntilThen, C6_NewsEndsTheSleep,
     C6_ADeadlineInThePastStillHarvests, C6_SilenceCostsNoPolls, C6_AWakeBeforePollIsNotLost,
     C6_AWakeFromInsideAnEventEndsTheNextPoll, C6_ManyWakesAreAnsweredAndThenThereIsQuiet,
-    C6_NoWakeFromAnotherThreadIsLost, C7_NowMovesOnlyInsidePoll, C8_WhatArrivedBeforeItWasDelivered,
+    C6_NoWakeFromAnotherThreadIsLost, C7_NowMovesOnlyInsidePoll,
+    C7_NowWasReadAfterWhatTheEventTellsOf, WokeAt_IsAfterTheWaitAndBeforeTheWork,
+    C8_WhatArrivedBeforeItWasDelivered,
     C8_HoldsForMoreThanABatch, C8_MovesOnWhereEveryBatchIsFull,
     C8_AFloodingConnectionDoesNotHoldItBack, C8_SilenceLetsItPass,
     Listen_SaysWhichListenerAndWhoCame, Listen_AnErrorNamesTheAddressAndNothingIsListenedOn,
