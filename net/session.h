@@ -144,7 +144,8 @@ class Session {
     }
     void on_goodbye(uint16_t code, std::span<const uint8_t>) {
         frame();
-        if (!in_message_) speech().close_answer(code);
+        // A binary frame's code is not the WebSocket's: its close frame says 1000, as to JSON.
+        speech().close_answer(in_message_ ? 1000 : code);
         reactor_.let_go(index_, CloseReason::peer_closed);
     }
 
