@@ -4,10 +4,13 @@
 // that a codec talks to (proto/codec.h), over the connection's record and its reactor. What is said
 // back is Speech's (net/speech.h).
 //
-//   auto://  detect --> websocket: handshake --> open        tcp://, jsonl://: open from the start
-//                   --> binary, jsonl ---------> open        ws://: handshake --> open
+//   auto://, ws://     greeting: detect --> websocket: handshake ----------------> open
+//                                       --> binary, jsonl: a complete message ---> open
+//   tcp://, jsonl://   open: silent --> greeting: detect --> a complete message --> open
 //
-// With ?proxy=on a PROXY header comes before all of that; until then the connection is greeting.
+// While a connection is greeting --handshake-timeout runs, from the accept or, on tcp:// and
+// jsonl://, where a peer may do nothing but answer probes, from its first byte. With ?proxy=on a
+// PROXY header comes before all of that; until then the connection is greeting.
 #pragma once
 
 #include <cstring>
@@ -82,10 +85,10 @@ class Session {
     Session(R& reactor, Index index)
         : reactor_(reactor), index_(index), connection_(reactor.at(index)) {}
 
-    // Just accepted. Where there is nothing to shake hands about, heartbeats count from the start.
+    // Just accepted. Where there is no handshake, heartbeats count until the first byte.
     void begin() {
         if (!awaits_proxy_header() && !shakes_hands()) return reactor_.open(index_);
-        reactor_.set_profile(index_, kProfileGreeting);
+        greet();
     }
 
     // --- bytes in --------------------------------------------------------------------------------
@@ -204,14 +207,24 @@ class Session {
         return connection_.protocol == Protocol::detect ||
                connection_.protocol == Protocol::websocket;
     }
+    // Its handshake, or its first complete message, has this long.
+    void greet() {
+        connection_.state = ConnectionState::greeting;
+        reactor_.set_profile(index_, kProfileGreeting);
+    }
     const CodecLimits& limits() const { return reactor_.config_.limits; }
     void frame() {
-        reactor_.metrics_.add(Metric::frames_received);
+        complete_message();
         reactor_.frame(connection_);
     }
     void proof() {
-        reactor_.metrics_.add(Metric::frames_received);
+        complete_message();
         reactor_.proof(connection_);
+    }
+    // The first one ends the greeting.
+    void complete_message() {
+        reactor_.metrics_.add(Metric::frames_received);
+        if (connection_.state == ConnectionState::greeting) [[unlikely]] reactor_.open(index_);
     }
     bool wants_echo() {
         const bool echo = reactor_.config_.on_message == OnMessage::echo;
@@ -256,6 +269,7 @@ class Session {
     // mid-conversation is a line. The first bytes may come one by one; those before them are held,
     // and are few.
     void detect(std::span<uint8_t> bytes) {
+        if (connection_.state == ConnectionState::open) greet();
         uint8_t first[kReceiveFrontBytes + kDetectBytesMax + kReceivePadBytes] = {};
         const std::span<uint8_t> before = held();
         uint8_t* const start = first + kReceiveFrontBytes;
@@ -272,10 +286,7 @@ class Session {
         const size_t held_bytes = before.size();
         keep_held(0);
         connection_.flags |= kToldApart;
-        if (connection_.protocol == Protocol::detect) {
-            connection_.protocol = detected.protocol;
-            if (detected.protocol != Protocol::websocket) reactor_.open(index_);
-        }
+        if (connection_.protocol == Protocol::detect) connection_.protocol = detected.protocol;
         if (held_bytes > 0) receive({start, held_bytes});
         receive(bytes);
     }

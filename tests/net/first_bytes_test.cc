@@ -116,5 +116,99 @@ TEST(FirstBytes, ComeOneByOneTheyDecideTheSame) {
     }
 }
 
+// ------------------------------------------------------------------- until the first whole message
+TEST(FirstMessage, IsAwaitedNoLongerThanTheHandshakeMayTake) {
+    const struct {
+        size_t listener;
+        std::string unfinished;
+        std::string says;  // the goodbye
+    } rows[] = {
+        {kAuto, "", ""},
+        {kAuto, "{", "handshake_timeout"},
+        {kAuto, "\xB7", "handshake_timeout"},
+        {kAuto, "GET / HTTP/1.1\r\n", "408"},
+        {kAuto, "PIN", ""},
+        {kBinary, binary_frame(kBinaryPing, 1, "beat").substr(0, 11), "handshake_timeout"},
+        {kLines, "{\"type\":\"ping\"}", "handshake_timeout"},
+        {kLines, "\n\r\n\n", "handshake_timeout"},
+        {kWebSocket, "", "408"},
+    };
+    for (const auto& row : rows) {
+        StagePlan with = plan();
+        with.options.handshake_timeout = 2 * kSecond;
+        with.options.heartbeat_interval = 30 * kSecond;
+        with.options.heartbeat_timeout = 90 * kSecond;
+        ReactorStage stage(with);
+        const size_t peer = stage.connect(row.listener);
+        for (const char byte : row.unfinished) {  // a byte now and then does not move the deadline
+            stage.write(peer, std::string_view(&byte, 1));
+            stage.settle(20 * kMillisecond);
+        }
+        stage.settle(kSecond);
+        ASSERT_NE(stage.record(peer), nullptr) << row.unfinished;
+        EXPECT_EQ(stage.record(peer)->state, ConnectionState::greeting) << row.unfinished;
+        stage.settle(2 * kSecond);
+        EXPECT_TRUE(stage.ended(peer)) << row.unfinished;
+        EXPECT_NE(stage.heard(peer).find(row.says), std::string::npos) << stage.heard(peer);
+        stage.finish(peer);
+        stage.settle();
+        EXPECT_EQ(closed_for(stage, CloseReason::handshake_timeout), 1u) << row.unfinished;
+    }
+}
+
+TEST(FirstMessage, OfAnyKindOpensTheConnection) {
+    const std::pair<size_t, std::string> rows[] = {
+        {kAuto, "PING\n"},
+        {kAuto, binary_frame(kBinaryPong, 0, "")},
+        {kBinary, binary_frame(kBinaryHello, 0, "{}")},
+        {kBinary, binary_frame(kBinaryHello, 0, "{\"type\":7}")},
+        {kBinary, binary_frame(kBinaryData, 0, "x")},
+        {kLines, "{\"type\":\"data\"}\n"},
+        {kLines, "nonsense\n"},
+        {kWebSocket, upgrade_request()},
+    };
+    for (const auto& [listener, words] : rows) {
+        StagePlan with = plan();
+        with.options.handshake_timeout = 2 * kSecond;
+        ReactorStage stage(with);
+        const size_t peer = stage.connect(listener);
+        stage.settle(kSecond);
+        stage.write(peer, words);
+        stage.settle(10 * kSecond);
+        ASSERT_NE(stage.record(peer), nullptr) << words;
+        EXPECT_EQ(stage.record(peer)->state, ConnectionState::open) << words;
+        stage.settle(90 * kSecond);
+        EXPECT_EQ(closed_for(stage, CloseReason::handshake_timeout), 0u) << words;
+        EXPECT_EQ(stage.metrics()[Metric::evicted], 1u) << words;
+    }
+}
+
+// A peer that does nothing but answer probes is welcome where there is no handshake.
+TEST(FirstMessage, MayBeTheAnswerToAProbe) {
+    for (const size_t listener : {kBinary, kLines}) {
+        StagePlan with = plan();
+        with.options.handshake_timeout = 2 * kSecond;
+        with.options.heartbeat_interval = 30 * kSecond;
+        with.options.heartbeat_timeout = 90 * kSecond;
+        ReactorStage stage(with);
+        const size_t peer = stage.connect(listener);
+        stage.settle(31 * kSecond);
+        const std::string probe = std::exchange(stage.heard(peer), {});
+        const bool binary = listener == kBinary;
+        EXPECT_EQ(probe, binary ? binary_frame(kBinaryPing, 0, "") : "{\"type\":\"ping\"}\n");
+        // Begun late, it has the handshake's time from its first byte.
+        const std::string pong =
+            binary ? binary_frame(kBinaryPong, 0, "") : "{\"type\":\"pong\"}\n";
+        stage.write(peer, pong.substr(0, 1));
+        stage.settle(kSecond);
+        EXPECT_EQ(stage.record(peer)->state, ConnectionState::greeting);
+        stage.write(peer, pong.substr(1));
+        stage.settle(60 * kSecond);
+        ASSERT_NE(stage.record(peer), nullptr);
+        EXPECT_EQ(stage.record(peer)->state, ConnectionState::open);
+        EXPECT_EQ(stage.metrics()[Metric::probe_answers], 1u);
+    }
+}
+
 }  // namespace
 }  // namespace pulse::test

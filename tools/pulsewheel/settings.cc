@@ -233,7 +233,9 @@ constexpr Setting kSettings[] = {
                   uint64_t{INT32_MAX}>,
      get_quantity<&ServerOptions::accept_rate, format_rate, true>},
     {"handshake-timeout", kListening, "TIME",
-     "How long a peer may take until its first complete message or upgrade.", text,
+     "How long a peer may take until its first complete message or upgrade; on tcp:// and jsonl:// "
+     "from its first byte, and silence before that is the heartbeats' business.",
+     text,
      DURATION(handshake_timeout, 100 * kMillisecond, kHour)},
     {"tcp-keepalive", kListening, "TIME",
      "Silence after which the kernel probes a connection too, or off.", text,
