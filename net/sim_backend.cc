@@ -158,7 +158,9 @@ void SimBackend::send(Index index, std::span<const uint8_t> bytes) {
     }
     PULSE_ASSERT(!bytes.empty());
     at.sending = bytes;
-    at.taken_bytes = 0;
+    const bool swallowed = faults_.mutant == SimMutant::goodbye_swallowed &&
+                           records_[index].state == ConnectionState::closing;
+    at.taken_bytes = swallowed ? bytes.size() : 0;
     at.pinned_hash = hash_of(bytes);
     at.send_armed = true;
     at.send_completed = false;
@@ -359,10 +361,14 @@ void SimBackend::stutter() {
                                                 : faults_.stutter_max;
         const auto away = static_cast<Nanos>(random_.below(static_cast<uint64_t>(most)));
         note("stutter", static_cast<uint64_t>(away));
-        network_.run_until(network_.clock() + away);
-        behind_total_ += away;
+        pass_time(away);
     }
     if (faults_.mutant != SimMutant::stamp_before_pause) now_ = network_.clock();
+}
+
+void SimBackend::pass_time(Nanos span) {
+    network_.run_until(network_.clock() + span);
+    behind_total_ += span;
 }
 
 void SimBackend::collect() {

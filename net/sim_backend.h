@@ -75,6 +75,8 @@ class SimBackend final : private SimProgram {
 
     // ---- for the harness
     void set_witness(SimWitness* witness) { witness_ = witness; }
+    // The process does something else for so long, wherever it is: in a handler, or after poll().
+    void pass_time(Nanos span);
     // From now on at most so many sockets at once.
     void set_descriptors_max(uint32_t count) { faults_.descriptors_max = count; }
     uint32_t descriptors_used() const { return descriptors_used_; }

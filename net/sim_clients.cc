@@ -1,4 +1,4 @@
-// How each kind of peer behaves, and how its treatment is judged.
+// How each kind of peer behaves.
 #include "net/sim_clients.h"
 
 #include <algorithm>
@@ -9,19 +9,28 @@
 namespace pulse {
 namespace {
 
-constexpr uint8_t kMagic = 0xB7;
-constexpr uint8_t kPing = 1, kPong = 2, kHello = 3, kWelcome = 4, kData = 5, kGoodbye = 6,
-                  kInterval = 7, kError = 8;
-constexpr size_t kHeaderBytes = 8;
 constexpr uint32_t kNoLine = UINT32_MAX;
 constexpr Nanos kConnectPatience = 5 * kSecond;
-// A deadline is rounded up twice (the proof's tick, the timeout's ticks), and the probe of a first
-// interval is cut to a whole one.
-constexpr Nanos kTicksOfRounding = 3;
+constexpr Nanos kStormGapMin = 30 * kSecond;
+constexpr Nanos kStormGapMax = 300 * kSecond;
+// Of what a flooder sends at once. More frames than one connection may have handled in a turn.
+constexpr uint64_t kFloodMax = 2 * kFramesPerTurn;
+constexpr uint64_t kFloodUsual = 20;
+constexpr size_t kAnswerBytes = 512;  // more than any answer to a ping takes
 
-constexpr std::string_view kBehaviourNames[kBehaviours] = {
-    "punctual", "prober",  "mute",   "vanisher", "half_closer", "slow_reader",
-    "flapper",  "garbage", "chatty", "dribbler", "tardy"};
+// The first of them, for a reader.
+std::string printable(std::span<const uint8_t> bytes) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    std::string text;
+    for (const uint8_t byte : bytes.first(std::min<size_t>(bytes.size(), 60))) {
+        if (byte >= ' ' && byte < 0x7f) {
+            text += static_cast<char>(byte);
+        } else {
+            text += {'\\', kDigits[byte >> 4], kDigits[byte & 15]};
+        }
+    }
+    return text;
+}
 
 uint64_t hash_of(std::span<const uint8_t> bytes) {
     uint64_t hash = 0xcbf29ce484222325;
@@ -29,28 +38,18 @@ uint64_t hash_of(std::span<const uint8_t> bytes) {
     return hash;
 }
 
-void put_header(std::vector<uint8_t>& out, uint8_t type, uint32_t sequence, size_t payload_bytes) {
-    out.push_back(kMagic);
-    out.push_back(type);
-    for (int shift = 8; shift >= 0; shift -= 8) {
-        out.push_back(static_cast<uint8_t>(payload_bytes >> shift));
-    }
-    for (int shift = 24; shift >= 0; shift -= 8) {
-        out.push_back(static_cast<uint8_t>(sequence >> shift));
-    }
-}
-
 }  // namespace
 
 SimClients::SimClients(SimNetwork& network, SimBackend& io, SimLog& log, uint64_t seed,
                        const FaultPlan& faults, const SimServerFacts& facts, uint32_t peers,
-                       uint32_t places)
+                       const Connection* records, uint32_t places)
     : network_(network),
       io_(io),
       log_(log),
       random_(mix64(seed) ^ 0x7065657273),
       faults_(faults),
       facts_(facts),
+      records_(records),
       line_of_index_(places, kNoLine) {
     io.set_witness(this);
     // Each run has some behaviours and leaves others out; punctual peers are in every one, since
@@ -67,6 +66,14 @@ SimClients::SimClients(SimNetwork& network, SimBackend& io, SimLog& log, uint64_
     needs(Behaviour::vanisher, Fault::vanish);
     needs(Behaviour::half_closer, Fault::half_close);
     needs(Behaviour::slow_reader, Fault::slow_reader);
+    // Half of the worlds speak one protocol, mostly the cheapest; the others all of them.
+    uint64_t wires[kSimWires] = {3, 1, 1, 1};
+    if (random_.chance(1, 2)) {
+        const uint64_t only = random_.below(kSimWires + 2);
+        for (size_t wire = 0; wire < kSimWires; ++wire) {
+            wires[wire] = wire == (only < kSimWires ? only : 0);
+        }
+    }
     for (const uint64_t weight : weights) whole += weight;
     for (uint32_t number = 0; number < peers; ++number) {
         Client& client = clients_.emplace_back();
@@ -74,6 +81,11 @@ SimClients::SimClients(SimNetwork& network, SimBackend& io, SimLog& log, uint64_
         size_t kind = 0;
         while (draw >= weights[kind]) draw -= weights[kind++];
         client.behaviour = static_cast<Behaviour>(kind);
+        draw = random_.below(wires[0] + wires[1] + wires[2] + wires[3]);
+        size_t wire = 0;
+        while (draw >= wires[wire]) draw -= wires[wire++];
+        client.wire = static_cast<SimWire>(wire);
+        client.offers_deflate = random_.chance(1, 2);
         const bool names_profile = random_.chance(1, 6);
         const auto profile =
             static_cast<uint8_t>(random_.between(kProfileDefault, facts_.profile_names.size() - 1));
@@ -90,9 +102,12 @@ void SimClients::set_timer(uint32_t client, Timer timer, Nanos delay) {
 
 void SimClients::on_timer(uint64_t cookie) {
     const auto number = static_cast<uint32_t>(cookie);
+    const auto timer = static_cast<Timer>(cookie >> 32 & 0xff);
     Client& client = clients_[number];
-    if (client.stopped || (client.epoch & 0xffffff) != cookie >> 40) return;
-    switch (static_cast<Timer>(cookie >> 32 & 0xff)) {
+    if (client.stopped) return;
+    if (timer == Timer::storm) return storm();
+    if ((client.epoch & 0xffffff) != cookie >> 40) return;
+    switch (timer) {
         case Timer::connect:
             return client.line == kNoLine ? connect(number) : drop(number, true);
         case Timer::beat:
@@ -112,9 +127,11 @@ void SimClients::on_timer(uint64_t cookie) {
             client.reading = true;
             read(number);
             if (client.line == kNoLine || !random_.chance(3, 4)) return;
-            client.reading = false;
-            return set_timer(number, Timer::read, share(client.gap, 50, 400));
+            return stop_reading(number, 4 * client.gap);
         case Timer::reboot:
+            network_.reboot(client.left_behind);
+            return reconnect_later(number, client.gap);
+        case Timer::storm:
             return;
     }
 }
@@ -127,6 +144,8 @@ Nanos SimClients::share(Nanos whole, uint64_t from_percent, uint64_t to_percent)
 // ----------------------------------------------------------------------------- coming and going
 void SimClients::start(Nanos window) {
     for (uint32_t number = 0; number < clients_.size(); ++number) reconnect_later(number, window);
+    if (!faults_.has(Fault::storm)) return;
+    set_timer(0, Timer::storm, static_cast<Nanos>(random_.between(kStormGapMin, kStormGapMax)));
 }
 
 void SimClients::stop(bool vanish) {
@@ -154,6 +173,25 @@ void SimClients::reconnect_later(uint32_t number, Nanos within) {
               static_cast<Nanos>(random_.below(static_cast<uint64_t>(within) + 1)));
 }
 
+// A balancer, a proxy or a radio mast fails: everything that is connected leaves in one way, and
+// comes back within moments.
+void SimClients::storm() {
+    const uint64_t way = random_.below(3);
+    constexpr Nanos kWindows[] = {0, kSecond / 10, 2 * kSecond};
+    const Nanos window = kWindows[random_.below(std::size(kWindows))];
+    log_.note(network_.clock(), "storm", way, static_cast<uint64_t>(window));
+    for (uint32_t number = 0; number < clients_.size(); ++number) {
+        if (clients_[number].line == kNoLine) continue;
+        if (way == 0) {
+            vanish(number);
+        } else {
+            drop(number, way == 1);
+        }
+        reconnect_later(number, window);
+    }
+    set_timer(0, Timer::storm, static_cast<Nanos>(random_.between(kStormGapMin, kStormGapMax)));
+}
+
 void SimClients::connect(uint32_t number) {
     Client& client = clients_[number];
     uint32_t id;
@@ -168,13 +206,19 @@ void SimClients::connect(uint32_t number) {
     Line& line = lines_[id];
     line.client = number;
     line.client_holds = true;
-    line.socket = network_.connect(*this, number, facts_.port, {});
+    const bool detected = random_.chance(1, 4);
+    const uint16_t port =
+        detected ? facts_.any_port : facts_.ports[static_cast<size_t>(client.wire)];
+    line.socket = network_.connect(*this, number, port, {});
     if (line_of_slot_.size() <= line.socket.slot)
         line_of_slot_.resize(line.socket.slot + 1, kNoLine);
     line_of_slot_[line.socket.slot] = id;
     client.line = id;
-    client.greeted = client.finished = false;
+    client.connected = client.introduced = client.finished = client.fin_follows = false;
+    client.said_goodbye = client.got_goodbye = false;
+    client.goodbye_code = 0;
     client.reading = true;
+    client.codec = SimCodec(client.wire, client.offers_deflate);
     client.out.clear();
     client.drip.clear();
     client.in.clear();
@@ -183,53 +227,109 @@ void SimClients::connect(uint32_t number) {
     set_timer(number, Timer::connect, kConnectPatience);
 }
 
-// The handshake is done.
+// The connection is there; a WebSocket asks for more.
 void SimClients::begin(uint32_t number) {
     Client& client = clients_[number];
-    client.greeted = true;
+    client.connected = true;
+    if (!client.codec.is_websocket()) return introduce(number);
+    std::vector<uint8_t> request;
+    client.codec.put_request(request);
+    enqueue(number, request, {.opens = true});
+}
+
+void SimClients::introduce(uint32_t number) {
+    Client& client = clients_[number];
+    client.introduced = true;
     ++client.epoch;  // forgets the patience
     uint8_t profile = kProfileDefault;
     if (client.profile != 0) {
         profile = client.profile;
         const std::string hello = "{\"type\":\"hello\",\"user\":\"u" + std::to_string(number) +
                                   "\",\"profile\":\"" + facts_.profile_names[profile] + "\"}";
-        frame(number, kHello, number,
-              {reinterpret_cast<const uint8_t*>(hello.data()), hello.size()}, profile);
+        put(number, SimKind::hello, number,
+            {reinterpret_cast<const uint8_t*>(hello.data()), hello.size()}, profile);
         if (client.line == kNoLine) return;
     }
     const Nanos timeout = facts_.timeout_min[profile];
     client.gap = std::min(facts_.interval, timeout / 2);
     set_timer(number, Timer::beat, share(client.gap, 0, 90));
-    if (client.behaviour == Behaviour::slow_reader) {
-        client.reading = false;
-        set_timer(number, Timer::read, share(client.gap, 100, 2'000));
+    switch (client.behaviour) {
+        case Behaviour::slow_reader:
+            return stop_reading(number, 20 * client.gap);
+        case Behaviour::vanisher:
+        case Behaviour::half_closer:
+        case Behaviour::flapper:
+        case Behaviour::ender:
+            return set_timer(number, Timer::fate, share(client.gap, 0, 800));
+        default:
+            return;
     }
-    const bool mortal = client.behaviour == Behaviour::vanisher ||
-                        client.behaviour == Behaviour::half_closer ||
-                        client.behaviour == Behaviour::flapper;
-    if (mortal) set_timer(number, Timer::fate, share(client.gap, 0, 800));
 }
 
-// What ends the connections of those who do not stay.
+void SimClients::stop_reading(uint32_t number, Nanos at_most) {
+    clients_[number].reading = false;
+    lines_[clients_[number].line].went_unread = true;
+    set_timer(number, Timer::read, share(at_most, 5, 100));
+}
+
+// What ends the connections of those that do not stay.
 void SimClients::fate(uint32_t number) {
     Client& client = clients_[number];
-    if (client.line == kNoLine) return;
-    const SimSocket socket = lines_[client.line].socket;
+    if (client.line == kNoLine || client.finished) return;
     switch (client.behaviour) {
         case Behaviour::vanisher:
-            network_.vanish(socket);
-            // Some come back and know nothing: what reaches them is answered by a reset.
-            if (random_.chance(1, 3)) network_.reboot(socket);
-            release_line(number);
-            return reconnect_later(number, share(client.gap, 100, 1'000));
+            return vanish(number);
         case Behaviour::half_closer:
-            client.finished = true;
+            client.finished = client.fin_follows = true;
             client.drip.clear();
-            if (client.out.empty()) network_.finish(socket);
-            return;
+            return flush(number);
+        case Behaviour::ender:
+            return end_in_mid_message(number);
         default:
+            if (random_.chance(1, 3)) return leave_with_goodbye(number);
             return drop(number, random_.chance(1, 2));
     }
+}
+
+// The host is gone. Some come back and know nothing, at once or later: what reaches them then is
+// answered by a reset.
+void SimClients::vanish(uint32_t number) {
+    Client& client = clients_[number];
+    client.left_behind = lines_[client.line].socket;
+    network_.vanish(client.left_behind);
+    const uint64_t way = random_.below(3);
+    if (way == 0) network_.reboot(client.left_behind);
+    release_line(number);
+    if (way != 1) return reconnect_later(number, share(client.gap, 100, 1'000));
+    ++client.epoch;
+    set_timer(number, Timer::reboot, share(client.gap, 10, 1'000));
+}
+
+// A part of a message, and then FIN, a reset, silence, or no host any more.
+void SimClients::end_in_mid_message(uint32_t number) {
+    Client& client = clients_[number];
+    std::vector<uint8_t> payload(random_.between(1, random_.chance(1, 10) ? 40'000 : 400));
+    for (uint8_t& byte : payload) byte = static_cast<uint8_t>(random_.next());
+    std::vector<uint8_t> message;
+    client.codec.put(SimKind::data, ++client.sequence, payload, random_, message);
+    message.resize(random_.between(1, message.size() - 1));
+    Line& line = lines_[client.line];
+    line.enqueued += message.size();
+    client.out.insert(client.out.end(), message.begin(), message.end());
+    client.finished = true;
+    const uint64_t way = random_.below(4);
+    client.fin_follows = way == 0;
+    flush(number);
+    if (way == 1) return drop(number, true);
+    if (way == 2) return vanish(number);
+}
+
+void SimClients::leave_with_goodbye(uint32_t number) {
+    constexpr uint8_t kNormal[] = {1'000 >> 8, 1'000 & 0xff};
+    Client& client = clients_[number];
+    client.said_goodbye = true;
+    put(number, SimKind::goodbye, 0, kNormal);
+    client.finished = true;
 }
 
 // The client's program closes, and comes back later.
@@ -256,42 +356,61 @@ void SimClients::beat(uint32_t number) {
     uint8_t payload[100];
     for (uint8_t& byte : payload) byte = static_cast<uint8_t>(random_.next());
     const size_t payload_bytes = random_.chance(1, 4) ? random_.below(sizeof payload) : 0;
-    Nanos next = share(client.gap, 50, 95);
-    switch (client.behaviour) {
-        case Behaviour::prober:
-        case Behaviour::mute:
-            break;
-        case Behaviour::garbage:
-            if (random_.chance(1, 4)) {
-                noise(number);
-                break;
-            }
-            [[fallthrough]];
-        default:
-            ++counts_.beats;
-            frame(number, kPing, ++client.sequence, std::span(payload).first(payload_bytes));
-    }
+    beat_with(number, std::span(payload).first(payload_bytes));
     if (client.line == kNoLine) return;
+    Nanos next = share(client.gap, 50, 95);
     if (client.behaviour == Behaviour::tardy) {
         next = share(facts_.timeout_min[client.profile == 0 ? kProfileDefault : client.profile], 80,
                      104);
     }
-    if (client.behaviour == Behaviour::chatty) {
-        std::vector<uint8_t> data(random_.below(random_.chance(1, 20) ? 60'000 : 500));
-        for (uint8_t& byte : data) byte = static_cast<uint8_t>(random_.next());
-        for (uint64_t left = random_.below(8); left > 0 && client.line != kNoLine; --left) {
-            frame(number, kData, ++client.sequence, data);
-        }
-        next = share(client.gap, 5, 95);
-    }
+    if (client.behaviour == Behaviour::chatty) next = share(client.gap, 5, 95);
     set_timer(number, Timer::beat, next);
-    if (client.line != kNoLine) misfortune(number);
+    misfortune(number);
+}
+
+void SimClients::beat_with(uint32_t number, std::span<const uint8_t> payload) {
+    Client& client = clients_[number];
+    uint64_t beats = 1;
+    switch (client.behaviour) {
+        case Behaviour::prober:
+        case Behaviour::mute:
+            return;
+        case Behaviour::garbage:
+            if (random_.chance(1, 4)) return noise(number);
+            break;
+        case Behaviour::ponger: {
+            std::vector<uint8_t> pong;
+            client.codec.put_pong(++client.sequence, random_, pong);
+            return enqueue(number, pong, {.frame = true, .unasked = true});
+        }
+        case Behaviour::flooder:
+            // What comes back must fit the send queue: more would make it a slow reader.
+            beats = std::min<uint64_t>(facts_.send_queue_bytes / kAnswerBytes, kFloodMax);
+            if (!random_.chance(1, 200)) beats = std::min(beats, kFloodUsual);
+            beats = random_.between(1, beats);
+            break;
+        default:
+            break;
+    }
+    for (; beats > 0 && client.line != kNoLine; --beats) {
+        ++counts_.beats;
+        put(number, SimKind::ping, ++client.sequence, payload);
+    }
+    if (client.behaviour != Behaviour::chatty) return;
+    // Text is twice as long.
+    const size_t most = client.wire == SimWire::binary ? 60'000 : 20'000;
+    std::vector<uint8_t> data(random_.below(random_.chance(1, 20) ? most : 500));
+    for (uint8_t& byte : data) byte = static_cast<uint8_t>(random_.next());
+    for (uint64_t left = random_.below(8); left > 0 && client.line != kNoLine; --left) {
+        put(number, SimKind::data, ++client.sequence, data);
+    }
 }
 
 void SimClients::misfortune(uint32_t number) {
-    const SimSocket socket = lines_[clients_[number].line].socket;
+    Line& line = lines_[clients_[number].line];
     if (faults_.strikes(Fault::partition, random_)) {
-        network_.set_cut(socket, true);
+        network_.set_cut(line.socket, true);
+        line.was_cut = true;
         const auto silence = random_.below(static_cast<uint64_t>(faults_.partition_max));
         set_timer(number, Timer::heal, static_cast<Nanos>(silence));
     }
@@ -299,48 +418,63 @@ void SimClients::misfortune(uint32_t number) {
     drop(number, true);
 }
 
-// Octets that are no frame, or begin like one.
+// Bytes that are not a message, or begin like one.
 void SimClients::noise(uint32_t number) {
     Client& client = clients_[number];
     lines_[client.line].innocent = false;
-    const size_t start = client.out.size();
-    if (random_.chance(1, 2)) put_header(client.out, static_cast<uint8_t>(random_.below(12)), 1, 3);
-    for (uint64_t left = random_.below(40); left > 0; --left) {
-        client.out.push_back(static_cast<uint8_t>(random_.next()));
+    std::vector<uint8_t> bytes;
+    if (random_.chance(1, 2)) {
+        client.codec.put(SimKind::data, 1, {}, random_, bytes);
+        bytes.resize(random_.between(1, bytes.size()));
     }
-    lines_[client.line].enqueued += client.out.size() - start;
-    flush(number);
+    for (uint64_t left = random_.below(40); left > 0; --left) {
+        bytes.push_back(static_cast<uint8_t>(random_.next()));
+    }
+    enqueue(number, bytes, {});
 }
 
-void SimClients::frame(uint32_t number, uint8_t type, uint32_t sequence,
-                       std::span<const uint8_t> payload, uint8_t profile) {
+void SimClients::put(uint32_t number, SimKind kind, uint32_t sequence,
+                     std::span<const uint8_t> payload, uint8_t profile) {
+    Client& client = clients_[number];
+    std::vector<uint8_t> message;
+    client.codec.put(kind, sequence, payload, random_, message);
+    if (kind == SimKind::ping)
+        client.expected.push_back({SimKind::pong, sequence, hash_of(payload)});
+    if (kind == SimKind::data && facts_.echo)
+        client.expected.push_back({SimKind::data, sequence, hash_of(payload)});
+    if (kind == SimKind::hello) client.expected.push_back({SimKind::welcome, sequence, 0});
+    enqueue(number, message, {.frame = true, .proof = kind == SimKind::ping, .profile = profile});
+}
+
+// A dribbler's messages go through the drip, and whatever follows them must wait behind.
+void SimClients::enqueue(uint32_t number, std::span<const uint8_t> bytes, Mark mark) {
     Client& client = clients_[number];
     Line& line = lines_[client.line];
-    const bool drips = client.behaviour == Behaviour::dribbler && type == kPing;
-    std::vector<uint8_t>& out = drips || !client.drip.empty() ? client.drip : client.out;
+    const bool drips = client.behaviour == Behaviour::dribbler && mark.proof;
     const bool begins_to_drip = drips && client.drip.empty();
-    put_header(out, type, sequence, payload.size());
-    out.insert(out.end(), payload.begin(), payload.end());
-    line.enqueued += kHeaderBytes + payload.size();
+    std::vector<uint8_t>& out = drips || !client.drip.empty() ? client.drip : client.out;
+    out.insert(out.end(), bytes.begin(), bytes.end());
+    line.enqueued += bytes.size();
+    mark.end = line.enqueued;
     // After noise the server's codec may stand anywhere: nothing that follows is known to be heard.
-    if (line.innocent) {
-        line.marks.push_back({line.enqueued, true, type == kPing || type == kPong, profile});
-    }
-    if (type == kPing) client.expected.push_back({kPong, sequence, hash_of(payload)});
-    if (type == kData && facts_.echo)
-        client.expected.push_back({kData, sequence, hash_of(payload)});
-    if (type == kHello) client.expected.push_back({kWelcome, sequence, 0});
+    if (line.innocent) line.marks.push_back(mark);
     if (begins_to_drip) set_timer(number, Timer::drip, 1);
     flush(number);
 }
 
 void SimClients::flush(uint32_t number) {
     Client& client = clients_[number];
-    if (client.line == kNoLine || !client.greeted || client.out.empty()) return;
+    if (client.line == kNoLine || !client.connected) return;
     const SimSocket socket = lines_[client.line].socket;
-    const size_t count = network_.write(socket, client.out);
-    client.out.erase(client.out.begin(), client.out.begin() + static_cast<std::ptrdiff_t>(count));
-    if (client.finished && client.out.empty() && count > 0) network_.finish(socket);
+    if (!client.out.empty()) {
+        const size_t count = network_.write(socket, client.out);
+        client.out.erase(client.out.begin(),
+                         client.out.begin() + static_cast<std::ptrdiff_t>(count));
+    }
+    if (client.fin_follows && client.out.empty()) {
+        client.fin_follows = false;
+        network_.finish(socket);
+    }
 }
 
 // ------------------------------------------------------------------------------------- listening
@@ -349,7 +483,7 @@ void SimClients::on_socket(uint64_t cookie) {
     Client& client = clients_[number];
     if (client.line == kNoLine) return;
     const SimSocket socket = lines_[client.line].socket;
-    if (!client.greeted) {
+    if (!client.connected) {
         if (network_.error(socket) != 0) return drop(number, false);
         if (!network_.connected(socket)) return;
         begin(number);
@@ -372,195 +506,83 @@ void SimClients::read(uint32_t number) {
     const SimSocket socket = lines_[client.line].socket;
     if (!network_.ended(socket) && network_.error(socket) == 0) return;
     ++counts_.ended;
+    judge_end(number);
     drop(number, false);
 }
 
-// One frame from the server, if it is whole.
+// One message from the server, if it is whole.
 bool SimClients::parse(uint32_t number) {
     Client& client = clients_[number];
-    const std::vector<uint8_t>& in = client.in;
-    if (in.size() < kHeaderBytes) return false;
-    const size_t payload_bytes = static_cast<size_t>(in[2]) << 8 | in[3];
-    if (in[0] != kMagic || in[1] == 0 || in[1] > kError) {
-        // Noise may look like another protocol, and is then refused in that one.
-        const Line& line = lines_[client.line];
-        if (line.innocent) broken("wire", line, "the server sent octets that are no frame");
-        drop(number, true);
-        return false;
+    SimMessage message;
+    switch (client.codec.parse(client.in, message)) {
+        case SimCodec::Parsed::more:
+            return false;
+        case SimCodec::Parsed::garbage:
+            // Noise may look like another protocol, and is then refused in that one.
+            if (lines_[client.line].innocent) {
+                broken("wire", lines_[client.line],
+                       "the server sent bytes that are not a message: " + printable(client.in));
+            }
+            drop(number, true);
+            return false;
+        case SimCodec::Parsed::message:
+            receive(number, message);
+            return true;
     }
-    const size_t whole = kHeaderBytes + payload_bytes;
-    if (in.size() < whole) return false;
-    uint32_t sequence = 0;
-    for (size_t at = 4; at < kHeaderBytes; ++at) sequence = sequence << 8 | in[at];
-    const std::vector<uint8_t> payload(in.begin() + kHeaderBytes,
-                                       in.begin() + static_cast<std::ptrdiff_t>(whole));
-    const uint8_t type = in[1];
-    client.in.erase(client.in.begin(), client.in.begin() + static_cast<std::ptrdiff_t>(whole));
-    receive(number, type, sequence, payload);
-    return true;
+    return false;
 }
 
-void SimClients::receive(uint32_t number, uint8_t type, uint32_t sequence,
-                         std::span<const uint8_t> payload) {
+void SimClients::receive(uint32_t number, const SimMessage& message) {
     Client& client = clients_[number];
     const Line& line = lines_[client.line];
-    switch (type) {
-        case kPing:
+    switch (message.kind) {
+        case SimKind::opened:
+            return introduce(number);
+        case SimKind::ping: {
             ++counts_.probes;
-            if (client.behaviour == Behaviour::mute || client.finished || client.stopped) return;
-            return frame(number, kPong, sequence, payload);
-        case kGoodbye:
+            const bool silent =
+                client.behaviour == Behaviour::mute || client.behaviour == Behaviour::ponger;
+            if (silent || client.finished || client.stopped) return;
+            std::vector<uint8_t> pong;
+            client.codec.put_answer(message, random_, pong);
+            return enqueue(number, pong, {.frame = true, .proof = true});
+        }
+        case SimKind::goodbye:
             ++counts_.goodbyes;
+            client.got_goodbye = true;
+            client.goodbye_code = message.code;
             return;
-        case kInterval:
+        case SimKind::interval:
             return;
-        case kError:
-            if (line.innocent) broken("wire", line, "an error frame for a peer that made none");
+        case SimKind::error:
+            if (line.innocent) broken("wire", line, "an error for a peer that made none");
             return;
-        default:
-            break;
+        case SimKind::pong:
+        case SimKind::welcome:
+        case SimKind::data:
+        case SimKind::hello:
+            return receive_answer(number, message);
     }
-    // Answers: each once, in order, with what was asked.
+}
+
+// Each comes once, in order, with what was asked.
+void SimClients::receive_answer(uint32_t number, const SimMessage& message) {
+    Client& client = clients_[number];
+    const Line& line = lines_[client.line];
     ++counts_.answers;
     if (client.expected.empty()) {
-        if (line.innocent) broken("wire", line, "an answer that nobody asked for");
+        if (line.innocent) broken("wire", line, "an answer that nothing asked for");
         return;
     }
     const Expected expected = client.expected.front();
     client.expected.pop_front();
     if (!line.innocent) return;
-    const bool same = expected.type == type && expected.sequence == sequence &&
-                      (type == kWelcome || expected.payload_hash == hash_of(payload));
+    const bool welcome = message.kind == SimKind::welcome;
+    const bool numbered = !welcome || client.codec.numbers_welcomes();
+    const bool same = expected.kind == message.kind &&
+                      (!numbered || expected.sequence == message.sequence) &&
+                      (welcome || expected.payload_hash == hash_of(message.payload));
     if (!same) broken("wire", line, "an answer that differs from its question");
-}
-
-// --------------------------------------------------------------------------------------- judging
-void SimClients::on_attached(Index index, SimSocket far) {
-    const uint32_t id = line_of_slot_[far.slot];
-    Line& line = lines_[id];
-    line_of_index_[index] = id;
-    line.server_holds = line.attached = true;
-    line.heard_at = network_.clock();
-    line.behind_at = io_.behind_total();
-}
-
-SimClients::Line* SimClients::line_at(Index index) {
-    const uint32_t id = line_of_index_[index];
-    return id == kNoLine ? nullptr : &lines_[id];
-}
-
-void SimClients::on_delivered(Index index, uint64_t offset) {
-    Line* line = line_at(index);
-    if (line == nullptr) return;
-    while (!line->marks.empty() && line->marks.front().end <= offset) {
-        const Mark mark = line->marks.front();
-        line->marks.pop_front();
-        if (mark.profile != 0) line->profile = mark.profile;
-        if (mark.profile == 0 && !counts_as_life(mark)) continue;
-        line->heard_at = network_.clock();
-        line->behind_at = io_.behind_total();
-    }
-}
-
-void SimClients::on_closed(Index index) {
-    const uint32_t id = std::exchange(line_of_index_[index], kNoLine);
-    if (id == kNoLine) return;
-    lines_[id].server_holds = false;
-    if (!lines_[id].client_holds) free_lines_.push_back(id);
-}
-
-std::string SimClients::who(const Line& line) const {
-    const Client& client = clients_[line.client];
-    return std::string(kBehaviourNames[static_cast<size_t>(client.behaviour)]) + " peer " +
-           std::to_string(line.client);
-}
-
-void SimClients::broken(std::string_view rule, const Line& line, std::string_view what) {
-    log_.broken(network_.clock(), rule, who(line) + ": " + std::string(what));
-}
-
-// After a deadline: rounding, and what the server has been behind since then.
-Nanos SimClients::lateness_allowed(Nanos behind_at) const {
-    return kTicksOfRounding * facts_.tick_ns + (io_.behind_total() - behind_at);
-}
-
-// A retune begins the silence of its profile's peers anew.
-Nanos SimClients::silence_began(const Line& line) const {
-    if (line.profile != kProfileDefault) return line.heard_at;
-    return std::max(line.heard_at, facts_.retuned_at);
-}
-
-void SimClients::judge_evictions(const ConnectionTable& table, Nanos judged) {
-    for (Index index = 0; index < line_of_index_.size(); ++index) {
-        Line* line = line_at(index);
-        if (line == nullptr || line->evicted) continue;
-        const Connection& connection = table[index];
-        if (connection.state < ConnectionState::closing ||
-            connection.close_reason != CloseReason::idle_timeout) {
-            continue;
-        }
-        line->evicted = true;
-        ++counts_.evictions;
-        log_.note(network_.clock(), "evicted", index, line->client);
-        judge_one(*line, judged);
-    }
-}
-
-void SimClients::judge_one(Line& line, Nanos judged) {
-    if (!line.innocent) return;
-    const Nanos deadline = line.heard_at + facts_.timeout_min[line.profile];
-    const auto ms = [](Nanos span) { return std::to_string(span / kMillisecond) + " ms"; };
-    if (judged < deadline) {
-        broken("evicted_early", line, "by " + ms(deadline - judged));
-    }
-    const SimSocket server =
-        network_.valid(line.socket) ? network_.far_end(line.socket) : SimSocket{};
-    const auto life = std::ranges::find_if(
-        line.marks, [this](const Mark& mark) { return mark.profile != 0 || counts_as_life(mark); });
-    if (life != line.marks.end() && network_.valid(server)) {
-        const Nanos arrival = network_.arrival_of_offset(server, life->end);
-        if (arrival < deadline) {
-            broken("punctual_peer_evicted", line,
-                   "its heartbeat was in the kernel " + ms(deadline - arrival) +
-                       " before the deadline");
-        }
-    }
-    const Nanos latest =
-        silence_began(line) + facts_.timeout_max[line.profile] + lateness_allowed(line.behind_at);
-    if (io_.now() > latest) broken("evicted_late", line, "by " + ms(io_.now() - latest));
-    const Client& client = clients_[line.client];
-    const bool answers =
-        client.behaviour == Behaviour::prober && line.client_holds && !client.stopped;
-    // Who answers at once is heard in time exactly if his link is faster than what an answer has:
-    // then nothing excuses the server, and otherwise it cannot know.
-    if (answers && facts_.round_trip_max < facts_.answer_time_min[line.profile]) {
-        broken("answering_peer_evicted", line, "it answers every probe at once");
-    }
-}
-
-void SimClients::judge_the_living(const ConnectionTable& table) {
-    for (Index index = 0; index < line_of_index_.size(); ++index) {
-        Line* line = line_at(index);
-        if (line == nullptr) continue;
-        const ConnectionState state = table[index].state;
-        if (state == ConnectionState::open && line->innocent) {
-            const Nanos silence = io_.now() - silence_began(*line);
-            if (silence > facts_.timeout_max[line->profile] + lateness_allowed(line->behind_at)) {
-                broken("silent_peer_kept", *line, std::to_string(silence / kMillisecond) + " ms");
-            }
-        }
-        if (state != ConnectionState::closing && state != ConnectionState::closed) continue;
-        if (line->closing_seen_at == 0) {
-            line->closing_seen_at = io_.now();
-            line->closing_behind_at = io_.behind_total();
-            continue;
-        }
-        const Nanos closing = io_.now() - line->closing_seen_at;
-        const Nanos patience = kCloseLingerNs + 4 * faults_.completion_max;
-        if (closing > patience + lateness_allowed(line->closing_behind_at)) {
-            broken("close_hangs", *line, std::to_string(closing / kMillisecond) + " ms");
-        }
-    }
 }
 
 }  // namespace pulse

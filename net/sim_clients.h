@@ -1,10 +1,10 @@
-// The peers of a simulated server, and the judge who knows what each of them did.
+// The peers of a simulated server, and the judge that knows what each of them did.
 //
-// Clients of the binary protocol, written apart from proto/ so that a mistake there cannot cancel
-// itself out. Each has a behaviour, and behaves in it for the whole run, over as many connections
-// as it takes. Because the judge sits on the peer's side of the wire he knows, octet by octet, when
-// a heartbeat had reached the server's kernel and when the server was given it; from that follows
-// who may be evicted and who must be.
+// Each peer speaks one of the protocols (net/sim_wire.h), comes to that protocol's listener or to
+// the one that detects, and has a behaviour; it keeps both for the whole run, over as many
+// connections as it takes. The judge (sim_judge.cc) sits on the peer's side of the wire, so it
+// knows, byte by byte, when a heartbeat had reached the server's kernel and when the server was
+// given it; from that follows which peer may be evicted and which must be.
 #pragma once
 
 #include <array>
@@ -20,28 +20,45 @@
 #include "net/sim_backend.h"
 #include "net/sim_log.h"
 #include "net/sim_network.h"
+#include "net/sim_wire.h"
 
 namespace pulse {
 
+// X(name, what it does)
+#define PULSE_SIM_BEHAVIOURS(X)                                    \
+    X(punctual, "beats on time")                                   \
+    X(prober, "sends nothing but the answers to probes")           \
+    X(mute, "sends nothing")                                       \
+    X(vanisher, "beats, and is gone without a word")               \
+    X(half_closer, "beats, sends FIN, reads on")                   \
+    X(slow_reader, "beats, and does not read")                     \
+    X(flapper, "comes and goes, with a reset, a FIN or a goodbye") \
+    X(garbage, "sends bytes that mean nothing")                    \
+    X(chatty, "sends data, much of it")                            \
+    X(dribbler, "beats one byte at a time")                        \
+    X(tardy, "beats about when the timeout is over")               \
+    X(ender, "beats, and ends in the middle of a message")         \
+    X(ponger, "sends pongs that answer no ping, and nothing else") \
+    X(flooder, "beats many times at once, in one piece")
+
 enum class Behaviour : uint8_t {
-    punctual,     // beats on time
-    prober,       // says nothing but the answers to probes
-    mute,         // says nothing
-    vanisher,     // beats, and is gone without a word
-    half_closer,  // beats, sends FIN, reads on
-    slow_reader,  // beats, and does not read
-    flapper,      // comes and goes
-    garbage,      // sends octets that mean nothing
-    chatty,       // sends data, much of it
-    dribbler,     // beats one octet at a time
-    tardy,        // beats about when the timeout is over
+#define X(name, text) name,
+    PULSE_SIM_BEHAVIOURS(X)
+#undef X
 };
-inline constexpr size_t kBehaviours = 11;
+inline constexpr size_t kBehaviours = 0
+#define X(name, text) +1
+    PULSE_SIM_BEHAVIOURS(X)
+#undef X
+    ;
 
 // What the clients and the judge know of the server.
 struct SimServerFacts {
-    uint16_t port = 0;
+    std::array<uint16_t, kSimWires> ports{};  // by wire
+    uint16_t any_port = 0;                    // where every protocol is spoken
     Nanos tick_ns = 0;
+    Nanos handshake_timeout = 0;
+    size_t send_queue_bytes = 0;
     bool echo = true;
     Liveness liveness = Liveness::any;
     Nanos interval = 0;  // of the default profile
@@ -53,6 +70,8 @@ struct SimServerFacts {
     std::vector<std::string> profile_names;
     // A probe and its answer take no longer; kNever: the network may keep them for ever.
     Nanos round_trip_max = kNever;
+    // From then on the server may reset without a goodbye: it was told to, or its drain is over.
+    Nanos hard_stop_at = kNever;
 };
 
 struct SimClientCounts {
@@ -67,10 +86,10 @@ struct SimClientCounts {
 
 class SimClients final : private SimProgram, public SimWitness {
   public:
-    // The judge becomes the backend's witness; all outlive him.
+    // The judge becomes the backend's witness; all outlive it. Records [0, places) are the table's.
     SimClients(SimNetwork& network, SimBackend& io, SimLog& log, uint64_t seed,
                const FaultPlan& faults, const SimServerFacts& facts, uint32_t peers,
-               uint32_t places);
+               const Connection* records, uint32_t places);
 
     // Everybody begins to connect, spread over `window`.
     void start(Nanos window);
@@ -90,15 +109,17 @@ class SimClients final : private SimProgram, public SimWitness {
     SimServerFacts& facts() { return facts_; }
 
   private:
-    // A frame in the stream to the server: where it ends, and what it is worth.
+    // A message in the stream to the server: where it ends, and what it is worth.
     struct Mark {
-        uint64_t end;
-        bool frame;       // complete and valid: proves life where any frame does
-        bool proof;       // proves it under round trip too
-        uint8_t profile;  // a hello that asks for it; 0: none
+        uint64_t end = 0;
+        bool opens = false;    // the request of a WebSocket: silence begins behind it
+        bool frame = false;    // complete and valid: proves life where any frame does
+        bool proof = false;    // proves it under round trip too
+        bool unasked = false;  // a pong to no ping
+        uint8_t profile = 0;   // a hello that asks for it; 0: none
     };
     struct Expected {
-        uint8_t type;
+        SimKind kind;
         uint32_t sequence;
         uint64_t payload_hash;
     };
@@ -107,42 +128,61 @@ class SimClients final : private SimProgram, public SimWitness {
         uint32_t client = 0;
         bool client_holds = false;
         bool server_holds = false;
-        bool attached = false;  // the server has had it
-        bool innocent = true;   // sent nothing but valid frames
+        bool attached = false;     // the server has had it
+        bool innocent = true;      // sent nothing but valid messages
+        bool was_cut = false;      // its link was silent for a while
+        bool went_unread = false;  // the client did not read for a while
         bool evicted = false;
         uint8_t profile = kProfileDefault;
+        bool let_go_unknown = false;  // nothing had come that tells the protocol
+        CloseReason let_go_for = CloseReason::none;
         SimSocket socket;        // the client's end
-        uint64_t enqueued = 0;   // octets of the stream so far, sent or not
-        std::deque<Mark> marks;  // of frames that the server was not given yet
-        Nanos heard_at = 0;      // when the server was given the last proof, or the place
-        Nanos behind_at = 0;     // how far behind the server had been until then
+        uint64_t enqueued = 0;   // bytes of the stream so far, sent or not
+        uint64_t delivered = 0;  // of them, those that the server was given
+        uint64_t whole = 0;      // and those before the end of the last whole message
+        std::deque<Mark> marks;  // of messages that the server was not given yet
+        Nanos attached_at = 0;
+        // When the server was given the last certain proof, or the place; and the last bytes that
+        // may count as one.
+        Nanos heard_at = 0;
+        Nanos maybe_heard_at = 0;
+        Nanos behind_at = 0;  // how far behind the server had been until then
         Nanos closing_seen_at = 0;
         Nanos closing_behind_at = 0;
     };
     struct Client {
         Behaviour behaviour = Behaviour::punctual;
+        SimWire wire = SimWire::binary;
+        bool offers_deflate = false;
         bool stopped = false;
         bool reading = true;
-        bool greeted = false;
-        bool finished = false;
+        bool connected = false;
+        bool introduced = false;   // past the handshake
+        bool finished = false;     // sends nothing any more
+        bool fin_follows = false;  // behind what is in `out`
+        bool said_goodbye = false;
+        bool got_goodbye = false;
+        uint16_t goodbye_code = 0;
         uint32_t epoch = 0;  // timers of earlier connections are stale
         uint32_t line = UINT32_MAX;
         uint32_t sequence = 0;
         Nanos gap = 0;  // between beats, about
         uint8_t profile = 0;
+        SimSocket left_behind;  // of a host that has vanished
+        SimCodec codec;
         std::vector<uint8_t> out;   // not written yet
-        std::vector<uint8_t> drip;  // a dribbler's, one octet at a time
-        std::vector<uint8_t> in;    // a frame that is not whole yet
+        std::vector<uint8_t> drip;  // a dribbler's, one byte at a time
+        std::vector<uint8_t> in;    // a message that is not whole yet
         std::deque<Expected> expected;
     };
-    enum class Timer : uint8_t { connect, beat, drip, fate, heal, read, reboot };
+    enum class Timer : uint8_t { connect, beat, drip, fate, heal, read, reboot, storm };
 
     void on_socket(uint64_t cookie) override;
     void on_backlog(uint16_t) override {}
     void on_timer(uint64_t cookie) override;
     void on_attached(Index index, SimSocket far) override;
     void on_delivered(Index index, uint64_t offset) override;
-    void on_let_go(Index) override {}
+    void on_let_go(Index index) override;
     void on_closed(Index index) override;
 
     void set_timer(uint32_t client, Timer timer, Nanos delay);
@@ -150,24 +190,36 @@ class SimClients final : private SimProgram, public SimWitness {
     void connect(uint32_t number);
     void reconnect_later(uint32_t number, Nanos within);
     void begin(uint32_t number);
+    void introduce(uint32_t number);
     void beat(uint32_t number);
+    void beat_with(uint32_t number, std::span<const uint8_t> payload);
     void misfortune(uint32_t number);
     void fate(uint32_t number);
+    void vanish(uint32_t number);
+    void end_in_mid_message(uint32_t number);
+    void leave_with_goodbye(uint32_t number);
     void drop(uint32_t number, bool reset);
+    void storm();
+    void stop_reading(uint32_t number, Nanos at_most);
     void read(uint32_t number);
     bool parse(uint32_t number);
-    void receive(uint32_t number, uint8_t type, uint32_t sequence,
-                 std::span<const uint8_t> payload);
-    void frame(uint32_t number, uint8_t type, uint32_t sequence, std::span<const uint8_t> payload,
-               uint8_t profile = 0);
+    void receive(uint32_t number, const SimMessage& message);
+    void receive_answer(uint32_t number, const SimMessage& message);
+    void put(uint32_t number, SimKind kind, uint32_t sequence, std::span<const uint8_t> payload,
+             uint8_t profile = 0);
+    void enqueue(uint32_t number, std::span<const uint8_t> bytes, Mark mark);
     void noise(uint32_t number);
     void flush(uint32_t number);
     void release_line(uint32_t number);
     Line* line_at(Index index);
+    // Whether it does so for certain; a hello only where any frame does.
     bool counts_as_life(const Mark& mark) const {
-        return facts_.liveness == Liveness::roundtrip ? mark.proof : mark.frame;
+        return mark.opens || (facts_.liveness == Liveness::roundtrip ? mark.proof : mark.frame);
     }
     void judge_one(Line& line, Nanos judged);
+    void judge_unheard(const Line& line, Nanos deadline);
+    void judge_handshake(const Line& line);
+    void judge_end(uint32_t number);
     Nanos lateness_allowed(Nanos behind_at) const;
     Nanos silence_began(const Line& line) const;
     void broken(std::string_view rule, const Line& line, std::string_view what);
@@ -179,6 +231,7 @@ class SimClients final : private SimProgram, public SimWitness {
     Random random_;
     FaultPlan faults_;
     SimServerFacts facts_;
+    const Connection* records_;
     std::deque<Client> clients_;
     std::deque<Line> lines_;
     std::vector<uint32_t> free_lines_;

@@ -29,6 +29,7 @@ void draw_rates(Random& random, FaultPlan& plan) {
     // What strikes a poll or a segment strikes far more often than what strikes a peer's minute.
     rate_of(Fault::stall) = static_cast<uint32_t>(log_between(random, 50, 5'000));
     rate_of(Fault::stutter) = static_cast<uint32_t>(log_between(random, 20, 2'000));
+    rate_of(Fault::slow_log) = static_cast<uint32_t>(log_between(random, 20, 20'000));
     rate_of(Fault::loss) = static_cast<uint32_t>(log_between(random, 1'000, 100'000));
     rate_of(Fault::partition) = static_cast<uint32_t>(log_between(random, 100, 10'000));
     rate_of(Fault::spurious_wake) = static_cast<uint32_t>(log_between(random, 1'000, 200'000));
@@ -48,6 +49,7 @@ FaultPlan force_faults(Random& random, const FaultSet& faults) {
     const Nanos completion_max = log_nanos(random, kMillisecond / 100, kSecond);
     const Nanos stall_max = log_nanos(random, kSecond, 200 * kSecond);
     const Nanos stutter_max = log_nanos(random, kSecond, 200 * kSecond);
+    const Nanos log_max = log_nanos(random, kMillisecond, 60 * kSecond);
     const Nanos turn_max = log_nanos(random, kMillisecond / 100, 20 * kMillisecond);
     const auto buffer = static_cast<uint32_t>(log_between(random, 128, 8'192));
     const auto batch_max = static_cast<uint32_t>(log_between(random, 1, 64));
@@ -62,6 +64,7 @@ FaultPlan force_faults(Random& random, const FaultSet& faults) {
     if (plan.has(Fault::late_completion)) plan.completion_max = completion_max;
     if (plan.has(Fault::stall)) plan.stall_max = stall_max;
     if (plan.has(Fault::stutter)) plan.stutter_max = stutter_max;
+    if (plan.has(Fault::slow_log)) plan.log_max = log_max;
     if (plan.has(Fault::slow_turn)) plan.turn_max = turn_max;
     if (plan.has(Fault::small_buffers)) plan.socket_buffer_bytes = buffer;
     // Without the fault, what kernels do: a ring hands over 20 or 256 at once, an epoll set 512.

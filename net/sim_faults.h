@@ -40,7 +40,8 @@ namespace pulse {
     X(slow_turn, "every poll takes up to milliseconds, so that more arrives than is handled") \
     X(stall, "the process is not scheduled for a while and data piles up")                    \
     X(stutter, "the same between two completions of one poll")                                \
-    X(storm, "all peers leave at once and come back at once")
+    X(storm, "all peers leave at once and come back at once")                                 \
+    X(slow_log, "the log sink blocks, and all that its caller does waits")
 
 enum class Fault : uint8_t {
 #define X(name, text) name,
@@ -71,11 +72,12 @@ std::string describe_faults(const FaultSet& faults);  // names joined by commas,
 
 // X(name, what is broken): a rule that is broken on purpose, to see the simulator find it. Tests
 // only; the names are pulsesim's --mutant.
-#define PULSE_SIM_MUTANTS(X)                                                          \
-    X(none, "nothing")                                                                \
-    X(drained_until_is_now, "C8: deadlines are judged by the clock")                  \
-    X(close_without_join, "C4: on_closed does not wait for the operations in flight") \
-    X(stamp_before_pause, "C7: bytes are stamped with the clock of before the poll's pause")
+#define PULSE_SIM_MUTANTS(X)                                                                 \
+    X(none, "nothing")                                                                       \
+    X(drained_until_is_now, "C8: deadlines are judged by the clock")                         \
+    X(close_without_join, "C4: on_closed does not wait for the operations in flight")        \
+    X(stamp_before_pause, "C7: bytes are stamped with the clock of before the poll's pause") \
+    X(goodbye_swallowed, "what is sent to a connection that closes does not leave")
 
 enum class SimMutant : uint8_t {
 #define X(name, text) name,
@@ -108,6 +110,7 @@ struct FaultPlan {
     Nanos stall_max = 0;            // how long the process is not scheduled
     Nanos stutter_max = 0;          // how long it is not between two completions
     Nanos turn_max = 0;             // how long a poll takes
+    Nanos log_max = 0;              // how long the sink takes for a line
     uint32_t socket_buffer_bytes = 256 * 1024;
     uint32_t batch_max = 4'096;      // completions handed over by one poll
     uint32_t receive_buffers = 256;  // of one harvest

@@ -2,6 +2,7 @@
 #include "net/simulation.h"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -14,7 +15,10 @@
 namespace pulse {
 namespace {
 
-constexpr uint16_t kPort = 9'000;
+constexpr uint16_t kFirstPort = 9'000;
+// In the order of their ports, from kFirstPort on.
+constexpr std::string_view kListeners[] = {"tcp://10.0.0.1:9000", "jsonl://10.0.0.1:9001",
+                                           "ws://10.0.0.1:9002", "auto://10.0.0.1:9003"};
 constexpr uint32_t kAuditsPerTimeout = 6;
 constexpr uint64_t kTurnsAtOneInstantMax = 1'000'000;
 // Longer than any kernel here tries to deliver an orphan's last bytes.
@@ -64,6 +68,7 @@ World draw_world(Random& random, const SimulationOptions& options) {
     }
     server.on_message = random.chance(1, 2) ? OnMessage::echo : OnMessage::discard;
     server.send_queue_bytes = random.chance(1, 4) ? 4'096 : kSendQueueBytesDefault;
+    server.ws_deflate = random.chance(1, 2);
     server.drain_timeout = static_cast<Nanos>(random.between(1, 30)) * kSecond;
 
     world.places = options.peers;
@@ -180,26 +185,30 @@ class SimOperator final : private SimProgram {
     bool retuned_ = false;
 };
 
-ReactorConfig config_of(const World& world, Admission& admission) {
+using LogSink = std::function<void(const std::string& line)>;
+
+ReactorConfig config_of(const World& world, Admission& admission, LogSink log_sink) {
     ReactorConfig config;
     fill_profiles(world.server, config);
-    ListenAddress listener;
-    listener.scheme = Scheme::binary;
-    listener.address = *parse_address("10.0.0.1:9000");
-    listener.address.set_port(kPort);
-    listener.text = "tcp://10.0.0.1:9000";
-    config.listeners = {listener};
+    for (const std::string_view uri : kListeners) {
+        config.listeners.push_back(*parse_listen_uri(uri));
+    }
+    config.ws_deflate = world.server.ws_deflate;
     config.send_queue_bytes = world.server.send_queue_bytes;
     config.on_message = world.server.on_message;
     config.accepts_per_second = world.accepts_per_second;
     config.drain_window = world.server.drain_timeout;
     config.admission = &admission;
+    if (world.faults.has(Fault::slow_log)) config.debug = std::move(log_sink);
     return config;
 }
 
 SimServerFacts facts_of(const World& world, const ReactorConfig& config) {
     SimServerFacts facts;
-    facts.port = kPort;
+    facts.ports = {kFirstPort, kFirstPort + 1, kFirstPort + 2, kFirstPort + 2};
+    facts.any_port = kFirstPort + 3;
+    facts.handshake_timeout = world.server.handshake_timeout;
+    facts.send_queue_bytes = world.server.send_queue_bytes;
     facts.tick_ns = config.clock.tick_ns();
     facts.echo = world.server.on_message == OnMessage::echo;
     facts.liveness = world.server.liveness;
@@ -230,10 +239,10 @@ class Simulation {
           io_(network_, log_, options.seed, world_.faults, table_.records(), world_.places),
           mailbox_(1, kMailboxSlots, {&ring, &io_}),
           admission_(world_.places),
-          config_(config_of(world_, admission_)),
+          config_(config_of(world_, admission_, [this](const std::string&) { log_line(); })),
           reactor_(config_, pages_, table_, io_, mailbox_, metrics_),
           clients_(network_, io_, log_, options.seed, world_.faults, facts_of(world_, config_),
-                   options.peers, world_.places),
+                   options.peers, table_.records(), world_.places),
           operator_(network_, options.seed, mailbox_, table_, config_, clients_.facts()) {
         log_.write_trace_to(options.trace);
     }
@@ -251,6 +260,15 @@ class Simulation {
     }
 
   private:
+    // A sink that blocks now and then: a terminal that is stopped, a disk that is busy.
+    void log_line() {
+        if (!world_.faults.strikes(Fault::slow_log, log_random_)) return;
+        const auto most = static_cast<uint64_t>(world_.faults.log_max);
+        const auto span = static_cast<Nanos>(log_random_.below(most));
+        log_.note(network_.clock(), "slow_log", static_cast<uint64_t>(span));
+        io_.pass_time(span);
+    }
+
     static void ring(void* io) { static_cast<SimBackend*>(io)->wake(); }
 
     void live_until(Nanos end) {
@@ -301,6 +319,7 @@ class Simulation {
                 break;
             case World::Ending::drain:
                 clients_.stop(false);
+                clients_.facts().hard_stop_at = network_.clock() + world_.server.drain_timeout;
                 stop(Message::Kind::drain);
                 wait_until_empty(
                     world_.server.drain_timeout + 2 * kSecond + 8 * world_.faults.completion_max,
@@ -321,6 +340,8 @@ class Simulation {
 
     // A full mailbox is an answer; an operator asks again.
     void stop(Message::Kind kind) {
+        Nanos& hard_stop_at = clients_.facts().hard_stop_at;
+        if (kind == Message::Kind::stop) hard_stop_at = std::min(hard_stop_at, network_.clock());
         Message message;
         message.kind = kind;
         while (!operator_.post(message)) turn(network_.clock());
@@ -384,6 +405,7 @@ class Simulation {
 
     SimulationOptions options_;
     World world_;
+    Random log_random_{mix64(options_.seed) ^ 0x6c6f67};
     SimLog log_;
     SimNetwork network_;
     HeapPages pages_;

@@ -5,13 +5,17 @@
 //     verdict.ok(), verdict.hash, verdict.broken ...
 //
 // The invariants, by the names under which a breach is reported
-//   evicted_early           nobody is evicted before a timeout has passed since his last heartbeat
+//   evicted_early           no peer is evicted before a timeout has passed since its last
+//                           heartbeat, or a handshake timeout since it was accepted
 //   punctual_peer_evicted   nor when the next one had reached the kernel by then
-//   answering_peer_evicted  nor who answers every probe at once, over a link that takes less than
-//                           an answer has: what interval and grace leave of the timeout, less a
-//                           quarter (of an interval at most) and a tick
+//   answering_peer_evicted  nor one that answers every probe at once, over a link that takes less
+//                           than an answer has: what interval and grace leave of the timeout, less
+//                           a quarter (of an interval at most) and a tick
 //   evicted_late, silent_peer_kept
 //                           a silent peer goes by its deadline, plus what the server was behind
+//   goodbye_unsaid          a connection that the server ends has had a goodbye with the reason's
+//                           code, unless its link was silent, it did not read, it said nothing that
+//                           tells its protocol, or the drain window was over
 //   close_hangs             a goodbye takes no longer than the linger
 //   C3 C4 C5 accept ...     the loop's side of the backend contract (sim_backend.h)
 //   closed_once             every place that was given away came back exactly once

@@ -1,4 +1,5 @@
-// A campaign finds the same things in any number of processes, and says which seed killed one.
+// A campaign finds the same things in any number of processes, says which seed killed one, and sees
+// what the simulator is for: every rule that is broken on purpose, within 40 seeds.
 #include "tools/pulsesim/campaign.h"
 
 #include <gtest/gtest.h>
@@ -45,6 +46,20 @@ TEST(Campaign, NamesTheSeedsThatFailAndStopsAfterEnough) {
     again.seed = result->failed[0].seed;
     EXPECT_EQ(simulate(again).hash, result->failed[0].hash);
     EXPECT_EQ(std::string(result->failed[0].words).substr(0, 2), "C4");
+}
+
+// In processes of its own, since a broken rule may end in an assertion.
+TEST(Campaign, FindsEveryMutantWithin40Seeds) {
+    for (const SimMutantInfo& mutant : kSimMutantInfos) {
+        CampaignOptions options;
+        options.last_seed = 40;
+        options.failures_max = 1;
+        options.simulation.mutant = *parse_mutant(mutant.name);
+        if (options.simulation.mutant == SimMutant::none) continue;
+        const Result<CampaignResult> result = run_campaign(options, [](const CampaignResult&) {});
+        ASSERT_TRUE(result);
+        EXPECT_FALSE(result->failed.empty()) << mutant.name << ": " << mutant.text;
+    }
 }
 
 TEST(Campaign, AWorkerThatDiesIsToldWithItsSeed) {

@@ -1,0 +1,202 @@
+// How the treatment of each peer is judged: by what had arrived, and what the server was given.
+#include <algorithm>
+#include <string>
+
+#include "net/sim_clients.h"
+
+namespace pulse {
+namespace {
+
+constexpr uint32_t kNoLine = UINT32_MAX;
+// A deadline is rounded up twice (the proof's tick, the timeout's ticks), and the probe of a first
+// interval is cut to a whole one.
+constexpr Nanos kTicksOfRounding = 3;
+
+constexpr std::string_view kBehaviourNames[] = {
+#define X(name, text) #name,
+    PULSE_SIM_BEHAVIOURS(X)
+#undef X
+};
+constexpr std::string_view kWireNames[] = {"binary", "jsonl", "ws_json", "ws_binary"};
+
+std::string ms(Nanos span) { return std::to_string(span / kMillisecond) + " ms"; }
+
+}  // namespace
+
+// ---------------------------------------------------------------------------- what is witnessed
+void SimClients::on_attached(Index index, SimSocket far) {
+    const uint32_t id = line_of_slot_[far.slot];
+    Line& line = lines_[id];
+    line_of_index_[index] = id;
+    line.server_holds = line.attached = true;
+    line.attached_at = line.heard_at = line.maybe_heard_at = network_.clock();
+    line.behind_at = io_.behind_total();
+}
+
+SimClients::Line* SimClients::line_at(Index index) {
+    const uint32_t id = line_of_index_[index];
+    return id == kNoLine ? nullptr : &lines_[id];
+}
+
+void SimClients::on_delivered(Index index, uint64_t offset) {
+    Line* line = line_at(index);
+    if (line == nullptr) return;
+    // The first bytes tell the protocol, and bytes of a message in progress may prove life.
+    bool maybe = line->delivered == 0;
+    while (!line->marks.empty() && line->marks.front().end <= offset) {
+        const Mark mark = line->marks.front();
+        line->marks.pop_front();
+        line->whole = mark.end;
+        maybe |= mark.unasked || mark.profile != 0;
+        if (mark.profile != 0) line->profile = mark.profile;
+        if (!counts_as_life(mark)) continue;
+        line->heard_at = network_.clock();
+        maybe = true;
+    }
+    line->delivered = offset;
+    if (!maybe && offset == line->whole) return;
+    line->maybe_heard_at = network_.clock();
+    line->behind_at = io_.behind_total();
+}
+
+void SimClients::on_let_go(Index index) {
+    Line* line = line_at(index);
+    if (line == nullptr) return;
+    line->let_go_for = records_[index].close_reason;
+    line->let_go_unknown = line->delivered == 0;
+    if (line->let_go_for == CloseReason::handshake_timeout) judge_handshake(*line);
+}
+
+void SimClients::on_closed(Index index) {
+    const uint32_t id = std::exchange(line_of_index_[index], kNoLine);
+    if (id == kNoLine) return;
+    lines_[id].server_holds = false;
+    if (!lines_[id].client_holds) free_lines_.push_back(id);
+}
+
+// ---------------------------------------------------------------------------------------- verdicts
+std::string SimClients::who(const Line& line) const {
+    const Client& client = clients_[line.client];
+    return std::string(kBehaviourNames[static_cast<size_t>(client.behaviour)]) + " peer " +
+           std::to_string(line.client) + " (" +
+           std::string(kWireNames[static_cast<size_t>(client.wire)]) + ")";
+}
+
+void SimClients::broken(std::string_view rule, const Line& line, std::string_view what) {
+    log_.broken(network_.clock(), rule, who(line) + ": " + std::string(what));
+}
+
+// After a deadline: rounding, and what the server has been behind since then.
+Nanos SimClients::lateness_allowed(Nanos behind_at) const {
+    return kTicksOfRounding * facts_.tick_ns + (io_.behind_total() - behind_at);
+}
+
+// A retune begins the silence of its profile's peers anew.
+Nanos SimClients::silence_began(const Line& line) const {
+    if (line.profile != kProfileDefault) return line.maybe_heard_at;
+    return std::max(line.maybe_heard_at, facts_.retuned_at);
+}
+
+void SimClients::judge_evictions(const ConnectionTable& table, Nanos judged) {
+    for (Index index = 0; index < line_of_index_.size(); ++index) {
+        Line* line = line_at(index);
+        if (line == nullptr || line->evicted) continue;
+        const Connection& connection = table[index];
+        if (connection.state < ConnectionState::closing ||
+            connection.close_reason != CloseReason::idle_timeout) {
+            continue;
+        }
+        line->evicted = true;
+        ++counts_.evictions;
+        log_.note(network_.clock(), "evicted", index, line->client);
+        judge_one(*line, judged);
+    }
+}
+
+// A server that evicts by `deadline` has been given whatever had reached its kernel before.
+void SimClients::judge_unheard(const Line& line, Nanos deadline) {
+    const SimSocket server =
+        network_.valid(line.socket) ? network_.far_end(line.socket) : SimSocket{};
+    const auto life =
+        std::ranges::find_if(line.marks, [this](const Mark& mark) { return counts_as_life(mark); });
+    if (life == line.marks.end() || !network_.valid(server)) return;
+    const Nanos arrival = network_.arrival_of_offset(server, life->end);
+    if (arrival >= deadline) return;
+    broken("punctual_peer_evicted", line,
+           "its heartbeat was in the kernel " + ms(deadline - arrival) + " before the deadline");
+}
+
+void SimClients::judge_handshake(const Line& line) {
+    if (!line.innocent) return;
+    const Nanos deadline = line.attached_at + facts_.handshake_timeout;
+    if (io_.drained_until() < deadline) {
+        broken("evicted_early", line, "in its handshake, by " + ms(deadline - io_.drained_until()));
+    }
+    judge_unheard(line, deadline);
+}
+
+// The server ended a connection, and its peer has read all that came.
+void SimClients::judge_end(uint32_t number) {
+    const Client& client = clients_[number];
+    const Line& line = lines_[client.line];
+    const CloseReasonInfo& reason = describe(line.let_go_for);
+    // Through small buffers a goodbye may wait behind data for longer than the linger.
+    const bool late = faults_.has(Fault::small_buffers);
+    const bool gone = late || line.was_cut || line.went_unread || !line.innocent;
+    const bool no_words = reason.code == 1000 || line.let_go_unknown;
+    if (gone || no_words || network_.clock() >= facts_.hard_stop_at) return;
+    if (!client.got_goodbye) {
+        return broken("goodbye_unsaid", line, "closed for " + std::string(reason.name));
+    }
+    if (client.goodbye_code == 0 || client.goodbye_code == reason.code) return;
+    broken("goodbye_unsaid", line,
+           "closed for " + std::string(reason.name) + " with the code " +
+               std::to_string(client.goodbye_code));
+}
+
+void SimClients::judge_one(Line& line, Nanos judged) {
+    if (!line.innocent) return;
+    const Nanos deadline = line.heard_at + facts_.timeout_min[line.profile];
+    if (judged < deadline) {
+        broken("evicted_early", line, "by " + ms(deadline - judged));
+    }
+    judge_unheard(line, deadline);
+    const Nanos latest =
+        silence_began(line) + facts_.timeout_max[line.profile] + lateness_allowed(line.behind_at);
+    if (io_.now() > latest) broken("evicted_late", line, "by " + ms(io_.now() - latest));
+    const Client& client = clients_[line.client];
+    const bool answers =
+        client.behaviour == Behaviour::prober && line.client_holds && !client.stopped;
+    // Who answers at once is heard in time exactly if his link is faster than what an answer has:
+    // then nothing excuses the server, and otherwise it cannot know.
+    if (answers && facts_.round_trip_max < facts_.answer_time_min[line.profile]) {
+        broken("answering_peer_evicted", line, "it answers every probe at once");
+    }
+}
+
+void SimClients::judge_the_living(const ConnectionTable& table) {
+    for (Index index = 0; index < line_of_index_.size(); ++index) {
+        Line* line = line_at(index);
+        if (line == nullptr) continue;
+        const ConnectionState state = table[index].state;
+        if (state == ConnectionState::open && line->innocent) {
+            const Nanos silence = io_.now() - silence_began(*line);
+            if (silence > facts_.timeout_max[line->profile] + lateness_allowed(line->behind_at)) {
+                broken("silent_peer_kept", *line, ms(silence));
+            }
+        }
+        if (state != ConnectionState::closing && state != ConnectionState::closed) continue;
+        if (line->closing_seen_at == 0) {
+            line->closing_seen_at = io_.now();
+            line->closing_behind_at = io_.behind_total();
+            continue;
+        }
+        const Nanos closing = io_.now() - line->closing_seen_at;
+        const Nanos patience = kCloseLingerNs + 4 * faults_.completion_max;
+        if (closing > patience + lateness_allowed(line->closing_behind_at)) {
+            broken("close_hangs", *line, ms(closing));
+        }
+    }
+}
+
+}  // namespace pulse
