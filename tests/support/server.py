@@ -88,3 +88,21 @@ def run_over_backends(namespace):
                 print(f"FAILED  {backend} {name}: {type(error).__name__}: {error}", flush=True)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
+
+
+def run_tests(namespace):
+    """Every test_*() of a script, or those that its arguments name."""
+    wanted = sys.argv[1:]
+    passed = failed = 0
+    for name, test in namespace.items():
+        if not name.startswith("test_") or (wanted and not any(word in name for word in wanted)):
+            continue
+        try:
+            test()
+            passed += 1
+            print(f"ok      {name}", flush=True)
+        except Exception as error:  # a test may fail in any way; the others still run
+            failed += 1
+            print(f"FAILED  {name}: {type(error).__name__}: {error}", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0

@@ -97,6 +97,7 @@ TEST(HtmlReport, ShowsEveryPlotTableAndTile) {
 TEST(HtmlReport, SaysWhatIsWrong) {
     RunResult run = test::plausible_result();
     run.cut_short = true;
+    run.cut_short_by = "SIGINT";
     run.generator.made = 100;
     run.detection.false_evictions = 7;
     Detection::Row& mute = run.detection.rows[static_cast<size_t>(Behaviour::mute)];
@@ -106,7 +107,7 @@ TEST(HtmlReport, SaysWhatIsWrong) {
     const std::string html = page_of(run);
     EXPECT_EQ(why_malformed(html), "");
     for (const std::string_view part :
-         {"<strong>INVALID: generator was the bottleneck</strong>", "<li>It made 100 of",
+         {"<strong>INVALID: the generator distorted this run", "<li>It made 100 of",
           "<strong>Cut short</strong>", "<span>False evictions</span><b>7</b>",
           "<td class=\"bad\">100</td>", "-15.0 s"})
         EXPECT_NE(html.find(part), std::string::npos) << part;
@@ -138,13 +139,14 @@ TEST(HtmlReport, HostileTextIsShownAndNotObeyed) {
     run.errors = {evil};
     run.storms[0].what = evil;
     run.detection.server_closes = {{evil, 1}};
-    const std::string html = html_page(run, {false, {evil}, {evil}}, {{evil, evil, true, evil}});
+    const std::string html =
+        html_page(run, {RunState::invalid, {evil}, {evil}}, {{evil, evil, true, evil}});
     EXPECT_EQ(why_malformed(html), "");
     EXPECT_EQ(html.find("<script"), std::string::npos);
     EXPECT_EQ(html.find("<img"), std::string::npos);
     EXPECT_EQ(html.find('\x01'), std::string::npos);
     EXPECT_NE(html.find("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&gt;"), std::string::npos);
-    EXPECT_EQ(escaped("a\n\tb\x7f\xff"), "a\n\tb&#xFFFD;\xff");
+    EXPECT_EQ(escaped("a\n\tb\x7f\xff"), "a\n\tb\\x7f\\xff");
 }
 
 TEST(HtmlReport, AnHourIsThinnedAndKeepsItsWorst) {

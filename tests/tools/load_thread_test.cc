@@ -64,7 +64,7 @@ class LoadThreads : public testing::TestWithParam<BackendChoice> {
 
     LoadOptions options_;
     std::unique_ptr<Server> server_;
-    std::atomic<bool> interrupted_{false};
+    std::atomic<int> interrupted_{0};
     int samples_ = 0;
 };
 
@@ -77,7 +77,8 @@ TEST_P(LoadThreads, EverybodyBeats) {
     EXPECT_EQ(result.counts.error_frames, 0u);
     EXPECT_GT(result.counts.pongs, 120u);
     EXPECT_GT(result.counts.messages_returned, 0u);
-    EXPECT_EQ(result.latency[static_cast<size_t>(Timed::heartbeat)].count(), result.counts.pongs);
+    const uint64_t timed = result.latency[static_cast<size_t>(Timed::heartbeat)].count();
+    EXPECT_EQ(timed, result.counts.pings - result.counts.pings_lost);
     EXPECT_EQ(result.latency[static_cast<size_t>(Timed::connect)].count(), 120u);
     EXPECT_EQ(result.detection.timeout, 1'200 * kMillisecond);
     EXPECT_EQ(result.detection.false_evictions, 0u);
@@ -108,13 +109,18 @@ TEST_P(LoadThreads, EverybodyMisbehaves) {
     }
     EXPECT_GT(silenced, 20u);
     EXPECT_EQ(accounted, silenced);
+    ASSERT_TRUE(result.ends);
+    const ConnectionOutcome& ends = *result.ends;
+    EXPECT_EQ(ends.there + ends.let_go + ends.by_kind + ends.lost, 120u);
+    EXPECT_GT(ends.by_kind, 0u);  // slow readers are not lost
 }
 
 TEST_P(LoadThreads, AnInterruptEndsItEarlyWithAllItHas) {
     options_.duration = 3'600 * kSecond;
-    interrupted_ = true;
+    interrupted_ = 15;
     const RunResult result = run();
     EXPECT_TRUE(result.cut_short);
+    EXPECT_EQ(result.cut_short_by, "SIGTERM");
     EXPECT_LT(result.ended_s, 60);
 }
 

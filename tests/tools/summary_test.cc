@@ -29,7 +29,8 @@ std::string on_one_line(std::string_view text) {
 }
 
 ::testing::AssertionResult has(const std::string& text, std::string_view part) {
-    if (on_one_line(text).find(on_one_line(part)) != std::string::npos) return ::testing::AssertionSuccess();
+    if (on_one_line(text).find(on_one_line(part)) != std::string::npos)
+        return ::testing::AssertionSuccess();
     return ::testing::AssertionFailure() << "'" << part << "' is not in:\n" << text;
 }
 
@@ -69,7 +70,7 @@ TEST(Summary, FitsATerminalOf80Columns) {
         EXPECT_TRUE(line.empty() || line.back() != ' ') << line;
         if (line.empty() && first_table == 0) first_table = at;
     }
-    EXPECT_LE(first_table, 18u);
+    EXPECT_LE(first_table, 21u);
     EXPECT_GE(first_table, 8u);
 }
 
@@ -82,11 +83,13 @@ TEST(Summary, ToldOfABadRun) {
     mute.early_by.record(15 * kSecond, 90);
     run.detection.false_evictions = 7;
     run.cut_short = true;
+    run.cut_short_by = "SIGINT";
     run.samples[116].counts.open -= 500;
+    run.ends = ConnectionOutcome{.there = 98'570, .let_go = 920, .by_kind = 200, .lost = 310};
     run.counts.connect_failures = 1;
     run.behaviours = {{"beat", 99'800}, {"garbage", 200}};
     const std::string text = told(run);
-    EXPECT_TRUE(has(text, "CUT SHORT   by Ctrl-C after 120.0 s"));
+    EXPECT_TRUE(has(text, "CUT SHORT   by SIGINT after 120.0 s"));
     EXPECT_TRUE(has(text, "98,580 of 100,000 connections"));
     EXPECT_TRUE(has(text, "let go,\n            200 gone as they were to; 310 are missing."));
     EXPECT_TRUE(has(text, " 1\n            connect failed. 6,400"));
@@ -100,7 +103,8 @@ TEST(Summary, ToldOfAnInvalidRun) {
     RunResult run = test::plausible_result();
     run.generator.made = 100'000;
     const std::string text = told(run);
-    EXPECT_TRUE(has(text, "INVALID     generator was the bottleneck: trust none of the above."));
+    EXPECT_TRUE(
+        has(text, "INVALID     the generator distorted this run: do not use the numbers above."));
     EXPECT_TRUE(has(text, "It made 100,000 of the 498,112 connects"));
     EXPECT_TRUE(has(text, "--threads"));
     EXPECT_EQ(text.find("To trust?"), std::string::npos);
@@ -110,7 +114,7 @@ TEST(Summary, ToldOfNothing) {
     const std::string text = told(RunResult{});
     EXPECT_TRUE(has(text, "Held        nothing: 0 of 0 connections were open when it ended.\n"));
     EXPECT_TRUE(has(text, "Heartbeats  none were sent.\n"));
-    EXPECT_TRUE(has(text, "The silent  nobody was told to fall silent.\n"));
+    EXPECT_TRUE(has(text, "The silent  none were to fall silent.\n"));
     EXPECT_EQ(text.find("The others"), std::string::npos);
     EXPECT_EQ(text.find("The server"), std::string::npos);
     EXPECT_EQ(text.find("Latency"), std::string::npos);
@@ -133,9 +137,9 @@ TEST(Summary, ColoursAreAskedForAndControlCharactersAreNotObeyed) {
     run.storms[0].what = "\x1b]0;title\x07";
     run.files = {{"page", "a\nb"}};
     const std::string text = told(run);
-    EXPECT_TRUE(has(text, "evil ?[2J? error\n"));
-    EXPECT_TRUE(has(text, "?]0;title?\n"));
-    EXPECT_TRUE(has(text, "page: a?b\n"));
+    EXPECT_TRUE(has(text, "evil \\x1b[2J\\x0a error\n"));
+    EXPECT_TRUE(has(text, "\\x1b]0;title\\x07\n"));
+    EXPECT_TRUE(has(text, "page: a\\x0ab\n"));
     EXPECT_EQ(text.find('\x1b'), std::string::npos);
 }
 

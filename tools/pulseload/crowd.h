@@ -31,6 +31,7 @@
 #include "proto/json.h"
 #include "tools/pulseload/client_speech.h"
 #include "tools/pulseload/options.h"
+#include "tools/pulseload/outstanding.h"
 #include "tools/pulseload/pace.h"
 #include "tools/pulseload/result.h"
 
@@ -39,6 +40,7 @@ namespace pulse::load {
 // What all threads of a run share.
 struct Conductor {
     std::atomic<Nanos> hold_began{kNever};  // storms are counted from it
+    std::atomic<bool> draining{false};      // nothing new is timed; what is outstanding may come
     std::atomic<bool> stop{false};          // close everything and end
     // What the server promised (to a client that said hello), or --expect-timeout; 0: not known.
     std::atomic<Nanos> interval{0};
@@ -77,6 +79,9 @@ struct Readings {
     uint64_t skipped = 0;  // beats that were a whole interval late, and given up
     int64_t backlog = 0;   // by how much that which waits has grown
     Nanos cpu = 0;         // of the thread, so far
+    Nanos gap_max = 0;     // longest time without a turn, beyond what one sleeps
+    Nanos gap_ended = 0;   // when that one was over
+    uint64_t untimed = 0;  // pings beyond what is remembered of outstanding ones
 
     void take_in(const Readings& other);
     void reset();
@@ -101,6 +106,8 @@ class Crowd {
     const Result<void>& ready() const { return io_.ready(); }
     // One pass; returns within 100 ms where nothing holds it up.
     void turn();
+    // While draining: nothing is outstanding. On any thread.
+    bool quiet() const { return quiet_.load(std::memory_order_relaxed); }
     // Every client had its try.
     bool settled() const { return settled_.load(std::memory_order_relaxed) == plan_.clients; }
     // Lets all of them go; true when all have gone.
@@ -117,11 +124,14 @@ class Crowd {
     Readings& readings() { return readings_[(answered_.load(std::memory_order_relaxed) + 1) % 2]; }
 
     // --- when the thread has ended ---------------------------------------------------------------
-    // Judges those who are silent and still held.
+    // Times what is outstanding by its wait so far, judges the silent ones that are still held, and
+    // counts where each client is.
     void close_the_books();
     // All that nobody has asked for yet.
     std::span<const Readings> rest() const { return readings_; }
     const Detection& detection() const { return detection_; }
+    const ConnectionOutcome& ends() const { return ends_; }
+    Nanos unanswered_max() const { return unanswered_max_; }
     const std::map<uint16_t, uint64_t>& codes() const { return codes_; }
     const std::vector<StormCount>& storms() const { return storms_; }
     const std::map<std::string, uint64_t>& errors() const { return errors_; }
@@ -148,13 +158,18 @@ class Crowd {
         kSaysHello = 1 << 7,
     };
     struct Client {
-        Nanos meant = 0;      // the connect, or the ping that is awaited
+        Nanos meant = 0;      // the connect
         Nanos began = 0;      // when that was done
         Nanos last_sent = 0;  // the server may count from here
+        // When it spoke before a silence of its own past the deadline that nothing has ended yet in
+        // the server's eyes, as far as is known; 0: there was none.
+        Nanos silent_since = 0;
+        PingList pings;
         Tick beat = kNoTick;
         Tick other = kNoTick;
         uint32_t sequence = 0;
-        uint32_t awaited = 0;         // of the ping whose pong is timed; 0: none is
+        uint32_t life = 0;            // of its connections, the one it has
+        uint32_t awaited = 0;         // of the ping that a greeting waits for; 0: none
         uint32_t tries = 0;           // connects since it last was open
         uint32_t retry_after_ms = 0;  // the server's hint
         uint16_t flags = 0;
@@ -198,13 +213,16 @@ class Crowd {
     void rearm(Index index);
     void after(Index index, Nanos delay);  // sets `other`
     void made(Nanos meant, Nanos at);
+    void echo(Index index, Nanos intended_at);
+    bool draining() const { return conductor_.draining.load(std::memory_order_relaxed); }
 
     // --- one client ------------------------------------------------------------------------------
     void connect(Index index, Nanos meant);
     void say_hello(Index index);
     void misbehave(Index index);
     void open(Index index);
-    void ping(Index index, Nanos meant);
+    void beat(Index index, Tick reached);
+    void ping(Index index, Tick first, uint32_t due);
     void pong(Index index, uint32_t sequence);
     void flush(Index index);
     void silence(Index index, Behaviour as);
@@ -216,7 +234,15 @@ class Crowd {
     void refused(Index index, std::string why);
     void give_up_try(Index index);
     void leave_connecting(Index index);
-    void leave_open(Index index);
+    // `unanswered` counts the pings that will not be answered any more.
+    void leave_open(Index index, std::atomic<uint64_t>& unanswered);
+    void forget_pings(Index index, std::atomic<uint64_t>& unanswered);
+    void note_speech(Index index);
+    void notice_gap();
+    void finish_outstanding();
+    void finish_message(const OutstandingMessages::Message& message);
+    void finish_detection();
+    void count_ends();
     void complain(std::string what);
     void ended_by_server(Index index, IoError error);
     void failed(Index index, std::string why);
@@ -245,6 +271,8 @@ class Crowd {
     const Behaviours behaviours_;
     Pace connects_;
     Pace messages_;
+    OutstandingPings pings_;
+    OutstandingMessages awaited_messages_;
     Nanos began_ = 0;
     Nanos messages_began_ = kNever;
     uint32_t started_ = 0;
@@ -257,6 +285,10 @@ class Crowd {
     Index leaving_ = 0;
     uint32_t taken_ = 0;  // places that the backend has and has not closed
     std::vector<StormCount> storms_;
+    Nanos last_turn_ = 0;
+    std::atomic<bool> quiet_{false};
+    Nanos unanswered_max_ = 0;
+    ConnectionOutcome ends_;
     AtomicCounts counts_;
     Readings readings_[2];
     std::atomic<uint32_t> asked_{0};

@@ -1,6 +1,7 @@
 // Bytes in: the handshake, the codecs, and what their messages mean to a client.
 #include "tools/pulseload/crowd_session.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "proto/jsonl.h"
@@ -13,14 +14,11 @@ std::string_view text_of(std::span<const uint8_t> bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// One line of what may be anything.
-std::string printable(std::string_view text) {
-    std::string line;
-    for (const char c : text.substr(0, 120)) {
-        if (c == '\n' || c == '\r') break;
-        line += c >= ' ' && c <= '~' ? c : '?';
-    }
-    return line;
+constexpr size_t kQuotedBytesMax = 120;
+
+// The first line of what may be anything.
+std::string_view first_line(std::string_view text) {
+    return text.substr(0, std::min(text.find_first_of("\r\n"), kQuotedBytesMax));
 }
 
 // A server may echo what we sent, and say as much besides.
@@ -49,8 +47,10 @@ void Crowd::shake_hands(Index index, std::span<uint8_t> bytes) {
     std::memcpy(connection.codec.data(), &state, sizeof state);
     if (answer.step == Handshake::Step::more) return;
     if (answer.step == Handshake::Step::ended) {
-        refused(index, answer.status > 0 ? "refused with HTTP " + std::to_string(answer.status)
-                                         : std::string(answer.outcome.detail));
+        std::string why(answer.outcome.detail);
+        if (answer.status > 0 && answer.status != 101)
+            why = "refused with HTTP " + std::to_string(answer.status);
+        refused(index, std::move(why));
         return close(index, CloseMode::orderly);
     }
     connection.codec = {};
@@ -88,10 +88,10 @@ void Crowd::decode(Index index, std::span<uint8_t> bytes) {
     if (decoded.ok() || sink.stopped()) return;
     if (clients_[index].stage == Stage::greeting) {
         // A server that does not know yet what we speak refuses in plain words.
-        return refused(index, "refused: " + printable(text_of(bytes)));
+        return refused(index, "refused: " + std::string(first_line(text_of(bytes))));
     }
     bump(counts_.protocol_errors);
-    complain("the server broke the protocol: " + std::string(decoded.detail));
+    complain("the target broke the protocol: " + std::string(decoded.detail));
     ended_by_server(index, EPROTO);
 }
 
@@ -112,9 +112,7 @@ void ClientSession::on_pong(uint32_t sequence, std::span<const uint8_t> payload)
 
 void ClientSession::on_message(MessageKind kind, uint32_t, std::span<uint8_t> bytes) {
     if (const std::optional<Stamp> stamp = read_stamp(bytes)) {
-        Crowd::bump(crowd_.counts_.messages_returned);
-        crowd_.record(Timed::message, crowd_.io_.now() - stamp->meant);
-        crowd_.record(Timed::message_service, crowd_.io_.now() - stamp->began);
+        crowd_.echo(index_, stamp->meant);
         return;
     }
     if (kind == MessageKind::text) on_text(bytes);
@@ -194,7 +192,8 @@ void ClientSession::on_interval(uint32_t interval_ms, uint32_t timeout_ms) {
 
 void ClientSession::on_error(uint16_t code, std::span<const uint8_t> text) {
     Crowd::bump(crowd_.counts_.error_frames);
-    crowd_.complain("the server said: " + std::to_string(code) + " " + std::string(text_of(text)));
+    crowd_.complain("the target reported error " + std::to_string(code) + ": " +
+                    std::string(first_line(text_of(text))));
 }
 
 // -------------------------------------------------------------------- what is not whole yet

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/units.h"
+#include "tools/pulseload/close_codes.h"
 #include "tools/pulseload/html_plots.h"
 #include "tools/pulseload/html_style.h"
 #include "tools/pulseload/markup.h"
@@ -66,7 +67,7 @@ std::string latency_table(const RunResult& result) {
         std::replace(name.begin(), name.end(), '_', ' ');
         table.row().cell(name).count(one.count());
         for (const double percent : {50.0, 90.0, 99.0, 99.9, 99.99, 100.0})
-            table.cell(told_duration(one.percentile(percent)));
+            table.cell(human_percentile(one, percent));
         table.cell(told_duration(static_cast<Nanos>(one.mean())));
     }
     const std::string html = table.html();
@@ -135,7 +136,7 @@ std::string objective_table(const std::vector<ObjectiveResult>& objectives) {
 std::string closes_tables(const Detection& detection) {
     Table codes("As clients heard", {"code", "connections"});
     for (const auto& [code, count] : detection.codes) {
-        codes.row().cell(code == 0 ? "none given" : std::to_string(code)).count(count);
+        codes.row().cell(name_of_close_code(code)).count(count);
     }
     Table reasons("As the server counts", {"reason", "connections"});
     for (const auto& [reason, count] : detection.server_closes)
@@ -172,23 +173,37 @@ std::string settings_section(const RunResult& result) {
 
 // ------------------------------------------------------------------------------------------- above
 
+std::string_view headline_of(RunState state) {
+    switch (state) {
+        case RunState::not_connected:
+            return "FAILED: not one connection opened";
+        case RunState::invalid:
+            return "INVALID: the generator distorted this run, its numbers do not describe the "
+                   "target";
+        case RunState::incomplete:
+            return "INCOMPLETE: the numbers are not of the run that was asked for";
+        case RunState::valid:
+            break;
+    }
+    return "Valid";
+}
+
 std::string verdict_section(const RunResult& result, const Verdict& verdict,
                             const std::vector<ObjectiveResult>& objectives) {
     std::string html;
     if (result.cut_short) {
         html += fmt::format(
-            "<div class=\"verdict bad\"><strong>Cut short</strong><p>Ended by Ctrl-C "
+            "<div class=\"verdict bad\"><strong>Cut short</strong><p>Ended by {} "
             "after {}; what follows is of the part that ran.</p></div>\n",
-            told_seconds(result.ended_s));
+            escaped(result.cut_short_by), told_seconds(result.ended_s));
     }
-    if (verdict.valid) {
+    if (verdict.valid()) {
         html +=
             "<div class=\"verdict\"><strong>Valid</strong><p>Nothing says that the generator was "
             "the bottleneck: the numbers are the server's.</p>";
     } else {
-        html +=
-            "<div class=\"verdict bad\"><strong>INVALID: generator was the bottleneck</strong>"
-            "<p>The numbers below do not describe the server.</p><ul>";
+        html += fmt::format("<div class=\"verdict bad\"><strong>{}</strong><ul>",
+                            headline_of(verdict.state));
         for (const auto* sentences : {&verdict.evidence, &verdict.remedies}) {
             for (const std::string& sentence : *sentences)
                 html += "<li>" + escaped(sentence) + "</li>";
@@ -215,7 +230,8 @@ std::string told_section(const std::vector<SummaryLine>& lines) {
     std::string html = "<h2>What happened</h2>\n<dl class=\"told\">\n";
     for (const SummaryLine& line : lines) {
         // The verdict stands above already.
-        if (line.label.empty() || line.label == "INVALID" || line.label == "CUT SHORT") continue;
+        constexpr std::string_view kAbove[] = {"", "INVALID", "INCOMPLETE", "FAILED", "CUT SHORT"};
+        if (std::ranges::find(kAbove, line.label) != std::end(kAbove)) continue;
         html += fmt::format("<dt class=\"{}\">{}</dt><dd>{}</dd>\n", class_of(line.mood),
                             escaped(line.label), escaped(line.words));
     }

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "tools/pulseload/printable.h"
 #include "tools/pulseload/reading.h"
 #include "tools/pulseload/text_file.h"
 
@@ -50,17 +51,21 @@ Json run_json(const RunResult& result) {
             {"started_at", result.started_at},
             {"machine", result.machine},
             {"settings", std::move(settings)},
+            {"target", printable(result.target)},
             {"cut_short", result.cut_short},
+            {"cut_short_by", result.cut_short ? Json(result.cut_short_by) : Json()},
+            {"target_gone_s", result.target_gone_s > 0 ? Json(result.target_gone_s) : Json()},
             {"wanted", result.wanted},
             {"connected_s", result.connected_s > 0 ? Json(result.connected_s) : Json()},
             {"held_s", result.held_s},
             {"ended_s", result.ended_s},
+            {"unanswered_max_us", to_us(result.unanswered_max)},
             {"protocols", named_counts(result.protocols)},
             {"behaviours", named_counts(result.behaviours)}};
 }
 
 Json rates_json(const RunResult& result) {
-    const std::optional<Whereabouts> found = whereabouts(result);
+    const std::optional<ConnectionOutcome> found = whereabouts(result);
     return {{"connects_per_s", or_null(connect_rate(result))},
             {"heartbeats_per_s", or_null(heartbeat_rate(result))},
             {"lost_connections", found ? Json(found->lost) : Json()}};
@@ -91,6 +96,8 @@ Json detection_json(const Detection& detection) {
             {"announced", detection.announced},
             {"tolerance_ms", detection.tolerance / kMillisecond},
             {"false_evictions", judged ? Json(detection.false_evictions) : Json()},
+            {"cut_off", detection.cut_off},
+            {"own_silences", detection.own_silences},
             {"all", row_json(silenced_peers(detection))},
             {"by_behaviour", std::move(rows)},
             {"close_codes", std::move(codes)},
@@ -123,6 +130,8 @@ Json generator_json(const RunResult& result) {
             {"busiest_thread_share", generator.busiest_thread},
             {"intended", generator.intended},
             {"made", generator.made},
+            {"gap_max_us", to_us(generator.gap_max)},
+            {"pings_untimed", generator.untimed},
             {"lateness", histogram_json(generator.lateness)}};
 }
 
@@ -185,7 +194,8 @@ Json to_json(const RunResult& result, const Verdict& verdict,
     return {{"schema", kJsonSchema},
             {"run", run_json(result)},
             {"verdict",
-             {{"valid", verdict.valid},
+             {{"valid", verdict.valid()},
+              {"state", name_of(verdict.state)},
               {"evidence", verdict.evidence},
               {"remedies", verdict.remedies}}},
             {"objectives", std::move(judged)},
@@ -201,10 +211,15 @@ Json to_json(const RunResult& result, const Verdict& verdict,
             {"samples", std::move(samples)}};
 }
 
+std::string json_text(const RunResult& result, const Verdict& verdict,
+                      const std::vector<ObjectiveResult>& objectives) {
+    const Json json = to_json(result, verdict, objectives);
+    return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 Result<void> write_json(const std::string& path, const RunResult& result, const Verdict& verdict,
                         const std::vector<ObjectiveResult>& objectives) {
-    const Json json = to_json(result, verdict, objectives);
-    return write_file(path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    return write_file(path, json_text(result, verdict, objectives));
 }
 
 }  // namespace pulse::load

@@ -21,7 +21,9 @@ inline constexpr std::string_view kJsonSchema = "pulseload/1";
 nlohmann::ordered_json to_json(const RunResult& result, const Verdict& verdict,
                                const std::vector<ObjectiveResult>& objectives);
 
-// Indented; octets that are no UTF-8 become U+FFFD.
+// Indented; bytes that are not UTF-8 become U+FFFD.
+std::string json_text(const RunResult& result, const Verdict& verdict,
+                      const std::vector<ObjectiveResult>& objectives);
 Result<void> write_json(const std::string& path, const RunResult& result, const Verdict& verdict,
                         const std::vector<ObjectiveResult>& objectives);
 

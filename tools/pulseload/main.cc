@@ -3,18 +3,15 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
-#include <ctime>
 
 #include "core/limits.h"
 #include "core/units.h"
 #include "net/descriptors.h"
-#include "tools/pulseload/csv_report.h"
 #include "tools/pulseload/find_max.h"
-#include "tools/pulseload/hlog.h"
-#include "tools/pulseload/html_report.h"
-#include "tools/pulseload/json_report.h"
+#include "tools/pulseload/outputs.h"
 #include "tools/pulseload/progress.h"
 #include "tools/pulseload/run.h"
 #include "tools/pulseload/slo.h"
@@ -24,17 +21,24 @@
 namespace pulse::load {
 namespace {
 
-enum ExitCode { kOk = 0, kCouldNotRun = 1, kUsage = 2, kInvalid = 3, kMissed = 4 };
+enum ExitCode {
+    kOk = 0,
+    kCouldNotRun = 1,  // or not one connection opened, or a file could not be written
+    kUsage = 2,
+    kInvalid = 3,
+    kMissed = 4,
+    kIncomplete = 5,
+};
 
 // The first load that --find-max tries, where it searches for a rate.
 constexpr uint64_t kFirstRate = 1'000;
 constexpr uint64_t kRateMax = 10'000'000;
 constexpr uint64_t kFirstConnections = 1'000;
 
-std::atomic<bool> interrupted{false};
+std::atomic<int> interrupted{0};
 
 int complain(const std::string& what, int code = kCouldNotRun) {
-    fmt::print(stderr, "pulseload: {}\n", what);
+    print_error(what);
     return code;
 }
 
@@ -44,61 +48,36 @@ std::string command_line(int argc, const char* const* argv) {
     return line;
 }
 
-// One run, told as it goes.
-Result<RunResult> run_once(const LoadOptions& options) {
+// One run, reported as it goes.
+Result<RunResult> run_once(const LoadOptions& options, Outputs* outputs) {
     const Result<Layout> layout = lay_out(options);
     if (!layout) return Error{layout.error()};
     if (!options.quiet) {
-        for (const std::string& line : layout->lines) fmt::print(stderr, "{}\n", line);
-    }
-    std::optional<HlogWriter> hlog;
-    if (!options.hlog_file.empty()) {
-        timespec now{};
-        clock_gettime(CLOCK_REALTIME, &now);
-        const auto iso = format_utc(now.tv_sec);
-        const double epoch_s =
-            static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / kSecond;
-        auto opened = HlogWriter::open(options.hlog_file, iso, epoch_s);
-        if (!opened) return Error{opened.error()};
-        hlog.emplace(std::move(*opened));
+        for (const std::string& line : layout->lines) static_cast<void>(print(stderr, line + "\n"));
     }
     Progress progress(!options.quiet && isatty(STDERR_FILENO) != 0,
                       !options.quiet && options.progress);
     auto result = run_load(options, *layout, interrupted, [&](const Interval& interval) {
         progress.show(interval.now, interval.before, options.connections);
-        for (size_t i = 0; hlog && i < kTimed; ++i) {
-            hlog->append(interval.begin_s, interval.length_s, name_of(static_cast<Timed>(i)),
-                         interval.latency[i]);
-        }
+        if (outputs != nullptr) outputs->append(interval);
     });
     progress.finish();
-    if (hlog && result) {
-        if (const Result<void> closed = hlog->close(); !closed) return Error{closed.error()};
-        result->files.emplace_back("interval log", options.hlog_file);
-    }
     return result;
 }
 
-// Names of all files first, so that each can name the others.
-Result<void> write_files(const LoadOptions& options, RunResult& result, const Verdict& verdict,
-                         const std::vector<ObjectiveResult>& objectives) {
-    if (!options.report_file.empty()) result.files.emplace_back("page", options.report_file);
-    if (!options.csv_file.empty()) result.files.emplace_back("CSV", options.csv_file);
-    const bool json_to_file = !options.json_file.empty() && options.json_file != "-";
-    if (json_to_file) result.files.emplace_back("JSON", options.json_file);
-    if (!options.report_file.empty()) {
-        Result<void> page = write_html(options.report_file, result, verdict, objectives);
-        if (!page) return page;
+int exit_code_of(const Verdict& verdict, const std::vector<ObjectiveResult>& objectives) {
+    switch (verdict.state) {
+        case RunState::not_connected:
+            return kCouldNotRun;
+        case RunState::invalid:
+            return kInvalid;
+        case RunState::incomplete:
+            return kIncomplete;
+        case RunState::valid:
+            break;
     }
-    if (!options.csv_file.empty()) {
-        Result<void> csv = write_csv(options.csv_file, result);
-        if (!csv) return csv;
-    }
-    if (json_to_file) return write_json(options.json_file, result, verdict, objectives);
-    if (options.json_file == "-") {
-        fmt::print("{}\n", to_json(result, verdict, objectives).dump(2));
-    }
-    return {};
+    const bool met = std::ranges::all_of(objectives, &ObjectiveResult::met);
+    return met ? kOk : kMissed;
 }
 
 int run(const LoadOptions& options, const std::string& command) {
@@ -108,24 +87,26 @@ int run(const LoadOptions& options, const std::string& command) {
         if (!parsed) return complain("--slo: " + parsed.error(), kUsage);
         objectives = *std::move(parsed);
     }
-    Result<RunResult> result = run_once(options);
+    Result<Outputs> outputs = Outputs::open(options);
+    if (!outputs) return complain(outputs.error());
+    Result<RunResult> result = run_once(options, &*outputs);
     if (!result) return complain(result.error());
     result->command_line = command;
     const Verdict verdict = judge_validity(*result);
     const std::vector<ObjectiveResult> judged = judge(objectives, *result);
-    if (const Result<void> written = write_files(options, *result, verdict, judged); !written) {
-        return complain(written.error());
-    }
-    // Where JSON has stdout, the words go where people look.
-    std::FILE* const out = options.json_file == "-" ? stderr : stdout;
+    std::vector<std::string> failures = outputs->write(*result, verdict, judged);
     if (!options.quiet) {
-        fmt::print(out, "{}", summary_text(*result, verdict, judged, isatty(fileno(out)) != 0));
+        // Where JSON has stdout, the words go where people look.
+        std::FILE* const out = options.json_file == "-" ? stderr : stdout;
+        const bool color = isatty(fileno(out)) != 0;
+        const Result<void> shown = print(out, summary_text(*result, verdict, judged, color));
+        if (!shown && out == stdout) failures.push_back(shown.error());
     }
-    if (!verdict.valid) return kInvalid;
-    for (const ObjectiveResult& objective : judged) {
-        if (!objective.met) return kMissed;
+    if (verdict.state == RunState::not_connected) {
+        complain(verdict.evidence.front() + " " + verdict.remedies.front());
     }
-    return kOk;
+    for (const std::string& failure : failures) complain(failure);
+    return failures.empty() ? exit_code_of(verdict, judged) : kCouldNotRun;
 }
 
 int find_max(LoadOptions options) {
@@ -140,23 +121,46 @@ int find_max(LoadOptions options) {
         } else {
             options.connections = static_cast<uint32_t>(*load);
         }
-        const Result<RunResult> result = run_once(options);
+        const Result<RunResult> result = run_once(options, nullptr);
         if (!result) return complain(result.error());
-        if (interrupted) return complain("interrupted; nothing was found");
+        if (interrupted != 0) break;
         const Counts& counts = result->counts;
-        bool met = judge_validity(*result).valid && counts.connect_failures + counts.refusals == 0;
+        bool met =
+            judge_validity(*result).valid() && counts.connect_failures + counts.refusals == 0;
         std::string told = met ? "" : "  INVALID, or not everybody was let in";
         for (const ObjectiveResult& objective : judge(*objectives, *result)) {
             met = met && objective.met;
             told += fmt::format("  {} {}", objective.objective,
                                 objective.measured.empty() ? objective.why : objective.measured);
         }
-        fmt::print(stderr, "{:>10} {}  {}{}\n", *load, what, met ? "met   " : "missed", told);
+        const std::string line =
+            fmt::format("{:>10} {}  {}{}\n", *load, what, met ? "met   " : "missed", told);
+        static_cast<void>(print(stderr, line));
         search.took(met);
     }
-    fmt::print("{}\n", search.best());
+    if (const auto shown = print(stdout, fmt::format("{}\n", search.best())); !shown)
+        return complain(shown.error());
+    if (interrupted != 0) {
+        return complain(
+            "interrupted: the highest load that met so far is printed, the search is "
+            "not complete",
+            kIncomplete);
+    }
     if (search.best() > 0) return kOk;
     return complain("not even the smallest load met " + options.find_max, kMissed);
+}
+
+// The first one ends the run with all it has; the next has its usual effect.
+void catch_signals() {
+    signal(SIGPIPE, SIG_IGN);
+    struct sigaction action{};
+    action.sa_handler = [](int number) { interrupted = number; };
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+        struct sigaction before{};
+        sigaction(number, nullptr, &before);
+        if (before.sa_handler != SIG_IGN) sigaction(number, &action, nullptr);  // nohup
+    }
 }
 
 }  // namespace
@@ -168,9 +172,7 @@ int main(int argc, char** argv) {
     int exit_code = 0;
     const std::optional<LoadOptions> options = parse_options(argc, argv, exit_code);
     if (!options) return exit_code;
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGINT, [](int) { interrupted = true; });
-    signal(SIGTERM, [](int) { interrupted = true; });
+    catch_signals();
     if (!options->find_max.empty()) return find_max(*options);
     return run(*options, command_line(argc, argv));
 }

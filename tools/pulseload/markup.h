@@ -6,9 +6,8 @@
 
 namespace pulse::load {
 
-// For content and for attributes in double quotes: & < > " ' become references, control characters
-// other than line feed and tab U+FFFD. Octets that are no UTF-8 are left to the browser, which
-// shows them as U+FFFD.
+// For content and for attributes in double quotes: printable (printable.h), and & < > " ' become
+// references. Line feeds and tabs are kept.
 std::string escaped(std::string_view text);
 
 }  // namespace pulse::load

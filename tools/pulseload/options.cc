@@ -10,7 +10,7 @@
 #include "core/limits.h"
 #include "core/units.h"
 #include "core/version.h"
-#include "tools/pulseload/client_speech.h"
+#include "tools/pulseload/options_check.h"
 
 namespace pulse::load {
 namespace {
@@ -36,7 +36,12 @@ Storms (--storm, counted from the beginning of the hold)
   reconnect: none, fixed, exponential, full-jitter, hint (what the server's goodbye says), never
 
 Exit code
-  0 ok   1 could not run   2 usage   3 INVALID: the generator was the bottleneck   4 --slo missed
+  0  the run is whole, and every objective was met
+  1  could not run: nothing connected, or a file could not be written
+  2  usage
+  3  INVALID: the generator was the bottleneck or did not run for a while
+  4  an objective (--slo, --find-max) was missed
+  5  INCOMPLETE: cut short, the target went away, or fewer were held than asked for
 
 Examples
   pulseload --connections 100000 --connect-rate 20000/s --duration 2m
@@ -174,10 +179,10 @@ class Reader {
     }
     void being_open() {
         const char* group = "Being open";
-        duration("--duration,-d", options_.duration, "of the hold, once all are open (default 10s)",
+        duration("--duration,-d", options_.duration, "of the hold, once all are open (default 20s)",
                  group);
         duration("--heartbeat-interval", options_.heartbeat_interval,
-                 "between the pings of one client, 0 for none (default 30s)", group);
+                 "between the pings of one client, 0 for none (default 10s)", group);
         text("--mix", "WEIGHTS", "protocols: ws, ws-json, jsonl, tcp (default: the target's)",
              stores(options_.mix, parse_mix), group);
         text("--behaviour", "WEIGHTS", "see below (default beat=1)",
@@ -187,6 +192,9 @@ class Reader {
         text("--message-bytes", "SIZE", "of each (default 128)",
              stores(options_.message_bytes, parse_size), group);
         app_.add_flag("--hello", options_.hello, "every client says who it is")->group(group);
+        app_.add_flag("--no-hello", options_.no_hello,
+                      "no client says hello, and the target is not asked for its timeout")
+            ->group(group);
         value("--profile", "NAME", options_.profile, "that hellos ask for", group);
         duration("--flap-interval", options_.flap_interval,
                  "that a flapper stays, in the mean (default 5s)", group);
@@ -207,10 +215,10 @@ class Reader {
             ->group(group)
             ->type_name("STORM");
         duration("--expect-timeout", options_.expect_timeout,
-                 "the server's heartbeat timeout (default: it is asked)", group);
+                 "the target's heartbeat timeout (default: it is asked)", group);
         duration("--tolerance", options_.tolerance,
                  "an eviction that is later than this is missed (default 1s)", group);
-        text("--reconnect", "HOW", "of clients that the server let go (default never)",
+        text("--reconnect", "HOW", "of clients that the target let go (default never)",
              stores(options_.reconnect, parse_reconnect), group);
         duration("--reconnect-base", options_.reconnect_base, "first wait (default 1s)", group);
         duration("--reconnect-cap", options_.reconnect_cap, "longest wait (default 30s)", group);
@@ -245,36 +253,8 @@ class Reader {
                    std::to_string(kConnectionsPerReactorMax);
         }
         options_.connections = static_cast<uint32_t>(connections_);
-        if (options_.message_bytes < kDataBytesMin ||
-            options_.message_bytes > kBinaryPayloadBytesMax) {
-            return "--message-bytes " + std::to_string(options_.message_bytes) + ": must be from " +
-                   std::to_string(kDataBytesMin) +
-                   " (the instants that are measured by need room) to " +
-                   std::to_string(kBinaryPayloadBytesMax);
-        }
-        for (const Target& target : options_.targets) {
-            if (std::string wrong = check_target(target); !wrong.empty()) return wrong;
-        }
-        if (options_.find_rate && options_.find_max.empty()) {
-            return "--find-rate: says what --find-max searches for; give --find-max, too";
-        }
-        if (options_.connecting_max == 0) return "--connecting-max 0: nobody could connect";
-        if (options_.duration <= 0) return "--duration 0: there is nothing to see; give it time";
-        return {};
-    }
-    std::string check_target(const Target& target) {
-        const Mix mix = options_.effective_mix();
-        for (size_t kind = 0; kind < kWires; ++kind) {
-            const auto wire = static_cast<Wire>(kind);
-            const Scheme speaks = wire == Wire::tcp     ? Scheme::binary
-                                  : wire == Wire::jsonl ? Scheme::jsonl
-                                                        : Scheme::websocket;
-            if (mix.of[kind] == 0 || target.scheme == Scheme::detect) continue;
-            if (target.scheme == speaks) continue;
-            return "--mix: " + std::string(name_of(wire)) + " is not what " + target.text +
-                   " listens for; give a target auto://, or another mix";
-        }
-        return {};
+        return find_contradiction(
+            options_, [this](std::string_view flag) { return app_.count(std::string(flag)) > 0; });
     }
 
     LoadOptions& options_;

@@ -30,15 +30,17 @@ struct LoadOptions {
     std::vector<Target> targets;
     uint32_t connections = 1'000;
     PaceSpec connect_rate;
-    Nanos heartbeat_interval = 30 * kSecond;  // 0: nobody pings
-    Nanos duration = 10 * kSecond;            // of the hold
+    // With both defaults each client beats twice.
+    Nanos heartbeat_interval = 10 * kSecond;  // 0: none pings
+    Nanos duration = 20 * kSecond;            // of the hold
     std::optional<Mix> mix;                   // none: what the first target's scheme says
     std::optional<Behaviours> behaviours;     // none: all beat
     std::vector<StormPlan> storms;
     std::optional<PaceSpec> message_rate;
     size_t message_bytes = 128;
-    bool hello = false;
-    bool tcp_only = false;     // nobody says anything
+    bool hello = false;        // of every client
+    bool no_hello = false;     // of no client, not even the one that asks for the timeout
+    bool tcp_only = false;     // not a byte is sent
     std::string profile;       // that a hello names
     Nanos expect_timeout = 0;  // 0: ask the server
     Nanos tolerance = kSecond;

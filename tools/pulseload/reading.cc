@@ -2,6 +2,9 @@
 #include "tools/pulseload/reading.h"
 
 #include <algorithm>
+#include <cmath>
+
+#include "tools/pulseload/words.h"
 
 namespace pulse::load {
 namespace {
@@ -54,32 +57,9 @@ const Sample* last_held(const RunResult& result) {
     return result.samples.empty() ? nullptr : &result.samples.back();
 }
 
-std::optional<Whereabouts> whereabouts(const RunResult& result) {
-    const Sample* last = find_hold(result).last;
-    if (last == nullptr) return std::nullopt;
-    uint64_t leaving = 0;
-    for (const auto& [name, count] : result.behaviours) {
-        for (const Behaviour behaviour :
-             {Behaviour::flapper, Behaviour::garbage, Behaviour::slowloris, Behaviour::slow_reader,
-              Behaviour::duplicate_login}) {
-            if (name == name_of(behaviour)) leaving += count;
-        }
-    }
-    const Detection::Row silenced = silenced_peers(result.detection);
-    uint64_t rest = result.wanted;
-    const auto take = [&rest](uint64_t most) {
-        const uint64_t taken = std::min(rest, most);
-        rest -= taken;
-        return taken;
-    };
-    Whereabouts found;
-    found.there = take(last->counts.open + last->counts.connecting);
-    found.let_go = take(silenced.evicted + silenced.early);
-    found.by_kind = take(leaving);
-    found.lost = rest;
-    return found;
-}
+std::optional<ConnectionOutcome> whereabouts(const RunResult& result) { return result.ends; }
 
+// Of what opened, not of what was tried.
 std::optional<double> connect_rate(const RunResult& result) {
     double connected = 0;
     double seconds = 0;
@@ -88,11 +68,7 @@ std::optional<double> connect_rate(const RunResult& result) {
         connected = static_cast<double>(sample.counts.connected);
         seconds = sample.at_s;
     }
-    if (result.connected_s > 0) {
-        // A ramp within one sample leaves only the wanted number.
-        if (connected == 0) connected = result.wanted;
-        seconds = result.connected_s;
-    }
+    if (result.connected_s > 0) seconds = result.connected_s;
     if (connected == 0 || seconds <= 0) return std::nullopt;
     return connected / seconds;
 }
@@ -120,6 +96,17 @@ const Histogram& told_latency(const RunResult& result, Timed timed) {
     const bool of_all = timed == Timed::connect || timed == Timed::connect_service;
     const bool held = !of_all && result.hold_latency[at].count() > 0;
     return held ? result.hold_latency[at] : result.latency[at];
+}
+
+uint64_t values_for_percentile(double percent) {
+    if (percent <= 0 || percent >= 100) return 1;
+    // Less a little: 100 / (100 - 99.9) is not quite 1,000 in binary.
+    return static_cast<uint64_t>(std::ceil(100 / (100 - percent) - 1e-6));
+}
+
+std::string human_percentile(const Histogram& histogram, double percent) {
+    if (histogram.count() < values_for_percentile(percent)) return "-";
+    return told_duration(histogram.percentile(percent));
 }
 
 std::optional<double> generator_cores(const RunResult& result) {

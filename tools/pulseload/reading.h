@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "tools/pulseload/result.h"
 
@@ -18,15 +19,8 @@ bool any_judged(const Detection& detection);
 // The last second of the hold; the last of all where there was no hold; null without samples.
 const Sample* last_held(const RunResult& result);
 
-// Where the connections that were asked for are at the end of the hold.
-struct Whereabouts {
-    uint64_t there = 0;    // open, or on the way back
-    uint64_t let_go = 0;   // silenced, and let go by the server
-    uint64_t by_kind = 0;  // gone, of those whose behaviour it is: flappers, garbage and such
-    uint64_t lost = 0;     // the rest
-};
-// Nothing before a hold.
-std::optional<Whereabouts> whereabouts(const RunResult& result);
+// Where the connections that were asked for are at the end of the hold; nothing before a hold.
+std::optional<ConnectionOutcome> whereabouts(const RunResult& result);
 
 // Connections opened a second, until all that could be were open.
 std::optional<double> connect_rate(const RunResult& result);
@@ -53,6 +47,12 @@ std::optional<ServerCost> server_cost(const RunResult& result);
 // What a run is judged by and told with: of heartbeats and messages those of the hold, where it had
 // any, since the storm of connecting has a row of its own; of connects all.
 const Histogram& told_latency(const RunResult& result, Timed timed);
+
+// So many values have a percentile: with fewer, it would be their maximum under another name. 100
+// is the maximum, 0 the minimum, and one value has both.
+uint64_t values_for_percentile(double percent);
+// "4.07 ms"; "-" where there are too few values.
+std::string human_percentile(const Histogram& histogram, double percent);
 
 // Cores that the generator used in the hold.
 std::optional<double> generator_cores(const RunResult& result);

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -60,26 +61,30 @@ constexpr std::string_view name_of(Timed timed) {
 
 using Latencies = std::array<Histogram, kTimed>;
 
-#define PULSE_LOAD_COUNTS(X)                                                           \
-    X(open)             /* now: connected and spoken to */                             \
-    X(connecting)       /* now: on the way */                                          \
-    X(connects)         /* begun */                                                    \
-    X(connected)        /* became open */                                              \
-    X(connect_failures) /* by the operating system: refused, reset, timed out */       \
-    X(refusals)         /* by the server, in words: full, forbidden, no upgrade */     \
-    X(server_closes)    /* open ones that the server ended */                          \
-    X(client_closes)    /* open ones that the client ended: flappers, storms */        \
-    X(protocol_errors)  /* the server sent what no server may */                       \
-    X(pings)            /* sent */                                                     \
-    X(pongs)            /* that answered one of them */                                \
-    X(pings_skipped)    /* due, but the one before was not answered yet */             \
-    X(probes)           /* pings that the server sent */                               \
-    X(probes_answered)                                                                 \
-    X(messages)          /* sent */                                                    \
-    X(messages_returned) /* of those, echoed */                                        \
-    X(messages_skipped)  /* due, but no room: the ones before have not gone out yet */ \
-    X(error_frames)      /* the server complained */                                   \
-    X(bytes_sent)                                                                      \
+#define PULSE_LOAD_COUNTS(X)                                                            \
+    X(open)             /* now: connected and spoken to */                              \
+    X(connecting)       /* now: on the way */                                           \
+    X(connects)         /* begun */                                                     \
+    X(connected)        /* became open */                                               \
+    X(connect_failures) /* by the operating system: refused, reset, timed out */        \
+    X(refusals)         /* by the server, in words: full, forbidden, no upgrade */      \
+    X(server_closes)    /* open ones that the server ended */                           \
+    X(cut_off)          /* of those, without a goodbye, while they spoke in time */     \
+    X(client_closes)    /* open ones that the client ended: flappers, storms */         \
+    X(protocol_errors)  /* the server sent what no server may */                        \
+    X(pings)            /* that fell due */                                             \
+    X(pongs)            /* of those, answered */                                        \
+    X(pings_skipped)    /* of those, sent as one with a later one: due intervals ago */ \
+    X(pings_lost)       /* of those, the server ended their connection first */         \
+    X(pings_abandoned)  /* of those, the client ended its connection first */           \
+    X(probes)           /* pings that the server sent */                                \
+    X(probes_answered)                                                                  \
+    X(messages)          /* sent */                                                     \
+    X(messages_returned) /* of those, echoed */                                         \
+    X(messages_lost)     /* of those, not echoed: known when the run has ended */       \
+    X(messages_skipped)  /* due, but no talker was open, or the one before is unsent */ \
+    X(error_frames)      /* the server complained */                                    \
+    X(bytes_sent)                                                                       \
     X(bytes_received)
 
 struct Counts {
@@ -153,6 +158,11 @@ struct Detection {
     };
     std::array<Row, kBehaviours> rows;  // by Behaviour; those that are silent, idle ones not
     uint64_t false_evictions = 0;       // peers that beat on time, or answered, and were let go
+    // Peers that spoke in time and whose connection ended without a goodbye while the target went
+    // away: a crash is not an eviction.
+    uint64_t cut_off = 0;
+    // Peers that the generator itself kept silent past their deadline, and that were let go.
+    uint64_t own_silences = 0;
     // Of everything that the server ended: the code it gave (binary goodbye, JSON goodbye,
     // WebSocket close), counted; 0 is none, an end without a word.
     std::vector<std::pair<uint16_t, uint64_t>> codes;
@@ -160,6 +170,14 @@ struct Detection {
     // during the run.
     bool server_account = false;
     std::vector<std::pair<std::string, uint64_t>> server_closes;
+};
+
+// Where the connections that were asked for are at the end of the hold.
+struct ConnectionOutcome {
+    uint64_t there = 0;    // open, or on the way back
+    uint64_t let_go = 0;   // silenced, and let go by the server
+    uint64_t by_kind = 0;  // gone, as their behaviour or a storm has it
+    uint64_t lost = 0;     // the rest
 };
 
 struct StormResult {
@@ -185,6 +203,11 @@ struct Generator {
     // were made.
     uint64_t intended = 0;
     uint64_t made = 0;
+    // The longest time in which one of its threads did not look at its connections, beyond what it
+    // sleeps by itself, and when that ended.
+    Nanos gap_max = 0;
+    double gap_at_s = 0;
+    uint64_t untimed = 0;  // pings that fell due when more were outstanding than it remembers
 };
 
 struct RunResult {
@@ -193,11 +216,18 @@ struct RunResult {
     std::string started_at;  // UTC, ISO 8601
     std::string machine;     // "2 cores, 23 GiB, Linux 6.18.5"
     std::vector<std::pair<std::string, std::string>>
-        settings;            // what is worth a table: name, value
-    bool cut_short = false;  // Ctrl-C
-    uint32_t wanted = 0;     // connections asked for
-    double connected_s = 0;  // when all that could be were open; 0: never
-    double held_s = 0;       // length of the hold
+        settings;  // what is worth a table: name, value
+    std::string target;
+    bool cut_short = false;                 // by a signal
+    std::string cut_short_by;               // its name, "SIGINT"
+    uint32_t wanted = 0;                    // connections asked for
+    double connected_s = 0;                 // when each had its first try; 0: never
+    uint64_t connected_all = 0;             // that had opened by then
+    double target_gone_s = 0;               // when the target went away; 0: it did not
+    std::string target_gone;                // how that is known
+    std::optional<ConnectionOutcome> ends;  // where they are at the end of the hold
+    Nanos unanswered_max = 0;  // of the pings not answered when the run ended, the oldest's wait
+    double held_s = 0;         // length of the hold
     double ended_s = 0;
     Counts counts;
     Latencies latency;       // of the whole run

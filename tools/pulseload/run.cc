@@ -4,8 +4,6 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
-#include <sys/sysinfo.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,13 +12,11 @@
 #include <memory>
 #include <thread>
 
-#include "core/units.h"
-#include "core/version.h"
-#include "net/descriptors.h"
-#include "net/mapped_pages.h"
 #include "net/threads.h"
-#include "tools/pulseload/crowd.h"
+#include "tools/pulseload/describe.h"
+#include "tools/pulseload/run_finish.h"
 #include "tools/pulseload/server_watch.h"
+#include "tools/pulseload/worker.h"
 
 namespace pulse::load {
 namespace {
@@ -30,14 +26,11 @@ constexpr Nanos kSampleInterval = kSecond;
 constexpr Nanos kAnswerWait = 300 * kMillisecond;
 // Beyond what the schedule and the connect timeout allow, a ramp is given up.
 constexpr Nanos kRampGrace = 30 * kSecond;
-constexpr Nanos kLeaveMax = 30 * kSecond;
-constexpr double kRecoveredShare = 0.99;
-
-Nanos monotonic_now() {
-    timespec time{};
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return Nanos{time.tv_sec} * kSecond + time.tv_nsec;
-}
+// Where not one of the first so many opens, in this time, the target is not there.
+constexpr uint64_t kTriesBeforeGivingUp = 64;
+constexpr Nanos kTriesTime = 2 * kSecond;
+// That answers to what was sent in the hold may take at its end.
+constexpr Nanos kAnswerGrace = kSecond;
 
 double seconds(Nanos duration) { return static_cast<double>(duration) / kSecond; }
 
@@ -50,57 +43,9 @@ double own_cpu_seconds() {
     return of(usage.ru_utime) + of(usage.ru_stime);
 }
 
-std::string machine() {
-    utsname name{};
-    uname(&name);
-    struct sysinfo info{};
-    sysinfo(&info);
-    const double gib = static_cast<double>(info.totalram) * info.mem_unit / (1u << 30);
-    return fmt::format("{} cores, {:.0f} GiB, {} {}", std::thread::hardware_concurrency(), gib,
-                       name.sysname, name.release);
-}
-
-// One thread of clients. The crowd is made and unmade on it, because its descriptors are its own;
-// in between the observer may look.
-struct Worker {
-    CrowdPlan plan;
-    bool own_table = true;
-    std::thread thread;
-    std::atomic<Crowd*> crowd{nullptr};
-    std::atomic<bool> ended{false};  // the books are closed, or it failed
-    std::atomic<bool> may_leave{false};
-    std::string error;
-    Nanos cpu_at_hold = 0;
-    Nanos cpu = 0;
-
-    void run() {
-        if (own_table) {
-            if (Result<void> own = own_descriptor_table(); !own) return fail(own.error());
-        }
-        MappedPages pages;
-        ConnectionTable table(pages, plan.clients);
-        if (!table.ok()) return fail("no address space for the connections");
-        Crowd clients(plan, pages, table);
-        if (!clients.ready()) return fail(clients.ready().error());
-        crowd.store(&clients, std::memory_order_release);
-        while (!plan.conductor->stop.load(std::memory_order_relaxed)) clients.turn();
-        clients.close_the_books();
-        ended.store(true, std::memory_order_release);
-        while (!may_leave.load(std::memory_order_acquire)) usleep(1'000);
-        crowd.store(nullptr, std::memory_order_release);
-        const Nanos until = monotonic_now() + kLeaveMax;
-        while (!clients.leave() && monotonic_now() < until) {
-        }
-    }
-    void fail(std::string why) {
-        error = std::move(why);
-        ended.store(true, std::memory_order_release);
-    }
-};
-
 class Run {
   public:
-    Run(const LoadOptions& options, const Layout& layout, const std::atomic<bool>& interrupted,
+    Run(const LoadOptions& options, const Layout& layout, const std::atomic<int>& interrupted,
         const std::function<void(const Interval&)>& on_sample)
         : options_(options),
           layout_(layout),
@@ -114,10 +59,13 @@ class Run {
         watch_ = *watch;
         if (Result<void> account = read_account(closes_before_); !account)
             return Error{account.error()};
-        describe_run();
+        describe_run(options_, layout_, result_);
         start();
         ramp();
-        hold();
+        if (result_.counts.connected > 0) {
+            hold();
+            drain();
+        }
         conductor_.stop = true;
         for (const auto& worker : workers_) {
             while (!worker->ended.load(std::memory_order_acquire)) usleep(1'000);
@@ -140,56 +88,6 @@ class Run {
         if (!read) return Error{read.error()};
         for (const auto& [reason, count] : *read) closes[reason] = count;
         return {};
-    }
-
-    void describe_run() {
-        result_.version = kVersion;
-        result_.machine = machine();
-        result_.started_at = format_utc(std::time(nullptr));
-        result_.wanted = options_.connections;
-        std::string targets;
-        for (const Target& target : options_.targets) {
-            targets += (targets.empty() ? "" : ", ") + target.text;
-        }
-        const auto interval = options_.heartbeat_interval;
-        result_.settings = {
-            {"target", targets},
-            {"connections", std::to_string(options_.connections)},
-            {"connect rate", options_.connect_rate.text},
-            {"heartbeat interval", interval > 0 ? format_duration(interval) : "none"},
-            {"hold", format_duration(options_.duration)},
-            {"threads", std::to_string(layout_.threads)},
-            {"source addresses", std::to_string(std::max<size_t>(1, layout_.sources.size()))},
-        };
-        for (const StormPlan& storm : options_.storms) {
-            result_.settings.emplace_back("storm", storm.text);
-        }
-        if (options_.message_rate) {
-            result_.settings.emplace_back("message rate", options_.message_rate->text);
-            result_.settings.emplace_back("message size",
-                                          std::to_string(options_.message_bytes) + " B");
-        }
-        count_kinds();
-    }
-
-    void count_kinds() {
-        const Mix mix = options_.effective_mix();
-        const Behaviours behaviours = options_.effective_behaviours();
-        std::array<uint64_t, kWires> wires{};
-        std::array<uint64_t, kBehaviours> kinds{};
-        for (uint64_t client = 0; client < options_.connections; ++client) {
-            const ClientKind kind = kind_of(client, mix, behaviours);
-            ++wires[static_cast<size_t>(kind.wire)];
-            ++kinds[static_cast<size_t>(client == 0 ? Behaviour::beat : kind.behaviour)];
-        }
-        for (size_t i = 0; i < kWires; ++i) {
-            if (wires[i] == 0) continue;
-            result_.protocols.emplace_back(name_of(static_cast<Wire>(i)), wires[i]);
-        }
-        for (size_t i = 0; i < kBehaviours; ++i) {
-            if (kinds[i] == 0) continue;
-            result_.behaviours.emplace_back(name_of(static_cast<Behaviour>(i)), kinds[i]);
-        }
     }
 
     void start() {
@@ -223,7 +121,7 @@ class Run {
         }
     }
 
-    bool over() const { return interrupted_.load() || !error_.empty(); }
+    bool over() const { return interrupted_.load() != 0 || !error_.empty(); }
 
     void ramp() {
         Pace last(options_.connect_rate, 0, 1, options_.seed);
@@ -241,6 +139,7 @@ class Run {
         Nanos next = began_ + kSampleInterval;
         while (!over() && !std::ranges::all_of(workers_, settled) && monotonic_now() < give_up) {
             usleep(2'000);
+            if (nothing_opens()) break;
             if (monotonic_now() < next) continue;
             sample(Phase::ramp);
             next += kSampleInterval;
@@ -248,6 +147,31 @@ class Run {
         const bool all = std::ranges::all_of(workers_, settled);
         sample(Phase::ramp);
         if (all) result_.connected_s = seconds(monotonic_now() - began_);
+        result_.counts = result_.samples.back().counts;
+        result_.connected_all = std::min<uint64_t>(result_.counts.connected, result_.wanted);
+        note_interruption();
+    }
+
+    // The first tries failed, and there is no plan to try again.
+    bool nothing_opens() const {
+        if (options_.reconnect != Reconnect::never) return false;
+        if (monotonic_now() < began_ + kTriesTime) return false;
+        uint64_t tried = 0;
+        for (const auto& worker : workers_) {
+            const Crowd* crowd = worker->crowd.load(std::memory_order_acquire);
+            if (crowd == nullptr) continue;
+            const Counts counts = crowd->counts().read();
+            if (counts.connected > 0) return false;
+            tried += counts.connect_failures + counts.refusals;
+        }
+        return tried >= kTriesBeforeGivingUp;
+    }
+
+    void note_interruption() {
+        const int number = interrupted_.load();
+        if (number == 0) return;
+        result_.cut_short = true;
+        result_.cut_short_by = name_of_signal(number);
     }
 
     void hold() {
@@ -265,7 +189,18 @@ class Run {
         }
         sample(Phase::hold);
         result_.held_s = seconds(monotonic_now() - hold_began);
-        result_.cut_short = interrupted_.load();
+        note_interruption();
+    }
+
+    // What was sent in the hold may still be answered; nothing new is timed.
+    void drain() {
+        conductor_.draining = true;
+        const Nanos until = monotonic_now() + kAnswerGrace;
+        const auto quiet = [](const auto& worker) {
+            const Crowd* crowd = worker->crowd.load(std::memory_order_acquire);
+            return crowd == nullptr || crowd->quiet();
+        };
+        while (monotonic_now() < until && !std::ranges::all_of(workers_, quiet)) usleep(2'000);
     }
 
     void sample(Phase phase) {
@@ -297,6 +232,10 @@ class Run {
         now.lateness_max = second.lateness.max();
         now.generator_cpu_seconds = own_cpu_seconds();
         now.server = watch_.read();
+        if (watch_.watching() && !now.server.present && result_.target_gone_s == 0) {
+            result_.target_gone_s = now.at_s;
+            result_.target_gone = "its process ended";
+        }
         total_.take_in(second);
         if (now.phase != Phase::ramp) hold_.take_in(second);
         const Sample before = result_.samples.empty() ? Sample{} : result_.samples.back();
@@ -306,7 +245,7 @@ class Run {
 
     void finish() {
         result_.ended_s = seconds(monotonic_now() - began_);
-        // What came in behind the last sample is one of its own, so that all is told everywhere.
+        // What came in behind the last sample is one of its own, so that all is in every report.
         Sample last;
         Readings rest;
         last.phase = Phase::drain;
@@ -321,26 +260,15 @@ class Run {
         result_.latency = total_.latency;
         result_.hold_latency = hold_.latency;
         finish_generator();
+        finish_clients(options_, workers_, result_);
+        finish_storms(options_, workers_, began_, result_);
         Detection& detection = result_.detection;
         detection.interval = conductor_.interval;
         detection.timeout = conductor_.timeout;
         detection.announced = conductor_.announced;
         detection.tolerance = options_.tolerance;
-        std::map<uint16_t, uint64_t> codes;
-        std::map<std::string, uint64_t> errors;
-        for (const auto& worker : workers_) {
-            const Crowd* crowd = worker->crowd.load(std::memory_order_acquire);
-            if (crowd == nullptr) continue;
-            take_in(detection, crowd->detection());
-            for (const auto& [code, count] : crowd->codes()) codes[code] += count;
-            for (const auto& [what, count] : crowd->errors()) errors[what] += count;
-        }
-        detection.codes.assign(codes.begin(), codes.end());
-        for (const auto& [what, count] : errors) {
-            result_.errors.push_back(count == 1 ? what : fmt::format("{} ({} times)", what, count));
-        }
+        find_target_gone(options_, result_);
         finish_account();
-        for (size_t i = 0; i < options_.storms.size(); ++i) finish_storm(i);
     }
 
     void finish_generator() {
@@ -352,25 +280,14 @@ class Run {
         generator.made = total_.made;
         generator.intended = total_.made + total_.skipped +
                              static_cast<uint64_t>(std::max<int64_t>(0, total_.backlog));
+        generator.untimed = total_.untimed;
+        generator.gap_max = hold_.gap_max;
+        if (hold_.gap_max > 0) generator.gap_at_s = seconds(hold_.gap_ended - began_);
         for (const auto& worker : workers_) {
             if (result_.held_s <= 0) break;
             generator.busiest_thread =
                 std::max(generator.busiest_thread,
                          seconds(worker->cpu - worker->cpu_at_hold) / result_.held_s);
-        }
-    }
-
-    static void take_in(Detection& to, const Detection& from) {
-        to.false_evictions += from.false_evictions;
-        for (size_t i = 0; i < kBehaviours; ++i) {
-            Detection::Row& row = to.rows[i];
-            row.silenced += from.rows[i].silenced;
-            row.evicted += from.rows[i].evicted;
-            row.early += from.rows[i].early;
-            row.missed += from.rows[i].missed;
-            row.waiting += from.rows[i].waiting;
-            row.late_by.merge(from.rows[i].late_by);
-            row.early_by.merge(from.rows[i].early_by);
         }
     }
 
@@ -389,45 +306,9 @@ class Run {
         }
     }
 
-    void finish_storm(size_t number) {
-        StormResult storm;
-        storm.what = options_.storms[number].text;
-        std::vector<Nanos> recoveries;
-        Nanos at = 0;
-        for (const auto& worker : workers_) {
-            const Crowd* crowd = worker->crowd.load(std::memory_order_acquire);
-            if (crowd == nullptr) continue;
-            const StormCount& part = crowd->storms()[number];
-            if (part.at != 0) at = at == 0 ? part.at : std::min(at, part.at);
-            storm.killed += part.killed;
-            storm.recovered += part.recovered;
-            storm.refusals += part.refusals;
-            storm.tries += part.tries;
-            storm.tries_max = std::max(storm.tries_max, part.tries_max);
-            recoveries.insert(recoveries.end(), part.recoveries.begin(), part.recoveries.end());
-        }
-        if (at == 0) return;  // the run ended before it
-        storm.at_s = seconds(at - began_);
-        std::ranges::sort(recoveries);
-        const auto most = static_cast<size_t>(static_cast<double>(storm.killed) * kRecoveredShare);
-        if (most > 0 && recoveries.size() >= most) {
-            storm.recovery_s = seconds(recoveries[most - 1]);
-        }
-        for (size_t i = 1; i < result_.samples.size(); ++i) {
-            const Sample& sample = result_.samples[i];
-            const Sample& before = result_.samples[i - 1];
-            if (before.at_s < storm.at_s - seconds(kSampleInterval)) continue;
-            const auto opened =
-                static_cast<double>(sample.counts.connected - before.counts.connected);
-            const double length_s = std::max(0.1, sample.at_s - before.at_s);
-            storm.peak_accepts_per_s = std::max(storm.peak_accepts_per_s, opened / length_s);
-        }
-        result_.storms.push_back(std::move(storm));
-    }
-
     const LoadOptions& options_;
     const Layout& layout_;
-    const std::atomic<bool>& interrupted_;
+    const std::atomic<int>& interrupted_;
     const std::function<void(const Interval&)>& on_sample_;
     const Nanos began_;
     ServerWatch watch_;
@@ -447,7 +328,7 @@ std::string format_utc(int64_t epoch_seconds) {
 }
 
 Result<RunResult> run_load(const LoadOptions& options, const Layout& layout,
-                           const std::atomic<bool>& interrupted,
+                           const std::atomic<int>& interrupted,
                            const std::function<void(const Interval&)>& on_sample) {
     return Run(options, layout, interrupted, on_sample)();
 }

@@ -40,9 +40,10 @@ struct Interval {
     double length_s;
 };
 
-// `on_sample` is called on this thread; `interrupted` ends the run early, with all it has.
+// `on_sample` is called on this thread; `interrupted`, the number of a signal, ends
+// the run early, with all it has.
 Result<RunResult> run_load(const LoadOptions& options, const Layout& layout,
-                           const std::atomic<bool>& interrupted,
+                           const std::atomic<int>& interrupted,
                            const std::function<void(const Interval&)>& on_sample);
 
 }  // namespace pulse::load

@@ -19,6 +19,7 @@ class ServerWatch {
     // Kernel memory is the growth since of(): both ends of each connection, where they share a
     // machine. It needs root (/proc/slabinfo); 0 without.
     ServerReading read() const;
+    bool watching() const { return pid_ != 0; }
 
   private:
     int pid_ = 0;

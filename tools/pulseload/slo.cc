@@ -47,7 +47,7 @@ Value false_evictions(const RunResult& result) {
     return static_cast<double>(result.detection.false_evictions);
 }
 Value lost(const RunResult& result) {
-    const std::optional<Whereabouts> found = whereabouts(result);
+    const std::optional<ConnectionOutcome> found = whereabouts(result);
     return found ? Value(static_cast<double>(found->lost)) : std::nullopt;
 }
 // The slowest storm's of those after which somebody came back; never, where one did not recover.
@@ -200,13 +200,22 @@ Result<Objective> parse_objective(std::string_view text) {
 
 // ---------------------------------------------------------------------------------------- judging
 
-std::optional<double> measure(const Objective& objective, const RunResult& result) {
+// What was measured, or why not.
+Result<double> measure(const Objective& objective, const RunResult& result) {
     const Metric& metric = *objective.metric;
-    if (metric.kind != MetricKind::latency) return metric.measure(result);
+    if (metric.kind != MetricKind::latency) {
+        const std::optional<double> value = metric.measure(result);
+        return value ? Result<double>(*value) : Error{std::string(metric.missing)};
+    }
     const Histogram histogram = metric.histogram(result);
-    if (histogram.count() == 0) return std::nullopt;
+    if (histogram.count() == 0) return Error{std::string(metric.missing)};
     if (objective.percent == kMean) return histogram.mean();
     if (objective.percent == kMin) return static_cast<double>(histogram.min());
+    const uint64_t needed = values_for_percentile(objective.percent);
+    if (histogram.count() < needed) {
+        return Error{fmt::format("{} values have no such percentile, it takes {}",
+                                 told_count(histogram.count()), told_count(needed))};
+    }
     return static_cast<double>(histogram.percentile(objective.percent));
 }
 
@@ -264,9 +273,9 @@ std::vector<ObjectiveResult> judge(const std::vector<Objective>& objectives,
                                    const RunResult& result) {
     std::vector<ObjectiveResult> judged;
     for (const Objective& objective : objectives) {
-        const std::optional<double> value = measure(objective, result);
+        const Result<double> value = measure(objective, result);
         if (!value) {
-            judged.push_back({objective.text, "", false, std::string(objective.metric->missing)});
+            judged.push_back({objective.text, "", false, value.error()});
             continue;
         }
         judged.push_back({objective.text, told(*objective.metric, *value),

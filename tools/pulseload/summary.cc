@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/units.h"
+#include "tools/pulseload/printable.h"
 #include "tools/pulseload/reading.h"
 #include "tools/pulseload/words.h"
 
@@ -16,15 +17,6 @@ constexpr size_t kColumns = 80;
 constexpr size_t kLabelColumns = 12;
 
 using Lines = std::vector<SummaryLine>;
-
-// What a terminal would obey rather than show.
-std::string printable(std::string_view text) {
-    std::string shown(text);
-    std::replace_if(
-        shown.begin(), shown.end(),
-        [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
-    return shown;
-}
 
 // The text under construction.
 struct Page {
@@ -77,10 +69,20 @@ void add(Lines& lines, std::string_view label, Mood mood, std::string_view words
     lines.push_back({std::string(label), std::string(words), mood});
 }
 
+std::string words_of_opening(const RunResult& result) {
+    if (result.connected_s <= 0 || result.connected_all == 0) return {};
+    const bool all = result.connected_all >= result.wanted;
+    return fmt::format(
+        " {} after {} ({}/s).",
+        all ? "All were connected" : told_count(result.connected_all) + " had connected",
+        told_seconds(result.connected_s),
+        told_count(static_cast<uint64_t>(connect_rate(result).value_or(0))));
+}
+
 void say_held(const RunResult& result, Lines& lines) {
     const Sample* last = last_held(result);
     const uint64_t open = last == nullptr ? 0 : last->counts.open;
-    const std::optional<Whereabouts> found = whereabouts(result);
+    const std::optional<ConnectionOutcome> found = whereabouts(result);
     const bool whole = found && found->lost == 0;
     std::string words;
     if (!found) {
@@ -97,11 +99,7 @@ void say_held(const RunResult& result, Lines& lines) {
                        : fmt::format("; {} {} missing.", told_count(found->lost),
                                      plural(found->lost, "is", "are"));
     }
-    if (result.connected_s > 0) {
-        words +=
-            fmt::format(" All were connected after {} ({}/s).", told_seconds(result.connected_s),
-                        told_count(static_cast<uint64_t>(connect_rate(result).value_or(0))));
-    }
+    words += words_of_opening(result);
     if (const uint64_t failed = result.counts.connect_failures; failed > 0) {
         words += fmt::format(" {} {} failed.", told_count(failed),
                              plural(failed, "connect", "connects"));
@@ -110,6 +108,39 @@ void say_held(const RunResult& result, Lines& lines) {
         words +=
             fmt::format(" {} {} refused.", told_count(refused), plural(refused, "was", "were"));
     add(lines, "Held", whole ? Mood::good : Mood::bad, words);
+}
+
+// "half within 312 us, 99 % within 1.90 ms, "; what the values are too few for is left out.
+std::string words_of_percentiles(const Histogram& latency) {
+    std::string words;
+    if (latency.count() >= values_for_percentile(50))
+        words += fmt::format("half within {}, ", told_duration(latency.percentile(50)));
+    if (latency.count() >= values_for_percentile(99))
+        words += fmt::format("99 % within {}, ", told_duration(latency.percentile(99)));
+    return words;
+}
+
+// What became of the pings that were not answered.
+std::string words_of_unanswered(const RunResult& result) {
+    const Counts& counts = result.counts;
+    std::string words;
+    const uint64_t gone = counts.pongs + counts.pings_lost + counts.pings_abandoned;
+    if (const uint64_t open = counts.pings - std::min(counts.pings, gone); open > 0) {
+        words += fmt::format(" {} {} not answered when the run ended: the oldest had waited {}.",
+                             told_count(open), plural(open, "was", "were"),
+                             told_duration(result.unanswered_max));
+    }
+    if (counts.pings_lost > 0) {
+        words += fmt::format(" {} {} lost with {}.", told_count(counts.pings_lost),
+                             plural(counts.pings_lost, "was", "were"),
+                             plural(counts.pings_lost, "its connection", "their connections"));
+    }
+    if (counts.pings_abandoned > 0) {
+        words += fmt::format(" {} {} on connections that the client ended.",
+                             told_count(counts.pings_abandoned),
+                             plural(counts.pings_abandoned, "was", "were"));
+    }
+    return words;
 }
 
 void say_heartbeats(const RunResult& result, Lines& lines) {
@@ -122,12 +153,10 @@ void say_heartbeats(const RunResult& result, Lines& lines) {
         words = fmt::format("{} of {} were answered", told_count(counts.pongs),
                             told_count(counts.pings));
         if (latency.count() > 0) {
-            words +=
-                fmt::format(": half within {}, 99 % within {}, the slowest took {}",
-                            told_duration(latency.percentile(50)),
-                            told_duration(latency.percentile(99)), told_duration(latency.max()));
+            words += fmt::format(": {}the slowest took {}", words_of_percentiles(latency),
+                                 told_duration(latency.max()));
         }
-        words += ".";
+        words += "." + words_of_unanswered(result);
     }
     if (counts.probes > 0) {
         words +=
@@ -137,11 +166,31 @@ void say_heartbeats(const RunResult& result, Lines& lines) {
     add(lines, "Heartbeats", Mood::plain, words);
 }
 
+void say_messages(const RunResult& result, Lines& lines) {
+    const Counts& counts = result.counts;
+    if (counts.messages == 0) return;
+    const Histogram& latency = of(result, Timed::message);
+    std::string words = fmt::format("{} of {} came back", told_count(counts.messages_returned),
+                                    told_count(counts.messages));
+    if (counts.messages_returned > 0) {
+        words += fmt::format(": {}the slowest took {}", words_of_percentiles(latency),
+                             told_duration(latency.max()));
+    }
+    words += ".";
+    if (counts.messages_lost > 0)
+        words += fmt::format(" {} {} lost.", told_count(counts.messages_lost),
+                             plural(counts.messages_lost, "was", "were"));
+    if (counts.messages_skipped > 0)
+        words += fmt::format(" {} were not sent: no talker was open, or its last one was unsent.",
+                             told_count(counts.messages_skipped));
+    add(lines, "Messages", counts.messages_lost > 0 ? Mood::bad : Mood::plain, words);
+}
+
 void say_silent(const RunResult& result, Lines& lines) {
     const Detection& detection = result.detection;
     const Detection::Row sum = silenced_peers(detection);
     if (sum.silenced == 0)
-        return add(lines, "The silent", Mood::plain, "nobody was told to fall silent.");
+        return add(lines, "The silent", Mood::plain, "none were to fall silent.");
     if (detection.timeout == 0) {
         return add(lines, "The silent", Mood::plain,
                    fmt::format("{} fell silent, but the server's deadline is not known: name "
@@ -177,14 +226,21 @@ void say_others(const RunResult& result, Lines& lines) {
     const Detection& detection = result.detection;
     if (detection.timeout == 0) return;
     const uint64_t wrong = detection.false_evictions;
-    if (wrong == 0) {
-        return add(lines, "The others", Mood::good,
-                   "were left alone: nobody who spoke in time was let go (0 false evictions).");
+    if (wrong > 0) {
+        return add(lines, "The others", Mood::bad,
+                   fmt::format("{} that spoke in time {} let go: {} false {}.", told_count(wrong),
+                               plural(wrong, "was", "were"), told_count(wrong),
+                               plural(wrong, "eviction", "evictions")));
     }
-    add(lines, "The others", Mood::bad,
-        fmt::format("{} that spoke in time {} let go: {} false {}.", told_count(wrong),
-                    plural(wrong, "was", "were"), told_count(wrong),
-                    plural(wrong, "eviction", "evictions")));
+    if (detection.cut_off > 0) {
+        return add(
+            lines, "The others", Mood::bad,
+            fmt::format("{} that spoke in time {} cut off as the target went away.",
+                        told_count(detection.cut_off), plural(detection.cut_off, "was", "were")));
+    }
+    if (result.counts.connected == 0) return;
+    add(lines, "The others", Mood::good,
+        "were left alone: none that spoke in time was let go (0 false evictions).");
 }
 
 void say_server(const RunResult& result, Lines& lines) {
@@ -202,9 +258,28 @@ void say_server(const RunResult& result, Lines& lines) {
     add(lines, "The server", Mood::plain, words + ".");
 }
 
+std::string_view headline(RunState state) {
+    switch (state) {
+        case RunState::not_connected:
+            return "there is nothing to report on.";
+        case RunState::invalid:
+            return "the generator distorted this run: do not use the numbers above.";
+        case RunState::incomplete:
+            return "the numbers above are not of the run that was asked for.";
+        case RunState::valid:
+            break;
+    }
+    return {};
+}
+
 void say_trust(const RunResult& result, const Verdict& verdict, Lines& lines) {
-    if (!verdict.valid) {
-        add(lines, "INVALID", Mood::bad, "generator was the bottleneck: trust none of the above.");
+    if (!verdict.valid()) {
+        std::string label(name_of(verdict.state));
+        std::ranges::transform(label, label.begin(), [](char c) {
+            return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+        });
+        if (verdict.state == RunState::not_connected) label = "FAILED";
+        add(lines, label, Mood::bad, headline(verdict.state));
         for (const std::string& evidence : verdict.evidence) add(lines, "", Mood::plain, evidence);
         for (const std::string& remedy : verdict.remedies) add(lines, "", Mood::plain, remedy);
         return;
@@ -240,18 +315,16 @@ void say_objectives(const std::vector<ObjectiveResult>& objectives, Lines& lines
 void table_latencies(const RunResult& result, Page& page) {
     const auto has_values = [](const Histogram& one) { return one.count() > 0; };
     if (std::none_of(result.latency.begin(), result.latency.end(), has_values)) return;
-    page.heading(
-        "Latency in the hold, and of all connects; _service counts from the begin");
+    page.heading("Latency in the hold, and of all connects; _service counts from the begin");
     page.row("  {:<18}{:>12}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}", "", "count", "p50", "p90", "p99",
              "p99.9", "p99.99", "max");
     for (size_t at = 0; at < kTimed; ++at) {
         const Histogram& one = of(result, static_cast<Timed>(at));
         if (one.count() == 0) continue;
-        page.row("  {:<18}{:>12}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}",
-                 name_of(static_cast<Timed>(at)), told_count(one.count()),
-                 told_duration(one.percentile(50)), told_duration(one.percentile(90)),
-                 told_duration(one.percentile(99)), told_duration(one.percentile(99.9)),
-                 told_duration(one.percentile(99.99)), told_duration(one.max()));
+        page.row("  {:<18}{:>12}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}", name_of(static_cast<Timed>(at)),
+                 told_count(one.count()), human_percentile(one, 50), human_percentile(one, 90),
+                 human_percentile(one, 99), human_percentile(one, 99.9),
+                 human_percentile(one, 99.99), told_duration(one.max()));
     }
 }
 
@@ -262,8 +335,8 @@ void table_detection(const RunResult& result, Page& page) {
                              format_duration(detection.timeout),
                              detection.announced ? " (as the server announced)" : "",
                              format_duration(detection.tolerance)));
-    page.row("  {:<12}{:>9}{:>9}{:>6}{:>7}{:>8}{:>9}{:>9}{:>9}", "", "silenced", "evicted",
-             "early", "missed", "not due", "late p50", "late max", "early by");
+    page.row("  {:<12}{:>9}{:>9}{:>6}{:>7}{:>8}{:>9}{:>9}{:>9}", "", "silenced", "evicted", "early",
+             "missed", "not due", "late p50", "late max", "early by");
     for (size_t at = 0; at < kBehaviours; ++at) {
         const Detection::Row& row = detection.rows[at];
         if (row.silenced == 0) continue;
@@ -280,8 +353,8 @@ void table_detection(const RunResult& result, Page& page) {
 void table_storms(const RunResult& result, Page& page) {
     if (result.storms.empty()) return;
     page.heading("Storms");
-    page.row("  {:>8}{:>10}{:>10}{:>9}{:>11}{:>10}{:>10}{:>9}", "at", "killed", "back",
-             "99 % in", "accepts/s", "refused", "tries", "most");
+    page.row("  {:>8}{:>10}{:>10}{:>9}{:>11}{:>10}{:>10}{:>9}", "at", "killed", "back", "99 % in",
+             "accepts/s", "refused", "tries", "most");
     for (const StormResult& storm : result.storms) {
         page.row("  {:>8}{:>10}{:>10}{:>9}{:>11}{:>10}{:>10}{:>9}", told_seconds(storm.at_s),
                  told_count(storm.killed), told_count(storm.recovered),
@@ -318,11 +391,12 @@ std::vector<SummaryLine> summary_lines(const RunResult& result, const Verdict& v
     Lines lines;
     if (result.cut_short) {
         add(lines, "CUT SHORT", Mood::bad,
-            fmt::format("by Ctrl-C after {}; what follows is of the part that ran.",
-                        told_seconds(result.ended_s)));
+            fmt::format("by {} after {}; what follows is of the part that ran.",
+                        result.cut_short_by, told_seconds(result.ended_s)));
     }
     say_held(result, lines);
     say_heartbeats(result, lines);
+    say_messages(result, lines);
     say_silent(result, lines);
     say_others(result, lines);
     say_server(result, lines);

@@ -1,19 +1,23 @@
-// Three questions to the generator, in the order of their weight.
+// Questions to the generator and to the outcome, in the order of their weight.
 #include "tools/pulseload/verdict.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "core/close_reason.h"
+#include "tools/pulseload/close_codes.h"
+#include "tools/pulseload/printable.h"
 #include "tools/pulseload/reading.h"
 #include "tools/pulseload/words.h"
 
 namespace pulse::load {
 namespace {
 
-void find(Verdict& verdict, std::string evidence, std::string_view remedy) {
-    verdict.valid = false;
+void find(Verdict& verdict, RunState state, std::string evidence, std::string_view remedy) {
+    verdict.state = std::max(verdict.state, state);
     verdict.evidence.push_back(std::move(evidence));
+    if (remedy.empty()) return;
     const auto& known = verdict.remedies;
     if (std::find(known.begin(), known.end(), remedy) == known.end())
         verdict.remedies.emplace_back(remedy);
@@ -24,7 +28,7 @@ void judge_made(const Generator& generator, Verdict& verdict) {
     const double share =
         static_cast<double>(generator.made) / static_cast<double>(generator.intended);
     if (share >= kMadeShareMin) return;
-    find(verdict,
+    find(verdict, RunState::invalid,
          fmt::format("It made {} of the {} connects and sends that the schedule held ({}); less "
                      "than {} says nothing about the load that was asked for.",
                      told_count(generator.made), told_count(generator.intended), told_share(share),
@@ -44,7 +48,7 @@ void judge_own_share(const RunResult& result, Timed intended, Timed service, Ver
     if (own <= kOwnLatencyMin ||
         static_cast<double>(own) <= kOwnShareMax * static_cast<double>(latency))
         return;
-    find(verdict,
+    find(verdict, RunState::invalid,
          fmt::format("Of the {} latency at p99 ({}), {} passed before the generator had begun: "
                      "from there on it took {}. Its sends and connects were {} late at p99.",
                      name_of(intended), told_duration(latency), told_duration(own),
@@ -57,7 +61,7 @@ void judge_own_share(const RunResult& result, Timed intended, Timed service, Ver
 void judge_busy(const RunResult& result, Verdict& verdict) {
     const Generator& generator = result.generator;
     if (result.held_s <= 0 || generator.busiest_thread <= kBusyShareMax) return;
-    find(verdict,
+    find(verdict, RunState::invalid,
          fmt::format("The busiest of its threads ({}) used {} of a core while the connections were "
                      "held: over {} there is no reserve, and waiting in the generator looks like "
                      "waiting for the server.",
@@ -69,15 +73,101 @@ void judge_busy(const RunResult& result, Verdict& verdict) {
                "it run on a machine with more cores.");
 }
 
+void judge_gap(const RunResult& result, Verdict& verdict) {
+    const Generator& generator = result.generator;
+    if (generator.gap_max > kGapMax) {
+        find(verdict, RunState::invalid,
+             fmt::format("A thread of the generator did not run for {}, until {} after the start: "
+                         "what it received and sent in that time is late by its own doing.",
+                         told_duration(generator.gap_max), told_seconds(generator.gap_at_s)),
+             "Do not stop the generator, and let nothing else take its cores.");
+    }
+    if (const uint64_t own = result.detection.own_silences; own > 0) {
+        find(verdict, RunState::invalid,
+             fmt::format("{} clients were evicted after the generator had kept them silent past "
+                         "their deadline of {}.",
+                         told_count(own), told_duration(result.detection.timeout)),
+             "Do not stop the generator, and let nothing else take its cores.");
+    }
+    if (generator.untimed > 0) {
+        find(verdict, RunState::invalid,
+             fmt::format("{} pings were not timed: too many were unanswered at once.",
+                         told_count(generator.untimed)),
+             "Ask for less (fewer --connections, a longer --heartbeat-interval).");
+    }
+}
+
+// -------------------------------------------------------------------------------- the outcome
+
+void judge_connected(const RunResult& result, Verdict& verdict) {
+    const Counts& counts = result.counts;
+    if (counts.connects == 0 || counts.connected > 0) return;
+    const uint64_t failed = counts.connect_failures + counts.refusals;
+    find(
+        verdict, RunState::not_connected,
+        fmt::format("Not one connection to {} opened in {} tries{}.", printable(result.target),
+                    told_count(std::max(failed, counts.connects)),
+                    result.errors.empty() ? "" : ": " + printable(result.errors.front())),
+        "Start the target, or correct --target; --connect-timeout says how long one try may take.");
+}
+
+// What became of the connections that are not there, by number.
+std::string causes_of_loss(const RunResult& result) {
+    std::string causes;
+    const auto add = [&](uint64_t count, std::string_view what) {
+        if (count > 0)
+            causes += fmt::format("{}{} {}", causes.empty() ? ": " : ", ", told_count(count), what);
+    };
+    add(result.counts.refusals, "refused");
+    add(result.counts.connect_failures, "failed to connect");
+    const Detection::Row silenced = silenced_peers(result.detection);
+    for (auto [code, count] : result.detection.codes) {
+        // Silenced peers that were let go are not lost.
+        const uint64_t rightly = silenced.evicted + silenced.early;
+        if (code == describe(CloseReason::idle_timeout).code) count -= std::min(count, rightly);
+        add(count, code == 0 ? "ended by the target without a goodbye"
+                             : "closed by the target with " + name_of_close_code(code));
+    }
+    return causes;
+}
+
+void judge_outcome(const RunResult& result, Verdict& verdict) {
+    if (result.cut_short) {
+        find(verdict, RunState::incomplete,
+             fmt::format("It was cut short by {} after {}.", result.cut_short_by,
+                         told_seconds(result.ended_s)),
+             "");
+    }
+    if (result.target_gone_s > 0) {
+        find(verdict, RunState::incomplete,
+             fmt::format("The target went away {} after the start ({}); {} connections ended "
+                         "without a goodbye.",
+                         told_seconds(result.target_gone_s), result.target_gone,
+                         told_count(result.counts.cut_off)),
+             "Look at the target's log for why it ended.");
+    }
+    const std::optional<ConnectionOutcome> ends = whereabouts(result);
+    if (!ends || ends->lost == 0) return;
+    find(verdict, RunState::incomplete,
+         fmt::format("{} of {} connections that were asked for were not there at the end{}.",
+                     told_count(ends->lost), told_count(result.wanted), causes_of_loss(result)),
+         "Raise the target's limits, ask for fewer connections, or let them come back "
+         "(--reconnect).");
+}
+
 }  // namespace
 
 Verdict judge_validity(const RunResult& result) {
     Verdict verdict;
+    judge_connected(result, verdict);
+    if (verdict.state == RunState::not_connected) return verdict;
+    judge_outcome(result, verdict);
     judge_made(result.generator, verdict);
     judge_own_share(result, Timed::heartbeat, Timed::heartbeat_service, verdict);
     judge_own_share(result, Timed::message, Timed::message_service, verdict);
     judge_own_share(result, Timed::connect, Timed::connect_service, verdict);
     judge_busy(result, verdict);
+    judge_gap(result, verdict);
     return verdict;
 }
 

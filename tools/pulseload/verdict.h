@@ -1,12 +1,20 @@
-// Whether a run says something about the server, or only about the generator that made it.
+// What a run's numbers may be used for.
 //
-// A run is INVALID where the generator was the bottleneck: it made less than it was to make, its
-// own waiting is a large part of the latencies that it reports, or a thread of it had no time left.
-// Without data there is no such verdict: a run that sent no heartbeats is not invalid for that.
-// Pure function.
+//   not connected   not one connection opened: there are no numbers
+//   invalid         the generator was the bottleneck or did not run for a while: it made less than
+//                   it was to make, its own waiting is a large part of the latencies, a thread had
+//                   no time left, or stood still
+//   incomplete      the run was cut short, the target went away, or fewer connections were held
+//                   than were asked for
+//   valid           none of these
+//
+// The first that applies is the state; the evidence of all is listed. Without data there is no such
+// verdict: a run that sent no heartbeats is not invalid for that. Pure function.
 #pragma once
 
+#include <algorithm>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tools/pulseload/result.h"
@@ -27,8 +35,19 @@ inline constexpr uint64_t kValuesMin = 100;
 // A thread above this share of a core had no reserve: it queues, and what it measures is its queue.
 inline constexpr double kBusyShareMax = 0.95;
 
+// A thread that did not look at its connections for longer than this has answered and beaten late,
+// and an eviction may be its own doing.
+inline constexpr Nanos kGapMax = kSecond;
+
+enum class RunState : uint8_t { valid, incomplete, invalid, not_connected };
+constexpr std::string_view name_of(RunState state) {
+    constexpr std::string_view kNames[] = {"valid", "incomplete", "invalid", "not connected"};
+    return kNames[static_cast<size_t>(state)];
+}
+
 struct Verdict {
-    bool valid = true;
+    RunState state = RunState::valid;
+    bool valid() const { return state == RunState::valid; }
     std::vector<std::string> evidence;  // sentences with numbers; empty where valid
     std::vector<std::string> remedies;  // what to do, in the same order, none twice
 };

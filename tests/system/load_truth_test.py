@@ -1,0 +1,338 @@
+#!/usr/bin/env python3
+"""What build/pulseload reports when the target, the generator or its files fail.
+
+Targets that answer wrongly are sockets of this script; the others are build/pulsewheel. Ends with
+`N passed, N failed`.
+"""
+import base64
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from load import Load  # noqa: E402: its path comes first
+from server import BUILD, Server, run_tests  # noqa: E402
+
+BEATS = ("--heartbeat-interval", "1s", "--heartbeat-timeout", "3s")
+NOT_CONNECTED, INVALID, MISSED, INCOMPLETE = 1, 3, 4, 5
+
+
+class Peer:
+    """A TCP server that answers each connection by `answer(socket, request)`."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.requests = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+
+    def serve(self, peer):
+        with peer:
+            try:
+                request = peer.recv(65536) if self.answer is not None else b""
+                self.requests.append(request)
+                if self.answer is not None:
+                    self.answer(peer, request)
+            except OSError:
+                pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+
+def upgrade(request, headers=""):
+    key = [line.split(b":", 1)[1].strip() for line in request.split(b"\r\n")
+           if line.lower().startswith(b"sec-websocket-key:")][0]
+    guid = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    accept = base64.b64encode(hashlib.sha1(key + guid).digest()).decode()
+    return ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {accept}\r\n{headers}\r\n").encode()
+
+
+def ws(port):
+    return f"ws://127.0.0.1:{port}"
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def after(seconds, action):
+    """For Load(during=...): does `action` once so much time has passed."""
+    def wait(_):
+        time.sleep(seconds)
+        action()
+    return wait
+
+
+# ------------------------------------------------------------------------- nothing opens (C1)
+
+def expect_not_connected(load, reason):
+    assert load.code == NOT_CONNECTED, load.text()
+    assert reason in load.complaints, load.text()
+    assert "All were connected" not in load.words and "To trust?" not in load.words, load.text()
+    assert not load["verdict"]["valid"] and load["verdict"]["state"] == "not connected", \
+        load["verdict"]
+    assert load["rates"]["connects_per_s"] is None, load["rates"]
+
+
+def test_a_closed_port_ends_the_run_at_once():
+    began = time.monotonic()
+    load = Load(ws(closed_port()), "-n", "500", "-d", "30s")
+    expect_not_connected(load, "Connection refused")
+    assert time.monotonic() - began < 15, "it waited for the hold"
+
+
+def test_what_is_not_a_websocket_server_ends_the_run_at_once():
+    def ok(peer, _):
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    def wrong_accept(peer, _):
+        peer.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                     b"Connection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n")
+        peer.recv(1)
+
+    for answer, reason in ((ok, "HTTP 200"), (wrong_accept, "Sec-WebSocket-Accept"),
+                           (None, "before it was open")):
+        with Peer(answer) as peer:
+            load = Load(ws(peer.port), "-n", "20", "-d", "30s")
+            expect_not_connected(load, reason)
+
+
+# ----------------------------------------------------------------- the target goes away (C2)
+
+def test_a_server_that_is_killed_is_no_eviction():
+    with Server("epoll", *BEATS, scheme="auto") as server:
+        load = Load(f"auto://127.0.0.1:{server.port}", "--mix", "ws=1,jsonl=1", "-n", "200", "-d",
+                    "4s", "--heartbeat-interval", "500ms", during=after(2, server.process.kill))
+    assert load.code == INCOMPLETE, load.text()
+    assert load["detection"]["false_evictions"] == 0, load["detection"]
+    assert load["detection"]["cut_off"] == 200, load["detection"]
+    assert load["run"]["target_gone_s"] is not None, load["run"]
+    verdict = load["verdict"]
+    assert not verdict["valid"] and verdict["state"] == "incomplete", verdict
+    assert "false eviction" not in load.words, load.words
+    assert "INCOMPLETE" in load.words, load.words
+
+
+def test_fewer_held_than_asked_is_incomplete():
+    with Server("epoll", "--max-connections", "100", scheme="auto") as server:
+        load = Load(f"tcp://127.0.0.1:{server.port}", "-n", "150", "-d", "1s")
+    assert load.code == INCOMPLETE, load.text()
+    assert load["counts"]["open"] == 100 and load["rates"]["lost_connections"] == 50
+    assert any("50 of 150" in one for one in load["verdict"]["evidence"]), load["verdict"]
+    assert "All were connected" not in load.words, load.words
+
+
+def test_an_eviction_that_the_server_names_is_still_false():
+    """A server that says one timeout and keeps another, and says so: 4003, too early."""
+    def early(peer, request):
+        peer.sendall(upgrade(request))
+        time.sleep(1.0)
+        peer.sendall(b"\x88\x02\x0f\xa3")  # close, 4003
+        peer.recv(65536)
+
+    with Peer(early) as peer:
+        load = Load(ws(peer.port), "-n", "5", "-d", "3s", "--heartbeat-interval", "500ms",
+                    "--expect-timeout", "30s")
+    assert load.code == INCOMPLETE, load.text()
+    assert load["detection"]["false_evictions"] == 5, load["detection"]
+
+
+# ----------------------------------------------------- the target is frozen in mid-run (C3, C4)
+
+def freeze(server, begin, length):
+    def stop(_):
+        time.sleep(begin)
+        server.process.send_signal(signal.SIGSTOP)
+        if length is not None:
+            time.sleep(length)
+            server.process.send_signal(signal.SIGCONT)
+    return stop
+
+
+def test_every_ping_that_fell_due_in_a_freeze_is_timed():
+    with Server("epoll", "--heartbeat-timeout", "90s", scheme="auto") as server:
+        load = Load(ws(server.port), "-n", "100", "-d", "6s", "--heartbeat-interval", "100ms",
+                    "--slo", "p99<100ms", during=freeze(server, 2.5, 2.0))
+    beats = load["hold_latency"]["heartbeat"]
+    # A third of the hold was frozen: about a sixth of all pings waited for over a second.
+    assert beats["p90_us"] > 800_000, beats
+    assert beats["max_us"] > 1_800_000, beats
+    assert load["counts"]["pongs"] == load["counts"]["pings"], load["counts"]
+    assert load["latency"]["heartbeat"]["count"] == load["counts"]["pongs"]
+    assert load.code in (INVALID, MISSED), load.text()
+
+
+def test_what_is_outstanding_at_the_end_counts_with_its_wait():
+    with Server("epoll", "--heartbeat-timeout", "90s", "--on-message", "echo",
+                scheme="auto") as server:
+        load = Load(ws(server.port), "-n", "100", "-d", "5s", "--heartbeat-interval", "250ms",
+                    "--message-rate", "100/s", "--slo", "p99<1s",
+                    during=freeze(server, 3.0, None))
+    beats = load["hold_latency"]["heartbeat"]
+    assert beats["max_us"] > 1_500_000 and beats["p90_us"] > 1_000_000, beats
+    assert load["hold_latency"]["message"]["max_us"] > 1_500_000
+    counts = load["counts"]
+    assert counts["pings"] - counts["pongs"] > 300, counts
+    assert counts["messages_lost"] == counts["messages"] - counts["messages_returned"] > 50, counts
+    assert "not answered when the run ended" in load.words, load.words
+    assert not load["objectives"][0]["met"], load["objectives"]
+
+
+# ------------------------------------------------------------- the generator is stopped (C5)
+
+def test_its_own_gap_makes_a_run_invalid():
+    def stop(process):
+        time.sleep(2)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(4)
+        process.send_signal(signal.SIGCONT)
+
+    with Server("epoll", *BEATS, scheme="auto") as server:
+        load = Load(f"auto://127.0.0.1:{server.port}", "--mix", "ws=1,tcp=1", "-n", "500", "-d",
+                    "8s", "--heartbeat-interval", "100ms", during=stop)
+    assert load.code == INVALID, load.text()
+    assert load["detection"]["false_evictions"] == 0, load["detection"]
+    assert load["generator"]["gap_max_us"] > 3_000_000, load["generator"]
+    assert any("did not run for" in one for one in load["verdict"]["evidence"]), load["verdict"]
+
+
+# ------------------------------------------------------------------------- files (C6, C7)
+
+def run(flags, timeout=60, **streams):
+    return subprocess.run([f"{BUILD}/pulseload", *flags], timeout=timeout,
+                          stdin=subprocess.DEVNULL, **streams)
+
+
+SMALL = ("-n", "10", "-d", "1s", "--heartbeat-interval", "200ms")
+
+
+def test_streams_that_take_nothing_do_not_end_it():
+    with Server("epoll", scheme="auto") as server, open("/dev/full", "w") as full, \
+            tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "run.json")
+        flags = ["--target", ws(server.port), *SMALL, "--json", path, "--progress"]
+        assert run(flags, stdout=subprocess.DEVNULL, stderr=full).returncode == 0
+        assert os.path.getsize(path) > 0
+        closed = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", f"{BUILD}/pulseload", *flags],
+                                timeout=60, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        assert closed.returncode == 0
+        for more in (["--json", "-"], []):
+            done = run(["--target", ws(server.port), *SMALL, *more], stdout=full,
+                       stderr=subprocess.PIPE)
+            assert done.returncode == 1 and b"stdout" in done.stderr, done
+
+
+def test_a_path_that_cannot_be_written_is_an_error_before_the_run():
+    with Server("epoll", scheme="auto") as server:
+        for flag in ("--report", "--json", "--csv", "--hlog"):
+            began = time.monotonic()
+            done = run(["--target", ws(server.port), "-d", "20s", flag, "/nowhere/run"],
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            assert done.returncode == 1 and b"/nowhere/run" in done.stderr, done
+            assert time.monotonic() - began < 5, flag
+
+
+def test_each_file_is_written_whatever_became_of_the_others():
+    with Server("epoll", scheme="auto") as server, tempfile.TemporaryDirectory() as directory:
+        path = lambda name: os.path.join(directory, name)
+        done = run(["--target", ws(server.port), *SMALL, "--report", "/dev/full", "--csv",
+                    path("csv"), "--json", path("json"), "--hlog", path("hlog")],
+                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert done.returncode == 1 and b"/dev/full" in done.stderr, done
+        for name in ("csv", "json", "hlog"):
+            assert os.path.getsize(path(name)) > 0, name
+
+
+def test_a_hangup_leaves_a_report_that_is_marked():
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        def hang_up(process):
+            time.sleep(2)
+            process.send_signal(number)
+
+        with Server("epoll", scheme="auto") as server:
+            load = Load(ws(server.port), "-n", "10", "-d", "30s", "--heartbeat-interval", "200ms",
+                        during=hang_up)
+        assert load.code == INCOMPLETE, load.text()
+        assert load["run"]["cut_short"], load["run"]
+        assert load["verdict"]["state"] == "incomplete", load["verdict"]
+        assert f"CUT SHORT   by {number.name}" in load.words, load.words
+
+
+def test_find_max_that_is_interrupted_reports_the_best_so_far():
+    with Server("epoll", scheme="auto") as server:
+        def interrupt(process):
+            deadline = time.monotonic() + 30
+            while "met" not in os.read(process.stderr.fileno(), 65536).decode():
+                assert time.monotonic() < deadline
+            process.send_signal(signal.SIGINT)
+
+        load = Load(f"tcp://127.0.0.1:{server.port}", "-d", "1s", "--find-max", "refused=0",
+                    during=interrupt, json_file=False)
+    assert int(load.words) >= 1000, load.text()
+    assert load.code == INCOMPLETE, load.text()
+
+
+# -------------------------------------------------------------------------- what peers send
+
+def test_what_a_peer_sends_is_escaped_in_every_output():
+    def hostile(peer, _):
+        text = b'\xff\xfe\xc2\x9b2J\x1b[2J<script>"'
+        peer.sendall(b"\xb7\x08" + (2 + len(text)).to_bytes(2, "big") + bytes(4) +
+                     (1008).to_bytes(2, "big") + text)
+        peer.recv(65536)
+        time.sleep(3)
+
+    with Peer(hostile) as peer, tempfile.TemporaryDirectory() as directory:
+        page = os.path.join(directory, "page.html")
+        for name in ("file", "-"):
+            flags = ["--json", "-"] if name == "-" else []
+            load = Load(f"tcp://127.0.0.1:{peer.port}", "-n", "2", "-d", "1s", "--connect-timeout",
+                        "2s", "--report", page, *flags, json_file=name == "file")
+            assert load.code == NOT_CONNECTED, load.text()
+            for shown in (load.words, load.complaints):
+                assert "\x1b" not in shown and "\x9b" not in shown, repr(shown)
+            with open(page, "rb") as file:
+                text = file.read()
+            assert b"<script" not in text and b"\x1b" not in text and b"\xc2\x9b" not in text
+            text.decode("utf-8")
+
+
+def test_an_echo_of_what_was_not_sent_is_not_counted():
+    """Also an instant whose distance from now is not a number of 64 bits."""
+    def forge(peer, request):
+        peer.sendall(upgrade(request))
+        forged = b"pulse.1\n" + (-2**63).to_bytes(8, sys.byteorder, signed=True) * 2
+        peer.sendall(b"\x82" + bytes([len(forged)]) + forged)
+        while peer.recv(65536):
+            pass
+
+    with Peer(forge) as peer:
+        load = Load(ws(peer.port), "-n", "3", "-d", "2s", "--no-hello", "--message-rate", "10/s")
+    counts = load["counts"]
+    assert counts["messages_returned"] == 0 and counts["messages_lost"] > 5, counts
+    assert "came back" in load.words and "lost" in load.words, load.words
+
+
+if __name__ == "__main__":
+    sys.exit(run_tests(globals()))

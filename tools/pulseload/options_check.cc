@@ -1,0 +1,140 @@
+// A table of flags and of what each needs.
+#include "tools/pulseload/options_check.h"
+
+#include <algorithm>
+
+#include "core/limits.h"
+#include "core/units.h"
+#include "tools/pulseload/client_speech.h"
+
+namespace pulse::load {
+namespace {
+
+using Given = std::function<bool(std::string_view)>;
+
+bool has_behaviour(const LoadOptions& options, Behaviour behaviour) {
+    return options.effective_behaviours().of[static_cast<size_t>(behaviour)] > 0;
+}
+
+bool has_storm(const LoadOptions& options, StormPlan::Kind kind) {
+    return std::ranges::any_of(options.storms,
+                               [&](const StormPlan& storm) { return storm.kind == kind; });
+}
+
+bool silences(const LoadOptions& options) {
+    return has_behaviour(options, Behaviour::mute) || has_behaviour(options, Behaviour::vanish) ||
+           has_storm(options, StormPlan::Kind::silence) ||
+           has_storm(options, StormPlan::Kind::vanish);
+}
+
+bool reconnects(const LoadOptions& options) {
+    return options.reconnect != Reconnect::never || has_storm(options, StormPlan::Kind::kill);
+}
+
+// A flag, whether something in this run uses it, and what to report where nothing does.
+struct Need {
+    std::string_view flag;
+    bool used;
+    std::string_view reason;
+};
+
+std::string without_effect(const LoadOptions& options, const Given& given) {
+    const bool hello = options.hello || has_behaviour(options, Behaviour::duplicate_login);
+    const bool speaks = !options.tcp_only;
+    const bool find = !options.find_max.empty();
+    const bool one_run = !find;
+    constexpr std::string_view kSilent = "has no effect with --tcp-only; leave one of them out";
+    constexpr std::string_view kSearch = "has no effect with --find-max; leave one of them out";
+    const Need needs[] = {
+        {"--flap-interval", has_behaviour(options, Behaviour::flapper),
+         "has no effect without flappers; give --behaviour flapper=N"},
+        {"--message-bytes", options.message_rate || options.find_rate,
+         "has no effect without messages; give --message-rate"},
+        {"--profile", hello || !options.no_hello,
+         "has no effect where no client says hello; leave out --no-hello"},
+        {"--tolerance", silences(options),
+         "has no effect where no client falls silent; give --behaviour mute=N or vanish=N, or "
+         "--storm"},
+        {"--reconnect-base", reconnects(options),
+         "has no effect where no client comes back; give --reconnect or --storm kill"},
+        {"--reconnect-cap", reconnects(options),
+         "has no effect where no client comes back; give --reconnect or --storm kill"},
+        {"--find-rate", find, "says what --find-max searches for; give --find-max, too"},
+        {"--heartbeat-interval", speaks || options.heartbeat_interval == 0, kSilent},
+        {"--mix", speaks, kSilent},
+        {"--behaviour", speaks, kSilent},
+        {"--hello", speaks, kSilent},
+        {"--message-rate", speaks, kSilent},
+        {"--slo", one_run, kSearch},
+        {"--csv", one_run, kSearch},
+        {"--hlog", one_run, kSearch},
+        {"--progress", !options.quiet, "has no effect with --quiet; leave one of them out"},
+    };
+    for (const Need& need : needs) {
+        if (given(need.flag) && !need.used)
+            return std::string(need.flag) + ": " + std::string(need.reason);
+    }
+    return {};
+}
+
+std::string wrong_with_messages(const LoadOptions& options) {
+    const bool chatty = has_behaviour(options, Behaviour::chatty);
+    if (chatty && !options.message_rate && !options.find_rate)
+        return "--behaviour chatty: has nothing to send without --message-rate; give it";
+    if (!options.message_rate || chatty || has_behaviour(options, Behaviour::beat)) return {};
+    return "--message-rate " + options.message_rate->text +
+           ": no client of --behaviour sends messages; add chatty or beat";
+}
+
+std::string wrong_with_storms(const LoadOptions& options) {
+    for (const StormPlan& storm : options.storms) {
+        if (storm.at < options.duration) continue;
+        return "--storm " + storm.text + ": the hold ends at " + format_duration(options.duration) +
+               ", before it; give a longer --duration or an earlier storm";
+    }
+    return {};
+}
+
+std::string out_of_range(const LoadOptions& options) {
+    if (options.message_bytes < kDataBytesMin || options.message_bytes > kBinaryPayloadBytesMax) {
+        return "--message-bytes " + std::to_string(options.message_bytes) + ": must be from " +
+               std::to_string(kDataBytesMin) +
+               " (the instants that are measured by need room) to " +
+               std::to_string(kBinaryPayloadBytesMax) + "; give another size";
+    }
+    if (options.connecting_max == 0) return "--connecting-max 0: nothing could connect; give 1";
+    if (options.duration <= 0) return "--duration 0: there is nothing to see; give it time";
+    return {};
+}
+
+std::string wrong_with_mix(const LoadOptions& options) {
+    const Mix mix = options.effective_mix();
+    for (const Target& target : options.targets) {
+        for (size_t kind = 0; kind < kWires; ++kind) {
+            const auto wire = static_cast<Wire>(kind);
+            const Scheme speaks = wire == Wire::tcp     ? Scheme::binary
+                                  : wire == Wire::jsonl ? Scheme::jsonl
+                                                        : Scheme::websocket;
+            if (mix.of[kind] == 0 || target.scheme == Scheme::detect) continue;
+            if (target.scheme == speaks) continue;
+            return "--mix: " + std::string(name_of(wire)) + " is not what " + target.text +
+                   " speaks; give a target auto://, or another mix";
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+std::string find_contradiction(const LoadOptions& options, const Given& given) {
+    if (options.hello && options.no_hello)
+        return "--hello and --no-hello: one says what the other forbids; leave one out";
+    for (const std::string& wrong :
+         {out_of_range(options), wrong_with_mix(options), without_effect(options, given),
+          wrong_with_messages(options), wrong_with_storms(options)}) {
+        if (!wrong.empty()) return wrong;
+    }
+    return {};
+}
+
+}  // namespace pulse::load

@@ -1,0 +1,18 @@
+// What must hold between flags: a flag that has no effect in this run is an error, because the run
+// would not be what its command line says.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "tools/pulseload/options.h"
+
+namespace pulse::load {
+
+// `given` tells whether a flag was on the command line. Empty: nothing is wrong; else the offender,
+// the reason and the remedy.
+std::string find_contradiction(const LoadOptions& options,
+                               const std::function<bool(std::string_view)>& given);
+
+}  // namespace pulse::load

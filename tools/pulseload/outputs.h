@@ -1,0 +1,38 @@
+// The files of one run: --report, --json, --csv, --hlog.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tools/pulseload/hlog.h"
+#include "tools/pulseload/options.h"
+#include "tools/pulseload/run.h"
+#include "tools/pulseload/slo.h"
+#include "tools/pulseload/text_file.h"
+#include "tools/pulseload/verdict.h"
+
+namespace pulse::load {
+
+class Outputs {
+  public:
+    // Opens all that the options name; the error is of the first that cannot be written.
+    static Result<Outputs> open(const LoadOptions& options);
+
+    // While the run goes on.
+    void append(const Interval& interval);
+    // Writes each file whatever became of the others, and names it in `result.files`. Returns what
+    // went wrong. Requires: once.
+    std::vector<std::string> write(RunResult& result, const Verdict& verdict,
+                                   const std::vector<ObjectiveResult>& objectives);
+
+  private:
+    std::optional<OutputFile> page_;
+    std::optional<OutputFile> csv_;
+    std::optional<OutputFile> json_;
+    bool json_to_stdout_ = false;
+    std::optional<HlogWriter> hlog_;
+    std::string hlog_path_;
+};
+
+}  // namespace pulse::load
