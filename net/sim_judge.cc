@@ -140,8 +140,10 @@ void SimClients::judge_end(uint32_t number) {
     const Client& client = clients_[number];
     const Line& line = lines_[client.line];
     const CloseReasonInfo& reason = describe(line.let_go_for);
-    // Through small buffers a goodbye may wait behind data for longer than the linger.
-    const bool late = faults_.has(Fault::small_buffers);
+    // Through small buffers a goodbye may wait behind data for longer than the linger; behind a
+    // flight that fills the send queue it is not said.
+    const bool late =
+        faults_.has(Fault::small_buffers) || line.let_go_for == CloseReason::slow_reader;
     const bool gone = late || line.was_cut || line.went_unread || !line.innocent;
     const bool no_words = reason.code == 1000 || line.let_go_unknown;
     if (gone || no_words || network_.clock() >= facts_.hard_stop_at) return;
@@ -187,7 +189,7 @@ void SimClients::judge_the_living(const ConnectionTable& table) {
         }
         if (state != ConnectionState::closing && state != ConnectionState::closed) continue;
         if (line->closing_seen_at == 0) {
-            line->closing_seen_at = io_.now();
+            line->closing_seen_at = network_.clock();
             line->closing_behind_at = io_.behind_total();
             continue;
         }
