@@ -93,8 +93,11 @@ inline void fill_samples(RunResult& run) {
         generator_cpu += storm || recovering || ramp ? 0.9 : 0.38 + 0.04 * random.unit();
         server_cpu += storm || recovering || ramp ? 0.8 : 0.27 + 0.03 * random.unit();
         sample.generator_cpu_seconds = generator_cpu;
-        sample.server = {true, server_cpu, 6'200'000 + target * 79,
-                         target * 8'120 + random.below(900'000)};
+        sample.server = {.present = true,
+                         .cpu_seconds = server_cpu,
+                         .rss_bytes = 6'200'000 + target * 79,
+                         .rss_empty_bytes = 6'200'000,
+                         .kernel_bytes = target * 1'480 + random.below(900)};
         run.samples.push_back(sample);
     }
     run.counts = counts;

@@ -33,7 +33,7 @@ std::vector<ObjectiveResult> some_objectives() {
 TEST(JsonReport, HoldsWhatTheSchemaPromises) {
     const RunResult run = test::plausible_result();
     const Json json = to_json(run, judge_validity(run), some_objectives());
-    EXPECT_EQ(json["schema"], "pulseload/1");
+    EXPECT_EQ(json["schema"], "pulseload/2");
     EXPECT_EQ(json["run"]["wanted"], 100'000);
     EXPECT_EQ(json["run"]["settings"]["seed"], "1");
     EXPECT_EQ(json["run"]["protocols"]["jsonl"], 20'000);
@@ -64,6 +64,28 @@ TEST(JsonReport, HoldsWhatTheSchemaPromises) {
     EXPECT_EQ(json["samples"][50]["phase"], "hold");
     EXPECT_EQ(json["samples"][50]["counts"]["open"], run.samples[50].counts.open);
     EXPECT_FALSE(json["samples"][119]["latency"].contains("heartbeat"));
+}
+
+TEST(JsonReport, BytesPerConnectionAreAboveTheEmptyServerOrNull) {
+    RunResult run = test::plausible_result();
+    Sample& last = run.samples[116];
+    ASSERT_EQ(last.phase, Phase::hold);
+    last.counts.open = 1'000;
+    last.server.rss_empty_bytes = 6'000'000;
+    last.server.rss_bytes = 6'072'500;
+    last.server.kernel_bytes = 1'490'000;
+    Json server = to_json(run, Verdict{}, {})["server"];
+    EXPECT_EQ(server["rss_bytes"], 6'072'500);
+    EXPECT_EQ(server["rss_empty_bytes"], 6'000'000);
+    EXPECT_EQ(server["rss_bytes_per_connection"], 72.5);
+    EXPECT_EQ(server["kernel_bytes_per_connection"], 1'490);
+    last.server.kernel_bytes.reset();
+    server = to_json(run, Verdict{}, {})["server"];
+    EXPECT_EQ(server["kernel_bytes"], nullptr);
+    EXPECT_EQ(server["kernel_bytes_per_connection"], nullptr);
+    last.counts.open = 0;
+    server = to_json(run, Verdict{}, {})["server"];
+    EXPECT_EQ(server["rss_bytes_per_connection"], nullptr);
 }
 
 TEST(JsonReport, AnEmptyRunIsWholeAndUnmeasuredIsNull) {
@@ -116,6 +138,7 @@ std::vector<std::string> cells(const std::string& line) {
 TEST(CsvReport, HasARowForEachSampleUnderAHeaderWithUnits) {
     RunResult run = test::plausible_result();
     run.samples[3].server.present = false;
+    run.samples[4].server.kernel_bytes.reset();
     std::istringstream text(csv_text(run));
     std::vector<std::vector<std::string>> rows;
     for (std::string line; std::getline(text, line);) rows.push_back(cells(line));
@@ -134,6 +157,9 @@ TEST(CsvReport, HasARowForEachSampleUnderAHeaderWithUnits) {
     EXPECT_EQ(cell(119, "heartbeat_count"), "0");
     EXPECT_EQ(cell(50, "server_rss_bytes"), std::to_string(run.samples[50].server.rss_bytes));
     EXPECT_EQ(cell(3, "server_rss_bytes"), "");
+    EXPECT_EQ(cell(50, "server_kernel_bytes"),
+              std::to_string(*run.samples[50].server.kernel_bytes));
+    EXPECT_EQ(cell(4, "server_kernel_bytes"), "") << "not measured is not 0";
     EXPECT_EQ(cell(3, "server_cpu_s"), "");
 }
 

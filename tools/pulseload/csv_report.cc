@@ -39,7 +39,8 @@ void visit_columns(const Sample& sample, Cell&& cell) {
     };
     of_server("server_cpu_s", fmt::format("{:.3f}", server.cpu_seconds));
     of_server("server_rss_bytes", std::to_string(server.rss_bytes));
-    of_server("server_kernel_bytes_both_ends", std::to_string(server.kernel_bytes));
+    of_server("server_kernel_bytes",
+              server.kernel_bytes ? std::to_string(*server.kernel_bytes) : std::string());
 }
 
 }  // namespace

@@ -161,19 +161,23 @@ class Plots {
         if (!watched()) return "";
         LinePlot plot =
             over_time("Memory a connection",
-                      "Of the server's process, and of the kernel for both ends.", tell_bytes);
+                      "RSS above the empty server, and what the kernel charged to its cgroup.",
+                      tell_bytes);
         plot.scale = Scale::log;
         const double crowded = kCrowdedShare * result_.wanted;
-        const auto share = [=](const Sample& s, uint64_t bytes) {
-            const auto open = static_cast<double>(s.counts.open);
-            const bool tells = s.server.present && open > 0 && open >= crowded;
-            return tells && s.phase != Phase::drain ? static_cast<double>(bytes) / open : kNone;
+        const auto share = [=](const Sample& s, const std::optional<double>& bytes) {
+            const bool tells = static_cast<double>(s.counts.open) >= crowded;
+            return tells && s.phase != Phase::drain ? bytes.value_or(kNone) : kNone;
         };
-        plot.series.push_back(gauge("kernel, both ends", 2, [=](const Sample& s) {
-            return share(s, s.server.kernel_bytes);
+        const Sample* last = last_held(result_);
+        if (last != nullptr && last->server.kernel_bytes) {
+            plot.series.push_back(gauge("kernel", 2, [=](const Sample& s) {
+                return share(s, kernel_per_connection(s.server, s.counts.open));
+            }));
+        }
+        plot.series.push_back(gauge("RSS", 1, [=](const Sample& s) {
+            return share(s, rss_per_connection(s.server, s.counts.open));
         }));
-        plot.series.push_back(
-            gauge("server", 1, [=](const Sample& s) { return share(s, s.server.rss_bytes); }));
         return draw(plot);
     }
     std::string lateness() const {

@@ -280,7 +280,9 @@ std::string tiles(const RunResult& result) {
                      "while the crowd gathered");
     }
     if (const auto cost = server_cost(result)) {
-        html += tile("Server memory", told_bytes(cost->rss_per_connection()), "RSS a connection");
+        if (const auto bytes = rss_per_connection(cost->at_the_end, cost->open)) {
+            html += tile("Server memory", told_bytes(*bytes), "RSS a connection, above empty");
+        }
         html += tile("Server CPU", told_share(cost->cores), "of a core in the hold");
     }
     return html.empty() ? html : "<ul class=\"tiles\">\n" + html + "</ul>\n";

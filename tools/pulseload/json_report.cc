@@ -138,12 +138,14 @@ Json generator_json(const RunResult& result) {
 Json server_json(const RunResult& result) {
     const std::optional<ServerCost> cost = server_cost(result);
     if (!cost) return nullptr;
+    const ServerReading& server = cost->at_the_end;
     return {{"cores_used_in_hold", cost->cores},
             {"open", cost->open},
-            {"rss_bytes", cost->rss_bytes},
-            {"kernel_bytes_both_ends", cost->kernel_bytes},
-            {"rss_bytes_per_connection", cost->rss_per_connection()},
-            {"kernel_bytes_both_ends_per_connection", cost->kernel_per_connection()}};
+            {"rss_bytes", server.rss_bytes},
+            {"rss_empty_bytes", server.rss_empty_bytes},
+            {"kernel_bytes", server.kernel_bytes ? Json(*server.kernel_bytes) : Json()},
+            {"rss_bytes_per_connection", or_null(rss_per_connection(server, cost->open))},
+            {"kernel_bytes_per_connection", or_null(kernel_per_connection(server, cost->open))}};
 }
 
 Json sample_json(const Sample& sample) {
@@ -166,7 +168,9 @@ Json sample_json(const Sample& sample) {
     if (sample.server.present) {
         json["server"] = {{"cpu_s", sample.server.cpu_seconds},
                           {"rss_bytes", sample.server.rss_bytes},
-                          {"kernel_bytes_both_ends", sample.server.kernel_bytes}};
+                          {"kernel_bytes", nullptr}};
+        if (sample.server.kernel_bytes)
+            json["server"]["kernel_bytes"] = *sample.server.kernel_bytes;
     }
     return json;
 }

@@ -1,4 +1,4 @@
-// A run as JSON, for programs: schema "pulseload/1", which README.md in this folder describes.
+// A run as JSON, for programs: schema "pulseload/2", which README.md in this folder describes.
 //
 // Within version 1 members are added, never renamed or removed. Units are in the names; durations
 // are whole microseconds, as they were recorded. What was not measured is null.
@@ -16,7 +16,7 @@
 
 namespace pulse::load {
 
-inline constexpr std::string_view kJsonSchema = "pulseload/1";
+inline constexpr std::string_view kJsonSchema = "pulseload/2";
 
 nlohmann::ordered_json to_json(const RunResult& result, const Verdict& verdict,
                                const std::vector<ObjectiveResult>& objectives);

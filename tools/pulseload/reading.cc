@@ -86,9 +86,19 @@ std::optional<ServerCost> server_cost(const RunResult& result) {
     ServerCost cost;
     cost.cores = (hold.last->server.cpu_seconds - hold.first->server.cpu_seconds) / hold.seconds();
     cost.open = hold.last->counts.open;
-    cost.rss_bytes = hold.last->server.rss_bytes;
-    cost.kernel_bytes = hold.last->server.kernel_bytes;
+    cost.at_the_end = hold.last->server;
     return cost;
+}
+
+std::optional<double> rss_per_connection(const ServerReading& server, uint64_t open) {
+    if (!server.present || open == 0) return std::nullopt;
+    const uint64_t above = server.rss_bytes - std::min(server.rss_bytes, server.rss_empty_bytes);
+    return static_cast<double>(above) / static_cast<double>(open);
+}
+
+std::optional<double> kernel_per_connection(const ServerReading& server, uint64_t open) {
+    if (!server.present || open == 0 || !server.kernel_bytes) return std::nullopt;
+    return static_cast<double>(*server.kernel_bytes) / static_cast<double>(open);
 }
 
 const Histogram& told_latency(const RunResult& result, Timed timed) {

@@ -32,16 +32,12 @@ std::optional<double> heartbeat_rate(const RunResult& result);
 struct ServerCost {
     double cores = 0;  // used at once, on average; 0.5 is half of one
     uint64_t open = 0;
-    uint64_t rss_bytes = 0;     // at the end of the hold, all of it
-    uint64_t kernel_bytes = 0;  // of both ends
-    double rss_per_connection() const { return per_connection(rss_bytes); }
-    double kernel_per_connection() const { return per_connection(kernel_bytes); }
-
-  private:
-    double per_connection(uint64_t bytes) const {
-        return open == 0 ? 0 : static_cast<double>(bytes) / static_cast<double>(open);
-    }
+    ServerReading at_the_end;  // of the hold
 };
+// Bytes per connection: what the server has above its empty self, divided by what is open. Nothing
+// where none is open, or what there is was not measured.
+std::optional<double> rss_per_connection(const ServerReading& server, uint64_t open);
+std::optional<double> kernel_per_connection(const ServerReading& server, uint64_t open);
 std::optional<ServerCost> server_cost(const RunResult& result);
 
 // What a run is judged by and told with: of heartbeats and messages those of the hold, where it had

@@ -119,7 +119,10 @@ struct ServerReading {
     bool present = false;
     double cpu_seconds = 0;  // used so far, user and system
     uint64_t rss_bytes = 0;
-    uint64_t kernel_bytes = 0;  // of both ends: what the caches that connections use have grown by
+    uint64_t rss_empty_bytes = 0;  // before the first connect
+    // Charged to the memory cgroup that the server has for itself, above what was charged before
+    // the first connect. Nothing where it shares its cgroup.
+    std::optional<uint64_t> kernel_bytes;
 };
 
 enum class Phase : uint8_t { ramp, hold, drain };

@@ -1,4 +1,4 @@
-// /proc/PID/stat, /proc/PID/status, /proc/slabinfo, and the server's own statistics.
+// /proc/PID/stat, /proc/PID/statm, the server's cgroup, and its own statistics.
 #include "tools/pulseload/server_watch.h"
 
 #include <unistd.h>
@@ -9,27 +9,10 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "tools/pulseload/memory_group.h"
+
 namespace pulse::load {
 namespace {
-
-// The caches that a socket, its file, its place in an epoll set or a ring, and its buffers are
-// made of. Others grow and shrink for reasons of their own.
-constexpr std::string_view kCaches[] = {"TCP",
-                                        "TCPv6",
-                                        "sock_inode_cache",
-                                        "filp",
-                                        "dentry",
-                                        "ep_head",
-                                        "eventpoll_epi",
-                                        "eventpoll_pwq",
-                                        "io_kiocb",
-                                        "skbuff_head_cache",
-                                        "skbuff_small_head",
-                                        "skbuff_fclone_cache",
-                                        "lsm_file_cache",
-                                        "lsm_inode_cache",
-                                        "request_sock_TCP",
-                                        "tw_sock_TCP"};
 
 std::string process_file(int pid, const char* name) {
     return "/proc/" + std::to_string(pid) + "/" + name;
@@ -59,25 +42,6 @@ uint64_t rss_bytes(int pid) {
 
 }  // namespace
 
-uint64_t socket_slab_bytes() {
-    std::ifstream file("/proc/slabinfo");
-    std::string line;
-    double bytes = 0;
-    while (std::getline(file, line)) {
-        std::istringstream fields(line);
-        std::string name;
-        double active = 0;
-        double objects = 0;
-        double object_bytes = 0;
-        double per_slab = 0;
-        double pages_per_slab = 0;
-        fields >> name >> active >> objects >> object_bytes >> per_slab >> pages_per_slab;
-        if (per_slab <= 0 || std::ranges::find(kCaches, name) == std::end(kCaches)) continue;
-        bytes += active * pages_per_slab * static_cast<double>(sysconf(_SC_PAGESIZE)) / per_slab;
-    }
-    return static_cast<uint64_t>(bytes);
-}
-
 Result<ServerWatch> ServerWatch::of(int pid) {
     ServerWatch watch;
     if (pid == 0) return watch;
@@ -86,7 +50,9 @@ Result<ServerWatch> ServerWatch::of(int pid) {
                      ": there is no such process; give the pid of pulsewheel"};
     }
     watch.pid_ = pid;
-    watch.kernel_bytes_before_ = socket_slab_bytes();
+    watch.rss_empty_bytes_ = rss_bytes(pid);
+    watch.group_ = own_memory_group(pid);
+    watch.kernel_bytes_before_ = kernel_bytes_of(watch.group_).value_or(0);
     return watch;
 }
 
@@ -97,8 +63,10 @@ ServerReading ServerWatch::read() const {
     reading.present = reading.rss_bytes > 0;
     if (!reading.present) return reading;
     reading.cpu_seconds = cpu_seconds(pid_);
-    const uint64_t kernel_bytes = socket_slab_bytes();
-    reading.kernel_bytes = kernel_bytes - std::min(kernel_bytes, kernel_bytes_before_);
+    reading.rss_empty_bytes = rss_empty_bytes_;
+    const std::optional<uint64_t> charged = kernel_bytes_of(group_);
+    if (charged && *charged >= kernel_bytes_before_)
+        reading.kernel_bytes = *charged - kernel_bytes_before_;
     return reading;
 }
 

@@ -246,14 +246,15 @@ void say_others(const RunResult& result, Lines& lines) {
 void say_server(const RunResult& result, Lines& lines) {
     const std::optional<ServerCost> cost = server_cost(result);
     if (!cost) return;
+    const ServerReading& server = cost->at_the_end;
     std::string words = fmt::format("used {} of a core, and {} of memory", told_share(cost->cores),
-                                    told_bytes(static_cast<double>(cost->rss_bytes)));
-    if (cost->open > 0) {
-        words += fmt::format(": {} for each connection", told_bytes(cost->rss_per_connection()));
-        if (cost->kernel_bytes > 0) {
-            words += fmt::format(", and {} of the kernel's for both ends of it",
-                                 told_bytes(cost->kernel_per_connection()));
-        }
+                                    told_bytes(static_cast<double>(server.rss_bytes)));
+    if (const auto rss = rss_per_connection(server, cost->open)) {
+        words += fmt::format(": {} above the empty server for each of {} connections",
+                             told_bytes(*rss), told_count(cost->open));
+    }
+    if (const auto kernel = kernel_per_connection(server, cost->open)) {
+        words += fmt::format(", and {} that the kernel charged to its cgroup", told_bytes(*kernel));
     }
     add(lines, "The server", Mood::plain, words + ".");
 }
