@@ -1,9 +1,9 @@
 # Builds, tests and measures Pulsewheel. One non-recursive file; `make help` lists the targets.
 #
 # Every flavour (release, asan, tsan, fuzz) has an object tree of its own below build/, so switching
-# between them rebuilds nothing. Sources are found by their place: core/*.cc, proto/*.cc and net/*.cc
-# are libraries, tools/NAME/*.cc is the program build/NAME, tests/*/*_test.cc and bench/*_bench.cc
-# are programs of their own. Adding a file needs no line here.
+# between them rebuilds nothing. Sources are found by where they lie: core/*.cc, proto/*.cc and
+# net/*.cc are libraries, tools/NAME/*.cc is the program build/NAME, tests/*/*_test.cc and
+# bench/*_bench.cc are programs of their own. Adding a file needs no line here.
 
 BUILD ?= build
 MARCH ?=
@@ -15,25 +15,39 @@ FUZZ_CXX ?= clang++-19
 FUZZ_RUNS ?= 1000000
 SEEDS ?= 1..10000
 
-MAKEFLAGS += --no-builtin-rules --no-builtin-variables --output-sync=target
+MAKEFLAGS += --no-builtin-rules --no-builtin-variables
+# Compilers that run at once do not write into each other's errors. What runs for minutes is shown
+# while it runs: synchronised output comes at the end, and no terminal is seen behind it.
+SHOWN_LIVE := run density million sim bench test plain asan tsan fuzz
+ifeq ($(filter $(SHOWN_LIVE),$(MAKECMDGOALS)),)
+MAKEFLAGS += --output-sync=target
+endif
 ifeq ($(filter -j%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc)
 endif
+ifneq ($(filter run,$(MAKECMDGOALS)),)
+ifeq ($(wildcard $(BUILD)/pulseload),)
+$(info make run: the first time about 3 minutes on 2 cores, nearly all of it compiling; then 30 s.)
+endif
+endif
+# Flags for what `make run`, density, million, sim and bench start; a flag given here wins.
+ARGS ?=
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor \
             -Wold-style-cast -Wunused -Wimplicit-fallthrough -Werror
-# g++ 12 sees overlapping copies in "literal" + std::string (its bug 105651); clang lacks the warning.
+# g++ 12 sees overlapping copies in "literal" + std::string (its bug 105651); clang does not warn.
 WARNINGS_gcc := $(if $(findstring clang,$(CXX)),,-Wno-restrict)
 CXXFLAGS_common := -std=c++20 -g1 -pthread -I. -fno-omit-frame-pointer $(WARNINGS)
 CXXFLAGS_release := -O3 $(WARNINGS_gcc) $(if $(MARCH),-march=$(MARCH))
-CXXFLAGS_asan := -O1 $(WARNINGS_gcc) -DPULSE_AUDIT=1 -fsanitize=address,undefined -fno-sanitize-recover=all
+CXXFLAGS_asan := -O1 $(WARNINGS_gcc) -DPULSE_AUDIT=1 -fsanitize=address,undefined \
+                 -fno-sanitize-recover=all
 CXXFLAGS_tsan := -O1 $(WARNINGS_gcc) -DPULSE_AUDIT=1 -DPULSE_TSAN=1 -fsanitize=thread
 CXXFLAGS_fuzz := -O2 -DPULSE_AUDIT=1 -DPULSE_FUZZ=1 -fsanitize=fuzzer-no-link,address,undefined \
                  -fno-sanitize-recover=all
-# The simulated kernel is scenery: what a fuzzer reaches in it is of no interest, and tracing it slow.
+# What a fuzzer reaches in the simulated kernel is of no interest, and tracing it is slow.
 $(BUILD)/fuzz/net/sim%.o: CXXFLAGS_fuzz += -fno-sanitize=fuzzer-no-link
 LDFLAGS_release :=
 LDFLAGS_asan := -fsanitize=address,undefined
@@ -60,17 +74,18 @@ FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
 TOOL_SOURCES := $(wildcard tools/*/*.cc)
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
-.PHONY: all help run density million test plain asan tsan sim bench bench-build fuzz tidy format format-check clean deps \
-        deps-bench deps-clients deps-fuzz deps-tidy
+.PHONY: all help run density million test plain asan tsan sim bench bench-build fuzz tidy format \
+        format-check clean deps deps-bench deps-clients deps-fuzz deps-tidy
 
 all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: MARCH=native (tune for this machine), BUILD=DIR, CXX, FUZZ_RUNS=N, SEEDS=A..B"
+	@echo "  variables: MARCH=native (tune for this machine), BUILD=DIR, CXX, FUZZ_RUNS=N, SEEDS=A..B,"
+	@echo "             ARGS='FLAGS' for what run, density, million, sim and bench start"
 
 # ---------------------------------------------------------------------------------- dependencies
-# The stamp makes a no-op build skip even the package query; it is made anew when the script changes.
+# The stamp makes a no-op build skip even the package query; a changed script makes it anew.
 deps: $(BUILD)/.deps-build ## install the packages that building and testing need, if missing
 deps-bench: $(BUILD)/.deps-bench
 deps-fuzz: $(BUILD)/.deps-fuzz
@@ -129,7 +144,8 @@ $(FUZZERS:%=$(BUILD)/fuzz/%.o) $(LIB_SOURCES:%.cc=$(BUILD)/fuzz/%.o): | $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-compile_commands.json: Makefile $(wildcard $(foreach d,core proto net tools/* tests/* bench,$(d)/*.cc))
+SOURCE_FOLDERS := core proto net tools/* tests/* bench
+compile_commands.json: Makefile $(wildcard $(SOURCE_FOLDERS:%=%/*.cc))
 	@{ echo '['; sep=''; for f in $(sort $(LIB_SOURCES) $(TOOL_SOURCES) $(SUPPORT_SOURCES) \
 	        $(TESTS:%=%.cc) $(BENCHES:%=%.cc) $(FUZZERS:%=%.cc)); do \
 	    printf '%s{"directory":"%s","file":"%s","command":"$(CXX) %s -c %s"}\n' "$$sep" "$(CURDIR)" \
@@ -145,23 +161,26 @@ asan: $(TESTS:%=$(BUILD)/asan/%) ## the tests under AddressSanitizer and UBSan
 	@BUILD=$(BUILD) $(RUN_TESTS) asan $(TESTS:%=$(BUILD)/asan/%)
 tsan: $(THREAD_TESTS:%=$(BUILD)/tsan/%) ## what crosses threads, under ThreadSanitizer
 	@BUILD=$(BUILD) $(RUN_TESTS) tsan $(THREAD_TESTS:%=$(BUILD)/tsan/%)
-test: $(BUILD)/.deps-clients $(TESTS:%=$(BUILD)/release/%) $(TESTS:%=$(BUILD)/asan/%) $(THREAD_TESTS:%=$(BUILD)/tsan/%) all ## install, build and run all tests in every flavour
+test: $(BUILD)/.deps-clients $(TESTS:%=$(BUILD)/release/%) $(TESTS:%=$(BUILD)/asan/%) \
+      $(THREAD_TESTS:%=$(BUILD)/tsan/%) all
+test: ## install, build and run all tests in every flavour
 	@BUILD=$(BUILD) $(RUN_TESTS) plain $(TESTS:%=$(BUILD)/release/%) $(SCRIPT_TESTS) \
 	    : asan $(TESTS:%=$(BUILD)/asan/%) : tsan $(THREAD_TESTS:%=$(BUILD)/tsan/%)
 
-run: $(BUILD)/pulsewheel $(BUILD)/pulseload ## show it: a server, 20,000 connections for 20 s, what happened, a page
-	@BUILD=$(BUILD) tools/perf/demo.sh
-density: $(BUILD)/pulsewheel $(BUILD)/pulseload ## what an idle connection costs, in bytes
-	@BUILD=$(BUILD) tools/perf/density.sh
-million: $(BUILD)/pulsewheel $(BUILD)/pulseload ## a million connections, both ends here: about 15 minutes, 9 GiB
-	@BUILD=$(BUILD) tools/perf/million.sh
+LOAD_PAIR := $(BUILD)/pulsewheel $(BUILD)/pulseload
+run: $(LOAD_PAIR) ## show it: a server, 20,000 connections for 20 s, what happened, a page
+	@BUILD=$(BUILD) tools/perf/demo.sh $(ARGS)
+density: $(LOAD_PAIR) ## what an idle connection costs, in bytes
+	@BUILD=$(BUILD) tools/perf/density.sh $(ARGS)
+million: $(LOAD_PAIR) ## a million connections, both ends here: about 15 minutes, 9 GiB
+	@BUILD=$(BUILD) tools/perf/million.sh $(ARGS)
 
 sim: $(BUILD)/pulsesim ## run the server in SEEDS simulated worlds (SEEDS=1..10000)
-	@$(BUILD)/pulsesim --seeds $(SEEDS)
+	@$(BUILD)/pulsesim --seeds $(SEEDS) $(ARGS)
 
 bench-build: $(BENCHES:%=$(BUILD)/release/%)
 bench: bench-build ## measure: side by side with the baselines; tables printed, JSON in build/bench/
-	@BUILD=$(BUILD) python3 bench/run.py $(BENCHES:%=$(BUILD)/release/%)
+	@BUILD=$(BUILD) python3 bench/run.py $(ARGS) $(BENCHES:%=$(BUILD)/release/%)
 
 fuzz: $(FUZZERS:%=$(BUILD)/fuzz/%) ## run every fuzz target FUZZ_RUNS times on its kept corpus
 	@BUILD=$(BUILD) python3 tests/fuzz/run.py $(FUZZ_RUNS) $(FUZZERS:%=$(BUILD)/fuzz/%)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the benches and prints tables that can be read and quoted; `make bench` calls it.
 
-    bench/run.py [--only WORD] BINARY...
+    bench/run.py [--only WORD] BINARY...        (make bench ARGS='--only WORD')
 
 Each Google Benchmark binary leaves its JSON in build/bench/NAME.json. Rows named
 workload/size/contender become one table a workload and size, with every contender's time as a ratio
@@ -48,6 +48,8 @@ def run_binary(binary, only):
     command = [binary, f"--benchmark_out={out}", "--benchmark_out_format=json"]
     if only:
         command.append(f"--benchmark_filter={re.escape(only)}")
+    if os.path.exists(out):
+        os.remove(out)  # an earlier run's rows are not this one's
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if done.returncode != 0:
         print(f"{name} failed with exit code {done.returncode}:\n{done.stderr.decode()}")
@@ -55,7 +57,7 @@ def run_binary(binary, only):
     try:
         with open(out, encoding="utf-8") as file:
             return json.load(file)["benchmarks"]
-    except ValueError:
+    except (ValueError, FileNotFoundError):
         return []  # the filter left nothing
 
 
@@ -123,22 +125,40 @@ def print_rows(benches):
         print_table((f"{title}: {label}" if label else title) or "other rows", headings, lines)
 
 
+def usage(complaint):
+    print(f"bench/run.py: {complaint}; see --help", file=sys.stderr)
+    return 2
+
+
 def main(arguments):
     only = ""
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(__doc__.strip())
+        return 0
     if arguments[:1] == ["--only"]:
+        if len(arguments) < 2:
+            return usage("--only needs a word")
         only, arguments = arguments[1], arguments[2:]
+    if arguments[:1] and arguments[0].startswith("-"):
+        return usage(f"'{arguments[0]}' is not an option")
+    if not arguments:
+        return usage("no BINARY is given; `make bench` gives them all")
     os.makedirs(os.path.join(BUILD, "bench"), exist_ok=True)
     say_machine()
-    failed = 0
+    failed = matched = 0
     for binary in arguments:
         benches = run_binary(binary, only)
         failed += benches is None
+        matched += len(benches or [])
         print_rows(benches or [])
         sys.stdout.flush()
     for script in sorted(glob.glob(os.path.join(ROOT, "bench", "*_bench.py"))):
         if only in os.path.basename(script):
+            matched += 1
             print(f"\n{os.path.basename(script)}", flush=True)
             failed += subprocess.run([sys.executable, script], cwd=ROOT).returncode != 0
+    if matched == 0 and failed == 0:
+        return usage(f"--only '{only}': the name of no row and no script holds it")
     print(f"\nJSON of every row: {os.path.relpath(os.path.join(BUILD, 'bench'), ROOT)}/")
     return 1 if failed else 0
 

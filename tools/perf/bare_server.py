@@ -25,8 +25,17 @@ def hold(port):
         held.append(listener.accept()[0].detach())
 
 
-def main():
-    port, connections = int(sys.argv[1]), int(sys.argv[2])
+def main(arguments):
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(__doc__.strip())
+        return 0
+    if arguments[:1] and arguments[0].startswith("-"):
+        print(f"bare_server.py: '{arguments[0]}' is not an option; see --help", file=sys.stderr)
+        return 2
+    if len(arguments) != 2 or not all(word.isdigit() for word in arguments):
+        print("bare_server.py: give PORT and CONNECTIONS; see --help", file=sys.stderr)
+        return 2
+    port, connections = int(arguments[0]), int(arguments[1])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # The kernel spreads by a hash; a tenth of slack is many standard deviations.
@@ -41,7 +50,8 @@ def main():
     for child in children:
         os.kill(child, 15)
         os.waitpid(child, 0)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

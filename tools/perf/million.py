@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""What million.sh measured, as a table or an object: pulseload's JSON and the server's own account.
+"""What million.sh measured, as a table or an object: pulseload's JSON and the server's own report.
 
-    tools/perf/million.py DIR CONNECTIONS EMPTY_RSS_BYTES yes|no
+    tools/perf/million.py DIR CONNECTIONS [yes|no]     yes: an object
+
+DIR is what million.sh was given by --out, build/million by default. Exit code 1 when a peer that
+beat was evicted, a silent one was not, or not all were held to the end.
 """
 import json
 import os
@@ -14,7 +17,7 @@ def read_server(directory):
         return [json.loads(line) for line in file if line.strip()]
 
 
-def main(directory, connections, empty_rss, as_json):
+def report(directory, connections, as_json):
     with open(os.path.join(directory, "run.json")) as file:
         run = json.load(file)
     lines = read_server(directory)
@@ -25,14 +28,14 @@ def main(directory, connections, empty_rss, as_json):
     full = [s for s in run["samples"] if s["phase"] == "hold"]
     held = full[0] if full else run["samples"][-1]
     detection, silent = run["detection"], run["detection"]["all"]
-    reading = held["server"] or {"rss_bytes": 0, "kernel_bytes_both_ends": 0}
+    cost = run["server"] or {}
     hold_s = run["run"]["held_s"]
     hold_cpu = [s["server"]["cpu_s"] for s in full if s["server"]]
     own_cpu = [s["generator_cpu_s"] for s in full]
     share = lambda cpu: round((cpu[-1] - cpu[0]) / hold_s, 3) if len(cpu) > 1 else None
     # A hold that ends before the deadline of the silenced has seen nobody late.
     in_ms = lambda us: None if us is None else us / 1000
-    open_ = max(1, held["counts"]["open"])
+    rounded = lambda value: None if value is None else round(value, 1)
     latency, delay = run["hold_latency"]["heartbeat"], server["eviction_delay"]
     result = {
         "backend": lines[-1]["backend"],
@@ -42,10 +45,9 @@ def main(directory, connections, empty_rss, as_json):
         "held_s": round(hold_s, 1),
         "connect_p99_ms": run["latency"]["connect"]["p99_us"] / 1000,
         "connect_rate_per_s": round(run["rates"]["connects_per_s"] or 0),
-        "rss_bytes_per_connection": round((reading["rss_bytes"] - empty_rss) / open_, 1),
-        "rss_bytes_all_in_per_connection": round(reading["rss_bytes"] / open_, 1),
-        "kernel_bytes_both_ends_per_connection":
-            round(reading["kernel_bytes_both_ends"] / open_),
+        "rss_bytes": cost.get("rss_bytes"),
+        "rss_bytes_per_connection": rounded(cost.get("rss_bytes_per_connection")),
+        "kernel_bytes_per_connection": rounded(cost.get("kernel_bytes_per_connection")),
         "server_cores": share(hold_cpu),
         "generator_cores": share(own_cpu),
         "heartbeats": latency["count"],
@@ -76,9 +78,28 @@ def main(directory, connections, empty_rss, as_json):
         print(json.dumps(result, indent=2))
     else:
         for name, value in result.items():
+            if value is None:
+                continue  # not measured
             print(f"{name.replace('_', ' '):<40} {value}")
     return 0 if good else 1
 
 
+def main(arguments):
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(__doc__.strip())
+        return 0
+    if arguments[:1] and arguments[0].startswith("-"):
+        print(f"million.py: '{arguments[0]}' is not an option; see --help", file=sys.stderr)
+        return 2
+    if len(arguments) not in (2, 3) or not arguments[1].isdigit():
+        print("million.py: give DIR and CONNECTIONS; see --help", file=sys.stderr)
+        return 2
+    try:
+        return report(arguments[0], int(arguments[1]), arguments[2:] == ["yes"])
+    except OSError as error:
+        print(f"million.py: {error}; give the folder that million.sh wrote", file=sys.stderr)
+        return 2
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "yes"))
+    sys.exit(main(sys.argv[1:]))

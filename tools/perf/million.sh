@@ -6,26 +6,26 @@
 #   tools/perf/million.sh [--connections N] [--backend io_uring|epoll] [--hold TIME]
 #                         [--connect-rate PACE] [--port N] [--out DIR] [--json]
 #
-# A million pairs take about 9 GiB of kernel memory. Exit code 1 when somebody who beat was let go,
-# somebody silent was not, or not everybody was held to the end.
+# A million pairs take about 9 GiB of kernel memory. RSS bytes per connection are the server's RSS
+# with all connections open, less its RSS before the first, divided by them; the kernel's are what
+# is charged to a cgroup of the server's own, counted alike (memory_group.py), or not printed. Exit
+# code 1 when a peer that beat was evicted, a silent one was not, or not all were held to the end.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # Two cores set up 12,000 to 15,000 pairs a second; asked for more than they can, a run is INVALID.
-connections=1000000 backend=io_uring hold=10m rate=10000/s port=9200 json=no
+connections=1000000 backend=io_uring hold=10m connect_rate=10000/s port=9200 json=no
 build=${BUILD:-build}
 out=$build/million
 while [ $# -gt 0 ]; do
     case "$1" in
-        --connections) connections=$2; shift 2 ;;
-        --backend) backend=$2; shift 2 ;;
-        --hold) hold=$2; shift 2 ;;
-        --connect-rate) rate=$2; shift 2 ;;
-        --port) port=$2; shift 2 ;;
-        --out) out=$2; shift 2 ;;
+        --connections|--backend|--hold|--connect-rate|--port|--out)
+            [ $# -gt 1 ] || { echo "million.sh: $1 needs a value; see --help" >&2; exit 2; }
+            name=${1#--}
+            declare "${name//-/_}=$2"; shift 2 ;;
         --json) json=yes; shift ;;
-        -h|--help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
-        *) echo "million.sh: '$1' is no option; see --help" >&2; exit 2 ;;
+        -h|--help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) echo "million.sh: '$1' is not an option; see --help" >&2; exit 2 ;;
     esac
 done
 for program in pulsewheel pulseload; do
@@ -40,30 +40,45 @@ if [ $((connections * 10)) -gt "$free_kib" ]; then
     exit 2
 fi
 mkdir -p "$out"
-rm -f "$out/server.json"
+rm -f "$out"/server.* "$out"/run.* "$out"/report.html "$out"/summary.txt "$out"/progress.txt
 
-"$build/pulsewheel" --listen "ws://127.0.0.1:$port" --backend "$backend" \
+tools/perf/memory_group.py run "$out/server.group" \
+    "$build/pulsewheel" --listen "ws://127.0.0.1:$port" --backend "$backend" \
     --max-connections $((connections + 1000)) --heartbeat-interval 30s --heartbeat-timeout 90s \
     --stats-json "$out/server.json" --stats-interval 1s >"$out/server.log" 2>&1 &
 server=$!
-trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
+cleanup() {
+    kill "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+    if [ -e "$out/server.group" ]; then tools/perf/memory_group.py remove "$out/server.group"; fi
+}
+trap cleanup EXIT
 for _ in $(seq 100); do
     grep -q 'listening on' "$out/server.log" && break
     kill -0 "$server" 2>/dev/null || { cat "$out/server.log" >&2; exit 1; }
     sleep 0.1
 done
-empty_rss=$(awk '/^VmRSS:/ {print $2 * 1024}' "/proc/$server/status")
-
+# A terminal is shown the live table; elsewhere a line a second goes into a file.
+if [ -t 2 ]; then
+    progress=() progress_file=/dev/stderr
+else
+    progress=(--progress) progress_file=$out/progress.txt
+fi
+echo "million.sh: $connections connections at $connect_rate, held for $hold, drained;" \
+    "15 minutes by default" >&2
 # The silence comes a minute into the hold; the hold goes on past its end.
 "$build/pulseload" --target "ws://127.0.0.1:$port" --connections "$connections" \
-    --connect-rate "$rate" --heartbeat-interval 30s --duration "$hold" --connect-timeout 60s \
+    --connect-rate "$connect_rate" --heartbeat-interval 30s --duration "$hold" --connect-timeout 60s \
     --storm "silence=$((connections / 10))@1m" \
-    --server-pid "$server" --server-stats "$out/server.json" --progress \
+    --server-pid "$server" --server-stats "$out/server.json" "${progress[@]}" \
     --json "$out/run.json" --report "$out/report.html" --hlog "$out/run.hlog" \
-    >"$out/summary.txt" 2>"$out/progress.txt" && code=0 || code=$?
-[ -s "$out/run.json" ] || { cat "$out/progress.txt" "$out/summary.txt" >&2; exit 1; }
-kill "$server"
-wait "$server" 2>/dev/null || true
+    >"$out/summary.txt" 2>"$progress_file" && code=0 || code=$?
+if [ ! -s "$out/run.json" ]; then
+    [ -t 2 ] || cat "$progress_file" >&2
+    cat "$out/summary.txt" >&2
+    exit 1
+fi
+cleanup
 trap - EXIT
-python3 tools/perf/million.py "$out" "$connections" "$empty_rss" "$json"
+python3 tools/perf/million.py "$out" "$connections" "$json"
 echo "pulseload ended with code $code; its page is $out/report.html" >&2
