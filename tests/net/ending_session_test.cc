@@ -24,7 +24,7 @@ size_t upgraded(ReactorStage& stage, std::string_view subprotocol = {}) {
     return peer;
 }
 
-// ------------------------------------------------------------------------------ the peer's goodbyes
+// ---------------------------------------------------------------------------- the peer's goodbyes
 TEST(Goodbye, InAWebSocketMessageIsAnsweredWithACloseFrameWhateverItsFormat) {
     const struct {
         std::string_view subprotocol;
