@@ -1,8 +1,8 @@
 // The whole server over the simulated kernel, with the fuzzer's bytes as the wire. The input is a
 // play: an octet that chooses the world, then acts of one octet each (three bits what, three bits
 // who, two bits how) with what they need behind them: connect, write, let time pass, finish,
-// vanish, stop reading, a word of the operator's. Eight peers at most, on every kind of listener,
-// with and without PROXY headers, from trusted and other sources.
+// vanish, stop reading, a word of the operator's, a message of many reads. Eight peers at most, on
+// every kind of listener, with and without PROXY headers, from trusted and other sources.
 //
 // The loop's own assertions and invariants hold all the time; and when the play is over and
 // everybody's deadline has passed, every connection was closed once and every pool is full again.
@@ -47,6 +47,61 @@ constexpr std::string_view kWords[] = {
     "PROXY UNKNOWN\r\n"sv,
 };
 
+// Both of what a client may ask for.
+constexpr std::string_view kFramedUpgrade =
+    "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Protocol: pulse.v1.binary\r\n"
+    "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"sv;
+
+using Bytes = std::vector<uint8_t>;
+
+void put_be(Bytes& out, uint64_t value, size_t bytes) {
+    while (bytes-- > 0) out.push_back(static_cast<uint8_t>(value >> 8 * bytes));
+}
+// Frames of the binary protocol, each with `payload` bytes, `bytes` in all: the last of them is
+// cut off, or else shorter (and the whole by less than a header).
+Bytes binary_frames(size_t bytes, size_t payload, bool cut_off) {
+    constexpr uint8_t kTypes[] = {5, 1, 5, 3, 2};  // data, ping, hello, pong
+    Bytes out;
+    for (size_t frame = 0; out.size() < bytes; ++frame) {
+        if (!cut_off && bytes - out.size() < kBinaryHeaderBytes) return out;
+        const size_t room = bytes - out.size() - kBinaryHeaderBytes;
+        const size_t declared = cut_off ? payload : std::min(payload, room);
+        out.push_back(0xB7);
+        out.push_back(kTypes[frame % std::size(kTypes)]);
+        put_be(out, declared, 2);
+        put_be(out, frame, 4);
+        out.resize(out.size() + declared, 'x');
+    }
+    out.resize(bytes);
+    return out;
+}
+// Deflate, as blocks that are stored as they are.
+Bytes stored(const Bytes& bytes) {
+    Bytes out;
+    for (size_t at = 0; at < bytes.size();) {
+        const auto size = static_cast<uint16_t>(std::min<size_t>(bytes.size() - at, 65'535));
+        for (const int octet : {0, size & 255, size >> 8, ~size & 255, ~size >> 8 & 255}) {
+            out.push_back(static_cast<uint8_t>(octet));
+        }
+        out.insert(out.end(), bytes.begin() + static_cast<ptrdiff_t>(at),
+                   bytes.begin() + static_cast<ptrdiff_t>(at + size));
+        at += size;
+    }
+    out.push_back(0);
+    return out;
+}
+// A client's frame, with a mask that changes nothing.
+void put_frame(Bytes& out, uint8_t first, std::span<const uint8_t> payload) {
+    const size_t size = payload.size();
+    out.push_back(first);
+    out.push_back(static_cast<uint8_t>(0x80 | (size < 126 ? size : size < 65'536 ? 126 : 127)));
+    if (size >= 126) put_be(out, size, size < 65'536 ? 2 : 8);
+    put_be(out, 0, 4);
+    out.insert(out.end(), payload.begin(), payload.end());
+}
+
 class Play {
   public:
     explicit Play(std::span<const uint8_t> script)
@@ -83,8 +138,9 @@ class Play {
         options.heartbeat_timeout = 3 * kSecond;
         options.handshake_timeout = 2 * kSecond;
         options.drain_timeout = kSecond;
-        options.max_message_bytes = 2'048;
-        options.send_queue_bytes = 4'096;
+        // Many small reads of small messages, or few large ones of large.
+        options.max_message_bytes = (choice & 16) != 0 ? 2'048 : kMessageBytesDefault;
+        options.send_queue_bytes = 2 * options.max_message_bytes;
         if ((choice & 8) != 0) plan.faults.submit_in_poll = true;
         if ((choice & 16) != 0) plan.faults.socket_buffer_bytes = 2'048;
         const auto present = [&](Fault fault, uint32_t per_million) {
@@ -109,7 +165,7 @@ class Play {
         const uint8_t how = act >> 6;
         if ((act & 7) == 0) return connect(how);
         if ((act & 7) == 3) return pass_time(how);
-        if ((act & 7) == 7) return command(how);
+        if ((act & 7) == 7 && how != 1) return command(how);
         if (who >= stage_.peers()) return;
         switch (act & 7) {
             case 1: {
@@ -124,9 +180,39 @@ class Play {
                 return stage_.finish(who);
             case 5:
                 return stage_.close(who, (how & 1) != 0);
+            case 7:
+                return write_much(who);
             default:
                 return stage_.set_reading(who, (how & 1) != 0);
         }
+    }
+    // Binary frames in a WebSocket message, compressed or in fragments, or by themselves: in more
+    // than one read, so that the message is held.
+    void write_much(uint8_t who) {
+        constexpr size_t kSizes[] = {0, 40, 300, 700, 5'000, 66'000, 131'100, 260'000};
+        constexpr size_t kPayloads[] = {0, 5, 120, 250, 1'000, 4'000, 30'000, 65'535};
+        const uint8_t choice = take();
+        const size_t size = kSizes[choice & 7];
+        if (size == 0) return stage_.write(who, kFramedUpgrade);
+        Bytes message = binary_frames(size, kPayloads[take() & 7], (choice & 8) != 0);
+        Bytes out;
+        if ((choice & 128) != 0) {
+            out = message;
+        } else {
+            if ((choice & 16) != 0) message = stored(message);
+            uint8_t first = (choice & 16) != 0 ? 0x42 : 0x02;
+            const std::span<const uint8_t> all = message;
+            const size_t before = (choice & 32) != 0 ? all.size() / 2 : 0;
+            if (before > 0) put_frame(out, std::exchange(first, 0), all.first(before));
+            put_frame(out, first | 0x80, all.subspan(before));
+        }
+        const std::span<const uint8_t> all = out;
+        const size_t early = (choice & 64) != 0 ? out.size() / 3 * 2 : 0;
+        if (early > 0) {
+            stage_.write(who, all.first(early));
+            stage_.settle(kMillisecond);
+        }
+        stage_.write(who, all.subspan(early));
     }
     void connect(uint8_t how) {
         if (stage_.peers() == kPeersMax) return;
@@ -144,7 +230,6 @@ class Play {
         Message message;
         switch (how) {
             case 0:
-            case 1:
                 message.kind = Message::Kind::kick;
                 message.reason = CloseReason::kicked;
                 message.target = stage_.table().id(choice % kPeersMax);
