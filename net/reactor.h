@@ -341,6 +341,8 @@ void Reactor<Io, kGeometry>::set_profile(Index index, uint8_t profile) {
     // Outside poll now() is of before whatever paused this thread since; a phase is not to begin in
     // the past.
     const Tick now = config_.clock.up(io_.clock());
+    // Nor is what follows in the same bytes older than the phase: the wheel knows its deadline.
+    heard_now_ = heard_at(now);
     const HeartbeatStep step =
         heartbeat_step(0, HeartbeatEvent::connected, index, now, heartbeat_of(connection));
     connection.heard = step.heard;

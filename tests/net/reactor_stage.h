@@ -33,6 +33,7 @@ struct StagePlan {
     uint64_t seed = 1;
     uint32_t places = 64;
     bool keeps_debug_lines = false;
+    Nanos log_takes = 0;  // how long the sink blocks for each of them
 };
 
 class ReactorStage final : private SimProgram, private SimWitness {
@@ -158,7 +159,10 @@ class ReactorStage final : private SimProgram, private SimWitness {
         config.drain_window = plan.options.drain_timeout;
         config.admission = &admission_;
         if (plan.keeps_debug_lines) {
-            config.debug = [this](const std::string& line) { debug_lines_.push_back(line); };
+            config.debug = [this, takes = plan.log_takes](const std::string& line) {
+                debug_lines_.push_back(line);
+                if (takes > 0) io_.pass_time(takes);
+            };
         }
         return config;
     }
