@@ -243,6 +243,15 @@ def test_streams_that_take_nothing_do_not_end_it():
             assert done.returncode == 1 and b"stdout" in done.stderr, done
 
 
+def test_help_and_configuration_say_where_they_could_not_be_printed():
+    for program, flag in (("pulsewheel", "--print-config"), ("pulsewheel", "--help"),
+                          ("pulseload", "--help"), ("pulseload", "--version")):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([f"{BUILD}/{program}", flag], stdout=full, timeout=20,
+                                  stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        assert done.returncode == 1 and b"stdout cannot be written" in done.stderr, done
+
+
 def test_a_path_that_cannot_be_written_is_an_error_before_the_run():
     with Server("epoll", scheme="auto") as server:
         for flag in ("--report", "--json", "--csv", "--hlog"):

@@ -4,13 +4,14 @@
 #include <arpa/inet.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <functional>
+#include <iostream>
 
 #include "core/limits.h"
 #include "core/units.h"
 #include "core/version.h"
 #include "tools/pulseload/options_check.h"
+#include "tools/pulseload/text_file.h"
 
 namespace pulse::load {
 namespace {
@@ -115,11 +116,14 @@ class Reader {
         try {
             app_.parse(argc, argv);
         } catch (const CLI::ParseError& error) {
-            return app_.exit(error) == 0 ? 0 : 2;
+            if (app_.exit(error) != 0) return 2;
+            if (std::cout.flush()) return 0;
+            print_error("stdout cannot be written; give it a file or a pipe that takes the output");
+            return 1;
         }
         const std::string wrong = check();
         if (wrong.empty()) return std::nullopt;
-        std::fprintf(stderr, "pulseload: %s\n", wrong.c_str());
+        print_error(wrong);
         return 2;
     }
 

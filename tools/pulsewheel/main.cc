@@ -258,8 +258,14 @@ int main(int argc, char** argv) {
         return pulse::kUsage;
     }
     if (!invocation->serve) {
-        std::fputs(invocation->text.c_str(), stdout);
-        return pulse::kOk;
+        // A configuration that was cut short must not look like one.
+        if (std::fputs(invocation->text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0)
+            return pulse::kOk;
+        std::fprintf(stderr,
+                     "pulsewheel: stdout cannot be written: %s; give it a file or a pipe that "
+                     "takes the output\n",
+                     std::strerror(errno));
+        return pulse::kCouldNotStart;
     }
     return pulse::serve_with(invocation->options, arguments);
 }
