@@ -10,9 +10,9 @@ set -eu
 build="g++ ar:binutils python3 ip:iproute2 pkg:liburing-dev pkg:libsimdjson-dev pkg:libfmt-dev
        pkg:libspdlog-dev pkg:libcli11-dev pkg:libtomlplusplus-dev pkg:nlohmann-json3-dev
        pkg:libssl-dev zlib.h:zlib1g-dev pkg:libgtest-dev"
-# Other people's WebSocket clients. One that cannot be had is a skipped test, not a failed build.
+# Other people's WebSocket clients, and a proxy. One that cannot be had is a skipped test, not a failed build.
 clients="node:nodejs npm chromium pkg:python3-websockets go:golang-go
-         pkg:golang-github-gorilla-websocket-dev"
+         pkg:golang-github-gorilla-websocket-dev pkg:nginx-light"
 bench="pkg:libbenchmark-dev pkg:libboost-dev pkg:libconcurrentqueue-dev valgrind"
 fuzz="clang++-19:clang-19 pkg:libclang-rt-19-dev"
 tidy="clang-tidy-19 clang-format-19"

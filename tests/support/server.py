@@ -90,10 +90,14 @@ def run_over_backends(namespace):
     return 1 if failed else 0
 
 
+class Skipped(Exception):
+    """What a test raises that needs something which is not installed; it says what."""
+
+
 def run_tests(namespace):
     """Every test_*() of a script, or those that its arguments name."""
     wanted = sys.argv[1:]
-    passed = failed = 0
+    passed = failed = skipped = 0
     for name, test in namespace.items():
         if not name.startswith("test_") or (wanted and not any(word in name for word in wanted)):
             continue
@@ -101,8 +105,11 @@ def run_tests(namespace):
             test()
             passed += 1
             print(f"ok      {name}", flush=True)
+        except Skipped as reason:
+            skipped += 1
+            print(f"skipped {name}: {reason}", flush=True)
         except Exception as error:  # a test may fail in any way; the others still run
             failed += 1
             print(f"FAILED  {name}: {type(error).__name__}: {error}", flush=True)
-    print(f"{passed} passed, {failed} failed")
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed else 0

@@ -4,67 +4,21 @@
 Targets that answer wrongly are sockets of this script; the others are build/pulsewheel. Ends with
 `N passed, N failed`.
 """
-import base64
-import hashlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from load import Load  # noqa: E402: its path comes first
 from server import BUILD, Server, run_tests  # noqa: E402
+from websocket_peer import Peer, upgrade  # noqa: E402
 
 BEATS = ("--heartbeat-interval", "1s", "--heartbeat-timeout", "3s")
 NOT_CONNECTED, INVALID, MISSED, INCOMPLETE = 1, 3, 4, 5
-
-
-class Peer:
-    """A TCP server that answers each connection by `answer(socket, request)`."""
-
-    def __init__(self, answer):
-        self.answer = answer
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.requests = []
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                peer, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
-
-    def serve(self, peer):
-        with peer:
-            try:
-                request = peer.recv(65536) if self.answer is not None else b""
-                self.requests.append(request)
-                if self.answer is not None:
-                    self.answer(peer, request)
-            except OSError:
-                pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
-
-
-def upgrade(request, headers=""):
-    key = [line.split(b":", 1)[1].strip() for line in request.split(b"\r\n")
-           if line.lower().startswith(b"sec-websocket-key:")][0]
-    guid = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-    accept = base64.b64encode(hashlib.sha1(key + guid).digest()).decode()
-    return ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {accept}\r\n{headers}\r\n").encode()
 
 
 def ws(port):

@@ -189,6 +189,7 @@ void Crowd::start_connects() {
         if (asks || options_.hello || client.behaviour == Behaviour::duplicate_login) {
             client.flags |= kSaysHello;
         }
+        if (asks && !options_.hello && !target_of(index).is_ours()) client.flags |= kIdentifies;
         connect(index, meant);
     }
     held_back_ = false;

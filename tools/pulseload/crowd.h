@@ -27,9 +27,9 @@
 #include "net/epoll_backend.h"
 #include "net/outbox.h"
 #include "proto/deflate.h"
-#include "proto/handshake.h"
 #include "proto/json.h"
 #include "tools/pulseload/client_speech.h"
+#include "tools/pulseload/client_upgrade.h"
 #include "tools/pulseload/options.h"
 #include "tools/pulseload/outstanding.h"
 #include "tools/pulseload/pace.h"
@@ -46,6 +46,8 @@ struct Conductor {
     std::atomic<Nanos> interval{0};
     std::atomic<Nanos> timeout{0};
     std::atomic<bool> announced{false};
+    // A WebSocket target that does not know Pulsewheel's subprotocol.
+    std::atomic<bool> foreign{false};
 };
 
 // One thread's part of a run.
@@ -156,6 +158,8 @@ class Crowd {
         kSettled = 1 << 5,    // had its first try
         kComesBack = 1 << 6,  // after on_closed
         kSaysHello = 1 << 7,
+        kIdentifies = 1 << 8,  // asks first whether the target is Pulsewheel, by its handshake
+        kUnanswered = 1 << 9,  // the kernel had no room for a Unix connect: it is tried again
     };
     struct Client {
         Nanos meant = 0;      // the connect
@@ -248,7 +252,13 @@ class Crowd {
     void failed(Index index, std::string why);
     void close(Index index, CloseMode mode);
     Nanos reconnect_delay(const Client& client);
-    UpgradeRequest upgrade_request(Index index) const;
+    const Target& target_of(Index index) const {
+        return options_.targets[global(index) % options_.targets.size()];
+    }
+    UpgradePlan upgrade_plan(Index index) const;
+    void connect_unix(Index index);
+    void send_upgrade(Index index);
+    void refused_upgrade(Index index, const UpgradeOutcome& outcome);
 
     // --- bytes in --------------------------------------------------------------------------------
     void shake_hands(Index index, std::span<uint8_t> bytes);

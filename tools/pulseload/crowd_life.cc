@@ -1,5 +1,9 @@
 // The life of a client: the way to open, and how it ends.
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstring>
 
@@ -9,6 +13,7 @@
 namespace pulse::load {
 namespace {
 
+constexpr Nanos kUnixRetry = 5 * kMillisecond;  // where the backlog is full
 constexpr uint32_t kLeavesPerTurn = 2'000;
 constexpr Nanos kLeaveWait = 100 * kMillisecond;
 constexpr Nanos kMisbehaveAgainAfter = kSecond;  // when the server has thrown it out
@@ -21,26 +26,52 @@ constexpr size_t kErrorKindsMax = 64;
 void Crowd::connect(Index index, Nanos meant) {
     Client& client = clients_[index];
     Connection& connection = table_[index];
+    const bool same_try = has(index, kUnanswered);
     client.stage = Stage::connecting;
-    client.meant = meant;
-    client.began = io_.clock();
-    client.flags &= static_cast<uint16_t>(kSettled | kVictim | kSaysHello);
+    client.flags &= static_cast<uint16_t>(kSettled | kVictim | kSaysHello | kIdentifies);
     client.last_sent = client.silent_since = 0;
     ++client.life;
-    ++client.tries;
-    if ((client.flags & kVictim) != 0) ++storms_[client.storm].tries;
-    if (!held_back_) made(meant, client.began);
+    if (!same_try) {
+        client.meant = meant;
+        client.began = io_.clock();
+        ++client.tries;
+        if ((client.flags & kVictim) != 0) ++storms_[client.storm].tries;
+        if (!held_back_) made(meant, client.began);
+        bump(counts_.connects);
+    }
     connection.codec = {};
     connection.state = ConnectionState::greeting;
     ++connecting_;
     ++taken_;
-    bump(counts_.connects);
     bump(counts_.connecting);
-    const uint64_t number = global(index);
-    const SocketAddress source =
-        plan_.sources.empty() ? SocketAddress() : plan_.sources[index % plan_.sources.size()];
-    io_.connect(index, options_.targets[number % options_.targets.size()].address, source);
     after(index, options_.connect_timeout);
+    const Target& target = target_of(index);
+    if (!target.unix_path.empty()) return connect_unix(index);
+    SocketAddress source;
+    const bool v4 = target.address.base.sa_family == AF_INET;
+    if (v4 && !plan_.sources.empty()) source = plan_.sources[index % plan_.sources.size()];
+    io_.connect(index, target.address, source);
+}
+
+// A Unix connect is over at once: done, refused, or the target's backlog is full.
+void Crowd::connect_unix(Index index) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string& path = target_of(index).unix_path;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    Accepted connected;
+    connected.descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const int done = ::connect(connected.descriptor, reinterpret_cast<const sockaddr*>(&address),
+                               sizeof address);
+    const int error = done == 0 ? 0 : errno;
+    io_.attach(index, connected);
+    if (error == 0) return on_connected(index, 0);
+    if (error != EAGAIN) return failed(index, std::string("connect: ") + std::strerror(error));
+    if (io_.clock() - clients_[index].meant > options_.connect_timeout)
+        return failed(index, "a connect took longer than --connect-timeout");
+    clients_[index].flags |= kUnanswered | kComesBack;
+    leave_connecting(index);
+    close(index, CloseMode::reset);
 }
 
 void Crowd::on_connected(Index index, IoError error) {
@@ -55,11 +86,7 @@ void Crowd::on_connected(Index index, IoError error) {
         return misbehave(index);
     }
     if (options_.tcp_only) return open(index);
-    if (client.wire == Wire::ws || client.wire == Wire::ws_json) {
-        Out out{*this, index};
-        write_upgrade_request(upgrade_request(index), out);
-        return flush(index);
-    }
+    if (client.wire == Wire::ws || client.wire == Wire::ws_json) return send_upgrade(index);
     if (has(index, kSaysHello)) {
         say_hello(index);
     } else {
@@ -69,15 +96,46 @@ void Crowd::on_connected(Index index, IoError error) {
     flush(index);
 }
 
-UpgradeRequest Crowd::upgrade_request(Index index) const {
-    const uint64_t number = global(index);
-    UpgradeRequest request;
-    request.host = options_.targets[number % options_.targets.size()].host;
+void Crowd::send_upgrade(Index index) {
+    const std::string request = upgrade_text(upgrade_plan(index));
+    if (uint8_t* to = Out{*this, index}.claim(request.size()))
+        std::memcpy(to, request.data(), request.size());
+    flush(index);
+}
+
+UpgradePlan Crowd::upgrade_plan(Index index) const {
+    const Target& target = target_of(index);
+    UpgradePlan plan;
+    plan.host = target.host;
+    plan.path = target.path;
+    plan.headers = &options_.headers;
+    if (!options_.subprotocol.empty()) plan.subprotocols.emplace_back(options_.subprotocol);
+    if (has(index, kIdentifies)) {
+        for (const std::string_view offer : kIdentifyingOffers) plan.subprotocols.push_back(offer);
+    }
     // Not kept between sending it and checking the answer: it can be had again.
-    const uint64_t words[2] = {mix64(options_.seed ^ number),
-                               mix64(number + clients_[index].tries)};
-    std::memcpy(request.nonce.data(), words, sizeof words);
-    return request;
+    const uint64_t number = global(index);
+    const uint64_t words[2] = {mix64(options_.seed ^ number), mix64(number + clients_[index].life)};
+    std::memcpy(plan.nonce.data(), words, sizeof words);
+    return plan;
+}
+
+// A server may refuse offers that it does not know: then it is asked without them, and no hello.
+void Crowd::refused_upgrade(Index index, const UpgradeOutcome& outcome) {
+    Client& client = clients_[index];
+    if (has(index, kIdentifies) && outcome.status != 0) {
+        client.flags &= static_cast<uint16_t>(~(kIdentifies | kSaysHello));
+        client.flags |= kComesBack;
+        client.reconnect = Reconnect::none;
+        conductor_.foreign = true;
+        leave_connecting(index);
+        return close(index, CloseMode::orderly);
+    }
+    std::string why = outcome.why_not;
+    if (outcome.status != 0 && outcome.status != 101)
+        why = "refused with HTTP " + std::to_string(outcome.status);
+    refused(index, std::move(why));
+    close(index, CloseMode::orderly);
 }
 
 void Crowd::say_hello(Index index) {
@@ -288,6 +346,7 @@ void Crowd::on_closed(Index index) {
     if (!has(index, kComesBack)) return;
     client.stage = Stage::waiting;
     client.flags &= static_cast<uint16_t>(~kComesBack);
+    if (has(index, kUnanswered)) return after(index, kUnixRetry);
     after(index, reconnect_delay(client));
 }
 

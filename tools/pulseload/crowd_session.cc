@@ -43,18 +43,37 @@ void Crowd::shake_hands(Index index, std::span<uint8_t> bytes) {
     HandshakeState state;
     std::memcpy(&state, connection.codec.data(), sizeof state);
     ClientSession sink(*this, index);
-    const Handshake answer = read_upgrade_answer(state, bytes, upgrade_request(index), sink);
+    const UpgradePlan plan = upgrade_plan(index);
+    UpgradeOutcome outcome;
+    const Handshake answer = take_head(
+        state, bytes, sink,
+        [&](std::string_view head) {
+            outcome = judge_upgrade(head, plan);
+            Handshake judged;
+            judged.step = outcome.upgraded ? Handshake::Step::upgraded : Handshake::Step::ended;
+            return judged;
+        },
+        [&](const HeadScan& scan) {
+            outcome.why_not = scan.detail;
+            Handshake judged;
+            judged.step = Handshake::Step::ended;
+            return judged;
+        });
     std::memcpy(connection.codec.data(), &state, sizeof state);
     if (answer.step == Handshake::Step::more) return;
-    if (answer.step == Handshake::Step::ended) {
-        std::string why(answer.outcome.detail);
-        if (answer.status > 0 && answer.status != 101)
-            why = "refused with HTTP " + std::to_string(answer.status);
-        refused(index, std::move(why));
-        return close(index, CloseMode::orderly);
+    if (!outcome.upgraded) {
+        if (outcome.why_not.empty()) outcome.why_not = answer.outcome.detail;
+        return refused_upgrade(index, outcome);
     }
     connection.codec = {};
     clients_[index].flags |= kUpgraded;
+    if (has(index, kIdentifies)) {
+        clients_[index].flags &= static_cast<uint16_t>(~kIdentifies);
+        if (outcome.subprotocol != kIdentifyingOffers[1]) {
+            conductor_.foreign = true;
+            clients_[index].flags &= static_cast<uint16_t>(~kSaysHello);
+        }
+    }
     open(index);
     bytes = bytes.subspan(answer.consumed_bytes);
     if (!bytes.empty() && !sink.stopped()) decode(index, bytes);

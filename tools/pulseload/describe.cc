@@ -56,6 +56,8 @@ void describe_run(const LoadOptions& options, const Layout& layout, RunResult& r
     std::string targets;
     for (const Target& target : options.targets) {
         targets += (targets.empty() ? "" : ", ") + target.text;
+        const std::string address = target.address_text();
+        if (target.text.find(address) == std::string::npos) targets += " (" + address + ")";
     }
     const auto interval = options.heartbeat_interval;
     result.settings = {

@@ -52,6 +52,7 @@ Json run_json(const RunResult& result) {
             {"machine", result.machine},
             {"settings", std::move(settings)},
             {"target", printable(result.target)},
+            {"foreign", result.foreign},
             {"cut_short", result.cut_short},
             {"cut_short_by", result.cut_short ? Json(result.cut_short_by) : Json()},
             {"target_gone_s", result.target_gone_s > 0 ? Json(result.target_gone_s) : Json()},

@@ -20,7 +20,8 @@ constexpr double kPortsShare = 0.125;
 // Loopback's own block, away from where servers listen: 127.1.0.1 and on.
 constexpr uint32_t kLoopbackSources = (127u << 24) + (1u << 16) + 1;
 
-bool is_loopback(const SocketAddress& address) {
+bool is_loopback(const Target& target) {
+    const SocketAddress& address = target.address;
     return address.base.sa_family == AF_INET && (ntohl(address.v4.sin_addr.s_addr) >> 24) == 127;
 }
 
@@ -42,6 +43,42 @@ uint32_t ephemeral_ports() {
     uint32_t high = 60'999;
     std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> low >> high;
     return high - low + 1;
+}
+
+Result<void> lay_out_ports(const LoadOptions& options, Layout& layout) {
+    const auto is_unix = [](const Target& target) { return !target.unix_path.empty(); };
+    if (std::ranges::all_of(options.targets, is_unix)) return {};
+    layout.ports = ephemeral_ports();
+    const auto usable = static_cast<uint32_t>(layout.ports * kPortsShare);
+    // One source address may use each port once for each target.
+    const uint64_t room = uint64_t{std::max(1u, usable)} * options.targets.size();
+    const auto wanted = static_cast<uint32_t>((options.connections + room - 1) / room);
+    uint32_t first = options.sources.first;
+    uint32_t count = first == 0 ? 0 : options.sources.last - first + 1;
+    if (first == 0 && std::ranges::all_of(options.targets, is_loopback)) {
+        first = kLoopbackSources;
+        count = wanted;
+    }
+    for (uint32_t i = 0; i < count; ++i) layout.sources.push_back(ipv4(first + i));
+    const uint64_t addresses = std::max(1u, count);
+    layout.ports_used =
+        static_cast<uint32_t>((options.connections + addresses * options.targets.size() - 1) /
+                              (addresses * options.targets.size()));
+    if (layout.ports_used > layout.ports) {
+        return Error{
+            fmt::format("{} connections from {} source address(es) to {} target(s) need "
+                        "{} ports each, and there are {}; give more with --source-ips, "
+                        "or more targets",
+                        options.connections, addresses, options.targets.size(), layout.ports_used,
+                        layout.ports)};
+    }
+    layout.lines.push_back(
+        count == 0 ? fmt::format("source address chosen by the kernel, {} of {} ports",
+                                 layout.ports_used, layout.ports)
+                   : fmt::format("{} source address(es), {} to {}, {} of {} ports on each", count,
+                                 host_of(layout.sources.front()), host_of(layout.sources.back()),
+                                 layout.ports_used, layout.ports));
+    return {};
 }
 
 }  // namespace
@@ -68,41 +105,12 @@ Result<Layout> lay_out(const LoadOptions& options) {
             "limit is {}; raise it (ulimit -n), or ask for fewer connections ({})",
             options.connections, layout.threads, together, layout.descriptor_limit, own.error())};
     }
-    layout.ports = ephemeral_ports();
-    const auto usable = static_cast<uint32_t>(layout.ports * kPortsShare);
-    // One source address may use each port once for each target.
-    const uint64_t room = uint64_t{std::max(1u, usable)} * options.targets.size();
-    const auto wanted = static_cast<uint32_t>((options.connections + room - 1) / room);
-    uint32_t first = options.sources.first;
-    uint32_t count = first == 0 ? 0 : options.sources.last - first + 1;
-    if (first == 0 && std::ranges::all_of(options.targets, is_loopback, &Target::address)) {
-        first = kLoopbackSources;
-        count = wanted;
-    }
-    for (uint32_t i = 0; i < count; ++i) layout.sources.push_back(ipv4(first + i));
-    const uint64_t addresses = std::max(1u, count);
-    layout.ports_used =
-        static_cast<uint32_t>((options.connections + addresses * options.targets.size() - 1) /
-                              (addresses * options.targets.size()));
-    if (layout.ports_used > layout.ports) {
-        return Error{
-            fmt::format("{} connections from {} source address(es) to {} target(s) need "
-                        "{} ports each, and there are {}; give more with --source-ips, "
-                        "or more targets",
-                        options.connections, addresses, options.targets.size(), layout.ports_used,
-                        layout.ports)};
-    }
     layout.lines.push_back(
         fmt::format("{} connections on {} thread(s), at most {} each "
                     "(descriptor limit {}{})",
                     options.connections, layout.threads, layout.per_thread, layout.descriptor_limit,
                     own ? std::string() : " for all together: " + own.error()));
-    layout.lines.push_back(
-        count == 0 ? fmt::format("source address chosen by the kernel, {} of {} ports",
-                                 layout.ports_used, layout.ports)
-                   : fmt::format("{} source address(es), {} to {}, {} of {} ports on each", count,
-                                 host_of(layout.sources.front()), host_of(layout.sources.back()),
-                                 layout.ports_used, layout.ports));
+    if (Result<void> ports = lay_out_ports(options, layout); !ports) return Error{ports.error()};
     return layout;
 }
 

@@ -83,23 +83,6 @@ Result<SourceRange> parse_sources(std::string_view text) {
     return range;
 }
 
-Result<Target> parse_target(std::string_view text) {
-    auto address = parse_listen_uri(text);
-    if (!address) return Error{address.error()};
-    if (address->scheme == Scheme::websocket_tls) {
-        return Error{"'" + std::string(text) + "': TLS is not spoken; use ws://"};
-    }
-    if (address->expects_proxy_header) {
-        return Error{"'" + std::string(text) + "': no PROXY header is sent; remove '?proxy=on'"};
-    }
-    Target target;
-    target.address = address->address;
-    target.scheme = address->scheme;
-    target.host = address->address.text();
-    target.text = text;
-    return target;
-}
-
 class Reader {
   public:
     explicit Reader(LoadOptions& options) : options_(options) {
@@ -153,8 +136,8 @@ class Reader {
         const char* group = "Connecting";
         app_.add_option_function<std::vector<std::string>>(
                 "--target", [](const auto&) {},
-                "where to: ws:// tcp:// jsonl:// or auto://HOST:PORT, again for more than one "
-                "(default ws://127.0.0.1:9000)")
+                "where to: ws://HOST:PORT/PATH, auto:// tcp:// or jsonl://HOST:PORT, or "
+                "unix:/SOCKET; again for more than one (default ws://127.0.0.1:9000)")
             ->check(CLI::Validator(
                 [this](const std::string& given) -> std::string {
                     auto target = parse_target(given);
@@ -165,6 +148,21 @@ class Reader {
                 ""))
             ->group(group)
             ->type_name("URI");
+        app_.add_option_function<std::vector<std::string>>(
+                "--header", [](const auto&) {},
+                "'Name: value' of WebSocket handshakes; again for more than one")
+            ->check(CLI::Validator(
+                [this](const std::string& given) -> std::string {
+                    auto header = parse_header(given);
+                    if (!header) return header.error();
+                    options_.headers.push_back(*std::move(header));
+                    return {};
+                },
+                ""))
+            ->group(group)
+            ->type_name("HEADER");
+        text("--subprotocol", "NAME", "that WebSocket handshakes offer (default none)",
+             stores(options_.subprotocol, parse_subprotocol), group);
         text("--connections,-n", "N", "how many to hold (default 1000)",
              stores(connections_, parse_count), group);
         text("--connect-rate", "PACE", "when to begin each (default: as fast as it goes)",
@@ -197,7 +195,8 @@ class Reader {
              stores(options_.message_bytes, parse_size), group);
         app_.add_flag("--hello", options_.hello, "every client says who it is")->group(group);
         app_.add_flag("--no-hello", options_.no_hello,
-                      "no client says hello, and the target is not asked for its timeout")
+                      "no client says hello (default where the target is not Pulsewheel, and with "
+                      "--expect-timeout)")
             ->group(group);
         value("--profile", "NAME", options_.profile, "that hellos ask for", group);
         duration("--flap-interval", options_.flap_interval,

@@ -7,18 +7,11 @@
 
 #include "core/result.h"
 #include "core/types.h"
-#include "net/address.h"
 #include "tools/pulseload/pace.h"
 #include "tools/pulseload/scenario.h"
+#include "tools/pulseload/target.h"
 
 namespace pulse::load {
-
-struct Target {
-    SocketAddress address;
-    Scheme scheme = Scheme::detect;
-    std::string host;  // as a WebSocket request names it
-    std::string text;
-};
 
 // An IPv4 range that clients bind to in turn, both ends among them.
 struct SourceRange {
@@ -28,6 +21,8 @@ struct SourceRange {
 
 struct LoadOptions {
     std::vector<Target> targets;
+    std::vector<std::string> headers;  // of WebSocket handshakes
+    std::string subprotocol;           // that they offer; empty: none
     uint32_t connections = 1'000;
     PaceSpec connect_rate;
     // With both defaults each client beats twice.

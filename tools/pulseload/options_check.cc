@@ -43,6 +43,14 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
     const bool speaks = !options.tcp_only;
     const bool find = !options.find_max.empty();
     const bool one_run = !find;
+    const Mix mix = options.effective_mix();
+    const bool has_requests =
+        speaks &&
+        mix.of[static_cast<size_t>(Wire::ws)] + mix.of[static_cast<size_t>(Wire::ws_json)] > 0;
+    const bool has_ports = std::ranges::any_of(
+        options.targets, [](const Target& target) { return target.unix_path.empty(); });
+    constexpr std::string_view kNoRequest =
+        "has no effect without WebSocket clients; give a ws:// target or a --mix with ws";
     constexpr std::string_view kSilent = "has no effect with --tcp-only; leave one of them out";
     constexpr std::string_view kSearch = "has no effect with --find-max; leave one of them out";
     const Need needs[] = {
@@ -60,6 +68,9 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
         {"--reconnect-cap", reconnects(options),
          "has no effect where no client comes back; give --reconnect or --storm kill"},
         {"--find-rate", find, "says what --find-max searches for; give --find-max, too"},
+        {"--header", has_requests, kNoRequest},
+        {"--subprotocol", has_requests, kNoRequest},
+        {"--source-ips", has_ports, "has no effect on a Unix socket; leave it out"},
         {"--heartbeat-interval", speaks || options.heartbeat_interval == 0, kSilent},
         {"--mix", speaks, kSilent},
         {"--behaviour", speaks, kSilent},

@@ -221,6 +221,7 @@ struct RunResult {
     std::vector<std::pair<std::string, std::string>>
         settings;  // what is worth a table: name, value
     std::string target;
+    bool foreign = false;                   // the target speaks WebSocket and is not Pulsewheel
     bool cut_short = false;                 // by a signal
     std::string cut_short_by;               // its name, "SIGINT"
     uint32_t wanted = 0;                    // connections asked for

@@ -262,6 +262,7 @@ class Run {
         finish_generator();
         finish_clients(options_, workers_, result_);
         finish_storms(options_, workers_, began_, result_);
+        result_.foreign = conductor_.foreign;
         Detection& detection = result_.detection;
         detection.interval = conductor_.interval;
         detection.timeout = conductor_.timeout;

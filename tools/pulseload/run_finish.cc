@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -102,11 +103,17 @@ double last_cut_off_s(const std::vector<Sample>& samples) {
 
 // The words of a connect that was refused; empty where it was not.
 std::string why_refused(const Target& target) {
-    const sockaddr* const address = &target.address.base;
+    sockaddr_un path{};
+    path.sun_family = AF_UNIX;
+    target.unix_path.copy(path.sun_path, sizeof path.sun_path - 1);
+    const bool is_unix = !target.unix_path.empty();
+    const auto* const address =
+        is_unix ? reinterpret_cast<const sockaddr*>(&path) : &target.address.base;
+    const socklen_t size = is_unix ? sizeof path : target.address.size_bytes();
     const int descriptor =
         socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (descriptor < 0) return {};
-    int error = connect(descriptor, address, target.address.size_bytes()) == 0 ? 0 : errno;
+    int error = connect(descriptor, address, size) == 0 ? 0 : errno;
     pollfd events{descriptor, POLLOUT, 0};
     if (error == EINPROGRESS && poll(&events, 1, kConnectWaitMs) == 1) {
         socklen_t bytes = sizeof error;

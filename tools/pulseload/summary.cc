@@ -224,6 +224,11 @@ void say_silent(const RunResult& result, Lines& lines) {
 
 void say_others(const RunResult& result, Lines& lines) {
     const Detection& detection = result.detection;
+    if (detection.timeout == 0 && result.foreign) {
+        return add(lines, "The others", Mood::plain,
+                   "are not judged: the target does not announce a heartbeat timeout; name it "
+                   "with --expect-timeout.");
+    }
     if (detection.timeout == 0) return;
     const uint64_t wrong = detection.false_evictions;
     if (wrong > 0) {
