@@ -101,6 +101,7 @@ class Reactor {
 
     // Phases of a connection.
     void set_profile(Index index, uint8_t profile);
+    void change_profile(Index index, uint8_t profile);
     void open(Index index);
     void proof(Connection& connection) {
         if (connection.state != ConnectionState::closing &&
@@ -347,6 +348,16 @@ void Reactor<Io, kGeometry>::set_profile(Index index, uint8_t profile) {
         heartbeat_step(0, HeartbeatEvent::connected, index, now, heartbeat_of(connection));
     connection.heard = step.heard;
     wheel_.arm(index, step.next);
+}
+
+// The same phase goes on under another profile: so does the silence.
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::change_profile(Index index, uint8_t profile) {
+    Connection& connection = at(index);
+    if (connection.profile == profile) return;
+    connection.profile = profile;
+    const Tick now = config_.clock.up(io_.now());
+    wheel_.arm(index, heartbeat_deadline(connection.heard, index, now, heartbeat_of(connection)));
 }
 
 template <IoBackend Io, WheelGeometry kGeometry>

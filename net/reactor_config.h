@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/heartbeat_policy.h"
+#include "core/sip_hash.h"
 #include "core/time.h"
 #include "net/address.h"
 #include "net/admission.h"
@@ -25,6 +26,7 @@ struct ReactorConfig {
     uint32_t timeout_ms[kHeartbeatProfilesMax] = {};
     std::vector<ListenAddress> listeners;
     std::vector<AddressPrefix> proxy_trusted = loopback_prefixes();  // may send PROXY headers
+    SipKey probe_key{};  // secret; what --liveness roundtrip makes its probes from
     CodecLimits limits;
     std::vector<std::string> ws_origins;  // that browsers may come from; empty: any
     bool ws_deflate = false;

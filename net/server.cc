@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include <thread>
 #include <utility>
 
+#include "core/random.h"
 #include "net/descriptors.h"
 #include "net/epoll_backend.h"
 #include "net/mapped_pages.h"
@@ -32,6 +34,17 @@ Nanos monotonic_now() {
     timespec time{};
     clock_gettime(CLOCK_MONOTONIC, &time);
     return time.tv_sec * kSecond + time.tv_nsec;
+}
+
+// A secret for as long as the process lives. Where the kernel refuses to give one (seccomp), what
+// differs from start to start has to do: probes are then guessed more easily, and nothing else.
+SipKey random_key() {
+    SipKey key;
+    if (::getrandom(key.data(), sizeof key, 0) == static_cast<ssize_t>(sizeof key)) return key;
+    const auto place = reinterpret_cast<uintptr_t>(&key);
+    return {
+        mix64(static_cast<uint64_t>(monotonic_now()) ^ place),
+        mix64(static_cast<uint64_t>(::getpid()) << 32 ^ static_cast<uint64_t>(std::time(nullptr)))};
 }
 
 void pin_to_core(uint32_t core) {
@@ -191,6 +204,7 @@ Result<void> Server::start_threads(DebugLog debug) {
     config.on_message = options.on_message;
     config.ws_origins = options.ws_origins;
     config.ws_deflate = options.ws_deflate;
+    config.probe_key = random_key();
     config.accepts_per_second =
         options.accept_rate == 0 ? 0 : std::max<uint64_t>(1, options.accept_rate / plan_.reactors);
     config.drain_window = options.drain_timeout;

@@ -20,6 +20,7 @@
 
 #include "core/connection.h"
 #include "core/metrics.h"
+#include "net/probe_value.h"
 #include "net/reactor_config.h"
 #include "net/speech.h"
 #include "proto/binary.h"
@@ -117,9 +118,11 @@ class Session {
         if (in_message_) return speech().frame(binary::Type::pong, sequence, payload);
         speech().pong(sequence, payload);
     }
-    void on_pong(uint32_t, std::span<const uint8_t>) {
-        proof();
-        reactor_.metrics_.add(Metric::probe_answers);
+    void on_pong(uint32_t sequence, std::span<const uint8_t> payload) {
+        const bool in_frame = connection_.protocol == Protocol::binary || in_message_;
+        pong([&](const ProbeValue& value) {
+            return in_frame ? value.in_frame(sequence, payload) : value.in_ping(payload);
+        });
     }
     void on_hello(uint32_t sequence, std::span<const uint8_t> object) {
         frame();
@@ -136,8 +139,8 @@ class Session {
         speech().frame(binary::Type::welcome, sequence, welcome().bytes());
     }
     void on_message(MessageKind kind, uint32_t sequence, std::span<uint8_t> bytes) {
-        frame();
         if (kind == MessageKind::text) return on_text(bytes);
+        frame();
         if (connection_.protocol == Protocol::websocket && !in_message_) {
             if ((connection_.flags & kFramedBinary) != 0) return decode_framed(bytes);
             if (wants_echo()) speech().message(kind, bytes);
@@ -186,7 +189,11 @@ class Session {
     }
 
     // --- bytes out -------------------------------------------------------------------------------
-    void send_probe() { speech().probe(); }
+    void send_probe() {
+        if (!wants_roundtrip()) return speech().probe();
+        speech().probe(
+            probe_value(reactor_.config_.probe_key, reactor_.table_.id(index_), connection_.heard));
+    }
     void send_goodbye(CloseReason reason, std::string_view detail) {
         // To a balancer that has not said whose connection this is: it would pass the words on.
         if (awaits_proxy_header()) return;
@@ -221,10 +228,24 @@ class Session {
         complete_message();
         reactor_.proof(connection_);
     }
+    bool wants_roundtrip() const {
+        return reactor_.heartbeat_of(connection_).liveness == Liveness::roundtrip;
+    }
+    // Where a round trip is wanted a pong proves life only if a probe is out and this is its value.
+    template <class Matches>
+    void pong(Matches matches) {
+        const bool proves = !wants_roundtrip() ||
+                            answers_probe(reactor_.config_.probe_key, reactor_.table_.id(index_),
+                                          connection_.heard, matches);
+        if (!proves) return frame();
+        proof();
+        reactor_.metrics_.add(Metric::probe_answers);
+    }
     // The first one ends the greeting.
     void complete_message() {
         reactor_.metrics_.add(Metric::frames_received);
-        if (connection_.state == ConnectionState::greeting) [[unlikely]] reactor_.open(index_);
+        if (connection_.state == ConnectionState::greeting) [[unlikely]]
+            reactor_.open(index_);
     }
     bool wants_echo() {
         const bool echo = reactor_.config_.on_message == OnMessage::echo;
@@ -353,12 +374,18 @@ class Session {
         const JsonFault wrong = shared().json.parse(text, message);
         const bool ours = wrong.ok() && message.kind != JsonKind::application;
         const bool may_be_anything = connection_.protocol == Protocol::websocket;
+        if (ours && message.kind == JsonKind::pong) return on_json_pong(message);
+        frame();
         if (ours) return on_json(message, text);
         if (may_be_anything && message.kind == JsonKind::application) {
             if (wants_echo()) speech().message(MessageKind::text, text);
             return;
         }
         offence(wrong.ok() ? JsonFault{"is no type of this protocol", "type"} : wrong);
+    }
+    void on_json_pong(const JsonMessage& message) {
+        connection_.flags |= kSpeaksJson;
+        pong([&](const ProbeValue& value) { return value.in_json(message.seq); });
     }
     void on_json(const JsonMessage& message, std::span<const uint8_t> text) {
         if (message.kind != JsonKind::bare_ping) connection_.flags |= kSpeaksJson;
@@ -372,8 +399,7 @@ class Session {
                 reactor_.metrics_.add(Metric::heartbeats_answered);
                 return speech().object(json::pong(message));
             case JsonKind::pong:
-                reactor_.proof(connection_);
-                return reactor_.metrics_.add(Metric::probe_answers);
+                return;  // on_json_pong
             case JsonKind::hello:
                 if (!settle_profile(message)) return;
                 return speech().object(json::Object().raw(welcome().view()));
@@ -420,7 +446,8 @@ class Session {
 
     // --- hello -----------------------------------------------------------------------------------
     // Takes the profile that a hello names, or keeps the one it has; false if it is none of ours.
-    // The first probe is spread anew: a storm of hellos must not become a storm of probes.
+    // The first probe is spread anew: a storm of hellos must not become a storm of probes. Where a
+    // round trip is wanted a hello proves none, and the silence goes on.
     bool settle_profile(const JsonMessage& hello) {
         uint8_t profile = connection_.profile;
         if (!hello.profile.empty()) {
@@ -431,7 +458,11 @@ class Session {
             }
             profile = *named;
         }
-        reactor_.set_profile(index_, profile);
+        if (wants_roundtrip()) {
+            reactor_.change_profile(index_, profile);
+        } else {
+            reactor_.set_profile(index_, profile);
+        }
         reactor_.metrics_.add(Metric::hellos);
         return true;
     }

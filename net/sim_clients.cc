@@ -381,7 +381,7 @@ void SimClients::beat_with(uint32_t number, std::span<const uint8_t> payload) {
         case Behaviour::ponger: {
             std::vector<uint8_t> pong;
             client.codec.put_pong(++client.sequence, random_, pong);
-            return enqueue(number, pong, {.frame = true, .unasked = true});
+            return enqueue(number, pong, {.frame = true});
         }
         case Behaviour::flooder:
             // What comes back must fit the send queue: more would make it a slow reader.
@@ -450,7 +450,7 @@ void SimClients::put(uint32_t number, SimKind kind, uint32_t sequence,
 void SimClients::enqueue(uint32_t number, std::span<const uint8_t> bytes, Mark mark) {
     Client& client = clients_[number];
     Line& line = lines_[client.line];
-    const bool drips = client.behaviour == Behaviour::dribbler && mark.proof;
+    const bool drips = client.behaviour == Behaviour::dribbler && (mark.proof || mark.answer);
     const bool begins_to_drip = drips && client.drip.empty();
     std::vector<uint8_t>& out = drips || !client.drip.empty() ? client.drip : client.out;
     out.insert(out.end(), bytes.begin(), bytes.end());
@@ -545,7 +545,7 @@ void SimClients::receive(uint32_t number, const SimMessage& message) {
             if (silent || client.finished || client.stopped) return;
             std::vector<uint8_t> pong;
             client.codec.put_answer(message, random_, pong);
-            return enqueue(number, pong, {.frame = true, .proof = true});
+            return enqueue(number, pong, {.frame = true, .answer = true});
         }
         case SimKind::goodbye:
             ++counts_.goodbyes;

@@ -115,7 +115,7 @@ class SimClients final : private SimProgram, public SimWitness {
         bool opens = false;    // the request of a WebSocket: silence begins behind it
         bool frame = false;    // complete and valid: proves life where any frame does
         bool proof = false;    // proves it under round trip too
-        bool unasked = false;  // a pong to no ping
+        bool answer = false;   // to a probe: proves it there if the probe is still out
         uint8_t profile = 0;   // a hello that asks for it; 0: none
     };
     struct Expected {

@@ -46,8 +46,9 @@ void SimClients::on_delivered(Index index, uint64_t offset) {
     while (!line->marks.empty() && line->marks.front().end <= offset) {
         const Mark mark = line->marks.front();
         line->marks.pop_front();
+        // The first message ends the greeting, and the silence begins anew.
+        maybe |= mark.answer || mark.profile != 0 || line->whole == 0;
         line->whole = mark.end;
-        maybe |= mark.unasked || mark.profile != 0;
         if (mark.profile != 0) line->profile = mark.profile;
         if (!counts_as_life(mark)) continue;
         line->heard_at = network_.clock();

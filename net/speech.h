@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "core/connection.h"
+#include "net/probe_value.h"
 #include "proto/binary.h"
 #include "proto/deflate.h"
 #include "proto/handshake.h"
@@ -78,6 +79,20 @@ class Speech {
                 return say(websocket::kProbe);
             case Protocol::jsonl:
                 return line(json::Object().raw(json::kProbe));
+            case Protocol::detect:
+                return;
+        }
+    }
+    // One that its answer must bring back.
+    void probe(const ProbeValue& value) {
+        switch (connection_.protocol) {
+            case Protocol::binary:
+                return frame(binary::Type::ping, value.sequence(), value.payload());
+            case Protocol::websocket:
+                websocket::write_frame(out_, websocket::Opcode::ping, value.bytes());
+                return;
+            case Protocol::jsonl:
+                return line(json::ping(value.number()));
             case Protocol::detect:
                 return;
         }

@@ -151,6 +151,11 @@ inline Object pong(const JsonMessage& ping) {
     object.raw("}");
     return object;
 }
+inline Object ping(uint64_t seq) {
+    Object object;
+    object.raw(R"({"type":"ping","seq":)").number(seq).raw("}");
+    return object;
+}
 inline Object interval(uint32_t interval_ms, uint32_t timeout_ms) {
     Object object;
     object.raw(R"({"type":"interval","interval_ms":)").number(interval_ms);

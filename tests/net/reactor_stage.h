@@ -34,6 +34,7 @@ struct StagePlan {
     uint32_t places = 64;
     bool keeps_debug_lines = false;
     Nanos log_takes = 0;  // how long the sink blocks for each of them
+    SipKey probe_key{};
 };
 
 class ReactorStage final : private SimProgram, private SimWitness {
@@ -150,6 +151,7 @@ class ReactorStage final : private SimProgram, private SimWitness {
             config.listeners.push_back(*parse_listen_uri(uri));
         }
         config.proxy_trusted = plan.options.proxy_trusted;
+        config.probe_key = plan.probe_key;
         config.limits.message_bytes_max = plan.options.max_message_bytes;
         config.send_queue_bytes = plan.options.send_queue_bytes;
         config.on_message = plan.options.on_message;

@@ -274,8 +274,8 @@ constexpr Setting kSettings[] = {
      "Ask silent peers for a sign of life; off only waits for theirs.", boolean,
      WORD(heartbeat_probe, kSwitch)},
     {"liveness", kHeartbeats, "any|roundtrip",
-     "What proves that a peer lives: any complete frame, or only an answer to our probe or a "
-     "ping of its own.",
+     "What proves that a peer lives: any complete frame, or only a ping of its own or the answer "
+     "to a probe, with the value that the probe brought.",
      text, WORD(liveness, kLivenesses)},
     {"tick", kHeartbeats, "TIME",
      "Precision of all deadlines, rounded to a power of two of nanoseconds.", text, set_tick,

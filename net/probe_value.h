@@ -1,0 +1,80 @@
+// What a probe carries under --liveness roundtrip, so that only its answer proves life.
+//
+// Nothing is remembered for it. The value of a probe follows from what the record holds while the
+// probe is out (its owner, the tick of the last proof of life, the probes sent since) and from a
+// secret of the server's; the next proof of life, whatever it was, makes it void. After a late
+// probe that moved the last proof (heartbeat_policy.h) only that probe and those behind it can be
+// answered.
+#pragma once
+
+#include <array>
+#include <charconv>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "core/heartbeat_policy.h"
+#include "core/sip_hash.h"
+#include "core/types.h"
+#include "proto/endian.h"
+
+namespace pulse {
+
+// As each protocol carries it.
+class ProbeValue {
+  public:
+    ProbeValue() = default;
+    explicit ProbeValue(uint64_t bits) : bits_(bits) {}
+
+    // The binary protocol: half of it is the sequence, half the payload.
+    uint32_t sequence() const { return static_cast<uint32_t>(bits_); }
+    std::array<uint8_t, 4> payload() const {
+        std::array<uint8_t, 4> bytes;
+        store_be32(bytes.data(), static_cast<uint32_t>(bits_ >> 32));
+        return bytes;
+    }
+    // WebSocket: the payload of a ping frame.
+    std::array<uint8_t, 8> bytes() const {
+        std::array<uint8_t, 8> bytes;
+        store_be32(bytes.data(), static_cast<uint32_t>(bits_ >> 32));
+        store_be32(bytes.data() + 4, static_cast<uint32_t>(bits_));
+        return bytes;
+    }
+    // JSON: `seq`. 53 bits survive a peer whose numbers are doubles.
+    uint64_t number() const { return bits_ >> 11; }
+
+    bool in_frame(uint32_t given, std::span<const uint8_t> payload_given) const {
+        return given == sequence() && equal(payload_given, payload());
+    }
+    bool in_ping(std::span<const uint8_t> given) const { return equal(given, bytes()); }
+    bool in_json(std::string_view seq) const {
+        uint64_t given = 0;
+        const auto result = std::from_chars(seq.data(), seq.data() + seq.size(), given);
+        return !seq.empty() && result.ec == std::errc{} && result.ptr == seq.data() + seq.size() &&
+               given == number();
+    }
+
+  private:
+    template <size_t kBytes>
+    static bool equal(std::span<const uint8_t> given, const std::array<uint8_t, kBytes>& wanted) {
+        return given.size() == kBytes && std::equal(given.begin(), given.end(), wanted.begin());
+    }
+    uint64_t bits_ = 0;
+};
+
+// Of the probe that was sent last, by what is remembered since (Connection::heard).
+inline ProbeValue probe_value(const SipKey& key, ConnectionId id, uint32_t heard) {
+    return ProbeValue(sip_hash(key, uint64_t{id.index} << 32 | id.generation, heard));
+}
+
+// Whether one of the probes that are out has the value that was given back: matches(ProbeValue).
+template <class Matches>
+bool answers_probe(const SipKey& key, ConnectionId id, uint32_t heard, Matches matches) {
+    for (uint32_t sent = probes_sent(heard); sent > 0; --sent) {
+        const uint32_t then = (heard & ~kHeardProbeMask) | sent << kHeardProbeShift;
+        if (matches(probe_value(key, id, then))) return true;
+    }
+    return false;
+}
+
+}  // namespace pulse
