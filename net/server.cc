@@ -291,6 +291,10 @@ bool Server::drain_cut_short() const {
 }
 
 void Server::retune(const ServerOptions& options) {
+    plan_.options.heartbeat_interval = options.heartbeat_interval;
+    plan_.options.heartbeat_timeout = options.heartbeat_timeout;
+    plan_.options.heartbeat_probe = options.heartbeat_probe;
+    plan_.options.liveness = options.liveness;
     ReactorConfig config;
     fill_profiles(options, config);
     post_to_all({.kind = Message::Kind::retune,
@@ -327,6 +331,8 @@ const ServerStats& Server::stats() {
     stats_.at = monotonic_now();
     stats_.uptime = stats_.at - started_at_;
     stats_.backend = plan_.uring ? "io_uring" : "epoll";
+    stats_.listening = listening_;
+    if (plan_.options.texts != nullptr) stats_.settings = plan_.options.texts(plan_.options);
     read_process(stats_);
     return stats_;
 }

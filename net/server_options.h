@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <string_view>
 #include <vector>
 
@@ -76,6 +77,9 @@ struct ServerOptions {
     LogFormat log_format = LogFormat::text;
     Nanos stats_interval = 0;  // between lines of figures and objects of stats_json; 0: off
     std::string stats_json;    // a file; empty: none
+    // What --stats-json calls these settings, and their values as text. Known to what parses them.
+    using Texts = std::vector<std::pair<std::string, std::string>>;
+    Texts (*texts)(const ServerOptions& options) = nullptr;
 };
 
 }  // namespace pulse

@@ -7,26 +7,48 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "core/units.h"
+#include "core/version.h"
 
 namespace pulse {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-double to_us(Nanos nanos) { return static_cast<double>(nanos) / 1'000; }
+int64_t to_us(Nanos nanos) { return nanos / 1'000; }
+double to_seconds(Nanos nanos) { return static_cast<double>(nanos) / kSecond; }
 
+// The names of pulseload's JSON.
 Json distribution(const Histogram& histogram) {
-    return {{"count", histogram.count()},
-            {"min_us", to_us(histogram.min())},
-            {"mean_us", histogram.mean() / 1'000},
-            {"p50_us", to_us(histogram.percentile(50))},
-            {"p90_us", to_us(histogram.percentile(90))},
-            {"p99_us", to_us(histogram.percentile(99))},
-            {"p999_us", to_us(histogram.percentile(99.9))},
-            {"max_us", to_us(histogram.max())}};
+    if (histogram.count() == 0) return {{"count", 0}};
+    Json object = {{"count", histogram.count()},
+                   {"min_us", to_us(histogram.min())},
+                   {"mean_us", histogram.mean() / 1'000}};
+    constexpr std::pair<const char*, double> kPercentiles[] = {
+        {"p50_us", 50}, {"p75_us", 75},     {"p90_us", 90},       {"p95_us", 95},
+        {"p99_us", 99}, {"p99_9_us", 99.9}, {"p99_99_us", 99.99}, {"p99_999_us", 99.999}};
+    for (const auto& [name, percent] : kPercentiles)
+        object[name] = to_us(histogram.percentile(percent));
+    object["max_us"] = to_us(histogram.max());
+    return object;
+}
+
+// 2026-11-27T04:35:12.345Z
+std::string utc(Nanos wall) {
+    const std::time_t seconds = wall / kSecond;
+    std::tm parts{};
+    gmtime_r(&seconds, &parts);
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900,
+                       parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+                       wall % kSecond / kMillisecond);
+}
+
+// Text from outside may be anything; what is not UTF-8 is replaced, and the line stays JSON.
+std::string text_of(const Json& object) {
+    return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 // Only reasons that occurred: a script that wants one that did not reads 0 by default.
@@ -49,7 +71,7 @@ Json to_json(const ReactorStats& stats) {
     object["turn_time"] = distribution(stats.turn_time);
     object["wheel_slice"] = distribution(stats.wheel_slice);
     object["wheel_slice_cpu"] = distribution(stats.wheel_slice_cpu);
-    object["wait_ms"] = stats.wait_total / kMillisecond;
+    object["wait_s"] = to_seconds(stats.wait_total);
     object["judge_lag_us"] = to_us(stats.judge_lag);
     object["judge_lag_max_us"] = to_us(stats.judge_lag_max);
     const IoCounters& io = stats.io;
@@ -101,40 +123,52 @@ ReactorStats& ReactorStats::operator+=(const ReactorStats& other) {
 }
 
 std::string ServerStats::json(bool last) const {
-    Json object = {{"version", 1},
-                   {"uptime_ms", uptime / kMillisecond},
+    Json named = Json::object();
+    for (const auto& [name, value] : settings) named[name] = value;
+    Json object = {{"schema", kStatsSchema},
+                   {"version", kVersion},
+                   {"pid", pid},
+                   {"at", utc(wall_at)},
+                   {"started_at", utc(wall_at - uptime)},
+                   {"uptime_s", to_seconds(uptime)},
                    {"last", last},
                    {"backend", backend},
+                   {"listening", listening},
+                   {"settings", std::move(named)},
                    {"rss_bytes", rss_bytes},
-                   {"cpu_user_ms", cpu_user / kMillisecond},
-                   {"cpu_system_ms", cpu_system / kMillisecond}};
+                   {"cpu_s", to_seconds(cpu_user + cpu_system)},
+                   {"cpu_user_s", to_seconds(cpu_user)},
+                   {"cpu_system_s", to_seconds(cpu_system)}};
     object["total"] = to_json(total);
-    std::string text = object.dump();
+    std::string text = text_of(object);
     // One reactor's object at a time: all of them at once take a megabyte of a server with fifty.
     text.back() = ',';
     text += R"("reactors":[)";
     for (const ReactorStats& reactor : reactors) {
         if (text.back() == '}') text += ',';
-        text += to_json(reactor).dump();
+        text += text_of(to_json(reactor));
     }
     return text += "]}";
 }
 
 std::string ServerStats::line(const Moment& earlier) const {
-    const double seconds = std::max(1e-3, static_cast<double>(at - earlier.at) / kSecond);
+    // Before the first line there was the start, and not the machine's.
+    const Nanos since = std::max(earlier.at, at - uptime);
+    const double seconds = std::max(1e-3, to_seconds(at - since));
     auto rate = [&](Metric metric) {
         const uint64_t count = total.metrics[metric] - earlier.metrics[metric];
         return static_cast<double>(count) / seconds;
     };
-    const auto cpu = static_cast<double>(cpu_user + cpu_system - earlier.cpu);
+    const auto cpu = to_seconds(cpu_user + cpu_system - earlier.cpu);
     return fmt::format(
-        "{:>9} connections  +{:.0f}/s -{:.0f}/s  heartbeats {:.0f}/s  probes {:.0f}/s  evicted {}  "
-        "refused {}  turn max {:.2f} ms  judge lag {:.1f} ms  cpu {:.0f}%  rss {}",
-        total.live, rate(Metric::accepted), rate(Metric::closed), rate(Metric::heartbeats_answered),
-        rate(Metric::probes_sent), total.metrics[Metric::evicted], total.metrics[Metric::refused],
-        static_cast<double>(total.turn_time.max()) / kMillisecond,
-        static_cast<double>(total.judge_lag) / kMillisecond, cpu / seconds / kSecond * 100,
-        format_size(rss_bytes / 1024 * 1024));
+        "now: {} open, rss {}, judge lag {:.1f} ms | per second: +{:.0f} -{:.0f}, {:.0f} "
+        "heartbeats, {:.0f} probes, cpu {:.0f}% | since the start: {} evicted, {} refused, longest "
+        "turn {:.2f} ms",
+        total.live, format_size(rss_bytes / 1024 * 1024),
+        static_cast<double>(total.judge_lag) / kMillisecond, rate(Metric::accepted),
+        rate(Metric::closed), rate(Metric::heartbeats_answered), rate(Metric::probes_sent),
+        cpu / seconds * 100, total.metrics[Metric::evicted], total.metrics[Metric::refused],
+        static_cast<double>(total.turn_time.max()) / kMillisecond);
 }
 
 void read_process(ServerStats& stats) {
@@ -151,6 +185,10 @@ void read_process(ServerStats& stats) {
     auto nanos = [](const timeval& time) { return time.tv_sec * kSecond + time.tv_usec * 1'000; };
     stats.cpu_user = nanos(usage.ru_utime);
     stats.cpu_system = nanos(usage.ru_stime);
+    stats.pid = getpid();
+    timespec wall{};
+    clock_gettime(CLOCK_REALTIME, &wall);
+    stats.wall_at = wall.tv_sec * kSecond + wall.tv_nsec;
 }
 
 }  // namespace pulse

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/histogram.h"
@@ -39,10 +41,17 @@ struct ReactorStats {
     ReactorStats& operator+=(const ReactorStats& other);
 };
 
+// Of --stats-json; net/README.md lists the members. Within a number members are only added.
+inline constexpr std::string_view kStatsSchema = "pulsewheel/2";
+
 struct ServerStats {
-    Nanos at = 0;  // monotonic
+    Nanos at = 0;       // monotonic
+    Nanos wall_at = 0;  // the same instant since 1970
     Nanos uptime = 0;
+    int pid = 0;
     std::string backend;
+    std::vector<std::string> listening;
+    std::vector<std::pair<std::string, std::string>> settings;  // by the names of flags
     uint64_t rss_bytes = 0;
     Nanos cpu_user = 0;
     Nanos cpu_system = 0;
@@ -51,18 +60,19 @@ struct ServerStats {
 
     // One object: totals since the start, distributions with percentiles, each reactor apart.
     std::string json(bool last) const;
-    // What a later line is told against.
+    // What a later line counts from.
     struct Moment {
         Nanos at = 0;
         Nanos cpu = 0;
         MetricsSnapshot metrics;
     };
     Moment moment() const { return {at, cpu_user + cpu_system, total.metrics}; }
-    // One line about the time since `earlier`.
+    // One line: rates since `earlier` (the start, if that is empty), totals since the start, and
+    // what is now.
     std::string line(const Moment& earlier) const;
 };
 
-// What the kernel says of this process: RSS and CPU time.
+// What the kernel says of this process: its number, RSS and CPU time, and the time of day.
 void read_process(ServerStats& stats);
 
 }  // namespace pulse

@@ -50,7 +50,7 @@ def test_a_second_run_is_as_complete_as_the_first():
         assert names == ["report.html", "report.json", "server.group", "server.json",
                          "server.log"], names
         with open(os.path.join(RUN, "server.json"), encoding="utf-8") as file:
-            uptimes = [json.loads(line)["uptime_ms"] for line in file]
+            uptimes = [json.loads(line)["uptime_s"] for line in file]
         assert uptimes == sorted(uptimes), "reports of an earlier server are in the file"
 
 

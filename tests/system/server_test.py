@@ -440,7 +440,7 @@ def test_statistics_are_whole(backend):
         peer.receive(skip=(PING,))
         time.sleep(1.3)
         stats = server.stats()
-        assert stats["backend"] == backend and stats["version"] == 1
+        assert stats["backend"] == backend and stats["schema"] == "pulsewheel/2"
         total = stats["total"]
         for key in ("connections", "accepted", "refused_by_reason", "closed_by_reason", "evicted",
                     "probes_sent", "heartbeats_answered", "eviction_delay", "turn_time",

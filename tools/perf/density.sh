@@ -147,7 +147,8 @@ else:
     for name, value in result.items():
         if value is None:
             continue
-        bar = f"   bar {bars[name]}: {'missed' if name in missed else 'met'}" if name in bars else ""
+        verdict = "missed" if name in missed else "met"
+        bar = f"   bar {bars[name]}: {verdict}" if name in bars else ""
         print(f"  {name.replace('_', ' '):<40} {value:>10}{bar}")
 if live != connections:
     print(f"density.sh: {live} of {connections} were held", file=sys.stderr)

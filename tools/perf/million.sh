@@ -68,7 +68,8 @@ echo "million.sh: $connections connections at $connect_rate, held for $hold, dra
     "15 minutes by default" >&2
 # The silence comes a minute into the hold; the hold goes on past its end.
 "$build/pulseload" --target "ws://127.0.0.1:$port" --connections "$connections" \
-    --connect-rate "$connect_rate" --heartbeat-interval 30s --duration "$hold" --connect-timeout 60s \
+    --connect-rate "$connect_rate" --connect-timeout 60s --duration "$hold" \
+    --heartbeat-interval 30s \
     --storm "silence=$((connections / 10))@1m" \
     --server-pid "$server" --server-stats "$out/server.json" "${progress[@]}" \
     --json "$out/run.json" --report "$out/report.html" --hlog "$out/run.hlog" \

@@ -400,6 +400,7 @@ Result<Invocation> read_invocation(std::span<const char* const> arguments,
     if (!draft.errors.empty()) return Error{draft.errors};
 
     invocation.options = std::move(draft.options);
+    invocation.options.texts = &settings_text;
     if (requests.print_config) {
         invocation.text = to_toml(invocation.options);
     } else if (requests.check_config) {

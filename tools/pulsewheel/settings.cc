@@ -328,6 +328,17 @@ size_t distance(std::string_view a, std::string_view b) {
 
 std::span<const Setting> settings() { return kSettings; }
 
+ServerOptions::Texts settings_text(const ServerOptions& options) {
+    ServerOptions::Texts texts;
+    for (const Setting& setting : settings()) {
+        std::string joined;
+        for (const std::string& value : setting.get(options))
+            joined.append(joined.empty() ? "" : ",").append(value);
+        texts.emplace_back(setting.name, std::move(joined));
+    }
+    return texts;
+}
+
 const Setting* find_setting(std::string_view name) {
     for (const Setting& setting : kSettings)
         if (setting.name == name) return &setting;

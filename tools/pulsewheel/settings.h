@@ -34,6 +34,8 @@ struct Setting {
 };
 
 std::span<const Setting> settings();
+// All of them by name, as text; the values of a list are separated by commas.
+ServerOptions::Texts settings_text(const ServerOptions& options);
 const Setting* find_setting(std::string_view name);
 
 // The setting whose name is nearest to a misspelt one; empty if none is near.
