@@ -42,6 +42,17 @@ enum class Liveness : uint8_t {
     none,       // nothing: a plain deadline, as for handshakes and closes
 };
 
+// The least time that an answer to a probe must have. A timeout is refused that is less than an
+// interval and this.
+constexpr Nanos answer_time(Nanos interval) { return std::min(interval / 4, kProbeAnswerNsMax); }
+
+// How long after an interval of silence a probe leaves. Shorter where the timeout is tight, so that
+// the answer keeps its time: a probe that left with the timeout would evict a peer that answers.
+constexpr Nanos probe_grace(Nanos interval, Nanos timeout) {
+    return std::clamp<Nanos>(timeout - interval - answer_time(interval), 0,
+                             std::min(interval / 8, kProbeGraceNsMax));
+}
+
 // One profile. Ticks; timeout >= 1; with probes, interval >= 1 and interval + grace < timeout is
 // sensible but not required: a probe that would come after the eviction is never sent.
 struct HeartbeatConfig {
@@ -50,6 +61,8 @@ struct HeartbeatConfig {
     uint32_t timeout_ticks = 1;
     bool probe = true;
     Liveness liveness = Liveness::any;
+
+    bool operator==(const HeartbeatConfig&) const = default;
 };
 
 using HeartbeatProfiles = std::array<HeartbeatConfig, kHeartbeatProfilesMax>;

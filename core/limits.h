@@ -59,6 +59,9 @@ inline constexpr uint32_t kProbesMax = 63;
 // After an interval of silence a peer's own heartbeat may be a little late before it is asked for
 // one: an eighth of the interval, and no more than this.
 inline constexpr int64_t kProbeGraceNsMax = 2'000'000'000;
+// What the answer to a probe is given at least: a quarter of the interval, and no more than this,
+// in which a phone on a bad network answers.
+inline constexpr int64_t kProbeAnswerNsMax = 1'000'000'000;
 // The first profiles are no heartbeats but plain deadlines: of the handshake and of the close.
 inline constexpr uint8_t kProfileGreeting = 0;
 inline constexpr uint8_t kProfileClosing = 1;

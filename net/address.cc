@@ -36,12 +36,18 @@ bool parse_port(std::string_view text, uint16_t& port) {
     return error == std::errc{} && stop == end;
 }
 
+// inet_pton() reads a C string: what stands behind a NUL would be ignored.
+bool parse_number(int family, std::string_view host, void* address) {
+    return host.find('\0') == std::string_view::npos &&
+           inet_pton(family, std::string(host).c_str(), address) == 1;
+}
+
 bool parse_v4(std::string_view host, in_addr& address) {
-    return inet_pton(AF_INET, std::string(host).c_str(), &address) == 1;
+    return parse_number(AF_INET, host, &address);
 }
 
 bool parse_v6(std::string_view host, in6_addr& address) {
-    return inet_pton(AF_INET6, std::string(host).c_str(), &address) == 1;
+    return parse_number(AF_INET6, host, &address);
 }
 
 // `host` with its brackets, if it has any.

@@ -58,7 +58,7 @@ HeartbeatConfig heartbeat_of(Nanos interval, Nanos timeout, bool probe, Liveness
                              TickClock clock) {
     HeartbeatConfig heartbeat;
     heartbeat.interval_ticks = clock.ticks(interval);
-    heartbeat.grace_ticks = clock.ticks(std::min(interval / 8, kProbeGraceNsMax));
+    heartbeat.grace_ticks = clock.ticks(probe_grace(interval, timeout));
     heartbeat.timeout_ticks = clock.ticks(timeout);
     heartbeat.probe = probe;
     heartbeat.liveness = liveness;
@@ -82,6 +82,7 @@ struct Server::Thread {
     std::unique_ptr<ReactorStats> last;       // the reactor thread's until `ended`
     std::counting_semaphore<8> answered{0};
     bool asked = false;  // the main thread's: an answer is outstanding
+    std::vector<Message> waiting;  // the main thread's: what found the mailbox full, in order
 
     // Not the backend's wake(): the backend is gone before the last message may have been posted.
     static void ring(void* context) {
@@ -152,6 +153,7 @@ void reactor_thread(Thread& self, const ServerPlan& plan, ReactorConfig config) 
         if (Result<void> own = own_descriptor_table(); !own)
             return self.ready.set_value(Error{own.error()});
     }
+    pthread_setname_np(pthread_self(), fmt::format("reactor {}", self.number).c_str());
     if (plan.options.pin) pin_to_core(plan.cores[self.number % plan.cores.size()]);
     config.number = self.number;
     const uint32_t places = plan.connections_per_reactor;
@@ -253,25 +255,42 @@ Result<void> Server::start_threads(DebugLog debug) {
 
 Server::~Server() {
     stop();
+    while (deliver() > 0) usleep(1'000);
     for (const auto& thread : threads_) {
         if (thread->thread.joinable()) thread->thread.join();
         if (thread->doorbell >= 0) ::close(thread->doorbell);
     }
 }
 
+// Of two messages that say the same kind of thing, about the same profile, the later one counts.
 void Server::post_to_all(const Message& message) {
     for (const auto& thread : threads_) {
-        if (thread->ended.load(std::memory_order_acquire)) continue;
-        // A mailbox is full only while its reactor is very busy; what is said here must not be
-        // lost.
-        for (int attempt = 0; attempt < 1'000 && !thread->mailbox.post(0, message); ++attempt)
-            usleep(1'000);
+        std::erase_if(thread->waiting, [&](const Message& earlier) {
+            return earlier.kind == message.kind && earlier.profile == message.profile;
+        });
+        thread->waiting.push_back(message);
     }
+    deliver();
+}
+
+uint32_t Server::deliver() {
+    uint32_t waiting = 0;
+    for (const auto& thread : threads_) {
+        std::vector<Message>& messages = thread->waiting;
+        if (thread->ended.load(std::memory_order_acquire)) messages.clear();
+        size_t posted = 0;
+        while (posted < messages.size() && thread->mailbox.post(0, messages[posted])) ++posted;
+        messages.erase(messages.begin(), messages.begin() + static_cast<ptrdiff_t>(posted));
+        waiting += messages.empty() ? 0 : 1;
+    }
+    return waiting;
 }
 
 void Server::drain() { post_to_all({.kind = Message::Kind::drain}); }
 
 void Server::stop() { post_to_all({.kind = Message::Kind::stop}); }
+
+void Server::set_debug(bool on) { post_to_all({.kind = Message::Kind::debug, .on = on}); }
 
 bool Server::ended(Nanos wait) {
     const Nanos until = monotonic_now() + wait;
@@ -290,18 +309,30 @@ bool Server::drain_cut_short() const {
     });
 }
 
+// The reactors took their copies of the shared config before start() returned; from then on it is
+// the main thread's account of what they were told.
 void Server::retune(const ServerOptions& options) {
     plan_.options.heartbeat_interval = options.heartbeat_interval;
     plan_.options.heartbeat_timeout = options.heartbeat_timeout;
     plan_.options.heartbeat_probe = options.heartbeat_probe;
     plan_.options.liveness = options.liveness;
-    ReactorConfig config;
-    fill_profiles(options, config);
-    post_to_all({.kind = Message::Kind::retune,
-                 .profile = kProfileDefault,
-                 .interval_ms = config.interval_ms[kProfileDefault],
-                 .timeout_ms = config.timeout_ms[kProfileDefault],
-                 .heartbeat = config.profiles[kProfileDefault]});
+    ReactorConfig& told = shared_->config;
+    ReactorConfig fresh;
+    fill_profiles(options, fresh);
+    for (size_t profile = kProfileDefault; profile < fresh.profile_names.size(); ++profile) {
+        const bool same = fresh.profiles[profile] == told.profiles[profile] &&
+                          fresh.interval_ms[profile] == told.interval_ms[profile] &&
+                          fresh.timeout_ms[profile] == told.timeout_ms[profile];
+        if (same) continue;
+        told.profiles[profile] = fresh.profiles[profile];
+        told.interval_ms[profile] = fresh.interval_ms[profile];
+        told.timeout_ms[profile] = fresh.timeout_ms[profile];
+        post_to_all({.kind = Message::Kind::retune,
+                     .profile = static_cast<uint8_t>(profile),
+                     .interval_ms = fresh.interval_ms[profile],
+                     .timeout_ms = fresh.timeout_ms[profile],
+                     .heartbeat = fresh.profiles[profile]});
+    }
 }
 
 const ServerStats& Server::stats() {

@@ -56,7 +56,8 @@ Result<ServerPlan> plan_server(const ServerOptions& options);
 
 class Server {
   public:
-    // `debug` is told a line for each peer, from the reactors' threads at once; empty: no line.
+    // `debug` gets a line for each peer while the log level is debug, from the reactors' threads at
+    // once; it must not wait.
     using DebugLog = std::function<void(const std::string& line)>;
     static Result<std::unique_ptr<Server>> start(const ServerPlan& plan, DebugLog debug = {});
     // Resets whoever is left, and waits for the threads.
@@ -64,17 +65,24 @@ class Server {
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
 
-    // Everything below: the thread that called start().
-    // Stop accepting, say goodbye to everybody over the drain window.
+    // Everything below: the thread that called start(). What the reactors are told is never lost
+    // and never waited for: what finds a mailbox full is kept, and posted by deliver().
+
+    // Stop accepting, say goodbye to all peers over the drain window.
     void drain();
-    // Reset everybody now.
+    // Reset all peers now.
     void stop();
+    // Posts what found a mailbox full. Returns how many reactors have something waiting: while it
+    // is not 0, call it again soon.
+    uint32_t deliver();
     // True once every reactor has ended, waiting for that at most `wait`.
     bool ended(Nanos wait);
-    // A reactor had to reset peers that did not take their goodbye in time.
+    // A reactor that has ended had to reset peers that did not take their goodbye in time.
     bool drain_cut_short() const;
-    // Heartbeats of the default profile are these from now on.
+    // Heartbeats of all profiles are these from now on; the tick is still that of the start.
     void retune(const ServerOptions& options);
+    // Lines for the debug log are made from now on, or no longer.
+    void set_debug(bool on);
     // Asked of each reactor and waited for, but no longer than a second: a reactor that is stuck is
     // reported with what it said last.
     const ServerStats& stats();

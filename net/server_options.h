@@ -5,6 +5,7 @@
 // sizes in bytes, rates per second; where 0 is said to mean something, it means only that.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -38,6 +39,19 @@ inline constexpr NamedProfile kNamedProfiles[] = {
 };
 inline constexpr size_t kStandardProfile = 1;
 
+// What the send queue must take for one message to come back whole: its content, which deflate may
+// make a little longer, and headers.
+inline constexpr size_t kEchoBytesMore = 256;
+constexpr size_t echo_bytes(size_t message_bytes) {
+    return message_bytes + message_bytes / 1'024 + kEchoBytesMore;
+}
+// The longest message whose echo fits.
+constexpr size_t echoed_by(size_t send_queue_bytes) {
+    const size_t content = send_queue_bytes - std::min(send_queue_bytes, kEchoBytesMore);
+    return content - (content + 1'023) / 1'024;
+}
+static_assert(echo_bytes(echoed_by(65'536)) <= 65'536);
+
 struct ServerOptions {
     // Listening. Never empty once parsed; the default is in flags.h.
     std::vector<ListenAddress> listen;
@@ -68,11 +82,12 @@ struct ServerOptions {
     // Messages.
     OnMessage on_message = OnMessage::discard;
     size_t max_message_bytes = kMessageBytesDefault;
-    size_t send_queue_bytes = kSendQueueBytesDefault;  // a connection
+    size_t send_queue_bytes = kSendQueueBytesDefault;  // a connection; echo_bytes() if it echoes
     bool ws_deflate = false;
     std::vector<std::string> ws_origins;  // allowed values of Origin; empty: any
 
     // Telling.
+    std::string log_file;  // empty: stderr
     LogLevel log_level = LogLevel::info;
     LogFormat log_format = LogFormat::text;
     Nanos stats_interval = 0;  // between lines of figures and objects of stats_json; 0: off

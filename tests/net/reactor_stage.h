@@ -32,6 +32,7 @@ struct StagePlan {
     FaultPlan faults = no_faults();
     uint64_t seed = 1;
     uint32_t places = 64;
+    uint32_t senders = 1;  // to its mailbox
     bool keeps_debug_lines = false;
     Nanos log_takes = 0;  // how long the sink blocks for each of them
     SipKey probe_key{};
@@ -47,7 +48,7 @@ class ReactorStage final : private SimProgram, private SimWitness {
         : network_(plan.seed, plan.faults, 1'000 * kSecond),
           table_(pages_, plan.places),
           io_(network_, log_, plan.seed, plan.faults, table_.records(), plan.places),
-          mailbox_(1, kMailboxSlots, {&ring, &io_}),
+          mailbox_(plan.senders, kMailboxSlots, {&ring, &io_}),
           admission_(plan.places),
           config_(config_of(plan)),
           reactor_(config_, pages_, table_, io_, mailbox_, metrics_) {
@@ -123,7 +124,9 @@ class ReactorStage final : private SimProgram, private SimWitness {
     const ConnectionTable& table() const { return table_; }
     MetricsSnapshot metrics() const { return metrics_.snapshot(); }
     uint64_t admitted() const { return admission_.live(); }
-    bool post(const Message& message) { return mailbox_.post(0, message); }
+    bool post(const Message& message, uint32_t sender = 0) {
+        return mailbox_.post(sender, message);
+    }
     const std::vector<std::string>& debug_lines() const { return debug_lines_; }
 
   private:
@@ -165,6 +168,7 @@ class ReactorStage final : private SimProgram, private SimWitness {
                 debug_lines_.push_back(line);
                 if (takes > 0) io_.pass_time(takes);
             };
+            config.debug_log = config.debug;
         }
         return config;
     }

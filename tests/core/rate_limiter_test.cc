@@ -1,0 +1,59 @@
+// A token bucket beside arithmetic that can be done by hand.
+#include "core/rate_limiter.h"
+
+#include <gtest/gtest.h>
+
+#include "core/random.h"
+
+namespace pulse {
+namespace {
+
+// How many of `tries` evenly spread over `span` are allowed.
+uint64_t allowed(RateLimiter& limiter, Nanos from, Nanos span, uint64_t tries) {
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < tries; ++i)
+        count += limiter.allow(from + span * static_cast<Nanos>(i) / static_cast<Nanos>(tries));
+    return count;
+}
+
+TEST(RateLimiter, ZeroIsNoLimit) {
+    RateLimiter limiter(0);
+    EXPECT_EQ(allowed(limiter, 0, kSecond, 100'000), 100'000u);
+}
+
+TEST(RateLimiter, GivesItsRateAndOneBurst) {
+    for (const uint64_t rate : {1u, 7u, 10u, 1'000u, 50'000u}) {
+        RateLimiter limiter(rate);
+        const uint64_t burst = std::max<uint64_t>(1, rate / 10);
+        const uint64_t got = allowed(limiter, 5 * kSecond, 10 * kSecond, 1'000 * rate);
+        EXPECT_GE(got, 10 * rate - 1 - rate / 100) << rate;
+        EXPECT_LE(got, 10 * rate + burst) << rate;
+    }
+}
+
+TEST(RateLimiter, ABurstIsATenthOfASecondAndThenTheRateHolds) {
+    RateLimiter limiter(1'000);
+    uint64_t at_once = 0;
+    while (limiter.allow(kSecond)) ++at_once;
+    EXPECT_EQ(at_once, 100u);
+    EXPECT_FALSE(limiter.allow(kSecond + kMillisecond - 1));
+    EXPECT_TRUE(limiter.allow(kSecond + kMillisecond));
+    EXPECT_FALSE(limiter.allow(kSecond + kMillisecond));
+    // A long silence saves no more than a burst.
+    uint64_t later = 0;
+    while (limiter.allow(3'600 * kSecond)) ++later;
+    EXPECT_EQ(later, 100u);
+}
+
+TEST(RateLimiter, NoFractionIsLostHoweverOftenItIsAsked) {
+    RateLimiter limiter(3);
+    Random random(1);
+    uint64_t got = 0;
+    for (Nanos now = 0; now < 100 * kSecond; now += 1 + static_cast<Nanos>(random.below(1'000'000)))
+        got += limiter.allow(now);
+    EXPECT_GE(got, 299u);
+    EXPECT_LE(got, 301u);
+}
+
+}  // namespace
+}  // namespace pulse
