@@ -312,10 +312,10 @@ bool Server::drain_cut_short() const {
 // The reactors took their copies of the shared config before start() returned; from then on it is
 // the main thread's account of what they were told.
 void Server::retune(const ServerOptions& options) {
-    plan_.options.heartbeat_interval = options.heartbeat_interval;
-    plan_.options.heartbeat_timeout = options.heartbeat_timeout;
-    plan_.options.heartbeat_probe = options.heartbeat_probe;
-    plan_.options.liveness = options.liveness;
+    // What statistics report as the settings in force.
+    const uint64_t max_connections = plan_.options.max_connections;
+    plan_.options = options;
+    plan_.options.max_connections = max_connections;
     ReactorConfig& told = shared_->config;
     ReactorConfig fresh;
     fill_profiles(options, fresh);

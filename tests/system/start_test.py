@@ -267,6 +267,77 @@ def test_starts_with_descriptors_0_to_2_closed():
                 json.loads(line)
 
 
+def full_pipe():
+    """The write end of a pipe that is full, and its read end, which is not read."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    try:
+        while True:
+            os.write(write_end, b"." * 4096)
+    except BlockingIOError:
+        pass
+    os.set_blocking(write_end, True)
+    return read_end, write_end
+
+
+def test_starts_with_a_stderr_that_is_not_read():
+    port, (read_end, write_end) = free_port(), full_pipe()
+    process = subprocess.Popen([f"{BUILD}/pulsewheel", "--listen", f"tcp://127.0.0.1:{port}"],
+                               stderr=write_end, stdin=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                assert answers(port)
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline and process.poll() is None
+                time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        os.close(read_end)
+        os.close(write_end)
+
+
+# ----------------------------------------------------------------------------------- checked only
+
+def test_a_check_finds_what_a_start_would_refuse():
+    with tempfile.TemporaryDirectory() as directory:
+        for flags, word in (
+                (("--max-connections", "900M"), "--max-connections 900000000"),
+                (("--listen", "tcp://192.0.2.1:9000"), "192.0.2.1"),
+                (("--stats-json", f"{directory}/none/file"), "--stats-json"),
+                (("--log-file", directory), "--log-file"),
+                (("--backend", "io_uring"), "--backend io_uring")):
+            before = confine.refuse_calls("io_uring_setup") if "--backend" in flags else None
+            done = pulsewheel("--check-config", *flags, before=before)
+            assert done.returncode == 1, (flags, done.stdout, done.stderr)
+            assert word in done.stderr and ";" in done.stderr, (flags, done.stderr)
+        path = f"{directory}/stats"
+        done = pulsewheel("--check-config", "--stats-json", path, "--listen", "tcp://127.0.0.1:0")
+        assert done.returncode == 0 and "makes sense" in done.stdout, done
+        assert not os.path.exists(path), "a check creates nothing"
+
+
+def test_a_check_beside_the_server_that_runs_is_not_an_error():
+    with Server("epoll") as server:
+        done = pulsewheel("--check-config", "--listen", f"tcp://127.0.0.1:{server.port}")
+        assert done.returncode == 0, done.stderr
+
+
+def test_says_so_where_what_it_prints_is_lost():
+    with open("/dev/full", "w") as full:
+        for flag in ("--print-config", "--help", "--version", "--check-config"):
+            done = subprocess.run([f"{BUILD}/pulsewheel", flag], stdout=full, text=True,
+                                  stderr=subprocess.PIPE, timeout=20)
+            assert done.returncode == 1, (flag, done)
+            assert "stdout cannot be written: No space" in done.stderr, (flag, done)
+
+
 # ------------------------------------------------------------------------------------------ ports
 
 def test_refuses_a_port_on_which_another_pulsewheel_listens():

@@ -6,11 +6,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <map>
 
 #include "core/version.h"
+#include "tools/pulsewheel/reload.h"
 #include "tools/pulsewheel/settings.h"
 
 namespace pulse::serve {
@@ -27,7 +29,7 @@ Result<Invocation> read(std::vector<const char*> arguments, const Variables& var
 ServerOptions options_of(std::vector<const char*> arguments, const Variables& variables = {}) {
     const Result<Invocation> invocation = read(std::move(arguments), variables);
     EXPECT_TRUE(invocation) << invocation.error();
-    EXPECT_TRUE(invocation->serve);
+    EXPECT_EQ(invocation->action, Action::serve);
     return invocation ? invocation->options : ServerOptions{};
 }
 
@@ -174,6 +176,7 @@ const std::map<std::string_view, const char*> kOther = {
     {"send-queue-bytes", "8KiB"},
     {"ws-deflate", "on"},
     {"ws-origin", "https://b.example:8443"},
+    {"log-file", "a log"},
     {"log-level", "error"},
     {"log-format", "json"},
     {"stats-interval", "500ms"},
@@ -227,7 +230,7 @@ TEST(Flags, ProxySourcesAreABlockEachInEveryLayer) {
     expect_error(read({"--proxy-trusted", "10.0.0.1/8"}), {"'10.0.0.1/8'", "as zeros"});
     const ConfigFile nobody("proxy-trusted = []\nlisten = \"tcp://*:1?proxy=on\"\n");
     expect_error(read({"--config", nobody.path()}),
-                 {"--proxy-trusted: nobody is trusted", "'tcp://*:1?proxy=on'", "balancer"});
+                 {"--proxy-trusted: no address is trusted", "'tcp://*:1?proxy=on'", "balancer"});
 }
 
 TEST(Flags, FileGivesWayToVariableAndVariableToFlag) {
@@ -313,13 +316,123 @@ TEST(Flags, TlsIsRefusedWithARemedy) {
 
 TEST(Flags, FieldsMustAgree) {
     expect_error(read({"--heartbeat-interval", "10s", "--heartbeat-timeout", "5s"}),
-                 {"--heartbeat-timeout: '5s' is shorter than the interval of 10s", "30s"});
+                 {"--heartbeat-timeout: '5s' leaves too little time", "interval of 10s", "30s"});
     expect_error(read({"--heartbeat-timeout", "2h", "--tick", "1ms"}),
                  {"--heartbeat-timeout: '2h' is longer than a wheel of this --tick", "4398s"});
     expect_error(read({"--heartbeat-interval", "50ms", "--tick", "64ms"}),
                  {"--heartbeat-interval: '50ms' is less than two ticks"});
     EXPECT_TRUE(read({"--heartbeat-timeout", "9h"}));
     expect_error(read({"--heartbeat-timeout", "10h"}), {"is longer than a wheel"});
+}
+
+// The probe leaves after an interval, and its answer needs time.
+TEST(Flags, ATimeoutMustLeaveTimeForAnAnswer) {
+    const auto of = [](const char* interval, const char* timeout) {
+        return read({"--heartbeat-interval", interval, "--heartbeat-timeout", timeout});
+    };
+    expect_error(of("4s", "4500ms"), {"--heartbeat-timeout: '4500ms' leaves too little time",
+                                      "write at least 5017ms, or three intervals: 12s"});
+    EXPECT_TRUE(of("4s", "5017ms"));
+    expect_error(of("4s", "5016ms"), {"at least 5017ms"});
+    expect_error(of("30s", "30s"), {"at least 31017ms"});
+    EXPECT_TRUE(of("30s", "32s"));
+    EXPECT_TRUE(of("1s", "1500ms"));
+    expect_error(read({"--heartbeat-interval", "4s", "--heartbeat-timeout", "4500ms",
+                       "--heartbeat-probe", "off"}),
+                 {"too little time"});
+}
+
+TEST(Flags, MessageLimitAndSendQueueFollowEachOther) {
+    EXPECT_EQ(options_of({}).send_queue_bytes, kSendQueueBytesDefault);
+    const auto echo = [](std::vector<const char*> more) {
+        more.insert(more.end(), {"--on-message", "echo"});
+        return read(more);
+    };
+    for (const char* message : {"1B", "125B", "64KiB", "1MiB", "4MiB", "64MiB"}) {
+        const Result<Invocation> followed = echo({"--max-message-bytes", message});
+        if (!followed) continue;  // below the least
+        const ServerOptions& options = followed->options;
+        EXPECT_GE(options.send_queue_bytes, 2 * options.max_message_bytes);
+        EXPECT_GE(options.send_queue_bytes, echo_bytes(options.max_message_bytes));
+    }
+    const Result<Invocation> shorter = echo({"--send-queue-bytes", "64KiB"});
+    ASSERT_TRUE(shorter) << shorter.error();
+    EXPECT_LE(echo_bytes(shorter->options.max_message_bytes), 65'536u);
+    EXPECT_GE(shorter->options.max_message_bytes, 65'000u);
+    EXPECT_EQ(options_of({"--send-queue-bytes", "64KiB"}).max_message_bytes, kMessageBytesDefault);
+    expect_error(echo({"--send-queue-bytes", "1MiB", "--max-message-bytes", "1MiB"}),
+                 {"--send-queue-bytes: '1MiB' cannot hold the echo", "1MiB", "write at least",
+                  "shorter --max-message-bytes"});
+    EXPECT_TRUE(echo({"--send-queue-bytes", "1030KiB", "--max-message-bytes", "1MiB"}));
+    EXPECT_TRUE(read({"--send-queue-bytes", "4KiB", "--max-message-bytes", "1MiB"}))
+        << "nothing is echoed";
+}
+
+TEST(Flags, NoMoreListenersThanAReactorCanHave) {
+    std::vector<std::string> addresses;
+    std::vector<const char*> arguments;
+    for (uint32_t i = 0; i < kListenersMax + 1; ++i)
+        addresses.push_back("--listen=tcp://127.0.0.1:" + std::to_string(10'000 + i));
+    for (const std::string& address : addresses) arguments.push_back(address.c_str());
+    expect_error(read(arguments), {"'tcp://127.0.0.1:10064' is one too many", "at most 64"});
+    arguments.pop_back();
+    EXPECT_EQ(options_of(arguments).listen.size(), kListenersMax);
+}
+
+// A TOML string can hold a NUL, and inet_pton() and open() stop at one.
+TEST(Flags, NoValueContainsANul) {
+    for (const Setting& setting : settings()) {
+        if (setting.kind == SettingKind::flag || setting.kind == SettingKind::boolean) continue;
+        const ConfigFile file(std::string(setting.name) + " = \"10.0.0.0\\u0000junk/8\"\n");
+        expect_error(read({"--config", file.path()}), {std::string(setting.name), "NUL"});
+    }
+}
+
+TEST(Flags, AConfigThatCannotBeReadAgainIsKept) {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const std::string_view text = "heartbeat-interval = \"7s\"\n";
+    ASSERT_EQ(write(ends[1], text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    close(ends[1]);
+    const std::string path = "/dev/fd/" + std::to_string(ends[0]);
+    const Result<Invocation> first = read({"--config", path.c_str()});
+    close(ends[0]);
+    ASSERT_TRUE(first) << first.error();
+    EXPECT_EQ(first->options.heartbeat_interval, 7 * kSecond);
+    ASSERT_EQ(first->kept_config, text);
+    const std::vector<const char*> arguments{"--config", path.c_str()};
+    const Result<Invocation> again = read_invocation(
+        arguments, [](const char*) -> const char* { return nullptr; }, first->kept_config);
+    ASSERT_TRUE(again) << again.error();
+    EXPECT_EQ(again->options.heartbeat_interval, 7 * kSecond);
+    const ConfigFile file(text.data());
+    EXPECT_FALSE(read({"--config", file.path()})->kept_config);
+}
+
+TEST(Reload, AppliesExactlyWhatIsLive) {
+    const ServerOptions running = options_of({});
+    for (const Setting& setting : settings()) {
+        SCOPED_TRACE(setting.name);
+        const std::string flag = "--" + std::string(setting.name) + "=" + kOther.at(setting.name);
+        const ServerOptions fresh = options_of({flag.c_str()});
+        const Result<Reload> reload = plan_reload(running, fresh);
+        ASSERT_TRUE(reload) << reload.error();
+        const bool live = setting.reload == ReloadKind::live;
+        const auto& named = live ? reload->applied : reload->waiting;
+        EXPECT_NE(std::ranges::find(named, setting.name), named.end());
+        EXPECT_EQ(setting.get(reload->options), setting.get(live ? fresh : running));
+    }
+    const Result<Reload> none = plan_reload(running, running);
+    ASSERT_TRUE(none);
+    EXPECT_TRUE(none->applied.empty() && none->waiting.empty());
+}
+
+TEST(Reload, IsRefusedWhereItDoesNotFitToWhatStays) {
+    const ServerOptions running = options_of({"--tick", "1ms"});
+    const ServerOptions fresh = options_of({"--tick", "128ms", "--heartbeat-timeout", "20h"});
+    const Result<Reload> reload = plan_reload(running, fresh);
+    ASSERT_FALSE(reload);
+    EXPECT_NE(reload.error().find("--heartbeat-timeout: '20h'"), std::string::npos);
 }
 
 TEST(Flags, AllMistakesAreToldAtOnce) {
@@ -361,7 +474,7 @@ TEST(Flags, PrintedConfigurationReadsBackToItself) {
         read({"--print-config", "--listen", "ws://*:9001", "--ws-origin", "https://a.example",
               "--ws-origin", "null", "--heartbeat-interval", "1500ms", "--pin"});
     ASSERT_TRUE(printed) << printed.error();
-    EXPECT_FALSE(printed->serve);
+    EXPECT_EQ(printed->action, Action::print);
     const ConfigFile file(printed->text);
     const Result<Invocation> again = read({"--config", file.path(), "--print-config"});
     ASSERT_TRUE(again) << again.error();
@@ -373,15 +486,14 @@ TEST(Flags, PrintedConfigurationReadsBackToItself) {
 TEST(Flags, CheckConfigSaysYesOrTheError) {
     const Result<Invocation> good = read({"--check-config"});
     ASSERT_TRUE(good);
-    EXPECT_FALSE(good->serve);
-    EXPECT_FALSE(good->text.empty());
+    EXPECT_EQ(good->action, Action::check);
     expect_error(read({"--check-config", "--tick", "1h"}), {"--tick"});
 }
 
 TEST(Flags, HelpListsEveryFlagWithinTheWidthOfATerminal) {
     const Result<Invocation> help = read({"--help", "--tick", "nonsense", "--unknown"});
     ASSERT_TRUE(help);
-    EXPECT_FALSE(help->serve);
+    EXPECT_EQ(help->action, Action::print);
     for (const Setting& setting : settings())
         EXPECT_NE(help->text.find("\n  --" + std::string(setting.name)), std::string::npos)
             << setting.name;

@@ -7,10 +7,12 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <toml++/toml.h>
 
+#include "core/heartbeat_policy.h"
 #include "core/time.h"
 #include "core/units.h"
 #include "core/version.h"
@@ -18,6 +20,16 @@
 
 namespace pulse::serve {
 namespace {
+
+std::vector<std::string> split(std::string_view text, char separator) {
+    std::vector<std::string> parts;
+    for (;;) {
+        const size_t end = std::min(text.find(separator), text.size());
+        parts.emplace_back(text.substr(0, end));
+        if (end == text.size()) return parts;
+        text.remove_prefix(end + 1);
+    }
+}
 
 // What the layers write into: options, which settings were given at all, and what was wrong.
 struct Draft {
@@ -33,6 +45,11 @@ struct Draft {
     void set(const Setting& setting, std::span<const std::string> values, std::string_view where) {
         if (setting.clear != nullptr) setting.clear(options);
         for (const std::string& value : values) {
+            // A TOML string can hold one, and what reads C strings would see only what is before.
+            if (value.find('\0') != std::string::npos) {
+                complain(where, "the value contains a NUL character; remove it");
+                continue;
+            }
             const Result<void> done = setting.set(options, value);
             if (!done) complain(where, done.error());
         }
@@ -106,14 +123,25 @@ void read_key(Draft& draft, std::string_view key, const toml::node& node,
     draft.set(*setting, values, named);
 }
 
-void read_file(Draft& draft, const std::string& path) {
+// The text of a config file, and whether it can be read again: a pipe is empty the second time.
+struct ConfigText {
+    std::string text;
+    bool rereadable = true;
+};
+
+Result<ConfigText> load_file(const std::string& path) {
+    std::error_code unknown;
+    const std::filesystem::file_status status = std::filesystem::status(path, unknown);
     std::ifstream file(path, std::ios::binary);
     std::ostringstream text;
-    if (!file || std::filesystem::is_directory(path)) {
-        return draft.complain("--config", "'" + path + "' cannot be read; name a file that can");
-    }
+    if (!file || is_directory(status))
+        return Error{"'" + path + "' cannot be read; name a file that can"};
     text << file.rdbuf();
-    const toml::parse_result parsed = toml::parse(text.str());
+    return ConfigText{text.str(), is_regular_file(status)};
+}
+
+void read_text(Draft& draft, const std::string& path, const std::string& text) {
+    const toml::parse_result parsed = toml::parse(text);
     if (!parsed) {
         const toml::parse_error& error = parsed.error();
         return draft.complain(path + ":" + std::to_string(error.source().begin.line),
@@ -138,7 +166,7 @@ void read_environment(Draft& draft, const Environment& environment) {
         const char* value = environment(name.c_str());
         if (value == nullptr || *value == '\0') continue;
         std::vector<std::string> values{value};
-        if (setting.kind == SettingKind::list) values = CLI::detail::split(value, ',');
+        if (setting.kind == SettingKind::list) values = split(value, ',');
         if (setting.kind == SettingKind::flag || setting.kind == SettingKind::boolean) {
             if (values[0] == "1" || values[0] == "true") values[0] = "on";
             if (values[0] == "0" || values[0] == "false") values[0] = "off";
@@ -161,7 +189,8 @@ struct RequestFlag {
 constexpr std::string_view kProgram = "This program";
 constexpr RequestFlag kRequestFlags[] = {
     {"config", "FILE", "Read settings from a TOML file whose keys are the flags' names."},
-    {"check-config", "", "Say whether everything given makes sense, and exit."},
+    {"check-config", "",
+     "Say whether everything given makes sense and this machine can do it, and exit."},
     {"print-config", "", "Print the settings in force as a file for --config, and exit."},
     {"version", "", "Print the version, and exit."},
     {"help", "", "Print this, and exit."},
@@ -220,60 +249,87 @@ void apply_command_line(Draft& draft,
 
 // -------------------------------------------------------------------------------- all together
 
-// What follows from what was given, and what must hold between fields.
-void finish(Draft& draft) {
+// What follows from what was given.
+void derive(Draft& draft) {
     ServerOptions& options = draft.options;
     if (options.listen.empty()) {
         if (draft.given.contains("listen"))
             draft.complain("--listen", "no address at all; write for example tcp://127.0.0.1:9000");
         options.listen.push_back(*parse_listen_uri(kListenDefault));
     }
-    for (const ListenAddress& listener : options.listen) {
-        if (!listener.expects_proxy_header || !options.proxy_trusted.empty()) continue;
-        draft.complain("--proxy-trusted", "nobody is trusted, so that nobody could come to '" +
-                                              listener.text + "'; name the balancer's address");
-        break;
-    }
     const NamedProfile& profile = kNamedProfiles[options.heartbeat_profile];
     const bool own_interval = draft.given.contains("heartbeat-interval");
     if (!own_interval) options.heartbeat_interval = profile.interval;
     if (!draft.given.contains("heartbeat-timeout"))
         options.heartbeat_timeout = own_interval ? 3 * options.heartbeat_interval : profile.timeout;
+    // The longest message and the send queue follow each other, where only one is given.
+    if (!draft.given.contains("send-queue-bytes")) {
+        options.send_queue_bytes = std::max(kSendQueueBytesDefault, 2 * options.max_message_bytes);
+    } else if (!draft.given.contains("max-message-bytes") &&
+               options.on_message == OnMessage::echo) {
+        options.max_message_bytes =
+            std::min(kMessageBytesDefault, echoed_by(options.send_queue_bytes));
+    }
+}
 
+std::string in_ms(Nanos least) {
+    return format_duration((least + kMillisecond - 1) / kMillisecond * kMillisecond);
+}
+
+std::optional<std::string> wrong_heartbeats(const ServerOptions& options) {
     const TickClock clock{options.tick_shift};
     const Nanos longest = clock.begins(kTimeoutTicksMax);
-    if (options.heartbeat_timeout < options.heartbeat_interval) {
-        draft.complain("--heartbeat-timeout",
-                       "'" + format_duration(options.heartbeat_timeout) +
-                           "' is shorter than the interval of " +
-                           format_duration(options.heartbeat_interval) +
-                           ", so that nobody could ever be asked; write three intervals: " +
-                           format_duration(3 * options.heartbeat_interval));
+    const Nanos interval = options.heartbeat_interval;
+    const Nanos timeout = options.heartbeat_timeout;
+    // A tick to round the interval, a tick to round the timeout.
+    const Nanos least = interval + answer_time(interval) + 2 * clock.tick_ns();
+    if (interval < 2 * clock.tick_ns()) {
+        return "--heartbeat-interval: '" + format_duration(interval) +
+               "' is less than two ticks; write more, or a shorter --tick";
     }
-    if (options.heartbeat_timeout > longest) {
-        draft.complain("--heartbeat-timeout",
-                       "'" + format_duration(options.heartbeat_timeout) +
-                           "' is longer than a wheel of this --tick can wait; write at most " +
-                           format_duration(longest / kSecond * kSecond) + ", or a longer --tick");
+    if (timeout < least) {
+        return "--heartbeat-timeout: '" + format_duration(timeout) +
+               "' leaves too little time for an answer after an interval of " +
+               format_duration(interval) + "; write at least " + in_ms(least) +
+               ", or three intervals: " + format_duration(3 * interval);
     }
-    if (options.heartbeat_interval < 2 * clock.tick_ns()) {
-        draft.complain("--heartbeat-interval", "'" + format_duration(options.heartbeat_interval) +
-                                                   "' is less than two ticks; write more, or a "
-                                                   "shorter --tick");
+    if (timeout > longest) {
+        return "--heartbeat-timeout: '" + format_duration(timeout) +
+               "' is longer than a wheel of this --tick can wait; write at most " +
+               format_duration(longest / kSecond * kSecond) + ", or a longer --tick";
     }
     if (options.handshake_timeout > longest) {
-        draft.complain("--handshake-timeout",
-                       "'" + format_duration(options.handshake_timeout) +
-                           "' is longer than a wheel of this --tick can wait; write at most " +
-                           format_duration(longest / kSecond * kSecond));
+        return "--handshake-timeout: '" + format_duration(options.handshake_timeout) +
+               "' is longer than a wheel of this --tick can wait; write at most " +
+               format_duration(longest / kSecond * kSecond);
     }
+    return std::nullopt;
+}
+
+std::optional<std::string> wrong_queues(const ServerOptions& options) {
+    const size_t least = echo_bytes(options.max_message_bytes);
+    if (options.on_message != OnMessage::echo || options.send_queue_bytes >= least)
+        return std::nullopt;
+    return "--send-queue-bytes: '" + format_size(options.send_queue_bytes) +
+           "' cannot hold the echo of a message of " + format_size(options.max_message_bytes) +
+           "; write at least " + format_size((least + 1'023) / 1'024 * 1'024) +
+           ", or a shorter --max-message-bytes";
+}
+
+std::optional<std::string> wrong_listeners(const ServerOptions& options) {
+    for (const ListenAddress& listener : options.listen) {
+        if (!listener.expects_proxy_header || !options.proxy_trusted.empty()) continue;
+        return "--proxy-trusted: no address is trusted, so that no peer can connect to '" +
+               listener.text + "'; name the balancer's address";
+    }
+    return std::nullopt;
 }
 
 // Lines of at most 96 columns, broken between words, all but the first indented.
 void append_wrapped(std::string& out, std::string_view text, size_t indent) {
     constexpr size_t kColumns = 96;
     size_t column = indent;
-    for (const std::string& word : CLI::detail::split(std::string(text), ' ')) {
+    for (const std::string& word : split(text, ' ')) {
         if (column > indent && column + 1 + word.size() > kColumns) {
             out.append("\n").append(indent, ' ');
             column = indent;
@@ -304,9 +360,16 @@ std::string joined(const std::vector<std::string>& values) {
     return text;
 }
 
+std::vector<std::string> live_settings() {
+    std::vector<std::string> names;
+    for (const Setting& setting : settings())
+        if (setting.reload == ReloadKind::live) names.emplace_back(setting.name);
+    return names;
+}
+
 std::string help_text() {
     Draft draft;
-    finish(draft);
+    derive(draft);
     std::string out =
         "pulsewheel - holds very many mostly silent connections, and lets go of dead peers\n\n"
         "  pulsewheel --listen tcp://127.0.0.1:9000\n"
@@ -334,7 +397,15 @@ std::string help_text() {
         "(heartbeat-timeout = \"90s\") and a variable (PULSEWHEEL_HEARTBEAT_TIMEOUT=90s); the "
         "file\n"
         "gives way to variables, and these to flags.\n"
-        "Exit codes: 0 ok, 1 could not start, 2 not understood, 3 a drain was cut short.\n";
+        "\n";
+    append_wrapped(
+        out,
+        "SIGHUP reads all of them again and applies, if all are right: " + joined(live_settings()) +
+            ". It names what else has changed: that "
+            "waits for a restart. SIGUSR1 opens the log and statistics files "
+            "anew. SIGTERM and SIGINT drain; the second one stops at once.",
+        0);
+    out += "\nExit codes: 0 ok, 1 could not start, 2 not understood, 3 a drain was cut short.\n";
     return out;
 }
 
@@ -375,8 +446,19 @@ std::string to_toml(const ServerOptions& options) {
     return out.str();
 }
 
+Result<void> check_between(const ServerOptions& options) {
+    std::string errors;
+    for (const auto& wrong :
+         {wrong_listeners(options), wrong_heartbeats(options), wrong_queues(options)}) {
+        if (wrong) errors.append(errors.empty() ? "" : "\n").append(*wrong);
+    }
+    if (errors.empty()) return {};
+    return Error{std::move(errors)};
+}
+
 Result<Invocation> read_invocation(std::span<const char* const> arguments,
-                                   const Environment& environment) {
+                                   const Environment& environment,
+                                   const std::optional<std::string>& kept_config) {
     Draft draft;
     Requests requests;
     std::map<std::string_view, std::vector<std::string>> values;
@@ -392,22 +474,35 @@ Result<Invocation> read_invocation(std::span<const char* const> arguments,
         const char* config = environment("PULSEWHEEL_CONFIG");
         if (config != nullptr) requests.config = config;
     }
-    if (!requests.config.empty()) read_file(draft, requests.config);
+    if (kept_config) {
+        invocation.kept_config = kept_config;
+        read_text(draft, requests.config, *kept_config);
+    } else if (!requests.config.empty()) {
+        Result<ConfigText> config = load_file(requests.config);
+        if (config) {
+            read_text(draft, requests.config, config->text);
+            if (!config->rereadable) invocation.kept_config = std::move(config->text);
+        } else {
+            draft.complain("--config", config.error());
+        }
+    }
     read_environment(draft, environment);
     apply_command_line(draft, values);
     // Between fields that could not be read nothing can be said.
-    if (draft.errors.empty()) finish(draft);
+    if (draft.errors.empty()) derive(draft);
+    if (draft.errors.empty()) {
+        if (Result<void> fits = check_between(draft.options); !fits) draft.errors = fits.error();
+    }
     if (!draft.errors.empty()) return Error{draft.errors};
 
     invocation.options = std::move(draft.options);
     invocation.options.texts = &settings_text;
-    if (requests.print_config) {
+    if (requests.print_config)
         invocation.text = to_toml(invocation.options);
-    } else if (requests.check_config) {
-        invocation.text = "the configuration makes sense\n";
-    } else {
-        invocation.serve = true;
-    }
+    else if (requests.check_config)
+        invocation.action = Action::check;
+    else
+        invocation.action = Action::serve;
     return invocation;
 }
 

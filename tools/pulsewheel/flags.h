@@ -12,6 +12,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,10 +25,18 @@ namespace pulse::serve {
 // Where a server listens that is told nothing: only this machine can reach it.
 inline constexpr std::string_view kListenDefault = "auto://127.0.0.1:9000";
 
+enum class Action : uint8_t {
+    print,  // `text`: --help, --version, --print-config
+    check,  // --check-config: whether this machine can do it
+    serve,
+};
+
 struct Invocation {
-    bool serve = false;     // false: print `text` and be done
-    ServerOptions options;  // whole and consistent if serve
-    std::string text;       // of --help, --version, --print-config, --check-config
+    Action action = Action::print;
+    ServerOptions options;  // whole and consistent unless `print`
+    std::string text;
+    // Of a config that cannot be read again, because it came from a pipe: its text.
+    std::optional<std::string> kept_config;
 };
 
 // The value of a variable, nullptr if it is not set: std::getenv, but in tests.
@@ -35,8 +44,13 @@ using Environment = std::function<const char*(const char* name)>;
 
 // `arguments` without the program's name. An error has one line for each thing that is wrong; each
 // names the flag, key (with file and line) or variable, what it was given, and a remedy.
+// With `kept_config` that text is the config file's.
 Result<Invocation> read_invocation(std::span<const char* const> arguments,
-                                   const Environment& environment);
+                                   const Environment& environment,
+                                   const std::optional<std::string>& kept_config = std::nullopt);
+
+// What must hold between settings. An error has one line for each that does not.
+Result<void> check_between(const ServerOptions& options);
 
 // The options as a TOML file that --config reads back to the same.
 std::string to_toml(const ServerOptions& options);

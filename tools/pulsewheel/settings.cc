@@ -112,6 +112,10 @@ Result<void> add_listener(ServerOptions& options, std::string_view text) {
         if (other.address.port() != 0 && other.address.text() == listener->address.text())
             return refuse(text, "is listened on already", "give each address once");
     }
+    if (options.listen.size() == kListenersMax) {
+        return refuse(text, "is one too many",
+                      "listen on at most " + std::to_string(kListenersMax) + " addresses");
+    }
     options.listen.push_back(*listener);
     return {};
 }
@@ -191,9 +195,14 @@ std::vector<std::string> get_tick(const ServerOptions& options) {
 }
 static_assert(kTickShiftMin == 20, "get_tick() counts in 2^20 ns, which people call a millisecond");
 
-Result<void> set_stats_json(ServerOptions& options, std::string_view text) {
-    options.stats_json = text;
+template <auto kField>
+Result<void> set_file(ServerOptions& options, std::string_view text) {
+    options.*kField = text;
     return {};
+}
+template <auto kField>
+std::vector<std::string> get_file(const ServerOptions& options) {
+    return {options.*kField};
 }
 
 constexpr Nanos kHour = 3600 * kSecond;
@@ -207,106 +216,112 @@ constexpr std::string_view kMessages = "Messages";
 constexpr std::string_view kTelling = "Telling";
 
 using enum SettingKind;
+using enum ReloadKind;
 constexpr Setting kSettings[] = {
     {"listen", kListening, "URI",
      "Where to accept: SCHEME://HOST:PORT. auto:// tells protocols apart by their first bytes, "
      "ws:// is WebSocket, tcp:// binary frames, jsonl:// lines of JSON; a bare HOST:PORT is auto. "
      "* is every interface. ?proxy=on behind it demands a PROXY protocol header (1 or 2) before "
      "everything else. May be repeated.",
-     list, add_listener, get_listeners, [](ServerOptions& o) { o.listen.clear(); }},
+     list, restart, add_listener, get_listeners, [](ServerOptions& o) { o.listen.clear(); }},
     {"proxy-trusted", kListening, "CIDR",
      "Balancers that may connect where a PROXY header is demanded, such as 10.0.0.0/8 or "
      "192.0.2.7; anybody else is refused there. Separated by commas, or repeated.",
-     list, add_trusted, get_trusted, [](ServerOptions& o) { o.proxy_trusted.clear(); }},
+     list, restart, add_trusted, get_trusted, [](ServerOptions& o) { o.proxy_trusted.clear(); }},
     {"share-port", kListening, "",
      "Listen although another server of this user does so on the same port: the kernel spreads "
      "new peers over both, until one of them stops. For a change of servers without a gap.",
-     flag, WORD(share_port, kSwitch)},
+     flag, restart, WORD(share_port, kSwitch)},
     {"max-connections", kListening, "N",
      "Most connections at once; more are refused with the reason. The server does not start "
      "where the machine cannot hold them; the default shrinks to what it can.",
-     number, set_max_connections,
+     number, restart, set_max_connections,
      get_quantity<&ServerOptions::max_connections, format_count, false>},
     {"accept-rate", kListening, "RATE",
      "Most accepts a second, such as 5000/s; more are refused at once. off is no limit.", text,
+     restart,
      set_quantity<&ServerOptions::accept_rate, parse_rate, format_rate, true, uint64_t{1},
                   uint64_t{INT32_MAX}>,
      get_quantity<&ServerOptions::accept_rate, format_rate, true>},
     {"handshake-timeout", kListening, "TIME",
      "How long a peer may take until its first complete message or upgrade; on tcp:// and jsonl:// "
      "from its first byte, and silence before that is the heartbeats' business.",
-     text,
-     DURATION(handshake_timeout, 100 * kMillisecond, kHour)},
+     text, restart, DURATION(handshake_timeout, 100 * kMillisecond, kHour)},
     {"tcp-keepalive", kListening, "TIME",
-     "Silence after which the kernel probes a connection too, or off.", text,
+     "Silence after which the kernel probes a connection too, or off.", text, restart,
      DURATION_OR_OFF(tcp_keepalive, kSecond, 9 * kHour)},
     {"tcp-user-timeout", kListening, "TIME",
      "How long sent bytes may stay unacknowledged before the kernel gives the connection up, or "
      "off for the kernel's own patience.",
-     text, DURATION_OR_OFF(tcp_user_timeout, 100 * kMillisecond, 24 * kHour)},
+     text, restart, DURATION_OR_OFF(tcp_user_timeout, 100 * kMillisecond, 24 * kHour)},
 
     {"backend", kRunning, "NAME",
-     "io_uring, epoll, or auto: io_uring where the kernel lets us, else epoll.", text,
+     "io_uring, epoll, or auto: io_uring where the kernel lets us, else epoll.", text, restart,
      WORD(backend, kBackends)},
     {"reactors", kRunning, "N",
      "Threads that serve, or auto: one a core, and more where the descriptor limit demands it.",
-     number, set_reactors,
+     number, restart, set_reactors,
      [](const ServerOptions& o) {
          return std::vector<std::string>{o.reactors == 0 ? "auto" : std::to_string(o.reactors)};
      }},
-    {"pin", kRunning, "", "Keep each reactor on a core of its own.", flag, WORD(pin, kSwitch)},
+    {"pin", kRunning, "", "Keep each reactor on a core of its own.", flag, restart,
+     WORD(pin, kSwitch)},
     {"drain-timeout", kRunning, "TIME",
-     "Over how long a stop spreads its goodbyes; who is left then is reset.", text,
+     "Over how long a stop spreads its goodbyes; who is left then is reset.", text, restart,
      DURATION(drain_timeout, 0, kHour)},
 
     {"heartbeat-profile", kHeartbeats, "NAME",
      "Interval and timeout by name: realtime 15s/45s, standard 30s/90s, mobile 60s/120s, "
      "powersave 300s/600s.",
-     text, WORD(heartbeat_profile, kProfileNames)},
+     text, live, WORD(heartbeat_profile, kProfileNames)},
     {"heartbeat-interval", kHeartbeats, "TIME",
-     "Silence after which a peer is probed, instead of the profile's.", text,
+     "Silence after which a peer is probed, instead of the profile's.", text, live,
      DURATION(heartbeat_interval, 50 * kMillisecond, kTimeoutMax)},
     {"heartbeat-timeout", kHeartbeats, "TIME",
      "Silence after which a peer is evicted, instead of the profile's; three intervals if only "
      "the interval is given.",
-     text, DURATION(heartbeat_timeout, 50 * kMillisecond, kTimeoutMax)},
+     text, live, DURATION(heartbeat_timeout, 50 * kMillisecond, kTimeoutMax)},
     {"heartbeat-probe", kHeartbeats, "on|off",
-     "Ask silent peers for a sign of life; off only waits for theirs.", boolean,
+     "Ask silent peers for a sign of life; off only waits for theirs.", boolean, live,
      WORD(heartbeat_probe, kSwitch)},
     {"liveness", kHeartbeats, "any|roundtrip",
      "What proves that a peer lives: any complete frame, or only a ping of its own or the answer "
      "to a probe, with the value that the probe brought.",
-     text, WORD(liveness, kLivenesses)},
+     text, live, WORD(liveness, kLivenesses)},
     {"tick", kHeartbeats, "TIME",
-     "Precision of all deadlines, rounded to a power of two of nanoseconds.", text, set_tick,
-     get_tick},
+     "Precision of all deadlines, rounded to a power of two of nanoseconds.", text, restart,
+     set_tick, get_tick},
 
     {"on-message", kMessages, "echo|discard",
      "What becomes of application messages: sent back unchanged, or counted and dropped.", text,
-     WORD(on_message, kOnMessage)},
+     restart, WORD(on_message, kOnMessage)},
     {"max-message-bytes", kMessages, "SIZE", "Longest message; a longer one ends its connection.",
-     number, SIZE(max_message_bytes, kControlPayloadBytesMax, kMessageBytesMax)},
+     number, restart, SIZE(max_message_bytes, kControlPayloadBytesMax, kMessageBytesMax)},
     {"send-queue-bytes", kMessages, "SIZE",
      "Most bytes that may wait for one peer; one that reads too slowly for that is let go.", number,
-     SIZE(send_queue_bytes, 4'096, kSendQueueBytesMax)},
+     restart, SIZE(send_queue_bytes, 4'096, kSendQueueBytesMax)},
     {"ws-deflate", kMessages, "on|off", "Offer WebSocket compression (permessage-deflate).",
-     boolean, WORD(ws_deflate, kSwitch)},
+     boolean, restart, WORD(ws_deflate, kSwitch)},
     {"ws-origin", kMessages, "ORIGIN",
      "Accept WebSocket upgrades of web pages from this origin only, such as "
      "https://chat.example; without it, from any. May be repeated.",
-     list, add_origin, [](const ServerOptions& o) { return o.ws_origins; },
+     list, restart, add_origin, [](const ServerOptions& o) { return o.ws_origins; },
      [](ServerOptions& o) { o.ws_origins.clear(); }},
 
     {"log-level", kTelling, "LEVEL",
-     "debug, info, warning or error. debug tells of every peer by its address.", text,
+     "debug, info, warning or error. debug tells of every peer by its address.", text, live,
      WORD(log_level, kLogLevels)},
-    {"log-format", kTelling, "text|json", "How log lines look.", text,
+    {"log-format", kTelling, "text|json", "How log lines look.", text, live,
      WORD(log_format, kLogFormats)},
-    {"stats-interval", kTelling, "TIME", "Print a line of figures this often, or off.", text,
+    {"log-file", kTelling, "FILE",
+     "Append the log to a file instead of stderr. SIGUSR1 opens it anew, and that of the "
+     "statistics, when it was renamed.",
+     text, restart, set_file<&ServerOptions::log_file>, get_file<&ServerOptions::log_file>},
+    {"stats-interval", kTelling, "TIME", "Print a line of figures this often, or off.", text, live,
      DURATION_OR_OFF(stats_interval, 100 * kMillisecond, kHour)},
     {"stats-json", kTelling, "FILE",
      "Append a JSON object of all figures at every interval, and a last one at the exit.", text,
-     set_stats_json, [](const ServerOptions& o) { return std::vector<std::string>{o.stats_json}; }},
+     live, set_file<&ServerOptions::stats_json>, get_file<&ServerOptions::stats_json>},
 };
 
 // Levenshtein's distance: letters to insert, drop or change.

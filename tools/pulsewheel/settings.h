@@ -20,12 +20,19 @@ enum class SettingKind : uint8_t {
     list,     // the flag may be repeated, TOML may give an array, a variable separates by commas
 };
 
+// What a change in the config file asks for.
+enum class ReloadKind : uint8_t {
+    live,     // SIGHUP applies it
+    restart,  // SIGHUP names it: it waits for the next start
+};
+
 struct Setting {
     std::string_view name;   // of the flag without dashes, and of the TOML key
     std::string_view group;  // the heading in --help
     std::string_view value;  // how --help calls what is to be given
     std::string_view about;  // for --help
     SettingKind kind;
+    ReloadKind reload;
     // Reads one value (of a list, one more). The error quotes it and names a remedy.
     Result<void> (*set)(ServerOptions& options, std::string_view text);
     // What set() would read back to the same; of a list, all.

@@ -1,0 +1,496 @@
+#!/usr/bin/env python3
+"""How pulsewheel is operated while it serves: outputs that are not read, signals, reloads, and a
+reactor that is stuck. On each backend; ends with `N passed, N failed`.
+"""
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from server import BUILD, Server, run_over_backends  # noqa: E402: its path comes first
+
+KIND_PING, KIND_PONG, KIND_HELLO, KIND_WELCOME, _, KIND_GOODBYE, KIND_INTERVAL = range(1, 8)
+
+
+def frame(kind, sequence=0, payload=b""):
+    return struct.pack(">BBHI", 0xB7, kind, len(payload), sequence) + payload
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def receive(peer):
+    """The next frame that is not a ping: (kind, payload); None at the end."""
+    while True:
+        head = read_exactly(peer, 8)
+        if head is None:
+            return None
+        _, kind, length, _ = struct.unpack(">BBHI", head)
+        payload = read_exactly(peer, length)
+        if kind != KIND_PING:
+            return kind, payload
+
+
+def read_exactly(peer, count):
+    data = b""
+    while len(data) < count:
+        more = peer.recv(count - len(data))
+        if not more:
+            return None
+        data += more
+    return data
+
+
+def wait_until(condition, what, timeout_s=10):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, what() if callable(what) else what
+        time.sleep(0.02)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+class Stuck:
+    """A pipe that is full and not read."""
+
+    def __init__(self):
+        self.read_end, self.write_end = os.pipe()
+        fcntl.fcntl(self.write_end, fcntl.F_SETPIPE_SZ, 4096)
+        os.set_blocking(self.write_end, False)
+        try:
+            while True:
+                os.write(self.write_end, b"." * 512)
+        except BlockingIOError:
+            pass
+        os.set_blocking(self.write_end, True)
+
+    def read_until(self, wanted, timeout_s=10):
+        """Reads it from now on, until `wanted` has come; all that came."""
+        os.set_blocking(self.read_end, False)
+        data, deadline = b"", time.monotonic() + timeout_s
+        while wanted not in data:
+            assert time.monotonic() < deadline, data[-2000:]
+            try:
+                data += os.read(self.read_end, 65536)
+            except BlockingIOError:
+                time.sleep(0.02)
+        return data
+
+    def close(self):
+        os.close(self.read_end)
+        os.close(self.write_end)
+
+
+class Process:
+    """A pulsewheel with outputs of the test's choice, on a port of the test's choice."""
+
+    def __init__(self, backend, *flags, **outputs):
+        self.port = free_port()
+        outputs = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **outputs}
+        self.process = subprocess.Popen(
+            [f"{BUILD}/pulsewheel", "--listen", f"tcp://127.0.0.1:{self.port}", "--backend",
+             backend, "--max-connections", "1k", *flags], stdin=subprocess.DEVNULL, **outputs)
+
+    def __enter__(self):
+        def listens():
+            assert self.process.poll() is None, "it ended"
+            try:
+                connect(self.port).close()
+                return True
+            except ConnectionRefusedError:
+                return False
+        try:
+            wait_until(listens, "does not listen")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def stop(self, within_s=8):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=within_s)
+
+
+def serve_some(port, count=100):
+    """That many peers come, are answered and go."""
+    for number in range(count):
+        with connect(port) as peer:
+            peer.sendall(frame(KIND_PING, number))
+            assert receive(peer) == (KIND_PONG, b"")
+
+
+# ---------------------------------------------------------------------------------------- outputs
+
+def test_serves_and_stops_with_a_stderr_that_is_not_read(backend):
+    stuck = Stuck()
+    with Process(backend, "--log-level", "debug", stderr=stuck.write_end) as server:
+        serve_some(server.port)
+        assert server.stop() == 0
+    stuck.close()
+
+
+def test_counts_the_log_lines_that_it_dropped(backend):
+    stuck = Stuck()
+    with Process(backend, "--log-level", "debug", stderr=stuck.write_end) as server:
+        for _ in range(15000):  # a line of about 100 B each, and 1 MiB of them waits
+            connect(server.port).close()
+        serve_some(server.port, 5)
+        text = stuck.read_until(b" lines while it was not read")
+        assert b"log: stderr: dropped " in text
+        assert server.stop() == 0
+    stuck.close()
+
+
+def test_stops_with_a_stdout_that_is_not_read(backend):
+    stuck = Stuck()
+    with Process(backend, "--stats-interval", "100ms", stdout=stuck.write_end) as server:
+        time.sleep(0.5)
+        serve_some(server.port, 5)
+        assert server.stop() == 0
+    stuck.close()
+
+
+def test_stops_with_a_fifo_that_is_not_read(backend):
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/fifo"
+        os.mkfifo(path)
+        with Process(backend, "--stats-interval", "100ms", "--stats-json", path) as server:
+            time.sleep(0.3)
+            serve_some(server.port, 5)
+            assert server.stop() == 0
+        with Process(backend, "--stats-interval", "100ms", "--stats-json", path) as server:
+            with open(path, "rb") as reader:
+                json.loads(reader.readline())  # a reader that comes later gets whole objects
+                time.sleep(1)  # and stops reading
+                serve_some(server.port, 5)
+                assert server.stop() == 0
+
+
+def test_survives_signals_and_a_file_size_limit(backend):
+    with tempfile.TemporaryDirectory() as directory:
+        log = f"{directory}/log"
+        with Process(backend, "--log-file", log, "--log-level", "debug", preexec_fn=lambda:
+                     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))) as server:
+            for number in (signal.SIGUSR2, signal.SIGXFSZ, signal.SIGPIPE):
+                server.process.send_signal(number)
+            serve_some(server.port)
+            assert os.path.getsize(log) <= 4096
+            assert server.stop() == 0
+
+
+def test_opens_its_files_anew_on_sigusr1(backend):
+    with tempfile.TemporaryDirectory() as directory:
+        log, stats = f"{directory}/log", f"{directory}/stats"
+        with Process(backend, "--log-file", log, "--stats-json", stats, "--stats-interval",
+                     "100ms") as server:
+            wait_until(lambda: os.path.exists(stats), "no statistics")
+            os.rename(log, log + ".1")
+            os.rename(stats, stats + ".1")
+            server.process.send_signal(signal.SIGUSR1)
+            wait_until(lambda: os.path.exists(log) and os.path.exists(stats), "not opened anew")
+            serve_some(server.port, 5)
+            assert server.stop() == 0
+        with open(log) as file:
+            text = file.read()
+        assert "anew" in text and "ended:" in text, text
+        with open(stats) as file:
+            assert json.loads(file.read().splitlines()[-1])["last"] is True
+
+
+# ---------------------------------------------------------------------------------------- reloads
+
+class Configured:
+    """A server with a config file that the test rewrites."""
+
+    def __init__(self, backend, text, *flags):
+        self.directory = tempfile.TemporaryDirectory()
+        self.path = f"{self.directory.name}/config.toml"
+        self.write(text)
+        self.server = Server(backend, "--config", self.path, *flags)
+
+    def write(self, text):
+        with open(self.path, "w") as file:
+            file.write(text)
+
+    def reload(self, text):
+        """What the log says of it."""
+        self.write(text)
+        return self.hang_up()
+
+    def hang_up(self):
+        before = len(self.server.text())
+        self.server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "reload" in self.server.text()[before:], lambda: self.server.text())
+        time.sleep(0.1)
+        return self.server.text()[before:]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.__exit__()
+        self.directory.cleanup()
+
+
+def test_a_reload_names_what_it_applied_and_what_waits(backend):
+    with Configured(backend, 'heartbeat-interval = "30s"\n') as configured:
+        said = configured.reload('heartbeat-interval = "20s"\nmax-connections = 5000\n'
+                                 'on-message = "echo"\nlog-format = "text"\n')
+        assert "reloaded: heartbeat-interval, heartbeat-timeout\n" in said, said
+        assert "only by a restart: max-connections, on-message\n" in said, said
+        with connect(configured.server.port) as peer:
+            peer.sendall(frame(KIND_HELLO, 1, b'{"user":"u"}'))
+            _, welcome = receive(peer)
+            assert json.loads(welcome)["interval_ms"] == 20000, welcome
+            peer.sendall(frame(5, 2, b"x") + frame(KIND_PING, 3))
+            assert receive(peer)[0] == KIND_PONG, "on-message was not applied"
+        assert "no setting that can change now" in configured.hang_up()
+
+
+def test_a_reload_with_an_error_changes_nothing(backend):
+    with Configured(backend, 'heartbeat-interval = "30s"\n') as configured:
+        peer = connect(configured.server.port)
+        for wrong in ('liveness = "sometimes"\n', 'heartbeat-timeout = "5s"\n', "=\n"):
+            said = configured.reload('heartbeat-interval = "20s"\n' + wrong)
+            assert "nothing was changed" in said and "reloaded" not in said, said
+        peer.settimeout(0.3)
+        try:
+            raise AssertionError(f"told of a change: {receive(peer)}")
+        except TimeoutError:
+            pass
+        peer.close()
+
+
+def test_a_reload_opens_other_statistics_or_changes_nothing(backend):
+    with tempfile.TemporaryDirectory() as directory:
+        config, log = f"{directory}/config.toml", f"{directory}/log"
+        first, second = f"{directory}/first", f"{directory}/second"
+
+        def reload(text):
+            with open(config, "w") as file:
+                file.write(text)
+            server.process.send_signal(signal.SIGHUP)
+
+        def logged(words):
+            with open(log) as file:
+                return words in file.read()
+        with open(config, "w") as file:
+            file.write(f'stats-json = "{first}"\nstats-interval = "100ms"\n')
+        with Process(backend, "--config", config, "--log-file", log) as server:
+            reload(f'stats-json = "{directory}/none/file"\nheartbeat-interval = "7s"\n')
+            wait_until(lambda: logged("nothing was changed: --stats-json"), "no error")
+            reload(f'stats-json = "{second}"\nstats-interval = "200ms"\n')
+            wait_until(lambda: logged("reloaded: stats-interval, stats-json\n"), "not applied")
+            wait_until(lambda: os.path.exists(second) and os.path.getsize(second) > 0, "no second")
+            assert server.stop() == 0
+        with open(second) as file:
+            assert json.loads(file.read().splitlines()[-1])["last"] is True
+
+
+def test_a_reload_checks_heartbeats_against_the_tick_that_runs(backend):
+    with Configured(backend, "", "--tick", "1ms") as configured:
+        assert "nothing was changed" in configured.reload('heartbeat-timeout = "20h"\n')
+    with Configured(backend, 'tick = "1ms"\n') as configured:
+        said = configured.reload('tick = "128ms"\nheartbeat-timeout = "20h"\n')
+        assert "nothing was changed" in said and "wheel of this --tick" in said, said
+
+
+def test_a_reload_keeps_a_config_that_came_from_a_pipe(backend):
+    port = free_port()
+    process = subprocess.Popen(
+        ["sh", "-c", 'printf \'heartbeat-interval = "7s"\\n\' | "$0" "$@"', f"{BUILD}/pulsewheel",
+         "--listen", f"tcp://127.0.0.1:{port}", "--backend", backend, "--config", "/dev/stdin"],
+        stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True)
+    lines = []
+    reader = threading.Thread(target=lambda: lines.extend(process.stderr))
+    reader.start()
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                peer = connect(port)
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline, lines
+                time.sleep(0.02)
+        children = f"/proc/{process.pid}/task/{process.pid}/children"
+        with open(children) as file:
+            server = next(int(pid) for pid in file.read().split()
+                          if os.readlink(f"/proc/{pid}/exe").endswith("/pulsewheel"))
+        os.kill(server, signal.SIGHUP)
+        wait_until(lambda: any("pipe" in line for line in lines), lambda: "".join(lines))
+        peer.sendall(frame(KIND_HELLO, 1, b'{"user":"u"}'))
+        _, welcome = receive(peer)
+        assert json.loads(welcome)["interval_ms"] == 7000, welcome
+        os.kill(server, signal.SIGTERM)
+        process.wait(timeout=20)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)  # a session of the test's own
+        process.wait()
+        reader.join()
+        process.stderr.close()
+
+
+def test_a_reload_changes_the_log_level_and_the_statistics(backend):
+    with Configured(backend, "") as configured:
+        def come_and_go():
+            before = len(configured.server.text())
+            serve_some(configured.server.port, 1)
+            time.sleep(0.3)
+            return configured.server.text()[before:]
+        assert "accepted from" not in come_and_go()
+        assert "log-level" in configured.reload('log-level = "debug"\n')
+        assert "accepted from" in come_and_go()
+        configured.reload('log-level = "info"\n')
+        assert "accepted from" not in come_and_go()
+        # Flags win over the file: that of the statistics stays where it was.
+        assert "stats-json" not in configured.reload('stats-json = "elsewhere"\n')
+
+
+def test_a_reload_retunes_every_profile(backend):
+    with Configured(backend, 'liveness = "any"\n') as configured:
+        peers = []
+        for profile in ("realtime", "mobile", "standard", "powersave"):
+            peer = connect(configured.server.port)
+            peer.sendall(frame(KIND_HELLO, 1, b'{"user":"u","profile":"%s"}' % profile.encode()))
+            kind, payload = receive(peer)
+            assert kind == KIND_WELCOME
+            peers.append((peer, json.loads(payload)["interval_ms"]))
+        said = configured.reload('liveness = "roundtrip"\n')
+        assert "reloaded: liveness\n" in said, said
+        for peer, interval_ms in peers:
+            kind, payload = receive(peer)
+            assert kind == KIND_INTERVAL, kind
+            assert struct.unpack(">II", payload)[0] == interval_ms
+            peer.close()
+
+
+def test_named_profiles_have_the_timeouts_of_their_table(backend):
+    with Server(backend) as server:
+        for name, interval_ms, timeout_ms in (("realtime", 15000, 45000),
+                                              ("standard", 30000, 90000),
+                                              ("mobile", 60000, 120000),
+                                              ("powersave", 300000, 600000)):
+            with connect(server.port) as peer:
+                peer.sendall(frame(KIND_HELLO, 1, b'{"user":"u","profile":"%s"}' % name.encode()))
+                welcome = json.loads(receive(peer)[1])
+                assert welcome["interval_ms"] == interval_ms, welcome
+                assert welcome["timeout_ms"] == timeout_ms, welcome
+
+
+# ------------------------------------------------------------------------------ a stuck reactor
+
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+
+
+class Frozen:
+    """One thread of a process that stands still while the others run."""
+
+    def __init__(self, task):
+        self.task = task
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.ptrace(PTRACE_SEIZE)
+        self.ptrace(PTRACE_INTERRUPT)
+        os.waitpid(task, WALL)
+
+    def ptrace(self, request):
+        self.libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p,
+                                     ctypes.c_void_p]
+        if self.libc.ptrace(request, self.task, None, None) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def thaw(self):
+        self.ptrace(PTRACE_DETACH)
+
+    def wait_for_end_of(self, process, within_s):
+        """The process's exit code; its frozen thread is reaped by who traces it."""
+        deadline = time.monotonic() + within_s
+        while process.poll() is None:
+            assert time.monotonic() < deadline, "still runs"
+            try:
+                os.waitpid(self.task, WALL | os.WNOHANG)
+            except ChildProcessError:
+                pass
+            time.sleep(0.02)
+        return process.returncode
+
+
+def reactor_of(server):
+    """Its only reactor's thread: the one that waits for events."""
+    tasks = f"/proc/{server.process.pid}/task"
+    for task in sorted(map(int, os.listdir(tasks))):
+        with open(f"{tasks}/{task}/comm") as file:
+            if file.read().startswith("reactor"):
+                return task
+    raise AssertionError("no thread is called a reactor")
+
+
+def test_a_second_signal_ends_it_though_a_reactor_is_stuck(backend):
+    with Server(backend, "--reactors", "1", "--max-connections", "100", "--drain-timeout",
+                "60s") as server:
+        peer = connect(server.port)
+        frozen = Frozen(reactor_of(server))
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert server.process.poll() is None
+        server.process.send_signal(signal.SIGTERM)
+        assert frozen.wait_for_end_of(server.process, 10) == 3
+        assert "leaving it behind" in server.text(), server.text()
+        peer.close()
+
+
+def test_loses_no_message_to_a_reactor_that_is_stuck_for_a_while(backend):
+    """90 reloads fill its mailbox; the drain that follows is not lost, nor the last reload."""
+    with Configured(backend, 'heartbeat-interval = "30s"\n', "--reactors", "1",
+                    "--max-connections", "100", "--drain-timeout", "2s") as configured:
+        server = configured.server
+        peers = [connect(server.port) for _ in range(20)]
+        for peer in peers:
+            peer.sendall(frame(KIND_PING, 1))
+            assert receive(peer)[0] == KIND_PONG
+        frozen = Frozen(reactor_of(server))
+        for seconds in range(31, 121):
+            configured.write(f'heartbeat-interval = "{seconds}s"\n')
+            before = len(server.text())
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: "reload" in server.text()[before:], lambda: server.text())
+        wait_until(lambda: "taken no message" in server.text(), lambda: server.text())
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        frozen.thaw()
+        for peer in peers:
+            last_interval, ended = 0, None
+            while ended is None:
+                kind, payload = receive(peer)
+                if kind == KIND_INTERVAL:
+                    last_interval = struct.unpack(">II", payload)[0]
+                if kind == KIND_GOODBYE:
+                    ended = payload[:2]
+            assert last_interval == 120000, last_interval
+            assert ended == struct.pack(">H", 1001), ended
+            peer.close()
+        assert server.process.wait(timeout=20) == 0, server.text()
+
+
+if __name__ == "__main__":
+    sys.exit(run_over_backends(globals()))

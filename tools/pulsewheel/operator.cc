@@ -1,0 +1,236 @@
+// Signals, timers, and what they ask of the server.
+#include "tools/pulsewheel/operator.h"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <ctime>
+
+#include "core/units.h"
+#include "tools/pulsewheel/flags.h"
+#include "tools/pulsewheel/reload.h"
+
+namespace pulse::serve {
+namespace {
+
+// Between two looks at whether a stopping server has ended, or a full mailbox has room.
+constexpr Nanos kStopPollNs = 20 * kMillisecond;
+// A drain may take its window, and a reactor a moment to close; after this much more it is stopped.
+constexpr Nanos kStopGraceNs = 5 * kSecond;
+// What a reactor may take to reset everybody. One that takes longer is stuck, and left behind.
+constexpr Nanos kHardStopNs = 2 * kSecond;
+// A mailbox that is full for so long is worth a line.
+constexpr Nanos kStallLoggedNs = kSecond;
+// What the outputs have at the exit to take what is still queued.
+constexpr Nanos kFinishNs = 500 * kMillisecond;
+constexpr Nanos kWatchNs = kSecond;               // between two looks at the outputs
+constexpr Nanos kStatsIntervalDefault = kSecond;  // of --stats-json without --stats-interval
+
+Nanos monotonic_now() {
+    timespec time{};
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * kSecond + time.tv_nsec;
+}
+
+std::string joined(const std::vector<std::string_view>& names) {
+    std::string text;
+    for (const std::string_view name : names) text.append(text.empty() ? "" : ", ").append(name);
+    return text;
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------------------------------- outputs
+
+Result<void> Operator::open_outputs() {
+    set_interval();
+    Result<std::unique_ptr<LineWriter>> lines = LineWriter::to(STDOUT_FILENO, "stdout");
+    if (!lines) return Error{lines.error()};
+    lines_ = std::move(*lines);
+    return open_stats_file(options_.stats_json);
+}
+
+Result<void> Operator::open_stats_file(const std::string& path) {
+    if (path.empty()) {
+        stats_file_.reset();
+        return {};
+    }
+    Result<std::unique_ptr<LineWriter>> file = LineWriter::append_to(path);
+    if (!file) return Error{"--stats-json " + file.error()};
+    stats_file_ = std::move(*file);
+    return {};
+}
+
+void Operator::set_interval() {
+    interval_ = options_.stats_interval;
+    if (interval_ == 0 && !options_.stats_json.empty()) interval_ = kStatsIntervalDefault;
+    next_stats_ = interval_ == 0 ? kNever : monotonic_now() + interval_;
+}
+
+void Operator::reopen() {
+    log_.reopen();
+    if (stats_file_) stats_file_->reopen();
+    spdlog::info("opened the log and statistics files anew");
+}
+
+void Operator::report_trouble() {
+    log_.report_trouble();
+    for (const auto* writer : {&lines_, &stats_file_}) {
+        if (*writer == nullptr) continue;
+        if (const std::optional<std::string> trouble = (*writer)->take_trouble())
+            spdlog::warn("statistics: {}", *trouble);
+    }
+}
+
+void Operator::report() {
+    const ServerStats& stats = server_->stats();
+    if (options_.stats_interval != 0) lines_->write(stats.line(last_) + "\n");
+    if (stats_file_) stats_file_->write(stats.json(false) + "\n");
+    last_ = stats.moment();
+    next_stats_ = std::max(next_stats_ + interval_, monotonic_now());
+}
+
+// ---------------------------------------------------------------------------------------- the loop
+
+int Operator::run(Server& server, const sigset_t& signals) {
+    server_ = &server;
+    for (;;) {
+        wait_for_signal(signals);
+        watch_reactors();
+        if (monotonic_now() >= next_stats_ && stopped_at_ == 0) report();
+        if (monotonic_now() >= next_watch_) {
+            report_trouble();
+            next_watch_ = monotonic_now() + kWatchNs;
+        }
+        if (stopping_at_ == 0) continue;
+        if (server.ended(0)) return end();
+        watch_stop();
+    }
+}
+
+void Operator::wait_for_signal(const sigset_t& signals) {
+    Nanos wait = std::min(next_stats_, next_watch_) - monotonic_now();
+    if (stopping_at_ != 0 || stalled_since_ != 0) wait = std::min(wait, kStopPollNs);
+    wait = std::clamp<Nanos>(wait, 0, kWatchNs);
+    const timespec timeout{wait / kSecond, wait % kSecond};
+    on_signal(sigtimedwait(&signals, nullptr, &timeout));
+}
+
+void Operator::on_signal(int number) {
+    switch (number) {
+        case SIGTERM:
+        case SIGINT:
+            return stop();
+        case SIGHUP:
+            return reload();
+        case SIGUSR1:
+            return reopen();
+        default:
+            return;
+    }
+}
+
+// Messages that found a full mailbox are posted again. A reactor that takes none for a while is
+// worth a line: it, or the machine, is stuck.
+void Operator::watch_reactors() {
+    const uint32_t waiting = server_->deliver();
+    if (waiting == 0) {
+        if (stall_logged_) spdlog::info("all reactors take messages again");
+        stalled_since_ = 0;
+        stall_logged_ = false;
+        return;
+    }
+    if (stalled_since_ == 0) stalled_since_ = monotonic_now();
+    if (stall_logged_ || monotonic_now() - stalled_since_ < kStallLoggedNs) return;
+    stall_logged_ = true;
+    spdlog::warn("{} reactors have taken no message for {}; what they were told waits", waiting,
+                 format_duration(kStallLoggedNs));
+}
+
+// --------------------------------------------------------------------------------------- stopping
+
+void Operator::stop() {
+    if (stopping_at_ != 0) return stop_now();
+    stopping_at_ = monotonic_now();
+    server_->drain();
+    spdlog::info("stopping: saying goodbye over {}; once more stops at once",
+                 format_duration(options_.drain_timeout));
+}
+
+void Operator::stop_now() {
+    if (stopped_at_ != 0) return;
+    stopped_at_ = monotonic_now();
+    server_->stop();
+    spdlog::warn("stopping at once");
+}
+
+void Operator::watch_stop() {
+    const Nanos now = monotonic_now();
+    if (stopped_at_ == 0 && now - stopping_at_ > options_.drain_timeout + kStopGraceNs)
+        return stop_now();
+    if (stopped_at_ == 0 || now - stopped_at_ < kHardStopNs) return;
+    spdlog::error("a reactor has not stopped within {}: leaving it behind",
+                  format_duration(kHardStopNs));
+    log_.finish(kFinishNs);
+    // Not exit(): its handlers would run beside that reactor.
+    std::_Exit(kDrainCutShort);
+}
+
+int Operator::end() {
+    const ServerStats& stats = server_->stats();
+    if (stats_file_) stats_file_->write(stats.json(true) + "\n");
+    const MetricsSnapshot& metrics = stats.total.metrics;
+    spdlog::info(
+        "ended: {} connections were accepted, {} evicted, {} refused; {} heartbeats answered",
+        metrics[Metric::accepted], metrics[Metric::evicted], metrics[Metric::refused],
+        metrics[Metric::heartbeats_answered]);
+    report_trouble();
+    if (stats_file_) stats_file_->finish(kFinishNs);
+    lines_->finish(kFinishNs);
+    return stopped_at_ != 0 || server_->drain_cut_short() ? kDrainCutShort : kOk;
+}
+
+// -------------------------------------------------------------------------------------- reloading
+
+void Operator::reload() {
+    log_.reopen();
+    // The arguments are those of the start, so that this is a serve again.
+    const Result<Invocation> again = read_invocation(
+        source_.arguments, [](const char* name) { return std::getenv(name); }, source_.kept_config);
+    if (!again) return spdlog::error("reload: nothing was changed: {}", again.error());
+    const Result<Reload> reload = plan_reload(options_, again->options);
+    if (!reload) return spdlog::error("reload: nothing was changed: {}", reload.error());
+    if (reload->options.stats_json != options_.stats_json) {
+        if (Result<void> opened = open_stats_file(reload->options.stats_json); !opened)
+            return spdlog::error("reload: nothing was changed: {}", opened.error());
+    } else if (stats_file_) {
+        stats_file_->reopen();
+    }
+    apply(reload->options);
+    if (source_.kept_config)
+        spdlog::info(
+            "reload: the config came from a pipe, and is kept as it was read at the start");
+    if (reload->applied.empty())
+        spdlog::info("reload: no setting that can change now has changed");
+    else
+        spdlog::info("reloaded: {}", joined(reload->applied));
+    if (!reload->waiting.empty()) {
+        spdlog::warn("reload: changed too, but applied only by a restart: {}",
+                     joined(reload->waiting));
+    }
+}
+
+void Operator::apply(const ServerOptions& options) {
+    const bool timing = options.stats_interval != options_.stats_interval ||
+                        options.stats_json != options_.stats_json;
+    const bool debug = options.log_level == LogLevel::debug;
+    if (debug != (options_.log_level == LogLevel::debug)) server_->set_debug(debug);
+    options_ = options;
+    server_->retune(options_);
+    log_.tune(options_);
+    if (timing) set_interval();
+}
+
+}  // namespace pulse::serve

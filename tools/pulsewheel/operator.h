@@ -1,0 +1,68 @@
+// What the main thread does while the reactors serve: signals, reloads and statistics. It acts
+// before it logs, and never waits for a reactor or for an output.
+#pragma once
+
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "net/server.h"
+#include "tools/pulsewheel/line_writer.h"
+#include "tools/pulsewheel/log.h"
+
+namespace pulse::serve {
+
+enum ExitCode { kOk = 0, kCouldNotStart = 1, kUsage = 2, kDrainCutShort = 3 };
+
+// Where settings come from, to be read again.
+struct SettingsSource {
+    std::span<const char* const> arguments;
+    std::optional<std::string> kept_config;  // of a config that was a pipe
+};
+
+class Operator {
+  public:
+    Operator(Log& log, ServerOptions options, SettingsSource source)
+        : log_(log), options_(std::move(options)), source_(std::move(source)) {}
+
+    // Opens what statistics are written to. The error names the file.
+    Result<void> open_outputs();
+    // Until all reactors have ended, or do not answer; `signals` are blocked. An exit code. Where a
+    // reactor does not answer the process ends here.
+    int run(Server& server, const sigset_t& signals);
+
+  private:
+    Result<void> open_stats_file(const std::string& path);
+    void set_interval();
+    void wait_for_signal(const sigset_t& signals);
+    void on_signal(int number);
+    void stop();
+    void stop_now();
+    void watch_stop();
+    void watch_reactors();
+    void report_trouble();
+    void reload();
+    void apply(const ServerOptions& options);
+    void reopen();
+    void report();
+    int end();
+
+    Log& log_;
+    ServerOptions options_;  // in force
+    SettingsSource source_;
+    Server* server_ = nullptr;
+    std::unique_ptr<LineWriter> lines_;       // --stats-interval, to stdout
+    std::unique_ptr<LineWriter> stats_file_;  // --stats-json
+    ServerStats::Moment last_;
+    Nanos interval_ = 0;
+    Nanos next_stats_ = kNever;
+    Nanos next_watch_ = 0;
+    Nanos stalled_since_ = 0;  // a reactor takes no messages; 0: all do
+    bool stall_logged_ = false;
+    Nanos stopping_at_ = 0;
+    Nanos stopped_at_ = 0;  // the hard stop
+};
+
+}  // namespace pulse::serve
