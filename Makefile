@@ -74,7 +74,7 @@ FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
 TOOL_SOURCES := $(wildcard tools/*/*.cc)
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
-.PHONY: all help run density million test plain asan tsan sim bench bench-build fuzz tidy format \
+.PHONY: FORCE all help run density million test plain asan tsan sim bench bench-build fuzz tidy format \
         format-check clean deps deps-bench deps-clients deps-fuzz deps-tidy
 
 all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
@@ -122,6 +122,17 @@ $(BUILD)/$(1)/%_test: $(BUILD)/$(1)/%_test.o $(BUILD)/$(1)/libsupport.a $(BUILD)
 	@$$(CXX_$(1)) $$(LDFLAGS_$(1)) -pthread $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
 endef
 $(foreach flavour,release asan tsan fuzz,$(eval $(call flavour_rules,$(flavour))))
+
+# What pulseload's reports say of its build. The file changes with the revision, and only then.
+REVISION = $(shell git --no-optional-locks describe --always --dirty --abbrev=12 --exclude '*' \
+                   2>/dev/null || echo unknown)
+$(BUILD)/.revision: FORCE
+	@mkdir -p $(@D)
+	@echo '$(REVISION)' | cmp -s - $@ || echo '$(REVISION)' >$@
+$(BUILD)/release/tools/pulseload/build_info.o: $(BUILD)/.revision
+$(BUILD)/release/tools/pulseload/build_info.o: CXXFLAGS_tools/pulseload = \
+    -DPULSE_GIT_REVISION='"$(REVISION)"' \
+    -DPULSE_BUILD_FLAGS='"$(CXXFLAGS_common) $(CXXFLAGS_release)"'
 
 # $(1) program: every source of its folder, linked into build/NAME
 define program_rules

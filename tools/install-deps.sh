@@ -10,7 +10,8 @@ set -eu
 build="g++ ar:binutils python3 ip:iproute2 pkg:liburing-dev pkg:libsimdjson-dev pkg:libfmt-dev
        pkg:libspdlog-dev pkg:libcli11-dev pkg:libtomlplusplus-dev pkg:nlohmann-json3-dev
        pkg:libssl-dev zlib.h:zlib1g-dev pkg:libgtest-dev"
-# Other people's WebSocket clients, and a proxy. One that cannot be had is a skipped test, not a failed build.
+# Other people's WebSocket clients, and a proxy. What cannot be had is a skipped test, not a failed
+# build.
 clients="node:nodejs npm chromium pkg:python3-websockets go:golang-go
          pkg:golang-github-gorilla-websocket-dev pkg:nginx-light"
 bench="pkg:libbenchmark-dev pkg:libboost-dev pkg:libconcurrentqueue-dev valgrind"

@@ -146,6 +146,15 @@ inline RunResult plausible_result() {
                     {"duration", "2m"},
                     {"backend", "epoll"},
                     {"seed", "1"}};
+    run.environment = {{"CPU", "AMD EPYC"},
+                       {"kernel", "Linux 6.18.5 x86_64"},
+                       {"load before the start", "0.10 0.22 0.31 1/145 24527"},
+                       {"git revision", "c6716b94d0a1"}};
+    run.server = ServerIdentity{.version = "0.1.0",
+                                .backend = "io_uring",
+                                .pid = 4711,
+                                .started_at = "2026-11-22T23:48:12.345Z",
+                                .settings = {{"heartbeat-timeout", "30s"}, {"reactors", "6"}}};
     run.wanted = kFixtureWanted;
     run.target = "ws://127.0.0.1:9000";
     run.connected_s = kFixtureRampSeconds;

@@ -1,4 +1,4 @@
-"""Servers of a test's own, in the least code: what a load generator meets that is not Pulsewheel."""
+"""Servers of a test's own, in the least code: what a load generator meets beside Pulsewheel."""
 import base64
 import hashlib
 import socket

@@ -39,6 +39,10 @@ TEST(JsonReport, HoldsWhatTheSchemaPromises) {
     EXPECT_EQ(json["run"]["protocols"]["jsonl"], 20'000);
     EXPECT_EQ(json["run"]["behaviours"]["slow-reader"], 1'000);
     EXPECT_EQ(json["verdict"]["valid"], true);
+    EXPECT_EQ(json["verdict"]["state"], "valid");
+    EXPECT_EQ(json["environment"]["CPU"], "AMD EPYC");
+    EXPECT_EQ(json["server_identity"]["backend"], "io_uring");
+    EXPECT_EQ(json["server_identity"]["settings"]["reactors"], "6");
     EXPECT_EQ(json["objectives"][0]["measured"], "3.341 ms");
     EXPECT_EQ(json["objectives"][0]["why_not_measured"], nullptr);
     EXPECT_EQ(json["objectives"][1]["measured"], nullptr);
@@ -91,6 +95,7 @@ TEST(JsonReport, BytesPerConnectionAreAboveTheEmptyServerOrNull) {
 TEST(JsonReport, AnEmptyRunIsWholeAndUnmeasuredIsNull) {
     const Json json = to_json(RunResult{}, Verdict{}, {});
     EXPECT_EQ(json["server"], nullptr);
+    EXPECT_EQ(json["server_identity"], nullptr);
     EXPECT_EQ(json["run"]["connected_s"], nullptr);
     EXPECT_EQ(json["rates"]["connects_per_s"], nullptr);
     EXPECT_EQ(json["detection"]["false_evictions"], nullptr);

@@ -12,6 +12,7 @@
 
 #include "core/units.h"
 #include "core/version.h"
+#include "tools/pulseload/environment.h"
 
 namespace pulse::load {
 namespace {
@@ -46,6 +47,45 @@ void count_kinds(const LoadOptions& options, RunResult& result) {
     }
 }
 
+Facts settings_of(const LoadOptions& options, const Layout& layout, const std::string& targets) {
+    const auto interval = options.heartbeat_interval;
+    Facts settings = {
+        {"target", targets},
+        {"connections", std::to_string(options.connections)},
+        {"connect rate", options.connect_rate.text},
+        {"connect timeout", format_duration(options.connect_timeout)},
+        {"connecting at most", std::to_string(options.connecting_max) + " a thread"},
+        {"heartbeat interval", interval > 0 ? format_duration(interval) : "none"},
+        {"hold", format_duration(options.duration)},
+        {"threads", std::to_string(layout.threads)},
+        {"source addresses", std::to_string(std::max<size_t>(1, layout.sources.size()))},
+        {"seed", std::to_string(options.seed)},
+        {"hello", options.tcp_only                                 ? "none: not a byte is sent"
+                  : options.hello                                  ? "every client"
+                  : options.no_hello || options.expect_timeout > 0 ? "none"
+                                                                   : "the first client"},
+        {"expected timeout", options.expect_timeout > 0 ? format_duration(options.expect_timeout)
+                                                        : "as the target announces it"},
+        {"tolerance", format_duration(options.tolerance)},
+        {"flap interval", format_duration(options.flap_interval)},
+        {"reconnect", fmt::format("{}, {} to {}", name_of(options.reconnect),
+                                  format_duration(options.reconnect_base),
+                                  format_duration(options.reconnect_cap))},
+    };
+    for (const StormPlan& storm : options.storms) settings.emplace_back("storm", storm.text);
+    if (options.message_rate) {
+        settings.emplace_back("message rate", options.message_rate->text);
+        settings.emplace_back("message size", std::to_string(options.message_bytes) + " B");
+    }
+    if (!options.profile.empty()) settings.emplace_back("profile", options.profile);
+    if (!options.subprotocol.empty()) settings.emplace_back("subprotocol", options.subprotocol);
+    // Values may be secrets.
+    for (const std::string& header : options.headers)
+        settings.emplace_back("header", header.substr(0, header.find(':')));
+    if (!options.slo.empty()) settings.emplace_back("objectives", options.slo);
+    return settings;
+}
+
 }  // namespace
 
 void describe_run(const LoadOptions& options, const Layout& layout, RunResult& result) {
@@ -59,23 +99,8 @@ void describe_run(const LoadOptions& options, const Layout& layout, RunResult& r
         const std::string address = target.address_text();
         if (target.text.find(address) == std::string::npos) targets += " (" + address + ")";
     }
-    const auto interval = options.heartbeat_interval;
-    result.settings = {
-        {"target", targets},
-        {"connections", std::to_string(options.connections)},
-        {"connect rate", options.connect_rate.text},
-        {"heartbeat interval", interval > 0 ? format_duration(interval) : "none"},
-        {"hold", format_duration(options.duration)},
-        {"threads", std::to_string(layout.threads)},
-        {"source addresses", std::to_string(std::max<size_t>(1, layout.sources.size()))},
-    };
-    for (const StormPlan& storm : options.storms) {
-        result.settings.emplace_back("storm", storm.text);
-    }
-    if (options.message_rate) {
-        result.settings.emplace_back("message rate", options.message_rate->text);
-        result.settings.emplace_back("message size", std::to_string(options.message_bytes) + " B");
-    }
+    result.settings = settings_of(options, layout, targets);
+    result.environment = describe_environment();
     result.target = targets;
     count_kinds(options, result);
 }

@@ -168,7 +168,21 @@ std::string settings_section(const RunResult& result) {
     for (const auto& [name, value] : result.settings) table.row().cell(name).cell(value, "wide");
     std::string html = "<h2>How it was run</h2>\n";
     if (!result.command_line.empty()) html += "<pre>" + escaped(result.command_line) + "</pre>\n";
-    return html + table.html(3);
+    html += table.html(3);
+    Table server("The server", {"setting", ""});
+    if (result.server) {
+        server.row().cell("version").cell(result.server->version, "wide");
+        server.row().cell("backend").cell(result.server->backend, "wide");
+        server.row().cell("process").cell(std::to_string(result.server->pid), "wide");
+        server.row().cell("started at").cell(result.server->started_at, "wide");
+        for (const auto& [name, value] : result.server->settings)
+            server.row().cell(name).cell(value, "wide");
+    }
+    html += server.html(3);
+    Table environment("The machine and the build", {"what", ""});
+    for (const auto& [name, value] : result.environment)
+        environment.row().cell(name).cell(value, "wide");
+    return html + environment.html(3);
 }
 
 // ------------------------------------------------------------------------------------------- above

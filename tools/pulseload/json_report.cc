@@ -65,6 +65,24 @@ Json run_json(const RunResult& result) {
             {"behaviours", named_counts(result.behaviours)}};
 }
 
+Json environment_json(const RunResult& result) {
+    Json json = Json::object();
+    for (const auto& [name, value] : result.environment) json[name] = value;
+    return json;
+}
+
+Json server_identity_json(const RunResult& result) {
+    if (!result.server) return nullptr;
+    const ServerIdentity& server = *result.server;
+    Json settings = Json::object();
+    for (const auto& [name, value] : server.settings) settings[name] = value;
+    return {{"version", server.version},
+            {"backend", server.backend},
+            {"pid", server.pid},
+            {"started_at", server.started_at},
+            {"settings", std::move(settings)}};
+}
+
 Json rates_json(const RunResult& result) {
     const std::optional<ConnectionOutcome> found = whereabouts(result);
     return {{"connects_per_s", or_null(connect_rate(result))},
@@ -198,6 +216,8 @@ Json to_json(const RunResult& result, const Verdict& verdict,
     for (const Sample& sample : result.samples) samples.push_back(sample_json(sample));
     return {{"schema", kJsonSchema},
             {"run", run_json(result)},
+            {"environment", environment_json(result)},
+            {"server_identity", server_identity_json(result)},
             {"verdict",
              {{"valid", verdict.valid()},
               {"state", name_of(verdict.state)},

@@ -42,9 +42,16 @@ int complain(const std::string& what, int code = kCouldNotRun) {
     return code;
 }
 
+// Reports are passed on: the values of headers, which may be secrets, are not in them.
 std::string command_line(int argc, const char* const* argv) {
     std::string line;
-    for (int i = 0; i < argc; ++i) line += (i == 0 ? "" : " ") + std::string(argv[i]);
+    for (int i = 0; i < argc; ++i) {
+        std::string word = argv[i];
+        const bool is_value = i > 0 && std::string_view(argv[i - 1]) == "--header";
+        if (is_value || word.starts_with("--header="))
+            word = word.substr(0, word.find(':')) + ": ...";
+        line += (i == 0 ? "" : " ") + word;
+    }
     return line;
 }
 

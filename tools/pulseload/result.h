@@ -213,13 +213,24 @@ struct Generator {
     uint64_t untimed = 0;  // pings that fell due when more were outstanding than it remembers
 };
 
+// The server about itself, from its --stats-json (--server-stats).
+struct ServerIdentity {
+    std::string version;
+    std::string backend;
+    uint64_t pid = 0;
+    std::string started_at;
+    std::vector<std::pair<std::string, std::string>> settings;
+};
+
 struct RunResult {
     std::string version;  // pulseload's
     std::string command_line;
     std::string started_at;  // UTC, ISO 8601
     std::string machine;     // "2 cores, 23 GiB, Linux 6.18.5"
-    std::vector<std::pair<std::string, std::string>>
-        settings;  // what is worth a table: name, value
+    // Every flag that has a value in this run: name, value.
+    std::vector<std::pair<std::string, std::string>> settings;
+    std::vector<std::pair<std::string, std::string>> environment;  // name, value
+    std::optional<ServerIdentity> server;
     std::string target;
     bool foreign = false;                   // the target speaks WebSocket and is not Pulsewheel
     bool cut_short = false;                 // by a signal

@@ -84,9 +84,10 @@ class Run {
 
     Result<void> read_account(Closes& closes) {
         if (options_.server_stats_file.empty()) return {};
-        const auto read = read_server_closes(options_.server_stats_file);
+        const auto read = read_server_account(options_.server_stats_file);
         if (!read) return Error{read.error()};
-        for (const auto& [reason, count] : *read) closes[reason] = count;
+        for (const auto& [reason, count] : read->closes) closes[reason] = count;
+        if (read->identity) result_.server = read->identity;
         return {};
     }
 

@@ -70,25 +70,59 @@ ServerReading ServerWatch::read() const {
     return reading;
 }
 
-Result<std::vector<std::pair<std::string, uint64_t>>> read_server_closes(const std::string& path) {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Text as it is, anything else as JSON; empty where there is no such member.
+std::string text_at(const Json& object, const char* name) {
+    const auto found = object.find(name);
+    if (found == object.end() || found->is_null()) return {};
+    if (found->is_string()) return found->get<std::string>();
+    return found->dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::optional<ServerIdentity> identity_of(const Json& stats) {
+    const auto settings = stats.find("settings");
+    if (settings == stats.end() || !settings->is_object()) return std::nullopt;
+    ServerIdentity identity;
+    identity.version = text_at(stats, "version");
+    identity.backend = text_at(stats, "backend");
+    identity.started_at = text_at(stats, "started_at");
+    const auto pid = stats.find("pid");
+    if (pid != stats.end() && pid->is_number_unsigned()) identity.pid = pid->get<uint64_t>();
+    for (const auto& item : settings->items())
+        identity.settings.emplace_back(item.key(), text_at(*settings, item.key().c_str()));
+    return identity;
+}
+
+}  // namespace
+
+Result<ServerAccount> read_server_account(const std::string& path) {
     std::ifstream file(path);
-    if (!file) return Error{"--server-stats " + path + ": cannot be read"};
+    if (!file) {
+        return Error{"--server-stats " + path +
+                     ": cannot be read; give the file of the server's --stats-json"};
+    }
     std::string last;
     for (std::string line; std::getline(file, line);) {
         if (!line.empty()) last = std::move(line);
     }
-    std::vector<std::pair<std::string, uint64_t>> closes;
-    if (last.empty()) return closes;
-    const auto stats = nlohmann::ordered_json::parse(last, nullptr, false);
-    if (stats.is_discarded() || !stats.contains("total") ||
-        !stats["total"].contains("closed_by_reason")) {
-        return Error{"--server-stats " + path +
-                     ": its last line is none of pulsewheel's; give the file of --stats-json"};
+    ServerAccount account;
+    if (last.empty()) return account;
+    const Json stats = Json::parse(last, nullptr, false);
+    const Error foreign{"--server-stats " + path +
+                        ": its last line is not pulsewheel's; give the file of --stats-json"};
+    if (!stats.is_object() || !stats.contains("total") || !stats["total"].is_object())
+        return foreign;
+    const auto closes = stats["total"].find("closed_by_reason");
+    if (closes == stats["total"].end() || !closes->is_object()) return foreign;
+    for (const auto& item : closes->items()) {
+        if (!item.value().is_number_unsigned()) return foreign;
+        account.closes.emplace_back(item.key(), item.value().get<uint64_t>());
     }
-    for (const auto& [reason, count] : stats["total"]["closed_by_reason"].items()) {
-        closes.emplace_back(reason, count.get<uint64_t>());
-    }
-    return closes;
+    account.identity = identity_of(stats);
+    return account;
 }
 
 }  // namespace pulse::load

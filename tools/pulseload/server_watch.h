@@ -2,6 +2,7 @@
 // own. Read from /proc; what may not be read is left out.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,7 +28,11 @@ class ServerWatch {
     uint64_t kernel_bytes_before_ = 0;
 };
 
-// Closes by reason so far, as the last line of a server's --stats-json file tells.
-Result<std::vector<std::pair<std::string, uint64_t>>> read_server_closes(const std::string& path);
+// What the last line of a server's --stats-json file says.
+struct ServerAccount {
+    std::vector<std::pair<std::string, uint64_t>> closes;  // by reason, so far
+    std::optional<ServerIdentity> identity;                // from schema pulsewheel/2 on
+};
+Result<ServerAccount> read_server_account(const std::string& path);
 
 }  // namespace pulse::load
