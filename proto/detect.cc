@@ -36,9 +36,13 @@ constexpr Beginning kBeginnings[] = {
     {"\r\n\r\n\0\r\nQUIT\n"sv, Spoken::proxy_header},
 };
 
+// With the longest method behind them they are as long as the PROXY signature.
+constexpr size_t kEmptyLinesMax = 2;
+
 constexpr bool none_begins_another() {
     for (const Beginning& one : kBeginnings) {
-        if (one.bytes.size() > kDetectBytesMax) return false;
+        const size_t before = one.spoken == Spoken::http ? 2 * kEmptyLinesMax : 0;
+        if (before + one.bytes.size() > kDetectBytesMax) return false;
         for (const Beginning& other : kBeginnings) {
             if (&one != &other && one.bytes.starts_with(other.bytes)) return false;
         }
@@ -85,14 +89,23 @@ std::string_view complaint(Spoken spoken, Protocol wanted) {
 }  // namespace
 
 Spoken recognise(std::span<const uint8_t> bytes) {
-    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     for (const Beginning& beginning : kBeginnings) {
         if (text.starts_with(beginning.bytes)) return beginning.spoken;
         if (beginning.bytes.starts_with(text)) return Spoken::undecided;
     }
-    // An empty line, once it cannot become a PROXY signature any more.
-    if (text.front() == '\r') return Spoken::jsonl;
-    return Spoken::unknown;
+    if (text.front() != '\r') return Spoken::unknown;
+    // Not a PROXY signature any more: empty lines, before JSON lines or before a request line (RFC
+    // 9112 section 2.2), of which this many are looked behind.
+    for (size_t lines = 0; lines < kEmptyLinesMax && text.starts_with("\r\n"); ++lines) {
+        text.remove_prefix(2);
+    }
+    for (const Beginning& beginning : kBeginnings) {
+        if (beginning.spoken != Spoken::http) continue;
+        if (text.starts_with(beginning.bytes)) return Spoken::http;
+        if (beginning.bytes.starts_with(text)) return Spoken::undecided;
+    }
+    return Spoken::jsonl;
 }
 
 Detected detect_protocol(std::span<const uint8_t> bytes, Protocol wanted) {

@@ -1,7 +1,8 @@
 // Which protocol a peer speaks, told from its first bytes, and whether its listener speaks it too.
 //
 //     0xB7                                             binary frames
-//     an HTTP method and a space                       HTTP, and so WebSocket
+//     an HTTP method and a space, or that behind one   HTTP, and so WebSocket
+//     or two empty lines
 //     { or white space, PING, ping                     JSON lines
 //     0x16 0x03                                        TLS, which nobody here decrypts
 //     PROXY and a space, 0D 0A 0D 0A 00 0D 0A 51 ...   a PROXY header (proto/proxy.h)

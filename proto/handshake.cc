@@ -19,17 +19,16 @@ constexpr std::string_view kGuid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";  // R
 constexpr std::string_view kVersion = "13";
 constexpr std::string_view kJsonSubprotocol = "pulse.v1.json";
 constexpr std::string_view kBinarySubprotocol = "pulse.v1.binary";
+constexpr std::string_view kHealthPath = "/healthz";
 constexpr size_t kKeyBytes = 24;  // base64 of 16
 constexpr size_t kRequestPartsMax = 600;
 
 constexpr std::string_view kWhatThisIs =
     "This port is Pulsewheel's: it holds connections and answers their heartbeats. Speak WebSocket "
-    "to "
-    "it (RFC 6455, version 13; subprotocols pulse.v1.json and pulse.v1.binary).";
+    "to it (RFC 6455, version 13; subprotocols pulse.v1.json and pulse.v1.binary).";
 constexpr std::string_view kUpgradeRequired =
     "This port speaks WebSocket, not plain HTTP: send GET with Upgrade: websocket, Connection: "
-    "Upgrade, "
-    "Sec-WebSocket-Version: 13 and Sec-WebSocket-Key.";
+    "Upgrade, Sec-WebSocket-Version: 13 and Sec-WebSocket-Key.";
 
 std::string_view status_text(uint16_t status) {
     switch (status) {
@@ -187,6 +186,36 @@ bool read_version(std::string_view text, uint8_t& major, uint8_t& minor) {
     return true;
 }
 
+// uri-host [ ":" port ], loosely: nothing that would make it another part of a URI. May be empty.
+bool host_valid(std::string_view host) {
+    for (const char octet : host)
+        if (octet <= ' ' || octet > '~' ||
+            std::string_view("/?#@\\,\"<>^`{|}").find(octet) != std::string_view::npos)
+            return false;
+    return true;
+}
+
+// origin-form, absolute-form of http and https (RFC 9112 section 3.2), and for OPTIONS `*`. Leaves
+// the path, its query behind it.
+Refusal read_target(RequestLine& request) {
+    std::string_view& target = request.target;
+    if (target == "*" && request.method == "OPTIONS") return {};
+    // A scheme's letters are of no case (RFC 9110 section 4.2.3).
+    for (const std::string_view scheme : {"http://", "https://"}) {
+        if (!equal_ignoring_case(target.substr(0, scheme.size()), scheme)) continue;
+        target.remove_prefix(scheme.size());
+        const size_t end = std::min(target.find_first_of("/?"), target.size());
+        if (end == 0 || !host_valid(target.substr(0, end)))
+            return {400, "The request target names no host."};
+        target.remove_prefix(end);
+        if (target.empty()) target = "/";
+        if (target.front() == '?') return {};  // an empty path is `/` (section 4.2.3)
+        break;
+    }
+    if (!target.starts_with('/')) return {400, "The request target is not a path."};
+    return {};
+}
+
 // request-line = method SP request-target SP HTTP-version, one space each.
 Refusal read_request_line(std::string_view line, RequestLine& request) {
     const size_t first = line.find(' ');
@@ -202,23 +231,9 @@ Refusal read_request_line(std::string_view line, RequestLine& request) {
     for (const char octet : request.target)
         if (octet <= ' ' || octet > '~' || octet == '#')
             return {400, "The request target has a character that no target has."};
-    if (request.method != "GET" && request.method != "HEAD")
-        return {405, "This port answers GET and HEAD only."};
-    if (request.target.starts_with("http://") || request.target.starts_with("https://")) {
-        const size_t path = request.target.find('/', request.target.find("//") + 2);
-        request.target = path == std::string_view::npos ? "/" : request.target.substr(path);
-    }
-    if (!request.target.starts_with('/')) return {400, "The request target is no path."};
-    return {};
-}
-
-// uri-host [ ":" port ], loosely: nothing that would make it another part of a URI. May be empty.
-bool host_valid(std::string_view host) {
-    for (const char octet : host)
-        if (octet <= ' ' || octet > '~' ||
-            std::string_view("/?#@\\,\"<>^`{|}").find(octet) != std::string_view::npos)
-            return false;
-    return true;
+    if (request.method != "GET" && request.method != "HEAD" && request.method != "OPTIONS")
+        return {405, "This port answers GET, HEAD and OPTIONS only."};
+    return read_target(request);
 }
 
 Refusal judge_message(const RequestLine& request, const HeadFields& fields) {
@@ -298,6 +313,16 @@ void write_upgrade(HandshakeAnswer& answer, std::string_view key) {
     bytes.append("\r\n\r\n");
     answer.result.step = Handshake::Step::upgraded;
     answer.result.status = 101;
+}
+
+// For a request that asks for no upgrade: what people and balancers that check our health send.
+Refusal answer_plain(const RequestLine& request, const HeadFields& fields) {
+    if (request.method == "OPTIONS") return {200, kWhatThisIs};
+    if (fields.mentions_websocket) return {426, kUpgradeRequired};
+    const std::string_view path = request.target.substr(0, request.target.find('?'));
+    if (path == kHealthPath) return {200, "ok: this server accepts connections"};
+    if (path.empty() || path == "/") return {200, kWhatThisIs};
+    return {426, kUpgradeRequired};
 }
 
 CloseReason close_reason_for(uint16_t status) {
@@ -392,7 +417,8 @@ void write_http_answer(HttpBytes& bytes, uint16_t status, std::string_view detai
     bytes.append(status == 426 ? "\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n"
                                  "Sec-WebSocket-Version: 13"
                                : "\r\nConnection: close");
-    if (status == 405) bytes.append("\r\nAllow: GET, HEAD");
+    // Also the answer to OPTIONS (RFC 9110 section 9.3.7).
+    if (status == 405 || status == 200) bytes.append("\r\nAllow: GET, HEAD, OPTIONS");
     if (retry_after_s != 0) {
         bytes.append("\r\nRetry-After: ");
         bytes.append_number(retry_after_s);
@@ -413,9 +439,7 @@ void answer_request(std::string_view head, const HandshakePolicy& policy, Handsh
         refusal = {400, "A header line is not NAME: VALUE."};
     if (refusal.none()) refusal = judge_message(request, fields);
     if (refusal.none() && !(fields.upgrades_to_websocket && request.method == "GET")) {
-        const bool asks_what_this_is =
-            request.target.substr(0, request.target.find('?')) == "/" && !fields.mentions_websocket;
-        refusal = asks_what_this_is ? Refusal{200, kWhatThisIs} : Refusal{426, kUpgradeRequired};
+        refusal = answer_plain(request, fields);
         return end_with(answer, refusal, CloseReason::http_answered, head_only);
     }
     if (refusal.none()) refusal = judge_upgrade(request, fields, policy, answer.result.deflate);

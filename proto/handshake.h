@@ -8,14 +8,18 @@
 //
 //   status  when
 //   101     an upgrade as RFC 6455 section 4.2.1 wants it
-//   200     GET / without a word of WebSocket: says what this port is
+//   200     GET / without a word of WebSocket, and OPTIONS: says what this port is and what it
+//           allows; GET /healthz, for balancers
 //   400     malformed: request line, header line, bare CR or LF, folded line, Host, key, a body, a
 //           Connection without `upgrade`, Sec-WebSocket-* lines that are no grammar or come twice
 //   403     an Origin that is not in the allow-list (a request without one comes from no browser)
-//   405     a method other than GET and HEAD
+//   405     a method other than GET, HEAD and OPTIONS
 //   426     a GET that is no upgrade, or a version other than 13; names the version we speak
 //   431     the head is over kHandshakeBytesMax or has over kHandshakeFieldsMax lines
 //   505     HTTP that is neither 1.0 nor 1.1, or an upgrade over 1.0
+//
+// Empty lines before the request are passed over (RFC 9112 section 2.2), and its target may be in
+// absolute form (section 3.2.2).
 //
 // Every answer but 101 has Connection: close, Content-Length and a text for people; to HEAD without
 // it. Faults are found at the octet that proves them where they are of the head's form or size, and

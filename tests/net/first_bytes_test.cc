@@ -210,5 +210,25 @@ TEST(FirstMessage, MayBeTheAnswerToAProbe) {
     }
 }
 
+// RFC 9112 section 2.2, where the first bytes tell HTTP apart.
+TEST(FirstBytes, AnEmptyLineBeforeARequestIsPassedOver) {
+    for (const size_t listener : {kAuto, kWebSocket}) {
+        for (const std::string& before : {"\r\n"s, "\r\n\r\n"s}) {
+            const std::string wire = before + upgrade_request();
+            for (size_t cut = 0; cut < before.size() + 8; ++cut) {
+                ReactorStage stage(plan());
+                const size_t peer = stage.connect(listener);
+                if (cut > 0) stage.write(peer, wire.substr(0, cut));
+                stage.settle();
+                const std::string heard = answer(stage, peer, wire.substr(cut));
+                ASSERT_TRUE(heard.starts_with("HTTP/1.1 101 ")) << cut << ": " << heard;
+            }
+        }
+        ReactorStage stage(plan());
+        const size_t peer = stage.connect(listener);
+        EXPECT_TRUE(answer(stage, peer, "OPTIONS / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    }
+}
+
 }  // namespace
 }  // namespace pulse::test

@@ -149,10 +149,10 @@ TEST(Rfc6455_4_2_1_Request, TheExampleOfTheStandard) {
 
 TEST(Rfc6455_4_2_1_Request, MethodAndVersion) {
     for (const char* method :
-         {"POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "get"}) {
+         {"POST", "PUT", "DELETE", "PATCH", "CONNECT", "TRACE", "get", "options"}) {
         const Outcome outcome =
             check(kReading, kGood.first_line(std::string(method) + " /chat HTTP/1.1"), 405);
-        EXPECT_EQ(outcome.field("Allow"), "GET, HEAD");
+        EXPECT_EQ(outcome.field("Allow"), "GET, HEAD, OPTIONS");
     }
     check(kReading, kGood.first_line("GET /chat HTTP/1.0"), 505);
     check(kReading, kGood.first_line("GET /chat HTTP/2.0"), 505);
@@ -165,15 +165,33 @@ TEST(Rfc6455_4_2_1_Request, MethodAndVersion) {
 }
 
 TEST(Rfc6455_4_2_1_Request, RequestLine) {
-    for (const char* line :
-         {"GET", "GET /chat", "GET  HTTP/1.1", "GET /a b HTTP/1.1", "GET  /chat HTTP/1.1",
-          "GET /chat  HTTP/1.1", "G(T /chat HTTP/1.1", "GET /\xC3\xBC HTTP/1.1",
-          "GET chat HTTP/1.1", "GET * HTTP/1.1", "GET /chat#part HTTP/1.1",
-          "GET ftp://x/chat HTTP/1.1", "/chat HTTP/1.1"})
+    for (const char* line : {"GET",
+                             "GET /chat",
+                             "GET  HTTP/1.1",
+                             "GET /a b HTTP/1.1",
+                             "GET  /chat HTTP/1.1",
+                             "GET /chat  HTTP/1.1",
+                             "G(T /chat HTTP/1.1",
+                             "GET /\xC3\xBC HTTP/1.1",
+                             "GET chat HTTP/1.1",
+                             "GET * HTTP/1.1",
+                             "GET /chat#part HTTP/1.1",
+                             "GET ftp://x/chat HTTP/1.1",
+                             "/chat HTTP/1.1",
+                             "GET http:///chat HTTP/1.1",
+                             "GET http:// HTTP/1.1",
+                             "GET http://?x HTTP/1.1",
+                             "GET http://u@x/chat HTTP/1.1",
+                             "GET httpx://x/ HTTP/1.1",
+                             "GET http:/x HTTP/1.1",
+                             "HEAD * HTTP/1.1"})
         check(kReading, kGood.first_line(line), 400);
-    for (const char* target :
-         {"/", "/a/b?c=d&e=%20", "http://server.example.com/chat", "https://x", "/;a=b,c:@!"})
+    for (const char* target : {"/", "/a/b?c=d&e=%20", "http://server.example.com/chat", "https://x",
+                               "/;a=b,c:@!", "HTTP://server.example.com/chat",
+                               "hTTpS://x:443/chat?a", "http://x?a=/b", "http://[::1]:9000/"})
         check(kReading, kGood.first_line(std::string("GET ") + target + " HTTP/1.1"), 101);
+    // RFC 9112 section 2.2: empty lines before a request line.
+    for (const char* before : {"\r\n", "\r\n\r\n"}) check(kReading, before + kGood.text(), 101);
 }
 
 TEST(Rfc6455_4_2_1_Request, HostIsRequiredOnce) {
@@ -334,6 +352,32 @@ TEST(Rfc6455_4_2_1_PlainHttp, TheRootSaysWhatThisIs) {
     check(kPlain, Request{"GET / HTTP/1.0", {}}, 200);
     check(kPlain, plain.first_line("GET http://x HTTP/1.1"), 200);
     check(kPlain, "\r\n" + plain.text(), 200);  // an empty line before a request is passed over
+}
+
+// What balancers ask: HAProxy's default, its httpchk with HTTP/1.1, and the usual path.
+TEST(Rfc6455_4_2_1_PlainHttp, HealthChecksAreAnsweredWith200) {
+    for (const char* target : {"/", "*", "/healthz", "/any/where", "http://x/", "HTTP://x"}) {
+        const std::string line = "OPTIONS " + std::string(target);
+        const Outcome old = check(kPlain, Request{line + " HTTP/1.0", {}}, 200);
+        EXPECT_EQ(old.field("Allow"), "GET, HEAD, OPTIONS");
+        EXPECT_EQ(old.field("Connection"), "close");
+        EXPECT_EQ(old.result.outcome.fault, CloseReason::http_answered);
+        check(kPlain, Request{line + " HTTP/1.1", {{"Host", "x"}}}, 200);
+        check(kPlain, Request{line + " HTTP/1.1", {{"Host", "x"}, {"Content-Length", "0"}}}, 200);
+        check(kPlain, Request{line + " HTTP/1.1", {}}, 400);
+    }
+    for (const char* target :
+         {"/healthz", "/healthz?full", "http://x/healthz", "HTTP://x/healthz"}) {
+        const Outcome get =
+            check(kPlain, Request{"GET " + std::string(target) + " HTTP/1.0", {}}, 200);
+        EXPECT_TRUE(get.answer.ends_with("\r\n\r\nok: this server accepts connections\n"))
+            << get.answer;
+        const Outcome head =
+            check(kPlain, Request{"HEAD " + std::string(target) + " HTTP/1.0", {}}, 200);
+        EXPECT_TRUE(head.answer.ends_with("\r\n\r\n")) << head.answer;
+    }
+    check(kPlain, Request{"GET /healthzz HTTP/1.0", {}}, 426);
+    check(kPlain, Request{"GET http://x?y HTTP/1.0", {}}, 200);
 }
 
 TEST(Rfc6455_4_2_1_PlainHttp, EverythingElseMustUpgrade) {
