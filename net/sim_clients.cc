@@ -2,6 +2,8 @@
 #include "net/sim_clients.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 #include <string>
 
 #include "core/check.h"
@@ -16,6 +18,11 @@ constexpr Nanos kStormGapMax = 300 * kSecond;
 // Of what a flooder sends at once. More frames than one connection may have handled in a turn.
 constexpr uint64_t kFloodMax = 2 * kFramesPerTurn;
 constexpr uint64_t kFloodUsual = 20;
+// Slow uploads and downloads.
+constexpr uint64_t kRateMin = 256;  // bytes a second
+constexpr uint64_t kRateMax = 65'536;
+constexpr uint64_t kSlowBytesMax = 60'000;
+constexpr Nanos kSlowSteps = 100;
 constexpr size_t kAnswerBytes = 512;  // more than any answer to a ping takes
 
 // The first of them, for a reader.
@@ -66,6 +73,11 @@ SimClients::SimClients(SimNetwork& network, SimBackend& io, SimLog& log, uint64_
     needs(Behaviour::vanisher, Fault::vanish);
     needs(Behaviour::half_closer, Fault::half_close);
     needs(Behaviour::slow_reader, Fault::slow_reader);
+    // Few of those cost more than all others.
+    for (const Behaviour dear : {Behaviour::flooder, Behaviour::uploader, Behaviour::downloader}) {
+        uint64_t& weight = weights[static_cast<size_t>(dear)];
+        weight = std::min<uint64_t>(weight, 2);
+    }
     // Half of the worlds speak one protocol, mostly the cheapest; the others all of them.
     uint64_t wires[kSimWires] = {3, 1, 1, 1};
     if (random_.chance(1, 2)) {
@@ -115,11 +127,7 @@ void SimClients::on_timer(uint64_t cookie) {
         case Timer::fate:
             return fate(number);
         case Timer::drip:
-            if (client.drip.empty()) return;
-            client.out.push_back(client.drip.front());
-            client.drip.erase(client.drip.begin());
-            flush(number);
-            return set_timer(number, Timer::drip, client.gap / 200 + 1);
+            return drip(number);
         case Timer::heal:
             if (client.line != kNoLine) network_.set_cut(lines_[client.line].socket, false);
             return;
@@ -128,6 +136,8 @@ void SimClients::on_timer(uint64_t cookie) {
             read(number);
             if (client.line == kNoLine || !random_.chance(3, 4)) return;
             return stop_reading(number, 4 * client.gap);
+        case Timer::read_some:
+            return read_some(number);
         case Timer::reboot:
             network_.reboot(client.left_behind);
             return reconnect_later(number, client.gap);
@@ -221,6 +231,7 @@ void SimClients::connect(uint32_t number) {
     client.codec = SimCodec(client.wire, client.offers_deflate);
     client.out.clear();
     client.drip.clear();
+    client.read_bytes = 0;
     client.in.clear();
     client.expected.clear();
     ++counts_.connects;
@@ -252,6 +263,8 @@ void SimClients::introduce(uint32_t number) {
     }
     const Nanos timeout = facts_.timeout_min[profile];
     client.gap = std::min(facts_.interval, timeout / 2);
+    client.drip_bytes = 1;
+    client.drip_gap = client.gap / 200;
     set_timer(number, Timer::beat, share(client.gap, 0, 90));
     switch (client.behaviour) {
         case Behaviour::slow_reader:
@@ -308,8 +321,7 @@ void SimClients::vanish(uint32_t number) {
 // A part of a message, and then FIN, a reset, silence, or no host any more.
 void SimClients::end_in_mid_message(uint32_t number) {
     Client& client = clients_[number];
-    std::vector<uint8_t> payload(random_.between(1, random_.chance(1, 10) ? 40'000 : 400));
-    for (uint8_t& byte : payload) byte = static_cast<uint8_t>(random_.next());
+    const auto payload = any_bytes(random_.between(1, random_.chance(1, 10) ? 40'000 : 400));
     std::vector<uint8_t> message;
     client.codec.put(SimKind::data, ++client.sequence, payload, random_, message);
     message.resize(random_.between(1, message.size() - 1));
@@ -350,6 +362,15 @@ void SimClients::release_line(uint32_t number) {
 }
 
 // --------------------------------------------------------------------------------------- talking
+std::vector<uint8_t> SimClients::any_bytes(uint64_t count) {
+    std::vector<uint8_t> bytes(count);
+    for (size_t at = 0; at < bytes.size(); at += sizeof(uint64_t)) {
+        const uint64_t word = random_.next();
+        std::memcpy(bytes.data() + at, &word, std::min(sizeof word, bytes.size() - at));
+    }
+    return bytes;
+}
+
 void SimClients::beat(uint32_t number) {
     Client& client = clients_[number];
     if (client.line == kNoLine || client.finished) return;
@@ -389,6 +410,17 @@ void SimClients::beat_with(uint32_t number, std::span<const uint8_t> payload) {
             if (!random_.chance(1, 200)) beats = std::min(beats, kFloodUsual);
             beats = random_.between(1, beats);
             break;
+        case Behaviour::uploader:
+            if (!client.drip.empty()) return;  // in the middle of one
+            if (client.sequence > 0 && random_.chance(1, 4)) return begin_upload(number);
+            break;
+        case Behaviour::downloader:
+            if (client.read_bytes > 0) return;  // has what it wants, and answers probes
+            if (facts_.echo && random_.chance(1, 6)) return begin_download(number);
+            break;
+        case Behaviour::hoarder:
+            if (client.sequence == 1 && client.codec.is_websocket()) return begin_hoard(number);
+            break;
         default:
             break;
     }
@@ -399,11 +431,60 @@ void SimClients::beat_with(uint32_t number, std::span<const uint8_t> payload) {
     if (client.behaviour != Behaviour::chatty) return;
     // Text is twice as long.
     const size_t most = client.wire == SimWire::binary ? 60'000 : 20'000;
-    std::vector<uint8_t> data(random_.below(random_.chance(1, 20) ? most : 500));
-    for (uint8_t& byte : data) byte = static_cast<uint8_t>(random_.next());
+    const auto data = any_bytes(random_.below(random_.chance(1, 20) ? most : 500));
     for (uint64_t left = random_.below(8); left > 0 && client.line != kNoLine; --left) {
         put(number, SimKind::data, ++client.sequence, data);
     }
+}
+
+// A large message at a bounded rate: for a part of the timeout, or for several.
+void SimClients::begin_upload(uint32_t number) {
+    Client& client = clients_[number];
+    const uint64_t rate = kRateMin << random_.below(std::bit_width(kRateMax / kRateMin));
+    const Nanos timeout = facts_.timeout_min[kProfileDefault];
+    const auto wanted = rate * static_cast<uint64_t>(share(timeout, 20, 300) / kSecond + 1);
+    const bool framed = client.codec.numbers_welcomes();
+    const uint64_t most = framed ? SimCodec::kPayloadBytesMax : kSlowBytesMax;
+    const auto data = any_bytes(std::min(wanted, most));
+    client.drip_bytes = data.size() / kSlowSteps + 1;
+    client.drip_gap = static_cast<Nanos>(client.drip_bytes * kSecond / rate);
+    put(number, SimKind::data, ++client.sequence, data, 0, true);
+}
+
+// Much data comes back, and is read at a bounded rate.
+void SimClients::begin_download(uint32_t number) {
+    Client& client = clients_[number];
+    const uint64_t rate = kRateMin << random_.below(std::bit_width(kRateMax / kRateMin));
+    const auto data = any_bytes(random_.between(1'000, 20'000));
+    const uint64_t most = std::min<uint64_t>(kSlowBytesMax, facts_.send_queue_bytes / 2);
+    for (uint64_t asked = 0; asked < most && client.line != kNoLine; asked += 2 * data.size()) {
+        put(number, SimKind::data, ++client.sequence, data);
+    }
+    if (client.line == kNoLine) return;
+    client.reading = false;
+    lines_[client.line].went_unread = true;
+    client.read_bytes = std::max<size_t>(1, rate * 2 * static_cast<uint64_t>(client.gap) / kSecond /
+                                                static_cast<uint64_t>(kSlowSteps));
+    set_timer(number, Timer::read_some, 2 * client.gap / kSlowSteps);
+}
+
+void SimClients::begin_hoard(uint32_t number) {
+    Client& client = clients_[number];
+    std::vector<uint8_t> fragment;
+    client.codec.put_fragment(any_bytes(random_.between(1, kSlowBytesMax)), random_, fragment);
+    ++client.sequence;
+    enqueue(number, fragment, {});
+}
+
+void SimClients::drip(uint32_t number) {
+    Client& client = clients_[number];
+    if (client.drip.empty()) return;
+    const auto end = client.drip.begin() +
+                     static_cast<std::ptrdiff_t>(std::min(client.drip_bytes, client.drip.size()));
+    client.out.insert(client.out.end(), client.drip.begin(), end);
+    client.drip.erase(client.drip.begin(), end);
+    flush(number);
+    set_timer(number, Timer::drip, client.drip_gap + 1);
 }
 
 void SimClients::misfortune(uint32_t number) {
@@ -434,7 +515,7 @@ void SimClients::noise(uint32_t number) {
 }
 
 void SimClients::put(uint32_t number, SimKind kind, uint32_t sequence,
-                     std::span<const uint8_t> payload, uint8_t profile) {
+                     std::span<const uint8_t> payload, uint8_t profile, bool slow) {
     Client& client = clients_[number];
     std::vector<uint8_t> message;
     client.codec.put(kind, sequence, payload, random_, message);
@@ -443,16 +524,18 @@ void SimClients::put(uint32_t number, SimKind kind, uint32_t sequence,
     if (kind == SimKind::data && facts_.echo)
         client.expected.push_back({SimKind::data, sequence, hash_of(payload)});
     if (kind == SimKind::hello) client.expected.push_back({SimKind::welcome, sequence, 0});
-    enqueue(number, message, {.frame = true, .proof = kind == SimKind::ping, .profile = profile});
+    slow |= client.behaviour == Behaviour::dribbler && kind == SimKind::ping;
+    const Mark mark{
+        .frame = true, .proof = kind == SimKind::ping, .profile = profile, .slow = slow};
+    enqueue(number, message, mark);
 }
 
-// A dribbler's messages go through the drip, and whatever follows them must wait behind.
+// What is slow goes through the drip, and whatever follows must wait behind.
 void SimClients::enqueue(uint32_t number, std::span<const uint8_t> bytes, Mark mark) {
     Client& client = clients_[number];
     Line& line = lines_[client.line];
-    const bool drips = client.behaviour == Behaviour::dribbler && (mark.proof || mark.answer);
-    const bool begins_to_drip = drips && client.drip.empty();
-    std::vector<uint8_t>& out = drips || !client.drip.empty() ? client.drip : client.out;
+    const bool begins_to_drip = mark.slow && client.drip.empty();
+    std::vector<uint8_t>& out = mark.slow || !client.drip.empty() ? client.drip : client.out;
     out.insert(out.end(), bytes.begin(), bytes.end());
     line.enqueued += bytes.size();
     mark.end = line.enqueued;
@@ -490,6 +573,24 @@ void SimClients::on_socket(uint64_t cookie) {
     }
     flush(number);
     if (client.line != kNoLine && client.reading) read(number);
+}
+
+// At its rate, until there is nothing for a while.
+void SimClients::read_some(uint32_t number) {
+    Client& client = clients_[number];
+    if (client.line == kNoLine) return;
+    const SimSocket socket = lines_[client.line].socket;
+    std::vector<uint8_t> buffer(client.read_bytes);
+    const size_t count = network_.read(socket, buffer);
+    client.in.insert(client.in.end(), buffer.begin(),
+                     buffer.begin() + static_cast<std::ptrdiff_t>(count));
+    while (client.line != kNoLine && parse(number)) {
+    }
+    if (client.line == kNoLine) return;
+    if (count > 0) return set_timer(number, Timer::read_some, 2 * client.gap / kSlowSteps);
+    client.reading = true;
+    client.read_bytes = 0;
+    read(number);
 }
 
 void SimClients::read(uint32_t number) {
@@ -545,7 +646,8 @@ void SimClients::receive(uint32_t number, const SimMessage& message) {
             if (silent || client.finished || client.stopped) return;
             std::vector<uint8_t> pong;
             client.codec.put_answer(message, random_, pong);
-            return enqueue(number, pong, {.frame = true, .answer = true});
+            const bool slow = client.behaviour == Behaviour::dribbler;
+            return enqueue(number, pong, {.frame = true, .answer = true, .slow = slow});
         }
         case SimKind::goodbye:
             ++counts_.goodbyes;

@@ -39,7 +39,10 @@ namespace pulse {
     X(tardy, "beats about when the timeout is over")               \
     X(ender, "beats, and ends in the middle of a message")         \
     X(ponger, "sends pongs that answer no ping, and nothing else") \
-    X(flooder, "beats many times at once, in one piece")
+    X(flooder, "beats many times at once, in one piece")           \
+    X(uploader, "beats, and sends large messages slowly")          \
+    X(downloader, "asks for much data and reads it slowly")        \
+    X(hoarder, "beats in the middle of a message that never ends")
 
 enum class Behaviour : uint8_t {
 #define X(name, text) name,
@@ -117,6 +120,7 @@ class SimClients final : private SimProgram, public SimWitness {
         bool proof = false;    // proves it under round trip too
         bool answer = false;   // to a probe: proves it there if the probe is still out
         uint8_t profile = 0;   // a hello that asks for it; 0: none
+        bool slow = false;     // sent through the drip
     };
     struct Expected {
         SimKind kind;
@@ -171,11 +175,14 @@ class SimClients final : private SimProgram, public SimWitness {
         SimSocket left_behind;  // of a host that has vanished
         SimCodec codec;
         std::vector<uint8_t> out;   // not written yet
-        std::vector<uint8_t> drip;  // a dribbler's, one byte at a time
+        std::vector<uint8_t> drip;  // waits to be sent, a little at a time
+        size_t drip_bytes = 0;      // so much
+        Nanos drip_gap = 0;         // every so often
+        size_t read_bytes = 0;      // what a downloader reads at once; 0: all that there is
         std::vector<uint8_t> in;    // a message that is not whole yet
         std::deque<Expected> expected;
     };
-    enum class Timer : uint8_t { connect, beat, drip, fate, heal, read, reboot, storm };
+    enum class Timer : uint8_t { connect, beat, drip, fate, heal, read, read_some, reboot, storm };
 
     void on_socket(uint64_t cookie) override;
     void on_backlog(uint16_t) override {}
@@ -191,6 +198,7 @@ class SimClients final : private SimProgram, public SimWitness {
     void reconnect_later(uint32_t number, Nanos within);
     void begin(uint32_t number);
     void introduce(uint32_t number);
+    std::vector<uint8_t> any_bytes(uint64_t count);
     void beat(uint32_t number);
     void beat_with(uint32_t number, std::span<const uint8_t> payload);
     void misfortune(uint32_t number);
@@ -200,13 +208,18 @@ class SimClients final : private SimProgram, public SimWitness {
     void leave_with_goodbye(uint32_t number);
     void drop(uint32_t number, bool reset);
     void storm();
+    void begin_upload(uint32_t number);
+    void begin_download(uint32_t number);
+    void begin_hoard(uint32_t number);
+    void drip(uint32_t number);
     void stop_reading(uint32_t number, Nanos at_most);
+    void read_some(uint32_t number);
     void read(uint32_t number);
     bool parse(uint32_t number);
     void receive(uint32_t number, const SimMessage& message);
     void receive_answer(uint32_t number, const SimMessage& message);
     void put(uint32_t number, SimKind kind, uint32_t sequence, std::span<const uint8_t> payload,
-             uint8_t profile = 0);
+             uint8_t profile = 0, bool slow = false);
     void enqueue(uint32_t number, std::span<const uint8_t> bytes, Mark mark);
     void noise(uint32_t number);
     void flush(uint32_t number);

@@ -74,6 +74,9 @@ FaultPlan force_faults(Random& random, const FaultSet& faults) {
     if (plan.has(Fault::buffers_short)) plan.receive_buffers = receive_buffers;
     if (plan.has(Fault::backlog)) plan.backlog = backlog;
     if (plan.has(Fault::emfile)) plan.descriptors_max = descriptors;
+    constexpr uint32_t kBuffers[] = {256 * 1024, 256 * 1024, 64 * 1024, 16 * 1024};
+    const uint32_t usual_buffer = kBuffers[random.below(std::size(kBuffers))];
+    if (!plan.has(Fault::small_buffers)) plan.socket_buffer_bytes = usual_buffer;
     plan.submit_in_poll = random.chance(1, 2);
     plan.coarse_drain = random.chance(1, 4);
     return plan;

@@ -146,8 +146,12 @@ void SimClients::judge_end(uint32_t number) {
     const bool late =
         faults_.has(Fault::small_buffers) || line.let_go_for == CloseReason::slow_reader;
     const bool gone = late || line.was_cut || line.went_unread || !line.innocent;
-    const bool no_words = reason.code == 1000 || line.let_go_unknown;
-    if (gone || no_words || network_.clock() >= facts_.hard_stop_at) return;
+    if (gone || line.let_go_unknown || network_.clock() >= facts_.hard_stop_at) return;
+    const bool answers = client.said_goodbye && client.codec.is_websocket();
+    if (answers && line.let_go_for == CloseReason::peer_closed && !client.got_goodbye) {
+        return broken("goodbye_unsaid", line, "its own goodbye has no close frame in answer");
+    }
+    if (reason.code == 1000) return;
     if (!client.got_goodbye) {
         return broken("goodbye_unsaid", line, "closed for " + std::string(reason.name));
     }

@@ -158,7 +158,7 @@ void SimCodec::put(SimKind kind, uint32_t sequence, std::span<const uint8_t> pay
         append(numbered, payload);
         return put_frame(kFinal | kPing, numbered, random, out);
     }
-    if (is_websocket() && kind == SimKind::goodbye) {
+    if (is_websocket() && kind == SimKind::goodbye && random.chance(1, 2)) {
         return put_frame(kFinal | kClose, payload, random, out);
     }
     if (wire_ == SimWire::ws_binary) {
@@ -201,6 +201,11 @@ void SimCodec::put_pong(uint32_t sequence, Random& random, std::vector<uint8_t>&
     std::vector<uint8_t> payload;
     put_be(payload, sequence, 4);
     put_frame(kFinal | kPong, payload, random, out);
+}
+
+void SimCodec::put_fragment(std::span<const uint8_t> payload, Random& random,
+                            std::vector<uint8_t>& out) const {
+    if (is_websocket()) put_frame(kBinary, payload, random, out);
 }
 
 void SimCodec::put_text(std::string_view text, Random& random, std::vector<uint8_t>& out) const {

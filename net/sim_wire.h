@@ -70,6 +70,11 @@ class SimCodec {
     // Appends a message that proves nothing and asks for nothing: a pong to no ping.
     void put_pong(uint32_t sequence, Random& random, std::vector<uint8_t>& out) const;
 
+    // Appends a fragment that a message begins with, and whose end never comes; nothing where there
+    // are no fragments.
+    void put_fragment(std::span<const uint8_t> payload, Random& random,
+                      std::vector<uint8_t>& out) const;
+
     // Takes the first whole message from `in`.
     Parsed parse(std::vector<uint8_t>& in, SimMessage& message);
 

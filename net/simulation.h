@@ -15,7 +15,8 @@
 //                           a silent peer goes by its deadline, plus what the server was behind
 //   goodbye_unsaid          a connection that the server ends has had a goodbye with the reason's
 //                           code, unless its link was silent, it did not read, it said nothing that
-//                           tells its protocol, or the drain window was over
+//                           tells its protocol, or the drain window was over; and a WebSocket's
+//                           own goodbye is answered by a close frame
 //   close_hangs             a goodbye takes no longer than the linger
 //   C3 C4 C5 accept ...     the loop's side of the backend contract (sim_backend.h)
 //   closed_once             every place that was given away came back exactly once
