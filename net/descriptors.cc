@@ -94,4 +94,15 @@ void open_standard_descriptors() {
     }
 }
 
+void unblock_stderr() {
+    struct stat status{};
+    if (fstat(STDERR_FILENO, &status) != 0 || !S_ISFIFO(status.st_mode)) return;
+    // O_NONBLOCK belongs to the open file, which others share: so it is opened once more. Where
+    // that is refused (/proc is missing, the pipe is another user's) it stays as it is.
+    const int own = ::open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (own < 0) return;
+    dup2(own, STDERR_FILENO);
+    ::close(own);
+}
+
 }  // namespace pulse

@@ -35,4 +35,8 @@ uint64_t open_descriptors();
 // gets the number, and what is meant for stderr is written into it. Call it first in main().
 void open_standard_descriptors();
 
+// A stderr that is a pipe never makes its writers wait from now on: what it does not take is lost.
+// Only for this process: others that share the pipe keep their own way of writing to it.
+void unblock_stderr();
+
 }  // namespace pulse

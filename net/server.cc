@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <ctime>
 #include <functional>
@@ -82,6 +83,7 @@ struct Server::Thread {
     std::unique_ptr<ReactorStats> last;       // the reactor thread's until `ended`
     std::counting_semaphore<8> answered{0};
     bool asked = false;  // the main thread's: an answer is outstanding
+    std::chrono::steady_clock::time_point answers_by;  // the main thread's
     std::vector<Message> waiting;  // the main thread's: what found the mailbox full, in order
 
     // Not the backend's wake(): the backend is gone before the last message may have been posted.
@@ -336,19 +338,21 @@ void Server::retune(const ServerOptions& options) {
 }
 
 const ServerStats& Server::stats() {
+    const auto now = std::chrono::steady_clock::now();
     for (const auto& thread : threads_) {
+        // One that has not answered the last time is stuck: it is not waited for again.
+        thread->answers_by = thread->asked ? now : now + std::chrono::seconds(1);
         if (thread->asked || thread->ended.load(std::memory_order_acquire)) continue;
         if (thread->answer == nullptr) thread->answer = std::make_unique<ReactorStats>();
         thread->asked = thread->mailbox.post(0, {.kind = Message::Kind::snapshot,
                                                  .respond = &Thread::respond,
                                                  .context = thread.get()});
     }
-    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
     stats_.reactors.resize(threads_.size());
     stats_.total = ReactorStats{};
     for (const auto& thread : threads_) {
         const bool ended = thread->ended.load(std::memory_order_acquire);
-        if (thread->asked && !ended && thread->answered.try_acquire_until(until)) {
+        if (thread->asked && !ended && thread->answered.try_acquire_until(thread->answers_by)) {
             thread->asked = false;
             stats_.reactors[thread->number] = std::move(*thread->answer);
             // With what it said before, and the pages of that.

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -74,6 +75,29 @@ TEST(Descriptors, TheLimitIsOfATableNotOfTheProcess) {
     two.join();
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &saved), 0);
     EXPECT_EQ(opened, 160);
+}
+
+// In a process of its own, because it closes what this one prints to.
+TEST(Descriptors, StandardOnesAreOpenedAndAFullPipeIsNotWaitedFor) {
+    const pid_t child = fork();
+    if (child == 0) {
+        for (const int descriptor : {0, 1, 2}) ::close(descriptor);
+        open_standard_descriptors();
+        for (const int descriptor : {0, 1, 2})
+            if (fcntl(descriptor, F_GETFD) < 0) _exit(1);
+        int ends[2];
+        if (pipe(ends) != 0 || ends[0] < 3) _exit(2);
+        dup2(ends[1], 2);
+        unblock_stderr();
+        const char text[4096] = {};
+        while (::write(2, text, sizeof text) > 0) continue;
+        if (errno != EAGAIN) _exit(3);
+        // The pipe's other writers still wait.
+        _exit((fcntl(ends[1], F_GETFL) & O_NONBLOCK) == 0 ? 0 : 4);
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
 }
 
 }  // namespace

@@ -43,8 +43,23 @@ class Server:
         raise AssertionError("did not start: " + self.text())
 
     def stats(self):
-        with open(self.stats_path) as file:
-            return json.loads(file.read().strip().splitlines()[-1])
+        """The last object; the first one is waited for."""
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with open(self.stats_path) as file:
+                    return json.loads(file.read().rpartition("\n")[0].splitlines()[-1])
+            except (FileNotFoundError, IndexError):
+                assert time.monotonic() < deadline, "no statistics: " + self.text()
+                time.sleep(0.02)
+
+    def reactor_task(self):
+        """A thread that serves."""
+        for task in sorted(map(int, os.listdir(f"/proc/{self.process.pid}/task"))):
+            with open(f"/proc/{self.process.pid}/task/{task}/comm") as file:
+                if file.read().startswith("reactor"):
+                    return task
+        raise AssertionError("no thread is called a reactor")
 
     def cpu_s(self):
         with open(f"/proc/{self.process.pid}/stat") as file:

@@ -293,6 +293,11 @@ def test_starts_with_a_stderr_that_is_not_read():
             except ConnectionRefusedError:
                 assert time.monotonic() < deadline and process.poll() is None
                 time.sleep(0.05)
+        done = subprocess.run(
+            [f"{BUILD}/pulseload", "--target", f"tcp://127.0.0.1:{port}", "--connections", "20",
+             "--duration", "1s", "--heartbeat-interval", "200ms", "--progress"], stderr=write_end,
+            stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, timeout=30)
+        assert done.returncode == 0 and done.stdout, done
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
     finally:

@@ -176,6 +176,7 @@ void catch_signals() {
 int main(int argc, char** argv) {
     using namespace pulse::load;
     pulse::open_standard_descriptors();
+    pulse::unblock_stderr();
     int exit_code = 0;
     const std::optional<LoadOptions> options = parse_options(argc, argv, exit_code);
     if (!options) return exit_code;
