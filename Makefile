@@ -58,8 +58,8 @@ CXX_asan = $(CXX)
 CXX_tsan = $(CXX)
 CXX_fuzz = $(FUZZ_CXX)
 
-# Linked by folder, `--as-needed` drops what a program does not use.
-LIBS := -Wl,--as-needed -luring -lsimdjson -lspdlog -lfmt -lssl -lcrypto -lz -lpthread
+# What the libraries of this repository need; `--as-needed` drops what a program does not use.
+LIBS := -Wl,--as-needed -luring -lsimdjson -lfmt -lcrypto -lz -lpthread
 TEST_LIBS := -lgtest -lgtest_main
 BENCH_LIBS := -lbenchmark -lbenchmark_main
 
