@@ -296,6 +296,19 @@ void EpollBackend::finish(Index index) {
         tell(index, NewsOf::end, errno);
 }
 
+void EpollBackend::hold_off(Index index) {
+    PULSE_ASSERT(!marked(index, kHeldOff | kClosed));
+    mark(index, kHeldOff);
+}
+
+void EpollBackend::resume(Index index) {
+    PULSE_ASSERT(marked(index, kHeldOff) && !marked(index, kClosed));
+    unmark(index, kHeldOff);
+    if (!marked(index, kReading) || marked(index, kMore)) return;
+    mark(index, kMore);
+    more_.push_back({index, poll_started_});
+}
+
 void EpollBackend::stop_reading(Index index) {
     PULSE_ASSERT(marked(index, kReading) && !marked(index, kDeaf));
     mark(index, kDeaf);

@@ -81,6 +81,9 @@ class EpollBackend {
     void attach(Index index, const Accepted& accepted);
     void refuse(const Accepted& accepted, std::span<const uint8_t> farewell);
     void send(Index index, std::span<const uint8_t> bytes);
+    void hold_off(Index index);
+    void resume(Index index);
+    bool is_held_off(Index index) const { return marked(index, kHeldOff); }
     void finish(Index index);
     void close(Index index, CloseMode mode);
     void wake();
@@ -120,6 +123,7 @@ class EpollBackend {
         kClosed = 1 << 9,
         kEndNews = 1 << 10,  // on news_: it failed where no receive would tell
         kDeaf = 1 << 11,     // stop_reading() was called
+        kHeldOff = 1 << 12,  // no receive until resume()
         kListed = kMore | kNews | kEndNews,
     };
     enum class NewsOf : uint8_t { sent, connected, end };
@@ -299,7 +303,9 @@ void EpollBackend::handle_connection(Index index, uint32_t events, H& handler) {
     // Before sending, so that it is the receive which meets a reset and on_end which tells of it.
     if (marked(index, kReading)) {
         if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0) mark(index, kUntilEmpty);
-        if ((events & ~uint32_t{EPOLLOUT}) != 0 && !marked(index, kMore)) receive(index, handler);
+        // Held off, an edge may pass: resume() asks whatever the edges were.
+        if ((events & ~uint32_t{EPOLLOUT}) != 0 && !marked(index, kMore | kHeldOff))
+            receive(index, handler);
     }
     if (marked(index, kSending) && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0)
         send_rest(index, unsent_[index]);
@@ -336,7 +342,7 @@ void EpollBackend::receive(Index index, H& handler) {
             return;
         }
         handler.on_bytes(index, {received(), static_cast<size_t>(bytes)});
-        if (marked(index, kClosed)) return;
+        if (marked(index, kClosed | kHeldOff)) return;
         if (static_cast<size_t>(bytes) == kReceiveBufferBytes) break;
         if (!marked(index, kUntilEmpty)) return;
     }
@@ -351,7 +357,7 @@ void EpollBackend::read_on(size_t count, H& handler) {
     for (size_t budget = kFloodBytesPerPoll; taken < count && budget > 0; ++taken) {
         const Index index = more_[taken].index;
         unmark(index, kMore);
-        if (!marked(index, kReading)) continue;
+        if (!marked(index, kReading) || marked(index, kHeldOff)) continue;
         receive(index, handler);
         budget -= std::min(budget, kReceiveBufferBytes);
     }

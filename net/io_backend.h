@@ -30,6 +30,10 @@
 //       before t was delivered, or belongs to a connection that was given bytes at or after t.
 //       Never moves back, never passes now(). Where poll() always finds more than it may handle, t
 //       lags; it does not lie.
+//   C9  hold_off() stops the deliveries of one connection: no on_bytes and no on_end until
+//       resume(). What arrives meanwhile waits in the kernel, whose window then stops the peer.
+//       Sends go on. C8 leaves such a connection out until it is resumed: the handler holds bytes
+//       of it already, and must not judge it.
 //
 // A connection dies by its own hand only through close(): on_end (the peer sent FIN) and an error
 // given to on_end or on_sent are news, and the handler answers with close(). There is no timer in a
@@ -118,6 +122,10 @@ concept IoBackend =
         // blocks.
         { io.refuse(accepted, bytes) } -> std::same_as<void>;
         { io.send(index, bytes) } -> std::same_as<void>;
+        // From inside on_bytes of this connection only; resume() once, at any time before close().
+        { io.hold_off(index) } -> std::same_as<void>;
+        { io.resume(index) } -> std::same_as<void>;
+        { reading.is_held_off(index) } -> std::same_as<bool>;
         // No send follows; FIN goes out after what was sent. Bytes still arrive.
         { io.finish(index) } -> std::same_as<void>;
         { io.close(index, mode) } -> std::same_as<void>;

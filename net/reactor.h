@@ -2,6 +2,7 @@
 //
 //   turn(sleep_until)
 //     1  poll       accepts; bytes -> codec -> heartbeat; sends done; closes done (io_backend.h)
+//                   and then what earlier turns have parked, up to a budget (turn_budget.h)
 //     2  mailbox    control messages of other threads, up to a budget
 //     3  judge      looks that are due, up to a budget: rearm, probe, evict (heartbeat_policy.h)
 //     4  drain      while stopping: this turn's share of goodbyes
@@ -36,8 +37,10 @@
 #include "core/message.h"
 #include "core/rate_limiter.h"
 #include "core/timing_wheel.h"
+#include "core/turn_budget.h"
 #include "net/io_backend.h"
 #include "net/outbox.h"
+#include "net/parking.h"
 #include "net/reactor_config.h"
 #include "net/reactor_metrics.h"
 #include "net/server_stats.h"
@@ -122,6 +125,11 @@ class Reactor {
     void flush();
     void flush_one(Index index);
 
+    // What a turn's share did not reach.
+    void park(Index index, const Session<Reactor>& session);
+    void decode_parked();
+    Parking::Entry what_is_left(Parking::Entry entry, const Session<Reactor>& session);
+
     // Peers.
     std::optional<CloseReason> reason_to_refuse(const Accepted& accepted);
     bool is_stranger(const Accepted& accepted) const;
@@ -151,6 +159,8 @@ class Reactor {
     Wheel wheel_;
     BufferPool buffers_{kBufferedBytesPerReactorMax};
     Outboxes outboxes_{buffers_};
+    Parking parking_{buffers_};
+    WorkBudget work_;  // of this turn
     SessionShared shared_;
 
     std::vector<Index> dirty_;
@@ -183,9 +193,12 @@ Reactor<Io, kGeometry>::Reactor(const ReactorConfig& config, PageSource& pages,
 template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::turn(Nanos sleep_until) {
     const Nanos began_at = io_.clock();
+    work_.refill(kWorkPerTurn / 2);
     io_.poll(next_deadline(sleep_until), *this);
     mailbox_.awake();
-    work_left_ = mailbox_.drain(kMailboxBudgetPerTurn, [&](const Message& m) { handle(m); });
+    decode_parked();
+    work_left_ = !parking_.empty();
+    work_left_ |= mailbox_.drain(kMailboxBudgetPerTurn, [&](const Message& m) { handle(m); });
     measure_judge_lag();
     const Nanos judged_from = io_.clock();
     judge_measured();
@@ -295,6 +308,9 @@ uint32_t Reactor<Io, kGeometry>::judge_one(Index index, Tick reached) {
     if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed) {
         return kLookCost;
     }
+    // R1. Bytes of it are here and not decoded yet: it is not silent.
+    if (connection.state == ConnectionState::open && io_.is_held_off(index))
+        connection.heard = heard_at(reached);
     const HeartbeatConfig& heartbeat = heartbeat_of(connection);
     HeartbeatStep step =
         heartbeat_step(connection.heard, HeartbeatEvent::look, index, reached, heartbeat);
@@ -439,7 +455,66 @@ void Reactor<Io, kGeometry>::on_bytes(Index index, std::span<uint8_t> bytes) {
     metrics_.add(Metric::bytes_received, bytes.size());
     heard_now_ = heard_at(config_.clock.up(io_.now()));
     // What arrives after our goodbye is drained and dropped, so that no reset destroys the goodbye.
-    Session<Reactor>(*this, index).receive(bytes);
+    Session<Reactor> session(*this, index);
+    session.receive(bytes);
+    if (session.left_something()) return park(index, session);
+    if (session.kept_message() != 0) buffers_.release(session.kept_message());
+}
+
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::park(Index index, const Session<Reactor>& session) {
+    Parking::Entry entry{.index = index, .message = session.kept_message()};
+    entry.message_at = entry.bytes_at = kReceiveFrontBytes;
+    if (!session.rest().empty()) {
+        entry.bytes = parking_.keep(session.rest());
+        if (entry.bytes == 0) {
+            parking_.release(entry);
+            return let_go(index, CloseReason::out_of_memory);
+        }
+    }
+    parking_.push(entry);
+    io_.hold_off(index);
+}
+
+// R4. A share for each in turn; who is not done goes behind the others.
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::decode_parked() {
+    if (parking_.empty()) return;
+    work_.refill(kWorkPerTurn / 2);
+    heard_now_ = heard_at(config_.clock.up(io_.now()));
+    for (size_t left = parking_.size(); left > 0 && !work_.empty(); --left) {
+        Parking::Entry entry = parking_.pop();
+        Session<Reactor> session(*this, entry.index, false);
+        session.resume(parking_.rest(entry.message, entry.message_at),
+                       parking_.rest(entry.bytes, entry.bytes_at));
+        if (session.left_something()) {
+            parking_.push(what_is_left(entry, session));
+        } else {
+            if (session.kept_message() != 0) buffers_.release(session.kept_message());
+            parking_.release(entry);
+            if (at(entry.index).state < ConnectionState::closed) io_.resume(entry.index);
+        }
+    }
+}
+
+template <IoBackend Io, WheelGeometry kGeometry>
+Parking::Entry Reactor<Io, kGeometry>::what_is_left(Parking::Entry entry,
+                                                    const Session<Reactor>& session) {
+    const bool same_message = session.kept_message() == 0 && !session.message_rest().empty();
+    if (same_message) {
+        entry.message_at = parking_.position(entry.message, session.message_rest());
+    } else {
+        if (entry.message != 0) buffers_.release(entry.message);
+        entry.message = session.kept_message();
+        entry.message_at = kReceiveFrontBytes;
+    }
+    if (!session.rest().empty()) {
+        entry.bytes_at = parking_.position(entry.bytes, session.rest());
+    } else if (entry.bytes != 0) {
+        buffers_.release(entry.bytes);
+        entry.bytes = 0;
+    }
+    return entry;
 }
 
 template <IoBackend Io, WheelGeometry kGeometry>
@@ -462,6 +537,7 @@ template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::on_closed(Index index) {
     Connection& connection = at(index);
     PULSE_ASSERT(connection.state == ConnectionState::closed);
+    if (!parking_.empty()) parking_.drop(index);
     outboxes_.release(connection);
     if (connection.inbox != 0) buffers_.release(connection.inbox);
     metrics_.closed(connection.close_reason);

@@ -20,6 +20,7 @@
 
 #include "core/connection.h"
 #include "core/metrics.h"
+#include "core/turn_budget.h"
 #include "net/probe_value.h"
 #include "net/reactor_config.h"
 #include "net/speech.h"
@@ -83,8 +84,12 @@ struct SessionOut {
 template <class R>
 class Session {
   public:
-    Session(R& reactor, Index index)
-        : reactor_(reactor), index_(index), connection_(reactor.at(index)) {}
+    // `fresh`: what it is given was read just now.
+    Session(R& reactor, Index index, bool fresh = true)
+        : reactor_(reactor),
+          index_(index),
+          connection_(reactor.at(index)),
+          share_(reactor.work_, fresh) {}
 
     // Just accepted. Where there is no handshake, heartbeats count until the first byte.
     void begin() {
@@ -104,16 +109,35 @@ class Session {
             case Protocol::binary:
                 return decode_binary(bytes);
             case Protocol::jsonl:
-                return end(jsonl::decode(bytes, limits(), *this));
+                return end(jsonl::decode(bytes, limits(), *this), bytes);
             case Protocol::websocket:
                 if (connection_.state == ConnectionState::greeting) return shake_hands(bytes);
                 return decode_websocket(bytes);
         }
     }
 
+    // What was parked, in the order of its coming. Requires: made with `fresh` false.
+    void resume(std::span<uint8_t> message, std::span<uint8_t> bytes) {
+        resumed_ = true;
+        if (!message.empty() && !stopped()) decode_framed(message);
+        resumed_ = false;
+        if (bytes.empty() || stopped()) return;
+        if (share_.paused()) {
+            rest_ = bytes;
+        } else {
+            receive(bytes);
+        }
+    }
+    // What a turn's share did not reach: of a message of pulse.v1.binary, and of the bytes given.
+    bool left_something() const { return !stopped() && share_.paused(); }
+    std::span<uint8_t> message_rest() const { return message_rest_; }
+    BufferPool::Handle kept_message() const { return kept_message_; }
+    std::span<uint8_t> rest() const { return rest_; }
+
     // --- what the codec calls --------------------------------------------------------------------
     void on_ping(uint32_t sequence, std::span<const uint8_t> payload) {
         proof();
+        share_.spend(payload.size());
         reactor_.metrics_.add(Metric::heartbeats_answered);
         if (in_message_) return speech().frame(binary::Type::pong, sequence, payload);
         speech().pong(sequence, payload);
@@ -126,6 +150,7 @@ class Session {
     }
     void on_hello(uint32_t sequence, std::span<const uint8_t> object) {
         frame();
+        share_.spend(kHelloWork + object.size());
         JsonMessage hello;
         if (const JsonFault wrong = shared().json.parse(object, hello); !wrong.ok()) {
             return offence(wrong);
@@ -139,6 +164,7 @@ class Session {
         speech().frame(binary::Type::welcome, sequence, welcome().bytes());
     }
     void on_message(MessageKind kind, uint32_t sequence, std::span<uint8_t> bytes) {
+        share_.spend(bytes.size());
         if (kind == MessageKind::text) return on_text(bytes);
         frame();
         if (connection_.protocol == Protocol::websocket && !in_message_) {
@@ -158,6 +184,10 @@ class Session {
     // While a message of pulse.v1.binary is decoded it may lie in the inbox itself: nothing is
     // kept there, and nothing moves it. Such a message is whole, so that a frame which does not fit
     // into it is a fault (decode_framed) and its bytes are wanted by nothing.
+    // Asked before each frame and message is handed over; what is left after a no is parked.
+    bool admits(size_t wire_bytes, bool compressed) {
+        return stopped() || share_.admits(wire_bytes, compressed);
+    }
     bool hold(std::span<const uint8_t> piece) {
         if (in_message_) return true;
         if (connection_.inbox == 0) connection_.inbox = reactor_.buffers_.take();
@@ -326,13 +356,13 @@ class Session {
         auto state = load<binary::State>();
         const Decoded decoded = binary::decode(state, bytes, limits(), *this);
         store(state);
-        end(decoded);
+        end(decoded, bytes);
     }
     void decode_websocket(std::span<uint8_t> bytes) {
         auto state = load<websocket::State>();
         const Decoded decoded = websocket::decode(state, bytes, limits(), *this, shared().inflater);
         store(state);
-        end(decoded);
+        end(decoded, bytes);
     }
     // pulse.v1.binary: a message is one or more whole frames of the binary protocol.
     void decode_framed(std::span<uint8_t> message) {
@@ -341,9 +371,17 @@ class Session {
         const Decoded decoded = binary::decode(state, message, limits(), *this);
         in_message_ = false;
         if (!decoded.ok()) return end(decoded);
+        if (decoded.rest_bytes > 0) return keep_message(message.last(decoded.rest_bytes));
         if (state.spill_bytes != 0 || state.in_payload != 0) {
             end({CloseReason::protocol_error, "a message ends inside a binary frame"});
         }
+    }
+    // The message goes with the codec's next step, or lies in the parking already.
+    void keep_message(std::span<uint8_t> rest) {
+        message_rest_ = rest;
+        if (resumed_) return;
+        kept_message_ = reactor_.parking_.keep(rest);
+        if (kept_message_ == 0) end({CloseReason::out_of_memory, "no memory for the message"});
     }
     void shake_hands(std::span<uint8_t> bytes) {
         auto state = load<HandshakeState>();
@@ -370,6 +408,7 @@ class Session {
     // Over a WebSocket any text that is no object of ours is the peers' own business; a line must
     // be one.
     void on_text(std::span<uint8_t> text) {
+        share_.spend((kJsonWorkPerByte - 1) * text.size());
         JsonMessage message;
         const JsonFault wrong = shared().json.parse(text, message);
         const bool ours = wrong.ok() && message.kind != JsonKind::application;
@@ -421,7 +460,10 @@ class Session {
 
     // --- endings ---------------------------------------------------------------------------------
     // Bytes that no conversation can go on from: say what was wrong with them, and close.
-    void end(const Decoded& decoded) {
+    void end(const Decoded& decoded, std::span<uint8_t> input = {}) {
+        if (decoded.rest_bytes > 0) {
+            rest_ = {input.data() + input.size() - decoded.rest_bytes, decoded.rest_bytes};
+        }
         if (decoded.ok() || stopped()) return;
         reactor_.metrics_.add(Metric::faults);
         if (connection_.protocol != Protocol::websocket) {
@@ -485,6 +527,11 @@ class Session {
     R& reactor_;
     Index index_;
     Connection& connection_;
+    TurnShare share_;
+    std::span<uint8_t> rest_;
+    std::span<uint8_t> message_rest_;
+    BufferPool::Handle kept_message_ = 0;
+    bool resumed_ = false;     // a message that was parked is decoded
     bool in_message_ = false;  // a binary frame inside a WebSocket message is decoded
 };
 

@@ -172,6 +172,26 @@ void SimBackend::send(Index index, std::span<const uint8_t> bytes) {
     }
 }
 
+void SimBackend::hold_off(Index index) {
+    Place& at = place(index);
+    if (at.phase != Phase::attached || at.held_off || !in_poll_) {
+        return broken("C9", "hold_off of place " + std::to_string(index) + " outside on_bytes");
+    }
+    note("hold_off", index);
+    at.held_off = true;
+}
+
+void SimBackend::resume(Index index) {
+    Place& at = place(index);
+    if (at.phase != Phase::attached || !at.held_off) {
+        return broken("C9", "resume of place " + std::to_string(index) + ", which is not held off");
+    }
+    note("resume", index);
+    at.held_off = false;
+    at.given_at = now_;
+    list(index);
+}
+
 void SimBackend::finish(Index index) {
     Place& at = place(index);
     if (at.phase != Phase::attached) {
@@ -406,7 +426,8 @@ void SimBackend::collect_ready(size_t& room) {
         ready_.pop_front();
         Place& at = place(index);
         at.listed = false;
-        const bool reads = at.phase == Phase::attached && network_.readable(at.socket) > 0;
+        const bool reads = at.phase == Phase::attached && !at.held_off &&
+                           network_.readable(at.socket) > 0;
         if (reads && buffers == 0) {
             ++counters_.receive_buffers_short;
             list(index);
@@ -439,6 +460,7 @@ void SimBackend::examine(Index index) {
     }
     if (at.phase != Phase::attached) return;
     push_send(index);
+    if (at.held_off) return;
     if (network_.readable(at.socket) > 0) return add(Kind::bytes, 0);
     const int error = network_.error(at.socket);
     if (at.ended || (error == 0 && !network_.ended(at.socket))) return;
@@ -530,7 +552,7 @@ Nanos SimBackend::oldest_undelivered() const {
     Nanos oldest = kNever;
     for (const Index index : ready_) {
         const Place& at = places_[index];
-        if (at.phase != Phase::attached) continue;
+        if (at.phase != Phase::attached || at.held_off) continue;
         const bool bytes = network_.readable(at.socket) > 0;
         if (!bytes && at.ended) continue;
         const Nanos arrival = network_.oldest_arrival(at.socket);

@@ -60,6 +60,9 @@ class SimBackend final : private SimProgram {
     void attach(Index index, const Accepted& accepted);
     void refuse(const Accepted& accepted, std::span<const uint8_t> farewell);
     void send(Index index, std::span<const uint8_t> bytes);
+    void hold_off(Index index);
+    void resume(Index index);
+    bool is_held_off(Index index) const { return places_[index].held_off; }
     void finish(Index index);
     void close(Index index, CloseMode mode);
     void wake() { woken_.store(true, std::memory_order_release); }
@@ -98,6 +101,7 @@ class SimBackend final : private SimProgram {
         bool send_armed = false;
         bool send_completed = false;  // its completion is on its way
         bool finish_wanted = false;   // after the send in flight
+        bool held_off = false;
         bool let_go = false;
         CloseMode mode = CloseMode::orderly;
         int32_t descriptor = -1;

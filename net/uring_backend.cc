@@ -430,6 +430,17 @@ void UringBackend::send(Index index, std::span<const uint8_t> bytes) {
     mark(index, kSending);
 }
 
+void UringBackend::hold_off(Index index) {
+    PULSE_ASSERT(!marked(index, kHeldOff | kReceiving | kClosed));
+    mark(index, kHeldOff);
+}
+
+void UringBackend::resume(Index index) {
+    PULSE_ASSERT(marked(index, kHeldOff) && !marked(index, kClosed));
+    unmark(index, kHeldOff);
+    readable(index);
+}
+
 void UringBackend::finish(Index index) {
     PULSE_ASSERT(!marked(index, kConnecting | kClosed));
     if (marked(index, kSending)) return mark(index, kFinish);

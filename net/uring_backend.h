@@ -125,6 +125,9 @@ class UringBackend {
     void attach(Index index, const Accepted& accepted);
     void refuse(const Accepted& accepted, std::span<const uint8_t> farewell);
     void send(Index index, std::span<const uint8_t> bytes);
+    void hold_off(Index index);
+    void resume(Index index);
+    bool is_held_off(Index index) const { return marked(index, kHeldOff); }
     void finish(Index index);
     void close(Index index, CloseMode mode);
     void wake();
@@ -176,6 +179,7 @@ class UringBackend {
         kBroken = 1 << 8,       // a send met an error: what follows is no orderly end
         kWatched = 1 << 9,      // in the watch set
         kUntilEmpty = 1 << 10,  // an event told of its end: it is read until that comes
+        kHeldOff = 1 << 11,     // no receive until resume()
     };
 
     // user_data of a submission: place 24 bits | op 4 | generation 4 | value 32. The value is what
@@ -279,7 +283,7 @@ class UringBackend {
     void make_ready(Index index) { make_ready(index, count_); }
     void make_ready(Index index, uint32_t count);
     void readable(Index index) {
-        if (!marked(index, kReceiving | kClosed | kOver)) make_ready(index);
+        if (!marked(index, kReceiving | kClosed | kOver | kHeldOff)) make_ready(index);
     }
     void wait_readable(Index index);
     bool watch(Index index);
@@ -466,6 +470,7 @@ void UringBackend::complete_receive(H& handler, Index index, uint32_t count,
         --buffers_lent_;
     }
     if (marked(index, kClosed)) return join(handler, index);
+    if (marked(index, kHeldOff)) return;  // resume() asks
     // The kernel says whether there is more, FIN included, but not an RST.
     const bool more = (completion.flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
     if (result > 0 && marked(index, kUntilEmpty)) return make_ready(index, count);

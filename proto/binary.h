@@ -97,6 +97,8 @@ Decoded decode(State& state, std::span<uint8_t> input, const CodecLimits& limits
                 input.first(std::min<size_t>(state.payload_left, input.size()));
             input = input.subspan(payload.size());
             const bool whole = payload.size() == state.payload_left;
+            if (whole && !admitted(sink, kBinaryHeaderBytes + sink.held().size() + payload.size()))
+                return {.rest_bytes = payload.size() + input.size()};
             if (const bool begun = !sink.held().empty(); begun || !whole) {
                 if (!sink.hold(payload)) {
                     return {CloseReason::out_of_memory, "no memory for the frame"};
@@ -117,8 +119,8 @@ Decoded decode(State& state, std::span<uint8_t> input, const CodecLimits& limits
         if (state.spill_bytes > 0 || input.size() < kBinaryHeaderBytes) [[unlikely]] {
             header_here = std::min(kBinaryHeaderBytes - state.spill_bytes, input.size());
             std::memcpy(state.spill + state.spill_bytes, input.data(), header_here);
-            state.spill_bytes = static_cast<uint8_t>(state.spill_bytes + header_here);
-            if (state.spill_bytes < kBinaryHeaderBytes) {
+            if (state.spill_bytes + header_here < kBinaryHeaderBytes) {
+                state.spill_bytes = static_cast<uint8_t>(state.spill_bytes + header_here);
                 return judge_header(state.spill, state.spill_bytes, kRole, limits);
             }
             header = state.spill;
@@ -126,6 +128,10 @@ Decoded decode(State& state, std::span<uint8_t> input, const CodecLimits& limits
         const Decoded fault = judge_header(header, kBinaryHeaderBytes, kRole, limits);
         if (!fault.ok()) return fault;
         const size_t payload_bytes = load_be16(header + 2);
+        if (payload_bytes <= input.size() - header_here &&
+            !admitted(sink, kBinaryHeaderBytes + payload_bytes)) {
+            return {.rest_bytes = input.size()};  // a spilled header's first part stays spilled
+        }
         input = input.subspan(header_here);
         if (payload_bytes <= input.size()) [[likely]] {
             uint8_t copy[kBinaryHeaderBytes];

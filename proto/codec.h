@@ -10,7 +10,10 @@
 //     Decoded decode(State& state, std::span<uint8_t> input, const CodecLimits& limits, S& sink);
 //
 //   D1  All of `input` is consumed, or a fault is returned and the rest is worth nothing, or
-//       sink.stopped() became true and the rest is dropped (the session has let go of the peer).
+//       sink.stopped() became true and the rest is dropped (the session has let go of the peer),
+//       or sink.admits() said no and the last `rest_bytes` of the input were not decoded. They are
+//       to be the first bytes of the next call; until then nothing else may be decoded. There may
+//       be more of them than `input` has: a spilled header was put back into the slack in front.
 //   D2  Cut anywhere, in any number of pieces, the same bytes give the same calls and the same
 //       fault, but for how hold() pieces are cut. A fault is found at the first byte that proves
 //       it.
@@ -48,7 +51,8 @@ struct CodecLimits {
 // number).
 struct Decoded {
     CloseReason fault = CloseReason::none;
-    std::string_view detail;
+    std::string_view detail{};
+    size_t rest_bytes = 0;  // D1: what admits() left over
     bool ok() const { return fault == CloseReason::none; }
 };
 
@@ -82,5 +86,17 @@ concept CodecSink = requires(S sink, std::span<uint8_t> bytes, std::span<const u
     // True once the session has let go of the peer: decoding ends.
     { sink.stopped() } -> std::same_as<bool>;
 };
+
+// A sink may bound what it takes in one call: admits() is asked before each complete frame or
+// message is handed over, with the bytes that it has on the wire and whether they are to be
+// inflated. A sink without admits() takes everything.
+template <class S>
+bool admitted(S& sink, size_t wire_bytes, bool compressed = false) {
+    if constexpr (requires { sink.admits(wire_bytes, compressed); }) {
+        return sink.admits(wire_bytes, compressed);
+    } else {
+        return true;
+    }
+}
 
 }  // namespace pulse

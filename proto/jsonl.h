@@ -27,6 +27,9 @@ Decoded decode(std::span<uint8_t> input, const CodecLimits& limits, S& sink) {
         if (here > limits.message_bytes_max || before > limits.message_bytes_max - here) {
             return kTooLong;
         }
+        if (found != nullptr && before + here > 0 && !admitted(sink, before + here)) {
+            return {.rest_bytes = input.size()};
+        }
         if (found == nullptr || before > 0) {
             if (!piece.empty() && !sink.hold(piece)) {
                 return {CloseReason::out_of_memory, "no memory for the line"};
@@ -36,7 +39,7 @@ Decoded decode(std::span<uint8_t> input, const CodecLimits& limits, S& sink) {
         std::span<uint8_t> line = before > 0 ? sink.held() : piece;
         if (!line.empty() && line.back() == '\r') line = line.first(line.size() - 1);
         if (!line.empty()) sink.on_message(MessageKind::text, 0, line);
-        if (before > 0 && !sink.stopped()) sink.keep_held(0);
+        if (before > 0) sink.keep_held(0);
         input = input.subspan(here + 1);
     }
     return {};

@@ -135,12 +135,14 @@ class Decoder {
                     read_frame_header(state_, role, {at, end}, message_bytes(), limits_);
                 if (!header.fault.ok()) return header.fault;
                 if (header.bytes == 0) return spill_header({at, end});
+                if (!admits_whole(header, static_cast<size_t>(end - at))) return rest({at, end});
                 begin_frame(header);
                 at += header.bytes;
                 starts_here = true;
             }
             const size_t bytes =
                 std::min<size_t>(state_.payload.left, static_cast<size_t>(end - at));
+            if (!starts_here && !admits_last(bytes)) return rest({at, end});
             const Decoded fault = take_payload({at, bytes}, starts_here);
             if (!fault.ok()) return fault;
             at += bytes;
@@ -149,6 +151,23 @@ class Decoder {
     }
 
   private:
+    static Decoded rest(std::span<const uint8_t> bytes) { return {.rest_bytes = bytes.size()}; }
+    // A frame that lies whole in the input, header and all, and completes something.
+    bool admits_whole(const FrameHeader& header, size_t here_bytes) {
+        if (header.bytes + header.payload_bytes > here_bytes) return true;
+        const bool control = header.opcode >= static_cast<uint8_t>(Opcode::close);
+        const bool starts = header.opcode != static_cast<uint8_t>(Opcode::continuation);
+        const bool compressed = starts ? header.compressed : state_.compressed != 0;
+        const bool inflates = !control && header.final_frame && compressed;
+        return admitted(sink_, message_bytes() + header.bytes + header.payload_bytes, inflates);
+    }
+    // The last `bytes` of a frame that began in an earlier call.
+    bool admits_last(size_t bytes) {
+        if (bytes < state_.payload.left) return true;
+        const bool control = state_.opcode >= static_cast<uint8_t>(Opcode::close);
+        const bool inflates = !control && state_.final_frame && state_.compressed;
+        return admitted(sink_, sink_.held().size() + bytes, inflates);
+    }
     size_t message_bytes() { return state_.in_message ? sink_.held().size() : 0; }
 
     Decoded spill_header(std::span<const uint8_t> octets) {
@@ -200,7 +219,7 @@ class Decoder {
         const size_t keep = held.size() - bytes;
         state_.in_payload = 0;
         const Decoded fault = deliver_control(held.subspan(keep));
-        if (fault.ok() && !sink_.stopped()) sink_.keep_held(keep);
+        if (fault.ok()) sink_.keep_held(keep);
         return fault;
     }
 
@@ -235,7 +254,7 @@ class Decoder {
         ++state_.fragments;
         if (!message_ends) return {};
         const Decoded fault = deliver_message(sink_.held());
-        if (fault.ok() && !sink_.stopped()) sink_.keep_held(0);
+        if (fault.ok()) sink_.keep_held(0);
         return fault;
     }
 

@@ -116,6 +116,8 @@ class ReactorStage final : private SimProgram, private SimWitness {
         const Peer& peer = peers_[number];
         return peer.index ? &table_[*peer.index] : nullptr;
     }
+    // Where that record is.
+    std::optional<Index> index(size_t number) const { return peers_[number].index; }
     Loop& reactor() { return reactor_; }
     const ReactorConfig& config() const { return config_; }
     SimBackend& io() { return io_; }
