@@ -400,8 +400,7 @@ WAKE(KernelHere, 50'000, "wake/posted_after_50us/eventfd, on one core");
 WAKE(Boxed<EventfdBell>, 5'000, "wake/posted_after_5us/pulse");
 WAKE(SpinningMailbox, 5'000, "wake/posted_after_5us/pulse, 20 us of spinning");
 
-// --------------------------------------------------------------------------- the mailbox's own
-// cost
+// -------------------------------------------------------------------- the mailbox's own cost
 
 // A post to an owner who is awake, and its draining, on one thread: the handshake's instructions
 // without the travel of cache lines.

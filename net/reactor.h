@@ -25,6 +25,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <optional>
 #include <vector>
@@ -47,6 +48,22 @@
 #include "net/session.h"
 
 namespace pulse {
+
+// Whose failure an error of a connection is: the peer's and the network's, or that of this machine,
+// which has no memory or lost the socket.
+inline CloseReason reason_of(IoError error) {
+    switch (error) {
+        case ECONNRESET:
+        case EPIPE:
+        case ETIMEDOUT:  // keepalive, or --tcp-user-timeout
+        case ECONNABORTED:
+        case EHOSTUNREACH:
+        case ENETUNREACH:
+            return CloseReason::peer_reset;
+        default:
+            return CloseReason::io_error;
+    }
+}
 
 // The wheel's geometry is a parameter for tests alone: a shrunk one is quick to make and to prove.
 template <IoBackend Io, WheelGeometry kGeometry = WheelGeometry{}>
@@ -520,7 +537,7 @@ Parking::Entry Reactor<Io, kGeometry>::what_is_left(Parking::Entry entry,
 template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::on_end(Index index, IoError error) {
     Connection& connection = at(index);
-    if (error != 0) return close_now(index, CloseReason::peer_reset, CloseMode::reset);
+    if (error != 0) return close_now(index, reason_of(error), CloseMode::reset);
     connection.flags |= kPeerEnded;
     let_go(index, CloseReason::peer_closed);
 }
@@ -528,7 +545,7 @@ void Reactor<Io, kGeometry>::on_end(Index index, IoError error) {
 template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::on_sent(Index index, IoError error) {
     Connection& connection = at(index);
-    if (error != 0) return close_now(index, CloseReason::peer_reset, CloseMode::reset);
+    if (error != 0) return close_now(index, reason_of(error), CloseMode::reset);
     outboxes_.end_flight(connection);
     mark_dirty(index);
 }

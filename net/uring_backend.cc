@@ -197,8 +197,7 @@ bool UringBackend::knows(uint8_t opcode) {
     return result >= 0 && io_uring_opcode_supported(probe, opcode) != 0;
 }
 
-// ------------------------------------------------------------------------------------------ the
-// ring
+// -------------------------------------------------------------------------------------- the ring
 
 io_uring_sqe& UringBackend::queue(uint8_t opcode, int descriptor, uint64_t user_data) {
     if (queued() == ring_.sq.ring_entries) submit();
@@ -243,8 +242,7 @@ void UringBackend::lend_buffer() {
     __atomic_store_n(&buffer_ring_->tail, ++buffer_tail_, __ATOMIC_RELEASE);
 }
 
-// --------------------------------------------------------------------------------- a round of
-// poll()
+// ------------------------------------------------------------------------------ a round of poll()
 
 void UringBackend::begin_round() {
     read_clock();

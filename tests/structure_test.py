@@ -137,8 +137,8 @@ def files_say_their_purpose(tree):
 
 
 def lines_fit(tree):
-    """No line of code is longer than 100 columns."""
-    for path, number, line in lines_of(tree, CODE):
+    """No line of code, and none of the Makefile, is longer than 100 columns."""
+    for path, number, line in lines_of(tree, CODE + ("Makefile",)):
         if len(line) > COLUMNS_MAX:
             yield f"{path}:{number} has {len(line)} columns"
 
@@ -189,6 +189,39 @@ def functions_fit_a_screen(tree):
                     if end - number - 1 > FUNCTION_LINES_MAX:
                         yield f"{path}:{number + 1} is a function of {end - number - 1} lines"
                     break
+
+
+def banners_are_whole(tree):
+    """A line of dashes that heads a section has its title on the same line."""
+    for path, text in tree.items():
+        if not path.endswith(CODE + ("Makefile",)):
+            continue
+        lines = text.splitlines() + ["", ""]
+        for number, (line, below, after) in enumerate(zip(lines, lines[1:], lines[2:]), 1):
+            broken = re.match(r"(//|#) -{20,} \S", line) and re.match(r"(//|#) [a-z]", below)
+            if broken and after == "":
+                yield f"{path}:{number} is a banner whose title goes on in the next line"
+
+
+def code_of(text):
+    return re.sub(r"//.*", "", text)
+
+
+def uses_outside(tree, defined_in, pattern):
+    """Whether code of the layers, but that of `defined_in`, matches."""
+    return any(re.search(pattern, code_of(text)) for path, text in tree.items()
+               if path.endswith(CPP) and path != defined_in and path.split("/")[0] in LAYERS)
+
+
+def what_is_named_can_happen(tree):
+    """Every close reason, metric and simulated fault occurs in code besides its definition."""
+    for path, pattern, kind in (("core/close_reason.def", r"^X\((\w+),", "CloseReason"),
+                                ("core/metrics.def", r"^X\((\w+),", "Metric"),
+                                ("net/sim_faults.h", r"^ +X\((\w+), +\"", "Fault")):
+        listed = tree.get(path, "").partition("#define PULSE_SIM_FAULTS")[2].partition("\n\n")[0]
+        for name in re.findall(pattern, listed or tree.get(path, ""), re.M):
+            if not uses_outside(tree, path, rf"\b{kind}::{name}\b"):
+                yield f"{path} lists {name}, and no code has {kind}::{name}"
 
 
 def no_machine_is_named(tree):
@@ -249,6 +282,13 @@ RULES = [
     (no_tabs, {"core/a.h": "\tint a;\n"}),
     (nothing_is_left_open, {"core/a.h": "// TO" "DO: the rest\n"}),
     (functions_fit_a_screen, {"core/a.cc": "int f(int a,\n  int b) {\n" + "    a;\n" * 71 + "}\n"}),
+    (lines_fit, {"Makefile": "all: " + "x" * 98 + "\n"}),
+    (banners_are_whole, {"core/a.h": "// " + "-" * 80 + " the\n// ring\n\nint a;\n"}),
+    (what_is_named_can_happen, {"core/close_reason.def": 'X(gone, 1000, "gone")\n',
+                                "net/a.cc": "// CloseReason::gone\n"}),
+    (what_is_named_can_happen, {"core/metrics.def": 'X(turns, "turns", "Passes")\n'}),
+    (what_is_named_can_happen, {"net/sim_faults.h": "#define PULSE_SIM_FAULTS(X) \\\n"
+                                                    '    X(storm, "all leave")\n\n'}),
     (no_machine_is_named, {"README.md": "see /ro" "ot/notes\n"}),
     (readmes_name_what_exists, {"README.md": "`make fly`", "Makefile": "all:\n"}),
     (readmes_name_what_exists, {"README.md": "see `core/gone.h`"}),

@@ -126,7 +126,7 @@ inline void fill_detection(RunResult& run) {
     detection.server_closes = {{"idle_timeout", 880},
                                {"handshake_timeout", 40},
                                {"protocol_error", 120},
-                               {"replaced", 75},
+                               {"kicked", 75},
                                {"peer_reset", 50'003}};
 }
 

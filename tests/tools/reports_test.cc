@@ -59,7 +59,7 @@ TEST(JsonReport, HoldsWhatTheSchemaPromises) {
     EXPECT_FALSE(json["detection"]["by_behaviour"].contains("beat"));
     EXPECT_EQ(json["detection"]["all"]["evicted"], 920);
     EXPECT_EQ(json["detection"]["close_codes"]["4003"], 880);
-    EXPECT_EQ(json["detection"]["server_closes"]["replaced"], 75);
+    EXPECT_EQ(json["detection"]["server_closes"]["kicked"], 75);
     EXPECT_EQ(json["storms"][0]["recovery_s"], 8.4);
     EXPECT_EQ(json["storms"][1]["recovery_s"], nullptr);
     EXPECT_EQ(json["generator"]["intended"], 498'112);
