@@ -27,7 +27,7 @@ MAKEFLAGS += -j$(shell nproc)
 endif
 ifneq ($(filter run,$(MAKECMDGOALS)),)
 ifeq ($(wildcard $(BUILD)/pulseload),)
-$(info make run: the first time about 3 minutes on 2 cores, nearly all of it compiling; then 30 s.)
+$(info make run: the first time about 2 minutes on 2 cores, nearly all of it compiling; then 30 s.)
 endif
 endif
 # Flags for what `make run`, density, million, sim and bench start; a flag given here wins.
@@ -74,8 +74,8 @@ FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
 TOOL_SOURCES := $(wildcard tools/*/*.cc)
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
-.PHONY: FORCE all help run density million test plain asan tsan sim bench bench-build fuzz tidy format \
-        format-check clean deps deps-bench deps-clients deps-fuzz deps-tidy
+.PHONY: FORCE all help run density million test plain asan tsan sim bench bench-build fuzz tidy \
+        format format-check clean deps deps-bench deps-clients deps-fuzz deps-tidy
 
 all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
 
