@@ -83,8 +83,8 @@ class Server {
     void retune(const ServerOptions& options);
     // Lines for the debug log are made from now on, or no longer.
     void set_debug(bool on);
-    // Asked of each reactor and waited for, but no longer than a second, and once: one that is stuck
-    // is reported with its last answer.
+    // Asked of each reactor and waited for, but no longer than a second, and once: one that is
+    // stuck is reported with its last answer.
     const ServerStats& stats();
     // Where it listens, with the ports that the kernel chose.
     const std::vector<std::string>& listening() const { return listening_; }

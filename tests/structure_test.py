@@ -213,6 +213,16 @@ def uses_outside(tree, defined_in, pattern):
                if path.endswith(CPP) and path != defined_in and path.split("/")[0] in LAYERS)
 
 
+def limits_are_used(tree):
+    """Every bound of a limits file is used outside that file: what nothing enforces is no bound."""
+    for path, text in tree.items():
+        if os.path.basename(path) != "limits.h":
+            continue
+        for name in re.findall(r"^inline constexpr [\w:]+ (k\w+)", text, re.M):
+            if not uses_outside(tree, path, rf"\b{name}\b"):
+                yield f"{path} defines {name}, and nothing uses it"
+
+
 def what_is_named_can_happen(tree):
     """Every close reason, metric and simulated fault occurs in code besides its definition."""
     for path, pattern, kind in (("core/close_reason.def", r"^X\((\w+),", "CloseReason"),
@@ -222,6 +232,13 @@ def what_is_named_can_happen(tree):
         for name in re.findall(pattern, listed or tree.get(path, ""), re.M):
             if not uses_outside(tree, path, rf"\b{kind}::{name}\b"):
                 yield f"{path} lists {name}, and no code has {kind}::{name}"
+
+
+def libraries_by_their_front_door(tree):
+    """No internals of a library: the next version may lack them."""
+    for path, number, line in lines_of(tree, CPP):
+        for name in re.findall(r"\b(?:CLI|nlohmann|toml|fmt|spdlog)::(?:detail|impl)\b", line):
+            yield f"{path}:{number} uses {name}"
 
 
 def no_machine_is_named(tree):
@@ -284,11 +301,15 @@ RULES = [
     (functions_fit_a_screen, {"core/a.cc": "int f(int a,\n  int b) {\n" + "    a;\n" * 71 + "}\n"}),
     (lines_fit, {"Makefile": "all: " + "x" * 98 + "\n"}),
     (banners_are_whole, {"core/a.h": "// " + "-" * 80 + " the\n// ring\n\nint a;\n"}),
+    (limits_are_used, {"core/limits.h": "inline constexpr size_t kMost = 1;\n",
+                       "core/a.cc": "// kMost is the most\nint a = kMostOfAll;\n",
+                       "tests/core/a_test.cc": "int a = kMost;\n"}),
     (what_is_named_can_happen, {"core/close_reason.def": 'X(gone, 1000, "gone")\n',
                                 "net/a.cc": "// CloseReason::gone\n"}),
     (what_is_named_can_happen, {"core/metrics.def": 'X(turns, "turns", "Passes")\n'}),
     (what_is_named_can_happen, {"net/sim_faults.h": "#define PULSE_SIM_FAULTS(X) \\\n"
                                                     '    X(storm, "all leave")\n\n'}),
+    (libraries_by_their_front_door, {"tools/a.cc": "CLI::detail::split(a, ',');\n"}),
     (no_machine_is_named, {"README.md": "see /ro" "ot/notes\n"}),
     (readmes_name_what_exists, {"README.md": "`make fly`", "Makefile": "all:\n"}),
     (readmes_name_what_exists, {"README.md": "see `core/gone.h`"}),
