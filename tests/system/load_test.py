@@ -157,6 +157,26 @@ def test_finds_the_most_that_holds(backend):
         load = run_load(server, "--mix", "tcp=1", "-d", "300ms", "--find-max", "refused=0")
         assert load.code == 0, load.text()
         assert 1350 <= int(load.words) <= 1500, load.words
+        assert load["run"]["wanted"] == int(load.words), load["run"]
+        assert "1000 met" in load["run"]["settings"]["search"], load["run"]["settings"]
+        below = run_load(server, "--mix", "tcp=1", "-d", "300ms", "--find-max", "refused=0",
+                         "--connections", "1200", "--repeat", "1")
+        assert below.code == 0 and int(below.words) == 1200, below.text()
+
+
+def test_rounds_take_turns(backend):
+    with Server(backend, scheme="auto") as one, Server(backend, scheme="auto") as other:
+        targets = [f"tcp://127.0.0.1:{server.port}" for server in (one, other)]
+        load = Load(targets[0], "--target", targets[1], "--repeat", "2", "-n", "50", "-d", "1s",
+                    "--heartbeat-interval", "100ms", "--slo", "lost=0")
+        assert load["schema"] == "pulseload-rounds/1", load.text()
+        assert [run["run"]["target"] for run in load["runs"]] == targets * 2
+        assert [target["target"] for target in load["targets"]] == targets
+        for target in load["targets"]:
+            valid = target["states"].count("valid")
+            values = target["headlines"]["heartbeat p50"]["values"] if valid else []
+            assert len(values) == valid, target
+        assert load.code in (0, 3), load.text()
 
 
 def test_files(backend):
@@ -204,6 +224,10 @@ def test_usage_errors_name_the_offender(_backend):
         (["--tcp-only", "--hello"], "--hello"),
         (["--quiet", "--progress"], "--progress"),
         (["--hello", "--no-hello"], "--no-hello"),
+        (["--repeat", "0"], "--repeat"),
+        (["--repeat", "2", "--csv", "x"], "--csv"),
+        (["--header", "no colon"], "no colon"),
+        (["--target", "tcp://127.0.0.1:1", "--header", "A: b"], "--header"),
         (["--find-max", "refused=0", "--slo", "p99<1s"], "--slo"),
         (["--no-such-flag"], "--no-such-flag"),
     ]

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+#include <vector>
+
 namespace pulse::load {
 namespace {
 
@@ -40,6 +43,35 @@ TEST(FindMax, EndsAlsoWhereTrialsContradictEachOther) {
     int trials = 0;
     while (search.next()) search.took(trials++ % 3 != 0);
     EXPECT_LE(trials, 24);
+}
+
+TEST(FindMax, NeverGoesAboveTheCeiling) {
+    Search search(1'000, 300);
+    std::vector<uint64_t> loads;
+    while (const auto load = search.next()) {
+        loads.push_back(*load);
+        search.took(true);
+    }
+    EXPECT_EQ(loads, (std::vector<uint64_t>{300}));
+    EXPECT_EQ(search.best(), 300u);
+}
+
+TEST(FindMax, ALoadIsMetByTheMajorityOfItsTries) {
+    const auto decide = [](uint32_t tries, const std::vector<bool>& runs) {
+        Votes votes(tries);
+        for (const bool met : runs) {
+            EXPECT_FALSE(votes.decided());
+            votes.cast(met);
+        }
+        return votes.decided();
+    };
+    EXPECT_EQ(decide(1, {true}), true);
+    EXPECT_EQ(decide(1, {false}), false);
+    EXPECT_EQ(decide(3, {true, true}), true);
+    EXPECT_EQ(decide(3, {true, false, true}), true);
+    EXPECT_EQ(decide(3, {false, true, false}), false);
+    EXPECT_EQ(decide(3, {true, false}), std::nullopt);
+    EXPECT_EQ(decide(4, {true, true, false, false}), false);  // half is not more than half
 }
 
 }  // namespace

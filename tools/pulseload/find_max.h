@@ -1,6 +1,7 @@
 // The most that meets an objective: runs again and again with more, then bisects.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -19,7 +20,7 @@ struct Trial {
 // within a twentieth.
 class Search {
   public:
-    Search(uint64_t first, uint64_t most) : next_(first), most_(most) {}
+    Search(uint64_t first, uint64_t most) : next_(std::min(first, most)), most_(most) {}
 
     // Nothing: it is over.
     std::optional<uint64_t> next() const { return over_ ? std::nullopt : std::optional(next_); }
@@ -35,6 +36,26 @@ class Search {
     uint64_t missed_ = 0;  // the lowest that did not; 0: none
     bool over_ = false;
     std::vector<Trial> trials_;
+};
+
+// Whether a load meets the objective, by the majority of up to `tries` runs: a single miss may be a
+// busy moment of the machine.
+class Votes {
+  public:
+    explicit Votes(uint32_t tries) : tries_(tries) {}
+    void cast(bool met) { ++(met ? met_ : missed_); }
+    // Nothing: another run is needed.
+    std::optional<bool> decided() const {
+        if (2 * met_ > tries_) return true;
+        if (2 * missed_ >= tries_) return false;
+        return std::nullopt;
+    }
+    uint32_t cast() const { return met_ + missed_; }
+
+  private:
+    uint32_t tries_;
+    uint32_t met_ = 0;
+    uint32_t missed_ = 0;
 };
 
 }  // namespace pulse::load

@@ -159,10 +159,9 @@ class Plots {
     }
     std::string per_connection() const {
         if (!watched()) return "";
-        LinePlot plot =
-            over_time("Memory a connection",
-                      "RSS above the empty server, and what the kernel charged to its cgroup.",
-                      tell_bytes);
+        LinePlot plot = over_time(
+            "Memory a connection",
+            "RSS above the empty server, and what the kernel charged to its cgroup.", tell_bytes);
         plot.scale = Scale::log;
         const double crowded = kCrowdedShare * result_.wanted;
         const auto share = [=](const Sample& s, const std::optional<double>& bytes) {

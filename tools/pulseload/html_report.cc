@@ -9,6 +9,7 @@
 #include "tools/pulseload/close_codes.h"
 #include "tools/pulseload/html_plots.h"
 #include "tools/pulseload/html_style.h"
+#include "tools/pulseload/html_table.h"
 #include "tools/pulseload/markup.h"
 #include "tools/pulseload/reading.h"
 #include "tools/pulseload/summary.h"
@@ -23,43 +24,9 @@ std::string_view class_of(Mood mood) { return kMoods[static_cast<size_t>(mood)];
 
 // ------------------------------------------------------------------------------------------ tables
 
-// Rows of cells under a heading; the first column names the row.
-class Table {
-  public:
-    Table(std::string_view title, std::initializer_list<std::string_view> heads) : title_(title) {
-        for (const std::string_view head : heads)
-            rows_ += fmt::format("<th scope=\"col\">{}</th>", escaped(head));
-        rows_ = "<thead><tr>" + rows_ + "</tr></thead>\n<tbody>";
-    }
-    Table& row() {
-        rows_ += any_ ? "</tr>\n<tr>" : "<tr>";
-        any_ = true;
-        return *this;
-    }
-    Table& cell(std::string_view text, std::string_view name = "") {
-        rows_ += name.empty() ? std::string("<td>") : fmt::format("<td class=\"{}\">", name);
-        rows_ += escaped(text) + "</td>";
-        return *this;
-    }
-    Table& count(uint64_t count) { return cell(told_count(count)); }
-    bool any() const { return any_; }
-    // Nothing where there is no row.
-    std::string html(int level = 2) const {
-        if (!any_) return "";
-        return fmt::format(
-            "<h{0}>{1}</h{0}>\n<div class=\"table\" role=\"region\" tabindex=\"0\" "
-            "aria-label=\"{1}\"><table>{2}</tr></tbody></table></div>\n",
-            level, escaped(title_), rows_);
-    }
-
-  private:
-    std::string title_;
-    std::string rows_;
-    bool any_ = false;
-};
-
 std::string latency_table(const RunResult& result) {
-    Table table("Latencies", {"", "count", "p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"});
+    HtmlTable table("Latencies",
+                    {"", "count", "p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"});
     for (size_t at = 0; at < kTimed; ++at) {
         const Histogram& one = told_latency(result, static_cast<Timed>(at));
         if (one.count() == 0) continue;
@@ -79,8 +46,8 @@ std::string latency_table(const RunResult& result) {
 }
 
 std::string detection_table(const Detection& detection) {
-    Table table("Silenced peers", {"", "silenced", "evicted", "early", "missed", "not due",
-                                   "late p50", "late p99", "late max", "early max"});
+    HtmlTable table("Silenced peers", {"", "silenced", "evicted", "early", "missed", "not due",
+                                       "late p50", "late p99", "late max", "early max"});
     for (size_t at = 0; at < kBehaviours; ++at) {
         const Detection::Row& row = detection.rows[at];
         if (row.silenced == 0) continue;
@@ -107,8 +74,8 @@ std::string detection_table(const Detection& detection) {
 }
 
 std::string storm_table(const std::vector<StormResult>& storms) {
-    Table table("Storms", {"at", "killed", "back", "99 % back in", "peak accepts", "refused",
-                           "tries", "most of one", ""});
+    HtmlTable table("Storms", {"at", "killed", "back", "99 % back in", "peak accepts", "refused",
+                               "tries", "most of one", ""});
     for (const StormResult& storm : storms) {
         table.row().cell(told_seconds(storm.at_s)).count(storm.killed).count(storm.recovered);
         if (storm.recovery_s > 0) {
@@ -124,7 +91,7 @@ std::string storm_table(const std::vector<StormResult>& storms) {
 }
 
 std::string objective_table(const std::vector<ObjectiveResult>& objectives) {
-    Table table("Objectives", {"objective", "measured", ""});
+    HtmlTable table("Objectives", {"objective", "measured", ""});
     for (const ObjectiveResult& one : objectives) {
         table.row().cell(one.objective);
         table.cell(one.why.empty() ? one.measured : "not measured: " + one.why);
@@ -134,11 +101,11 @@ std::string objective_table(const std::vector<ObjectiveResult>& objectives) {
 }
 
 std::string closes_tables(const Detection& detection) {
-    Table codes("As clients heard", {"code", "connections"});
+    HtmlTable codes("As clients heard", {"code", "connections"});
     for (const auto& [code, count] : detection.codes) {
         codes.row().cell(name_of_close_code(code)).count(count);
     }
-    Table reasons("As the server counts", {"reason", "connections"});
+    HtmlTable reasons("As the server counts", {"reason", "connections"});
     for (const auto& [reason, count] : detection.server_closes)
         reasons.row().cell(reason).count(count);
     if (!codes.any() && !reasons.any()) return "";
@@ -147,13 +114,13 @@ std::string closes_tables(const Detection& detection) {
 }
 
 std::string crowd_tables(const RunResult& result) {
-    Table protocols("Protocols", {"protocol", "connections"});
+    HtmlTable protocols("Protocols", {"protocol", "connections"});
     for (const auto& [name, count] : result.protocols) protocols.row().cell(name).count(count);
-    Table behaviours("Behaviours", {"behaviour", "connections"});
+    HtmlTable behaviours("Behaviours", {"behaviour", "connections"});
     for (const auto& [name, count] : result.behaviours) {
         if (count > 0) behaviours.row().cell(name).count(count);
     }
-    Table counts("Counts", {"what", "in all"});
+    HtmlTable counts("Counts", {"what", "in all"});
     result.counts.visit([&](std::string_view name, uint64_t value) {
         std::string words(name);
         std::replace(words.begin(), words.end(), '_', ' ');
@@ -164,12 +131,12 @@ std::string crowd_tables(const RunResult& result) {
 }
 
 std::string settings_section(const RunResult& result) {
-    Table table("Settings", {"setting", ""});
+    HtmlTable table("Settings", {"setting", ""});
     for (const auto& [name, value] : result.settings) table.row().cell(name).cell(value, "wide");
     std::string html = "<h2>How it was run</h2>\n";
     if (!result.command_line.empty()) html += "<pre>" + escaped(result.command_line) + "</pre>\n";
     html += table.html(3);
-    Table server("The server", {"setting", ""});
+    HtmlTable server("The server", {"setting", ""});
     if (result.server) {
         server.row().cell("version").cell(result.server->version, "wide");
         server.row().cell("backend").cell(result.server->backend, "wide");
@@ -179,7 +146,7 @@ std::string settings_section(const RunResult& result) {
             server.row().cell(name).cell(value, "wide");
     }
     html += server.html(3);
-    Table environment("The machine and the build", {"what", ""});
+    HtmlTable environment("The machine and the build", {"what", ""});
     for (const auto& [name, value] : result.environment)
         environment.row().cell(name).cell(value, "wide");
     return html + environment.html(3);
@@ -330,8 +297,9 @@ std::string errors_section(const std::vector<std::string>& errors) {
 }  // namespace
 
 std::string html_page(const RunResult& result, const Verdict& verdict,
-                      const std::vector<ObjectiveResult>& objectives) {
+                      const std::vector<ObjectiveResult>& objectives, const std::string& above) {
     std::string html = head(result);
+    html += above;
     html += verdict_section(result, verdict, objectives);
     html += tiles(result);
     html += told_section(summary_lines(result, verdict, objectives));

@@ -15,8 +15,10 @@
 
 namespace pulse::load {
 
+// `above`: HTML between the title and the verdict.
 std::string html_page(const RunResult& result, const Verdict& verdict,
-                      const std::vector<ObjectiveResult>& objectives);
+                      const std::vector<ObjectiveResult>& objectives,
+                      const std::string& above = {});
 
 Result<void> write_html(const std::string& path, const RunResult& result, const Verdict& verdict,
                         const std::vector<ObjectiveResult>& objectives);

@@ -236,10 +236,13 @@ Json to_json(const RunResult& result, const Verdict& verdict,
             {"samples", std::move(samples)}};
 }
 
+std::string dumped(const nlohmann::ordered_json& json) {
+    return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 std::string json_text(const RunResult& result, const Verdict& verdict,
                       const std::vector<ObjectiveResult>& objectives) {
-    const Json json = to_json(result, verdict, objectives);
-    return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+    return dumped(to_json(result, verdict, objectives));
 }
 
 Result<void> write_json(const std::string& path, const RunResult& result, const Verdict& verdict,

@@ -22,6 +22,7 @@ nlohmann::ordered_json to_json(const RunResult& result, const Verdict& verdict,
                                const std::vector<ObjectiveResult>& objectives);
 
 // Indented; bytes that are not UTF-8 become U+FFFD.
+std::string dumped(const nlohmann::ordered_json& json);
 std::string json_text(const RunResult& result, const Verdict& verdict,
                       const std::vector<ObjectiveResult>& objectives);
 Result<void> write_json(const std::string& path, const RunResult& result, const Verdict& verdict,

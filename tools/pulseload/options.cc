@@ -16,6 +16,7 @@
 namespace pulse::load {
 namespace {
 
+constexpr uint64_t kRepeatMax = 1'000;
 constexpr std::string_view kFooter = R"(
 Behaviours (--behaviour beat=90,mute=10)
   beat             pings every interval, answers the server's probes
@@ -48,7 +49,8 @@ Examples
   pulseload --connections 100000 --connect-rate 20000/s --duration 2m
   pulseload --target auto://127.0.0.1:9000 --mix ws=70,jsonl=20,tcp=10 --report run.html
   pulseload --behaviour beat=90,mute=10 --slo 'p99<10ms,false-evictions=0,missed-evictions=0'
-  pulseload --find-max 'rtt.p99<10ms' --duration 10s
+  pulseload --repeat 5 --target ws://127.0.0.1:9000 --target ws://127.0.0.1:9001 --report ab.html
+  pulseload --find-max 'rtt.p99<10ms,refused=0' --connections 200k --report most.html
 )";
 
 // A CLI11 check that stores what `parse` made of the text.
@@ -237,10 +239,12 @@ class Reader {
               "the server's --stats-json file: its own account of closes", group);
         value("--slo", "LIST", options_.slo, "as p99<10ms,false-evictions=0; exit code 4 if missed",
               group);
+        text("--repeat", "N", "run it so often and report medians; several targets take turns",
+             stores(repeat_, parse_count), group);
         value("--find-max", "OBJECTIVE", options_.find_max,
-              "search for the most connections that meet it, by bisection", group);
+              "search for the most connections, up to --connections, that meet it", group);
         app_.add_flag("--find-rate", options_.find_rate,
-                      "let --find-max search for the highest --message-rate instead")
+                      "let --find-max search for the highest message rate, up to --message-rate")
             ->group(group);
         app_.add_flag("--quiet,-q", options_.quiet, "no progress and no summary")->group(group);
         app_.add_flag("--progress", options_.progress, "progress also where stderr is no terminal")
@@ -256,6 +260,14 @@ class Reader {
                    std::to_string(kConnectionsPerReactorMax);
         }
         options_.connections = static_cast<uint32_t>(connections_);
+        // What --find-max searches in is all there is, where no ceiling is given.
+        if (!options_.find_max.empty() && !options_.find_rate && app_.count("--connections") == 0)
+            options_.connections = kConnectionsPerReactorMax;
+        if (app_.count("--repeat") > 0 && (repeat_ == 0 || repeat_ > kRepeatMax)) {
+            return "--repeat " + std::to_string(repeat_) + ": must be from 1 to " +
+                   std::to_string(kRepeatMax) + "; give another number";
+        }
+        options_.repeat = static_cast<uint32_t>(repeat_);
         return find_contradiction(
             options_, [this](std::string_view flag) { return app_.count(std::string(flag)) > 0; });
     }
@@ -267,6 +279,7 @@ class Reader {
         "trusted.",
         "pulseload"};
     uint64_t connections_ = 1'000;
+    uint64_t repeat_ = 0;
     std::vector<std::unique_ptr<std::string>> texts_;  // CLI11 wants a place; checks store
 };
 

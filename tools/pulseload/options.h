@@ -58,8 +58,10 @@ struct LoadOptions {
     std::string slo;
     std::string find_max;    // an objective; empty: one run
     bool find_rate = false;  // search for a message rate, not for connections
+    uint32_t repeat = 0;     // rounds; 0: one run, and --find-max tries each load up to 3 times
     bool quiet = false;
     bool progress = false;
+    std::string command_line;  // for reports
 
     Mix effective_mix() const;
     Behaviours effective_behaviours() const;

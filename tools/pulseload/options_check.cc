@@ -53,6 +53,10 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
         "has no effect without WebSocket clients; give a ws:// target or a --mix with ws";
     constexpr std::string_view kSilent = "has no effect with --tcp-only; leave one of them out";
     constexpr std::string_view kSearch = "has no effect with --find-max; leave one of them out";
+    constexpr std::string_view kRounds =
+        "holds one run, and --repeat makes several; use --json, which has all";
+    constexpr std::string_view kTargets =
+        "is one server's, and --repeat compares several targets; leave it out";
     const Need needs[] = {
         {"--flap-interval", has_behaviour(options, Behaviour::flapper),
          "has no effect without flappers; give --behaviour flapper=N"},
@@ -79,6 +83,10 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
         {"--slo", one_run, kSearch},
         {"--csv", one_run, kSearch},
         {"--hlog", one_run, kSearch},
+        {"--csv", options.repeat == 0, kRounds},
+        {"--hlog", options.repeat == 0, kRounds},
+        {"--server-pid", options.repeat == 0 || options.targets.size() == 1, kTargets},
+        {"--server-stats", options.repeat == 0 || options.targets.size() == 1, kTargets},
         {"--progress", !options.quiet, "has no effect with --quiet; leave one of them out"},
     };
     for (const Need& need : needs) {

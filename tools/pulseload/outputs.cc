@@ -47,6 +47,15 @@ Result<Outputs> Outputs::open(const LoadOptions& options) {
     return outputs;
 }
 
+std::vector<std::pair<std::string, std::string>> Outputs::names() const {
+    std::vector<std::pair<std::string, std::string>> names;
+    if (page_) names.emplace_back("page", page_->path());
+    if (csv_) names.emplace_back("CSV", csv_->path());
+    if (json_) names.emplace_back("JSON", json_->path());
+    if (hlog_) names.emplace_back("interval log", hlog_path_);
+    return names;
+}
+
 void Outputs::append(const Interval& interval) {
     for (size_t i = 0; hlog_ && i < kTimed; ++i) {
         hlog_->append(interval.begin_s, interval.length_s, name_of(static_cast<Timed>(i)),
@@ -54,13 +63,21 @@ void Outputs::append(const Interval& interval) {
     }
 }
 
+std::vector<std::string> Outputs::write_texts(const std::string& json, const std::string& page) {
+    std::vector<std::string> errors;
+    const auto note = [&](const Result<void>& written) {
+        if (!written) errors.push_back(written.error());
+    };
+    if (json_) note(json_->write(json));
+    if (json_to_stdout_) note(print(stdout, json));
+    if (page_) note(page_->write(page));
+    return errors;
+}
+
 std::vector<std::string> Outputs::write(RunResult& result, const Verdict& verdict,
                                         const std::vector<ObjectiveResult>& objectives) {
     // Names first, so that each file can name the others.
-    if (page_) result.files.emplace_back("page", page_->path());
-    if (csv_) result.files.emplace_back("CSV", csv_->path());
-    if (json_) result.files.emplace_back("JSON", json_->path());
-    if (hlog_) result.files.emplace_back("interval log", hlog_path_);
+    result.files = names();
     std::vector<std::string> errors;
     const auto note = [&](const Result<void>& written) {
         if (!written) errors.push_back(written.error());

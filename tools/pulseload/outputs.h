@@ -19,12 +19,17 @@ class Outputs {
     // Opens all that the options name; the error is of the first that cannot be written.
     static Result<Outputs> open(const LoadOptions& options);
 
+    // What is written, and where.
+    std::vector<std::pair<std::string, std::string>> names() const;
     // While the run goes on.
     void append(const Interval& interval);
     // Writes each file whatever became of the others, and names it in `result.files`. Returns what
     // went wrong. Requires: once.
     std::vector<std::string> write(RunResult& result, const Verdict& verdict,
                                    const std::vector<ObjectiveResult>& objectives);
+
+    // The same for JSON and a page that are not of one run.
+    std::vector<std::string> write_texts(const std::string& json, const std::string& page);
 
   private:
     std::optional<OutputFile> page_;
