@@ -35,11 +35,13 @@ inline constexpr uint8_t kFramedBinary = 16;       // agreed on pulse.v1.binary
 inline constexpr uint8_t kAwaitsProxyHeader = 32;  // its proxy has not said yet whose it is
 inline constexpr uint8_t kToldApart = 64;          // its first bytes were; no others are
 
-// A few words into a buffer on the stack; what does not fit is cut.
+// A few words into a buffer on the stack. What does not fit is cut, which a log line survives; what
+// is sent as a message asserts that it is whole.
 class ShortText {
   public:
     ShortText& operator<<(std::string_view text) {
         const size_t piece = std::min(text.size(), sizeof text_ - size_);
+        cut_ |= piece < text.size();
         std::memcpy(text_ + size_, text.data(), piece);
         size_ += piece;
         return *this;
@@ -50,11 +52,15 @@ class ShortText {
         return *this << std::string_view(digits, static_cast<size_t>(end - digits));
     }
     std::string_view view() const { return {text_, size_}; }
-    std::span<const uint8_t> bytes() const { return binary::bytes_of(view()); }
+    std::span<const uint8_t> bytes() const {
+        PULSE_ASSERT(!cut_);
+        return binary::bytes_of(view());
+    }
 
   private:
     char text_[512];
     size_t size_ = 0;
+    bool cut_ = false;
 };
 
 // A goodbye for a peer that never got a connection, in the listener's protocol.

@@ -62,6 +62,22 @@ TEST(Operation, AMessageTurnsTheDebugLogOnAndOff) {
     EXPECT_EQ(stage.debug_lines().size(), 1u);
 }
 
+// bytes() asserts that nothing was cut.
+TEST(Operation, ARefusalIsWholeForEveryReasonAndProtocol) {
+    for (size_t reason = 0; reason < kCloseReasons; ++reason) {
+        for (const Protocol protocol :
+             {Protocol::binary, Protocol::jsonl, Protocol::websocket, Protocol::detect}) {
+            const ShortText words =
+                farewell(protocol, static_cast<CloseReason>(reason), UINT32_MAX);
+            EXPECT_GT(words.bytes().size(), 8u) << kCloseReasonInfos[reason].name;
+        }
+    }
+    ShortText cut;
+    cut << std::string(600, 'x');
+    EXPECT_EQ(cut.view().size(), 512u);
+    EXPECT_DEATH(cut.bytes(), "cut_");
+}
+
 // The tightest timeouts that are accepted: a peer that answers each probe in half of the time that
 // an answer must have is never evicted, whatever ticks round to.
 TEST(Operation, APeerThatAnswersEveryProbeStaysWithTheTightestTimeout) {
