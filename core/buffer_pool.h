@@ -1,12 +1,24 @@
 // Byte buffers that a connection borrows while it is not idle: replies on their way out, messages
 // that are not whole yet. Handles are 32 bits and fit a record; 0 is none.
 //
+//     0                          bytes_max           + reserve
+//     |---- buffers of any size -----|---- small ones ----|
+//
+// What borrowers share needs a reserve for those who hold little, and what one may take shrinks as
+// the pool fills: a buffer above kBufferKeptBytes grows to half of what is free (itself counted as
+// free), or to kBufferShareMin, and never into the reserve; smaller ones, which carry heartbeats,
+// handshakes and goodbyes, may. On shortage largest() says whose buffer is to go, which is the
+// caller's to decide: the largest, of equals the one that grew first, and not who asks.
+//
 // A buffer keeps its first block when it is given back, so that the next borrower allocates
-// nothing; what grew beyond kBufferKeptBytes is returned to the allocator. All buffers together
-// never hold more than the bound given at construction. Not thread-safe: a pool belongs to one
-// reactor.
+// nothing; what grew beyond kBufferKeptBytes is returned to the allocator, and so is what is idle
+// beyond kIdleBufferBytesMax. Idle blocks are not counted as held. Not thread-safe: a pool belongs
+// to one reactor.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -15,6 +27,7 @@
 
 #include "core/check.h"
 #include "core/limits.h"
+#include "core/types.h"
 
 namespace pulse {
 
@@ -22,41 +35,58 @@ class BufferPool {
   public:
     using Handle = uint32_t;
 
-    // `bytes_max` bounds what all borrowed buffers may hold together, padding aside.
-    explicit BufferPool(size_t bytes_max) : bytes_max_(bytes_max) { buffers_.emplace_back(); }
+    // `bytes_max` bounds what all borrowed buffers may hold together, padding aside; `reserve` is
+    // what small ones may hold beyond it.
+    explicit BufferPool(size_t bytes_max, size_t reserve = 0)
+        : bytes_max_(bytes_max), reserve_(reserve) {
+        buffers_.emplace_back();
+    }
     ~BufferPool() {
         for (Buffer& buffer : buffers_) std::free(buffer.data);
     }
     BufferPool(const BufferPool&) = delete;
     BufferPool& operator=(const BufferPool&) = delete;
 
-    // A buffer of the caller's, empty. It owns no memory until something is put into it.
-    Handle take() {
+    // A buffer of the caller's, empty. It owns no memory until something is put into it. `owner` is
+    // what largest() will name.
+    Handle take(Index owner = kNoIndex) {
         ++taken_;
-        if (free_ != 0) {
-            const Handle handle = free_;
-            free_ = buffers_[handle].next_free;
-            return handle;
+        if (free_ == 0) {
+            buffers_.emplace_back();
+            buffers_.back().owner = owner;
+            return static_cast<Handle>(buffers_.size() - 1);
         }
-        buffers_.emplace_back();
-        return static_cast<Handle>(buffers_.size() - 1);
+        const Handle handle = free_;
+        Buffer& buffer = buffers_[handle];
+        free_ = buffer.next;
+        buffer.next = 0;
+        buffer.owner = owner;
+        idle_bytes_ -= buffer.capacity;
+        held_bytes_ += buffer.capacity;
+        return handle;
     }
 
     void release(Handle handle) {
         PULSE_ASSERT(handle != 0 && taken_ > 0);
         Buffer& buffer = buffers_[handle];
         clear(handle);
-        buffer.next_free = free_;
+        if (idle_bytes_ + buffer.capacity > kIdleBufferBytesMax) give_back(buffer);
+        held_bytes_ -= buffer.capacity;
+        idle_bytes_ += buffer.capacity;
+        buffer.owner = kNoIndex;
+        buffer.next = free_;
         free_ = handle;
         --taken_;
     }
 
-    // `bytes` more at the end, or nullptr when that is over `limit` for this buffer, over the bound
-    // of the pool, or more than the allocator has. Spans into this buffer are stale afterwards.
+    // `bytes` more at the end, or nullptr when that is over `limit` for this buffer, over what the
+    // pool has for it (was_short() tells), or more than the allocator has. Spans into this buffer
+    // are stale afterwards.
     uint8_t* extend(Handle handle, size_t bytes, size_t limit) {
         Buffer& buffer = buffers_[handle];
+        short_ = false;
         if (bytes > limit || buffer.size > limit - bytes) return nullptr;
-        if (buffer.size + bytes > buffer.capacity && !grow(buffer, buffer.size + bytes))
+        if (buffer.size + bytes > buffer.capacity && !grow(handle, buffer.size + bytes))
             return nullptr;
         uint8_t* place = buffer.data + buffer.size;
         buffer.size += static_cast<uint32_t>(bytes);
@@ -68,6 +98,29 @@ class BufferPool {
         if (place == nullptr) return false;
         std::memcpy(place, bytes.data(), bytes.size());
         return true;
+    }
+
+    // The last extend() failed for want of room in the pool, and wanted a buffer of so many bytes.
+    bool was_short() const { return short_; }
+    size_t wanted_bytes() const { return wanted_bytes_; }
+    // The largest borrowed buffer above kBufferKeptBytes, to within a factor of two; of equals the
+    // one that grew to that size first. 0: there is none.
+    Handle largest() const {
+        for (size_t order = heads_.size(); order-- > 0;)
+            if (heads_[order].first != 0) return heads_[order].first;
+        return 0;
+    }
+    Index owner(Handle handle) const { return buffers_[handle].owner; }
+    size_t capacity(Handle handle) const { return buffers_[handle].capacity; }
+    // Its borrower is on its way out, and cannot give it back before the kernel does: it is not
+    // counted, and not named by largest(), from now on. Requires: release() follows.
+    void write_off(Handle handle) {
+        Buffer& buffer = buffers_[handle];
+        if (buffer.written_off) return;
+        unlink(handle);
+        held_bytes_ -= buffer.capacity;
+        written_off_bytes_ += buffer.capacity;
+        buffer.written_off = true;
     }
 
     // Valid until the next extend or release of this buffer; kReceivePadBytes readable behind.
@@ -85,40 +138,103 @@ class BufferPool {
     void clear(Handle handle) {
         Buffer& buffer = buffers_[handle];
         buffer.size = 0;
-        if (buffer.capacity <= kBufferKeptBytes) return;
-        std::free(buffer.data);
-        held_bytes_ -= buffer.capacity;
-        buffer.data = nullptr;
-        buffer.capacity = 0;
+        if (buffer.written_off) {
+            written_off_bytes_ -= buffer.capacity;
+            held_bytes_ += buffer.capacity;
+            buffer.written_off = false;
+            return give_back(buffer);
+        }
+        unlink(handle);
+        if (buffer.capacity > kBufferKeptBytes) give_back(buffer);
     }
 
     uint32_t taken() const { return taken_; }
+    // Of borrowed buffers, of those written off, and of those that wait for a borrower.
     size_t held_bytes() const { return held_bytes_; }
+    size_t written_off_bytes() const { return written_off_bytes_; }
+    size_t idle_bytes() const { return idle_bytes_; }
 
   private:
     struct Buffer {
         uint8_t* data = nullptr;
         uint32_t size = 0;
         uint32_t capacity = 0;
-        Handle next_free = 0;
+        Index owner = kNoIndex;
+        Handle next = 0;  // in its order's list while it is large, in the free list while idle
+        Handle previous = 0;
+        bool written_off = false;
+    };
+    // The large buffers of one size, first come, first named.
+    struct Order {
+        Handle first = 0;
+        Handle last = 0;
     };
 
-    bool grow(Buffer& buffer, size_t wanted) {
+    static size_t order_of(size_t capacity) {
+        return static_cast<size_t>(std::bit_width(capacity) - 1);
+    }
+
+    void link(Handle handle) {
+        Buffer& buffer = buffers_[handle];
+        if (buffer.capacity <= kBufferKeptBytes) return;
+        Order& order = heads_[order_of(buffer.capacity)];
+        buffer.previous = order.last;
+        buffer.next = 0;
+        (order.last == 0 ? order.first : buffers_[order.last].next) = handle;
+        order.last = handle;
+    }
+    void unlink(Handle handle) {
+        Buffer& buffer = buffers_[handle];
+        if (buffer.capacity <= kBufferKeptBytes || buffer.written_off) return;
+        Order& order = heads_[order_of(buffer.capacity)];
+        (buffer.previous == 0 ? order.first : buffers_[buffer.previous].next) = buffer.next;
+        (buffer.next == 0 ? order.last : buffers_[buffer.next].previous) = buffer.previous;
+        buffer.previous = buffer.next = 0;
+    }
+
+    // Whether a buffer may go from one capacity to another.
+    bool has_room(size_t from, size_t to) const {
+        const size_t others = held_bytes_ - from;
+        const size_t most = bytes_max_ + (to <= kBufferKeptBytes ? reserve_ : 0);
+        if (others + to > most) return false;
+        return to <= kBufferKeptBytes || to <= std::max(kBufferShareMin, (most - others) / 2);
+    }
+
+    bool grow(Handle handle, size_t wanted) {
+        Buffer& buffer = buffers_[handle];
         size_t capacity = buffer.capacity == 0 ? kBufferFirstBytes : buffer.capacity;
         while (capacity < wanted) capacity *= 2;
-        if (held_bytes_ + capacity - buffer.capacity > bytes_max_) return false;
+        if (buffer.written_off || !has_room(buffer.capacity, capacity)) {
+            short_ = true;
+            wanted_bytes_ = capacity;
+            return false;
+        }
         void* data = std::realloc(buffer.data, capacity + kReceivePadBytes);
         if (data == nullptr) return false;
+        unlink(handle);
         held_bytes_ += capacity - buffer.capacity;
         buffer.data = static_cast<uint8_t*>(data);
         buffer.capacity = static_cast<uint32_t>(capacity);
+        link(handle);
         return true;
+    }
+    void give_back(Buffer& buffer) {
+        std::free(buffer.data);
+        held_bytes_ -= buffer.capacity;
+        buffer.data = nullptr;
+        buffer.capacity = 0;
     }
 
     size_t bytes_max_;
+    size_t reserve_;
     size_t held_bytes_ = 0;
+    size_t written_off_bytes_ = 0;
+    size_t idle_bytes_ = 0;
+    size_t wanted_bytes_ = 0;
+    bool short_ = false;
     uint32_t taken_ = 0;
     Handle free_ = 0;
+    std::array<Order, 33> heads_{};  // by the binary order of their capacity
     std::vector<Buffer> buffers_;
 };
 

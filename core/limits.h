@@ -136,8 +136,19 @@ inline constexpr size_t kSendQueueBytesDefault = 2 * kMessageBytesDefault;
 // Pooled buffers start here (a pong or a welcome with room to spare), and keep this much when idle.
 inline constexpr size_t kBufferFirstBytes = 256;
 inline constexpr size_t kBufferKeptBytes = 4'096;
-// What all buffers of one reactor may hold together: replies queued, messages not whole.
+// What all buffers of one reactor may hold together: replies queued, messages not whole. One that
+// grows beyond kBufferKeptBytes gets at most half of what is free, or kBufferShareMin.
 inline constexpr size_t kBufferedBytesPerReactorMax = size_t{256} << 20;
+inline constexpr size_t kBufferShareMin = size_t{64} << 10;
+// What small buffers may hold beyond that: a pong, a welcome, a goodbye or a handshake for each of
+// the 16,000 connections that a thread's descriptor table holds, whatever the others have filled.
+inline constexpr size_t kBufferReservePerReactor = size_t{64} << 20;
+// What buffers that wait for a borrower keep of their memory: the first blocks of 1,024, which is
+// as many as answer in one turn.
+inline constexpr size_t kIdleBufferBytesMax = 1'024 * kBufferFirstBytes;
+// What a connection may hold beyond --send-queue-bytes, its unfinished message included: a peer
+// that does not read costs no more than that.
+inline constexpr size_t kConnectionSlackBytes = size_t{64} << 10;
 static_assert(kMessageBytesMax < kBufferedBytesPerReactorMax);
 inline constexpr size_t kReasonBytesMax = 123;  // close frame: 125 less the code
 

@@ -21,14 +21,14 @@ class Outboxes {
   public:
     explicit Outboxes(BufferPool& buffers) : buffers_(buffers) { boxes_.emplace_back(); }
 
-    // Room for `bytes` more, contiguous, or nullptr when they would be over `cap` or the pool's
-    // bound.
-    uint8_t* claim(Connection& connection, size_t bytes, size_t cap) {
+    // Room for `bytes` more, contiguous, or nullptr when they would be over `cap` or over what the
+    // pool has (BufferPool::was_short). `owner` is whose connection it is.
+    uint8_t* claim(Connection& connection, Index owner, size_t bytes, size_t cap) {
         if (connection.outbox == 0) connection.outbox = take();
         Box& box = boxes_[connection.outbox];
         const size_t in_flight = box.flight == 0 ? 0 : buffers_.size(box.flight);
-        if (in_flight > cap) return nullptr;
-        if (box.queue == 0) box.queue = buffers_.take();
+        if (box.queue == 0) box.queue = buffers_.take(owner);
+        if (in_flight > cap) cap = in_flight;  // nothing more
         return buffers_.extend(box.queue, bytes, cap - in_flight);
     }
 
@@ -38,6 +38,18 @@ class Outboxes {
     bool queued(const Connection& connection) const {
         const Box& box = boxes_[connection.outbox];
         return connection.outbox != 0 && box.queue != 0 && buffers_.size(box.queue) > 0;
+    }
+
+    // Queued and in flight.
+    size_t bytes(const Connection& connection) const {
+        const Box& box = boxes_[connection.outbox];
+        return (box.queue == 0 ? 0 : buffers_.size(box.queue)) +
+               (box.flight == 0 ? 0 : buffers_.size(box.flight));
+    }
+    // The connection is about to be closed without waiting for its flight: see write_off().
+    void write_off(const Connection& connection) {
+        const Box& box = boxes_[connection.outbox];
+        if (connection.outbox != 0 && box.flight != 0) buffers_.write_off(box.flight);
     }
 
     // The queue becomes the flight. Nothing may be in flight. The bytes stay put until end_flight.

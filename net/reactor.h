@@ -142,6 +142,13 @@ class Reactor {
     void flush();
     void flush_one(Index index);
 
+    // Memory: of a message that is not whole, of bytes for later; and who has to give way.
+    bool hold(Index index, std::span<const uint8_t> piece, size_t most);
+    BufferPool::Handle keep(Index index, std::span<const uint8_t> bytes);
+    void drop_unfinished(Index index);
+    bool make_room(Index asker);
+    void take_memory_from(Index index);
+
     // What a turn's share did not reach.
     void park(Index index, const Session<Reactor>& session);
     void decode_parked();
@@ -174,7 +181,7 @@ class Reactor {
     Mailbox& mailbox_;
     ReactorMetrics& metrics_;
     Wheel wheel_;
-    BufferPool buffers_{kBufferedBytesPerReactorMax};
+    BufferPool buffers_{kBufferedBytesPerReactorMax, kBufferReservePerReactor};
     Outboxes outboxes_{buffers_};
     Parking parking_{buffers_};
     WorkBudget work_;  // of this turn
@@ -476,6 +483,16 @@ void Reactor<Io, kGeometry>::on_bytes(Index index, std::span<uint8_t> bytes) {
     session.receive(bytes);
     if (session.left_something()) return park(index, session);
     if (session.kept_message() != 0) buffers_.release(session.kept_message());
+    drop_unfinished(index);
+}
+
+// Nothing more is decoded of a connection that is closing.
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::drop_unfinished(Index index) {
+    Connection& connection = at(index);
+    if (connection.state < ConnectionState::closing || connection.inbox == 0) return;
+    buffers_.release(connection.inbox);
+    connection.inbox = 0;
 }
 
 template <IoBackend Io, WheelGeometry kGeometry>
@@ -483,7 +500,7 @@ void Reactor<Io, kGeometry>::park(Index index, const Session<Reactor>& session) 
     Parking::Entry entry{.index = index, .message = session.kept_message()};
     entry.message_at = entry.bytes_at = kReceiveFrontBytes;
     if (!session.rest().empty()) {
-        entry.bytes = parking_.keep(session.rest());
+        entry.bytes = keep(index, session.rest());
         if (entry.bytes == 0) {
             parking_.release(entry);
             return let_go(index, CloseReason::out_of_memory);
@@ -499,7 +516,7 @@ void Reactor<Io, kGeometry>::decode_parked() {
     if (parking_.empty()) return;
     work_.refill(kWorkPerTurn / 2);
     heard_now_ = heard_at(config_.clock.up(io_.now()));
-    for (size_t left = parking_.size(); left > 0 && !work_.empty(); --left) {
+    for (size_t left = parking_.size(); left > 0 && !parking_.empty() && !work_.empty(); --left) {
         Parking::Entry entry = parking_.pop();
         Session<Reactor> session(*this, entry.index, false);
         session.resume(parking_.rest(entry.message, entry.message_at),
@@ -508,6 +525,7 @@ void Reactor<Io, kGeometry>::decode_parked() {
             parking_.push(what_is_left(entry, session));
         } else {
             if (session.kept_message() != 0) buffers_.release(session.kept_message());
+            drop_unfinished(entry.index);
             parking_.release(entry);
             if (at(entry.index).state < ConnectionState::closed) io_.resume(entry.index);
         }
@@ -609,7 +627,10 @@ template <IoBackend Io, WheelGeometry kGeometry>
 uint8_t* Reactor<Io, kGeometry>::claim(Index index, size_t bytes) {
     Connection& connection = at(index);
     if (connection.state >= ConnectionState::closing) return nullptr;
-    uint8_t* place = outboxes_.claim(connection, bytes, config_.send_queue_bytes);
+    uint8_t* place = nullptr;
+    do {
+        place = outboxes_.claim(connection, index, bytes, config_.send_queue_bytes);
+    } while (place == nullptr && buffers_.was_short() && make_room(index));
     if (place == nullptr) {
         // Unless this is the goodbye itself, which then goes unsaid.
         if (connection.close_reason == CloseReason::none) let_go(index, CloseReason::slow_reader);
@@ -618,6 +639,68 @@ uint8_t* Reactor<Io, kGeometry>::claim(Index index, size_t bytes) {
     metrics_.add(Metric::bytes_sent, bytes);
     mark_dirty(index);
     return place;
+}
+
+// ---------------------------------------------------------------------------------------- memory
+
+// More of a message that is not whole. False: there is no memory for it. A peer that does not read
+// what it is sent may not have us hold what it sends, too.
+template <IoBackend Io, WheelGeometry kGeometry>
+bool Reactor<Io, kGeometry>::hold(Index index, std::span<const uint8_t> piece, size_t most) {
+    Connection& connection = at(index);
+    if (connection.inbox == 0) connection.inbox = buffers_.take(index);
+    const size_t waiting = outboxes_.bytes(connection);
+    const size_t all = config_.send_queue_bytes + kConnectionSlackBytes;
+    if (waiting > 0 && buffers_.size(connection.inbox) + piece.size() + waiting > all) {
+        let_go(index, CloseReason::slow_reader);
+        return true;  // decoding ends here: the session has stopped
+    }
+    while (!buffers_.append(connection.inbox, piece, most)) {
+        if (!buffers_.was_short() || !make_room(index)) return false;
+    }
+    return true;
+}
+
+template <IoBackend Io, WheelGeometry kGeometry>
+BufferPool::Handle Reactor<Io, kGeometry>::keep(Index index, std::span<const uint8_t> bytes) {
+    for (;;) {
+        const BufferPool::Handle handle = parking_.keep(index, bytes);
+        if (handle != 0 || !buffers_.was_short() || !make_room(index)) return handle;
+    }
+}
+
+// The pool is short of what `asker` wants: the largest holder gives way. False where that is the
+// asker itself, or none is as large as what it wants.
+template <IoBackend Io, WheelGeometry kGeometry>
+bool Reactor<Io, kGeometry>::make_room(Index asker) {
+    const size_t wanted = buffers_.wanted_bytes();
+    const BufferPool::Handle largest = buffers_.largest();
+    metrics_.add(Metric::memory_shortages);
+    if (largest == 0 || buffers_.capacity(largest) < wanted) return false;
+    const Index owner = buffers_.owner(largest);
+    if (owner == asker) return false;
+    take_memory_from(owner);
+    return true;
+}
+
+// What it holds is given back at once, but for what is in flight: the kernel may still read that,
+// and a peer that does not take it would not see a goodbye behind it.
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::take_memory_from(Index index) {
+    Connection& connection = at(index);
+    tell(index, "gives way, being the largest holder of buffers: ", "out_of_memory");
+    if (connection.inbox != 0) {
+        buffers_.release(connection.inbox);
+        connection.inbox = 0;
+    }
+    parking_.drop(index);
+    outboxes_.drop_queue(connection);
+    if (outboxes_.in_flight(connection)) {
+        outboxes_.write_off(connection);
+        return close_now(index, CloseReason::out_of_memory, CloseMode::reset);
+    }
+    let_go(index, CloseReason::out_of_memory);
+    if (connection.state < ConnectionState::closed && io_.is_held_off(index)) io_.resume(index);
 }
 
 template <IoBackend Io, WheelGeometry kGeometry>

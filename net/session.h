@@ -190,10 +190,9 @@ class Session {
     }
     bool hold(std::span<const uint8_t> piece) {
         if (in_message_) return true;
-        if (connection_.inbox == 0) connection_.inbox = reactor_.buffers_.take();
         // The codec bounds messages; a control frame may lie behind an unfinished one.
         const size_t most = std::max(limits().message_bytes_max, kHandshakeBytesMax);
-        return reactor_.buffers_.append(connection_.inbox, piece, most + kControlPayloadBytesMax);
+        return reactor_.hold(index_, piece, most + kControlPayloadBytesMax);
     }
     std::span<uint8_t> held() {
         if (in_message_ || connection_.inbox == 0) return {};
@@ -380,7 +379,7 @@ class Session {
     void keep_message(std::span<uint8_t> rest) {
         message_rest_ = rest;
         if (resumed_) return;
-        kept_message_ = reactor_.parking_.keep(rest);
+        kept_message_ = reactor_.keep(index_, rest);
         if (kept_message_ == 0) end({CloseReason::out_of_memory, "no memory for the message"});
     }
     void shake_hands(std::span<uint8_t> bytes) {

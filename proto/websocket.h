@@ -265,11 +265,11 @@ class Decoder {
             return {};
         }
         const Inflater::Outcome outcome = inflater_.inflate(payload, limits_.message_bytes_max);
-        if (!outcome.fault.ok()) return outcome.fault;
-        if (state_.text && !utf8_valid(outcome.message)) return no_utf8();
-        sink_.on_message(kind, 0, outcome.message);
-        inflater_.trim();
-        return {};
+        Decoded fault = outcome.fault;
+        if (fault.ok() && state_.text && !utf8_valid(outcome.message)) fault = no_utf8();
+        if (fault.ok()) sink_.on_message(kind, 0, outcome.message);
+        inflater_.trim();  // whatever came of it: it may have grown to the message limit
+        return fault;
     }
 
     static Decoded no_memory() {

@@ -200,5 +200,131 @@ TEST(BufferPool, ClearGivesBackALargeBlockToo) {
     EXPECT_TRUE(holds(pool, handle, filled(10, 1)));
 }
 
+TEST(BufferPool, WhatIsIdleIsNotHeldAndNotKeptBeyondItsBound) {
+    BufferPool pool(64 * 1024, size_t{64} << 20);
+    std::vector<BufferPool::Handle> handles;
+    for (int i = 0; i < 4'000; ++i) {
+        handles.push_back(pool.take());
+        ASSERT_TRUE(put(pool, handles.back(), 4'000));
+    }
+    for (const BufferPool::Handle handle : handles) pool.release(handle);
+    EXPECT_EQ(pool.held_bytes(), 0u);
+    EXPECT_LE(pool.idle_bytes(), kIdleBufferBytesMax);
+    EXPECT_GT(pool.idle_bytes(), 0u);
+    const BufferPool::Handle handle = pool.take();
+    EXPECT_TRUE(put(pool, handle, 30'000)) << "what others gave back can be had";
+}
+
+// ------------------------------------------------------------------------------------ shortage
+constexpr size_t kMebibyte = size_t{1} << 20;
+
+TEST(BufferPool, WhatOneMayTakeShrinksAsThePoolFills) {
+    BufferPool pool(64 * kMebibyte);
+    const BufferPool::Handle first = pool.take(1);
+    EXPECT_FALSE(put(pool, first, 33 * kMebibyte));
+    EXPECT_TRUE(pool.was_short());
+    EXPECT_TRUE(put(pool, first, 32 * kMebibyte));
+    size_t held = 32 * kMebibyte;
+    for (size_t share = 16; share >= 1; share /= 2) {
+        const BufferPool::Handle next = pool.take(2);
+        EXPECT_FALSE(put(pool, next, 2 * share * kMebibyte));
+        ASSERT_TRUE(put(pool, next, share * kMebibyte));
+        held += share * kMebibyte;
+    }
+    EXPECT_EQ(pool.held_bytes(), held);
+    // A share that everybody gets, as long as there is room at all.
+    for (size_t left = 64 * kMebibyte - held; left >= kBufferShareMin; left -= kBufferShareMin)
+        ASSERT_TRUE(put(pool, pool.take(3), kBufferShareMin));
+    EXPECT_FALSE(put(pool, pool.take(3), 2 * kBufferKeptBytes));
+}
+
+TEST(BufferPool, SmallBuffersHaveAReserveThatLargeOnesDoNotReach) {
+    constexpr size_t kReserve = 16 * kBufferKeptBytes;
+    BufferPool pool(kMebibyte, kReserve);
+    while (put(pool, pool.take(1), kBufferShareMin)) {
+    }
+    EXPECT_TRUE(pool.was_short());
+    EXPECT_EQ(pool.held_bytes(), kMebibyte);
+    for (int i = 0; i < 16; ++i) EXPECT_TRUE(put(pool, pool.take(2), kBufferKeptBytes)) << i;
+    EXPECT_FALSE(put(pool, pool.take(2), kBufferKeptBytes));
+    EXPECT_EQ(pool.held_bytes(), kMebibyte + kReserve);
+}
+
+TEST(BufferPool, TheLargestIsNamedAndOfEqualsTheOldest) {
+    BufferPool pool(64 * kMebibyte);
+    EXPECT_EQ(pool.largest(), 0u);
+    const BufferPool::Handle small = pool.take(1);
+    ASSERT_TRUE(put(pool, small, kBufferKeptBytes));
+    EXPECT_EQ(pool.largest(), 0u) << "small ones never give way";
+    std::vector<BufferPool::Handle> handles;
+    for (Index owner = 10; owner < 16; ++owner) {
+        handles.push_back(pool.take(owner));
+        ASSERT_TRUE(put(pool, handles.back(), owner % 2 == 0 ? 100'000u : 200'000u));
+    }
+    // 200,000 bytes: owners 11, 13, 15 in the order of their coming; then 10, 12, 14.
+    for (const Index owner : {Index{11}, Index{13}, Index{15}, Index{10}, Index{12}, Index{14}}) {
+        const BufferPool::Handle largest = pool.largest();
+        EXPECT_EQ(pool.owner(largest), owner);
+        pool.release(largest);
+    }
+    EXPECT_EQ(pool.largest(), 0u);
+    EXPECT_EQ(pool.taken(), 1u);
+}
+
+TEST(BufferPool, WhatIsWrittenOffIsNotCountedAndComesBackOnce) {
+    BufferPool pool(2 * kMebibyte);
+    const BufferPool::Handle flight = pool.take(1);
+    ASSERT_TRUE(put(pool, flight, kMebibyte));
+    const auto expected = filled(kMebibyte, 1);
+    pool.write_off(flight);
+    pool.write_off(flight);
+    EXPECT_EQ(pool.largest(), 0u);
+    EXPECT_EQ(pool.held_bytes(), 0u);
+    EXPECT_EQ(pool.written_off_bytes(), kMebibyte);
+    EXPECT_TRUE(holds(pool, flight, expected)) << "the kernel may still read it";
+    EXPECT_FALSE(put(pool, flight, 1)) << "it grows no more";
+    EXPECT_TRUE(put(pool, pool.take(2), kMebibyte));
+    pool.release(flight);
+    EXPECT_EQ(pool.written_off_bytes(), 0u);
+    EXPECT_EQ(pool.held_bytes(), kMebibyte);
+}
+
+// The lists of equals against the obvious: buffers that grow, are emptied and given back at random.
+TEST(BufferPool, TheLargestIsRightWhateverHappened) {
+    BufferPool pool(size_t{256} << 20, size_t{64} << 20);
+    std::vector<BufferPool::Handle> live;
+    uint64_t state = 1;
+    const auto random = [&](uint64_t below) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        return (state >> 33) % below;
+    };
+    for (int step = 0; step < 20'000; ++step) {
+        const uint64_t kind = random(10);
+        if (live.empty() || kind < 3) {
+            live.push_back(pool.take(static_cast<Index>(step)));
+        } else if (kind < 7) {
+            put(pool, live[random(live.size())], random(60'000));
+        } else if (kind < 8) {
+            pool.clear(live[random(live.size())]);
+        } else {
+            const size_t at = random(live.size());
+            pool.release(live[at]);
+            live.erase(live.begin() + static_cast<ptrdiff_t>(at));
+        }
+        size_t most = 0, held = 0;
+        for (const BufferPool::Handle handle : live) {
+            most = std::max(most, pool.capacity(handle));
+            held += pool.capacity(handle);
+        }
+        ASSERT_EQ(pool.held_bytes(), held);
+        const BufferPool::Handle largest = pool.largest();
+        ASSERT_EQ(largest == 0 ? 0 : pool.capacity(largest), most > kBufferKeptBytes ? most : 0);
+        if (live.size() > 300) {
+            for (const BufferPool::Handle handle : live) pool.release(handle);
+            live.clear();
+        }
+    }
+}
+
 }  // namespace
 }  // namespace pulse::test

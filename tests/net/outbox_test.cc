@@ -13,7 +13,7 @@ namespace {
 class Outbox : public ::testing::Test {
   protected:
     bool queue(std::string_view text, size_t cap) {
-        uint8_t* place = outboxes_.claim(connection_, text.size(), cap);
+        uint8_t* place = outboxes_.claim(connection_, 0, text.size(), cap);
         if (place != nullptr) std::memcpy(place, text.data(), text.size());
         return place != nullptr;
     }
@@ -87,7 +87,7 @@ TEST_F(Outbox, ReleaseGivesBackEverything) {
     Connection other{};
     EXPECT_FALSE(outboxes_.in_flight(other));
     EXPECT_FALSE(outboxes_.queued(other));
-    ASSERT_NE(outboxes_.claim(other, 1, 100), nullptr);
+    ASSERT_NE(outboxes_.claim(other, 0, 1, 100), nullptr);
     EXPECT_FALSE(outboxes_.in_flight(other)) << "the flight of an earlier owner";
 }
 

@@ -1,0 +1,145 @@
+// Too little memory for what peers have unfinished or do not read: the largest holder gives way,
+// heartbeats, newcomers and goodbyes do not notice.
+#include <gtest/gtest.h>
+
+#include "tests/net/reactor_stage.h"
+#include "tests/support/scale.h"
+#include "tests/support/websocket_frames.h"
+
+namespace pulse::test {
+namespace {
+
+constexpr size_t kMebibyte = size_t{1} << 20;
+constexpr auto kOutOfMemory = static_cast<size_t>(CloseReason::out_of_memory);
+constexpr auto kSlowReader = static_cast<size_t>(CloseReason::slow_reader);
+
+StagePlan plan(uint32_t places) {
+    StagePlan plan{.listen = {"ws://10.0.0.1:9000"}, .places = places};
+    plan.options.on_message = OnMessage::echo;
+    plan.options.heartbeat_interval = 60 * kSecond;
+    plan.options.heartbeat_timeout = 600 * kSecond;
+    plan.faults.socket_buffer_bytes = 4 * kMebibyte;
+    return plan;
+}
+
+size_t upgraded(ReactorStage& stage) {
+    const size_t peer = stage.connect(0);
+    stage.write(peer, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                      "Sec-WebSocket-Version: 13\r\n\r\n");
+    stage.settle();
+    EXPECT_TRUE(stage.heard(peer).starts_with("HTTP/1.1 101 ")) << stage.heard(peer);
+    stage.heard(peer).clear();
+    return peer;
+}
+
+// All but the last byte of a message.
+Bytes unfinished(size_t bytes) {
+    Bytes message = frame(0x82, Bytes(bytes, 'u'));
+    message.pop_back();
+    return message;
+}
+
+void expect_beats(ReactorStage& stage, size_t peer) {
+    stage.write(peer, frame(0x89, "beat"));
+    stage.settle();
+    EXPECT_EQ(std::exchange(stage.heard(peer), {}), "\x8A\x04" "beat");
+}
+
+TEST(Shortage, UnfinishedMessagesOfAFewHundredPeersHarmNothingButThemselves) {
+    ReactorStage stage(plan(400));
+    const size_t canary = upgraded(stage);
+    const Bytes message = unfinished(kMebibyte - 64);
+    std::vector<size_t> hoarders;
+    for (int i = 0; i < 267; ++i) {
+        hoarders.push_back(upgraded(stage));
+        stage.write(hoarders.back(), message);
+        stage.settle();
+    }
+    stage.settle(kSecond);
+    EXPECT_LE(stage.reactor().buffers().held_bytes(), kBufferedBytesPerReactorMax);
+    expect_beats(stage, canary);
+    const size_t newcomer = upgraded(stage);
+    expect_beats(stage, newcomer);
+    // An honest message of the same size still comes through: an older one gives way.
+    stage.write(newcomer, frame(0x82, Bytes(kMebibyte - 64, 'h')));
+    stage.settle(kSecond);
+    EXPECT_GT(stage.heard(newcomer).size(), kMebibyte - 64);
+    EXPECT_GT(stage.metrics().closed[kOutOfMemory], 0u);
+    EXPECT_LT(stage.metrics().closed[kOutOfMemory], 40u) << "no more than must";
+    EXPECT_EQ(stage.metrics().closed[kSlowReader], 0u);
+    // Who gave way was told why.
+    stage.settle(3 * kSecond);
+    size_t told = 0;
+    for (const size_t hoarder : hoarders)
+        told += stage.heard(hoarder).find("out_of_memory") != std::string::npos;
+    EXPECT_EQ(told, stage.metrics().closed[kOutOfMemory]);
+}
+
+TEST(Shortage, ManyPeersThatNeverReadHarmNothingButThemselves) {
+    StagePlan with = plan(200);
+    with.options.max_message_bytes = 4 * kMebibyte;
+    with.options.send_queue_bytes = 8 * kMebibyte;
+    with.faults.socket_buffer_bytes = 64 * 1024;
+    ReactorStage stage(with);
+    const size_t canary = upgraded(stage);
+    const Bytes message = frame(0x82, Bytes(3 * kMebibyte, 'e'));
+    std::vector<size_t> deaf;
+    for (int i = 0; i < 100; ++i) {
+        deaf.push_back(upgraded(stage));
+        stage.set_reading(deaf.back(), false);
+        stage.write(deaf.back(), message);
+        stage.settle(200 * kMillisecond);
+    }
+    stage.settle(kSecond);
+    EXPECT_LE(stage.reactor().buffers().held_bytes(), kBufferedBytesPerReactorMax);
+    EXPECT_GT(stage.metrics().closed[kOutOfMemory], 0u);
+    expect_beats(stage, canary);
+    expect_beats(stage, upgraded(stage));
+}
+
+TEST(Shortage, HeadsThatAreNotFinishedLeaveRoomForThoseThatAre) {
+    StagePlan with = plan(17'000);
+    with.options.handshake_timeout = 600 * kSecond;
+    ReactorStage stage(with);
+    const size_t canary = upgraded(stage);
+    const std::string head =
+        "GET / HTTP/1.1\r\nHost: a\r\nCookie: " + std::string(16'000, 'c');
+    const uint64_t heads = scaled(16'384);  // fewer do not fill the pool
+    for (uint64_t i = 0; i < heads; ++i) {
+        stage.write(stage.connect(0), head);
+        if (i % 64 == 0) stage.settle();
+    }
+    stage.settle(kSecond);
+    EXPECT_LE(stage.reactor().buffers().held_bytes(),
+              kBufferedBytesPerReactorMax + kBufferReservePerReactor);
+    expect_beats(stage, canary);
+    expect_beats(stage, upgraded(stage));
+}
+
+// What one peer costs that reads nothing and has a message of its own unfinished.
+TEST(Shortage, APeerThatDoesNotReadIsNotHeldForBeyondItsQueue) {
+    StagePlan with = plan(8);
+    with.faults.socket_buffer_bytes = 64 * 1024;
+    ReactorStage stage(with);
+    const size_t deaf = upgraded(stage);
+    stage.set_reading(deaf, false);
+    const Bytes message = frame(0x82, Bytes(700'000, 'e'));
+    stage.write(deaf, message);
+    stage.write(deaf, message);
+    stage.write(deaf, unfinished(kMebibyte - 64));
+    size_t most = 0;
+    for (int i = 0; i < 1'000; ++i) {
+        stage.settle(kMillisecond);
+        most = std::max(most, stage.reactor().buffers().held_bytes());
+    }
+    EXPECT_EQ(stage.metrics().closed[kSlowReader] + (stage.record(deaf) != nullptr), 1u);
+    EXPECT_GT(most, kMebibyte);
+    // In blocks that double; what is in them is bounded by the queue and the slack.
+    EXPECT_LE(most, 2 * (kSendQueueBytesDefault + kConnectionSlackBytes));
+    stage.settle(5 * kSecond);
+    EXPECT_EQ(stage.record(deaf), nullptr) << "slow_reader";
+}
+
+}  // namespace
+}  // namespace pulse::test
