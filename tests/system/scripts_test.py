@@ -108,6 +108,16 @@ def test_every_script_has_a_help_and_refuses_what_it_does_not_know():
         assert code == 2 and "--connections needs a value" in err, err
 
 
+def test_a_stdout_that_is_full_is_an_error_in_words():
+    for script in ("tools/perf/million.py", "tools/perf/memory_group.py", "bench/run.py"):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([os.path.join(ROOT, script), "--help"], stdout=full,
+                                  stderr=subprocess.PIPE, timeout=20)
+        err = done.stderr.decode()
+        assert done.returncode == 1 and "stdout: No space left on device" in err, (script, err)
+        assert "Traceback" not in err and "Exception" not in err, err
+
+
 def test_a_word_that_no_bench_holds_is_an_error():
     # A binary without a matching row, as Google Benchmark behaves: it writes no rows.
     code, out, err = run(os.path.join(ROOT, "bench/run.py"), "--only", "no_such_row", "/bin/true")

@@ -114,6 +114,7 @@ stop "$server"
 python3 - "$json" "$connections" "$work/last" "$rss_empty" "$rss_full" \
     "$bare_before" "$bare_after" "$server_before" "$server_after" <<'PY'
 import json
+import os
 import sys
 
 as_json, connections = sys.argv[1] == "yes", int(sys.argv[2])
@@ -141,15 +142,19 @@ else:
           file=sys.stderr)
 bars = {"rss_bytes_per_connection": 100, "kernel_bytes_above_bare_per_connection": 260}
 missed = [name for name, bar in bars.items() if result[name] is not None and result[name] > bar]
-if as_json:
-    print(json.dumps(dict(result, missed=missed)))
-else:
-    for name, value in result.items():
-        if value is None:
-            continue
+lines = [json.dumps(dict(result, missed=missed))]
+if not as_json:
+    measured = {name: value for name, value in result.items() if value is not None}
+    lines = []
+    for name, value in measured.items():
         verdict = "missed" if name in missed else "met"
         bar = f"   bar {bars[name]}: {verdict}" if name in bars else ""
-        print(f"  {name.replace('_', ' '):<40} {value:>10}{bar}")
+        lines.append(f"  {name.replace('_', ' '):<40} {value:>10}{bar}")
+try:
+    print("\n".join(lines), flush=True)
+except OSError as error:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its exit
+    sys.exit(f"density.sh: stdout: {error.strerror}; free space, or write elsewhere")
 if live != connections:
     print(f"density.sh: {live} of {connections} were held", file=sys.stderr)
 sys.exit(1 if missed or live != connections else 0)

@@ -101,5 +101,18 @@ def main(arguments):
         return 2
 
 
+def main_with_output(arguments):
+    """main(), and an error of its own if stdout could not take what was printed."""
+    try:
+        code = main(arguments)
+        sys.stdout.flush()
+        return code
+    except OSError as error:
+        print(f"million.py: stdout: {error.strerror}; free space, or write elsewhere: "
+              "the run's files are kept", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its exit
+        return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main_with_output(sys.argv[1:]))
