@@ -81,7 +81,7 @@ TEST(HtmlReport, ShowsEveryPlotTableAndTile) {
           "Comings and goings", "Connect latency", "Message latency", "CPU", "Server memory",
           "Memory a connection", "Lateness of the generator"})
         EXPECT_EQ(count_of(html, "<figcaption><h3>" + std::string(title) + "</h3>"), 1u) << title;
-    EXPECT_EQ(count_of(html, "<svg "), 11u);
+    EXPECT_EQ(count_of(html, "<svg viewBox=\"0 0 1000 1000\""), 11u);
     EXPECT_EQ(count_of(html, "role=\"img\" aria-label=\""), 11u);
     for (const std::string_view heading :
          {"What happened", "Objectives", "Over time", "Latencies", "Silenced peers", "Storms",
@@ -91,6 +91,17 @@ TEST(HtmlReport, ShowsEveryPlotTableAndTile) {
     EXPECT_NE(html.find("<li>recovery&lt;1s: 8.4 s</li>"), std::string::npos);
     EXPECT_NE(html.find("<span>False evictions</span><b>0</b>"), std::string::npos);
     EXPECT_NE(html.find(">deadline</span>"), std::string::npos);
+    for (const std::string_view part :
+         {"<span class=\"yname\">latency (log scale)</span>",
+          "<span class=\"yname\">connections</span><span class=\"xname\">time since the start "
+          "(min:s)</span>",
+          "<span class=\"xname\">time from the deadline</span>", "<td>4003 idle_timeout</td>",
+          "Target: ws://127.0.0.1:9000 · pulsewheel 0.1.0, io_uring, process 4711",
+          "<td>heartbeat-timeout</td><td class=\"wide\">30s</td>", "<td>CPU</td>"})
+        EXPECT_NE(html.find(part), std::string::npos) << part;
+    // Percentiles are told apart without colour, in the legend as in the plot.
+    for (const std::string_view line : {"s5 d0", "s4 d1", "s2 d2", "s1 d3", "s0 d4"})
+        EXPECT_GE(count_of(html, "<path class=\"line " + std::string(line) + "\""), 4u) << line;
     EXPECT_NE(html.find("reconnect=full-jitter --server-pid 4711</pre>"), std::string::npos);
 }
 
@@ -233,6 +244,19 @@ TEST(Plot, BreaksWhereThereIsNoValue) {
     log.scale = Scale::log;
     EXPECT_EQ(draw(log).find("nan"), std::string::npos);
     EXPECT_EQ(draw(small_plot({})), "");
+}
+
+TEST(Plot, AValueAloneIsADotAndWholeNumbersHaveNoStepsBetween) {
+    LinePlot plot = small_plot({0, 1, NAN, 1, NAN});
+    plot.integer = true;
+    const std::string html = draw(plot);
+    EXPECT_NE(html.find("<path class=\"dot s0\" d=\"M750.0 0.0h0\"/>"), std::string::npos) << html;
+    EXPECT_EQ(count_of(html, "<span style=\"top:"), 2u) << html;
+    plot.series[0].values = {0, 3, 2, 3, 1};
+    EXPECT_EQ(count_of(draw(plot), "<span style=\"top:"), 4u);
+    EXPECT_EQ(draw(plot).find("dot"), std::string::npos);
+    plot.series[0].values = {0, 300, 2, 3, 1};
+    EXPECT_EQ(count_of(draw(plot), "<span style=\"top:"), 4u);  // 0, 100, 200, 300
 }
 
 TEST(Plot, StacksBars) {

@@ -92,7 +92,8 @@ class Plots {
     }
 
     std::string connections() const {
-        LinePlot plot = over_time("Connections", "Open at the end of each second.", tell_count);
+        LinePlot plot =
+            over_time("Connections", "Open at the end of each second.", "connections", tell_count);
         plot.series.push_back(gauge("open", 1, [](const Sample& s) { return s.counts.open; }));
         plot.series[0].filled = true;
         plot.series.push_back(
@@ -100,15 +101,17 @@ class Plots {
         return draw(plot);
     }
     std::string comings() const {
-        LinePlot plot = over_time("Comings and goings",
-                                  "Connections that opened and ended, a second.", tell_rate);
+        LinePlot plot =
+            over_time("Comings and goings", "Connections that opened and ended, a second.",
+                      "connections a second", tell_rate);
         plot.series.push_back(rate("opened", 1, &Counts::connected));
         plot.series.push_back(rate("ended by the client", 4, &Counts::client_closes));
         plot.series.push_back(rate("ended by the server", 3, &Counts::server_closes));
         return draw(plot);
     }
     std::string heartbeats() const {
-        LinePlot plot = over_time("Heartbeats a second", "Pings that were answered.", tell_rate);
+        LinePlot plot = over_time("Heartbeats a second", "Pings that were answered.",
+                                  "messages a second", tell_rate);
         plot.series.push_back(rate("heartbeats", 0, &Counts::pongs));
         plot.series[0].filled = true;
         if (result_.counts.messages_returned > 0)
@@ -120,7 +123,7 @@ class Plots {
     std::string latency(Timed timed, const char* title, const char* note) const {
         const auto at = static_cast<size_t>(timed);
         if (result_.latency[at].count() == 0) return "";
-        LinePlot plot = over_time(title, note, tell_ns);
+        LinePlot plot = over_time(title, note, "latency", tell_ns);
         plot.scale = Scale::log;
         const auto line = [&](const char* name, uint32_t color, Nanos LatencyPoint::* part) {
             Series series = gauge(name, color, [=](const Sample& s) {
@@ -134,12 +137,11 @@ class Plots {
         line("p99", 2, &LatencyPoint::p99);
         line("p90", 1, &LatencyPoint::p90);
         line("p50", 0, &LatencyPoint::p50);
-        plot.series[0].dashed = true;
         return draw(plot);
     }
     std::string processors() const {
-        LinePlot plot =
-            over_time("CPU", "Of one core; more than 100 % is more than one.", tell_share);
+        LinePlot plot = over_time("CPU", "Of one core; more than 100 % is more than one.",
+                                  "of one core", tell_share);
         if (watched()) {
             plot.series.push_back(
                 slope("server", 1, [](const Sample& s) { return s.server.cpu_seconds; }));
@@ -150,7 +152,8 @@ class Plots {
     }
     std::string resident() const {
         if (!watched()) return "";
-        LinePlot plot = over_time("Server memory", "Resident, all of the process.", tell_mebibytes);
+        LinePlot plot =
+            over_time("Server memory", "Resident, all of the process.", "RSS", tell_mebibytes);
         plot.series.push_back(gauge("RSS", 1, [](const Sample& s) {
             return s.server.present ? static_cast<double>(s.server.rss_bytes) / kMebibyte : kNone;
         }));
@@ -159,9 +162,10 @@ class Plots {
     }
     std::string per_connection() const {
         if (!watched()) return "";
-        LinePlot plot = over_time(
-            "Memory a connection",
-            "RSS above the empty server, and what the kernel charged to its cgroup.", tell_bytes);
+        LinePlot plot =
+            over_time("Memory a connection",
+                      "RSS above the empty server, and what the kernel charged to its cgroup.",
+                      "bytes a connection", tell_bytes);
         plot.scale = Scale::log;
         const double crowded = kCrowdedShare * result_.wanted;
         const auto share = [=](const Sample& s, const std::optional<double>& bytes) {
@@ -180,9 +184,10 @@ class Plots {
         return draw(plot);
     }
     std::string lateness() const {
-        LinePlot plot = over_time(
-            "Lateness of the generator",
-            "The latest of its own sends and connects in each second, behind its plan.", tell_ns);
+        LinePlot plot =
+            over_time("Lateness of the generator",
+                      "The latest of its own sends and connects in each second, behind its plan.",
+                      "lateness", tell_ns);
         plot.scale = Scale::log;
         plot.series.push_back(gauge("latest", 5, [](const Sample& s) {
             return s.lateness_max > 0 ? static_cast<double>(s.lateness_max) : kNone;
@@ -191,10 +196,12 @@ class Plots {
     }
 
   private:
-    LinePlot over_time(std::string title, std::string note, Teller tell) const {
+    LinePlot over_time(std::string title, std::string note, std::string unit, Teller tell) const {
         LinePlot plot;
         plot.title = std::move(title);
         plot.note = std::move(note);
+        plot.unit = std::move(unit);
+        plot.integer = tell == tell_count || tell == tell_rate;
         plot.at_s = at_s_;
         plot.marks = marks_;
         plot.bands = bands_;
@@ -294,6 +301,8 @@ std::string eviction_delays(const Detection& detection) {
     plot.title = "Eviction delay";
     plot.note = fmt::format("When the server let go of silenced peers, from their deadline ({}).",
                             format_duration(detection.timeout));
+    plot.unit = "peers";
+    plot.place_unit = "time from the deadline";
     plot.marks.push_back({0, "deadline"});
     plot.tell = tell_delay;
     return draw(plot);

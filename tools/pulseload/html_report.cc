@@ -66,7 +66,7 @@ std::string detection_table(const Detection& detection) {
     if (detection.timeout == 0)
         return html + "<p class=\"soft\">The server's timeout is not known: nothing is judged.</p>";
     return html + fmt::format(
-                      "<p class=\"soft\">Deadline {} after the last octet{}; up to {} late "
+                      "<p class=\"soft\">Deadline {} after the last byte{}; up to {} late "
                       "is neither missed nor remarked on.</p>\n",
                       format_duration(detection.timeout),
                       detection.announced ? ", as the server announced" : "",
@@ -275,6 +275,13 @@ std::string head(const RunResult& result) {
     for (const std::string* part : {&result.started_at, &result.machine}) {
         if (!part->empty()) about += " · " + *part;
     }
+    std::string target = result.target.empty() ? "" : "Target: " + result.target;
+    if (result.server) {
+        target += fmt::format(" · pulsewheel {}, {}, process {}", result.server->version,
+                              result.server->backend, result.server->pid);
+    } else if (result.foreign) {
+        target += " · not Pulsewheel";
+    }
     return fmt::format(
         "<!doctype html>\n<!-- A run of pulseload. -->\n<html lang=\"en\">\n<head>\n"
         "<meta charset=\"utf-8\">\n"
@@ -282,9 +289,9 @@ std::string head(const RunResult& result) {
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
         "'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n"
         "<title>pulseload: {0}, {1}</title>\n<style>{2}</style>\n</head>\n<body>\n<main>\n"
-        "<header><p class=\"soft\">{3}</p><h1>{0}, {4}</h1></header>\n",
-        title, escaped(result.started_at), kPageStyle, escaped(about),
-        told_seconds(result.ended_s));
+        "<header><p class=\"soft\">{3}</p><h1>{0}, {4}</h1><p class=\"soft\">{5}</p></header>\n",
+        title, escaped(result.started_at), kPageStyle, escaped(about), told_seconds(result.ended_s),
+        escaped(target));
 }
 
 std::string errors_section(const std::vector<std::string>& errors) {

@@ -50,10 +50,13 @@ figure { margin: 0; background: var(--card); border: 1px solid var(--rule); bord
   padding: 16px 20px 14px 16px; min-width: 0; display: flex; flex-direction: column; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 16px; list-style: none; margin: 8px 0 0;
   padding: 0; font-size: 13px; color: var(--soft); }
-.legend i { display: inline-block; width: 16px; height: 3px; margin-right: 6px;
-  vertical-align: middle; border-radius: 2px; background: currentColor; }
-.legend i.dashed { background: none; border-top: 2px dotted currentColor; height: 0; }
-.frame { position: relative; margin: auto 0 0; padding: 24px 0 24px 66px; }
+.legend li { white-space: nowrap; }
+.legend svg.key { display: inline-block; width: 30px; height: 4px; margin-right: 6px;
+  vertical-align: middle; }
+.frame { position: relative; margin: auto 0 0; padding: 44px 0 42px 66px; }
+.yname, .xname { position: absolute; font-size: 12px; line-height: 16px; color: var(--soft);
+  white-space: nowrap; }
+.yname { top: 2px; left: 8px; } .xname { bottom: 2px; right: 0; }
 .area { position: relative; height: 210px; }
 svg { display: block; width: 100%; height: 100%; overflow: visible; }
 .s0 { color: var(--s0); } .s1 { color: var(--s1); } .s2 { color: var(--s2); }
@@ -63,13 +66,17 @@ svg { display: block; width: 100%; height: 100%; overflow: visible; }
 .mark { stroke: var(--mark); stroke-width: 1.5px; stroke-dasharray: 3 3; }
 .line { stroke: currentColor; stroke-width: 1.75px; stroke-linejoin: round;
   stroke-linecap: round; }
-.line.dashed { stroke-width: 1.5px; stroke-dasharray: 2 3; stroke-linecap: butt; }
+.line.d1, .line.d2, .line.d3, .line.d4 { stroke-linecap: butt; }
+.line.d1 { stroke-dasharray: 9 3; } .line.d2 { stroke-dasharray: 4 3; }
+.line.d3 { stroke-dasharray: 9 3 2 3; } .line.d4 { stroke-dasharray: 1.5 2.5; }
+.dot { fill: none; stroke: currentColor; stroke-width: 6px; stroke-linecap: round;
+  vector-effect: non-scaling-stroke; }
 .fill { fill: currentColor; opacity: 0.13; }
 .bar { fill: currentColor; }
 rect.band { fill: none; } rect.ramp { fill: var(--ramp); } rect.drain { fill: var(--drain); }
-.ys { position: absolute; top: 24px; bottom: 24px; left: 0; width: 58px; }
+.ys { position: absolute; top: 44px; bottom: 42px; left: 0; width: 58px; }
 .ys span { position: absolute; right: 0; transform: translateY(-50%); }
-.xs { position: absolute; bottom: 0; left: 66px; right: 0; height: 20px; }
+.xs { position: absolute; bottom: 18px; left: 66px; right: 0; height: 20px; }
 .xs span { position: absolute; transform: translateX(-50%); }
 .xs .end { transform: translateX(-75%); }
 .ys span, .xs span { font-size: 12px; color: var(--soft); white-space: nowrap; }

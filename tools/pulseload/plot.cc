@@ -19,6 +19,7 @@ constexpr int64_t kLogStepsMax = 8;
 constexpr uint32_t kPlaceSteps = 6;
 constexpr double kNarrowPercent = 16;  // of the width: too little for a word on a phone
 constexpr double kEndPercent = 95;     // a word centred here would leave the figure
+constexpr size_t kDashes = 5;  // d0 ... d4 of the style sheet: series are told apart without colour
 constexpr size_t kTipsMax = 150;  // columns that can be pointed at; more are narrower than a finger
 
 // From values to 0..1 along an axis.
@@ -37,7 +38,15 @@ struct Axis {
     }
 };
 
-Axis value_axis(const std::vector<Series>& series, Scale scale) {
+// Of whole numbers: no steps between them, whose labels would repeat.
+std::vector<double> linear_steps(double high, bool integer) {
+    if (!integer || high > kValueSteps) return axis_steps(0, high, kValueSteps);
+    std::vector<double> steps;
+    for (double step = 0; step < high + 1; ++step) steps.push_back(step);
+    return steps;
+}
+
+Axis value_axis(const std::vector<Series>& series, Scale scale, bool integer) {
     double low = INFINITY;
     double high = -INFINITY;
     for (const Series& one : series) {
@@ -52,7 +61,7 @@ Axis value_axis(const std::vector<Series>& series, Scale scale) {
     if (scale == Scale::log) {
         axis.steps = std::isinf(low) ? std::vector<double>{1, 10} : log_steps(low, high);
     } else {
-        axis.steps = axis_steps(0, std::isinf(high) || high <= 0 ? 1 : high, kValueSteps);
+        axis.steps = linear_steps(std::isinf(high) || high <= 0 ? 1 : high, integer);
     }
     axis.low = axis.steps.front();
     axis.high = axis.steps.back();
@@ -106,6 +115,20 @@ std::string line_path(const Frame& frame, const std::vector<double>& at, const S
         const double y = frame.down(value);
         path += fmt::format("{}{:.1f} {:.1f}{}", drawing ? "L" : "M", x, y, drawing ? "" : "h0");
         drawing = true;
+    }
+    return path;
+}
+
+// Values without a neighbour on either side: a line has no length there.
+std::string lone_values(const Frame& frame, const std::vector<double>& at, const Series& series) {
+    std::string path;
+    for (size_t index = 0; index < at.size(); ++index) {
+        const auto has = [&](size_t other) { return drawable(frame, series.values[other]); };
+        const bool before = index > 0 && has(index - 1);
+        const bool after = index + 1 < at.size() && has(index + 1);
+        if (!has(index) || before || after) continue;
+        path += fmt::format("M{:.1f} {:.1f}h0", frame.across(at[index]),
+                            frame.down(series.values[index]));
     }
     return path;
 }
@@ -171,6 +194,11 @@ std::string axis_labels(const Frame& frame, Teller tell_x, Teller tell_y) {
     return html + "</div>";
 }
 
+std::string axis_names(const std::string& y, const std::string& x) {
+    return fmt::format("<span class=\"yname\">{}</span><span class=\"xname\">{}</span>", escaped(y),
+                       escaped(x));
+}
+
 std::string mark_labels(const Frame& frame, const std::vector<PlotMark>& marks,
                         const std::vector<PlotBand>& bands) {
     std::string html;
@@ -189,12 +217,18 @@ std::string mark_labels(const Frame& frame, const std::vector<PlotMark>& marks,
     return html;
 }
 
-std::string legend(const std::vector<Series>& series) {
+std::string legend(const std::vector<Series>& series, bool bars) {
     if (series.size() < 2) return "";
     std::string html = "<ul class=\"legend\">";
-    for (const Series& one : series) {
-        html += fmt::format("<li><i class=\"s{}{}\"></i>{}</li>", one.color,
-                            one.dashed ? " dashed" : "", escaped(one.name));
+    for (size_t at = 0; at < series.size(); ++at) {
+        const std::string key =
+            bars ? fmt::format("<rect class=\"bar s{}\" width=\"30\" height=\"4\"/>",
+                               series[at].color)
+                 : fmt::format("<path class=\"line s{} d{}\" d=\"M1 2H29\"/>", series[at].color,
+                               at % kDashes);
+        html += fmt::format(
+            "<li><svg class=\"key\" viewBox=\"0 0 30 4\" aria-hidden=\"true\">{}</svg>{}</li>", key,
+            escaped(series[at].name));
     }
     return html + "</ul>";
 }
@@ -207,13 +241,13 @@ std::string tip(double left, double right, const std::string& words) {
 }
 
 std::string figure(const std::string& title, const std::string& note, const std::string& spoken,
-                   const std::vector<Series>& series, const std::string& shapes,
-                   const std::string& labels, const std::string& over) {
+                   const std::string& legend, const std::string& shapes, const std::string& labels,
+                   const std::string& over) {
     return fmt::format(
         "<figure>\n<figcaption><h3>{}</h3><p>{}</p></figcaption>{}\n<div class=\"frame\">"
         "<div class=\"area\"><svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\" "
         "role=\"img\" aria-label=\"{}\">{}</svg>{}</div>{}</div>\n</figure>\n",
-        escaped(title), escaped(note), legend(series), escaped(spoken), shapes, over, labels);
+        escaped(title), escaped(note), legend, escaped(spoken), shapes, over, labels);
 }
 
 // What a picture shows, for those who do not see it.
@@ -304,7 +338,7 @@ std::string draw(const LinePlot& plot) {
     if (plot.at_s.empty() || plot.series.empty()) return "";
     Frame frame;
     frame.x = time_axis(0, plot.at_s.back());
-    frame.y = value_axis(plot.series, plot.scale);
+    frame.y = value_axis(plot.series, plot.scale, plot.integer);
     std::string shapes;
     for (const PlotBand& band : plot.bands) {
         const double from = frame.across(band.from);
@@ -318,14 +352,20 @@ std::string draw(const LinePlot& plot) {
         shapes += fmt::format("<path class=\"fill s{}\" d=\"{}\"/>", one.color,
                               area_path(frame, plot.at_s, one));
     }
-    for (const Series& one : plot.series) {
-        shapes += fmt::format("<path class=\"line s{}{}\" d=\"{}\"/>", one.color,
-                              one.dashed ? " dashed" : "", line_path(frame, plot.at_s, one));
+    for (size_t at = 0; at < plot.series.size(); ++at) {
+        const Series& one = plot.series[at];
+        shapes += fmt::format("<path class=\"line s{} d{}\" d=\"{}\"/>", one.color, at % kDashes,
+                              line_path(frame, plot.at_s, one));
+        if (const std::string lone = lone_values(frame, plot.at_s, one); !lone.empty())
+            shapes += fmt::format("<path class=\"dot s{}\" d=\"{}\"/>", one.color, lone);
     }
     shapes += mark_lines(frame, plot.marks);
     const std::string over = mark_labels(frame, plot.marks, plot.bands) + line_tips(plot, frame);
-    return figure(plot.title, plot.note, spoken_lines(plot), plot.series, shapes,
-                  axis_labels(frame, clock_label, plot.tell), over);
+    return figure(plot.title, plot.note, spoken_lines(plot), legend(plot.series, false), shapes,
+                  axis_labels(frame, clock_label, plot.tell) +
+                      axis_names(plot.scale == Scale::log ? plot.unit + " (log scale)" : plot.unit,
+                                 "time since the start (min:s)"),
+                  over);
 }
 
 std::string draw(const BarPlot& plot) {
@@ -342,7 +382,7 @@ std::string draw(const BarPlot& plot) {
     for (const double step : axis_steps(frame.x.low, frame.x.high, kPlaceSteps)) {
         if (step >= frame.x.low && step <= frame.x.high) frame.x.steps.push_back(step);
     }
-    frame.y = value_axis({sums}, Scale::linear);
+    frame.y = value_axis({sums}, Scale::linear, true);
     std::string shapes = grid_lines(frame);
     std::string over = mark_labels(frame, plot.marks, {});
     std::string spoken = plot.title + ".";
@@ -368,8 +408,9 @@ std::string draw(const BarPlot& plot) {
     }
     shapes += mark_lines(frame, plot.marks);
     const auto tell_count = [](double value) { return told_count(static_cast<uint64_t>(value)); };
-    return figure(plot.title, plot.note, spoken, plot.series, shapes,
-                  axis_labels(frame, plot.tell, tell_count), over);
+    return figure(
+        plot.title, plot.note, spoken, legend(plot.series, true), shapes,
+        axis_labels(frame, plot.tell, tell_count) + axis_names(plot.unit, plot.place_unit), over);
 }
 
 }  // namespace pulse::load

@@ -19,7 +19,6 @@ struct Series {
     uint32_t color = 0;          // s0 ... s5
     std::vector<double> values;  // one for each instant; NaN where there is none
     bool filled = false;         // down to the axis
-    bool dashed = false;
 };
 
 // A vertical line: a storm, a deadline.
@@ -45,6 +44,8 @@ struct LinePlot {
     std::vector<PlotMark> marks;
     std::vector<PlotBand> bands;
     Scale scale = Scale::linear;
+    std::string unit;       // of the y axis: "connections", "latency"
+    bool integer = false;   // between two whole numbers there is nothing
     Teller tell = nullptr;  // values in words, at the axis and in tips
 };
 std::string draw(const LinePlot& plot);
@@ -57,7 +58,9 @@ struct BarPlot {
     double width = 1;            // of a bar
     std::vector<Series> series;  // a count for each bar
     std::vector<PlotMark> marks;
-    Teller tell = nullptr;  // a place on the x axis in words
+    std::string unit;        // of the y axis
+    std::string place_unit;  // of the x axis
+    Teller tell = nullptr;   // a place on the x axis in words
 };
 std::string draw(const BarPlot& plot);
 
