@@ -69,7 +69,7 @@ Crowd::Crowd(const CrowdPlan& plan, PageSource& pages, ConnectionTable& table)
       storms_(options_.storms.size()) {}
 
 uint8_t* Crowd::Out::claim(size_t bytes) {
-    return crowd.outboxes_.claim(crowd.table_[index], bytes, kOutboxBytesMax);
+    return crowd.outboxes_.claim(crowd.table_[index], index, bytes, kOutboxBytesMax);
 }
 
 bool Crowd::beats(const Client& client) const {
