@@ -420,7 +420,16 @@ class Frozen:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
     def thaw(self):
-        self.ptrace(PTRACE_DETACH)
+        try:
+            self.ptrace(PTRACE_DETACH)
+        except ProcessLookupError:
+            pass  # it has ended, or runs already
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.thaw()  # or nothing could wait for the end of its process
 
     def wait_for_end_of(self, process, within_s):
         """The process's exit code; its frozen thread is reaped by who traces it."""
@@ -439,12 +448,12 @@ def test_a_second_signal_ends_it_though_a_reactor_is_stuck(backend):
     with Server(backend, "--reactors", "1", "--max-connections", "100", "--drain-timeout",
                 "60s") as server:
         peer = connect(server.port)
-        frozen = Frozen(server.reactor_task())
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        assert server.process.poll() is None
-        server.process.send_signal(signal.SIGTERM)
-        assert frozen.wait_for_end_of(server.process, 10) == 3
+        with Frozen(server.reactor_task()) as frozen:
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            assert server.process.poll() is None
+            server.process.send_signal(signal.SIGTERM)
+            assert frozen.wait_for_end_of(server.process, 10) == 3
         assert "leaving it behind" in server.text(), server.text()
         peer.close()
 
@@ -458,19 +467,18 @@ def test_loses_no_message_to_a_reactor_that_is_stuck_for_a_while(backend):
         for peer in peers:
             peer.sendall(frame(KIND_PING, 1))
             assert receive(peer)[0] == KIND_PONG
-        frozen = Frozen(server.reactor_task())
-        began = time.monotonic()
-        for seconds in range(31, 121):
-            configured.write(f'heartbeat-interval = "{seconds}s"\n')
-            before = len(server.text())
-            server.process.send_signal(signal.SIGHUP)
-            wait_until(lambda: "reload" in server.text()[before:], lambda: server.text())
-        wait_until(lambda: "taken no message" in server.text(), lambda: server.text())
-        # Statistics every second do not wait for it each time, so that signals are heard at once.
-        assert time.monotonic() - began < 45, time.monotonic() - began
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        frozen.thaw()
+        with Frozen(server.reactor_task()):
+            began = time.monotonic()
+            for seconds in range(31, 121):
+                configured.write(f'heartbeat-interval = "{seconds}s"\n')
+                before = len(server.text())
+                server.process.send_signal(signal.SIGHUP)
+                wait_until(lambda: "reload" in server.text()[before:], server.text)
+            wait_until(lambda: "taken no message" in server.text(), server.text)
+            # Statistics every second do not wait for it each time, so that signals are acted on.
+            assert time.monotonic() - began < 45, time.monotonic() - began
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
         for peer in peers:
             last_interval, ended = 0, None
             while ended is None:
