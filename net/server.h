@@ -4,7 +4,7 @@
 //     plan_server(options)   any time: what it will hold and cost, or why this machine cannot
 //     Server::start(plan)    threads up, all listening; or an error, and nothing left behind
 //     stats() drain() stop() from the main thread
-//     ended()                once every reactor has let go of everybody
+//     ended()                once every reactor has closed all connections
 //
 // A thread's own descriptor table (unshare(CLONE_FILES)) gives each reactor the whole
 // RLIMIT_NOFILE, and no lock that others take. Its price: a descriptor opened afterwards belongs to

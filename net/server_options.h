@@ -86,7 +86,7 @@ struct ServerOptions {
     bool ws_deflate = false;
     std::vector<std::string> ws_origins;  // allowed values of Origin; empty: any
 
-    // Telling.
+    // Log and statistics.
     std::string log_file;  // empty: stderr
     LogLevel log_level = LogLevel::info;
     LogFormat log_format = LogFormat::text;

@@ -168,7 +168,7 @@ int open_client(SystemCalls& calls, const SocketAddress& to, const SocketAddress
 
 void reset_on_close(SystemCalls& calls, int descriptor) {
     const linger at_once{.l_onoff = 1, .l_linger = 0};
-    // Refused only for a socket that is no socket: then there is nothing to reset.
+    // Refused only for a descriptor that is not a socket: then there is nothing to reset.
     calls([&] { return setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)); });
 }
 

@@ -290,19 +290,21 @@ TEST(Flags, TheTickIsRoundedToAPowerOfTwo) {
 TEST(Flags, MistakesOnTheCommandLineNameFlagValueAndRemedy) {
     expect_error(read({"--heartbeat-timeout", "90"}),
                  {"--heartbeat-timeout: '90' has no unit; write a duration such as 250ms"});
-    expect_error(read({"--heartbeat-timout", "90s"}),
-                 {"'--heartbeat-timout' is no flag; did you mean --heartbeat-timeout?", "--help"});
-    expect_error(read({"--lisen=tcp://*:1"}), {"'--lisen=tcp://*:1' is no flag", "--listen?"});
-    expect_error(read({"9000"}), {"'9000' is no flag's value"});
+    expect_error(
+        read({"--heartbeat-timout", "90s"}),
+        {"'--heartbeat-timout' is not a flag; did you mean --heartbeat-timeout?", "--help"});
+    expect_error(read({"--lisen=tcp://*:1"}), {"'--lisen=tcp://*:1' is not a flag", "--listen?"});
+    expect_error(read({"9000"}), {"'9000' is not a flag's value"});
     expect_error(read({"--reactors"}), {"--reactors", "--help shows how"});
-    expect_error(read({"--reactors", "0"}), {"--reactors: '0' is no number of reactors", "auto"});
+    expect_error(read({"--reactors", "0"}),
+                 {"--reactors: '0' is not a number of reactors", "auto"});
     expect_error(read({"--backend", "kqueue"}),
                  {"--backend: 'kqueue' is not known here; write auto, io_uring or epoll"});
     expect_error(read({"--max-message-bytes", "1GiB"}),
                  {"--max-message-bytes: '1GiB' is out of range", "from 125B to 64MiB"});
     expect_error(read({"--stats-interval", "0s"}), {"'0s' is out of range", "write off or"});
-    expect_error(read({"--ws-origin", "chat.example"}), {"is no origin", "SCHEME://HOST"});
-    expect_error(read({"--ws-origin", "https://chat.example/"}), {"is no origin"});
+    expect_error(read({"--ws-origin", "chat.example"}), {"is not an origin", "SCHEME://HOST"});
+    expect_error(read({"--ws-origin", "https://chat.example/"}), {"is not an origin"});
     expect_error(read({"--listen", "tcp://here"}), {"--listen: 'tcp://here'", "HOST:PORT"});
     expect_error(read({"--listen", "tcp://*:1", "--listen", "ws://*:1"}),
                  {"'ws://*:1' is listened on already"});
@@ -448,7 +450,7 @@ TEST(Flags, MistakesInTheFileNameTheLine) {
         return read({"--config", file.path()});
     };
     expect_error(read_file("# a comment\n\nhartbeat-interval = \"5s\"\n"),
-                 {":3: 'hartbeat-interval' is no setting; did you mean 'heartbeat-interval'?"});
+                 {":3: 'hartbeat-interval' is not a setting; did you mean 'heartbeat-interval'?"});
     expect_error(read_file("tick = 8\n"), {":1: tick: the value has the wrong type", "in quotes"});
     expect_error(read_file("pin = 1\n"),
                  {":1: pin: the value has the wrong type", "true or false"});

@@ -98,7 +98,7 @@ void read_key(Draft& draft, std::string_view key, const toml::node& node,
         const std::string quoted = "'" + std::string(key) + "'";
         if (node.is_table())
             return draft.complain(where, quoted + " is a section; this file has none, remove it");
-        return draft.complain(where, quoted + " is no setting; " +
+        return draft.complain(where, quoted + " is not a setting; " +
                                          did_you_mean(nearest_setting(key), "'", "'") +
                                          "--help lists them all");
     }
@@ -230,7 +230,7 @@ void read_command_line(Draft& draft, Requests& requests, std::span<const char* c
         const std::string bare =
             extra.starts_with("--") ? extra.substr(2, extra.find('=') - 2) : "";
         draft.complain("command line", "'" + extra + "' is " +
-                                           (is_flag ? "no flag" : "no flag's value") + "; " +
+                                           (is_flag ? "not a flag" : "not a flag's value") + "; " +
                                            did_you_mean(nearest_setting(bare), "--", "") +
                                            "--help lists all flags");
     }
@@ -371,7 +371,7 @@ std::string help_text() {
     Draft draft;
     derive(draft);
     std::string out =
-        "pulsewheel - holds very many mostly silent connections, and lets go of dead peers\n\n"
+        "pulsewheel - holds very many mostly silent connections, and evicts dead peers\n\n"
         "  pulsewheel --listen tcp://127.0.0.1:9000\n"
         "  pulsewheel --listen auto://*:9000 --max-connections 1M --stats-interval 1s\n"
         "  pulsewheel --heartbeat-interval 5s --on-message echo --print-config > pulsewheel.toml\n"

@@ -109,7 +109,7 @@ int serve_with(Invocation invocation, std::span<const char* const> arguments) {
 }  // namespace
 }  // namespace pulse::serve
 
-// What escapes is what nobody here can mend, such as no memory; it ends the program loudly.
+// What escapes cannot be handled here, such as no memory; it ends the program loudly.
 // NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) {
     using namespace pulse::serve;

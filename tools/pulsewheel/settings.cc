@@ -148,7 +148,8 @@ Result<void> add_origin(ServerOptions& options, std::string_view text) {
                        scheme_end + 3 < text.size() &&
                        text.find_first_of("/ \t", scheme_end + 3) == std::string_view::npos;
     if (!whole && text != "null") {
-        return refuse(text, "is no origin", "write SCHEME://HOST or SCHEME://HOST:PORT, no path");
+        return refuse(text, "is not an origin",
+                      "write SCHEME://HOST or SCHEME://HOST:PORT, no path");
     }
     options.ws_origins.emplace_back(text);
     return {};
@@ -169,7 +170,7 @@ Result<void> set_reactors(ServerOptions& options, std::string_view text) {
     }
     const Result<uint64_t> count = parse_count(text);
     if (!count || *count == 0 || *count > kReactorsMax) {
-        return refuse(text, "is no number of reactors",
+        return refuse(text, "is not a number of reactors",
                       "write auto or 1 to " + std::to_string(kReactorsMax));
     }
     options.reactors = static_cast<uint32_t>(*count);
@@ -238,7 +239,7 @@ constexpr Setting kSettings[] = {
      number, restart, set_max_connections,
      get_quantity<&ServerOptions::max_connections, format_count, false>},
     {"accept-rate", kListening, "RATE",
-     "Most accepts a second, such as 5000/s; more are refused at once. off is no limit.", text,
+     "Most accepts a second, such as 5000/s; more are refused at once. off: no limit.", text,
      restart,
      set_quantity<&ServerOptions::accept_rate, parse_rate, format_rate, true, uint64_t{1},
                   uint64_t{INT32_MAX}>,
@@ -298,8 +299,9 @@ constexpr Setting kSettings[] = {
     {"max-message-bytes", kMessages, "SIZE", "Longest message; a longer one ends its connection.",
      number, restart, SIZE(max_message_bytes, kControlPayloadBytesMax, kMessageBytesMax)},
     {"send-queue-bytes", kMessages, "SIZE",
-     "Most bytes that may wait for one peer; one that reads too slowly for that is let go.", number,
-     restart, SIZE(send_queue_bytes, 4'096, kSendQueueBytesMax)},
+     "Most bytes that may wait for one peer; one that reads too slowly for that is closed. Holds "
+     "two of the longest messages if it is not given.",
+     number, restart, SIZE(send_queue_bytes, 4'096, kSendQueueBytesMax)},
     {"ws-deflate", kMessages, "on|off", "Offer WebSocket compression (permessage-deflate).",
      boolean, restart, WORD(ws_deflate, kSwitch)},
     {"ws-origin", kMessages, "ORIGIN",
