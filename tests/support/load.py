@@ -45,5 +45,9 @@ class Load:
         """Every objective was; whether its numbers may be trusted is another test's."""
         return self.code in (0, 3) and all(one["met"] for one in self["objectives"])
 
+    def sentences(self):
+        """What it printed, on one line: where a sentence is broken is its width's business."""
+        return " ".join(self.words.split())
+
     def text(self):
         return f"exit code {self.code}\n{self.complaints}\n{self.words}"

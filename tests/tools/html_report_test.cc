@@ -118,11 +118,27 @@ TEST(HtmlReport, SaysWhatIsWrong) {
     const std::string html = page_of(run);
     EXPECT_EQ(why_malformed(html), "");
     for (const std::string_view part :
-         {"<strong>INVALID: the generator distorted this run", "<li>It made 100 of",
+         {"<strong>INCOMPLETE: the numbers are not of the run", "<li>It made 100 of",
           "<strong>Cut short</strong>", "<span>False evictions</span><b>7</b>",
           "<td class=\"bad\">100</td>", "-15.0 s"})
         EXPECT_NE(html.find(part), std::string::npos) << part;
     EXPECT_EQ(html.find("<strong>Valid</strong>"), std::string::npos);
+}
+
+TEST(HtmlReport, ATargetThatWentAwayIsRed) {
+    RunResult run = test::plausible_result();
+    run.target_gone_s = 4.25;
+    run.target_gone = "its process ended";
+    run.counts.cut_off = run.detection.cut_off = 12;
+    run.ends->lost = 12;
+    const std::string html = page_of(run);
+    EXPECT_EQ(why_malformed(html), "");
+    for (const std::string_view part :
+         {"<div class=\"verdict bad\"><strong>INCOMPLETE: ", "<li>The target went away 4.2 s",
+          "<li class=\"bad\"><span>Cut off</span><b>12</b>"})
+        EXPECT_NE(html.find(part), std::string::npos) << part;
+    EXPECT_EQ(html.find("<strong>Valid</strong>"), std::string::npos);
+    EXPECT_EQ(html.find("Raise the target"), std::string::npos);
 }
 
 TEST(HtmlReport, OfNothingIsWholeToo) {

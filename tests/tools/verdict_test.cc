@@ -169,6 +169,11 @@ TEST(Verdict, AGapOfItsOwnIsInvalidAndComesBeforeIncomplete) {
     run.ends->lost = 1;
     EXPECT_EQ(judge_validity(run).state, RunState::invalid);
     EXPECT_EQ(judge_validity(run).evidence.size(), 2u);
+    // A bottleneck does not hide that the run is not the one that was asked for.
+    run.generator.gap_max = 0;
+    run.generator.made = 1;
+    EXPECT_EQ(judge_validity(run).state, RunState::incomplete);
+    EXPECT_EQ(judge_validity(run).evidence.size(), 2u);
     RunResult silent = test::plausible_result();
     silent.detection.own_silences = 7;
     EXPECT_EQ(judge_validity(silent).state, RunState::invalid);

@@ -256,6 +256,8 @@ std::string tiles(const RunResult& result) {
         html += tile("False evictions", told_count(wrong), "of peers that spoke in time",
                      wrong == 0 ? Mood::good : Mood::bad);
     }
+    if (const uint64_t cut_off = result.detection.cut_off; cut_off > 0)
+        html += tile("Cut off", told_count(cut_off), "as the target went away", Mood::bad);
     if (const auto rate = connect_rate(result)) {
         html += tile("Connects a second", told_count(static_cast<uint64_t>(*rate)),
                      "while the crowd gathered");

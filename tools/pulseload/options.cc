@@ -18,6 +18,11 @@ namespace {
 
 constexpr uint64_t kRepeatMax = 1'000;
 constexpr std::string_view kFooter = R"(
+Targets (--target)
+  ws://HOST:PORT/PATH?QUERY       any WebSocket server: a name, an address, [::1]
+  unix:/SOCKET, unix:/SOCKET:/PATH  the same through a Unix socket
+  auto:// tcp:// jsonl://HOST:PORT  Pulsewheel, by --mix or with one protocol
+
 Behaviours (--behaviour beat=90,mute=10)
   beat             pings every interval, answers the server's probes
   idle             answers probes, nothing else
@@ -26,7 +31,7 @@ Behaviours (--behaviour beat=90,mute=10)
   slow-reader      asks for more than it reads
   flapper          leaves and comes back, again and again (--flap-interval)
   chatty           beats, and sends --message-rate
-  slowloris        sends a greeting an octet a second, never to its end
+  slowloris        sends a greeting a byte a second, never to its end
   garbage          sends what no protocol allows
   duplicate-login  beats, under a user name that another has, too
 
@@ -138,8 +143,7 @@ class Reader {
         const char* group = "Connecting";
         app_.add_option_function<std::vector<std::string>>(
                 "--target", [](const auto&) {},
-                "where to: ws://HOST:PORT/PATH, auto:// tcp:// or jsonl://HOST:PORT, or "
-                "unix:/SOCKET; again for more than one (default ws://127.0.0.1:9000)")
+                "see below; again for more than one (default ws://127.0.0.1:9000)")
             ->check(CLI::Validator(
                 [this](const std::string& given) -> std::string {
                     auto target = parse_target(given);
@@ -197,8 +201,7 @@ class Reader {
              stores(options_.message_bytes, parse_size), group);
         app_.add_flag("--hello", options_.hello, "every client says who it is")->group(group);
         app_.add_flag("--no-hello", options_.no_hello,
-                      "no client says hello (default where the target is not Pulsewheel, and with "
-                      "--expect-timeout)")
+                      "no client says hello (default if the target is not Pulsewheel)")
             ->group(group);
         value("--profile", "NAME", options_.profile, "that hellos ask for", group);
         duration("--flap-interval", options_.flap_interval,
@@ -244,7 +247,7 @@ class Reader {
         value("--find-max", "OBJECTIVE", options_.find_max,
               "search for the most connections, up to --connections, that meet it", group);
         app_.add_flag("--find-rate", options_.find_rate,
-                      "let --find-max search for the highest message rate, up to --message-rate")
+                      "let --find-max search for a message rate, up to --message-rate")
             ->group(group);
         app_.add_flag("--quiet,-q", options_.quiet, "no progress and no summary")->group(group);
         app_.add_flag("--progress", options_.progress, "progress also where stderr is no terminal")

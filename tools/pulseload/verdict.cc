@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "core/close_reason.h"
 #include "tools/pulseload/close_codes.h"
@@ -14,8 +16,34 @@
 namespace pulse::load {
 namespace {
 
-void find(Verdict& verdict, RunState state, std::string evidence, std::string_view remedy) {
-    verdict.state = std::max(verdict.state, state);
+// What decides about the state, in rising order: a generator that stood still made up what follows,
+// a target that went away did so whatever else was slow.
+enum class Finding : uint8_t { bottleneck, incomplete, stood_still, not_connected };
+
+struct Findings {
+    Verdict verdict;
+    std::optional<Finding> worst;
+};
+
+RunState state_for(Finding finding) {
+    switch (finding) {
+        case Finding::not_connected:
+            return RunState::not_connected;
+        case Finding::incomplete:
+            return RunState::incomplete;
+        case Finding::bottleneck:
+        case Finding::stood_still:
+            break;
+    }
+    return RunState::invalid;
+}
+
+void find(Findings& findings, Finding finding, std::string evidence, std::string_view remedy) {
+    if (!findings.worst || finding > *findings.worst) {
+        findings.worst = finding;
+        findings.verdict.state = state_for(finding);
+    }
+    Verdict& verdict = findings.verdict;
     verdict.evidence.push_back(std::move(evidence));
     if (remedy.empty()) return;
     const auto& known = verdict.remedies;
@@ -23,12 +51,12 @@ void find(Verdict& verdict, RunState state, std::string evidence, std::string_vi
         verdict.remedies.emplace_back(remedy);
 }
 
-void judge_made(const Generator& generator, Verdict& verdict) {
+void judge_made(const Generator& generator, Findings& findings) {
     if (generator.intended == 0) return;
     const double share =
         static_cast<double>(generator.made) / static_cast<double>(generator.intended);
     if (share >= kMadeShareMin) return;
-    find(verdict, RunState::invalid,
+    find(findings, Finding::bottleneck,
          fmt::format("It made {} of the {} connects and sends that the schedule held ({}); less "
                      "than {} says nothing about the load that was asked for.",
                      told_count(generator.made), told_count(generator.intended), told_share(share),
@@ -39,7 +67,7 @@ void judge_made(const Generator& generator, Verdict& verdict) {
 
 // `intended` counts from when it should have begun, `service` from when it did: what lies between
 // is the generator's.
-void judge_own_share(const RunResult& result, Timed intended, Timed service, Verdict& verdict) {
+void judge_own_share(const RunResult& result, Timed intended, Timed service, Findings& findings) {
     const Histogram& whole = told_latency(result, intended);
     const Histogram& served = told_latency(result, service);
     if (whole.count() < kValuesMin || served.count() < kValuesMin) return;
@@ -48,7 +76,7 @@ void judge_own_share(const RunResult& result, Timed intended, Timed service, Ver
     if (own <= kOwnLatencyMin ||
         static_cast<double>(own) <= kOwnShareMax * static_cast<double>(latency))
         return;
-    find(verdict, RunState::invalid,
+    find(findings, Finding::bottleneck,
          fmt::format("Of the {} latency at p99 ({}), {} passed before the generator had begun: "
                      "from there on it took {}. Its sends and connects were {} late at p99.",
                      name_of(intended), told_duration(latency), told_duration(own),
@@ -58,10 +86,10 @@ void judge_own_share(const RunResult& result, Timed intended, Timed service, Ver
          "it run on a machine of its own.");
 }
 
-void judge_busy(const RunResult& result, Verdict& verdict) {
+void judge_busy(const RunResult& result, Findings& findings) {
     const Generator& generator = result.generator;
     if (result.held_s <= 0 || generator.busiest_thread <= kBusyShareMax) return;
-    find(verdict, RunState::invalid,
+    find(findings, Finding::bottleneck,
          fmt::format("The busiest of its threads ({}) used {} of a core while the connections were "
                      "held: over {} there is no reserve, and waiting in the generator looks like "
                      "waiting for the server.",
@@ -73,24 +101,24 @@ void judge_busy(const RunResult& result, Verdict& verdict) {
                "it run on a machine with more cores.");
 }
 
-void judge_gap(const RunResult& result, Verdict& verdict) {
+void judge_gap(const RunResult& result, Findings& findings) {
     const Generator& generator = result.generator;
     if (generator.gap_max > kGapMax) {
-        find(verdict, RunState::invalid,
+        find(findings, Finding::stood_still,
              fmt::format("A thread of the generator did not run for {}, until {} after the start: "
                          "what it received and sent in that time is late by its own doing.",
                          told_duration(generator.gap_max), told_seconds(generator.gap_at_s)),
              "Do not stop the generator, and let nothing else take its cores.");
     }
     if (const uint64_t own = result.detection.own_silences; own > 0) {
-        find(verdict, RunState::invalid,
+        find(findings, Finding::stood_still,
              fmt::format("{} clients were evicted after the generator had kept them silent past "
                          "their deadline of {}.",
                          told_count(own), told_duration(result.detection.timeout)),
              "Do not stop the generator, and let nothing else take its cores.");
     }
     if (generator.untimed > 0) {
-        find(verdict, RunState::invalid,
+        find(findings, Finding::stood_still,
              fmt::format("{} pings were not timed: too many were unanswered at once.",
                          told_count(generator.untimed)),
              "Ask for less (fewer --connections, a longer --heartbeat-interval).");
@@ -99,12 +127,12 @@ void judge_gap(const RunResult& result, Verdict& verdict) {
 
 // -------------------------------------------------------------------------------- the outcome
 
-void judge_connected(const RunResult& result, Verdict& verdict) {
+void judge_connected(const RunResult& result, Findings& findings) {
     const Counts& counts = result.counts;
     if (counts.connects == 0 || counts.connected > 0) return;
     const uint64_t failed = counts.connect_failures + counts.refusals;
     find(
-        verdict, RunState::not_connected,
+        findings, Finding::not_connected,
         fmt::format("Not one connection to {} opened in {} tries{}.", printable(result.target),
                     told_count(std::max(failed, counts.connects)),
                     result.errors.empty() ? "" : ": " + printable(result.errors.front())),
@@ -131,15 +159,15 @@ std::string causes_of_loss(const RunResult& result) {
     return causes;
 }
 
-void judge_outcome(const RunResult& result, Verdict& verdict) {
+void judge_outcome(const RunResult& result, Findings& findings) {
     if (result.cut_short) {
-        find(verdict, RunState::incomplete,
+        find(findings, Finding::incomplete,
              fmt::format("It was cut short by {} after {}.", result.cut_short_by,
                          told_seconds(result.ended_s)),
              "");
     }
     if (result.target_gone_s > 0) {
-        find(verdict, RunState::incomplete,
+        find(findings, Finding::incomplete,
              fmt::format("The target went away {} after the start ({}); {} connections ended "
                          "without a goodbye.",
                          told_seconds(result.target_gone_s), result.target_gone,
@@ -148,27 +176,28 @@ void judge_outcome(const RunResult& result, Verdict& verdict) {
     }
     const std::optional<ConnectionOutcome> ends = whereabouts(result);
     if (!ends || ends->lost == 0) return;
-    find(verdict, RunState::incomplete,
+    find(findings, Finding::incomplete,
          fmt::format("{} of {} connections that were asked for were not there at the end{}.",
                      told_count(ends->lost), told_count(result.wanted), causes_of_loss(result)),
-         "Raise the target's limits, ask for fewer connections, or let them come back "
-         "(--reconnect).");
+         result.target_gone_s > 0 ? ""
+                                  : "Raise the target's limits, ask for fewer connections, or let "
+                                    "them come back (--reconnect).");
 }
 
 }  // namespace
 
 Verdict judge_validity(const RunResult& result) {
-    Verdict verdict;
-    judge_connected(result, verdict);
-    if (verdict.state == RunState::not_connected) return verdict;
-    judge_outcome(result, verdict);
-    judge_made(result.generator, verdict);
-    judge_own_share(result, Timed::heartbeat, Timed::heartbeat_service, verdict);
-    judge_own_share(result, Timed::message, Timed::message_service, verdict);
-    judge_own_share(result, Timed::connect, Timed::connect_service, verdict);
-    judge_busy(result, verdict);
-    judge_gap(result, verdict);
-    return verdict;
+    Findings findings;
+    judge_connected(result, findings);
+    if (findings.worst) return std::move(findings.verdict);
+    judge_gap(result, findings);
+    judge_outcome(result, findings);
+    judge_made(result.generator, findings);
+    judge_own_share(result, Timed::heartbeat, Timed::heartbeat_service, findings);
+    judge_own_share(result, Timed::message, Timed::message_service, findings);
+    judge_own_share(result, Timed::connect, Timed::connect_service, findings);
+    judge_busy(result, findings);
+    return std::move(findings.verdict);
 }
 
 }  // namespace pulse::load

@@ -8,7 +8,8 @@
 //                   than were asked for
 //   valid           none of these
 //
-// The first that applies is the state; the evidence of all is listed. Without data there is no such
+// The first that applies is the state, but for a bottleneck (without a standstill) in an incomplete
+// run: that is incomplete. The evidence of all is listed. Without data there is no such
 // verdict: a run that sent no heartbeats is not invalid for that. Pure function.
 #pragma once
 
