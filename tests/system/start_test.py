@@ -41,6 +41,16 @@ def pulsewheel(*flags, before=None, timeout=20):
                           stdin=subprocess.DEVNULL, timeout=timeout, preexec_fn=before)
 
 
+INVALID = 3  # pulseload's exit code where the machine was too busy to measure on
+
+
+def assert_served(done, counts, connections):
+    """All were connected and answered, however slowly on a busy machine."""
+    assert done.returncode in (0, INVALID), (done.returncode, done.stdout, done.stderr)
+    assert counts["connected"] == connections and counts["connect_failures"] == 0, counts
+    assert counts["pongs"] > 0 and counts["server_closes"] == 0, counts
+
+
 def load(port, *flags, before=None, connections=50):
     """A short run of pulseload that must hold all its connections."""
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
@@ -50,8 +60,8 @@ def load(port, *flags, before=None, connections=50):
              "200ms", "--json", report.name, *flags],
             capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
             preexec_fn=before)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.load(report), done
+        assert_served(done, json.load(report)["counts"], connections)
+        return done
 
 
 def lower_descriptors(limit):
@@ -81,7 +91,7 @@ def test_serves_under_a_containers_seccomp_profile():
         text = server.text()
         assert "backend epoll" in text and "io_uring" in text, text
         assert text.count("unshare(") == 1, "said once:\n" + text
-        _, done = load(server.port, before=confine.refuse_calls(*CONTAINER))
+        done = load(server.port, before=confine.refuse_calls(*CONTAINER))
         assert "unshare" in done.stdout + done.stderr, done.stdout + done.stderr
         assert server.stop() == 0, server.text()
 
@@ -254,8 +264,10 @@ def test_starts_with_descriptors_0_to_2_closed():
             done = subprocess.run(
                 ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', f"{BUILD}/pulseload", "--target",
                  f"tcp://127.0.0.1:{port}", "--connections", "20", "--duration", "1s",
-                 "--heartbeat-interval", "200ms", "--json", f"{directory}/report"], timeout=60)
-            assert done.returncode == 0, done.returncode
+                 "--heartbeat-interval", "200ms", "--json", f"{directory}/report"], timeout=60,
+                text=True)
+            with open(f"{directory}/report") as report:
+                assert_served(done, json.load(report)["counts"], 20)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=20) == 0
         finally:
@@ -297,7 +309,7 @@ def test_starts_with_a_stderr_that_is_not_read():
             [f"{BUILD}/pulseload", "--target", f"tcp://127.0.0.1:{port}", "--connections", "20",
              "--duration", "1s", "--heartbeat-interval", "200ms", "--progress"], stderr=write_end,
             stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, timeout=30)
-        assert done.returncode == 0 and done.stdout, done
+        assert done.returncode in (0, INVALID) and "20 of 20" in done.stdout, done
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
     finally:
