@@ -105,7 +105,11 @@ inline constexpr size_t kMessageBytesDefault = 1'048'576;  // --max-message-byte
 inline constexpr size_t kMessageBytesMax = size_t{64} << 20;
 inline constexpr size_t kHandshakeBytesMax = 16'384;  // request line and headers, else 431
 inline constexpr uint32_t kHandshakeFieldsMax = 64;   // header lines, else 431
-inline constexpr uint32_t kFragmentsMax = 16'384;     // a message: tiny ones amplify memory
+// Headers of the frames of one message, in bytes: this many (16,384 of the smallest), and one more
+// for so many bytes of its payload. Tiny fragments cost time that their payload does not pay for;
+// 4 MiB in fragments of 64 bytes, 65,536 of them, are well below.
+inline constexpr size_t kFrameOverheadBytesMin = 16'384 * 6;
+inline constexpr size_t kPayloadBytesPerOverheadByte = 8;
 // Shorter messages are sent as they are: deflating 128 B of JSON costs 4 us and saves 36 B.
 inline constexpr size_t kDeflateBytesMin = 128;
 // Blocks in a compressed message: this many, and one more for so many octets of it. An empty block

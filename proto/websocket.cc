@@ -12,7 +12,13 @@ constexpr Decoded protocol_error(std::string_view detail) {
     return {CloseReason::protocol_error, detail};
 }
 
-Decoded judge_first_octet(const State& state, uint8_t octet) {
+// Of the headers that came before the next continuation.
+bool overhead_fits(const State& state, size_t message_bytes) {
+    return state.overhead_bytes <
+           kFrameOverheadBytesMin + message_bytes / kPayloadBytesPerOverheadByte;
+}
+
+Decoded judge_first_octet(const State& state, uint8_t octet, size_t message_bytes) {
     const uint8_t opcode = octet & 0x0F;
     if ((octet & 0x30) != 0) return protocol_error("RSV2 or RSV3 is set");
     const bool starts_message = opcode == static_cast<uint8_t>(Opcode::text) ||
@@ -34,8 +40,8 @@ Decoded judge_first_octet(const State& state, uint8_t octet) {
         return {};
     }
     if (!state.in_message) return protocol_error("continuation of no message");
-    if (state.fragments >= kFragmentsMax)
-        return {CloseReason::message_too_big, "message of too many fragments"};
+    if (!overhead_fits(state, message_bytes))
+        return {CloseReason::message_too_big, "message of too many tiny fragments"};
     return {};
 }
 
@@ -75,7 +81,7 @@ FrameHeader read_frame_header(const State& state, Role role, std::span<const uin
     header.opcode = octets[0] & 0x0F;
     header.final_frame = (octets[0] & kFinalBit) != 0;
     header.compressed = (octets[0] & kCompressedBit) != 0;
-    header.fault = judge_first_octet(state, octets[0]);
+    header.fault = judge_first_octet(state, octets[0], message_bytes);
     if (!header.fault.ok() || octets.size() < 2) return header;
     header.fault = judge_second_octet(header.opcode, role, octets[1]);
     if (!header.fault.ok()) return header;

@@ -7,7 +7,7 @@
 //                         close codes nobody may send (7.4), continuations of nothing and
 //                         messages inside messages (5.4)
 //   invalid_data 1007     text, close reasons, inflated text that are no UTF-8 (8.1); bad DEFLATE
-//   message_too_big 1009  a message over its limit, or of more than kFragmentsMax fragments
+//   message_too_big 1009  a message over its limit, or one that is mostly frame headers
 //   out_of_memory 1013    hold() said no
 // A header is judged field by field as it arrives, and text octet by octet; the payload of a
 // control frame and a compressed message are judged when they are whole.
@@ -63,7 +63,7 @@ struct State {
         std::array<uint8_t, kHeaderBytesMax - 1> header{};  // the first header_bytes of a cut one
         Payload payload;                                    // while in_payload
     };
-    uint16_t fragments = 0;                // of the message so far
+    uint32_t overhead_bytes = 0;           // of the headers of the message's frames so far
     Utf8State utf8 = Utf8State::boundary;  // of the text so far; messages begin and end at one
     uint8_t window_bits = 0;               // 0: no permessage-deflate
     uint8_t header_bytes : 4 = 0;
@@ -78,7 +78,7 @@ struct State {
 static_assert(sizeof(State) <= kCodecStateBytes);
 static_assert(std::is_trivially_copyable_v<State>);
 static_assert(kMessageBytesMax <= UINT32_MAX);
-static_assert(kFragmentsMax <= UINT16_MAX);
+static_assert(kFrameOverheadBytesMin + kMessageBytesMax / kPayloadBytesPerOverheadByte < INT32_MAX);
 static_assert(kReceiveFrontBytes >= kHeaderBytesMax);
 
 // A header, or as much of a judgement as its first octets allow.
@@ -186,7 +186,9 @@ class Decoder {
             header.opcode == static_cast<uint8_t>(Opcode::binary)) {
             state_.text = header.opcode == static_cast<uint8_t>(Opcode::text);
             state_.compressed = header.compressed;
-            state_.fragments = 0;
+            state_.overhead_bytes = header.bytes;
+        } else if (header.opcode == static_cast<uint8_t>(Opcode::continuation)) {
+            state_.overhead_bytes += header.bytes;
         }
     }
 
@@ -251,7 +253,6 @@ class Decoder {
         if (!frame_ends) return {};
         state_.in_payload = 0;
         state_.in_message = !message_ends;
-        ++state_.fragments;
         if (!message_ends) return {};
         const Decoded fault = deliver_message(sink_.held());
         if (fault.ok()) sink_.keep_held(0);

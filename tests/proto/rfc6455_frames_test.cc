@@ -753,14 +753,55 @@ TEST(Rfc6455_10_4_Limits, FragmentsAddUp) {
     check({kLimits, five + Bytes{0x80, 0xFF, 0x7F} + Bytes(7, 0xFF), {}, kTooBig, limits});
 }
 
-TEST(Rfc6455_10_4_Limits, FragmentsAreCounted) {
+TEST(Rfc6455_10_4_Limits, HeadersOfFragmentsAreCounted) {
     Bytes wire = frame(0x02);
     const Bytes empty = frame(0x00);
-    for (uint32_t at = 1; at + 1 < kFragmentsMax; ++at)
+    for (size_t bytes = 2 * empty.size(); bytes < kFrameOverheadBytesMin; bytes += empty.size())
         wire.insert(wire.end(), empty.begin(), empty.end());
     EXPECT_EQ(hear(wire + frame(0x80, "end"), {}), (Heard{{"binary:end"}, kOk}));
     EXPECT_EQ(hear(wire + empty + frame(0x80, "end"), {}), (Heard{{}, kTooBig}));
-    count_case(std::string("RFC 6455 ") + kLimits, 2);
+    // A ping between fragments is not one of them.
+    EXPECT_EQ(hear(wire + frame(0x89) + frame(0x89) + frame(0x80, "end"), {}),
+              (Heard{{"ping:", "ping:", "binary:end"}, kOk}));
+    count_case(std::string("RFC 6455 ") + kLimits, 3);
+}
+
+// A message of `message_bytes` in fragments of `piece`, with empty ones in front of each, to a
+// decoder that may take it: what was heard, and the header bytes that were taken.
+std::pair<Heard, size_t> hear_pieces(size_t message_bytes, size_t piece, size_t empties) {
+    Bytes wire = frame(0x02);
+    const Bytes empty = frame(0x00);
+    const Bytes some = frame(0x00, std::string(piece, 'x'));
+    for (size_t at = 0; at < message_bytes; at += piece) {
+        for (size_t left = empties; left > 0; --left)
+            wire.insert(wire.end(), empty.begin(), empty.end());
+        wire.insert(wire.end(), some.begin(), some.end());
+    }
+    wire = wire + frame(0x80);
+    websocket::State state;
+    RecordingSink sink;
+    Inflater inflater;
+    const CodecLimits limits{.message_bytes_max = kMessageBytesMax};
+    LentBytes lent(wire);
+    const Decoded fault = websocket::decode(state, lent.span(), limits, sink, inflater);
+    return {
+        Heard{{sink.calls.empty() ? "" : std::to_string(sink.calls[0].size() - 7)}, fault.fault},
+        state.overhead_bytes};
+}
+
+TEST(Rfc6455_10_4_Limits, TheOverheadIsBoundedInBytesNotInFragments) {
+    constexpr size_t kWhole = size_t{4} << 20;
+    // The public test suite's smallest: 65,536 fragments of 64 bytes.
+    EXPECT_EQ(hear_pieces(kWhole, 64, 0).first, (Heard{{std::to_string(kWhole)}, kOk}));
+    EXPECT_EQ(hear_pieces(kWhole, 1'024, 0).first, (Heard{{std::to_string(kWhole)}, kOk}));
+    // What carries almost nothing is refused, and in time: an eighth of its payload on top.
+    for (const auto& [piece, empties] : {std::pair{1, 0}, {2, 0}, {16, 0}, {64, 1}, {1'000, 50}}) {
+        const auto [heard, overhead] =
+            hear_pieces(kWhole, static_cast<size_t>(piece), static_cast<size_t>(empties));
+        EXPECT_EQ(heard, (Heard{{""}, kTooBig})) << piece;
+        EXPECT_LE(overhead, kFrameOverheadBytesMin + kWhole / kPayloadBytesPerOverheadByte + 6);
+    }
+    count_case(std::string("RFC 6455 ") + kLimits, 7);
 }
 
 }  // namespace
