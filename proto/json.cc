@@ -341,30 +341,55 @@ namespace json {
 namespace {
 
 constexpr char kHex[] = "0123456789abcdef";
+constexpr uint32_t kReplacement = 0xFFFD;
+constexpr uint32_t kAsItIs = UINT32_MAX;
+
+// The character in front of a text: how many bytes it takes, and the code that is escaped instead.
+struct Character {
+    size_t bytes = 1;
+    uint32_t escape = kAsItIs;
+    bool backslash = false;  // a backslash in front is enough
+};
+
+Character first_character(std::string_view text) {
+    const auto first = static_cast<uint8_t>(text[0]);
+    if (first == '"' || first == '\\') return {1, kAsItIs, true};
+    if (first < 0x20 || first == 0x7F) return {1, first, false};
+    if (first < 0x80) return {};
+    const size_t bytes = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    const auto* const raw = reinterpret_cast<const uint8_t*>(text.data());
+    if (text.size() < bytes || !utf8_valid({raw, bytes})) return {1, kReplacement, false};
+    // C1 controls, which terminals obey.
+    if (first == 0xC2 && raw[1] < 0xA0) return {2, raw[1], false};
+    return {bytes, kAsItIs, false};
+}
 
 }  // namespace
 
 size_t escaped_bytes(std::string_view text) {
-    size_t bytes = text.size();
-    for (const char c : text) {
-        if (c == '"' || c == '\\') bytes += 1;
-        if (static_cast<unsigned char>(c) < 0x20) bytes += 5;
+    size_t bytes = 0;
+    while (!text.empty()) {
+        const Character character = first_character(text);
+        bytes += character.escape != kAsItIs ? 6 : character.bytes + character.backslash;
+        text.remove_prefix(character.bytes);
     }
     return bytes;
 }
 
 uint8_t* write_escaped(uint8_t* to, std::string_view text) {
-    for (const char c : text) {
-        const auto octet = static_cast<unsigned char>(c);
-        if (octet == '"' || octet == '\\') {
+    while (!text.empty()) {
+        const Character character = first_character(text);
+        if (character.escape != kAsItIs) {
             *to++ = '\\';
-        } else if (octet < 0x20) {
-            for (const char lead : std::string_view("\\u00")) *to++ = static_cast<uint8_t>(lead);
-            *to++ = static_cast<uint8_t>(kHex[octet >> 4]);
-            *to++ = static_cast<uint8_t>(kHex[octet & 15]);
-            continue;
+            *to++ = 'u';
+            for (int shift = 12; shift >= 0; shift -= 4)
+                *to++ = static_cast<uint8_t>(kHex[character.escape >> shift & 15]);
+        } else {
+            if (character.backslash) *to++ = '\\';
+            std::memcpy(to, text.data(), character.bytes);
+            to += character.bytes;
         }
-        *to++ = octet;
+        text.remove_prefix(character.bytes);
     }
     return to;
 }

@@ -1,4 +1,4 @@
-// The JSON objects of the protocol (design.md section 7): what a peer's object says, and how ours
+// The JSON objects of the protocol (proto/PROTOCOL.md): what a peer's object says, and how ours
 // are written. This, json.cc and utf8.cc are the only files that know simdjson.
 //
 // Reading is one pass of simdjson On-Demand over padded, borrowed bytes: nothing is copied, and
@@ -87,7 +87,9 @@ class JsonParser {
 // --- writers -------------------------------------------------------------------------------------
 namespace json {
 
-// Octets that a string takes between its quotes, and writing it there.
+// Bytes that any text takes between the quotes of a string, and writing it there. The result is
+// JSON whatever the text holds: controls (C0, DEL, C1) are escaped, bytes that are not UTF-8 become
+// U+FFFD.
 size_t escaped_bytes(std::string_view text);
 uint8_t* write_escaped(uint8_t* to, std::string_view text);
 

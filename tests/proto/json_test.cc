@@ -483,5 +483,37 @@ TEST(JsonCost, AHeartbeatAnsweredAllocatesNothingAfterTheFirst) {
     EXPECT_EQ(allocations(), before);
 }
 
+// One function makes JSON of any text: of paths and peers' words in logs as well.
+TEST(JsonEscape, WhateverTheTextItIsJsonAndPrintable) {
+    const std::pair<std::string, std::string> rows[] = {
+        {"plain", "plain"},
+        {"\"\\", "\\\"\\\\"},
+        {std::string("\0\x1f\x7f", 3), "\\u0000\\u001f\\u007f"},
+        {"/etc/\xff\xfe.toml", "/etc/\\ufffd\\ufffd.toml"},
+        {"\xc3\xbc \xe2\x82\xac \xf0\x9f\x98\x80", "\xc3\xbc \xe2\x82\xac \xf0\x9f\x98\x80"},
+        {"\xc2\x9b"
+         "31m",
+         "\\u009b31m"},
+        {"\xc2", "\\ufffd"},
+        {"\xc0\x80", "\\ufffd\\ufffd"},
+        {"\xed\xa0\x80x", "\\ufffd\\ufffd\\ufffdx"},
+        {"\xf4\x90\x80\x80", "\\ufffd\\ufffd\\ufffd\\ufffd"},
+    };
+    const auto escaped = [](std::string_view text) {
+        std::string out(json::escaped_bytes(text), '\0');
+        auto* const begin = reinterpret_cast<uint8_t*>(out.data());
+        EXPECT_EQ(json::write_escaped(begin, text), begin + out.size());
+        return out;
+    };
+    for (const auto& [text, wanted] : rows) EXPECT_EQ(escaped(text), wanted);
+    Random random(7);
+    for (int run = 0; run < 20'000; ++run) {
+        std::string text(random.below(12), '\0');
+        for (char& octet : text) octet = static_cast<char>(random.next());
+        const std::string out = '"' + escaped(text) + '"';
+        ASSERT_TRUE(nlohmann::json::accept(out)) << testing::PrintToString(text);
+    }
+}
+
 }  // namespace
 }  // namespace pulse::test
