@@ -1,4 +1,4 @@
-// The binary protocol (design.md section 7): frames of an 8-byte header and up to 64 KiB - 1 of
+// The binary protocol (proto/PROTOCOL.md): frames of an 8-byte header and up to 64 KiB - 1 of
 // payload.
 //
 //     0        1      2..3 (big-endian)   4..7 (big-endian)   8..

@@ -68,7 +68,7 @@ Heard hear(const Bytes& wire, const std::vector<size_t>& cuts = {},
     return {sink.calls, fault.fault, fault.detail};
 }
 
-// design.md section 7, as a table of its own.
+// proto/PROTOCOL.md, as a table of its own.
 struct Rule {
     Role role;
     Type type;

@@ -1,0 +1,127 @@
+// proto/PROTOCOL.md against the code: types, keys, close reasons, bounds and probes.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "core/close_reason.h"
+#include "proto/binary.h"
+#include "proto/json.h"
+
+#include "tests/support/recording_sink.h"
+
+namespace pulse::test {
+namespace {
+
+using Row = std::vector<std::string>;
+
+// Tests run at the root of the repository.
+std::string document() {
+    std::ifstream file("proto/PROTOCOL.md");
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+}
+
+std::string trimmed(std::string cell) {
+    const size_t from = cell.find_first_not_of(" `");
+    const size_t to = cell.find_last_not_of(" `");
+    return from == std::string::npos ? "" : cell.substr(from, to - from + 1);
+}
+
+// The rows of the table whose header line begins like this.
+std::vector<Row> table(const std::string& header) {
+    std::istringstream lines(document());
+    std::string line;
+    while (std::getline(lines, line) && !line.starts_with(header)) {
+    }
+    std::getline(lines, line);  // the rule
+    std::vector<Row> rows;
+    while (std::getline(lines, line) && line.starts_with("|")) {
+        std::istringstream cells(line.substr(1));
+        std::string cell;
+        Row row;
+        while (std::getline(cells, cell, '|')) row.push_back(trimmed(cell));
+        rows.push_back(row);
+    }
+    return rows;
+}
+
+TEST(Protocol, BinaryTypesAreThoseThatTheCodecTakes) {
+    const std::vector<Row> rows = table("| type | number |");
+    ASSERT_EQ(rows.size(), 8u);
+    const CodecLimits limits;
+    for (const Row& row : rows) {
+        const auto type = static_cast<uint8_t>(std::stoi(row[1]));
+        const int least = std::stoi(row[3]);
+        const int most = std::stoi(row[3].substr(row[3].find("to ") + 3));
+        for (const auto& [role, sender] :
+             {std::pair{binary::Role::server, "client"}, {binary::Role::client, "server"}}) {
+            const bool taken = row[2] == "both" || row[2] == sender;
+            for (const int bytes : {0, 1, 2, 7, 8, 9, 65'535}) {
+                const uint8_t header[kBinaryHeaderBytes] = {binary::kMagic, type,
+                                                            static_cast<uint8_t>(bytes >> 8),
+                                                            static_cast<uint8_t>(bytes)};
+                const bool fits = bytes >= least && bytes <= most;
+                EXPECT_EQ(binary::judge_header(header, sizeof header, role, limits).ok(),
+                          taken && fits)
+                    << row[0] << " of " << bytes << " bytes from the " << sender;
+            }
+        }
+    }
+}
+
+TEST(Protocol, JsonTypesReadTheirKeysAndNoOthers) {
+    const std::vector<Row> rows = table("| type | sent by | keys |");
+    const std::map<std::string, JsonKind> kinds = {
+        {"ping", JsonKind::ping},         {"heartbeat", JsonKind::ping},
+        {"pong", JsonKind::pong},         {"hello", JsonKind::hello},
+        {"welcome", JsonKind::welcome},   {"data", JsonKind::data},
+        {"interval", JsonKind::interval}, {"goodbye", JsonKind::goodbye},
+        {"error", JsonKind::error}};
+    ASSERT_EQ(rows.size(), kinds.size());
+    JsonParser parser;
+    for (const Row& row : rows) {
+        for (const char* key :
+             {"seq", "ts", "user", "device", "token", "profile", "labels", "conn", "interval_ms",
+              "timeout_ms", "code", "reason", "retry_after_ms", "message"}) {
+            // No key may be an array: one that is read is a fault, one that is not is passed over.
+            Bytes text = bytes_of("{\"type\":\"" + row[0] + "\",\"" + key + "\":[1]}");
+            LentBytes lent(text);
+            JsonMessage message;
+            const JsonFault fault = parser.parse(lent.span(), message);
+            const bool read = (row[2] + "`,").find(std::string(key) + "`,") != std::string::npos;
+            EXPECT_EQ(fault.ok(), !read) << row[0] << " " << key;
+            EXPECT_EQ(message.kind, kinds.at(row[0]));
+        }
+    }
+}
+
+TEST(Protocol, CloseReasonsHaveTheseCodes) {
+    const std::vector<Row> rows = table("| reason | code |");
+    ASSERT_EQ(rows.size(), kCloseReasons);
+    for (size_t at = 0; at < kCloseReasons; ++at) {
+        EXPECT_EQ(rows[at][0], kCloseReasonInfos[at].name);
+        EXPECT_EQ(rows[at][1], std::to_string(kCloseReasonInfos[at].code));
+    }
+}
+
+TEST(Protocol, BoundsAreTheCodes) {
+    const std::string text = document();
+    static_assert(kFrameOverheadBytesMin == 98'304 && kPayloadBytesPerOverheadByte == 8);
+    static_assert(kJsonBytesMax == size_t{1} << 20 && kJsonDepthMax == 64);
+    static_assert(kJsonStringBytesMax == 4'096 && kJsonTokenBytesMax == 256);
+    static_assert(kLabelsMax == 16 && kLabelBytesMax == 64 && kOffencesMax == 8);
+    for (const char* bound :
+         {"98,304 bytes", "at most 1 MiB and 64 deep", "at most 4,096 bytes", "256 bytes",
+          "at most 16 strings", "at most 64 bytes", "forgiven seven times"}) {
+        EXPECT_NE(text.find(bound), std::string::npos) << bound;
+    }
+    EXPECT_NE(text.find("`" + std::string(json::kProbe) + "`"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace pulse::test
