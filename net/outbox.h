@@ -60,6 +60,9 @@ class Outboxes {
         box.queue = 0;
         return buffers_.bytes(box.flight);
     }
+    size_t flight_bytes(const Connection& connection) const {
+        return buffers_.size(boxes_[connection.outbox].flight);
+    }
     // The flight has landed; with nothing queued the connection owns no outbox any more.
     void end_flight(Connection& connection) {
         Box& box = boxes_[connection.outbox];

@@ -439,9 +439,8 @@ void Reactor<Io, kGeometry>::meet(Index index, const SocketAddress& peer) {
 template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::tell(Index index, std::string_view what, std::string_view of_what) {
     if (!config_.debug) return;
-    ShortText line;
-    line << Session<Reactor>(*this, index).name().view() << " " << what << of_what;
-    config_.debug(std::string(line.view()));
+    std::string line(Session<Reactor>(*this, index).name().view());
+    config_.debug(line.append(" ").append(what).append(of_what));
 }
 
 template <IoBackend Io, WheelGeometry kGeometry>
@@ -453,8 +452,8 @@ void Reactor<Io, kGeometry>::refuse(const Accepted& accepted, CloseReason reason
                       std::string(describe(reason).name));
     }
     const bool come_back = reason != CloseReason::untrusted_source;
-    const ShortText words =
-        farewell(protocol_of(listener.scheme), reason, come_back ? config_.retry_after_ms : 0);
+    const RefusalMessage words = refusal_message(protocol_of(listener.scheme), reason,
+                                                 come_back ? config_.retry_after_ms : 0);
     io_.refuse(accepted, words.bytes());
 }
 
@@ -564,6 +563,7 @@ template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::on_sent(Index index, IoError error) {
     Connection& connection = at(index);
     if (error != 0) return close_now(index, reason_of(error), CloseMode::reset);
+    metrics_.add(Metric::bytes_sent, outboxes_.flight_bytes(connection));
     outboxes_.end_flight(connection);
     mark_dirty(index);
 }
@@ -576,6 +576,7 @@ void Reactor<Io, kGeometry>::on_closed(Index index) {
     outboxes_.release(connection);
     if (connection.inbox != 0) buffers_.release(connection.inbox);
     metrics_.closed(connection.close_reason);
+    tell(index, "closed: ", describe(connection.close_reason).name);
     table_.release(index);
     config_.admission->leave();
 }
@@ -636,7 +637,6 @@ uint8_t* Reactor<Io, kGeometry>::claim(Index index, size_t bytes) {
         if (connection.close_reason == CloseReason::none) let_go(index, CloseReason::slow_reader);
         return nullptr;
     }
-    metrics_.add(Metric::bytes_sent, bytes);
     mark_dirty(index);
     return place;
 }

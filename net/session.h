@@ -332,7 +332,12 @@ class Session {
             if (!hold(bytes)) end({CloseReason::out_of_memory, "no memory to listen with"});
             return;
         }
-        if (!detected.fault.ok() && !is_for_codec(detected)) return refuse(detected);
+        if (!detected.fault.ok()) {
+            const std::string_view name = name_of_foreign({start, before.size() + more});
+            reactor_.tell(index_, "began with what is not spoken here",
+                          name.empty() ? "" : std::string(": ").append(name));
+            if (!is_for_codec(detected)) return refuse(detected);
+        }
         const size_t held_bytes = before.size();
         keep_held(0);
         connection_.flags |= kToldApart;

@@ -17,9 +17,9 @@ struct Collected {
 
 }  // namespace
 
-ShortText farewell(Protocol protocol, CloseReason reason, uint32_t retry_after_ms) {
+RefusalMessage refusal_message(Protocol protocol, CloseReason reason, uint32_t retry_after_ms) {
     const CloseReasonInfo& info = describe(reason);
-    ShortText text;
+    RefusalMessage text;
     switch (protocol) {
         case Protocol::binary: {
             ShortText words;

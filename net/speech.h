@@ -35,36 +35,35 @@ inline constexpr uint8_t kFramedBinary = 16;       // agreed on pulse.v1.binary
 inline constexpr uint8_t kAwaitsProxyHeader = 32;  // its proxy has not said yet whose it is
 inline constexpr uint8_t kToldApart = 64;          // its first bytes were; no others are
 
-// A few words into a buffer on the stack. What does not fit is cut, which a log line survives; what
-// is sent as a message asserts that it is whole.
-class ShortText {
+// A few words into a buffer on the stack. Requires: they fit; what is put into one has a bound.
+template <size_t kBytes>
+class FixedText {
   public:
-    ShortText& operator<<(std::string_view text) {
-        const size_t piece = std::min(text.size(), sizeof text_ - size_);
-        cut_ |= piece < text.size();
-        std::memcpy(text_ + size_, text.data(), piece);
-        size_ += piece;
+    FixedText& operator<<(std::string_view text) {
+        PULSE_ASSERT(text.size() <= sizeof text_ - size_);
+        std::memcpy(text_ + size_, text.data(), text.size());
+        size_ += text.size();
         return *this;
     }
-    ShortText& operator<<(uint64_t number) {
+    FixedText& operator<<(uint64_t number) {
         char digits[20];
         const auto end = std::to_chars(digits, digits + sizeof digits, number).ptr;
         return *this << std::string_view(digits, static_cast<size_t>(end - digits));
     }
     std::string_view view() const { return {text_, size_}; }
-    std::span<const uint8_t> bytes() const {
-        PULSE_ASSERT(!cut_);
-        return binary::bytes_of(view());
-    }
+    std::span<const uint8_t> bytes() const { return binary::bytes_of(view()); }
 
   private:
-    char text_[512];
+    char text_[kBytes];
     size_t size_ = 0;
-    bool cut_ = false;
 };
+// Of our own literals and a number or two.
+using ShortText = FixedText<512>;
+// A whole HTTP answer fits.
+using RefusalMessage = FixedText<sizeof(HttpBytes::octets)>;
 
-// A goodbye for a peer that never got a connection, in the listener's protocol.
-ShortText farewell(Protocol protocol, CloseReason reason, uint32_t retry_after_ms);
+// Tells a peer that never got a connection why, in the listener's protocol.
+RefusalMessage refusal_message(Protocol protocol, CloseReason reason, uint32_t retry_after_ms);
 
 template <ByteSink Out>
 class Speech {

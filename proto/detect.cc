@@ -108,6 +108,37 @@ Spoken recognise(std::span<const uint8_t> bytes) {
     return Spoken::jsonl;
 }
 
+std::string_view name_of_foreign(std::span<const uint8_t> bytes) {
+    struct Foreign {
+        std::string_view bytes, name;
+    };
+    constexpr Foreign kForeign[] = {
+        {"\x16\x03"sv, "TLS"},
+        {"SSH-"sv, "SSH"},
+        {"AMQP"sv, "AMQP"},
+        {"PRI * HTTP/2"sv, "HTTP/2"},
+        {"EHLO "sv, "SMTP"},
+        {"HELO "sv, "SMTP"},
+        {"STOMP\n"sv, "STOMP"},
+        {"CONNECT\n"sv, "STOMP"},
+        {"\x05\x01\x00"sv, "SOCKS 5"},
+        {"\x03\x00\x00"sv, "RDP"},
+        {"\0\0\0\x08\x04\xd2\x16\x2f"sv, "PostgreSQL"},
+    };
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    for (const Foreign& foreign : kForeign) {
+        if (text.starts_with(foreign.bytes)) return foreign.name;
+    }
+    // CONNECT, behind a length of one to four bytes the protocol's name.
+    const bool mqtt =
+        text.starts_with('\x10') && (text.find("\0\4MQTT"sv) <= 5 || text.find("\0\6MQIs"sv) <= 5);
+    if (mqtt) return "MQTT";
+    // An array of bulk strings: `*1\r\n$4\r\nPING\r\n`.
+    const bool array = text.size() >= 4 && text[0] == '*' && text[1] >= '0' && text[1] <= '9';
+    if (array && text.find("\r\n") <= 4) return "Redis";
+    return {};
+}
+
 Detected detect_protocol(std::span<const uint8_t> bytes, Protocol wanted) {
     Detected detected;
     detected.spoken = recognise(bytes);

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "core/connection.h"
 #include "proto/codec.h"
@@ -22,6 +23,9 @@ namespace pulse {
 enum class Spoken : uint8_t { undecided, binary, http, jsonl, tls, proxy_header, unknown };
 
 Spoken recognise(std::span<const uint8_t> bytes);
+
+// What else the first bytes are likely to be, by its name ("MQTT"); empty where they say nothing.
+std::string_view name_of_foreign(std::span<const uint8_t> bytes);
 
 struct Detected {
     Protocol protocol = Protocol::detect;  // detect and no fault: more bytes are needed

@@ -193,5 +193,27 @@ TEST(Detect, MoreBytesNeverChangeADecision) {
     }
 }
 
+TEST(Detect, OtherProtocolsAreKnownByTheirNames) {
+    const std::pair<std::string, std::string_view> peers[] = {
+        {"\x16\x03\x01\x02\x00"s, "TLS"},
+        {"SSH-2.0-x\r\n"s, "SSH"},
+        {"\x10\x0e\x00\x04MQTT"s, "MQTT"},
+        {"\x10\x81\x01\x00\x04MQTT"s, "MQTT"},
+        {"\x10\x14\x00\x06MQIsdp"s, "MQTT"},
+        {"*1\r\n$4\r\nPING\r\n"s, "Redis"},
+        {"*12\r\n$4"s, "Redis"},
+        {"AMQP\0\0\x09\x01"s, "AMQP"},
+        {"PRI * HTTP/2.0\r\n"s, "HTTP/2"},
+        {"\0\0\0\x08\x04\xd2\x16\x2f"s, "PostgreSQL"},
+        {"\x05\x01\x00"s, "SOCKS 5"},
+        {"*"s, ""},
+        {"\x10"s, ""},
+        {"\x10MQTT"s, ""},
+        {"GET / HTTP/1.1"s, ""},
+        {"nonsense"s, ""},
+    };
+    for (const auto& [wire, name] : peers) EXPECT_EQ(name_of_foreign(octets(wire)), name) << wire;
+}
+
 }  // namespace
 }  // namespace pulse::test
