@@ -89,7 +89,8 @@ class Peers {
 
   private:
     void run() {
-        PULSE_ASSERT(own_descriptor_table());
+        // As the server's reactors do; where it is refused they share the process's.
+        static_cast<void>(own_descriptor_table());
         while (task_ != leave) {
             const int task = task_.exchange(idle);
             if (task == connect) connect_all();
@@ -204,7 +205,8 @@ double bare_slab_bytes(uint32_t count) {
     static double bytes = -1;
     if (bytes >= 0) return bytes;
     std::thread alone([&] {
-        PULSE_ASSERT(own_descriptor_table());
+        // As the server's reactors do; where it is refused they share the process's.
+        static_cast<void>(own_descriptor_table());
         IoCounters counters;
         SystemCalls calls(counters.system_calls);
         ListenAddress address = *parse_listen_uri("tcp://127.0.0.1:19471");
