@@ -124,7 +124,7 @@ def test_storms(backend):
 
 
 def test_clients_that_misbehave_hurt_nobody(backend):
-    with Server(backend, *BEATS, "--on-message", "echo", "--send-queue-bytes", "64KiB",
+    with Server(backend, *BEATS, "--on-message", "echo", "--send-queue-bytes", "96KiB",
                 "--max-message-bytes", "64KiB", "--handshake-timeout", "2s",
                 scheme="auto") as server:
         load = run_load(server, "--mix", MIX, "--behaviour",
@@ -133,13 +133,16 @@ def test_clients_that_misbehave_hurt_nobody(backend):
                         "--flap-interval", "1s", "--slo", "false-evictions=0")
         assert load.met(), load.text()
         behaviours, codes = load["run"]["behaviours"], load["detection"]["close_codes"]
-        assert codes.get("4004") == behaviours["slow-reader"], (codes, behaviours)
+        # A goodbye behind which the server left requests unread is lost with the reset.
+        ended = codes.get("4004", 0) + codes.get("0", 0)
+        assert ended == behaviours["slow-reader"], (codes, behaviours)
         counts = load["counts"]
         assert counts["client_closes"] > behaviours["flapper"], counts
         time.sleep(1.2)
         closed = server.stats()["total"]["closed_by_reason"]
         assert closed["protocol_error"] >= behaviours["garbage"], closed
         assert closed["handshake_timeout"] >= 1, closed
+        assert closed["slow_reader"] == behaviours["slow-reader"], closed
 
 
 def test_a_full_server_is_told_apart(backend):

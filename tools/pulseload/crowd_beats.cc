@@ -12,7 +12,8 @@ constexpr uint32_t kMessagesPerTurn = 512;
 constexpr Nanos kDripInterval = kSecond;  // of a slowloris
 constexpr size_t kGarbageBytes = 64;
 constexpr size_t kDemandBytes = 16'384;  // that a slow reader asks for with each beat
-constexpr uint32_t kDemandsPerBeat = 16;
+// A mebibyte a beat: kernels take a few (tcp_wmem) before a server has to queue.
+constexpr uint32_t kDemandsPerBeat = 64;
 
 }  // namespace
 
