@@ -84,6 +84,21 @@ def test_ipv6():
             expect_whole(Load(target, *SHORT))
 
 
+def test_a_name_is_looked_up():
+    name = socket.gethostname()
+    try:
+        address = socket.gethostbyname(name)
+    except OSError:
+        address = ""
+    if not address.startswith("127."):
+        raise Skipped("this machine's name is not a loopback address")
+    with Server("epoll", scheme="auto", host="*") as server:
+        load = Load(f"ws://{name}:{server.port}/", *SHORT)
+        expect_whole(load)
+        target = load["run"]["settings"]["target"]
+        assert target == f"ws://{name}:{server.port}/ ({address}:{server.port})", target
+
+
 def test_unix_socket():
     """Also more at once than its backlog takes."""
     with tempfile.TemporaryDirectory() as directory:

@@ -227,6 +227,7 @@ def test_usage_errors_name_the_offender(_backend):
         (["--tcp-only", "--hello"], "--hello"),
         (["--quiet", "--progress"], "--progress"),
         (["--hello", "--no-hello"], "--no-hello"),
+        (["--profile", "mobile", "--expect-timeout", "9s"], "--profile"),
         (["--repeat", "0"], "--repeat"),
         (["--repeat", "2", "--csv", "x"], "--csv"),
         (["--header", "no colon"], "no colon"),

@@ -62,8 +62,8 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
          "has no effect without flappers; give --behaviour flapper=N"},
         {"--message-bytes", options.message_rate || options.find_rate,
          "has no effect without messages; give --message-rate"},
-        {"--profile", hello || !options.no_hello,
-         "has no effect where no client says hello; leave out --no-hello"},
+        {"--profile", hello || (!options.no_hello && options.expect_timeout == 0),
+         "has no effect where no client says hello; give --hello"},
         {"--tolerance", silences(options),
          "has no effect where no client falls silent; give --behaviour mute=N or vanish=N, or "
          "--storm"},
