@@ -181,7 +181,7 @@ class Reactor {
     Mailbox& mailbox_;
     ReactorMetrics& metrics_;
     Wheel wheel_;
-    BufferPool buffers_{kBufferedBytesPerReactorMax, kBufferReservePerReactor};
+    BufferPool buffers_{config_.buffered_bytes_max, config_.buffer_reserve_bytes};
     Outboxes outboxes_{buffers_};
     Parking parking_{buffers_};
     WorkBudget work_;  // of this turn

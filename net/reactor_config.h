@@ -31,6 +31,9 @@ struct ReactorConfig {
     std::vector<std::string> ws_origins;  // that browsers may come from; empty: any
     bool ws_deflate = false;
     size_t send_queue_bytes = kSendQueueBytesDefault;
+    // Of the buffer pool; smaller in tests, to fill it.
+    size_t buffered_bytes_max = kBufferedBytesPerReactorMax;
+    size_t buffer_reserve_bytes = kBufferReservePerReactor;
     OnMessage on_message = OnMessage::discard;
     uint64_t accepts_per_second = 0;  // of this reactor; 0 is no limit
     Nanos drain_window = 10 * kSecond;

@@ -426,8 +426,8 @@ void SimBackend::collect_ready(size_t& room) {
         ready_.pop_front();
         Place& at = place(index);
         at.listed = false;
-        const bool reads = at.phase == Phase::attached && !at.held_off &&
-                           network_.readable(at.socket) > 0;
+        const bool reads =
+            at.phase == Phase::attached && !at.held_off && network_.readable(at.socket) > 0;
         if (reads && buffers == 0) {
             ++counters_.receive_buffers_short;
             list(index);

@@ -115,12 +115,12 @@ class SimClients final : private SimProgram, public SimWitness {
     // A message in the stream to the server: where it ends, and what it is worth.
     struct Mark {
         uint64_t end = 0;
-        bool opens = false;    // the request of a WebSocket: silence begins behind it
-        bool frame = false;    // complete and valid: proves life where any frame does
-        bool proof = false;    // proves it under round trip too
-        bool answer = false;   // to a probe: proves it there if the probe is still out
-        uint8_t profile = 0;   // a hello that asks for it; 0: none
-        bool slow = false;     // sent through the drip
+        bool opens = false;   // the request of a WebSocket: silence begins behind it
+        bool frame = false;   // complete and valid: proves life where any frame does
+        bool proof = false;   // proves it under round trip too
+        bool answer = false;  // to a probe: proves it there if the probe is still out
+        uint8_t profile = 0;  // a hello that asks for it; 0: none
+        bool slow = false;    // sent through the drip
     };
     struct Expected {
         SimKind kind;
@@ -136,6 +136,7 @@ class SimClients final : private SimProgram, public SimWitness {
         bool innocent = true;      // sent nothing but valid messages
         bool was_cut = false;      // its link was silent for a while
         bool went_unread = false;  // the client did not read for a while
+        bool piled_up = false;     // the server was given much of it at once
         bool evicted = false;
         uint8_t profile = kProfileDefault;
         bool let_go_unknown = false;  // nothing had come that tells the protocol
@@ -232,6 +233,7 @@ class SimClients final : private SimProgram, public SimWitness {
     void judge_one(Line& line, Nanos judged);
     void judge_unheard(const Line& line, Nanos deadline);
     void judge_handshake(const Line& line);
+    void judge_memory(const Line& line);
     void judge_end(uint32_t number);
     Nanos lateness_allowed(Nanos behind_at) const;
     Nanos silence_began(const Line& line) const;

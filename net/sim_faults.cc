@@ -52,6 +52,7 @@ FaultPlan force_faults(Random& random, const FaultSet& faults) {
     const Nanos log_max = log_nanos(random, kMillisecond, 60 * kSecond);
     const Nanos turn_max = log_nanos(random, kMillisecond / 100, 20 * kMillisecond);
     const auto buffer = static_cast<uint32_t>(log_between(random, 128, 8'192));
+    const size_t pool_bytes = log_between(random, 256 * 1024, 4 * 1024 * 1024);
     const auto batch_max = static_cast<uint32_t>(log_between(random, 1, 64));
     const auto receive_buffers = static_cast<uint32_t>(log_between(random, 1, 32));
     const auto backlog = static_cast<uint32_t>(log_between(random, 1, 64));
@@ -71,6 +72,7 @@ FaultPlan force_faults(Random& random, const FaultSet& faults) {
     constexpr uint32_t kBatches[] = {20, 256, 512};
     plan.batch_max = kBatches[random.below(std::size(kBatches))];
     if (plan.has(Fault::small_batch)) plan.batch_max = batch_max;
+    if (plan.has(Fault::small_pool)) plan.pool_bytes = pool_bytes;
     if (plan.has(Fault::buffers_short)) plan.receive_buffers = receive_buffers;
     if (plan.has(Fault::backlog)) plan.backlog = backlog;
     if (plan.has(Fault::emfile)) plan.descriptors_max = descriptors;

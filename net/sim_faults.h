@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/limits.h"
 #include "core/random.h"
 #include "core/result.h"
 #include "core/types.h"
@@ -41,7 +42,8 @@ namespace pulse {
     X(stall, "the process is not scheduled for a while and data piles up")                    \
     X(stutter, "the same between two completions of one poll")                                \
     X(storm, "all peers leave at once and come back at once")                                 \
-    X(slow_log, "the log sink blocks, and all that its caller does waits")
+    X(slow_log, "the log sink blocks, and all that its caller does waits")                    \
+    X(small_pool, "the buffer pool holds little, and unfinished messages fill it")
 
 enum class Fault : uint8_t {
 #define X(name, text) name,
@@ -77,6 +79,7 @@ std::string describe_faults(const FaultSet& faults);  // names joined by commas,
     X(drained_until_is_now, "C8: deadlines are judged by the clock")                         \
     X(close_without_join, "C4: on_closed does not wait for the operations in flight")        \
     X(stamp_before_pause, "C7: bytes are stamped with the clock of before the poll's pause") \
+    X(no_reserve, "the buffer pool is full, and has no room for those that hold little")     \
     X(goodbye_swallowed, "what is sent to a connection that closes does not leave")
 
 enum class SimMutant : uint8_t {
@@ -112,6 +115,7 @@ struct FaultPlan {
     Nanos turn_max = 0;             // how long a poll takes
     Nanos log_max = 0;              // how long the sink takes for a line
     uint32_t socket_buffer_bytes = 256 * 1024;
+    size_t pool_bytes = kBufferedBytesPerReactorMax;
     uint32_t batch_max = 4'096;      // completions handed over by one poll
     uint32_t receive_buffers = 256;  // of one harvest
     uint32_t backlog = 4'096;

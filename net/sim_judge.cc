@@ -54,6 +54,7 @@ void SimClients::on_delivered(Index index, uint64_t offset) {
         line->heard_at = network_.clock();
         maybe = true;
     }
+    line->piled_up |= offset - line->delivered > kBufferKeptBytes / 2;
     line->delivered = offset;
     if (!maybe && offset == line->whole) return;
     line->maybe_heard_at = network_.clock();
@@ -66,6 +67,10 @@ void SimClients::on_let_go(Index index) {
     line->let_go_for = records_[index].close_reason;
     line->let_go_unknown = line->delivered == 0;
     if (line->let_go_for == CloseReason::handshake_timeout) judge_handshake(*line);
+    if (line->let_go_for == CloseReason::out_of_memory ||
+        line->let_go_for == CloseReason::slow_reader) {
+        judge_memory(*line);
+    }
 }
 
 void SimClients::on_closed(Index index) {
@@ -136,15 +141,40 @@ void SimClients::judge_handshake(const Line& line) {
     judge_unheard(line, deadline);
 }
 
+// The largest holder of buffers gives way, and not who asks for a little: heartbeats and their
+// answers are all that these send and get.
+void SimClients::judge_memory(const Line& line) {
+    switch (clients_[line.client].behaviour) {
+        case Behaviour::punctual:
+        case Behaviour::prober:
+        case Behaviour::mute:
+        case Behaviour::vanisher:
+        case Behaviour::half_closer:
+        case Behaviour::dribbler:
+        case Behaviour::tardy:
+        case Behaviour::ponger:
+            break;
+        default:
+            return;
+    }
+    if (line.was_cut || line.went_unread || line.piled_up || !line.innocent) return;
+    // Where the queue or the sockets hold little, heartbeats that waited for the server fill them.
+    const bool narrow =
+        faults_.has(Fault::small_buffers) || facts_.send_queue_bytes < kSendQueueBytesDefault;
+    if (line.let_go_for == CloseReason::slow_reader && narrow) return;
+    broken("small_holder_closed", line, "for " + std::string(describe(line.let_go_for).name));
+}
+
 // The server ended a connection, and its peer has read all that came.
 void SimClients::judge_end(uint32_t number) {
     const Client& client = clients_[number];
     const Line& line = lines_[client.line];
     const CloseReasonInfo& reason = describe(line.let_go_for);
     // Through small buffers a goodbye may wait behind data for longer than the linger; behind a
-    // flight that fills the send queue it is not said.
-    const bool late =
-        faults_.has(Fault::small_buffers) || line.let_go_for == CloseReason::slow_reader;
+    // flight that fills the send queue it is not said, and one that takes memory is reset.
+    const bool late = faults_.has(Fault::small_buffers) ||
+                      line.let_go_for == CloseReason::slow_reader ||
+                      line.let_go_for == CloseReason::out_of_memory;
     const bool gone = late || line.was_cut || line.went_unread || !line.innocent;
     if (gone || line.let_go_unknown || network_.clock() >= facts_.hard_stop_at) return;
     const bool answers = client.said_goodbye && client.codec.is_websocket();

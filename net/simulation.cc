@@ -195,6 +195,11 @@ ReactorConfig config_of(const World& world, Admission& admission, LogSink log_si
     }
     config.ws_deflate = world.server.ws_deflate;
     config.send_queue_bytes = world.server.send_queue_bytes;
+    config.buffered_bytes_max = world.faults.pool_bytes;
+    if (world.faults.mutant == SimMutant::no_reserve) {
+        config.buffered_bytes_max = kBufferKeptBytes;
+        config.buffer_reserve_bytes = 0;
+    }
     config.on_message = world.server.on_message;
     config.accepts_per_second = world.accepts_per_second;
     config.drain_window = world.server.drain_timeout;

@@ -17,6 +17,8 @@
 //                           code, unless its link was silent, it did not read, it said nothing that
 //                           tells its protocol, or the drain window was over; and a WebSocket's
 //                           own goodbye is answered by a close frame
+//   small_holder_closed     no peer that only beats is closed for want of memory or for reading
+//                           slowly, whatever the others make the server hold
 //   close_hangs             a goodbye takes no longer than the linger
 //   C3 C4 C5 accept ...     the loop's side of the backend contract (sim_backend.h)
 //   closed_once             every place that was given away came back exactly once

@@ -192,8 +192,11 @@ class Play {
         constexpr size_t kSizes[] = {0, 40, 300, 700, 5'000, 66'000, 131'100, 260'000};
         constexpr size_t kPayloads[] = {0, 5, 120, 250, 1'000, 4'000, 30'000, 65'535};
         const uint8_t choice = take();
-        const size_t size = kSizes[choice & 7];
+        size_t size = kSizes[choice & 7];
         if (size == 0) return stage_.write(who, kFramedUpgrade);
+        // A play of nothing but these would take seconds, and one of short reads minutes.
+        if (size > much_left_) size = 700;
+        much_left_ -= std::min(size, much_left_);
         Bytes message = binary_frames(size, kPayloads[take() & 7], (choice & 8) != 0);
         Bytes out;
         if ((choice & 128) != 0) {
@@ -261,6 +264,7 @@ class Play {
     }
 
     std::span<const uint8_t> script_;
+    size_t much_left_ = 600'000;
     ReactorStage stage_;
     size_t listeners_;
 };
