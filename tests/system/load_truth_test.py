@@ -205,6 +205,11 @@ def test_help_and_configuration_say_where_they_could_not_be_printed():
             done = subprocess.run([f"{BUILD}/{program}", flag], stdout=full, timeout=20,
                                   stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
         assert done.returncode == 1 and b"stdout cannot be written" in done.stderr, done
+    for flags in (["--list-faults"], ["--seed", "1", "--minutes", "1"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([f"{BUILD}/pulsesim", *flags], stdout=full, timeout=60,
+                                  stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        assert done.returncode == 2 and b"stdout cannot be written" in done.stderr, done
 
 
 def test_a_path_that_cannot_be_written_is_an_error_before_the_run():

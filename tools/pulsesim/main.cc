@@ -11,6 +11,7 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <string>
 
@@ -185,6 +186,15 @@ int campaign(const Flags& flags, const CampaignOptions& options) {
     return result->failed.empty() ? 0 : 1;
 }
 
+// A result that did not reach its reader is not one.
+int printed(int code) {
+    if (std::fflush(stdout) == 0) return code;
+    std::fputs(
+        "pulsesim: stdout cannot be written; give it a file or a pipe that takes the output\n",
+        stderr);
+    return 2;
+}
+
 }  // namespace
 
 // What escapes is what nobody here can mend, such as no memory; it ends the program loudly.
@@ -221,18 +231,18 @@ int main(int count, char** words) {
     }
     if (flags.list_faults) {
         for (const FaultInfo& info : kFaultInfos) fmt::print("{:16} {}\n", info.name, info.text);
-        return 0;
+        return printed(0);
     }
     if (flags.list_mutants) {
         for (const SimMutantInfo& info : kSimMutantInfos) {
             fmt::print("{:20} {}\n", info.name, info.text);
         }
-        return 0;
+        return printed(0);
     }
     const Result<CampaignOptions> options = parse(flags);
     if (!options) {
         fmt::print(stderr, "pulsesim: {}\n", options.error());
         return 2;
     }
-    return campaign(flags, *options);
+    return printed(campaign(flags, *options));
 }
