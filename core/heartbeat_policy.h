@@ -91,6 +91,16 @@ static_assert((kProbesMax & (kProbesMax + 1)) == 0 && kProbesMax < 64, "six bits
 // (TickClock::up).
 constexpr uint32_t heard_at(Tick tick) { return static_cast<uint32_t>(tick) & kStoredTickMask; }
 constexpr uint32_t connected_at(Tick tick) { return heard_at(tick) | kHeardFirst; }
+inline constexpr uint64_t kAllTicks = UINT64_MAX;  // a credit up to `now`, whatever that is
+// Part of a message has come, or has been taken: worth `credit` ticks of life. Up to `now` it is a
+// proof like any other. Less moves the last proof, and the probes that were sent since stay sent:
+// the next would seem to be late otherwise. Never moves the last proof back.
+constexpr uint32_t heard_progress(uint32_t heard, uint64_t credit, Tick now) {
+    const Tick last = restore_tick(heard & kStoredTickMask, now);
+    if (credit == 0 || last >= now) return heard;
+    if (credit >= now - last) return heard_at(now);
+    return (heard & ~kStoredTickMask) | heard_at(last + credit);
+}
 constexpr uint32_t probes_sent(uint32_t heard) {
     return (heard & kHeardProbeMask) >> kHeardProbeShift;
 }

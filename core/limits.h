@@ -83,6 +83,19 @@ inline constexpr uint8_t kProfileGreeting = 0;
 inline constexpr uint8_t kProfileClosing = 1;
 inline constexpr uint8_t kProfileDefault = 2;   // what the flags say
 inline constexpr uint8_t kProfileRealtime = 3;  // those with names follow
+// A message on its way proves life while it moves at least so fast, in either direction; below it
+// the deadline comes closer, so that a peer which drips does not hold memory for ever. HTTP servers
+// ask as much of a request body (Apache's mod_reqtimeout: MinRate=500).
+inline constexpr uint32_t kProgressBytesPerSecondMin = 512;
+// A message of which less has come is none that takes time: a pong cut in two is not an upload, and
+// a credit for its first half would make void the probe that it answers.
+inline constexpr size_t kUploadBytesMin = 1'024;
+// What is sent at once and may have to wait in the kernel, with our probe behind it; below this an
+// acknowledgement tells nothing that the answer to a probe does not tell as fast.
+inline constexpr size_t kBulkBytes = 4'096;
+// A close waits for the peer to take what is on its way as long as it takes some of it, and no
+// longer than this; a server that stops has its own window (--drain-timeout).
+inline constexpr int64_t kCloseLingerMaxNs = 10'000'000'000;
 // How long a peer may take to answer our goodbye with its own FIN. About a second of draining is
 // what keeps a goodbye from being destroyed by a reset; a peer that is dead is reset afterwards.
 inline constexpr int64_t kCloseLingerNs = 1'000'000'000;

@@ -51,6 +51,7 @@
 #include "core/limits.h"
 #include "net/io_backend.h"
 #include "net/mapped_pages.h"
+#include "net/send_progress.h"
 #include "net/sockets.h"
 #include "net/system_calls.h"
 
@@ -93,6 +94,9 @@ class EpollBackend {
     void stop_reading(Index index);
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_until_; }
+    SendProgress send_progress(Index index) {
+        return pulse::send_progress(calls_, records_[index].descriptor);
+    }
     Nanos woke_at() const { return woke_at_; }
     Nanos clock() const;
     Nanos cpu_clock() const;

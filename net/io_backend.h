@@ -91,6 +91,12 @@ concept IoHandler = requires(H handler, Index index, std::span<uint8_t> bytes, I
     handler.on_closed(index);            // C4: the place may be freed now
 };
 
+// What became of the bytes that a connection was given to send, by the kernel's account.
+struct SendProgress {
+    uint64_t acked_bytes = 0;    // acknowledged by the peer's host, in all; only differences matter
+    uint64_t waiting_bytes = 0;  // given to the kernel and not acknowledged
+};
+
 // Readings that cost nothing to keep; all are totals since the start. Written by the backend.
 struct IoCounters {
     uint64_t polls = 0;         // calls of poll()
@@ -132,6 +138,8 @@ concept IoBackend =
         { io.wake() } -> std::same_as<void>;  // the only operation for other threads
         { reading.now() } -> std::same_as<Nanos>;
         { reading.drained_until() } -> std::same_as<Nanos>;
+        // Of one that is attached. A system call or two: for those that are about to be judged.
+        { io.send_progress(index) } -> std::same_as<SendProgress>;
         // When the last poll stopped waiting and began to handle: what follows is work.
         { reading.woke_at() } -> std::same_as<Nanos>;
         // The clock at this instant: to measure with, and to begin a deadline outside poll. No

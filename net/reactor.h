@@ -28,6 +28,7 @@
 #include <cerrno>
 #include <cmath>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "core/buffer_pool.h"
@@ -146,6 +147,12 @@ class Reactor {
     bool hold(Index index, std::span<const uint8_t> piece, size_t most);
     BufferPool::Handle keep(Index index, std::span<const uint8_t> bytes);
     void drop_unfinished(Index index);
+
+    // Bytes on their way are life (heartbeat_policy.h: heard_progress).
+    uint64_t ticks_for(uint64_t bytes) const;
+    size_t unfinished_bytes(Index index) const;
+    void credit_upload(Index index, size_t before, size_t read_bytes);
+    void credit_download(Index index, Tick reached);
     bool make_room(Index asker);
     void take_memory_from(Index index);
 
@@ -186,6 +193,13 @@ class Reactor {
     Parking parking_{buffers_};
     WorkBudget work_;  // of this turn
     SessionShared shared_;
+
+    // Of connections with kBulkOut that were looked at while something waited.
+    struct SendNote {
+        uint64_t acked_bytes;
+        Tick since;
+    };
+    std::unordered_map<Index, SendNote> send_notes_;
 
     std::vector<Index> dirty_;
     uint32_t heard_now_ = 0;  // what a proof of life in this poll is worth
@@ -333,8 +347,9 @@ uint32_t Reactor<Io, kGeometry>::judge_one(Index index, Tick reached) {
         return kLookCost;
     }
     // R1. Bytes of it are here and not decoded yet: it is not silent.
-    if (connection.state == ConnectionState::open && io_.is_held_off(index))
-        connection.heard = heard_at(reached);
+    if (connection.state != ConnectionState::closing && io_.is_held_off(index))
+        connection.heard = heard_progress(connection.heard, kAllTicks, reached);
+    if ((connection.flags & kBulkOut) != 0) credit_download(index, reached);
     const HeartbeatConfig& heartbeat = heartbeat_of(connection);
     HeartbeatStep step =
         heartbeat_step(connection.heard, HeartbeatEvent::look, index, reached, heartbeat);
@@ -350,6 +365,12 @@ uint32_t Reactor<Io, kGeometry>::judge_one(Index index, Tick reached) {
         return kEvictCost;
     }
     connection.heard = step.heard;
+    // A credit keeps the probes that were sent and so puts the next one off; a proof that follows
+    // asks for it an interval later. The look must not come after that.
+    if (heartbeat.probe) {
+        const Tick proven = reached + heartbeat.interval_ticks + heartbeat.grace_ticks;
+        step.next = std::min(step.next, proven);
+    }
     wheel_.arm(index, step.next);
     if (step.verdict == Verdict::rearm) return kLookCost;
     Session<Reactor>(*this, index).send_probe();
@@ -371,7 +392,9 @@ void Reactor<Io, kGeometry>::evict(Index index, Tick reached) {
     }
     metrics_.add(Metric::evicted);
     metrics_.eviction_delay.record(io_.clock() - config_.clock.begins(due));
-    let_go(index, CloseReason::idle_timeout);
+    // With a message begun that does not come on, it may not be silent, but it is too slow.
+    const bool unfinished = connection.inbox != 0;
+    let_go(index, unfinished ? CloseReason::slow_upload : CloseReason::idle_timeout);
 }
 
 // A connection enters a phase: its silence starts now, and the wheel is told if that is sooner.
@@ -478,11 +501,70 @@ void Reactor<Io, kGeometry>::on_bytes(Index index, std::span<uint8_t> bytes) {
     metrics_.add(Metric::bytes_received, bytes.size());
     heard_now_ = heard_at(config_.clock.up(io_.now()));
     // What arrives after our goodbye is drained and dropped, so that no reset destroys the goodbye.
+    const size_t unfinished = unfinished_bytes(index);
     Session<Reactor> session(*this, index);
     session.receive(bytes);
+    credit_upload(index, unfinished, bytes.size());
     if (session.left_something()) return park(index, session);
     if (session.kept_message() != 0) buffers_.release(session.kept_message());
     drop_unfinished(index);
+}
+
+// Ticks of life that so many bytes of a message are worth, counted from its beginning so that no
+// byte is lost in rounding.
+template <IoBackend Io, WheelGeometry kGeometry>
+uint64_t Reactor<Io, kGeometry>::ticks_for(uint64_t bytes) const {
+    const auto tick_ns = static_cast<uint64_t>(config_.clock.tick_ns());
+    return bytes * kSecond / (kProgressBytesPerSecondMin * tick_ns);
+}
+
+template <IoBackend Io, WheelGeometry kGeometry>
+size_t Reactor<Io, kGeometry>::unfinished_bytes(Index index) const {
+    const uint32_t inbox = table_[index].inbox;
+    return inbox == 0 ? 0 : buffers_.size(inbox);
+}
+
+// A message that is not whole yet has grown from `before` bytes: its peer is alive, and its own
+// heartbeats wait behind what it sends.
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::credit_upload(Index index, size_t before, size_t read_bytes) {
+    Connection& connection = at(index);
+    // A first message of more than one read: C8 does not wait for the others, so the deadline does.
+    if (connection.state == ConnectionState::greeting && read_bytes >= kBulkBytes) {
+        connection.heard = heard_progress(connection.heard, kAllTicks, config_.clock.up(io_.now()));
+        return;
+    }
+    const size_t after = unfinished_bytes(index);
+    if (connection.state != ConnectionState::open || after < kUploadBytesMin) return;
+    if (heartbeat_of(connection).liveness == Liveness::none) return;
+    const uint64_t credit = ticks_for(after) - (after < before ? 0 : ticks_for(before));
+    connection.heard =
+        heard_progress(connection.heard, credit, config_.clock.up(io_.now()));
+}
+
+// The same for what is on its way to the peer: our probe waits behind it, and so does the goodbye
+// of a connection that is closing. What was acknowledged since the last look is life.
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::credit_download(Index index, Tick reached) {
+    Connection& connection = at(index);
+    const SendProgress progress = io_.send_progress(index);
+    const auto [place, first] =
+        send_notes_.try_emplace(index, SendNote{progress.acked_bytes, reached});
+    SendNote& note = place->second;
+    if (progress.waiting_bytes == 0 && outboxes_.bytes(connection) == 0) {
+        connection.flags &= static_cast<uint8_t>(~kBulkOut);
+        if (!first) connection.heard = heard_progress(connection.heard, kAllTicks, reached);
+        send_notes_.erase(place);
+        return;
+    }
+    uint64_t credit = ticks_for(progress.acked_bytes - note.acked_bytes);
+    note.acked_bytes = progress.acked_bytes;
+    if (connection.state == ConnectionState::closing) {
+        if (first) credit = config_.clock.ticks(kCloseLingerNs);
+        // While draining the window is the bound: say_goodbyes().
+        if (!draining_ && reached - note.since > config_.clock.ticks(kCloseLingerMaxNs)) return;
+    }
+    connection.heard = heard_progress(connection.heard, credit, reached);
 }
 
 // Nothing more is decoded of a connection that is closing.
@@ -573,6 +655,7 @@ void Reactor<Io, kGeometry>::on_closed(Index index) {
     Connection& connection = at(index);
     PULSE_ASSERT(connection.state == ConnectionState::closed);
     if (!parking_.empty()) parking_.drop(index);
+    if ((connection.flags & kBulkOut) != 0) send_notes_.erase(index);
     outboxes_.release(connection);
     if (connection.inbox != 0) buffers_.release(connection.inbox);
     metrics_.closed(connection.close_reason);
@@ -606,6 +689,7 @@ void Reactor<Io, kGeometry>::let_go_quietly(Index index, CloseReason reason) {
     if (connection.state != ConnectionState::closing) {
         connection.close_reason = reason;
         connection.state = ConnectionState::closing;
+        if ((connection.flags & kBulkOut) != 0) send_notes_.erase(index);
         set_profile(index, kProfileClosing);
     }
     mark_dirty(index);
@@ -727,7 +811,11 @@ void Reactor<Io, kGeometry>::flush_one(Index index) {
         outboxes_.in_flight(connection)) {
         return;  // on_sent comes back here
     }
-    if (outboxes_.queued(connection)) return io_.send(index, outboxes_.begin_flight(connection));
+    if (outboxes_.queued(connection)) {
+        const std::span<const uint8_t> flight = outboxes_.begin_flight(connection);
+        if (flight.size() >= kBulkBytes) connection.flags |= kBulkOut;
+        return io_.send(index, flight);
+    }
     if (connection.state != ConnectionState::closing) return;
     if ((connection.flags & kPeerEnded) != 0) {
         return close_now(index, connection.close_reason, CloseMode::orderly);

@@ -174,6 +174,7 @@ class Session {
         }
         if (wants_echo()) speech().frame(binary::Type::data, sequence, bytes);
     }
+    void on_fragment() { frame(); }
     void on_goodbye(uint16_t code, std::span<const uint8_t>) {
         frame();
         // A binary frame's code is not the WebSocket's: its close frame says 1000, as to JSON.

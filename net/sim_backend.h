@@ -68,6 +68,7 @@ class SimBackend final : private SimProgram {
     void wake() { woken_.store(true, std::memory_order_release); }
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_until_; }
+    SendProgress send_progress(Index index) { return network_.send_progress(place(index).socket); }
     Nanos woke_at() const { return woke_at_; }
     Nanos clock() const { return network_.clock(); }
     Nanos cpu_clock() const { return network_.clock(); }

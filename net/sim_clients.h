@@ -106,6 +106,7 @@ class SimClients final : private SimProgram, public SimWitness {
     // instant by which it was decided.
     void judge_evictions(const ConnectionTable& table, Nanos judged);
     // Whether somebody should have been evicted or should be gone, and is not.
+    void watch_bulk(const ConnectionTable& table);
     void judge_the_living(const ConnectionTable& table);
 
     const SimClientCounts& counts() const { return counts_; }
@@ -151,6 +152,8 @@ class SimClients final : private SimProgram, public SimWitness {
         // may count as one.
         Nanos heard_at = 0;
         Nanos maybe_heard_at = 0;
+        bool took_bulk = false;      // bulk was on its way to it when it was last judged
+        bool closed_on_bulk = false;  // or when it began to close
         Nanos behind_at = 0;  // how far behind the server had been until then
         Nanos closing_seen_at = 0;
         Nanos closing_behind_at = 0;
@@ -230,13 +233,13 @@ class SimClients final : private SimProgram, public SimWitness {
     bool counts_as_life(const Mark& mark) const {
         return mark.opens || (facts_.liveness == Liveness::roundtrip ? mark.proof : mark.frame);
     }
-    void judge_one(Line& line, Nanos judged);
+    void judge_one(Index index, Line& line, Nanos judged);
     void judge_unheard(const Line& line, Nanos deadline);
     void judge_handshake(const Line& line);
     void judge_memory(const Line& line);
     void judge_end(uint32_t number);
     Nanos lateness_allowed(Nanos behind_at) const;
-    Nanos silence_began(const Line& line) const;
+    Nanos silence_began(Index index, const Line& line) const;
     void broken(std::string_view rule, const Line& line, std::string_view what);
     std::string who(const Line& line) const;
 

@@ -1,8 +1,10 @@
 // How the treatment of each peer is judged: by what had arrived, and what the server was given.
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "net/sim_clients.h"
+#include "net/speech.h"
 
 namespace pulse {
 namespace {
@@ -97,10 +99,16 @@ Nanos SimClients::lateness_allowed(Nanos behind_at) const {
     return kTicksOfRounding * facts_.tick_ns + (io_.behind_total() - behind_at);
 }
 
-// A retune begins the silence of its profile's peers anew.
-Nanos SimClients::silence_began(const Line& line) const {
-    if (line.profile != kProfileDefault) return line.maybe_heard_at;
-    return std::max(line.maybe_heard_at, facts_.retuned_at);
+// A retune begins the silence of its profile's peers anew. Bytes that the peer's host takes are
+// life, too; the server asks for them when it looks, which is once a timeout at the least.
+Nanos SimClients::silence_began(Index index, const Line& line) const {
+    Nanos began = line.maybe_heard_at;
+    if (line.profile == kProfileDefault) began = std::max(began, facts_.retuned_at);
+    const Connection& connection = records_[index];
+    if (io_.is_held_off(index)) return io_.now();
+    if ((connection.flags & kBulkOut) == 0 || !network_.valid(line.socket)) return began;
+    const Nanos taken_at = network_.newest_arrival(line.socket);
+    return std::max(began, taken_at + facts_.timeout_max[line.profile]);
 }
 
 void SimClients::judge_evictions(const ConnectionTable& table, Nanos judged) {
@@ -109,13 +117,14 @@ void SimClients::judge_evictions(const ConnectionTable& table, Nanos judged) {
         if (line == nullptr || line->evicted) continue;
         const Connection& connection = table[index];
         if (connection.state < ConnectionState::closing ||
-            connection.close_reason != CloseReason::idle_timeout) {
+            (connection.close_reason != CloseReason::idle_timeout &&
+             connection.close_reason != CloseReason::slow_upload)) {
             continue;
         }
         line->evicted = true;
         ++counts_.evictions;
         log_.note(network_.clock(), "evicted", index, line->client);
-        judge_one(*line, judged);
+        judge_one(index, *line, judged);
     }
 }
 
@@ -191,7 +200,7 @@ void SimClients::judge_end(uint32_t number) {
                std::to_string(client.goodbye_code));
 }
 
-void SimClients::judge_one(Line& line, Nanos judged) {
+void SimClients::judge_one(Index index, Line& line, Nanos judged) {
     if (!line.innocent) return;
     const Nanos deadline = line.heard_at + facts_.timeout_min[line.profile];
     if (judged < deadline) {
@@ -199,7 +208,8 @@ void SimClients::judge_one(Line& line, Nanos judged) {
     }
     judge_unheard(line, deadline);
     const Nanos latest =
-        silence_began(line) + facts_.timeout_max[line.profile] + lateness_allowed(line.behind_at);
+        silence_began(index, line) + facts_.timeout_max[line.profile] +
+        lateness_allowed(line.behind_at);
     if (io_.now() > latest) broken("evicted_late", line, "by " + ms(io_.now() - latest));
     const Client& client = clients_[line.client];
     const bool answers =
@@ -211,13 +221,24 @@ void SimClients::judge_one(Line& line, Nanos judged) {
     }
 }
 
+// After each turn. That a peer took the last of what was sent in bulk, the server learns when it
+// looks; and of whom bytes are parked nothing is judged.
+void SimClients::watch_bulk(const ConnectionTable& table) {
+    for (Index index = 0; index < line_of_index_.size(); ++index) {
+        Line* line = line_at(index);
+        if (line == nullptr) continue;
+        const bool now = (table[index].flags & kBulkOut) != 0 || io_.is_held_off(index);
+        if (std::exchange(line->took_bulk, now) && !now) line->maybe_heard_at = io_.now();
+    }
+}
+
 void SimClients::judge_the_living(const ConnectionTable& table) {
     for (Index index = 0; index < line_of_index_.size(); ++index) {
         Line* line = line_at(index);
         if (line == nullptr) continue;
         const ConnectionState state = table[index].state;
         if (state == ConnectionState::open && line->innocent) {
-            const Nanos silence = io_.now() - silence_began(*line);
+            const Nanos silence = io_.now() - silence_began(index, *line);
             if (silence > facts_.timeout_max[line->profile] + lateness_allowed(line->behind_at)) {
                 broken("silent_peer_kept", *line, ms(silence));
             }
@@ -229,7 +250,11 @@ void SimClients::judge_the_living(const ConnectionTable& table) {
             continue;
         }
         const Nanos closing = io_.now() - line->closing_seen_at;
-        const Nanos patience = kCloseLingerNs + 4 * faults_.completion_max;
+        // What is on its way is waited for, in a drain until its window ends.
+        const bool bulk = line->closed_on_bulk |= line->took_bulk;
+        if (bulk && facts_.hard_stop_at != kNever) continue;
+        const Nanos linger = kCloseLingerNs + (bulk ? kCloseLingerMaxNs + kCloseLingerNs : 0);
+        const Nanos patience = linger + 4 * faults_.completion_max;
         if (closing > patience + lateness_allowed(line->closing_behind_at)) {
             broken("close_hangs", *line, ms(closing));
         }

@@ -385,6 +385,11 @@ size_t SimNetwork::write_room(SimSocket name) const {
     return waiting >= socket.buffer_bytes ? 0 : socket.buffer_bytes - waiting;
 }
 
+SendProgress SimNetwork::send_progress(SimSocket name) const {
+    const Socket& receiver = sockets_[at(name).other];
+    return {receiver.in_arrived, receiver.in_written - receiver.in_arrived};
+}
+
 size_t SimNetwork::write(SimSocket name, std::span<const uint8_t> bytes) {
     const size_t count = std::min(write_room(name), bytes.size());
     if (count == 0) return 0;

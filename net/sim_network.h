@@ -28,6 +28,7 @@
 #include "core/random.h"
 #include "core/types.h"
 #include "net/address.h"
+#include "net/io_backend.h"
 #include "net/sim_faults.h"
 
 namespace pulse {
@@ -98,8 +99,12 @@ class SimNetwork {
     // What failed the socket (an errno), 0 while nothing has. Unread bytes may still be there.
     int error(SimSocket socket) const;
     size_t write_room(SimSocket socket) const;
+    // What was written and has reached the far host, which acknowledges at once, and what has not.
+    SendProgress send_progress(SimSocket socket) const;
     // When the oldest unread byte, or the FIN or failure behind the last, got here; kNever if none.
     Nanos oldest_arrival(SimSocket socket) const;
+    // When the last thing got here.
+    Nanos newest_arrival(SimSocket socket) const { return at(socket).newest_at; }
     // When everything that was sent to here (FIN and RST too) had got here; kNever: some has not.
     Nanos all_arrived_at(SimSocket socket) const;
     // When the byte before `offset` of the stream got here; kNever if it has not, 0 if it was read.

@@ -292,6 +292,7 @@ class Simulation {
             log_.broken(before, "progress", "the loop spins: a million turns at one instant");
             network_.run_until(before + kSecond);
         }
+        clients_.watch_bulk(table_);
         const uint64_t evicted = metrics_.eviction_delay.count();
         if (evicted == evicted_) return;
         evicted_ = evicted;

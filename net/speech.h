@@ -33,6 +33,7 @@ inline constexpr uint8_t kSpeaksJson =
     8;  // it sent a JSON object of ours, or agreed on pulse.v1.json
 inline constexpr uint8_t kFramedBinary = 16;       // agreed on pulse.v1.binary
 inline constexpr uint8_t kAwaitsProxyHeader = 32;  // its proxy has not said yet whose it is
+inline constexpr uint8_t kBulkOut = 128;  // kBulkBytes or more were sent and may still be waiting
 inline constexpr uint8_t kToldApart = 64;          // its first bytes were; no others are
 
 // A few words into a buffer on the stack. Requires: they fit; what is put into one has a bound.

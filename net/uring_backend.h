@@ -66,6 +66,7 @@
 #include "core/types.h"
 #include "net/address.h"
 #include "net/io_backend.h"
+#include "net/send_progress.h"
 #include "net/sockets.h"
 #include "net/system_calls.h"
 #include "net/uring_compat.h"
@@ -133,6 +134,9 @@ class UringBackend {
     void wake();
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_until_; }
+    SendProgress send_progress(Index index) {
+        return pulse::send_progress(calls_, records_[index].descriptor);
+    }
     Nanos woke_at() const { return woke_at_; }
     Nanos clock() const;
     Nanos cpu_clock() const;

@@ -253,7 +253,11 @@ class Decoder {
         if (!frame_ends) return {};
         state_.in_payload = 0;
         state_.in_message = !message_ends;
-        if (!message_ends) return {};
+        if (!message_ends) {
+            // A complete frame, though not a message.
+            if constexpr (requires { sink_.on_fragment(); }) sink_.on_fragment();
+            return {};
+        }
         const Decoded fault = deliver_message(sink_.held());
         if (fault.ok()) sink_.keep_held(0);
         return fault;

@@ -1175,6 +1175,27 @@ TYPED_TEST_P(IoContract, C9_AConnectionMayBeClosedWhileItIsHeldOff) {
     stage.close_all();
 }
 
+// --------------------------------------------------------------------------------- send progress
+TYPED_TEST_P(IoContract, SendProgress_TellsWhatThePeerHasTaken) {
+    Stage<TypeParam> stage;
+    stage.listen();
+    auto one = stage.join();
+    const Index index = one.seen->index;
+    EXPECT_EQ(stage.io.send_progress(index).waiting_bytes, 0u);
+    const uint64_t before = stage.io.send_progress(index).acked_bytes;
+    const std::string text = pattern(1, kMoreThanFitsBytes);
+    stage.seen.send(*one.seen, text);
+    stage.settle();
+    const SendProgress stuck = stage.io.send_progress(index);
+    EXPECT_GT(stuck.waiting_bytes, 0u) << "nobody reads";
+    EXPECT_LT(stuck.acked_bytes - before, text.size());
+    std::string heard;
+    ASSERT_TRUE(stage.peer_reads(one.peer, heard, text.size()));
+    EXPECT_TRUE(stage.until([&] { return stage.io.send_progress(index).waiting_bytes == 0; }));
+    EXPECT_EQ(stage.io.send_progress(index).acked_bytes - before, text.size());
+    stage.close_all();
+}
+
 // ------------------------------------------------------------------------------------- counters
 TYPED_TEST_P(IoContract, Counters_CountPolls) {
     Stage<TypeParam> stage;
@@ -1215,6 +1236,6 @@ REGISTER_TYPED_TEST_SUITE_P(
     Exhausted_RefusesThroughTheSpareAndDoesNotSpin, Connect_SucceedsAndIsAsIfAttached,
     Connect_RefusedIsToldOnceAndOnlyCloseFollows, Connect_MayBeClosedBeforeItsAnswer,
     C9_NothingOfAConnectionThatIsHeldOffIsDelivered, C9_AConnectionMayBeClosedWhileItIsHeldOff,
-    Counters_CountPolls);
+    SendProgress_TellsWhatThePeerHasTaken, Counters_CountPolls);
 
 }  // namespace pulse::test

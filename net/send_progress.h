@@ -1,0 +1,12 @@
+// What a TCP socket's peer has acknowledged (Linux 4.6: tcpi_bytes_acked), and what waits for it.
+#pragma once
+
+#include "net/io_backend.h"
+#include "net/system_calls.h"
+
+namespace pulse {
+
+// Of a connected socket; of one that is gone, nothing and nothing.
+SendProgress send_progress(SystemCalls& calls, int descriptor);
+
+}  // namespace pulse

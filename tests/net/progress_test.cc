@@ -1,0 +1,205 @@
+// Bytes on their way are life: a message that takes longer than the timeout, in either direction,
+// ends nothing as long as it moves, and a peer that drips or stops does not stay.
+#include <gtest/gtest.h>
+
+#include "tests/net/reactor_stage.h"
+#include "tests/support/websocket_frames.h"
+
+namespace pulse::test {
+namespace {
+
+constexpr size_t kWebSocket = 0, kBinary = 1, kLines = 2;
+
+StagePlan plan(Liveness liveness = Liveness::any) {
+    StagePlan plan{
+        .listen = {"ws://10.0.0.1:9000", "tcp://10.0.0.1:9001", "jsonl://10.0.0.1:9002"}};
+    plan.options.heartbeat_interval = kSecond;
+    plan.options.heartbeat_timeout = 3 * kSecond;
+    plan.options.liveness = liveness;
+    plan.options.on_message = OnMessage::echo;
+    return plan;
+}
+uint64_t closed(ReactorStage& stage, CloseReason reason) {
+    return stage.metrics().closed[static_cast<size_t>(reason)];
+}
+
+size_t open_peer(ReactorStage& stage, size_t listener) {
+    const size_t peer = stage.connect(listener);
+    if (listener == kWebSocket) {
+        stage.write(peer, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+                          "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+    } else if (listener == kBinary) {
+        stage.write(peer, std::string_view("\xB7\x01\0\0\0\0\0\1", 8));
+    } else {
+        stage.write(peer, "{\"type\":\"ping\"}\n");
+    }
+    stage.settle();
+    EXPECT_FALSE(stage.heard(peer).empty());
+    stage.heard(peer).clear();
+    return peer;
+}
+
+// One large message in the protocol of the listener: for the binary one as large as it can be.
+Bytes message_for(size_t listener) {
+    if (listener == kWebSocket) return frame(0x82, Bytes(1'000'000, 'u'));
+    if (listener == kLines)
+        return bytes_of("{\"type\":\"data\",\"x\":\"" + std::string(1'000'000, 'u') + "\"}\n");
+    return Bytes{0xB7, 5, 0xFF, 0xFF, 0, 0, 0, 1} + Bytes(65'535, 'u');
+}
+
+// Writes `wire` over `duration`; false as soon as the peer is gone.
+bool upload(ReactorStage& stage, size_t peer, const Bytes& wire, Nanos duration) {
+    constexpr Nanos kStep = 100 * kMillisecond;
+    const auto steps = static_cast<size_t>(duration / kStep);
+    for (size_t step = 0; step < steps; ++step) {
+        const size_t from = wire.size() * step / steps, to = wire.size() * (step + 1) / steps;
+        stage.write(peer, std::span(wire).subspan(from, to - from));
+        stage.settle(kStep);
+        if (stage.record(peer) == nullptr) return false;
+    }
+    stage.settle(200 * kMillisecond);
+    return stage.record(peer) != nullptr;
+}
+
+TEST(Progress, AMessageThatTakesLongerThanTheTimeoutIsLife) {
+    for (const Liveness liveness : {Liveness::any, Liveness::roundtrip}) {
+        for (const size_t listener : {kWebSocket, kBinary, kLines}) {
+            ReactorStage stage(plan(liveness));
+            const size_t peer = open_peer(stage, listener);
+            EXPECT_TRUE(upload(stage, peer, message_for(listener), 8 * kSecond)) << listener;
+            EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
+            EXPECT_EQ(stage.metrics()[Metric::messages_echoed], 1u);
+            stage.reactor().validate();
+        }
+    }
+}
+
+TEST(Progress, SoIsAMessageOfManyFragments) {
+    ReactorStage stage(plan());
+    const size_t peer = open_peer(stage, kWebSocket);
+    Bytes wire;
+    for (int i = 0; i < 40; ++i)
+        wire = wire + frame(i == 0 ? 0x02 : i == 39 ? 0x80 : 0x00, Bytes(500, 'f'));
+    EXPECT_TRUE(upload(stage, peer, wire, 10 * kSecond));
+    EXPECT_EQ(stage.metrics()[Metric::messages_echoed], 1u);
+}
+
+// Each is a complete frame, however little it brings.
+TEST(Progress, AFragmentIsAHeartbeatAsAnyFrameIs) {
+    for (const Liveness liveness : {Liveness::any, Liveness::roundtrip}) {
+        ReactorStage stage(plan(liveness));
+        const size_t peer = open_peer(stage, kWebSocket);
+        for (int second = 0; second < 10; ++second) {
+            stage.write(peer, frame(second == 0 ? 0x02 : 0x00, Bytes(1, 'f')));
+            stage.settle(kSecond);
+        }
+        EXPECT_EQ(stage.record(peer) != nullptr, liveness == Liveness::any);
+    }
+}
+
+// Below the minimum the deadline comes closer; and what stops in the middle has its timeout.
+TEST(Progress, APeerThatDripsOrStopsIsClosedForIt) {
+    for (const size_t listener : {kWebSocket, kBinary, kLines}) {
+        ReactorStage stage(plan());
+        const size_t drips = open_peer(stage, listener);
+        const size_t stops = open_peer(stage, listener);
+        const Bytes message = message_for(listener);
+        stage.write(stops, std::span(message).first(30'000));
+        const Nanos began = stage.network().clock();
+        const size_t bytes = kProgressBytesPerSecondMin / 4 * 20;
+        EXPECT_FALSE(upload(stage, drips, Bytes(message.begin(), message.begin() + bytes),
+                            20 * kSecond));
+        // 3 s and a quarter of what it takes: a third more.
+        EXPECT_LE(stage.network().clock() - began, 6 * kSecond);
+        EXPECT_GE(stage.network().clock() - began, 3 * kSecond);
+        EXPECT_EQ(stage.record(stops), nullptr);
+        EXPECT_EQ(closed(stage, CloseReason::slow_upload), 2u);
+        EXPECT_EQ(stage.metrics()[Metric::evicted], 2u);
+        EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
+    }
+}
+
+// The peer reads `bytes_a_step` every 100 ms, until it has heard what ends with `end`.
+bool download(ReactorStage& stage, size_t peer, Nanos duration) {
+    for (Nanos left = duration; left > 0; left -= 100 * kMillisecond) {
+        stage.set_reading(peer, true);
+        stage.set_reading(peer, false);
+        stage.settle(100 * kMillisecond);
+        if (stage.record(peer) == nullptr) return false;
+    }
+    return true;
+}
+
+StagePlan slow_link(StagePlan plan) {
+    plan.faults.socket_buffer_bytes = 8 * 1024;
+    plan.options.send_queue_bytes = 4 << 20;
+    return plan;
+}
+
+TEST(Progress, AnAnswerThatTakesLongerThanTheTimeoutIsLife) {
+    for (const Liveness liveness : {Liveness::any, Liveness::roundtrip}) {
+        ReactorStage stage(slow_link(plan(liveness)));
+        const size_t peer = open_peer(stage, kWebSocket);
+        stage.set_reading(peer, false);
+        stage.write(peer, frame(0x82, Bytes(1'000'000, 'd')));
+        stage.settle(kSecond / 2);
+        EXPECT_TRUE(download(stage, peer, 9 * kSecond));
+        EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
+        EXPECT_LT(stage.heard(peer).size(), 1'000'000u) << "it was not slow";
+        stage.reactor().validate();
+    }
+}
+
+TEST(Progress, APeerThatReadsNothingHasItsTimeout) {
+    ReactorStage stage(slow_link(plan()));
+    const size_t peer = open_peer(stage, kWebSocket);
+    stage.set_reading(peer, false);
+    stage.write(peer, frame(0x82, Bytes(1'000'000, 'd')));
+    const Nanos began = stage.network().clock();
+    EXPECT_TRUE(stage.empty_within(20 * kSecond));
+    EXPECT_EQ(stage.metrics()[Metric::evicted], 1u);
+    EXPECT_LE(stage.network().clock() - began, 7 * kSecond);
+}
+
+TEST(Progress, ACloseWaitsForWhatIsOnItsWayAndNotForEver) {
+    for (const bool reads : {true, false}) {
+        ReactorStage stage(slow_link(plan()));
+        const size_t peer = open_peer(stage, kWebSocket);
+        stage.set_reading(peer, false);
+        stage.write(peer, frame(0x82, Bytes(400'000, 'd')) + close_frame(1000));
+        if (reads) {
+            for (int i = 0; i < 100 && !stage.ended(peer); ++i) {
+                stage.set_reading(peer, true);
+                stage.set_reading(peer, false);
+                stage.settle(100 * kMillisecond);
+            }
+            EXPECT_GT(stage.heard(peer).size(), 400'000u);
+            EXPECT_TRUE(stage.heard(peer).ends_with("\x88\x02\x03\xE8")) << "the goodbye";
+            EXPECT_FALSE(stage.was_reset(peer));
+        } else {
+            const Nanos began = stage.network().clock();
+            EXPECT_TRUE(stage.empty_within(20 * kSecond));
+            EXPECT_LE(stage.network().clock() - began, 4 * kSecond);
+        }
+    }
+}
+
+// A peer that takes just enough to go on is not waited for beyond the bound.
+TEST(Progress, ACloseIsBoundHoweverSlowlyThePeerReads) {
+    ReactorStage stage(slow_link(plan()));
+    const size_t peer = open_peer(stage, kWebSocket);
+    stage.set_reading(peer, false);
+    stage.write(peer, frame(0x82, Bytes(1'000'000, 'd')) + close_frame(1000));
+    const Nanos began = stage.network().clock();
+    while (stage.record(peer) != nullptr && stage.network().clock() - began < 60 * kSecond) {
+        stage.set_reading(peer, true);
+        stage.set_reading(peer, false);
+        stage.settle(500 * kMillisecond);
+    }
+    EXPECT_GE(stage.network().clock() - began, 9 * kSecond);
+    EXPECT_LE(stage.network().clock() - began, kCloseLingerMaxNs + 4 * kSecond);
+}
+
+}  // namespace
+}  // namespace pulse::test
