@@ -216,8 +216,10 @@ inline constexpr uint32_t kUringRoundsPerPoll = 16;
 // and wakes by this at most, about half a tick of the wheel.
 inline constexpr uint32_t kUringGatherCompletions = 64;
 inline constexpr int64_t kUringGatherMaxNs = 5'000'000;
-// io_uring_enter takes no submission for want of memory: tries before we give up for good.
-inline constexpr uint32_t kUringSubmitTries = 10'000;
+// io_uring_enter takes no submission for want of memory: so many tries with a yield between them,
+// then each waits for so long. It goes on for ever: to give up is to lose every connection.
+inline constexpr uint32_t kUringSubmitYields = 100;
+inline constexpr int64_t kUringSubmitRestNs = 1'000'000;
 
 // ------------------------------------------------------------------------------------- reactors
 inline constexpr uint32_t kReactorsMax = 256;

@@ -434,6 +434,9 @@ void Reactor<Io, kGeometry>::open(Index index) {
 template <IoBackend Io, WheelGeometry kGeometry>
 std::optional<CloseReason> Reactor<Io, kGeometry>::reason_to_refuse(const Accepted& accepted) {
     if (accepted.exhausted) return CloseReason::out_of_descriptors;
+    // It was reset before it was accepted, and has no address any more.
+    const bool names_peer = config_.listeners[accepted.listener].expects_proxy_header;
+    if (names_peer && !accepted.peer.present()) return CloseReason::peer_reset;
     if (is_stranger(accepted)) return CloseReason::untrusted_source;
     if (draining_) return CloseReason::going_away;
     if (table_.live() == table_.limit()) return CloseReason::server_full;

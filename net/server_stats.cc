@@ -85,6 +85,8 @@ Json to_json(const ReactorStats& stats) {
                          : static_cast<double>(io.completions) / static_cast<double>(io.batches)},
         {"wakes_received", io.wakes_received},
         {"receive_buffers_short", io.receive_buffers_short},
+        {"enter_shortages", io.enter_shortages},
+        {"completions_lost", io.completions_lost},
         {"accept_failures", io.accept_failures},
         {"spare_used", io.spare_used}};
     object["memory"] = {{"records_bytes", stats.memory.records_bytes},
@@ -106,6 +108,8 @@ ReactorStats& ReactorStats::operator+=(const ReactorStats& other) {
     io.batches += other.io.batches;
     io.wakes_received += other.io.wakes_received;
     io.receive_buffers_short += other.io.receive_buffers_short;
+    io.enter_shortages += other.io.enter_shortages;
+    io.completions_lost += other.io.completions_lost;
     io.accept_failures += other.io.accept_failures;
     io.spare_used += other.io.spare_used;
     eviction_delay.merge(other.eviction_delay);

@@ -18,7 +18,7 @@ class SystemCalls {
     // What `call` returns, which is -1 with errno set if it fails, or is made to.
     template <class Call>
     auto operator()(Call call) -> decltype(call()) {
-        if (++made_ == fails_at_) [[unlikely]] {
+        if (++made_ - fails_at_ < fails_times_) [[unlikely]] {
             errno = error_;
             return -1;
         }
@@ -30,15 +30,18 @@ class SystemCalls {
         ::close(descriptor);
     }
 
-    // The call that will be the `count`th since the start fails with `error`, once.
-    void fail_at(uint64_t count, int error) {
+    // The call that will be the `count`th since the start fails with `error`, and so do those
+    // behind it, `times` in all.
+    void fail_at(uint64_t count, int error, uint64_t times = 1) {
         fails_at_ = count;
+        fails_times_ = times;
         error_ = error;
     }
 
   private:
     uint64_t& made_;
     uint64_t fails_at_ = 0;
+    uint64_t fails_times_ = 0;
     int error_ = 0;
 };
 

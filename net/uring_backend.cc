@@ -219,16 +219,35 @@ int UringBackend::enter(uint32_t wait_for, uint32_t flags, const UringGetEventsA
 }
 
 // Makes room for one submission at least.
+// Until there is room for a submission again. Out of memory the reactor stands still and tries on:
+// its connections outlive a shortage of the machine.
 void UringBackend::submit() {
-    for (uint32_t tries = 0; tries < kUringSubmitTries; ++tries) {
+    for (uint64_t tries = 0;; ++tries) {
         if (enter(0, 0, nullptr) < 0 && errno != EINTR) {
-            PULSE_ASSERT(errno == EAGAIN || errno == EBUSY || errno == ENOMEM);
-            sched_yield();
+            PULSE_ASSERT(is_shortage(errno));
+            note_shortage(errno);
+            if (tries < kUringSubmitYields) {
+                sched_yield();
+            } else {
+                const timespec rest{.tv_sec = 0, .tv_nsec = kUringSubmitRestNs};
+                nanosleep(&rest, nullptr);
+            }
         }
         if (queued() < ring_.sq.ring_entries) return;
     }
-    const bool kernel_took_a_submission = false;
-    PULSE_ASSERT(kernel_took_a_submission);
+}
+
+// What the world may answer to io_uring_enter. EBADR: the kernel had no memory for a completion and
+// dropped it; whose, can no longer be known. That connection is not heard of again; drained_until
+// stands still from then on, so that nothing is judged by what was not delivered.
+bool UringBackend::is_shortage(int error) {
+    return error == EAGAIN || error == EBUSY || error == ENOMEM || error == EBADR;
+}
+
+void UringBackend::note_shortage(int error) {
+    ++counters_.enter_shortages;
+    if (error == EBADR) ++counters_.completions_lost;
+    round_whole_ = false;
 }
 
 void UringBackend::lend_buffer() {
@@ -274,10 +293,8 @@ void UringBackend::submit_and_harvest(Nanos until) {
     }
     const int result = enter(wait_for, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &argument);
     if (result < 0) {
-        // EBADR: a completion was dropped for want of memory; whose, nobody can tell any more.
-        PULSE_ASSERT(errno == ETIME || errno == EINTR || errno == EAGAIN || errno == EBUSY ||
-                     errno == ENOMEM);
-        if (errno != ETIME && errno != EINTR) round_whole_ = false;
+        PULSE_ASSERT(errno == ETIME || errno == EINTR || is_shortage(errno));
+        if (errno != ETIME && errno != EINTR) note_shortage(errno);
     }
     if (queued() > 0 || work_waits()) round_whole_ = false;
     if (may_sleep) read_clock();
@@ -288,7 +305,7 @@ void UringBackend::settle(bool handed_out) {
         drained_until_ = std::max(drained_until_, candidate_);
         candidate_ = -1;
     }
-    if (candidate_ >= 0 || !handed_out || !round_whole_) return;
+    if (candidate_ >= 0 || !handed_out || !round_whole_ || counters_.completions_lost > 0) return;
     if (unread() == 0) {
         drained_until_ = std::max(drained_until_, round_began_);
     } else {
@@ -311,12 +328,15 @@ void UringBackend::finished(const Ticket& ticket) {
 
 // ----------------------------------------------------------------------------------- connections
 
+void UringBackend::make_ready(Index index) {
+    if (!ready_full()) return make_ready(index, count_);
+    // To the kernel with it, which finds it readable again when the poll is submitted.
+    round_whole_ = false;
+    arm_poll(index);
+}
+
+// Back, in the count that it was in: for that there is always room (ready_full).
 void UringBackend::make_ready(Index index, uint32_t count) {
-    if (ready_full()) {
-        // To the kernel with it, which finds it readable again when the poll is submitted.
-        round_whole_ = false;
-        return arm_poll(index);
-    }
     mark(index, kReceiving);
     ++unread_[count];
     ready_list_[ready_tail_++ & (ready_list_.size() - 1)] = index | count << kIndexBits;

@@ -250,6 +250,8 @@ class UringBackend {
     }
     int enter(uint32_t wait_for, uint32_t flags, const UringGetEventsArg* argument);
     void submit();
+    static bool is_shortage(int error);
+    void note_shortage(int error);
 
     // A round of poll().
     void begin_round();
@@ -284,7 +286,7 @@ class UringBackend {
     void arm_watch();
 
     // Connections.
-    void make_ready(Index index) { make_ready(index, count_); }
+    void make_ready(Index index);
     void make_ready(Index index, uint32_t count);
     void readable(Index index) {
         if (!marked(index, kReceiving | kClosed | kOver | kHeldOff)) make_ready(index);
@@ -293,7 +295,10 @@ class UringBackend {
     bool watch(Index index);
     void arm_poll(Index index);
     uint32_t ready_count() const { return ready_tail_ - ready_head_; }
-    bool ready_full() const { return ready_count() == ready_list_.size(); }
+    // For newcomers: what has a receive in flight may come back (ENOBUFS) and keeps its room.
+    bool ready_full() const {
+        return ready_count() + receives_queued_ + 1 >= ready_list_.size();
+    }
     uint32_t unread() const { return unread_[0] + unread_[1]; }
     void cut_off(int descriptor, CloseMode mode);
     IoError socket_error(Index index);
@@ -386,7 +391,7 @@ void UringBackend::poll(Nanos until, H& handler) {
         until = 0;  // only the first round may sleep
     } while (budget > 0 && --rounds > 0 && more_waits());
     read_clock();
-    if (!more_waits() && unread() == 0) {
+    if (!more_waits() && unread() == 0 && counters_.completions_lost == 0) {
         candidate_ = -1;
         drained_until_ = now_;
     }
