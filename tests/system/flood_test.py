@@ -7,10 +7,8 @@ For each kind of flood the canary's round trips are printed: it must be answered
 of 100, and within 250 ms always (the machine's scheduling included: a second round is granted).
 Ends with `N passed, N failed`.
 """
-import base64
 import os
 import select
-import socket
 import struct
 import subprocess
 import sys
@@ -18,19 +16,12 @@ import time
 import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from server import Server  # noqa: E402: its path comes first
+from attack import Canary, connect, masked, upgrade  # noqa: E402: its path comes first
+from server import Server  # noqa: E402
 
 FLOODERS = 50
 P99_S, MAX_S = 0.025, 0.250
 CHUNK_BYTES = 256 * 1024
-
-
-def masked(first, payload):
-    size = len(payload)
-    length = (bytes([0x80 | size]) if size < 126 else
-              bytes([0xFE]) + struct.pack(">H", size) if size < 65536 else
-              bytes([0xFF]) + struct.pack(">Q", size))
-    return bytes([first]) + length + b"\0\0\0\0" + payload
 
 
 def binary(kind, payload=b""):
@@ -62,27 +53,6 @@ FLOODS = {
 }
 
 
-def upgrade(peer, subprotocol="", deflate=False):
-    lines = ["GET / HTTP/1.1", "Host: a", "Upgrade: websocket", "Connection: Upgrade",
-             "Sec-WebSocket-Version: 13",
-             "Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)).decode()]
-    if subprotocol:
-        lines.append("Sec-WebSocket-Protocol: " + subprotocol)
-    if deflate:
-        lines.append("Sec-WebSocket-Extensions: permessage-deflate")
-    peer.sendall("\r\n".join(lines + ["", ""]).encode())
-    answer = b""
-    while not answer.endswith(b"\r\n\r\n"):
-        answer += peer.recv(4096)
-    assert answer.startswith(b"HTTP/1.1 101"), answer
-
-
-def connect(port):
-    peer = socket.create_connection(("127.0.0.1", port), timeout=10)
-    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return peer
-
-
 def flood(port, name, seconds):
     """A process of its own: floods, reads what comes back, and comes back when it is closed."""
     unit, subprotocol, deflate, is_websocket, _ = FLOODS[name]
@@ -112,24 +82,6 @@ def flood(port, name, seconds):
                 peers.pop(number)[0].close()
 
 
-def round_trips(port, seconds):
-    """Of a peer that sends a ping every 10 ms: how long each took."""
-    canary, times = connect(port), []
-    upgrade(canary)
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        began, answer = time.monotonic(), b""
-        canary.sendall(masked(0x89, b"beat"))
-        while len(answer) < 6:
-            more = canary.recv(4096)
-            assert more, "the canary was closed"
-            answer += more
-        assert answer == b"\x8a\x04beat", answer
-        times.append(time.monotonic() - began)
-        time.sleep(0.01)
-    return sorted(times)
-
-
 def measure(backend, name, seconds):
     flags = ["--reactors", "1", "--max-connections", "1000", *FLOODS[name][4]]
     with Server(backend, *flags, scheme="auto") as server:
@@ -140,7 +92,7 @@ def measure(backend, name, seconds):
             os.nice(-10)  # the canary's own wait for a core is not the server's
         except OSError:
             pass
-        times = round_trips(server.port, seconds)
+        times = Canary(server.port).beats(seconds)
         assert flooder.wait(timeout=seconds + 20) == 0
         return times[len(times) * 99 // 100], times[-1], len(times)
 

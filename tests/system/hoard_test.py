@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Peers that make the server hold as much for them as they can, beside a canary and a newcomer.
+
+    tests/system/hoard_test.py [WORD]...
+
+267 unfinished messages of 1 MiB, 89 peers that read nothing of 7 MiB echoed, 16,384 unfinished
+heads of 16 KiB, each on one reactor with its 256 MiB of buffers, on both backends. The canary is
+answered within 25 ms in 99 of 100 (a second round is granted: the machine is shared), a newcomer
+enters and is answered, and what the server holds is given back afterwards.
+Ends with `N passed, N failed`.
+"""
+import os
+import resource
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from attack import Canary, connect, masked, upgrade  # noqa: E402: its path comes first
+from server import Server, run_over_backends  # noqa: E402
+
+P99_S = 0.025
+MIB = 1 << 20
+FLAGS = ("--reactors", "1", "--max-connections", "17000", "--handshake-timeout", "60s",
+         "--on-message", "echo")
+
+
+def push(peer, data, seconds=5):
+    """As much of it as the server takes."""
+    peer.settimeout(0.2)
+    view, until = memoryview(data), time.monotonic() + seconds
+    while view and time.monotonic() < until:
+        try:
+            view = view[peer.send(view):]
+        except TimeoutError:
+            return
+        except OSError:  # it was this one's turn to give way
+            return
+
+
+def attack(backend, hoard, *flags):
+    with Server(backend, *FLAGS, *flags, scheme="ws") as server:
+        canary = Canary(server.port)
+        canary.beat()
+        hoarders = hoard(server.port, canary)
+        for _ in range(2):
+            times = canary.beats(1)
+            p99 = times[len(times) * 99 // 100]
+            if p99 <= P99_S:
+                break
+        newcomer = Canary(server.port)
+        newcomer.beat()
+        time.sleep(1.1)
+        stats = server.stats()["total"]
+        closed = stats["closed_by_reason"]
+        print(f"  {backend}: canary p99 {p99 * 1e3:.1f} ms, most {times[-1] * 1e3:.1f} ms; held "
+              f"{stats['memory']['buffers_bytes'] / MIB:.0f} MiB, closed {closed}")
+        assert p99 <= P99_S, times[-5:]
+        assert stats["memory"]["buffers_bytes"] <= (256 + 64) * MIB, stats["memory"]
+        assert "slow_reader" not in closed or hoard is never_read, closed
+        for hoarder in hoarders:
+            hoarder.close()
+        until, left = time.monotonic() + 20, MIB + 1
+        while time.monotonic() < until and left > MIB:
+            time.sleep(0.5)
+            left = server.stats()["total"]["memory"]["buffers_bytes"]
+        assert left <= MIB, f"{left} bytes were not given back"
+        canary.beat()
+
+
+def unfinished_messages(port, canary):
+    message = masked(0x82, bytes(MIB - 64))[:-1]
+    hoarders = []
+    for _ in range(267):
+        peer = connect(port)
+        upgrade(peer)
+        push(peer, message)
+        hoarders.append(peer)
+        canary.beat()
+    return hoarders
+
+
+def never_read(port, canary):
+    message = masked(0x82, bytes(3 * MIB + MIB // 2)) * 2
+    hoarders = []
+    for _ in range(89):
+        peer = connect(port, receive_bytes=4096)
+        upgrade(peer)
+        push(peer, message)
+        hoarders.append(peer)
+        canary.beat()
+    return hoarders
+
+
+def unfinished_heads(port, canary):
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + b"c" * 16_000
+    hoarders = []
+    for number in range(16_384):
+        peer = connect(port)
+        push(peer, head)
+        hoarders.append(peer)
+        if number % 64 == 0:
+            canary.beat()
+    return hoarders
+
+
+def test_unfinished_messages_of_267_peers(backend):
+    attack(backend, unfinished_messages)
+
+
+def test_89_peers_that_never_read(backend):
+    attack(backend, never_read, "--max-message-bytes", "4MiB", "--send-queue-bytes", "8MiB")
+
+
+def test_unfinished_heads_of_16384_peers(backend):
+    attack(backend, unfinished_heads)
+
+
+if __name__ == "__main__":
+    HARD = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (HARD, HARD))
+    sys.exit(run_over_backends(dict(globals())))
