@@ -67,28 +67,24 @@ def attack(backend, hoard, *flags):
         canary.beat()
 
 
-def unfinished_messages(port, canary):
-    message = masked(0x82, bytes(MIB - 64))[:-1]
+def push_each(count, port, canary, data, receive_bytes=None):
     hoarders = []
-    for _ in range(267):
-        peer = connect(port)
+    for _ in range(count):
+        peer = connect(port, receive_bytes)
         upgrade(peer)
-        push(peer, message)
+        push(peer, data)
         hoarders.append(peer)
         canary.beat()
     return hoarders
+
+
+def unfinished_messages(port, canary):
+    return push_each(267, port, canary, masked(0x82, bytes(MIB - 64))[:-1])
 
 
 def never_read(port, canary):
-    message = masked(0x82, bytes(3 * MIB + MIB // 2)) * 2
-    hoarders = []
-    for _ in range(89):
-        peer = connect(port, receive_bytes=4096)
-        upgrade(peer)
-        push(peer, message)
-        hoarders.append(peer)
-        canary.beat()
-    return hoarders
+    messages = masked(0x82, bytes(3 * MIB + MIB // 2)) * 2
+    return push_each(89, port, canary, messages, receive_bytes=4096)
 
 
 def unfinished_heads(port, canary):
