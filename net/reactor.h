@@ -420,7 +420,11 @@ void Reactor<Io, kGeometry>::change_profile(Index index, uint8_t profile) {
     if (connection.profile == profile) return;
     connection.profile = profile;
     const Tick now = config_.clock.up(io_.now());
-    wheel_.arm(index, heartbeat_deadline(connection.heard, index, now, heartbeat_of(connection)));
+    // Probes that were sent are counted in the new intervals from now on; a proof that follows may
+    // want the next look sooner.
+    const HeartbeatConfig& heartbeat = heartbeat_of(connection);
+    wheel_.arm(index, std::min(heartbeat_deadline(connection.heard, index, now, heartbeat),
+                               heartbeat_deadline(heard_at(now), index, now, heartbeat)));
 }
 
 template <IoBackend Io, WheelGeometry kGeometry>
