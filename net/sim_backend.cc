@@ -188,6 +188,7 @@ void SimBackend::resume(Index index) {
     }
     note("resume", index);
     at.held_off = false;
+    if (witness_ != nullptr) witness_->on_resumed(index);
     at.given_at = now_;
     list(index);
 }

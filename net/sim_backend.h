@@ -42,6 +42,8 @@ class SimWitness {
     // The loop lets go, with finish() or close(); the first of them.
     virtual void on_let_go(Index index) = 0;
     virtual void on_closed(Index index) = 0;
+    // All that it was given and had put aside is handled.
+    virtual void on_resumed(Index) {}
 };
 
 class SimBackend final : private SimProgram {
@@ -68,7 +70,10 @@ class SimBackend final : private SimProgram {
     void wake() { woken_.store(true, std::memory_order_release); }
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_until_; }
-    SendProgress send_progress(Index index) { return network_.send_progress(place(index).socket); }
+    SendProgress send_progress(Index index) {
+        if (faults_.mutant == SimMutant::no_send_progress) return {};
+        return network_.send_progress(place(index).socket);
+    }
     Nanos woke_at() const { return woke_at_; }
     Nanos clock() const { return network_.clock(); }
     Nanos cpu_clock() const { return network_.clock(); }

@@ -443,7 +443,9 @@ void SimClients::begin_upload(uint32_t number) {
     const uint64_t rate = kRateMin << random_.below(std::bit_width(kRateMax / kRateMin));
     const Nanos timeout = facts_.timeout_min[kProfileDefault];
     const auto wanted = rate * static_cast<uint64_t>(share(timeout, 20, 300) / kSecond + 1);
-    const auto data = any_bytes(std::min(wanted, kSlowBytesMax));
+    // Text is twice as long.
+    const uint64_t most = client.codec.numbers_welcomes() ? kSlowBytesMax : kSlowBytesMax / 2;
+    const auto data = any_bytes(std::min(wanted, most));
     client.drip_bytes = data.size() / kSlowSteps + 1;
     client.drip_gap = static_cast<Nanos>(client.drip_bytes * kSecond / rate);
     put(number, SimKind::data, ++client.sequence, data, 0, true);
@@ -454,8 +456,10 @@ void SimClients::begin_download(uint32_t number) {
     Client& client = clients_[number];
     const uint64_t rate = kRateMin << random_.below(std::bit_width(kRateMax / kRateMin));
     const auto data = any_bytes(random_.between(1'000, 20'000));
-    const uint64_t most = std::min<uint64_t>(kSlowBytesMax, facts_.send_queue_bytes / 2);
-    for (uint64_t asked = 0; asked < most && client.line != kNoLine; asked += 2 * data.size()) {
+    // More than socket buffers hold, so that the server's queue is seen to move.
+    const size_t each = client.wire == SimWire::binary ? data.size() : 2 * data.size();
+    const uint64_t most = std::min<uint64_t>(2 * kSlowBytesMax, facts_.send_queue_bytes / 4);
+    for (uint64_t asked = 0; asked < most && client.line != kNoLine; asked += each) {
         put(number, SimKind::data, ++client.sequence, data);
     }
     if (client.line == kNoLine) return;
@@ -580,6 +584,9 @@ void SimClients::read_some(uint32_t number) {
     const SimSocket socket = lines_[client.line].socket;
     std::vector<uint8_t> buffer(client.read_bytes);
     const size_t count = network_.read(socket, buffer);
+    Line& line = lines_[client.line];
+    line.downloaded.add(network_.clock(), network_.arrived(socket),
+                        facts_.timeout_max[line.profile]);
     client.in.insert(client.in.end(), buffer.begin(),
                      buffer.begin() + static_cast<std::ptrdiff_t>(count));
     while (client.line != kNoLine && parse(number)) {

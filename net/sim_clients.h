@@ -128,16 +128,29 @@ class SimClients final : private SimProgram, public SimWitness {
         uint32_t sequence;
         uint64_t payload_hash;
     };
+    // How many bytes of a stream had passed when, for as long as a timeout.
+    struct Flow {
+        struct Passed {
+            Nanos at;
+            uint64_t offset;
+        };
+        std::deque<Passed> passed;
+        // Keeps what tells how many passed in the last `timeout`, in steps.
+        void add(Nanos now, uint64_t offset, Nanos timeout);
+        // Whether so many bytes a second passed in each part of the last `timeout`.
+        bool is_above(uint64_t rate, Nanos now, Nanos timeout) const;
+    };
     // One connection, seen from both sides.
     struct Line {
         uint32_t client = 0;
         bool client_holds = false;
         bool server_holds = false;
-        bool attached = false;     // the server has had it
-        bool innocent = true;      // sent nothing but valid messages
-        bool was_cut = false;      // its link was silent for a while
-        bool went_unread = false;  // the client did not read for a while
-        bool piled_up = false;     // the server was given much of it at once
+        bool attached = false;         // the server has had it
+        bool innocent = true;          // sent nothing but valid messages
+        bool was_cut = false;          // its link was silent for a while
+        bool went_unread = false;      // the client did not read for a while
+        bool filled_a_buffer = false;  // the server read a buffer-full of it
+        bool piled_up = false;         // the server was given much of it at once
         bool evicted = false;
         uint8_t profile = kProfileDefault;
         bool let_go_unknown = false;  // nothing had come that tells the protocol
@@ -147,14 +160,16 @@ class SimClients final : private SimProgram, public SimWitness {
         uint64_t delivered = 0;  // of them, those that the server was given
         uint64_t whole = 0;      // and those before the end of the last whole message
         std::deque<Mark> marks;  // of messages that the server was not given yet
+        Flow uploaded;           // to the server's program
+        Flow downloaded;         // to the client's kernel, which acknowledges it
         Nanos attached_at = 0;
         // When the server was given the last certain proof, or the place; and the last bytes that
         // may count as one.
         Nanos heard_at = 0;
         Nanos maybe_heard_at = 0;
-        bool took_bulk = false;      // bulk was on its way to it when it was last judged
+        bool took_bulk = false;       // bulk was on its way to it when it was last judged
         bool closed_on_bulk = false;  // or when it began to close
-        Nanos behind_at = 0;  // how far behind the server had been until then
+        Nanos behind_at = 0;          // how far behind the server had been until then
         Nanos closing_seen_at = 0;
         Nanos closing_behind_at = 0;
     };
@@ -195,6 +210,7 @@ class SimClients final : private SimProgram, public SimWitness {
     void on_delivered(Index index, uint64_t offset) override;
     void on_let_go(Index index) override;
     void on_closed(Index index) override;
+    void on_resumed(Index index) override;
 
     void set_timer(uint32_t client, Timer timer, Nanos delay);
     Nanos share(Nanos whole, uint64_t from_percent, uint64_t to_percent);
@@ -235,6 +251,7 @@ class SimClients final : private SimProgram, public SimWitness {
     }
     void judge_one(Index index, Line& line, Nanos judged);
     void judge_unheard(const Line& line, Nanos deadline);
+    void judge_flow(const Line& line, Nanos judged);
     void judge_handshake(const Line& line);
     void judge_memory(const Line& line);
     void judge_end(uint32_t number);

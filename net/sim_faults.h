@@ -79,6 +79,7 @@ std::string describe_faults(const FaultSet& faults);  // names joined by commas,
     X(drained_until_is_now, "C8: deadlines are judged by the clock")                         \
     X(close_without_join, "C4: on_closed does not wait for the operations in flight")        \
     X(stamp_before_pause, "C7: bytes are stamped with the clock of before the poll's pause") \
+    X(no_send_progress, "the kernel never says what a peer's host has acknowledged")         \
     X(no_reserve, "the buffer pool is full, and has no room for those that hold little")     \
     X(goodbye_swallowed, "what is sent to a connection that closes does not leave")
 

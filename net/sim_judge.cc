@@ -13,6 +13,8 @@ constexpr uint32_t kNoLine = UINT32_MAX;
 // A deadline is rounded up twice (the proof's tick, the timeout's ticks), and the probe of a first
 // interval is cut to a whole one.
 constexpr Nanos kTicksOfRounding = 3;
+constexpr Nanos kFlowSteps = 64;  // of a timeout, in which a flow is remembered
+constexpr Nanos kFlowParts = 8;   // and in each of which enough of it must pass
 
 constexpr std::string_view kBehaviourNames[] = {
 #define X(name, text) #name,
@@ -57,8 +59,18 @@ void SimClients::on_delivered(Index index, uint64_t offset) {
         maybe = true;
     }
     line->piled_up |= offset - line->delivered > kBufferKeptBytes / 2;
+    line->filled_a_buffer |= offset - line->delivered == kReceiveBufferBytes;
     line->delivered = offset;
+    line->uploaded.add(network_.clock(), offset, facts_.timeout_max[line->profile]);
     if (!maybe && offset == line->whole) return;
+    line->maybe_heard_at = network_.clock();
+    line->behind_at = io_.behind_total();
+}
+
+// What a turn's share did not reach may be a proof of life for as long as it waits.
+void SimClients::on_resumed(Index index) {
+    Line* line = line_at(index);
+    if (line == nullptr) return;
     line->maybe_heard_at = network_.clock();
     line->behind_at = io_.behind_total();
 }
@@ -130,6 +142,7 @@ void SimClients::judge_evictions(const ConnectionTable& table, Nanos judged) {
 
 // A server that evicts by `deadline` has been given whatever had reached its kernel before.
 void SimClients::judge_unheard(const Line& line, Nanos deadline) {
+    if (line.filled_a_buffer) return;  // C8 leaves it out
     const SimSocket server =
         network_.valid(line.socket) ? network_.far_end(line.socket) : SimSocket{};
     const auto life =
@@ -139,6 +152,44 @@ void SimClients::judge_unheard(const Line& line, Nanos deadline) {
     if (arrival >= deadline) return;
     broken("punctual_peer_evicted", line,
            "its heartbeat was in the kernel " + ms(deadline - arrival) + " before the deadline");
+}
+
+void SimClients::Flow::add(Nanos now, uint64_t offset, Nanos timeout) {
+    if (passed.size() > 1 &&
+        passed.back().at - passed[passed.size() - 2].at < timeout / kFlowSteps) {
+        passed.pop_back();
+    }
+    passed.push_back({now, offset});
+    while (passed.size() > 1 && passed[1].at <= now - timeout) passed.pop_front();
+}
+
+bool SimClients::Flow::is_above(uint64_t rate, Nanos now, Nanos timeout) const {
+    if (passed.empty() || passed.front().at > now - timeout) return false;
+    const Nanos part = timeout / kFlowParts;
+    const auto offset_at = [&](Nanos at) {
+        const auto after = std::ranges::upper_bound(passed, at, {}, &Passed::at);
+        return after == passed.begin() ? passed.front().offset : std::prev(after)->offset;
+    };
+    const uint64_t wanted = rate * static_cast<uint64_t>(part / kMillisecond) / 1'000;
+    for (Nanos end = now; end > now - timeout + part; end -= part) {
+        if (offset_at(end) - offset_at(end - part) < std::max<uint64_t>(wanted, 1)) return false;
+    }
+    return true;
+}
+
+// A peer whose bytes flow is alive, whatever is behind them: at twice the minimum rate, since the
+// server looks at times of its own. It does not ask for less than kBulkBytes of its own.
+void SimClients::judge_flow(const Line& line, Nanos judged) {
+    const Nanos timeout = facts_.timeout_max[line.profile];
+    const uint64_t rate = 2 * kProgressBytesPerSecondMin;
+    if (line.uploaded.is_above(rate, judged, timeout)) {
+        broken("flowing_peer_evicted", line, "it was sending");
+    }
+    // Through small buffers less than that waits as long.
+    if (faults_.has(Fault::small_buffers)) return;
+    if (line.downloaded.is_above(rate, judged, timeout)) {
+        broken("flowing_peer_evicted", line, "it was receiving");
+    }
 }
 
 void SimClients::judge_handshake(const Line& line) {
@@ -179,11 +230,13 @@ void SimClients::judge_end(uint32_t number) {
     const Client& client = clients_[number];
     const Line& line = lines_[client.line];
     const CloseReasonInfo& reason = describe(line.let_go_for);
-    // Through small buffers a goodbye may wait behind data for longer than the linger; behind a
-    // flight that fills the send queue it is not said, and one that takes memory is reset.
-    const bool late = faults_.has(Fault::small_buffers) ||
-                      line.let_go_for == CloseReason::slow_reader ||
-                      line.let_go_for == CloseReason::out_of_memory;
+    // Through small buffers, or behind a send that completes late, a goodbye may wait for longer
+    // than the linger; behind a flight that fills the send queue, or a queue that the pool has no
+    // more room for, it is not said; and a flight that takes memory is reset.
+    const bool late =
+        faults_.has(Fault::small_buffers) || faults_.completion_max > kCloseLingerNs / 8 ||
+        faults_.has(Fault::small_pool) || line.let_go_for == CloseReason::slow_reader ||
+        line.let_go_for == CloseReason::out_of_memory;
     const bool gone = late || line.was_cut || line.went_unread || !line.innocent;
     if (gone || line.let_go_unknown || network_.clock() >= facts_.hard_stop_at) return;
     const bool answers = client.said_goodbye && client.codec.is_websocket();
@@ -207,9 +260,9 @@ void SimClients::judge_one(Index index, Line& line, Nanos judged) {
         broken("evicted_early", line, "by " + ms(deadline - judged));
     }
     judge_unheard(line, deadline);
-    const Nanos latest =
-        silence_began(index, line) + facts_.timeout_max[line.profile] +
-        lateness_allowed(line.behind_at);
+    judge_flow(line, judged);
+    const Nanos latest = silence_began(index, line) + facts_.timeout_max[line.profile] +
+                         lateness_allowed(line.behind_at);
     if (io_.now() > latest) broken("evicted_late", line, "by " + ms(io_.now() - latest));
     const Client& client = clients_[line.client];
     const bool answers =
@@ -229,6 +282,7 @@ void SimClients::watch_bulk(const ConnectionTable& table) {
         if (line == nullptr) continue;
         const bool now = (table[index].flags & kBulkOut) != 0 || io_.is_held_off(index);
         if (std::exchange(line->took_bulk, now) && !now) line->maybe_heard_at = io_.now();
+        if (now && table[index].state == ConnectionState::closing) line->closed_on_bulk = true;
     }
 }
 

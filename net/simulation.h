@@ -13,6 +13,8 @@
 //                           a quarter (of an interval at most) and a tick
 //   evicted_late, silent_peer_kept
 //                           a silent peer goes by its deadline, plus what the server was behind
+//   flowing_peer_evicted    nor one of whose messages, to it or from it, twice the minimum rate
+//                           (kProgressBytesPerSecondMin) arrived for a whole timeout
 //   goodbye_unsaid          a connection that the server ends has had a goodbye with the reason's
 //                           code, unless its link was silent, it did not read, it said nothing that
 //                           tells its protocol, or the drain window was over; and a WebSocket's
