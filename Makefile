@@ -13,6 +13,7 @@ CXX := g++
 endif
 FUZZ_CXX ?= clang++-19
 FUZZ_RUNS ?= 1000000
+CONVERSATIONS ?= 1000000
 SEEDS ?= 1..10000
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
@@ -82,7 +83,7 @@ all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: MARCH=native (tune for this machine), BUILD=DIR, CXX, FUZZ_RUNS=N, SEEDS=A..B,"
-	@echo "             ARGS='FLAGS' for what run, density, million, sim and bench start"
+	@echo "             CONVERSATIONS=N, ARGS='FLAGS' of what run, density, million, sim, bench start"
 
 # ---------------------------------------------------------------------------------- dependencies
 # The stamp makes a no-op build skip even the package query; a changed script makes it anew.
@@ -192,6 +193,10 @@ sim: $(BUILD)/pulsesim ## run the server in SEEDS simulated worlds (SEEDS=1..100
 bench-build: $(BENCHES:%=$(BUILD)/release/%)
 bench: bench-build ## measure: side by side with the baselines; tables printed, JSON in build/bench/
 	@BUILD=$(BUILD) python3 bench/run.py $(ARGS) $(BENCHES:%=$(BUILD)/release/%)
+
+CONVERSATIONS_TEST := $(BUILD)/asan/tests/net/random_conversations_test
+conversations: $(CONVERSATIONS_TEST) ## random ones over real sockets, under ASan
+	+@PULSE_CONVERSATIONS=$(CONVERSATIONS) $(CONVERSATIONS_TEST)
 
 fuzz: $(FUZZERS:%=$(BUILD)/fuzz/%) ## run every fuzz target FUZZ_RUNS times on its kept corpus
 	@BUILD=$(BUILD) python3 tests/fuzz/run.py $(FUZZ_RUNS) $(FUZZERS:%=$(BUILD)/fuzz/%)

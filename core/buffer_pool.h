@@ -63,6 +63,7 @@ class BufferPool {
         buffer.owner = owner;
         idle_bytes_ -= buffer.capacity;
         held_bytes_ += buffer.capacity;
+        if (held_bytes_ > bytes_max_ + reserve_) give_back(buffer);
         return handle;
     }
 

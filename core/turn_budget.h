@@ -46,13 +46,15 @@ class TurnShare {
             return false;
         }
         ++frames_;
-        all_.spend(kFrameWork);
+        // What is admitted beyond the budget is few and small, and makes no debt.
+        charged_ = !all_.empty();
+        if (charged_) all_.spend(kFrameWork);
         return true;
     }
     // What was handed over, after inflating.
     void spend(size_t bytes) {
         delivered_ += bytes;
-        all_.spend(bytes);
+        if (charged_) all_.spend(bytes);
     }
     bool paused() const { return paused_; }
 
@@ -61,6 +63,7 @@ class TurnShare {
     uint32_t frames_ = 0;
     size_t delivered_ = 0;
     bool fresh_;
+    bool charged_ = true;
     bool paused_ = false;
 };
 

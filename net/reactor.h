@@ -159,6 +159,7 @@ class Reactor {
     // What a turn's share did not reach.
     void park(Index index, const Session<Reactor>& session);
     void decode_parked();
+    void resume(Index index);
     Parking::Entry what_is_left(Parking::Entry entry, const Session<Reactor>& session);
 
     // Peers.
@@ -191,7 +192,10 @@ class Reactor {
     BufferPool buffers_{config_.buffered_bytes_max, config_.buffer_reserve_bytes};
     Outboxes outboxes_{buffers_};
     Parking parking_{buffers_};
-    WorkBudget work_;  // of this turn
+    // Of this turn: what was read just now and what was parked do not take each other's.
+    WorkBudget fresh_work_, parked_work_;
+    Index decoding_ = kNoIndex;  // whose parked bytes are decoded
+    bool giving_way_ = false;    // memory is taken from a connection
     SessionShared shared_;
 
     // Of connections with kBulkOut that were looked at while something waited.
@@ -231,7 +235,7 @@ Reactor<Io, kGeometry>::Reactor(const ReactorConfig& config, PageSource& pages,
 template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::turn(Nanos sleep_until) {
     const Nanos began_at = io_.clock();
-    work_.refill(kWorkPerTurn / 2);
+    fresh_work_.refill(kWorkPerTurn / 2);
     io_.poll(next_deadline(sleep_until), *this);
     mailbox_.awake();
     decode_parked();
@@ -522,7 +526,8 @@ void Reactor<Io, kGeometry>::on_bytes(Index index, std::span<uint8_t> bytes) {
 template <IoBackend Io, WheelGeometry kGeometry>
 uint64_t Reactor<Io, kGeometry>::ticks_for(uint64_t bytes) const {
     const auto tick_ns = static_cast<uint64_t>(config_.clock.tick_ns());
-    return bytes * kSecond / (kProgressBytesPerSecondMin * tick_ns);
+    constexpr uint64_t kBytesMax = UINT64_MAX / kSecond;
+    return std::min(bytes, kBytesMax) * kSecond / (kProgressBytesPerSecondMin * tick_ns);
 }
 
 template <IoBackend Io, WheelGeometry kGeometry>
@@ -538,7 +543,8 @@ void Reactor<Io, kGeometry>::credit_upload(Index index, size_t before, size_t re
     Connection& connection = at(index);
     // A first message of more than one read: C8 does not wait for the others, so the deadline does.
     if (connection.state == ConnectionState::greeting && read_bytes >= kBulkBytes) {
-        connection.heard = heard_progress(connection.heard, kAllTicks, config_.clock.up(io_.now()));
+        connection.heard = heard_progress(connection.heard, ticks_for(read_bytes),
+                                          config_.clock.up(io_.now()));
         return;
     }
     const size_t after = unfinished_bytes(index);
@@ -564,7 +570,9 @@ void Reactor<Io, kGeometry>::credit_download(Index index, Tick reached) {
         send_notes_.erase(place);
         return;
     }
-    uint64_t credit = ticks_for(progress.acked_bytes - note.acked_bytes);
+    // Where the kernel could not be asked there is nothing to go by.
+    const bool taken = progress.acked_bytes > note.acked_bytes;
+    uint64_t credit = taken ? ticks_for(progress.acked_bytes - note.acked_bytes) : 0;
     note.acked_bytes = progress.acked_bytes;
     if (connection.state == ConnectionState::closing) {
         if (first) credit = config_.clock.ticks(kCloseLingerNs);
@@ -602,10 +610,12 @@ void Reactor<Io, kGeometry>::park(Index index, const Session<Reactor>& session) 
 template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::decode_parked() {
     if (parking_.empty()) return;
-    work_.refill(kWorkPerTurn / 2);
+    parked_work_.refill(kWorkPerTurn / 2);
     heard_now_ = heard_at(config_.clock.up(io_.now()));
-    for (size_t left = parking_.size(); left > 0 && !parking_.empty() && !work_.empty(); --left) {
+    size_t left = parking_.size();
+    for (; left > 0 && !parking_.empty() && !parked_work_.empty(); --left) {
         Parking::Entry entry = parking_.pop();
+        decoding_ = entry.index;
         Session<Reactor> session(*this, entry.index, false);
         session.resume(parking_.rest(entry.message, entry.message_at),
                        parking_.rest(entry.bytes, entry.bytes_at));
@@ -615,9 +625,23 @@ void Reactor<Io, kGeometry>::decode_parked() {
             if (session.kept_message() != 0) buffers_.release(session.kept_message());
             drop_unfinished(entry.index);
             parking_.release(entry);
-            if (at(entry.index).state < ConnectionState::closed) io_.resume(entry.index);
+            resume(entry.index);
         }
     }
+    decoding_ = kNoIndex;
+}
+
+// Reads on. What arrived while it was held off was not waited for (C8, C9): the silence of a
+// connection that is not closing begins now.
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::resume(Index index) {
+    Connection& connection = at(index);
+    if (connection.state == ConnectionState::closed || !io_.is_held_off(index)) return;
+    if (connection.state != ConnectionState::closing) {
+        connection.heard =
+            heard_progress(connection.heard, kAllTicks, config_.clock.up(io_.now()));
+    }
+    io_.resume(index);
 }
 
 template <IoBackend Io, WheelGeometry kGeometry>
@@ -697,6 +721,10 @@ void Reactor<Io, kGeometry>::let_go_quietly(Index index, CloseReason reason) {
         connection.close_reason = reason;
         connection.state = ConnectionState::closing;
         if ((connection.flags & kBulkOut) != 0) send_notes_.erase(index);
+        if (index != decoding_ && io_.is_held_off(index)) {
+            parking_.drop(index);
+            resume(index);
+        }
         set_profile(index, kProfileClosing);
     }
     mark_dirty(index);
@@ -744,7 +772,7 @@ bool Reactor<Io, kGeometry>::hold(Index index, std::span<const uint8_t> piece, s
     const size_t all = config_.send_queue_bytes + kConnectionSlackBytes;
     if (waiting > 0 && buffers_.size(connection.inbox) + piece.size() + waiting > all) {
         let_go(index, CloseReason::slow_reader);
-        return true;  // decoding ends here: the session has stopped
+        return false;  // a fault of a session that has stopped is not reported
     }
     while (!buffers_.append(connection.inbox, piece, most)) {
         if (!buffers_.was_short() || !make_room(index)) return false;
@@ -764,13 +792,17 @@ BufferPool::Handle Reactor<Io, kGeometry>::keep(Index index, std::span<const uin
 // asker itself, or none is as large as what it wants.
 template <IoBackend Io, WheelGeometry kGeometry>
 bool Reactor<Io, kGeometry>::make_room(Index asker) {
+    // The goodbye of one that gives way must not make another do so: that may be who asked.
+    if (giving_way_) return false;
     const size_t wanted = buffers_.wanted_bytes();
     const BufferPool::Handle largest = buffers_.largest();
     metrics_.add(Metric::memory_shortages);
     if (largest == 0 || buffers_.capacity(largest) < wanted) return false;
     const Index owner = buffers_.owner(largest);
     if (owner == asker) return false;
+    giving_way_ = true;
     take_memory_from(owner);
+    giving_way_ = false;
     return true;
 }
 
@@ -791,7 +823,7 @@ void Reactor<Io, kGeometry>::take_memory_from(Index index) {
         return close_now(index, CloseReason::out_of_memory, CloseMode::reset);
     }
     let_go(index, CloseReason::out_of_memory);
-    if (connection.state < ConnectionState::closed && io_.is_held_off(index)) io_.resume(index);
+    resume(index);
 }
 
 template <IoBackend Io, WheelGeometry kGeometry>

@@ -89,7 +89,7 @@ class Session {
         : reactor_(reactor),
           index_(index),
           connection_(reactor.at(index)),
-          share_(reactor.work_, fresh) {}
+          share_(fresh ? reactor.fresh_work_ : reactor.parked_work_, fresh) {}
 
     // Just accepted. Where there is no handshake, heartbeats count until the first byte.
     void begin() {

@@ -218,20 +218,15 @@ int UringBackend::enter(uint32_t wait_for, uint32_t flags, const UringGetEventsA
     }));
 }
 
-// Makes room for one submission at least.
-// Until there is room for a submission again. Out of memory the reactor stands still and tries on:
+// Makes room for one submission at least. Out of memory the reactor stands still and tries on:
 // its connections outlive a shortage of the machine.
 void UringBackend::submit() {
-    for (uint64_t tries = 0;; ++tries) {
+    for (;;) {
         if (enter(0, 0, nullptr) < 0 && errno != EINTR) {
             PULSE_ASSERT(is_shortage(errno));
             note_shortage(errno);
-            if (tries < kUringSubmitYields) {
-                sched_yield();
-            } else {
-                const timespec rest{.tv_sec = 0, .tv_nsec = kUringSubmitRestNs};
-                nanosleep(&rest, nullptr);
-            }
+        } else {
+            shortages_in_a_row_ = 0;
         }
         if (queued() < ring_.sq.ring_entries) return;
     }
@@ -248,6 +243,12 @@ void UringBackend::note_shortage(int error) {
     ++counters_.enter_shortages;
     if (error == EBADR) ++counters_.completions_lost;
     round_whole_ = false;
+    if (++shortages_in_a_row_ <= kUringSubmitYields) {
+        sched_yield();
+        return;
+    }
+    const timespec rest{.tv_sec = 0, .tv_nsec = kUringSubmitRestNs};
+    nanosleep(&rest, nullptr);
 }
 
 void UringBackend::lend_buffer() {
@@ -295,6 +296,8 @@ void UringBackend::submit_and_harvest(Nanos until) {
     if (result < 0) {
         PULSE_ASSERT(errno == ETIME || errno == EINTR || is_shortage(errno));
         if (errno != ETIME && errno != EINTR) note_shortage(errno);
+    } else {
+        shortages_in_a_row_ = 0;
     }
     if (queued() > 0 || work_waits()) round_whole_ = false;
     if (may_sleep) read_clock();

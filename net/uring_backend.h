@@ -339,6 +339,7 @@ class UringBackend {
 
     io_uring ring_{};
     bool ring_open_ = false;
+    uint32_t shortages_in_a_row_ = 0;
     uint32_t sq_tail_ = 0;
     uint32_t cq_head_ = 0;
     io_uring_buf_ring* buffer_ring_ = nullptr;

@@ -66,6 +66,19 @@ TEST(TurnBudget, WhatWasOverspentIsPaidBack) {
     EXPECT_TRUE(all.empty()) << "what was not spent is not saved up";
 }
 
+// Or many that beat would keep what is parked from ever being decoded.
+TEST(TurnBudget, WhatIsAlwaysAdmittedMakesNoDebt) {
+    WorkBudget all;
+    all.refill(1'000);
+    all.spend(1'000);
+    for (int peer = 0; peer < 1'000; ++peer) {
+        TurnShare share(all);
+        EXPECT_EQ(admitted_of(share, 5'000, kFrameAlwaysBytesMax), kFramesAlwaysPerTurn);
+    }
+    all.refill(1'000);
+    EXPECT_FALSE(all.empty());
+}
+
 TEST(TurnBudget, APauseIsForTheWholeCall) {
     WorkBudget all;
     all.refill(0);
