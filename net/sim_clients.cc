@@ -225,7 +225,7 @@ void SimClients::connect(uint32_t number) {
     line_of_slot_[line.socket.slot] = id;
     client.line = id;
     client.connected = client.introduced = client.finished = client.fin_follows = false;
-    client.said_goodbye = client.got_goodbye = false;
+    client.said_goodbye = client.got_goodbye = client.hoards = false;
     client.goodbye_code = 0;
     client.reading = true;
     client.codec = SimCodec(client.wire, client.offers_deflate);
@@ -419,7 +419,8 @@ void SimClients::beat_with(uint32_t number, std::span<const uint8_t> payload) {
             if (facts_.echo && random_.chance(1, 6)) return begin_download(number);
             break;
         case Behaviour::hoarder:
-            if (client.sequence == 1 && client.codec.is_websocket()) return begin_hoard(number);
+            if (!client.codec.is_websocket() || client.sequence == 0) break;
+            if (!client.hoards) return begin_hoard(number);
             break;
         default:
             break;
@@ -470,12 +471,15 @@ void SimClients::begin_download(uint32_t number) {
     set_timer(number, Timer::read_some, 2 * client.gap / kSlowSteps);
 }
 
+// The fragment ends no message, so it has no mark.
 void SimClients::begin_hoard(uint32_t number) {
     Client& client = clients_[number];
     std::vector<uint8_t> fragment;
     client.codec.put_fragment(any_bytes(random_.between(1, kSlowBytesMax)), random_, fragment);
-    ++client.sequence;
-    enqueue(number, fragment, {});
+    client.hoards = true;
+    lines_[client.line].enqueued += fragment.size();
+    client.out.insert(client.out.end(), fragment.begin(), fragment.end());
+    flush(number);
 }
 
 void SimClients::drip(uint32_t number) {
@@ -520,7 +524,11 @@ void SimClients::put(uint32_t number, SimKind kind, uint32_t sequence,
                      std::span<const uint8_t> payload, uint8_t profile, bool slow) {
     Client& client = clients_[number];
     std::vector<uint8_t> message;
-    client.codec.put(kind, sequence, payload, random_, message);
+    if (kind == SimKind::ping && client.hoards) {
+        client.codec.put_own_ping(sequence, payload, random_, message);
+    } else {
+        client.codec.put(kind, sequence, payload, random_, message);
+    }
     if (kind == SimKind::ping)
         client.expected.push_back({SimKind::pong, sequence, hash_of(payload)});
     if (kind == SimKind::data && facts_.echo)

@@ -139,6 +139,7 @@ class SimClients final : private SimProgram, public SimWitness {
         void add(Nanos now, uint64_t offset, Nanos timeout);
         // Whether so many bytes a second passed in each part of the last `timeout`.
         bool is_above(uint64_t rate, Nanos now, Nanos timeout) const;
+        uint64_t offset_at(Nanos at) const;
     };
     // One connection, seen from both sides.
     struct Line {
@@ -184,6 +185,7 @@ class SimClients final : private SimProgram, public SimWitness {
         bool finished = false;     // sends nothing any more
         bool fin_follows = false;  // behind what is in `out`
         bool said_goodbye = false;
+        bool hoards = false;  // is in the middle of a message
         bool got_goodbye = false;
         uint16_t goodbye_code = 0;
         uint32_t epoch = 0;  // timers of earlier connections are stale

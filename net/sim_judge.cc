@@ -163,13 +163,14 @@ void SimClients::Flow::add(Nanos now, uint64_t offset, Nanos timeout) {
     while (passed.size() > 1 && passed[1].at <= now - timeout) passed.pop_front();
 }
 
+uint64_t SimClients::Flow::offset_at(Nanos at) const {
+    const auto after = std::ranges::upper_bound(passed, at, {}, &Passed::at);
+    return after == passed.begin() ? passed.front().offset : std::prev(after)->offset;
+}
+
 bool SimClients::Flow::is_above(uint64_t rate, Nanos now, Nanos timeout) const {
     if (passed.empty() || passed.front().at > now - timeout) return false;
     const Nanos part = timeout / kFlowParts;
-    const auto offset_at = [&](Nanos at) {
-        const auto after = std::ranges::upper_bound(passed, at, {}, &Passed::at);
-        return after == passed.begin() ? passed.front().offset : std::prev(after)->offset;
-    };
     const uint64_t wanted = rate * static_cast<uint64_t>(part / kMillisecond) / 1'000;
     for (Nanos end = now; end > now - timeout + part; end -= part) {
         if (offset_at(end) - offset_at(end - part) < std::max<uint64_t>(wanted, 1)) return false;
@@ -182,11 +183,16 @@ bool SimClients::Flow::is_above(uint64_t rate, Nanos now, Nanos timeout) const {
 void SimClients::judge_flow(const Line& line, Nanos judged) {
     const Nanos timeout = facts_.timeout_max[line.profile];
     const uint64_t rate = 2 * kProgressBytesPerSecondMin;
-    if (line.uploaded.is_above(rate, judged, timeout)) {
+    // Of one message: whole ones are judged by what they are.
+    const bool in_one =
+        !line.uploaded.passed.empty() && line.whole <= line.uploaded.offset_at(judged - timeout);
+    if (in_one && line.uploaded.is_above(rate, judged, timeout)) {
         broken("flowing_peer_evicted", line, "it was sending");
     }
-    // Through small buffers less than that waits as long.
-    if (faults_.has(Fault::small_buffers)) return;
+    // Through small buffers less than that waits as long; and without probes the server's first
+    // look is its last, so that it has not seen the queue move.
+    const bool looks_once = facts_.answer_time_min[line.profile] == 0;
+    if (faults_.has(Fault::small_buffers) || looks_once) return;
     if (line.downloaded.is_above(rate, judged, timeout)) {
         broken("flowing_peer_evicted", line, "it was receiving");
     }

@@ -151,12 +151,8 @@ void SimCodec::put_request(std::vector<uint8_t>& out) const {
 void SimCodec::put(SimKind kind, uint32_t sequence, std::span<const uint8_t> payload,
                    Random& random, std::vector<uint8_t>& out) const {
     if (wire_ == SimWire::binary) return put_binary(kind, sequence, payload, out);
-    const bool own_ping = is_websocket() && kind == SimKind::ping && random.chance(1, 3);
-    if (own_ping) {
-        std::vector<uint8_t> numbered;
-        put_be(numbered, sequence, 4);
-        append(numbered, payload);
-        return put_frame(kFinal | kPing, numbered, random, out);
+    if (is_websocket() && kind == SimKind::ping && random.chance(1, 3)) {
+        return put_own_ping(sequence, payload, random, out);
     }
     if (is_websocket() && kind == SimKind::goodbye && random.chance(1, 2)) {
         return put_frame(kFinal | kClose, payload, random, out);
@@ -205,7 +201,18 @@ void SimCodec::put_pong(uint32_t sequence, Random& random, std::vector<uint8_t>&
 
 void SimCodec::put_fragment(std::span<const uint8_t> payload, Random& random,
                             std::vector<uint8_t>& out) const {
-    if (is_websocket()) put_frame(kBinary, payload, random, out);
+    PULSE_ASSERT(is_websocket());
+    put_frame(kBinary, payload, random, out);
+}
+
+void SimCodec::put_own_ping(uint32_t sequence, std::span<const uint8_t> payload, Random& random,
+                            std::vector<uint8_t>& out) const {
+    PULSE_ASSERT(is_websocket());
+    std::vector<uint8_t> numbered;
+    numbered.reserve(4 + payload.size());
+    put_be(numbered, sequence, 4);
+    append(numbered, payload);
+    put_frame(kFinal | kPing, numbered, random, out);
 }
 
 void SimCodec::put_text(std::string_view text, Random& random, std::vector<uint8_t>& out) const {

@@ -70,9 +70,11 @@ class SimCodec {
     // Appends a message that proves nothing and asks for nothing: a pong to no ping.
     void put_pong(uint32_t sequence, Random& random, std::vector<uint8_t>& out) const;
 
-    // Appends a fragment that a message begins with, and whose end never comes; nothing where there
-    // are no fragments.
+    // WebSocket only: appends a fragment that a message begins with, and whose end never comes; and
+    // a ping of WebSocket's own, which may stand behind it.
     void put_fragment(std::span<const uint8_t> payload, Random& random,
+                      std::vector<uint8_t>& out) const;
+    void put_own_ping(uint32_t sequence, std::span<const uint8_t> payload, Random& random,
                       std::vector<uint8_t>& out) const;
 
     // Takes the first whole message from `in`.
