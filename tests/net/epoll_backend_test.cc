@@ -81,7 +81,7 @@ TEST(EpollBackend, ListenSaysWhatToDo) {
     ASSERT_FALSE(in_use);
     EXPECT_EQ(in_use.error(), "cannot listen on '" + taken.text +
                                   "': Address already in use; stop the program that has this port, "
-                                  "or choose another");
+                  "choose another, or share it with --share-port");
     const ListenAddress foreign = *parse_listen_uri("tcp://192.0.2.1:9000");
     const Result<void> absent = stage.io.listen(std::span(&foreign, 1));
     ASSERT_FALSE(absent);
