@@ -45,11 +45,11 @@ inline constexpr uint32_t kEvictCost = 32;
 inline constexpr uint32_t kMailboxBudgetPerTurn = 256;
 // What one connection may have handled in one turn: frames, and bytes as they are delivered, after
 // inflating. The rest of what was read waits (it is parked), and nothing more is read meanwhile, so
-// that one peer that pipelines delays the others by a millisecond or two.
+// that one peer that pipelines does not keep the others waiting.
 inline constexpr uint32_t kFramesPerTurn = 1'024;
 inline constexpr size_t kDeliveredBytesPerTurn = 256 * 1024;
 // What all connections together may have handled in one turn, in bytes delivered, a frame counting
-// as so many of them: 4,096 frames or 2 MiB, 2 to 8 ms. Half of it is for what was read just now,
+// as so many of them: 4,096 frames or 2 MiB. Half of it is for what was read just now,
 // half for what was parked. The last message may exceed it, and what follows pays that back.
 inline constexpr size_t kWorkPerTurn = size_t{2} << 20;
 inline constexpr size_t kFrameWork = 512;
@@ -157,8 +157,8 @@ inline constexpr size_t kBufferKeptBytes = 4'096;
 // grows beyond kBufferKeptBytes gets at most half of what is free, or kBufferShareMin.
 inline constexpr size_t kBufferedBytesPerReactorMax = size_t{256} << 20;
 inline constexpr size_t kBufferShareMin = size_t{64} << 10;
-// What small buffers may hold beyond that: a pong, a welcome, a goodbye or a handshake for each of
-// the 16,000 connections that a thread's descriptor table holds, whatever the others have filled.
+// What small buffers may hold beyond that, whatever the others have filled: kBufferKeptBytes, a
+// pong, a welcome, a goodbye or a short handshake, for each of 16,384 connections.
 inline constexpr size_t kBufferReservePerReactor = size_t{64} << 20;
 // What buffers that wait for a borrower keep of their memory: the first blocks of 1,024, which is
 // as many as answer in one turn.

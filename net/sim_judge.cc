@@ -273,7 +273,7 @@ void SimClients::judge_one(Index index, Line& line, Nanos judged) {
     const Client& client = clients_[line.client];
     const bool answers =
         client.behaviour == Behaviour::prober && line.client_holds && !client.stopped;
-    // Who answers at once is heard in time exactly if his link is faster than what an answer has:
+    // What answers at once is heard in time exactly if its link is faster than what an answer has:
     // then nothing excuses the server, and otherwise it cannot know.
     if (answers && facts_.round_trip_max < facts_.answer_time_min[line.profile]) {
         broken("answering_peer_evicted", line, "it answers every probe at once");

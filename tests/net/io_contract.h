@@ -1187,7 +1187,7 @@ TYPED_TEST_P(IoContract, SendProgress_TellsWhatThePeerHasTaken) {
     stage.seen.send(*one.seen, text);
     stage.settle();
     const SendProgress stuck = stage.io.send_progress(index);
-    EXPECT_GT(stuck.waiting_bytes, 0u) << "nobody reads";
+    EXPECT_GT(stuck.waiting_bytes, 0u) << "the peer does not read";
     EXPECT_LT(stuck.acked_bytes - before, text.size());
     std::string heard;
     ASSERT_TRUE(stage.peer_reads(one.peer, heard, text.size()));

@@ -1,5 +1,5 @@
 // What the kernel charges to a process: the counters of the memory cgroup that it has for itself.
-// In a cgroup with others nobody can say whose a byte is, and nothing is measured.
+// In a cgroup with others it is not known whose a byte is, and nothing is measured.
 #pragma once
 
 #include <cstdint>
