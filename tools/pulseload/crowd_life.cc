@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "tools/pulseload/crowd.h"
-#include "tools/pulseload/printable.h"
+#include "proto/printable.h"
 
 namespace pulse::load {
 namespace {

@@ -13,7 +13,7 @@
 #include <fstream>
 
 #include "tools/pulseload/build_info.h"
-#include "tools/pulseload/printable.h"
+#include "proto/printable.h"
 
 namespace pulse::load {
 namespace {

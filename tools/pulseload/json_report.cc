@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "tools/pulseload/printable.h"
+#include "proto/printable.h"
 #include "tools/pulseload/reading.h"
 #include "tools/pulseload/text_file.h"
 

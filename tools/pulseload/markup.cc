@@ -1,26 +1,9 @@
 // Printable text with the characters that HTML gives a meaning as references.
 #include "tools/pulseload/markup.h"
 
-#include <algorithm>
-
-#include "tools/pulseload/printable.h"
+#include "proto/printable.h"
 
 namespace pulse::load {
-namespace {
-
-// Line feeds and tabs of plots' tips are kept.
-std::string printable_lines(std::string_view text) {
-    std::string shown;
-    for (size_t at = 0; at <= text.size();) {
-        const size_t end = std::min(text.find_first_of("\n\t", at), text.size());
-        shown += printable(text.substr(at, end - at));
-        if (end < text.size()) shown += text[end];
-        at = end + 1;
-    }
-    return shown;
-}
-
-}  // namespace
 
 std::string escaped(std::string_view text) {
     std::string out;

@@ -6,7 +6,7 @@
 #include "tools/pulseload/html_report.h"
 #include "tools/pulseload/html_table.h"
 #include "tools/pulseload/json_report.h"
-#include "tools/pulseload/printable.h"
+#include "proto/printable.h"
 
 namespace pulse::load {
 namespace {

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "core/units.h"
-#include "tools/pulseload/printable.h"
+#include "proto/printable.h"
 #include "tools/pulseload/reading.h"
 #include "tools/pulseload/words.h"
 

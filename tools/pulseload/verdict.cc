@@ -9,7 +9,7 @@
 
 #include "core/close_reason.h"
 #include "tools/pulseload/close_codes.h"
-#include "tools/pulseload/printable.h"
+#include "proto/printable.h"
 #include "tools/pulseload/reading.h"
 #include "tools/pulseload/words.h"
 

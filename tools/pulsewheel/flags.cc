@@ -16,6 +16,7 @@
 #include "core/time.h"
 #include "core/units.h"
 #include "core/version.h"
+#include "proto/printable.h"
 #include "tools/pulsewheel/settings.h"
 
 namespace pulse::serve {
@@ -37,9 +38,10 @@ struct Draft {
     std::set<std::string_view> given;
     std::string errors;
 
+    // One line each, whatever was given.
     void complain(std::string_view where, std::string_view what) {
         if (!errors.empty()) errors += '\n';
-        errors.append(where).append(": ").append(what);
+        errors.append(printable(where)).append(": ").append(printable(what));
     }
     // One layer's values of one setting; `where` is how that layer calls it.
     void set(const Setting& setting, std::span<const std::string> values, std::string_view where) {

@@ -12,11 +12,12 @@
 #include <string_view>
 
 #include "proto/json.h"
+#include "proto/printable.h"
 
 namespace pulse::serve {
 namespace {
 
-// %* in a pattern: the message as the inside of a JSON string.
+// %* in the pattern of JSON: the message as the inside of a string.
 class JsonMessageFlag final : public spdlog::custom_flag_formatter {
   public:
     void format(const spdlog::details::log_msg& message, const std::tm&,
@@ -31,13 +32,27 @@ class JsonMessageFlag final : public spdlog::custom_flag_formatter {
     }
 };
 
+// %* in the other: the message as one line, whatever peers sent and users named in it.
+class PrintableMessageFlag final : public spdlog::custom_flag_formatter {
+  public:
+    void format(const spdlog::details::log_msg& message, const std::tm&,
+                spdlog::memory_buf_t& out) override {
+        const std::string shown = printable({message.payload.data(), message.payload.size()});
+        out.append(shown.data(), shown.data() + shown.size());
+    }
+    std::unique_ptr<custom_flag_formatter> clone() const override {
+        return std::make_unique<PrintableMessageFlag>();
+    }
+};
+
 std::unique_ptr<spdlog::formatter> formatter_of(LogFormat format) {
     auto formatter = std::make_unique<spdlog::pattern_formatter>();
     if (format == LogFormat::json) {
         formatter->add_flag<JsonMessageFlag>('*');
         formatter->set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%*"})");
     } else {
-        formatter->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%-5l%$ %v");
+        formatter->add_flag<PrintableMessageFlag>('*');
+        formatter->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%-5l%$ %*");
     }
     return formatter;
 }

@@ -15,6 +15,7 @@
 #include "core/version.h"
 #include "net/descriptors.h"
 #include "net/server.h"
+#include "proto/printable.h"
 #include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/operator.h"
 
@@ -29,7 +30,7 @@ constexpr int kMappedBlockBytes = 128 * 1024;
 constexpr Nanos kFinishNs = 500 * kMillisecond;
 
 int complain(const std::string& what, int code) {
-    std::fprintf(stderr, "pulsewheel: %s\n", what.c_str());
+    std::fprintf(stderr, "pulsewheel: %s\n", printable_lines(what).c_str());
     return code;
 }
 

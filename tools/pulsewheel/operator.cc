@@ -34,6 +34,15 @@ Nanos monotonic_now() {
     return time.tv_sec * kSecond + time.tv_nsec;
 }
 
+// A line for each of the errors.
+void refuse_reload(std::string_view errors) {
+    while (!errors.empty()) {
+        const size_t end = std::min(errors.find('\n'), errors.size());
+        spdlog::error("reload: nothing was changed: {}", errors.substr(0, end));
+        errors.remove_prefix(std::min(end + 1, errors.size()));
+    }
+}
+
 std::string joined(const std::vector<std::string_view>& names) {
     std::string text;
     for (const std::string_view name : names) text.append(text.empty() ? "" : ", ").append(name);
@@ -199,12 +208,12 @@ void Operator::reload() {
     // The arguments are those of the start, so that this is a serve again.
     const Result<Invocation> again = read_invocation(
         source_.arguments, [](const char* name) { return std::getenv(name); }, source_.kept_config);
-    if (!again) return spdlog::error("reload: nothing was changed: {}", again.error());
+    if (!again) return refuse_reload(again.error());
     const Result<Reload> reload = plan_reload(options_, again->options);
-    if (!reload) return spdlog::error("reload: nothing was changed: {}", reload.error());
+    if (!reload) return refuse_reload(reload.error());
     if (reload->options.stats_json != options_.stats_json) {
         if (Result<void> opened = open_stats_file(reload->options.stats_json); !opened)
-            return spdlog::error("reload: nothing was changed: {}", opened.error());
+            return refuse_reload(opened.error());
     } else if (stats_file_) {
         stats_file_->reopen();
     }

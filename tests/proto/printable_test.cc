@@ -1,11 +1,9 @@
-// What peers send and users name, made fit to show; and the names of close codes.
-#include "tools/pulseload/printable.h"
+// What peers send and users name, made fit to show.
+#include "proto/printable.h"
 
 #include <gtest/gtest.h>
 
-#include "tools/pulseload/close_codes.h"
-
-namespace pulse::load {
+namespace pulse {
 namespace {
 
 TEST(Printable, LeavesTextAlone) {
@@ -28,6 +26,12 @@ TEST(Printable, EscapesControlsAndWhatIsNotUtf8) {
     EXPECT_EQ(printable("\xe2\x80\xae"), "\\u202e");                 // turns the text around
 }
 
+TEST(Printable, KeepsWhatSeparatesLinesIfAskedTo) {
+    EXPECT_EQ(printable_lines("a\x1b\n\tb\r"), "a\\x1b\n\tb\\x0d");
+    EXPECT_EQ(printable_lines("\n"), "\n");
+    EXPECT_EQ(printable_lines(""), "");
+}
+
 TEST(Printable, AppliedTwiceChangesNothingMore) {
     std::string all;
     for (int byte = 0; byte < 256; ++byte) all += static_cast<char>(byte);
@@ -35,12 +39,5 @@ TEST(Printable, AppliedTwiceChangesNothingMore) {
     EXPECT_EQ(printable(once), once);
 }
 
-TEST(CloseCodes, HaveTheNamesOfTheRegistryAndOurs) {
-    EXPECT_EQ(name_of_close_code(0), "none given");
-    EXPECT_EQ(name_of_close_code(1001), "1001 going away");
-    EXPECT_EQ(name_of_close_code(4003), "4003 idle_timeout");
-    EXPECT_EQ(name_of_close_code(4999), "4999");
-}
-
 }  // namespace
-}  // namespace pulse::load
+}  // namespace pulse
