@@ -46,7 +46,7 @@ class SimWitness {
     virtual void on_resumed(Index) {}
 };
 
-class SimBackend final : private SimProgram {
+class SimBackend : private SimProgram {
   public:
     // `network` and `log` outlive the backend; records [0, places) are the table's. The clock is
     // the network's.

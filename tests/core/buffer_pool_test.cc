@@ -289,6 +289,23 @@ TEST(BufferPool, WhatIsWrittenOffIsNotCountedAndComesBackOnce) {
     EXPECT_EQ(pool.held_bytes(), kMebibyte);
 }
 
+// An idle buffer brings its first block back into what is held; where that does not fit it comes
+// without. So a borrower that gives way always leaves room for its own goodbye.
+TEST(BufferPool, ABlockThatIsLentAgainIsWithinTheBound) {
+    BufferPool pool(kMebibyte);
+    std::vector<BufferPool::Handle> full, idle;
+    for (size_t i = 0; i < kMebibyte / kBufferKeptBytes; ++i) full.push_back(pool.take());
+    for (int i = 0; i < 4; ++i) idle.push_back(pool.take());
+    for (const BufferPool::Handle handle : idle) ASSERT_TRUE(put(pool, handle, kBufferKeptBytes));
+    for (const BufferPool::Handle handle : idle) pool.release(handle);
+    for (const BufferPool::Handle handle : full) ASSERT_TRUE(put(pool, handle, kBufferKeptBytes));
+    ASSERT_EQ(pool.held_bytes(), kMebibyte);
+    ASSERT_EQ(pool.idle_bytes(), 4 * kBufferKeptBytes);
+    for (int i = 0; i < 4; ++i) EXPECT_FALSE(put(pool, pool.take(), 1));
+    EXPECT_EQ(pool.held_bytes(), kMebibyte);
+    EXPECT_EQ(pool.idle_bytes(), 0u);
+}
+
 // The lists of equals against the obvious: buffers that grow, are emptied and given back at random.
 TEST(BufferPool, TheLargestIsRightWhateverHappened) {
     BufferPool pool(size_t{256} << 20, size_t{64} << 20);

@@ -185,5 +185,72 @@ TEST(Flood, APeerWithParkedBytesIsNotSilentAndMayLeaveInTheMiddle) {
     EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
 }
 
+// All of `wire` is there before the server looks; after one turn a part of what it read is parked.
+void park_some(ReactorStage& stage, size_t peer, const Bytes& wire) {
+    stage.write(peer, wire);
+    stage.network().run_until(stage.network().clock() + 10 * kMillisecond);
+    stage.reactor().turn(stage.network().clock());
+    ASSERT_TRUE(stage.io().is_held_off(*stage.index(peer)));
+}
+
+// What arrived while nothing was read of it was not waited for: a proof of life that lies in the
+// kernel when the last of what was parked is decoded is read before the peer is judged.
+TEST(Flood, APeerThatIsReadAgainIsNotJudgedByItsOldSilence) {
+    StagePlan with = plan();
+    with.options.on_message = OnMessage::discard;
+    with.options.liveness = Liveness::roundtrip;
+    with.options.heartbeat_interval = kSecond;
+    with.options.heartbeat_timeout = 3 * kSecond;
+    ReactorStage stage(with);
+    // It has left two probes without an answer, and has half a second left.
+    const size_t peer = stage.connect(kLines);
+    stage.write(peer, "{\"type\":\"ping\"}\n");
+    stage.settle(2'500 * kMillisecond);
+    ASSERT_EQ(stage.metrics()[Metric::probes_sent], 2u);
+    // Data proves nothing; the ping behind it, which one read does not reach, does. Of that read
+    // one turn handles two shares, what was read and what was parked, and the next the rest.
+    const std::string line = "{\"type\":\"data\",\"x\":1234}\n";
+    constexpr size_t kLinesOfARead = kReceiveBufferBytes / 25;
+    static_assert(kLinesOfARead > 2 * kFramesPerTurn && kLinesOfARead < 3 * kFramesPerTurn);
+    ASSERT_EQ(line.size(), 25u);
+    std::string lines;
+    for (size_t i = 0; i <= kLinesOfARead; ++i) lines += line;
+    park_some(stage, peer, bytes_of(lines + "{\"type\":\"ping\",\"seq\":7}\n"));
+    // The server is not scheduled for longer than the timeout.
+    stage.network().run_until(stage.network().clock() + 10 * kSecond);
+    stage.reactor().turn(stage.network().clock());
+    ASSERT_FALSE(stage.io().is_held_off(*stage.index(peer)));
+    stage.settle(100 * kMillisecond);
+    EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
+    EXPECT_NE(stage.heard(peer).find("\"seq\":7}"), std::string::npos);
+}
+
+// Nothing more is decoded of a connection that is closing, so that nothing of it stays parked
+// either: its FIN is read, whatever is parked before it.
+TEST(Flood, APeerThatIsToldToGoIsReadAtOnce) {
+    ReactorStage stage(plan());
+    const size_t peer = stage.connect(kBinary);
+    stage.settle();
+    Bytes pings;
+    for (uint32_t sequence = 0; sequence < 8'000; ++sequence) pings = pings + binary_ping(sequence);
+    park_some(stage, peer, pings);
+    const Index index = *stage.index(peer);
+    Message kick;
+    kick.kind = Message::Kind::kick;
+    kick.target = stage.table().id(index);
+    kick.reason = CloseReason::kicked;
+    ASSERT_TRUE(stage.post(kick));
+    stage.reactor().turn(stage.network().clock());
+    ASSERT_EQ(stage.table()[index].state, ConnectionState::closing);
+    ASSERT_LT(stage.metrics()[Metric::frames_received], 8'000u);
+    EXPECT_FALSE(stage.io().is_held_off(index));
+    EXPECT_LE(stage.reactor().buffers().taken(), 1u) << "only the goodbye";
+    stage.finish(peer);
+    stage.settle(100 * kMillisecond);
+    EXPECT_EQ(stage.record(peer), nullptr);
+    EXPECT_FALSE(stage.was_reset(peer));
+    EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
+}
+
 }  // namespace
 }  // namespace pulse::test

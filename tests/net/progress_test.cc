@@ -120,6 +120,36 @@ TEST(Progress, APeerThatDripsOrStopsIsClosedForIt) {
     }
 }
 
+// Before the first message is whole, too: a read of 4 KiB is worth the 8 s that it may take at the
+// minimum, and not a whole handshake timeout.
+TEST(Progress, AFirstMessageThatDripsInLargeReadsHasItsTimeout) {
+    for (const size_t listener : {kBinary, kLines}) {
+        StagePlan with = plan();
+        with.options.handshake_timeout = 30 * kSecond;
+        with.options.heartbeat_interval = 60 * kSecond;
+        with.options.heartbeat_timeout = 600 * kSecond;
+        ReactorStage stage(with);
+        const size_t drips = stage.connect(listener);
+        const size_t moves = stage.connect(listener);
+        const Bytes message = message_for(listener);
+        const auto piece = [&](int number) {
+            return std::span(message).subspan(number * kBulkBytes, kBulkBytes);
+        };
+        const Nanos began = stage.network().clock();
+        Nanos lasted = 0;
+        for (int second = 0; second < 80; ++second) {
+            if (second % 20 == 0) stage.write(drips, piece(second / 20));
+            if (second % 8 == 0) stage.write(moves, piece(second / 8));
+            stage.settle(kSecond);
+            if (stage.record(drips) != nullptr) lasted = stage.network().clock() - began;
+        }
+        EXPECT_GE(lasted, 29 * kSecond) << listener;
+        EXPECT_LE(lasted, 50 * kSecond) << listener << ": 204 bytes a second";
+        EXPECT_EQ(closed(stage, CloseReason::handshake_timeout), 1u) << listener;
+        EXPECT_NE(stage.record(moves), nullptr) << listener << ": 512 bytes a second";
+    }
+}
+
 // The peer reads `bytes_a_step` every 100 ms, until it has heard what ends with `end`.
 bool download(ReactorStage& stage, size_t peer, Nanos duration) {
     for (Nanos left = duration; left > 0; left -= 100 * kMillisecond) {
@@ -158,6 +188,57 @@ TEST(Progress, APeerThatReadsNothingHasItsTimeout) {
     stage.write(peer, frame(0x82, Bytes(1'000'000, 'd')));
     const Nanos began = stage.network().clock();
     EXPECT_TRUE(stage.empty_within(20 * kSecond));
+    EXPECT_EQ(stage.metrics()[Metric::evicted], 1u);
+    EXPECT_LE(stage.network().clock() - began, 7 * kSecond);
+}
+
+// A kernel that says what a test wants of what the peer has acknowledged.
+class Kernel : public SimBackend {
+  public:
+    using SimBackend::SimBackend;
+    SendProgress send_progress(Index index) {
+        const SendProgress progress = SimBackend::send_progress(index);
+        acked_bytes += more_each_time;
+        return {.acked_bytes = progress.acked_bytes + acked_bytes,
+                .waiting_bytes = progress.waiting_bytes};
+    }
+    uint64_t acked_bytes = 0;
+    uint64_t more_each_time = 0;
+};
+
+// A peer with an answer on its way that it takes nothing of.
+size_t deaf_peer(ReactorStageOn<Kernel>& stage) {
+    const size_t peer = stage.connect(kLines);
+    stage.settle();
+    stage.set_reading(peer, false);
+    stage.write(peer, message_for(kLines));
+    stage.settle(kSecond);
+    EXPECT_EQ(stage.metrics()[Metric::messages_echoed], 1u);
+    return peer;
+}
+
+// 18 GB and more since the last look: what the credit is reckoned with does not overflow.
+TEST(Progress, ACreditIsNeverLessForMoreBytes) {
+    for (const uint64_t bytes : {UINT64_MAX / kSecond, UINT64_MAX / kSecond + 1, UINT64_MAX / 64}) {
+        ReactorStageOn<Kernel> stage(slow_link(plan()));
+        const size_t peer = deaf_peer(stage);
+        stage.io().more_each_time = bytes;
+        stage.settle(30 * kSecond);
+        EXPECT_NE(stage.record(peer), nullptr) << bytes;
+        EXPECT_EQ(stage.metrics()[Metric::evicted], 0u) << bytes;
+    }
+}
+
+// As where the kernel could not be asked: less than at the last look is not a credit of all there
+// is.
+TEST(Progress, LessThanAtTheLastLookIsWorthNothing) {
+    ReactorStageOn<Kernel> stage(slow_link(plan()));
+    stage.io().acked_bytes = 1'000'000;
+    const size_t peer = deaf_peer(stage);
+    stage.io().more_each_time = uint64_t{0} - 1'000;
+    const Nanos began = stage.network().clock();
+    EXPECT_TRUE(stage.empty_within(60 * kSecond));
+    EXPECT_EQ(stage.record(peer), nullptr);
     EXPECT_EQ(stage.metrics()[Metric::evicted], 1u);
     EXPECT_LE(stage.network().clock() - began, 7 * kSecond);
 }

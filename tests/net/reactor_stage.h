@@ -38,13 +38,15 @@ struct StagePlan {
     SipKey probe_key{};
 };
 
-class ReactorStage final : private SimProgram, private SimWitness {
+// `Io` is SimBackend, or derives from it to answer the loop what a test wants.
+template <class Io>
+class ReactorStageOn final : private SimProgram, private SimWitness {
   public:
     // A wheel of 256 and 256 slots instead of 16,384 and 1,024: seconds cross its levels, and a
     // fuzzer proves it quickly.
-    using Loop = Reactor<SimBackend, WheelGeometry{8, 8}>;
+    using Loop = Reactor<Io, WheelGeometry{8, 8}>;
 
-    explicit ReactorStage(const StagePlan& plan)
+    explicit ReactorStageOn(const StagePlan& plan)
         : network_(plan.seed, plan.faults, 1'000 * kSecond),
           table_(pages_, plan.places),
           io_(network_, log_, plan.seed, plan.faults, table_.records(), plan.places),
@@ -56,9 +58,9 @@ class ReactorStage final : private SimProgram, private SimWitness {
         const Result<void> listening = reactor_.listen();
         PULSE_ASSERT(listening);
     }
-    ReactorStage(const ReactorStage&) = delete;
-    ReactorStage& operator=(const ReactorStage&) = delete;
-    ~ReactorStage() override {
+    ReactorStageOn(const ReactorStageOn&) = delete;
+    ReactorStageOn& operator=(const ReactorStageOn&) = delete;
+    ~ReactorStageOn() override {
         for (Peer& peer : peers_) let_go(peer, true);
     }
 
@@ -120,7 +122,7 @@ class ReactorStage final : private SimProgram, private SimWitness {
     std::optional<Index> index(size_t number) const { return peers_[number].index; }
     Loop& reactor() { return reactor_; }
     const ReactorConfig& config() const { return config_; }
-    SimBackend& io() { return io_; }
+    Io& io() { return io_; }
     SimNetwork& network() { return network_; }
     const SimLog& log() const { return log_; }
     const ConnectionTable& table() const { return table_; }
@@ -147,7 +149,7 @@ class ReactorStage final : private SimProgram, private SimWitness {
         std::string heard;
     };
 
-    static void ring(void* io) { static_cast<SimBackend*>(io)->wake(); }
+    static void ring(void* io) { static_cast<Io*>(io)->wake(); }
 
     ReactorConfig config_of(const StagePlan& plan) {
         ReactorConfig config;
@@ -219,7 +221,7 @@ class ReactorStage final : private SimProgram, private SimWitness {
     SimNetwork network_;
     SimLog log_;
     ConnectionTable table_;
-    SimBackend io_;
+    Io io_;
     Mailbox mailbox_;
     Admission admission_;
     ReactorMetrics metrics_;
@@ -228,5 +230,7 @@ class ReactorStage final : private SimProgram, private SimWitness {
     ReactorConfig config_;
     Loop reactor_;
 };
+
+using ReactorStage = ReactorStageOn<SimBackend>;
 
 }  // namespace pulse::test

@@ -141,5 +141,38 @@ TEST(Shortage, APeerThatDoesNotReadIsNotHeldForBeyondItsQueue) {
     EXPECT_EQ(stage.record(deaf), nullptr) << "slow_reader";
 }
 
+// A message that takes a peer which does not read over its bound is not delivered without its last
+// piece. A hello would give a connection that is closing the deadline of an open one.
+TEST(Shortage, TheMessageThatEndsASlowReaderIsNotDelivered) {
+    StagePlan with = plan(8);
+    with.options.send_queue_bytes = 128 * 1024;
+    with.faults.socket_buffer_bytes = 8 * 1024;
+    const std::string hello = R"({"type":"hello","user":"u1","profile":"mobile"})";
+    int whole = 0, ended = 0;
+    // Spaces make it large. It comes in pieces of up to 8 KiB; with some of these sizes the last of
+    // them is the one that is over.
+    for (size_t spaces = 60'000; spaces < 110'000; spaces += 1'000) {
+        ReactorStage stage(with);
+        const size_t deaf = upgraded(stage);
+        stage.set_reading(deaf, false);
+        stage.write(deaf, frame(0x82, Bytes(120'000, 'e')));
+        stage.settle(kSecond);
+        ASSERT_EQ(stage.metrics()[Metric::messages_echoed], 1u);
+        stage.write(deaf, frame(0x81, hello + std::string(spaces, ' ')));
+        stage.settle(kSecond);
+        const bool fits =
+            stage.record(deaf) != nullptr && stage.record(deaf)->state == ConnectionState::open;
+        EXPECT_EQ(stage.metrics()[Metric::hellos], fits ? 1u : 0u) << spaces;
+        EXPECT_EQ(stage.metrics()[Metric::faults], 0u) << spaces;
+        if (!fits) {
+            EXPECT_TRUE(stage.empty_within(4 * kSecond)) << "as if it were open: " << spaces;
+            EXPECT_EQ(stage.metrics().closed[kSlowReader], 1u) << spaces;
+        }
+        ++(fits ? whole : ended);
+    }
+    EXPECT_GT(whole, 0);
+    EXPECT_GT(ended, 0);
+}
+
 }  // namespace
 }  // namespace pulse::test
