@@ -136,7 +136,9 @@ inline constexpr size_t kDeflateKeepBytes = 256 * 1024;
 // bytes that complete it; behind, so that simdjson may read past the end (SIMDJSON_PADDING is 32).
 inline constexpr size_t kReceiveFrontBytes = 64;
 inline constexpr size_t kReceivePadBytes = 64;
-inline constexpr size_t kReceiveBufferBytes = 64 * 1024;
+// What epoll reads at once. A full read that is parked takes a buffer of 64 KiB, slack in front
+// included: the classes of the buffer pool double, and 64 KiB and the slack took 128 KiB.
+inline constexpr size_t kReceiveBufferBytes = 64 * 1024 - kReceiveFrontBytes;
 // A control object (hello, ping) says little; application data travels inside `data` or as it is.
 inline constexpr size_t kJsonBytesMax = 1'048'576;
 inline constexpr uint32_t kJsonDepthMax = 64;  // application data nests

@@ -358,12 +358,13 @@ void EpollBackend::receive(Index index, H& handler) {
 template <class H>
 void EpollBackend::read_on(size_t count, H& handler) {
     size_t taken = 0;
-    for (size_t budget = kFloodBytesPerPoll; taken < count && budget > 0; ++taken) {
+    size_t budget = kFloodBytesPerPoll;
+    for (; taken < count && budget >= kReceiveBufferBytes; ++taken) {
         const Index index = more_[taken].index;
         unmark(index, kMore);
         if (!marked(index, kReading) || marked(index, kHeldOff)) continue;
         receive(index, handler);
-        budget -= std::min(budget, kReceiveBufferBytes);
+        budget -= kReceiveBufferBytes;
     }
     more_.erase(more_.begin(), more_.begin() + static_cast<ptrdiff_t>(taken));
 }
