@@ -107,6 +107,7 @@ struct IoCounters {
     uint64_t receive_buffers_short = 0;  // ENOBUFS: buffers ran out and a receive was armed again
     uint64_t enter_shortages = 0;   // io_uring_enter refused for want of memory, and asked again
     uint64_t completions_lost = 0;  // dropped by the kernel for want of memory (EBADR)
+    uint64_t completion_overflows = 0;  // entries of a ring that left its completion queue full
     uint64_t accept_failures = 0;        // accept said no for another cause than an empty backlog
     uint64_t spare_used = 0;             // accepts through the spare descriptor
 };

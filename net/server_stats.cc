@@ -87,6 +87,7 @@ Json to_json(const ReactorStats& stats) {
         {"receive_buffers_short", io.receive_buffers_short},
         {"enter_shortages", io.enter_shortages},
         {"completions_lost", io.completions_lost},
+        {"completion_overflows", io.completion_overflows},
         {"accept_failures", io.accept_failures},
         {"spare_used", io.spare_used}};
     object["memory"] = {{"records_bytes", stats.memory.records_bytes},
@@ -110,6 +111,7 @@ ReactorStats& ReactorStats::operator+=(const ReactorStats& other) {
     io.receive_buffers_short += other.io.receive_buffers_short;
     io.enter_shortages += other.io.enter_shortages;
     io.completions_lost += other.io.completions_lost;
+    io.completion_overflows += other.io.completion_overflows;
     io.accept_failures += other.io.accept_failures;
     io.spare_used += other.io.spare_used;
     eviction_delay.merge(other.eviction_delay);

@@ -212,10 +212,13 @@ io_uring_sqe& UringBackend::queue(uint8_t opcode, int descriptor, uint64_t user_
 int UringBackend::enter(uint32_t wait_for, uint32_t flags, const UringGetEventsArg* argument) {
     __atomic_store_n(ring_.sq.ktail, sq_tail_, __ATOMIC_RELEASE);
     const size_t size_bytes = argument == nullptr ? 0 : sizeof(*argument);
-    return static_cast<int>(calls_([&] {
+    const auto result = static_cast<int>(calls_([&] {
         return syscall(__NR_io_uring_enter, ring_.ring_fd, queued(), wait_for, flags, argument,
                        size_bytes);
     }));
+    const uint32_t state = __atomic_load_n(ring_.sq.kflags, __ATOMIC_ACQUIRE);
+    if ((state & IORING_SQ_CQ_OVERFLOW) != 0) ++counters_.completion_overflows;
+    return result;
 }
 
 // Makes room for one submission at least. Out of memory the reactor stands still and tries on:
