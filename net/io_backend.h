@@ -95,6 +95,7 @@ concept IoHandler = requires(H handler, Index index, std::span<uint8_t> bytes, I
 struct SendProgress {
     uint64_t acked_bytes = 0;    // acknowledged by the peer's host, in all; only differences matter
     uint64_t waiting_bytes = 0;  // given to the kernel and not acknowledged
+    Nanos since_acked = 0;       // since its newest acknowledgement came, of whatever
 };
 
 // Readings that cost nothing to keep; all are totals since the start. Written by the backend.

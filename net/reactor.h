@@ -152,6 +152,7 @@ class Reactor {
     uint64_t ticks_for(uint64_t bytes) const;
     size_t unfinished_bytes(Index index) const;
     void credit_upload(Index index, size_t before, size_t read_bytes);
+    void note_bulk(Index index);
     void credit_download(Index index, Tick reached);
     bool make_room(Index asker);
     void take_memory_from(Index index);
@@ -198,7 +199,7 @@ class Reactor {
     bool giving_way_ = false;    // memory is taken from a connection
     SessionShared shared_;
 
-    // Of connections with kBulkOut that were looked at while something waited.
+    // One for each connection with kBulkOut, and for no other.
     struct SendNote {
         uint64_t acked_bytes;
         Tick since;
@@ -390,6 +391,11 @@ void Reactor<Io, kGeometry>::evict(Index index, Tick reached) {
         case ConnectionState::greeting:
             return let_go(index, CloseReason::handshake_timeout);
         case ConnectionState::closing:
+            // Its goodbye waits in this turn's list: this thread was away for the whole linger.
+            if ((connection.flags & kDirty) != 0 && !outboxes_.in_flight(connection)) {
+                flush_one(index);
+                return set_profile(index, kProfileClosing);
+            }
             return close_now(index, connection.close_reason, CloseMode::reset);
         default:
             break;
@@ -555,31 +561,40 @@ void Reactor<Io, kGeometry>::credit_upload(Index index, size_t before, size_t re
         heard_progress(connection.heard, credit, config_.clock.up(io_.now()));
 }
 
+// Bulk is on its way from now on: what is acknowledged after this is life. Told again where a phase
+// begins, since credits are given within one.
+template <IoBackend Io, WheelGeometry kGeometry>
+void Reactor<Io, kGeometry>::note_bulk(Index index) {
+    at(index).flags |= kBulkOut;
+    send_notes_[index] = {.acked_bytes = io_.send_progress(index).acked_bytes,
+                          .since = config_.clock.up(io_.clock())};
+}
+
 // The same for what is on its way to the peer: our probe waits behind it, and so does the goodbye
-// of a connection that is closing. What was acknowledged since the last look is life.
+// of a connection that is closing. It was alive when its host acknowledged the newest of it.
 template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::credit_download(Index index, Tick reached) {
     Connection& connection = at(index);
     const SendProgress progress = io_.send_progress(index);
-    const auto [place, first] =
-        send_notes_.try_emplace(index, SendNote{progress.acked_bytes, reached});
+    const auto place = send_notes_.find(index);
+    PULSE_ASSERT(place != send_notes_.end());
     SendNote& note = place->second;
-    if (progress.waiting_bytes == 0 && outboxes_.bytes(connection) == 0) {
-        connection.flags &= static_cast<uint8_t>(~kBulkOut);
-        if (!first) connection.heard = heard_progress(connection.heard, kAllTicks, reached);
-        send_notes_.erase(place);
-        return;
-    }
     // Where the kernel could not be asked there is nothing to go by.
     const bool taken = progress.acked_bytes > note.acked_bytes;
-    uint64_t credit = taken ? ticks_for(progress.acked_bytes - note.acked_bytes) : 0;
-    note.acked_bytes = progress.acked_bytes;
-    if (connection.state == ConnectionState::closing) {
-        if (first) credit = config_.clock.ticks(kCloseLingerNs);
-        // While draining the window is the bound: say_goodbyes().
-        if (!draining_ && reached - note.since > config_.clock.ticks(kCloseLingerMaxNs)) return;
+    const uint64_t credit = taken ? ticks_for(progress.acked_bytes - note.acked_bytes) : 0;
+    const Tick acked_at = config_.clock.up(io_.clock() - progress.since_acked);
+    const Tick closing_for = reached > note.since ? reached - note.since : 0;
+    note.acked_bytes = std::max(note.acked_bytes, progress.acked_bytes);
+    if (progress.waiting_bytes == 0 && outboxes_.bytes(connection) == 0) {
+        connection.flags &= static_cast<uint8_t>(~kBulkOut);
+        send_notes_.erase(place);
     }
-    connection.heard = heard_progress(connection.heard, credit, reached);
+    // While draining the window is the bound: say_goodbyes().
+    if (connection.state == ConnectionState::closing && !draining_ &&
+        closing_for > config_.clock.ticks(kCloseLingerMaxNs)) {
+        return;
+    }
+    connection.heard = heard_progress(connection.heard, credit, acked_at);
 }
 
 // Nothing more is decoded of a connection that is closing.
@@ -720,7 +735,7 @@ void Reactor<Io, kGeometry>::let_go_quietly(Index index, CloseReason reason) {
     if (connection.state != ConnectionState::closing) {
         connection.close_reason = reason;
         connection.state = ConnectionState::closing;
-        if ((connection.flags & kBulkOut) != 0) send_notes_.erase(index);
+        if ((connection.flags & kBulkOut) != 0) note_bulk(index);
         if (index != decoding_ && io_.is_held_off(index)) {
             parking_.drop(index);
             resume(index);
@@ -852,7 +867,8 @@ void Reactor<Io, kGeometry>::flush_one(Index index) {
     }
     if (outboxes_.queued(connection)) {
         const std::span<const uint8_t> flight = outboxes_.begin_flight(connection);
-        if (flight.size() >= kBulkBytes) connection.flags |= kBulkOut;
+        const bool noted = (connection.flags & kBulkOut) != 0;
+        if (flight.size() >= kBulkBytes && !noted) note_bulk(index);
         return io_.send(index, flight);
     }
     if (connection.state != ConnectionState::closing) return;

@@ -21,7 +21,9 @@ SendProgress send_progress(SystemCalls& calls, int descriptor) {
     const int done =
         calls([&] { return getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size_bytes); });
     constexpr size_t kNeeded = offsetof(tcp_info, tcpi_bytes_acked) + sizeof info.tcpi_bytes_acked;
-    if (done == 0 && size_bytes >= kNeeded) progress.acked_bytes = info.tcpi_bytes_acked;
+    if (done != 0 || size_bytes < kNeeded) return progress;
+    progress.acked_bytes = info.tcpi_bytes_acked;
+    progress.since_acked = Nanos{info.tcpi_last_ack_recv} * kMillisecond;
     return progress;
 }
 

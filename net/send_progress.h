@@ -1,4 +1,5 @@
-// What a TCP socket's peer has acknowledged (Linux 4.6: tcpi_bytes_acked), and what waits for it.
+// What a TCP socket's peer has acknowledged (Linux 4.1: tcpi_bytes_acked) and when, and what waits
+// for it.
 #pragma once
 
 #include "net/io_backend.h"

@@ -57,7 +57,8 @@ SimClients::SimClients(SimNetwork& network, SimBackend& io, SimLog& log, uint64_
       faults_(faults),
       facts_(facts),
       records_(records),
-      line_of_index_(places, kNoLine) {
+      line_of_index_(places, kNoLine),
+      watched_(places) {
     io.set_witness(this);
     // Each run has some behaviours and leaves others out; punctual peers are in every one, since
     // they are who must not be hurt.

@@ -168,8 +168,10 @@ class SimClients final : private SimProgram, public SimWitness {
         // may count as one.
         Nanos heard_at = 0;
         Nanos maybe_heard_at = 0;
-        bool took_bulk = false;       // bulk was on its way to it when it was last judged
-        bool closed_on_bulk = false;  // or when it began to close
+        bool was_held_off = false;    // after the last turn
+        bool bulk_waits = false;      // and whether bulk was on its way to it
+        bool closed_on_bulk = false;  // one of the two held when it began to close
+        Nanos bulk_taken_at = 0;      // when its host took the newest that came while bulk waited
         Nanos behind_at = 0;          // how far behind the server had been until then
         Nanos closing_seen_at = 0;
         Nanos closing_behind_at = 0;
@@ -274,6 +276,7 @@ class SimClients final : private SimProgram, public SimWitness {
     std::vector<uint32_t> free_lines_;
     std::vector<uint32_t> line_of_slot_;   // by the network's slot of the client's end
     std::vector<uint32_t> line_of_index_;  // by the server's place
+    std::vector<uint8_t> watched_;         // by the same: bulk or parked bytes after the last turn
     SimClientCounts counts_;
 };
 

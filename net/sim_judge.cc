@@ -112,15 +112,12 @@ Nanos SimClients::lateness_allowed(Nanos behind_at) const {
 }
 
 // A retune begins the silence of its profile's peers anew. Bytes that the peer's host takes are
-// life, too; the server asks for them when it looks, which is once a timeout at the least.
+// life, too.
 Nanos SimClients::silence_began(Index index, const Line& line) const {
     Nanos began = line.maybe_heard_at;
     if (line.profile == kProfileDefault) began = std::max(began, facts_.retuned_at);
-    const Connection& connection = records_[index];
     if (io_.is_held_off(index)) return io_.now();
-    if ((connection.flags & kBulkOut) == 0 || !network_.valid(line.socket)) return began;
-    const Nanos taken_at = network_.newest_arrival(line.socket);
-    return std::max(began, taken_at + facts_.timeout_max[line.profile]);
+    return std::max(began, line.bulk_taken_at);
 }
 
 void SimClients::judge_evictions(const ConnectionTable& table, Nanos judged) {
@@ -189,10 +186,8 @@ void SimClients::judge_flow(const Line& line, Nanos judged) {
     if (in_one && line.uploaded.is_above(rate, judged, timeout)) {
         broken("flowing_peer_evicted", line, "it was sending");
     }
-    // Through small buffers less than that waits as long; and without probes the server's first
-    // look is its last, so that it has not seen the queue move.
-    const bool looks_once = facts_.answer_time_min[line.profile] == 0;
-    if (faults_.has(Fault::small_buffers) || looks_once) return;
+    // Through small buffers less than that waits as long.
+    if (faults_.has(Fault::small_buffers) && line.bulk_taken_at == 0) return;
     if (line.downloaded.is_above(rate, judged, timeout)) {
         broken("flowing_peer_evicted", line, "it was receiving");
     }
@@ -280,15 +275,24 @@ void SimClients::judge_one(Index index, Line& line, Nanos judged) {
     }
 }
 
-// After each turn. That a peer took the last of what was sent in bulk, the server learns when it
-// looks; and of whom bytes are parked nothing is judged.
+// After each turn. Of whom bytes are parked nothing is judged.
 void SimClients::watch_bulk(const ConnectionTable& table) {
     for (Index index = 0; index < line_of_index_.size(); ++index) {
+        const bool bulk = (table[index].flags & kBulkOut) != 0;
+        const bool held_off = io_.is_held_off(index);
+        const bool watched = bulk || held_off;
+        if (!std::exchange(watched_[index], watched) && !watched) continue;
         Line* line = line_at(index);
         if (line == nullptr) continue;
-        const bool now = (table[index].flags & kBulkOut) != 0 || io_.is_held_off(index);
-        if (std::exchange(line->took_bulk, now) && !now) line->maybe_heard_at = io_.now();
-        if (now && table[index].state == ConnectionState::closing) line->closed_on_bulk = true;
+        if ((std::exchange(line->bulk_waits, bulk) || bulk) && network_.valid(line->socket)) {
+            line->bulk_taken_at = network_.newest_arrival(line->socket);
+        }
+        if (std::exchange(line->was_held_off, held_off) && !held_off) {
+            line->maybe_heard_at = io_.now();
+        }
+        if (watched && table[index].state == ConnectionState::closing) {
+            line->closed_on_bulk = true;
+        }
     }
 }
 
@@ -311,7 +315,7 @@ void SimClients::judge_the_living(const ConnectionTable& table) {
         }
         const Nanos closing = io_.now() - line->closing_seen_at;
         // What is on its way is waited for, in a drain until its window ends.
-        const bool bulk = line->closed_on_bulk |= line->took_bulk;
+        const bool bulk = line->closed_on_bulk;
         if (bulk && facts_.hard_stop_at != kNever) continue;
         const Nanos linger = kCloseLingerNs + (bulk ? kCloseLingerMaxNs + kCloseLingerNs : 0);
         const Nanos patience = linger + 4 * faults_.completion_max;

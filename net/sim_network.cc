@@ -387,7 +387,8 @@ size_t SimNetwork::write_room(SimSocket name) const {
 
 SendProgress SimNetwork::send_progress(SimSocket name) const {
     const Socket& receiver = sockets_[at(name).other];
-    return {receiver.in_arrived, receiver.in_written - receiver.in_arrived};
+    return {receiver.in_arrived, receiver.in_written - receiver.in_arrived,
+            clock_ - receiver.newest_at};
 }
 
 size_t SimNetwork::write(SimSocket name, std::span<const uint8_t> bytes) {

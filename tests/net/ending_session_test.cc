@@ -50,6 +50,32 @@ TEST(Goodbye, InAWebSocketMessageIsAnsweredWithACloseFrameWhateverItsFormat) {
     }
 }
 
+// It waits behind a send that the kernel has not completed, while this thread is away for longer
+// than the linger: the completion and the end of the linger are found in one turn.
+TEST(Goodbye, IsSaidAfterAStallLongerThanTheLinger) {
+    for (uint64_t seed = 1; seed <= 20; ++seed) {
+        StagePlan slow = plan();
+        slow.seed = seed;
+        slow.faults.present.set(static_cast<size_t>(Fault::late_completion));
+        slow.faults.per_million[static_cast<size_t>(Fault::late_completion)] = 1'000'000;
+        slow.faults.completion_max = 400 * kMillisecond;
+        ReactorStage stage(slow);
+        const size_t peer = stage.connect(kLines);
+        stage.settle(kSecond);
+        stage.write(peer, "{\"type\":\"ping\"}\n");
+        while (stage.heard(peer).empty()) stage.settle(kMillisecond / 10);
+        Message kick;
+        kick.kind = Message::Kind::kick;
+        kick.reason = CloseReason::kicked;
+        kick.target = stage.table().id(*stage.index(peer));
+        ASSERT_TRUE(stage.post(kick));
+        stage.settle(kMillisecond);
+        stage.io().pass_time(2 * kCloseLingerNs);
+        stage.settle(kSecond);
+        EXPECT_NE(stage.heard(peer).find("kicked"), std::string::npos) << seed;
+    }
+}
+
 TEST(Goodbye, OfAPlainConnectionIsAnsweredWithFinAlone) {
     const std::pair<size_t, std::string> rows[] = {
         {kBinary, binary_frame(kBinaryGoodbye, 0, "\x03\xE8")},

@@ -19,6 +19,11 @@ StagePlan plan(Liveness liveness = Liveness::any) {
     plan.options.on_message = OnMessage::echo;
     return plan;
 }
+StagePlan without_probes() {
+    StagePlan silent = plan();
+    silent.options.heartbeat_probe = false;
+    return silent;
+}
 uint64_t closed(ReactorStage& stage, CloseReason reason) {
     return stage.metrics().closed[static_cast<size_t>(reason)];
 }
@@ -178,6 +183,39 @@ TEST(Progress, AnAnswerThatTakesLongerThanTheTimeoutIsLife) {
         EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
         EXPECT_LT(stage.heard(peer).size(), 1'000'000u) << "it was not slow";
         stage.reactor().validate();
+    }
+}
+
+// Without probes the look that finds the timeout over is the first since the answer left.
+TEST(Progress, SoItIsWhereNoProbeIsSent) {
+    ReactorStage stage(slow_link(without_probes()));
+    const size_t peer = open_peer(stage, kWebSocket);
+    stage.set_reading(peer, false);
+    stage.write(peer, frame(0x82, Bytes(1'000'000, 'd')));
+    stage.settle(kSecond / 2);
+    EXPECT_TRUE(download(stage, peer, 9 * kSecond));
+    EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
+    EXPECT_LT(stage.heard(peer).size(), 1'000'000u) << "it was not slow";
+    stage.reactor().validate();
+}
+
+// What its host acknowledged last is what its timeout runs from, however late the server asks.
+TEST(Progress, APeerThatDiesBehindADownloadIsEvictedInTime) {
+    for (const bool probes : {true, false}) {
+        ReactorStage stage(slow_link(probes ? plan() : without_probes()));
+        const size_t peer = open_peer(stage, kWebSocket);
+        stage.set_reading(peer, false);
+        stage.write(peer, frame(0x82, Bytes(60'000, 'd')));
+        stage.settle(kSecond / 2);
+        EXPECT_TRUE(download(stage, peer, kSecond));
+        ASSERT_GT(stage.heard(peer).size(), 60'000u) << "it took the whole answer";
+        const Nanos died = stage.network().clock();
+        stage.set_reading(peer, false);
+        EXPECT_TRUE(stage.empty_within(20 * kSecond));
+        EXPECT_EQ(stage.metrics()[Metric::evicted], 1u);
+        // It may have taken a probe since, and its close has its linger.
+        EXPECT_LE(stage.network().clock() - died, 3 * kSecond + kCloseLingerNs + kSecond / 4)
+            << probes;
     }
 }
 
