@@ -235,8 +235,7 @@ void SimClients::judge_end(uint32_t number) {
     // than the linger; behind a flight that fills the send queue, or a queue that the pool has no
     // more room for, it is not said; and a flight that takes memory is reset.
     const bool late =
-        faults_.has(Fault::small_buffers) || faults_.completion_max > kCloseLingerNs / 8 ||
-        faults_.has(Fault::small_pool) || line.let_go_for == CloseReason::slow_reader ||
+        faults_.has(Fault::small_buffers) || line.let_go_for == CloseReason::slow_reader ||
         line.let_go_for == CloseReason::out_of_memory;
     const bool gone = late || line.was_cut || line.went_unread || !line.innocent;
     if (gone || line.let_go_unknown || network_.clock() >= facts_.hard_stop_at) return;

@@ -1193,6 +1193,14 @@ TYPED_TEST_P(IoContract, SendProgress_TellsWhatThePeerHasTaken) {
     ASSERT_TRUE(stage.peer_reads(one.peer, heard, text.size()));
     EXPECT_TRUE(stage.until([&] { return stage.io.send_progress(index).waiting_bytes == 0; }));
     EXPECT_EQ(stage.io.send_progress(index).acked_bytes - before, text.size());
+    // The kernel counts in its own ticks, of up to 10 ms.
+    const Nanos asked_at = stage.io.clock();
+    const Nanos acked_at = asked_at - stage.io.send_progress(index).since_acked;
+    EXPECT_LE(acked_at, asked_at);
+    stage.settle(50 * kMillisecond);
+    const Nanos again = stage.io.clock() - stage.io.send_progress(index).since_acked;
+    EXPECT_NEAR(static_cast<double>(again), static_cast<double>(acked_at), 25e6)
+        << "nothing was acknowledged since";
     stage.close_all();
 }
 
