@@ -155,10 +155,14 @@ inline constexpr size_t kSendQueueBytesDefault = 2 * kMessageBytesDefault;
 // Pooled buffers start here (a pong or a welcome with room to spare), and keep this much when idle.
 inline constexpr size_t kBufferFirstBytes = 256;
 inline constexpr size_t kBufferKeptBytes = 4'096;
-// What all buffers of one reactor may hold together: replies queued, messages not whole. One that
-// grows beyond kBufferKeptBytes gets at most half of what is free, or kBufferShareMin.
-inline constexpr size_t kBufferedBytesPerReactorMax = size_t{256} << 20;
+// --buffer-bytes: what all buffers of one reactor may hold together, replies queued and messages
+// not whole. One that grows beyond kBufferKeptBytes gets at most half of what is free, or
+// kBufferShareMin.
+inline constexpr size_t kBufferedBytesDefault = size_t{256} << 20;
 inline constexpr size_t kBufferShareMin = size_t{64} << 10;
+// --buffer-bytes at least, in messages of --max-message-bytes: a buffer doubles as it grows, and
+// may take half of what is free.
+inline constexpr size_t kBufferedMessagesMin = 4;
 // What small buffers may hold beyond that, whatever the others have filled: kBufferKeptBytes, a
 // pong, a welcome, a goodbye or a short handshake, for each of 16,384 connections.
 inline constexpr size_t kBufferReservePerReactor = size_t{64} << 20;
@@ -168,7 +172,11 @@ inline constexpr size_t kIdleBufferBytesMax = 1'024 * kBufferFirstBytes;
 // What a connection may hold beyond --send-queue-bytes, its unfinished message included: a peer
 // that does not read costs no more than that.
 inline constexpr size_t kConnectionSlackBytes = size_t{64} << 10;
-static_assert(kMessageBytesMax < kBufferedBytesPerReactorMax);
+static_assert(kBufferedMessagesMin * kMessageBytesMax <= kBufferedBytesDefault);
+// Between two log lines of a reactor that say that its buffers are short.
+inline constexpr int64_t kShortageNoticeNs = 1'000'000'000;
+// Between two that say which other protocols came: scanners of a public port send them all day.
+inline constexpr int64_t kForeignNoticeNs = 10'000'000'000;
 inline constexpr size_t kReasonBytesMax = 123;  // close frame: 125 less the code
 
 // ----------------------------------------------------------------------------------------- sockets

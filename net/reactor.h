@@ -41,12 +41,14 @@
 #include "core/timing_wheel.h"
 #include "core/turn_budget.h"
 #include "net/io_backend.h"
+#include "net/notices.h"
 #include "net/outbox.h"
 #include "net/parking.h"
 #include "net/reactor_config.h"
 #include "net/reactor_metrics.h"
 #include "net/server_stats.h"
 #include "net/session.h"
+#include "net/traffic_notes.h"
 
 namespace pulse {
 
@@ -206,6 +208,9 @@ class Reactor {
     };
     std::unordered_map<Index, SendNote> send_notes_;
 
+    Notices notices_{config_.number, config_.warn};
+    TrafficNotes traffic_;
+
     std::vector<Index> dirty_;
     uint32_t heard_now_ = 0;  // what a proof of life in this poll is worth
     bool work_left_ = false;  // a budget ran out
@@ -248,6 +253,8 @@ void Reactor<Io, kGeometry>::turn(Nanos sleep_until) {
     const Nanos judged_to = io_.clock();
     if (draining_) say_goodbyes();
     flush();
+    if (notices_.due_at() <= io_.now())
+        notices_.report(io_.now(), buffers_.held_bytes(), config_.buffered_bytes_max);
     measure({began_at, io_.woke_at(), judged_from, judged_to});
 }
 
@@ -266,6 +273,7 @@ template <IoBackend Io, WheelGeometry kGeometry>
 Nanos Reactor<Io, kGeometry>::next_deadline(Nanos sleep_until) {
     if (work_left_ || !mailbox_.may_sleep()) return 0;
     if (draining_) sleep_until = std::min(sleep_until, io_.now() + kGoodbyeEveryNs);
+    sleep_until = std::min(sleep_until, notices_.due_at());
     const Tick work = wheel_.next_work();
     if (work == kNoTick) return sleep_until;
     return std::min(sleep_until, config_.clock.begins(work));
@@ -302,6 +310,7 @@ void Reactor<Io, kGeometry>::handle(const Message& message) {
             return retune(message);
         case Message::Kind::debug:
             config_.debug = message.on ? config_.debug_log : nullptr;
+            if (!message.on) traffic_.forget_all();
             return;
         case Message::Kind::drain:
             return drain();
@@ -508,7 +517,10 @@ void Reactor<Io, kGeometry>::on_accept(const Accepted& accepted) {
     metrics_.add(Metric::accepted);
     const ListenAddress& listener = config_.listeners[accepted.listener];
     connection.protocol = protocol_of(listener.scheme);
-    if (config_.debug) tell(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
+    if (config_.debug) {
+        traffic_.accepted(index, io_.now());
+        tell(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
+    }
     if (listener.expects_proxy_header) connection.flags |= kAwaitsProxyHeader;
     Session<Reactor>(*this, index).begin();
 }
@@ -516,6 +528,7 @@ void Reactor<Io, kGeometry>::on_accept(const Accepted& accepted) {
 template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::on_bytes(Index index, std::span<uint8_t> bytes) {
     metrics_.add(Metric::bytes_received, bytes.size());
+    traffic_.received(index, bytes.size());
     heard_now_ = heard_at(config_.clock.up(io_.now()));
     // What arrives after our goodbye is drained and dropped, so that no reset destroys the goodbye.
     const size_t unfinished = unfinished_bytes(index);
@@ -692,6 +705,7 @@ void Reactor<Io, kGeometry>::on_sent(Index index, IoError error) {
     Connection& connection = at(index);
     if (error != 0) return close_now(index, reason_of(error), CloseMode::reset);
     metrics_.add(Metric::bytes_sent, outboxes_.flight_bytes(connection));
+    traffic_.sent(index, outboxes_.flight_bytes(connection));
     outboxes_.end_flight(connection);
     mark_dirty(index);
 }
@@ -705,7 +719,11 @@ void Reactor<Io, kGeometry>::on_closed(Index index) {
     outboxes_.release(connection);
     if (connection.inbox != 0) buffers_.release(connection.inbox);
     metrics_.closed(connection.close_reason);
-    tell(index, "closed: ", describe(connection.close_reason).name);
+    if (config_.debug) {
+        const std::string_view reason = describe(connection.close_reason).name;
+        tell(index, "closed: ", std::string(reason) + traffic_.summary(index, io_.now()));
+        traffic_.forget(index);
+    }
     table_.release(index);
     config_.admission->leave();
 }
@@ -757,7 +775,7 @@ void Reactor<Io, kGeometry>::close_now(Index index, CloseReason reason, CloseMod
 // ---------------------------------------------------------------------------------------- sending
 
 // Room in the connection's next send. nullptr: it is gone, or going, or has too much waiting; then
-// it is let go as a slow reader.
+// it is let go as a slow reader, or for want of memory.
 template <IoBackend Io, WheelGeometry kGeometry>
 uint8_t* Reactor<Io, kGeometry>::claim(Index index, size_t bytes) {
     Connection& connection = at(index);
@@ -768,7 +786,8 @@ uint8_t* Reactor<Io, kGeometry>::claim(Index index, size_t bytes) {
     } while (place == nullptr && buffers_.was_short() && make_room(index));
     if (place == nullptr) {
         // Unless this is the goodbye itself, which then goes unsaid.
-        if (connection.close_reason == CloseReason::none) let_go(index, CloseReason::slow_reader);
+        if (connection.close_reason != CloseReason::none) return nullptr;
+        let_go(index, buffers_.was_short() ? CloseReason::out_of_memory : CloseReason::slow_reader);
         return nullptr;
     }
     mark_dirty(index);
@@ -812,6 +831,7 @@ bool Reactor<Io, kGeometry>::make_room(Index asker) {
     const size_t wanted = buffers_.wanted_bytes();
     const BufferPool::Handle largest = buffers_.largest();
     metrics_.add(Metric::memory_shortages);
+    notices_.gave_way();  // whoever it will be
     if (largest == 0 || buffers_.capacity(largest) < wanted) return false;
     const Index owner = buffers_.owner(largest);
     if (owner == asker) return false;

@@ -31,8 +31,8 @@ struct ReactorConfig {
     std::vector<std::string> ws_origins;  // that browsers may come from; empty: any
     bool ws_deflate = false;
     size_t send_queue_bytes = kSendQueueBytesDefault;
-    // Of the buffer pool; smaller in tests, to fill it.
-    size_t buffered_bytes_max = kBufferedBytesPerReactorMax;
+    // Of the buffer pool.
+    size_t buffered_bytes_max = kBufferedBytesDefault;
     size_t buffer_reserve_bytes = kBufferReservePerReactor;
     OnMessage on_message = OnMessage::discard;
     uint64_t accepts_per_second = 0;  // of this reactor; 0 is no limit
@@ -43,6 +43,8 @@ struct ReactorConfig {
     std::function<void(const std::string& line)> debug;
     // What `debug` becomes when a message turns it on.
     std::function<void(const std::string& line)> debug_log;
+    // Told what an operator should know at any level, seldom (net/notices.h), likewise.
+    std::function<void(const std::string& line)> warn;
     uint32_t retry_after_ms = 1'000;  // the hint in the goodbyes of a server that stops
 };
 

@@ -188,23 +188,25 @@ Server::Server(const ServerPlan& plan)
       shared_(std::make_unique<Shared>(static_cast<uint32_t>(plan.options.max_connections))),
       started_at_(monotonic_now()) {}
 
-Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan, DebugLog debug) {
+Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan, LogLine debug, LogLine warn) {
     std::unique_ptr<Server> server(new Server(plan));
-    if (Result<void> started = server->start_threads(std::move(debug)); !started)
+    if (Result<void> started = server->start_threads(std::move(debug), std::move(warn)); !started)
         return Error{started.error()};
     return server;
 }
 
-Result<void> Server::start_threads(DebugLog debug) {
+Result<void> Server::start_threads(LogLine debug, LogLine warn) {
     const ServerOptions& options = plan_.options;
     ReactorConfig& config = shared_->config;
     fill_profiles(options, config);
     config.listeners = options.listen;
     config.proxy_trusted = options.proxy_trusted;
     config.debug_log = std::move(debug);
+    config.warn = std::move(warn);
     if (options.log_level == LogLevel::debug) config.debug = config.debug_log;
     config.limits.message_bytes_max = options.max_message_bytes;
     config.send_queue_bytes = options.send_queue_bytes;
+    config.buffered_bytes_max = options.buffer_bytes;
     config.on_message = options.on_message;
     config.ws_origins = options.ws_origins;
     config.ws_deflate = options.ws_deflate;

@@ -57,9 +57,11 @@ Result<ServerPlan> plan_server(const ServerOptions& options);
 class Server {
   public:
     // `debug` gets a line for each peer while the log level is debug, from the reactors' threads at
-    // once; it must not wait.
-    using DebugLog = std::function<void(const std::string& line)>;
-    static Result<std::unique_ptr<Server>> start(const ServerPlan& plan, DebugLog debug = {});
+    // once; it must not wait. `warn` gets what an operator should know at any level, likewise, a
+    // line a second of a kind at most.
+    using LogLine = std::function<void(const std::string& line)>;
+    static Result<std::unique_ptr<Server>> start(const ServerPlan& plan, LogLine debug = {},
+                                                 LogLine warn = {});
     // Resets whoever is left, and waits for the threads.
     ~Server();
     Server(const Server&) = delete;
@@ -92,7 +94,7 @@ class Server {
   private:
     struct Thread;
     explicit Server(const ServerPlan& plan);
-    Result<void> start_threads(DebugLog debug);
+    Result<void> start_threads(LogLine debug, LogLine warn);
     void post_to_all(const struct Message& message);
 
     ServerPlan plan_;

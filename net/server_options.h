@@ -82,6 +82,7 @@ struct ServerOptions {
     // Messages.
     OnMessage on_message = OnMessage::discard;
     size_t max_message_bytes = kMessageBytesDefault;
+    size_t buffer_bytes = kBufferedBytesDefault;       // of a reactor
     size_t send_queue_bytes = kSendQueueBytesDefault;  // a connection; echo_bytes() if it echoes
     bool ws_deflate = false;
     std::vector<std::string> ws_origins;  // allowed values of Origin; empty: any

@@ -249,6 +249,9 @@ class Session {
         connection_.state = ConnectionState::greeting;
         reactor_.set_profile(index_, kProfileGreeting);
     }
+    const ListenAddress& listener() const {
+        return reactor_.config_.listeners[connection_.listener];
+    }
     const CodecLimits& limits() const { return reactor_.config_.limits; }
     void frame() {
         complete_message();
@@ -334,9 +337,11 @@ class Session {
             return;
         }
         if (!detected.fault.ok()) {
-            const std::string_view name = name_of_foreign({start, before.size() + more});
+            const std::string_view spoken =
+                name_of_what_began({start, before.size() + more}, detected.spoken);
             reactor_.tell(index_, "began with what is not spoken here",
-                          name.empty() ? "" : std::string(": ").append(name));
+                          spoken.empty() ? "" : std::string(": ").append(spoken));
+            if (!spoken.empty()) reactor_.notices_.foreign(spoken, name().view(), listener().text);
             if (!is_for_codec(detected)) return refuse(detected);
         }
         const size_t held_bytes = before.size();

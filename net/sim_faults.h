@@ -116,7 +116,7 @@ struct FaultPlan {
     Nanos turn_max = 0;             // how long a poll takes
     Nanos log_max = 0;              // how long the sink takes for a line
     uint32_t socket_buffer_bytes = 256 * 1024;
-    size_t pool_bytes = kBufferedBytesPerReactorMax;
+    size_t pool_bytes = kBufferedBytesDefault;
     uint32_t batch_max = 4'096;      // completions handed over by one poll
     uint32_t receive_buffers = 256;  // of one harvest
     uint32_t backlog = 4'096;

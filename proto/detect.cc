@@ -108,12 +108,11 @@ Spoken recognise(std::span<const uint8_t> bytes) {
     return Spoken::jsonl;
 }
 
-std::string_view name_of_foreign(std::span<const uint8_t> bytes) {
+std::string_view name_of_what_began(std::span<const uint8_t> bytes, Spoken spoken) {
     struct Foreign {
         std::string_view bytes, name;
     };
     constexpr Foreign kForeign[] = {
-        {"\x16\x03"sv, "TLS"},
         {"SSH-"sv, "SSH"},
         {"AMQP"sv, "AMQP"},
         {"PRI * HTTP/2"sv, "HTTP/2"},
@@ -136,6 +135,21 @@ std::string_view name_of_foreign(std::span<const uint8_t> bytes) {
     // An array of bulk strings: `*1\r\n$4\r\nPING\r\n`.
     const bool array = text.size() >= 4 && text[0] == '*' && text[1] >= '0' && text[1] <= '9';
     if (array && text.find("\r\n") <= 4) return "Redis";
+    switch (spoken) {
+        case Spoken::binary:
+            return "binary frames";
+        case Spoken::http:
+            return "HTTP";
+        case Spoken::jsonl:
+            return "JSON lines";
+        case Spoken::tls:
+            return "TLS";
+        case Spoken::proxy_header:
+            return "a PROXY header";
+        case Spoken::unknown:
+        case Spoken::undecided:
+            break;
+    }
     return {};
 }
 

@@ -24,8 +24,9 @@ enum class Spoken : uint8_t { undecided, binary, http, jsonl, tls, proxy_header,
 
 Spoken recognise(std::span<const uint8_t> bytes);
 
-// What else the first bytes are likely to be, by its name ("MQTT"); empty where they say nothing.
-std::string_view name_of_foreign(std::span<const uint8_t> bytes);
+// What the first bytes are likely to be, by its name ("MQTT", "a PROXY header"); empty where they
+// say nothing. `spoken` is what recognise() made of them.
+std::string_view name_of_what_began(std::span<const uint8_t> bytes, Spoken spoken);
 
 struct Detected {
     Protocol protocol = Protocol::detect;  // detect and no fault: more bytes are needed

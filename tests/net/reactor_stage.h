@@ -132,6 +132,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         return mailbox_.post(sender, message);
     }
     const std::vector<std::string>& debug_lines() const { return debug_lines_; }
+    const std::vector<std::string>& warnings() const { return warnings_; }
 
   private:
     static constexpr uint64_t kTurnsMax = 10'000'000;
@@ -166,7 +167,9 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         config.ws_deflate = plan.options.ws_deflate;
         config.accepts_per_second = plan.options.accept_rate;
         config.drain_window = plan.options.drain_timeout;
+        config.buffered_bytes_max = plan.options.buffer_bytes;
         config.admission = &admission_;
+        config.warn = [this](const std::string& line) { warnings_.push_back(line); };
         if (plan.keeps_debug_lines) {
             config.debug = [this, takes = plan.log_takes](const std::string& line) {
                 debug_lines_.push_back(line);
@@ -225,7 +228,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     Mailbox mailbox_;
     Admission admission_;
     ReactorMetrics metrics_;
-    std::vector<std::string> debug_lines_;
+    std::vector<std::string> debug_lines_, warnings_;
     std::deque<Peer> peers_;
     ReactorConfig config_;
     Loop reactor_;

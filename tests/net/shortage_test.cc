@@ -57,7 +57,7 @@ TEST(Shortage, UnfinishedMessagesOfAFewHundredPeersHarmNothingButThemselves) {
         stage.settle();
     }
     stage.settle(kSecond);
-    EXPECT_LE(stage.reactor().buffers().held_bytes(), kBufferedBytesPerReactorMax);
+    EXPECT_LE(stage.reactor().buffers().held_bytes(), kBufferedBytesDefault);
     expect_beats(stage, canary);
     const size_t newcomer = upgraded(stage);
     expect_beats(stage, newcomer);
@@ -92,7 +92,7 @@ TEST(Shortage, ManyPeersThatNeverReadHarmNothingButThemselves) {
         stage.settle(200 * kMillisecond);
     }
     stage.settle(kSecond);
-    EXPECT_LE(stage.reactor().buffers().held_bytes(), kBufferedBytesPerReactorMax);
+    EXPECT_LE(stage.reactor().buffers().held_bytes(), kBufferedBytesDefault);
     EXPECT_GT(stage.metrics().closed[kOutOfMemory], 0u);
     expect_beats(stage, canary);
     expect_beats(stage, upgraded(stage));
@@ -112,9 +112,50 @@ TEST(Shortage, HeadsThatAreNotFinishedLeaveRoomForThoseThatAre) {
     }
     stage.settle(kSecond);
     EXPECT_LE(stage.reactor().buffers().held_bytes(),
-              kBufferedBytesPerReactorMax + kBufferReservePerReactor);
+              kBufferedBytesDefault + kBufferReservePerReactor);
     expect_beats(stage, canary);
     expect_beats(stage, upgraded(stage));
+}
+
+// One line a second, of all that gave way; and the last of them is not forgotten.
+TEST(Shortage, IsLoggedOnceASecond) {
+    StagePlan with = plan(40);
+    with.options.buffer_bytes = 8 * kMebibyte;
+    ReactorStage stage(with);
+    const Bytes message = unfinished(kMebibyte - 64);
+    const auto hoard = [&](int peers) {
+        for (int i = 0; i < peers; ++i) stage.write(upgraded(stage), message);
+        stage.settle();
+    };
+    hoard(7);
+    EXPECT_EQ(stage.warnings(), std::vector<std::string>{}) << "there is room";
+    hoard(13);
+    ASSERT_EQ(stage.warnings().size(), 1u);
+    const std::string first = stage.warnings()[0];
+    EXPECT_TRUE(first.starts_with("reactor 0 is short of buffers: ")) << first;
+    EXPECT_NE(first.find(" of 8192 KiB are held; raise --buffer-bytes"), std::string::npos);
+    stage.settle(2 * kSecond);
+    ASSERT_EQ(stage.warnings().size(), 2u) << "the rest, a second later, without another cause";
+    const auto count_in = [](const std::string& line) {
+        return std::stoull(line.substr(line.find(": ") + 2));
+    };
+    const uint64_t closed = stage.metrics().closed[kOutOfMemory];
+    EXPECT_GT(closed, 10u);
+    EXPECT_EQ(count_in(first) + count_in(stage.warnings()[1]), closed);
+    stage.settle(10 * kSecond);
+    EXPECT_EQ(stage.warnings().size(), 2u);
+}
+
+// A reply for which there is no memory is not the fault of a peer that reads.
+TEST(Shortage, AReplyWithoutMemoryIsNotASlowReaders) {
+    StagePlan with = plan(4);
+    with.options.buffer_bytes = kMebibyte;
+    ReactorStage stage(with);
+    const size_t peer = upgraded(stage);
+    stage.write(peer, frame(0x82, Bytes(300 * 1024, 'e')));
+    stage.settle(2 * kSecond);
+    EXPECT_EQ(stage.metrics().closed[kSlowReader], 0u);
+    EXPECT_EQ(stage.metrics().closed[kOutOfMemory], 1u);
 }
 
 // What one peer costs that reads nothing and has a message of its own unfinished.

@@ -209,10 +209,15 @@ TEST(Detect, OtherProtocolsAreKnownByTheirNames) {
         {"*"s, ""},
         {"\x10"s, ""},
         {"\x10MQTT"s, ""},
-        {"GET / HTTP/1.1"s, ""},
+        {"GET / HTTP/1.1"s, "HTTP"},
+        {"PROXY TCP4 "s, "a PROXY header"},
+        {"\xB7"s, "binary frames"},
+        {"{}"s, "JSON lines"},
         {"nonsense"s, ""},
     };
-    for (const auto& [wire, name] : peers) EXPECT_EQ(name_of_foreign(octets(wire)), name) << wire;
+    for (const auto& [wire, name] : peers) {
+        EXPECT_EQ(name_of_what_began(octets(wire), recognise(octets(wire))), name) << wire;
+    }
 }
 
 }  // namespace

@@ -39,6 +39,7 @@ def push(peer, data, seconds=5):
 
 def attack(backend, hoard, *flags):
     with Server(backend, *FLAGS, *flags, scheme="ws") as server:
+        began = time.monotonic()
         canary = Canary(server.port)
         canary.beat()
         hoarders = hoard(server.port, canary)
@@ -55,6 +56,11 @@ def attack(backend, hoard, *flags):
         print(f"  {backend}: canary p99 {p99 * 1e3:.1f} ms, most {times[-1] * 1e3:.1f} ms; held "
               f"{stats['memory']['buffers_bytes'] / MIB:.0f} MiB, closed {closed}")
         assert p99 <= P99_S, times[-5:]
+        short = [line for line in server.text().splitlines() if "is short of buffers" in line]
+        assert bool(short) == ("out_of_memory" in closed), (short, closed)
+        assert all("warning reactor 0 is" in line and "raise --buffer-bytes" in line
+                   for line in short), short
+        assert len(short) <= time.monotonic() - began + 1, "more than a line a second"
         assert stats["memory"]["buffers_bytes"] <= (256 + 64) * MIB, stats["memory"]
         assert "slow_reader" not in closed or hoard is never_read, closed
         for hoarder in hoarders:

@@ -5,6 +5,7 @@ Prints the distributions that it measures. Ends with `N passed, N failed`.
 """
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -128,6 +129,29 @@ def test_refuses_other_protocols_in_their_own_words(backend):
         alert = answer_to(scheme, bytes.fromhex("160301020001000001fc0303") + b"x" * 32, backend)
         assert alert == bytes.fromhex("15030300020228"), alert
     assert answer_to("auto", b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", backend) == b""
+
+
+def test_logs_what_is_not_spoken_and_how_connections_end(backend):
+    mqtt = b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x3c\x00\x03abc"
+    for level in ("info", "debug"):
+        with Server(backend, "--reactors", "1", "--log-level", level, scheme="auto") as server:
+            for words in (mqtt, b"SSH-2.0-x\r\n", b"PING\n"):
+                with socket.create_connection(("127.0.0.1", server.port), timeout=10) as peer:
+                    peer.sendall(words)
+                    peer.shutdown(socket.SHUT_WR)
+                    while peer.recv(65536):
+                        pass
+            assert server.stop() == 0, server.text()
+            lines = server.text().splitlines()
+            spoken = [line for line in lines if "does not speak" in line]
+            assert len(spoken) == 1 and "warning reactor 0: 1 connections" in spoken[0] and \
+                "(1 MQTT; the first was r0-000000-" in spoken[0], lines
+            ends = [line for line in lines if " closed: " in line]
+            assert len(ends) == (3 if level == "debug" else 0), lines
+            if ends:
+                assert re.search(r" closed: peer_closed after \d+\.\d{3} s, 5 bytes received, "
+                                 r"5 sent$", ends[2]), ends
+                assert " closed: protocol_error after " in ends[0], ends
 
 
 def percentiles(values):

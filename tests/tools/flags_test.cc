@@ -122,6 +122,8 @@ TEST(Flags, HeartbeatsMessagesAndFigures) {
                                               "64KiB",
                                               "--send-queue-bytes",
                                               "1MiB",
+                                              "--buffer-bytes",
+                                              "4MiB",
                                               "--ws-deflate",
                                               "on",
                                               "--ws-origin",
@@ -143,6 +145,7 @@ TEST(Flags, HeartbeatsMessagesAndFigures) {
     EXPECT_EQ(options.on_message, OnMessage::echo);
     EXPECT_EQ(options.max_message_bytes, 65'536u);
     EXPECT_EQ(options.send_queue_bytes, 1'048'576u);
+    EXPECT_EQ(options.buffer_bytes, 4u << 20);
     EXPECT_TRUE(options.ws_deflate);
     EXPECT_EQ(options.ws_origins, std::vector<std::string>{"https://a.example"});
     EXPECT_EQ(options.log_level, LogLevel::debug);
@@ -174,6 +177,7 @@ const std::map<std::string_view, const char*> kOther = {
     {"on-message", "echo"},
     {"max-message-bytes", "4KiB"},
     {"send-queue-bytes", "8KiB"},
+    {"buffer-bytes", "16MiB"},
     {"ws-deflate", "on"},
     {"ws-origin", "https://b.example:8443"},
     {"log-file", "a log"},
@@ -342,6 +346,15 @@ TEST(Flags, ATimeoutMustLeaveTimeForAnAnswer) {
     expect_error(read({"--heartbeat-interval", "4s", "--heartbeat-timeout", "4500ms",
                        "--heartbeat-probe", "off"}),
                  {"too little time"});
+}
+
+TEST(Flags, BuffersHoldAFewOfTheLongestMessages) {
+    EXPECT_EQ(options_of({}).buffer_bytes, kBufferedBytesDefault);
+    EXPECT_TRUE(read({"--max-message-bytes", "64MiB"})) << "with the default of --buffer-bytes";
+    expect_error(read({"--buffer-bytes", "2MiB"}),
+                 {"--buffer-bytes: '2MiB' cannot hold messages of 1MiB", "write at least 4MiB",
+                  "shorter --max-message-bytes"});
+    EXPECT_TRUE(read({"--buffer-bytes", "2MiB", "--max-message-bytes", "512KiB"}));
 }
 
 TEST(Flags, MessageLimitAndSendQueueFollowEachOther) {

@@ -54,7 +54,7 @@ Crowd::Crowd(const CrowdPlan& plan, PageSource& pages, ConnectionTable& table)
       table_(table),
       io_({}, table.records(), table.limit()),
       wheel_(pages, table.records(), table.limit(), clock_.down(io_.now())),
-      buffers_(kBufferedBytesPerReactorMax),
+      buffers_(kBufferedBytesDefault),
       outboxes_(buffers_),
       random_(mix64(plan.options->seed) + plan.worker),
       clients_(plan.clients),

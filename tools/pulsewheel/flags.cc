@@ -308,6 +308,14 @@ std::optional<std::string> wrong_heartbeats(const ServerOptions& options) {
     return std::nullopt;
 }
 
+std::optional<std::string> wrong_buffers(const ServerOptions& options) {
+    const size_t least = kBufferedMessagesMin * options.max_message_bytes;
+    if (options.buffer_bytes >= least) return std::nullopt;
+    return "--buffer-bytes: '" + format_size(options.buffer_bytes) + "' cannot hold messages of " +
+           format_size(options.max_message_bytes) + "; write at least " + format_size(least) +
+           ", or a shorter --max-message-bytes";
+}
+
 std::optional<std::string> wrong_queues(const ServerOptions& options) {
     const size_t least = echo_bytes(options.max_message_bytes);
     if (options.on_message != OnMessage::echo || options.send_queue_bytes >= least)
@@ -450,8 +458,8 @@ std::string to_toml(const ServerOptions& options) {
 
 Result<void> check_between(const ServerOptions& options) {
     std::string errors;
-    for (const auto& wrong :
-         {wrong_listeners(options), wrong_heartbeats(options), wrong_queues(options)}) {
+    for (const auto& wrong : {wrong_listeners(options), wrong_heartbeats(options),
+                              wrong_buffers(options), wrong_queues(options)}) {
         if (wrong) errors.append(errors.empty() ? "" : "\n").append(*wrong);
     }
     if (errors.empty()) return {};

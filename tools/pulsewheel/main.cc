@@ -85,8 +85,9 @@ int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
         spdlog::error("{}", opened.error());
         return kCouldNotStart;
     }
-    const Result<std::unique_ptr<Server>> server =
-        Server::start(*plan, [](const std::string& line) { spdlog::debug("{}", line); });
+    const Result<std::unique_ptr<Server>> server = Server::start(
+        *plan, [](const std::string& line) { spdlog::debug("{}", line); },
+        [](const std::string& line) { spdlog::warn("{}", line); });
     if (!server) {
         spdlog::error("{}", server.error());
         return kCouldNotStart;

@@ -208,6 +208,7 @@ std::vector<std::string> get_file(const ServerOptions& options) {
 
 constexpr Nanos kHour = 3600 * kSecond;
 constexpr uint64_t kSendQueueBytesMax = uint64_t{1} << 30;
+constexpr uint64_t kBufferBytesMax = uint64_t{1} << 36;
 constexpr Nanos kTimeoutMax = 24 * kHour;            // the tick narrows it further: see flags.cc
 
 constexpr std::string_view kListening = "Listening";
@@ -302,6 +303,10 @@ constexpr Setting kSettings[] = {
      "Most bytes that may wait for one peer; one that reads too slowly for that is closed. Holds "
      "two of the longest messages if it is not given.",
      number, restart, SIZE(send_queue_bytes, 4'096, kSendQueueBytesMax)},
+    {"buffer-bytes", kMessages, "SIZE",
+     "Most bytes that all connections of one reactor may have unfinished or waiting to be sent; "
+     "beyond it the largest holder is closed.",
+     number, restart, SIZE(buffer_bytes, 4'096, kBufferBytesMax)},
     {"ws-deflate", kMessages, "on|off", "Offer WebSocket compression (permessage-deflate).",
      boolean, restart, WORD(ws_deflate, kSwitch)},
     {"ws-origin", kMessages, "ORIGIN",
