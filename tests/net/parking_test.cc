@@ -10,7 +10,7 @@ namespace {
 
 // Held by the pool for a read of so many bytes that nothing of was decoded.
 size_t held_for(size_t read_bytes) {
-    BufferPool buffers(kBufferedBytesPerReactorMax);
+    BufferPool buffers(kBufferedBytesDefault);
     Parking parking(buffers);
     const std::vector<uint8_t> bytes(read_bytes, 'x');
     const BufferPool::Handle handle = parking.keep(0, bytes);
