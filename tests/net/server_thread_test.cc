@@ -7,6 +7,7 @@
 #include <atomic>
 #include <mutex>
 #include <string>
+#include <thread>
 
 #include "net/server.h"
 
@@ -44,7 +45,18 @@ Result<ServerPlan> plan_of(BackendChoice backend) {
     return plan;
 }
 
-class ServerThreads : public testing::TestWithParam<BackendChoice> {};
+// A server that does not stop ends the test instead of holding it up: the alarm kills the process.
+class ServerThreads : public testing::TestWithParam<BackendChoice> {
+  protected:
+    ServerThreads() { alarm(60); }
+    ~ServerThreads() override { alarm(0); }
+};
+
+bool ended_within(Server& server, Nanos most) {
+    for (Nanos waited = 0; waited < most; waited += kSecond / 4)
+        if (server.ended(kSecond / 4)) return true;
+    return false;
+}
 
 // The log sink of one reactor blocks, as if the reactor were stuck, while it is told more than its
 // mailbox holds. Then it runs again.
@@ -68,6 +80,9 @@ TEST_P(ServerThreads, ToldWhileTheyAreStuckTheyLearnOfTheLastOfEachKind) {
         options.heartbeat_timeout = 3 * options.heartbeat_interval;
         (*server)->retune(options);
     }
+    // Of every profile, not only of the flags' own.
+    options.liveness = Liveness::roundtrip;
+    (*server)->retune(options);
     (*server)->set_debug(false);
     (*server)->drain();
     // The other reactor takes messages.
@@ -78,15 +93,19 @@ TEST_P(ServerThreads, ToldWhileTheyAreStuckTheyLearnOfTheLastOfEachKind) {
     closed.unlock();
     while ((*server)->deliver() > 0) usleep(1'000);
     // The peer lingers: the drain ends it all the same.
-    while (!(*server)->ended(kSecond)) continue;
+    ASSERT_TRUE(ended_within(**server, 20 * kSecond)) << "the drain was lost";
     EXPECT_FALSE((*server)->drain_cut_short());
     const ServerStats& after = (*server)->stats();
     EXPECT_EQ(after.total.metrics[Metric::accepted], 1u);
     for (const ReactorStats& reactor : after.reactors) {
         if (reactor.metrics[Metric::accepted] == 0) continue;
-        // 64 retunes filled the mailbox; the last one, the debug log and the drain waited.
-        EXPECT_EQ(reactor.metrics[Metric::control_messages], uint64_t{kMailboxSlots} + 3);
+        // Retunes filled the mailbox; the last of each profile, the debug log and the drain waited.
+        constexpr uint64_t kWaited = 1 + std::size(kNamedProfiles) + 2;
+        EXPECT_EQ(reactor.metrics[Metric::control_messages], kMailboxSlots + kWaited);
     }
+    // What is told to a reactor that has ended waits for nothing.
+    for (uint32_t i = 0; i <= kMailboxSlots; ++i) (*server)->set_debug(i % 2 == 0);
+    EXPECT_EQ((*server)->deliver(), 0u);
     close(peer);
 }
 
@@ -103,6 +122,37 @@ TEST_P(ServerThreads, WhatWasStartedStopsWithTheServer) {
     }
     char byte = 0;
     EXPECT_LE(recv(peer, &byte, 1, 0), 0) << "reset";
+    close(peer);
+}
+
+// Its mailbox is full when the server goes: the stop is posted as soon as there is room.
+TEST_P(ServerThreads, AReactorThatIsStuckForAWhileStopsWithTheServer) {
+    const Result<ServerPlan> plan = plan_of(GetParam());
+    ASSERT_TRUE(plan) << plan.error();
+    std::atomic<int> lines{0};
+    std::atomic<bool> stuck{true};
+    std::thread opener;
+    int peer = -1;
+    {
+        const auto server = Server::start(*plan, [&](const std::string&) {
+            ++lines;
+            while (stuck) usleep(1'000);
+        });
+        ASSERT_TRUE(server) << server.error();
+        peer = connect_to((*server)->listening()[0]);
+        while (lines == 0) usleep(1'000);
+        ServerOptions options = plan->options;
+        for (uint32_t i = 0; i <= kMailboxSlots; ++i) {
+            options.heartbeat_timeout += kSecond;
+            (*server)->retune(options);
+        }
+        EXPECT_GT((*server)->deliver(), 0u);
+        opener = std::thread([&] {
+            usleep(200'000);
+            stuck = false;
+        });
+    }
+    opener.join();
     close(peer);
 }
 
