@@ -19,6 +19,9 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "tools", "perf"))
+from script import run_script, usage  # noqa: E402: its path comes first
+
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 OURS = "pulse"
 SUFFIXES = re.compile(
@@ -125,24 +128,9 @@ def print_rows(benches):
         print_table((f"{title}: {label}" if label else title) or "other rows", headings, lines)
 
 
-def usage(complaint):
-    print(f"bench/run.py: {complaint}; see --help", file=sys.stderr)
-    return 2
-
-
-def main(arguments):
-    only = ""
-    if arguments[:1] in (["-h"], ["--help"]):
-        print(__doc__.strip())
-        return 0
-    if arguments[:1] == ["--only"]:
-        if len(arguments) < 2:
-            return usage("--only needs a word")
-        only, arguments = arguments[1], arguments[2:]
-    if arguments[:1] and arguments[0].startswith("-"):
-        return usage(f"'{arguments[0]}' is not an option")
+def main(arguments, only=""):
     if not arguments:
-        return usage("no BINARY is given; `make bench` gives them all")
+        return usage("bench/run.py", "no BINARY is given; `make bench` gives them all")
     os.makedirs(os.path.join(BUILD, "bench"), exist_ok=True)
     say_machine()
     failed = matched = 0
@@ -158,23 +146,11 @@ def main(arguments):
             print(f"\n{os.path.basename(script)}", flush=True)
             failed += subprocess.run([sys.executable, script], cwd=ROOT).returncode != 0
     if matched == 0 and failed == 0:
-        return usage(f"--only '{only}': the name of no row and no script holds it")
+        return usage("bench/run.py",
+                     f"--only '{only}': the name of no row and no script holds it")
     print(f"\nJSON of every row: {os.path.relpath(os.path.join(BUILD, 'bench'), ROOT)}/")
     return 1 if failed else 0
 
 
-def main_with_output(arguments):
-    """main(), and an error of its own if stdout could not take what was printed."""
-    try:
-        code = main(arguments)
-        sys.stdout.flush()
-        return code
-    except OSError as error:
-        print(f"bench/run.py: stdout: {error.strerror}; free space, or write elsewhere: "
-              "the JSON files are kept", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its exit
-        return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main_with_output(sys.argv[1:]))
+    run_script("bench/run.py", __doc__, main, kept="the JSON files are kept", options=("--only",))

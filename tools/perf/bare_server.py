@@ -11,6 +11,8 @@ import resource
 import socket
 import sys
 
+from script import run_script, usage
+
 
 def hold(port):
     listener = socket.socket()
@@ -26,15 +28,8 @@ def hold(port):
 
 
 def main(arguments):
-    if arguments[:1] in (["-h"], ["--help"]):
-        print(__doc__.strip())
-        return 0
-    if arguments[:1] and arguments[0].startswith("-"):
-        print(f"bare_server.py: '{arguments[0]}' is not an option; see --help", file=sys.stderr)
-        return 2
     if len(arguments) != 2 or not all(word.isdigit() for word in arguments):
-        print("bare_server.py: give PORT and CONNECTIONS; see --help", file=sys.stderr)
-        return 2
+        return usage("bare_server.py", "give PORT and CONNECTIONS")
     port, connections = int(arguments[0]), int(arguments[1])
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -54,4 +49,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_script("bare_server.py", __doc__, main)

@@ -13,6 +13,8 @@ Linux 6.13 on with the socket's own 2 KiB, before that without.
 import os
 import sys
 
+from script import run_script, usage
+
 
 def own_groups():
     """Pairs of version and folder in which a cgroup with a memory controller may be made."""
@@ -74,12 +76,6 @@ def read(path):
 
 
 def main(arguments):
-    if arguments[:1] in (["-h"], ["--help"]):
-        print(__doc__.strip())
-        return 0
-    if arguments[:1] and arguments[0].startswith("-"):
-        print(f"memory_group.py: '{arguments[0]}' is not an option; see --help", file=sys.stderr)
-        return 2
     if len(arguments) > 2 and arguments[0] == "run":
         group = make_group()
         with open(arguments[1], "w", encoding="utf-8") as file:
@@ -98,23 +94,8 @@ def main(arguments):
         except (OSError, KeyError) as error:
             print(f"memory_group.py: {group}: {error}", file=sys.stderr)
         return 0
-    print("memory_group.py: give run FILE COMMAND..., bytes FILE or remove FILE; see --help",
-          file=sys.stderr)
-    return 2
-
-
-def main_with_output(arguments):
-    """main(), and an error of its own if stdout could not take what was printed."""
-    try:
-        code = main(arguments)
-        sys.stdout.flush()
-        return code
-    except OSError as error:
-        print(f"memory_group.py: stdout: {error.strerror}; free space, or write elsewhere: "
-              "nothing was printed", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its exit
-        return 1
+    return usage("memory_group.py", "give run FILE COMMAND..., bytes FILE or remove FILE")
 
 
 if __name__ == "__main__":
-    sys.exit(main_with_output(sys.argv[1:]))
+    run_script("memory_group.py", __doc__, main, kept="nothing was printed")

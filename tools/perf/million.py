@@ -10,6 +10,8 @@ import json
 import os
 import sys
 
+from script import run_script, usage
+
 
 def read_server(directory):
     """The lines of the server's --stats-json file."""
@@ -85,15 +87,8 @@ def report(directory, connections, as_json):
 
 
 def main(arguments):
-    if arguments[:1] in (["-h"], ["--help"]):
-        print(__doc__.strip())
-        return 0
-    if arguments[:1] and arguments[0].startswith("-"):
-        print(f"million.py: '{arguments[0]}' is not an option; see --help", file=sys.stderr)
-        return 2
     if len(arguments) not in (2, 3) or not arguments[1].isdigit():
-        print("million.py: give DIR and CONNECTIONS; see --help", file=sys.stderr)
-        return 2
+        return usage("million.py", "give DIR and CONNECTIONS")
     try:
         return report(arguments[0], int(arguments[1]), arguments[2:] == ["yes"])
     except OSError as error:
@@ -101,18 +96,5 @@ def main(arguments):
         return 2
 
 
-def main_with_output(arguments):
-    """main(), and an error of its own if stdout could not take what was printed."""
-    try:
-        code = main(arguments)
-        sys.stdout.flush()
-        return code
-    except OSError as error:
-        print(f"million.py: stdout: {error.strerror}; free space, or write elsewhere: "
-              "the run's files are kept", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its exit
-        return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main_with_output(sys.argv[1:]))
+    run_script("million.py", __doc__, main, kept="the run's files are kept")
