@@ -14,6 +14,7 @@
 
 #include "tests/net/conversation.h"
 #include "tests/net/epoll_world.h"
+#include "tests/net/kernel_stage.h"
 #include "tests/net/uring_world.h"
 #include "tests/support/scale.h"
 
@@ -140,24 +141,26 @@ class Script {
     std::string wire_;
 };
 
+constexpr uint32_t kPlaces = 512;
+
+ServerOptions options() {
+    ServerOptions options;
+    options.heartbeat_interval = kSecond / 2;
+    options.heartbeat_timeout = 2 * kSecond;
+    options.handshake_timeout = kSecond;
+    options.on_message = OnMessage::echo;
+    options.ws_deflate = true;
+    return options;
+}
+
 template <class World>
 class RandomConversations : public ::testing::Test {
   protected:
-    RandomConversations()
-        : table_(pages_, kPlaces),
-          world_(table_.records(), kPlaces),
-          mailbox_(1, kMailboxSlots, {&ring, &world_.io()}),
-          config_(config()),
-          reactor_(config_, pages_, table_, world_.io(), mailbox_, metrics_) {
-        PULSE_ASSERT(reactor_.listen());
-    }
-    void turn(int turns = 1) {
-        for (; turns > 0; --turns) reactor_.turn(world_.io().now() + kMillisecond / 20);
-    }
+    void turn() { stage_.turn(kMillisecond / 20); }
     void talk(uint64_t seed) {
         Script script(seed);
         Random& random = script.random();
-        RealPeer peer = world_.connect(config_.listeners[0].address);
+        RealPeer peer = stage_.connect();
         const bool reads = random.below(8) != 0;
         const size_t piece = random.below(2) == 0 ? SIZE_MAX : 1 + random.below(20'000);
         std::string_view left = script.wire();
@@ -176,34 +179,11 @@ class RandomConversations : public ::testing::Test {
         if (end == 1) peer.reset();
     }
     bool emptied() {
-        for (int left = 40'000; left > 0 && table_.live() > 0; --left) turn();
-        return table_.live() == 0;
+        for (int left = 40'000; left > 0 && stage_.table().live() > 0; --left) turn();
+        return stage_.table().live() == 0;
     }
 
-    static constexpr uint32_t kPlaces = 512;
-    static void ring(void* io) { static_cast<typename World::Io*>(io)->wake(); }
-    ReactorConfig config() {
-        ServerOptions options;
-        options.heartbeat_interval = kSecond / 2;
-        options.heartbeat_timeout = 2 * kSecond;
-        options.handshake_timeout = kSecond;
-        ReactorConfig config;
-        fill_profiles(options, config);
-        config.listeners = {world_.free_address()};
-        config.admission = &admission_;
-        config.on_message = OnMessage::echo;
-        config.ws_deflate = true;
-        return config;
-    }
-
-    HeapPages pages_;
-    ConnectionTable table_;
-    World world_;
-    Mailbox mailbox_;
-    Admission admission_{kPlaces};
-    ReactorMetrics metrics_;
-    ReactorConfig config_;
-    Reactor<typename World::Io> reactor_;
+    KernelStage<World> stage_{kPlaces, options()};
 };
 
 using Kernels = ::testing::Types<EpollWorld, UringWorld<Full>>;
@@ -213,14 +193,14 @@ TYPED_TEST(RandomConversations, HarmNothing) {
     const uint64_t count = conversations();
     for (uint64_t seed = 1; seed <= count; ++seed) {
         this->talk(seed);
-        if (this->table_.live() > this->kPlaces / 2 || seed == count) {
+        if (this->stage_.table().live() > kPlaces / 2 || seed == count) {
             ASSERT_TRUE(this->emptied()) << "some stay for ever; up to seed " << seed;
-            ASSERT_EQ(this->reactor_.buffers().taken(), 0u) << "up to seed " << seed;
-            this->reactor_.validate();
+            ASSERT_EQ(this->stage_.reactor().buffers().taken(), 0u) << "up to seed " << seed;
+            this->stage_.reactor().validate();
         }
         if (seed % 50'000 == 0) std::fprintf(stderr, "%lu of %lu\n", seed, count);
     }
-    const MetricsSnapshot seen = this->metrics_.snapshot();
+    const MetricsSnapshot seen = this->stage_.metrics();
     EXPECT_EQ(seen[Metric::accepted], seen[Metric::closed]);
     EXPECT_GT(seen[Metric::heartbeats_answered], count / 4);
     EXPECT_GT(seen[Metric::faults], count / 50) << "not wrong enough";

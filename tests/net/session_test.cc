@@ -5,6 +5,7 @@
 #include "proto/endian.h"
 
 #include "tests/net/epoll_world.h"
+#include "tests/net/kernel_stage.h"
 #include "tests/net/reactor_stage.h"
 #include "tests/net/uring_world.h"
 #include "tests/support/allocation_count.h"
@@ -183,59 +184,26 @@ TEST(Idle, SoDoesOneOfEveryOtherProtocol) {
 }
 
 // ----------------------------------------------------------------------------- what a beat costs
-// A reactor over a real kernel and one peer of it, all on this thread.
+// One peer of a reactor over a real kernel.
 template <class World>
 class BeatStage {
   public:
-    BeatStage()
-        : table_(pages_, kPlaces),
-          world_(table_.records(), kPlaces),
-          mailbox_(1, kMailboxSlots, {&ring, &world_.io()}),
-          config_(config()),
-          reactor_(config_, pages_, table_, world_.io(), mailbox_, metrics_) {
-        const Result<void> listening = reactor_.listen();
-        PULSE_ASSERT(listening);
-        peer_.emplace(world_.connect(config_.listeners[0].address));
-        heard_.reserve(1'024);
-    }
-    ~BeatStage() {
-        reactor_.drain();
-        reactor_.stop_hard();
-        for (int left = 1'000; left > 0 && !reactor_.drained(); --left) turn();
-    }
+    BeatStage() : peer_(stage_.connect()) { heard_.reserve(1'024); }
     // Until what is heard ends like this; asks for no memory itself. All that was heard.
     const std::string& beat(std::string_view words, std::string_view end) {
         heard_.clear();
-        EXPECT_EQ(peer_->write(as_bytes(words)), words.size());
+        EXPECT_EQ(peer_.write(as_bytes(words)), words.size());
         for (int left = 20'000; left > 0 && !heard_.ends_with(end); --left) {
-            turn();
-            peer_->read(heard_);
+            stage_.turn();
+            peer_.read(heard_);
         }
         return heard_;
     }
-    uint64_t answered() const { return metrics_.snapshot()[Metric::heartbeats_answered]; }
+    uint64_t answered() const { return stage_.metrics()[Metric::heartbeats_answered]; }
 
   private:
-    static constexpr uint32_t kPlaces = 16;
-    static void ring(void* io) { static_cast<typename World::Io*>(io)->wake(); }
-    void turn() { reactor_.turn(world_.io().now() + kMillisecond); }
-    ReactorConfig config() {
-        ReactorConfig config;
-        fill_profiles({}, config);
-        config.listeners = {world_.free_address()};
-        config.admission = &admission_;
-        return config;
-    }
-
-    HeapPages pages_;
-    ConnectionTable table_;
-    World world_;
-    Mailbox mailbox_;
-    Admission admission_{kPlaces};
-    ReactorMetrics metrics_;
-    ReactorConfig config_;
-    Reactor<typename World::Io> reactor_;
-    std::optional<RealPeer> peer_;
+    KernelStage<World> stage_{16};
+    RealPeer peer_;
     std::string heard_;
 };
 
