@@ -1,4 +1,5 @@
 """A build/pulsewheel of a test's own, for tests that are scripts, and how such a script runs."""
+import functools
 import json
 import os
 import signal
@@ -6,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 BUILD = os.environ.get("BUILD", "build")
 
@@ -85,36 +87,27 @@ class Server:
         self.directory.cleanup()
 
 
-def run_over_backends(namespace):
-    """Every test_*(backend) of a script on each backend, or those that its arguments name."""
-    tests = [(name, test) for name, test in namespace.items() if name.startswith("test_")]
-    wanted = sys.argv[1:]
-    passed = failed = 0
-    for backend in ("epoll", "io_uring"):
-        for name, test in tests:
-            if wanted and not any(word in f"{backend} {name}" for word in wanted):
-                continue
-            try:
-                test(backend)
-                passed += 1
-                print(f"ok      {backend} {name}", flush=True)
-            except Exception as error:  # a test may fail in any way; the others still run
-                failed += 1
-                print(f"FAILED  {backend} {name}: {type(error).__name__}: {error}", flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
 class Skipped(Exception):
-    """What a test raises that needs something which is not installed; it says what."""
+    """What a test raises that this machine or this backend cannot run; it says why."""
 
 
-def run_tests(namespace):
-    """Every test_*() of a script, or those that its arguments name."""
+def tests_of(namespace):
+    return [(name, test) for name, test in namespace.items() if name.startswith("test_")]
+
+
+def line_of(error):
+    """Where in the test it failed."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+             if frame.name.startswith("test_")]
+    return f"line {lines[0]}: " if lines else ""
+
+
+def run_cases(cases):
+    """Pairs of a name and what to call: all, or those that the script's arguments name."""
     wanted = sys.argv[1:]
     passed = failed = skipped = 0
-    for name, test in namespace.items():
-        if not name.startswith("test_") or (wanted and not any(word in name for word in wanted)):
+    for name, test in cases:
+        if wanted and not any(word in name for word in wanted):
             continue
         try:
             test()
@@ -122,9 +115,20 @@ def run_tests(namespace):
             print(f"ok      {name}", flush=True)
         except Skipped as reason:
             skipped += 1
-            print(f"skipped {name}: {reason}", flush=True)
+            print(f"SKIPPED {name}: {reason}", flush=True)
         except Exception as error:  # a test may fail in any way; the others still run
             failed += 1
-            print(f"FAILED  {name}: {type(error).__name__}: {error}", flush=True)
+            print(f"FAILED  {name}: {line_of(error)}{type(error).__name__}: {error}", flush=True)
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed else 0
+
+
+def run_tests(namespace):
+    """Every test_*() of a script, or those that its arguments name."""
+    return run_cases(tests_of(namespace))
+
+
+def run_over_backends(namespace):
+    """Every test_*(backend) of a script on each backend, or those that its arguments name."""
+    return run_cases([(f"{backend} {name}", functools.partial(test, backend))
+                      for backend in ("epoll", "io_uring") for name, test in tests_of(namespace)])

@@ -15,7 +15,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from server import BUILD, Server  # noqa: E402: its path comes first
+from server import BUILD, Server, Skipped, run_over_backends  # noqa: E402: its path comes first
 
 PEERS, CANARIES = 200, 50
 SERVER_SIDE, PEER_SIDE = f"pulse-s{os.getpid()}", f"pulse-p{os.getpid()}"
@@ -56,12 +56,12 @@ class Cable:
             subprocess.run(["ip", "netns", "del", namespace], capture_output=True, timeout=20)
 
 
-def may_make_namespaces():
+def need_namespaces():
     try:
         with Cable():
-            return None
+            return
     except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
+        raise Skipped(f"no network namespaces here: {error}") from error
 
 
 def load(namespace, address, count, seconds, path):
@@ -73,6 +73,7 @@ def load(namespace, address, count, seconds, path):
 
 
 def test_a_pulled_cable(backend):
+    need_namespaces()
     with Cable() as cable, tempfile.TemporaryDirectory() as directory:
         with Server(backend, "--heartbeat-interval", "1s", "--heartbeat-timeout", "3s",
                     scheme="auto", host="*", inside=inside(SERVER_SIDE)) as server:
@@ -99,25 +100,5 @@ def test_a_pulled_cable(backend):
             assert result["counts"]["server_closes"] == 0, "nothing can have been heard"
 
 
-def main():
-    passed = failed = skipped = 0
-    refused = may_make_namespaces()
-    for backend in ("epoll", "io_uring"):
-        name = f"{backend} test_a_pulled_cable"
-        if refused is not None:
-            skipped += 1
-            print(f"SKIPPED {name}: no network namespaces here: {refused}", flush=True)
-            continue
-        try:
-            test_a_pulled_cable(backend)
-            passed += 1
-            print(f"ok      {name}", flush=True)
-        except Exception as error:  # the other backend is tested all the same
-            failed += 1
-            print(f"FAILED  {name}: {type(error).__name__}: {error}", flush=True)
-    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_over_backends(globals()))

@@ -8,11 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from load import Load  # noqa: E402: its path comes first
-from server import BUILD, Server  # noqa: E402
+from server import BUILD, Server, run_over_backends  # noqa: E402
 
 MIX = "ws=40,ws-json=20,jsonl=20,tcp=20"
 BEATS = ("--heartbeat-interval", "1s", "--heartbeat-timeout", "3s")
@@ -242,26 +241,5 @@ def test_usage_errors_name_the_offender(_backend):
         assert done.stdout == "", done.stdout
 
 
-def main():
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    wanted = sys.argv[1:]
-    passed = failed = 0
-    for backend in ("epoll", "io_uring"):
-        for name, test in tests:
-            if wanted and not any(word in f"{backend} {name}" for word in wanted):
-                continue
-            try:
-                test(backend)
-                passed += 1
-                print(f"ok      {backend} {name}", flush=True)
-            except Exception as error:  # a test may fail in any way; the others still run
-                failed += 1
-                where = traceback.extract_tb(error.__traceback__)[1].lineno
-                print(f"FAILED  {backend} {name}: line {where}: {type(error).__name__}: {error}",
-                      flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_over_backends(globals()))

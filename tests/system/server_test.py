@@ -18,7 +18,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from server import BUILD, Server  # noqa: E402: its path comes first
+from server import BUILD, Server, Skipped, run_over_backends  # noqa: E402: its path comes first
 
 TICK_S = (1 << 23) / 1e9
 PING, PONG, HELLO, WELCOME, DATA, GOODBYE, INTERVAL, ERROR = range(1, 9)
@@ -61,10 +61,6 @@ class Peer:
                 if not more:
                     return None
                 self.bytes += more
-
-
-class Skipped(Exception):
-    """This backend cannot be tested so; says why."""
 
 
 # -------------------------------------------------------------------------------------- the tests
@@ -479,27 +475,5 @@ def test_statistics_are_whole(backend):
         assert server.stats()["last"] is True
 
 
-def main():
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    wanted = sys.argv[1:]
-    passed = failed = skipped = 0
-    for backend in ("epoll", "io_uring"):
-        for name, test in tests:
-            if wanted and not any(word in f"{backend} {name}" for word in wanted):
-                continue
-            try:
-                test(backend)
-                passed += 1
-                print(f"ok      {backend} {name}", flush=True)
-            except Skipped as why:
-                skipped += 1
-                print(f"SKIPPED {backend} {name}: {why}", flush=True)
-            except Exception as error:  # a test may fail in any way; the others still run
-                failed += 1
-                print(f"FAILED  {backend} {name}: {type(error).__name__}: {error}", flush=True)
-    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_over_backends(globals()))

@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import confine  # noqa: E402: its path comes first
-from server import BUILD, Server  # noqa: E402
+from server import BUILD, Server, Skipped, run_tests  # noqa: E402
 
 PING = struct.pack(">BBHI", 0xB7, 1, 0, 7)
 PONG = struct.pack(">BBHI", 0xB7, 2, 0, 7)
@@ -433,30 +433,5 @@ def test_two_that_start_at_once_never_both_listen():
                 racer.communicate()
 
 
-class Skipped(Exception):
-    """This machine cannot test it; says why."""
-
-
-def main():
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    wanted = sys.argv[1:]
-    passed = failed = skipped = 0
-    for name, test in tests:
-        if wanted and not any(word in name for word in wanted):
-            continue
-        try:
-            test()
-            passed += 1
-            print(f"ok      {name}", flush=True)
-        except Skipped as why:
-            skipped += 1
-            print(f"SKIPPED {name}: {why}", flush=True)
-        except Exception as error:  # a test may fail in any way; the others still run
-            failed += 1
-            print(f"FAILED  {name}: {type(error).__name__}: {error}", flush=True)
-    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests(globals()))
