@@ -2,6 +2,7 @@
 // ends nothing as long as it moves, and a peer that drips or stops does not stay.
 #include <gtest/gtest.h>
 
+#include "tests/net/conversation.h"
 #include "tests/net/reactor_stage.h"
 #include "tests/support/websocket_frames.h"
 
@@ -122,6 +123,58 @@ TEST(Progress, APeerThatDripsOrStopsIsClosedForIt) {
         EXPECT_EQ(closed(stage, CloseReason::slow_upload), 2u);
         EXPECT_EQ(stage.metrics()[Metric::evicted], 2u);
         EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
+    }
+}
+
+// A message that goes on for ever is life at the minimum rate only until it is too large.
+TEST(Progress, AnUploadThatNeverEndsIsBoundByTheLargestMessage) {
+    for (const size_t listener : {kWebSocket, kLines}) {
+        StagePlan with = plan(Liveness::roundtrip);
+        with.options.max_message_bytes = 32 * 1'024;
+        ReactorStage stage(with);
+        const size_t peer = open_peer(stage, listener);
+        stage.set_reading(peer, false);
+        const Nanos began = stage.network().clock();
+        for (int second = 0; second < 120 && stage.record(peer) != nullptr; ++second) {
+            const Bytes piece(kProgressBytesPerSecondMin + 100, 'u');
+            const uint8_t first = second == 0 ? 0x02 : 0x00;  // a fragment, and never the last
+            stage.write(peer, listener == kWebSocket ? frame(first, piece) : piece);
+            stage.settle(kSecond);
+        }
+        const Nanos lasted = stage.network().clock() - began;
+        EXPECT_EQ(stage.record(peer), nullptr) << listener;
+        EXPECT_EQ(closed(stage, CloseReason::message_too_big), 1u) << listener;
+        EXPECT_GE(lasted, 50 * kSecond) << listener;
+        EXPECT_LE(lasted, 60 * kSecond) << listener;
+    }
+}
+
+// Where a round trip is wanted a message that is whole proves none, nor does one of which so little
+// is on its way at once that a pong would not wait behind it.
+TEST(Progress, ASeriesOfSmallMessagesProvesNoRoundTrip) {
+    for (const size_t listener : {kWebSocket, kBinary, kLines}) {
+        for (const auto& [bytes, pieces] :
+             {std::pair{size_t{200}, size_t{1}}, {1'000, 2}, {1'500, 2}, {4'000, 1}}) {
+            StagePlan with = plan(Liveness::roundtrip);
+            with.options.on_message = OnMessage::discard;
+            ReactorStage stage(with);
+            const size_t peer = open_peer(stage, listener);
+            stage.set_reading(peer, false);
+            const std::string text(bytes, 'm');
+            const Bytes message = listener == kWebSocket ? frame(0x82, bytes_of(text))
+                                  : listener == kBinary
+                                      ? bytes_of(binary_frame(kBinaryData, 1, text))
+                                      : bytes_of("{\"type\":\"data\",\"x\":\"" + text + "\"}\n");
+            const size_t half = message.size() / pieces;
+            for (int step = 0; step < 100 && stage.record(peer) != nullptr; ++step) {
+                stage.write(peer, std::span(message).first(half));
+                stage.settle(50 * kMillisecond);
+                stage.write(peer, std::span(message).subspan(half));
+                stage.settle(50 * kMillisecond);
+            }
+            EXPECT_EQ(stage.record(peer), nullptr) << listener << ", messages of " << bytes;
+            EXPECT_EQ(stage.metrics()[Metric::evicted], 1u) << listener << ", of " << bytes;
+        }
     }
 }
 
