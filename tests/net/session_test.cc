@@ -2,11 +2,9 @@
 // owns, and what a heartbeat costs.
 #include <gtest/gtest.h>
 
-#include "proto/endian.h"
-
+#include "tests/net/conversation.h"
 #include "tests/net/epoll_world.h"
 #include "tests/net/kernel_stage.h"
-#include "tests/net/reactor_stage.h"
 #include "tests/net/uring_world.h"
 #include "tests/support/allocation_count.h"
 #include "tests/support/websocket_frames.h"
@@ -25,36 +23,15 @@ StagePlan plan() {
     return plan;
 }
 
-std::string binary_frame(uint8_t type, uint32_t sequence, std::string_view payload) {
-    std::string frame(kBinaryHeaderBytes, '\0');
-    auto* header = reinterpret_cast<uint8_t*>(frame.data());
-    header[0] = binary::kMagic;
-    header[1] = type;
-    store_be16(header + 2, static_cast<uint16_t>(payload.size()));
-    store_be32(header + 4, sequence);
-    return frame.append(payload);
-}
-constexpr uint8_t kPing = 1, kPong = 2, kHello = 3, kWelcome = 4, kError = 8;
-
-// What the peer was sent since the last call.
-std::string take(ReactorStage& stage, size_t peer) {
-    stage.settle();
-    return std::exchange(stage.heard(peer), {});
-}
-std::string answer(ReactorStage& stage, size_t peer, std::string_view words) {
-    stage.write(peer, words);
-    return take(stage, peer);
-}
-
 // ---------------------------------------------------------------------------------------- hellos
 TEST(Hello, ABinaryHelloIsAnObjectOfThatTypeOrOfNone) {
     for (const char* good : {"{}", R"({"user":"u1","labels":{"ring":"canary"}})",
                              R"({"type":"hello","profile":"mobile"})", " { \"x\" : [1] } "}) {
         ReactorStage stage(plan());
         const size_t peer = stage.connect(kBinary);
-        const std::string heard = answer(stage, peer, binary_frame(kHello, 5, good));
+        const std::string heard = answer(stage, peer, binary_frame(kBinaryHello, 5, good));
         ASSERT_GE(heard.size(), kBinaryHeaderBytes) << good;
-        EXPECT_EQ(heard[1], kWelcome) << good;
+        EXPECT_EQ(heard[1], kBinaryWelcome) << good;
         EXPECT_EQ(heard.substr(4, 4), "\0\0\0\x05"s);
         EXPECT_EQ(stage.metrics()[Metric::hellos], 1u);
         EXPECT_EQ(stage.metrics()[Metric::offences], 0u);
@@ -80,13 +57,14 @@ TEST(Hello, WhatElseABinaryHelloHoldsIsAnOffenceAndNoWelcome) {
     for (const auto& row : rows) {
         ReactorStage stage(plan());
         const size_t peer = stage.connect(kBinary);
-        const std::string heard = answer(stage, peer, binary_frame(kHello, 5, row.payload));
+        const std::string heard = answer(stage, peer, binary_frame(kBinaryHello, 5, row.payload));
         ASSERT_GT(heard.size(), kBinaryHeaderBytes) << row.payload;
-        EXPECT_EQ(heard[1], kError) << row.payload;
+        EXPECT_EQ(heard[1], kBinaryError) << row.payload;
         EXPECT_NE(heard.find(row.complaint), std::string::npos) << heard;
         EXPECT_EQ(stage.metrics()[Metric::hellos], 0u) << row.payload;
         EXPECT_EQ(stage.metrics()[Metric::heartbeats_answered], 0u) << row.payload;
-        EXPECT_EQ(answer(stage, peer, binary_frame(kPing, 9, "")), binary_frame(kPong, 9, ""))
+        EXPECT_EQ(answer(stage, peer, binary_frame(kBinaryPing, 9, "")),
+                  binary_frame(kBinaryPong, 9, ""))
             << "it is forgiven";
     }
 }
@@ -110,14 +88,6 @@ const std::string kUpgrade =
     "GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
-
-std::string masked(uint8_t first, std::string_view payload) {
-    return text_of(frame(first, payload));
-}
-// A frame of the server's with a payload under 126 octets.
-std::string plain(uint8_t first, std::string_view payload) {
-    return std::string{static_cast<char>(first), static_cast<char>(payload.size())}.append(payload);
-}
 
 size_t upgraded(ReactorStage& stage) {
     const size_t peer = stage.connect(kAuto);
@@ -176,7 +146,8 @@ TEST(Idle, SoDoesOneOfEveryOtherProtocol) {
     ReactorStage stage(plan());
     const size_t binary = stage.connect(kAuto);
     const size_t lines = stage.connect(kAuto);
-    EXPECT_EQ(answer(stage, binary, binary_frame(kPing, 1, "x")), binary_frame(kPong, 1, "x"));
+    EXPECT_EQ(answer(stage, binary, binary_frame(kBinaryPing, 1, "x")),
+              binary_frame(kBinaryPong, 1, "x"));
     EXPECT_EQ(answer(stage, lines, "{\"type\":\"pi"), "");
     EXPECT_EQ(answer(stage, lines, "ng\"}\r\n"), "{\"type\":\"pong\"}\n");
     expect_owns_its_record_alone(stage, binary);
@@ -246,14 +217,14 @@ TYPED_TEST(HeartbeatCost, AJsonLine) {
                                    "{\"type\":\"pong\",\"seq\":7}\n");
 }
 TYPED_TEST(HeartbeatCost, ABinaryPing) {
-    this->expect_nothing_allocated("", binary_frame(kPing, 7, "payload8"),
-                                   binary_frame(kPong, 7, "payload8"));
+    this->expect_nothing_allocated("", binary_frame(kBinaryPing, 7, "payload8"),
+                                   binary_frame(kBinaryPong, 7, "payload8"));
 }
 TYPED_TEST(HeartbeatCost, ABinaryPingInAWebSocketMessage) {
     std::string upgrade = kUpgrade;
     upgrade.insert(upgrade.find("\r\n\r\n"), "\r\nSec-WebSocket-Protocol: pulse.v1.binary");
-    this->expect_nothing_allocated(upgrade, masked(0x82, binary_frame(kPing, 7, "x")),
-                                   plain(0x82, binary_frame(kPong, 7, "x")));
+    this->expect_nothing_allocated(upgrade, masked(0x82, binary_frame(kBinaryPing, 7, "x")),
+                                   plain(0x82, binary_frame(kBinaryPong, 7, "x")));
 }
 
 }  // namespace
