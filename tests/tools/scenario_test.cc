@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tools/pulseload/options.h"
+
 namespace pulse::load {
 namespace {
 
@@ -99,6 +101,12 @@ TEST(Scenario, EveryWayToReconnectHasItsName) {
         ASSERT_TRUE(read);
         EXPECT_EQ(*read, reconnect);
     }
+}
+
+// First beats are spread over an interval.
+TEST(Scenario, ByDefaultEveryClientBeatsWithinTheHold) {
+    const LoadOptions defaults;
+    EXPECT_GE(defaults.duration, 2 * defaults.heartbeat_interval);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include <sstream>
 
+#include "tools/pulseload/reading.h"
 #include "tools/pulseload/words.h"
 
 #include "tests/support/load_result.h"
@@ -175,6 +176,16 @@ TEST(Words, AreRoundedToThreeDigits) {
     EXPECT_EQ(without_zeros("100 us"), "100 us");
     EXPECT_EQ(without_zeros("2.0"), "2");
     EXPECT_EQ(without_zeros("0.05"), "0.05");
+}
+
+TEST(Words, APercentileOfTooFewValuesIsNotShown) {
+    Histogram histogram;
+    histogram.record(kMillisecond, 99);
+    EXPECT_EQ(human_percentile(histogram, 99), "-");
+    EXPECT_EQ(human_percentile(histogram, 98.5), "1.00 ms");
+    histogram.record(kMillisecond);
+    EXPECT_EQ(human_percentile(histogram, 99), "1.00 ms");
+    EXPECT_EQ(human_percentile(histogram, 99.9), "-");
 }
 
 }  // namespace
