@@ -117,6 +117,10 @@ inline constexpr size_t kControlPayloadBytesMax = 125;     // RFC 6455 section 5
 inline constexpr size_t kMessageBytesDefault = 1'048'576;  // --max-message-bytes: no film
 inline constexpr size_t kMessageBytesMax = size_t{64} << 20;
 inline constexpr size_t kHandshakeBytesMax = 16'384;  // request line and headers, else 431
+// Of those that decide the answer (Host, Upgrade, Sec-WebSocket-... and the like: a few hundred
+// bytes, and a token that some send as a subprotocol), else 431. All else is left out as it comes,
+// so that an unfinished head costs no more than a small buffer.
+inline constexpr size_t kHandshakeKeptBytesMax = 4'000;
 inline constexpr uint32_t kHandshakeFieldsMax = 64;   // header lines, else 431
 // Headers of the frames of one message, in bytes: this many (16,384 of the smallest), and one more
 // for so many bytes of its payload. Tiny fragments cost time that their payload does not pay for;

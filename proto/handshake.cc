@@ -376,10 +376,11 @@ AcceptValue accept_value(std::string_view key) {
 }
 
 HeadScan scan_head(HandshakeState& state, std::span<const uint8_t> input) {
-    const auto refuse = [](uint16_t status, std::string_view detail) {
-        return HeadScan{HeadScan::Step::refused, 0, status, detail};
+    size_t at = 0;
+    const auto refuse = [&](uint16_t status, std::string_view detail) {
+        return HeadScan{HeadScan::Step::refused, at, status, detail};
     };
-    for (size_t at = 0; at < input.size(); ++at) {
+    for (; at < input.size(); ++at) {
         const uint8_t octet = input[at];
         if (state.bytes == kHandshakeBytesMax)
             return refuse(431, "The request line and headers are over 16384 octets.");

@@ -2,9 +2,8 @@
 // none.
 //
 // Server: feed serve_handshake what arrives until it says something other than `more`. The request
-// may come an octet at a time: what is not whole is given to the sink's hold(), and each octet is
-// looked at twice in all (once for the end of the head, once to read it). Nothing is held
-// afterwards.
+// may come an octet at a time: what its answer depends on is given to the sink's hold(), at most
+// kBufferKeptBytes of it. Nothing is held afterwards.
 //
 //   status  when
 //   101     an upgrade as RFC 6455 section 4.2.1 wants it
@@ -15,7 +14,8 @@
 //   403     an Origin that is not in the allow-list (a request without one comes from no browser)
 //   405     a method other than GET, HEAD and OPTIONS
 //   426     a GET that is no upgrade, or a version other than 13; names the version we speak
-//   431     the head is over kHandshakeBytesMax or has over kHandshakeFieldsMax lines
+//   431     the head is over kHandshakeBytesMax or has over kHandshakeFieldsMax lines, or what its
+//           answer depends on (proto/kept_head.h) is over kHandshakeKeptBytesMax
 //   505     HTTP that is neither 1.0 nor 1.1, or an upgrade over 1.0
 //
 // Empty lines before the request are passed over (RFC 9112 section 2.2), and its target may be in
@@ -40,6 +40,7 @@
 #include "core/check.h"
 #include "proto/codec.h"
 #include "proto/deflate.h"
+#include "proto/kept_head.h"
 
 namespace pulse {
 
@@ -83,7 +84,7 @@ struct Handshake {
 struct HeadScan {
     enum class Step : uint8_t { more, whole, refused };
     Step step = Step::more;
-    size_t bytes = 0;     // whole: of the input that belong to the head
+    size_t bytes = 0;     // whole: of the input that belong to the head; refused: before the fault
     uint16_t status = 0;  // refused: 400 or 431
     std::string_view detail;
 };
@@ -118,8 +119,17 @@ std::string_view assemble_head(std::span<uint8_t> piece, size_t held_before, S& 
     return {reinterpret_cast<const char*>(held.data()), held.size()};
 }
 
+// What is held becomes the shortened head. False: there is no memory for it.
+template <CodecSink S>
+bool keep_head(const KeptHead& head, S& sink) {
+    const size_t held_bytes = sink.held().size();
+    if (head.held_bytes() < held_bytes) sink.keep_held(head.held_bytes());
+    return head.kept().empty() || sink.hold(head.kept());
+}
+
 // Scans `input`, holds what is not whole, and calls judge(head) with a whole head,
-// judge_refusal(scan) with one that may not stand.
+// judge_refusal(scan) with one that may not stand. A client keeps the head as it is: whose client
+// it is decides what it reads of the answer.
 template <CodecSink S, class Judge, class JudgeRefusal>
 Handshake take_head(HandshakeState& state, std::span<uint8_t> input, S& sink, Judge judge,
                     JudgeRefusal judge_refusal) {
@@ -143,6 +153,41 @@ Handshake take_head(HandshakeState& state, std::span<uint8_t> input, S& sink, Ju
     return result;
 }
 
+// The same for a server, which keeps only what its answer depends on.
+template <CodecSink S, class Judge, class JudgeRefusal>
+Handshake take_request(HandshakeState& state, std::span<uint8_t> input, S& sink, Judge judge,
+                       JudgeRefusal judge_refusal) {
+    const size_t seen_before = state.bytes;
+    HeadScan scan = scan_head(state, input);
+    const bool more = scan.step == HeadScan::Step::more;
+    const std::span<uint8_t> piece = more ? input : input.first(scan.bytes);
+    std::string_view head{reinterpret_cast<const char*>(piece.data()), piece.size()};
+    if (more || seen_before > 0 || state.bytes > kHandshakeKeptBytesMax) {
+        const KeptHead shortened(sink.held(), piece);
+        if (shortened.too_big()) {
+            scan.step = HeadScan::Step::refused;
+            scan.status = 431;
+            static_assert(kHandshakeKeptBytesMax == 4'000);
+            scan.detail = "The lines that this port reads are over 4000 octets.";
+        } else if (more || seen_before > 0) {
+            if (!keep_head(shortened, sink)) {
+                Handshake no_memory;
+                no_memory.step = Handshake::Step::ended;
+                no_memory.outcome = {CloseReason::out_of_memory, "no memory for a handshake"};
+                return no_memory;
+            }
+            const std::span<uint8_t> held = sink.held();
+            head = {reinterpret_cast<const char*>(held.data()), held.size()};
+        }
+    }
+    if (scan.step == HeadScan::Step::more) return {};
+    Handshake result = scan.step == HeadScan::Step::refused ? judge_refusal(scan) : judge(head);
+    sink.keep_held(0);
+    state = {};
+    result.consumed_bytes = scan.bytes;
+    return result;
+}
+
 // One call per read. The answer is appended to `out` when there is one.
 template <CodecSink S, ByteSink B>
 Handshake serve_handshake(HandshakeState& state, std::span<uint8_t> input,
@@ -159,7 +204,7 @@ Handshake serve_handshake(HandshakeState& state, std::span<uint8_t> input,
         return answer.result;
     };
     HandshakeAnswer answer;
-    return take_head(
+    return take_request(
         state, input, sink,
         [&](std::string_view head) {
             answer_request(head, policy, answer);

@@ -3,6 +3,9 @@
 // octets, cut in two at every place, and with frames behind it.
 #include <gtest/gtest.h>
 
+#include <map>
+
+#include "core/random.h"
 #include "proto/handshake.h"
 
 #include "tests/support/conformance.h"
@@ -304,9 +307,12 @@ TEST(Rfc6455_4_2_2_Response, SubprotocolsAreAnsweredWithTheFirstKnown) {
 
 TEST(Rfc6455_4_2_2_Response, ALongSubprotocolListIsReadOnce) {
     std::string offered;
-    for (int at = 0; at < 7'000; ++at) offered += "a,";
+    for (int at = 0; at < 1'800; ++at) offered += "a,";
     check("4.2.2 subprotocols", kGood.with("Sec-WebSocket-Protocol", offered + "pulse.v1.json"),
           101);
+    offered += offered;
+    check("4.2.2 subprotocols", kGood.with("Sec-WebSocket-Protocol", offered + "pulse.v1.json"),
+          431);
 }
 
 TEST(Rfc6455_4_4_Versions, OthersAreToldOurs) {
@@ -421,6 +427,98 @@ TEST(Rfc6455_4_2_1_PlainHttp, HeadsAreBounded) {
     std::string blank_lines;
     while (blank_lines.size() <= kHandshakeBytesMax) blank_lines += "\r\n";
     check(kPlain, blank_lines, 431);
+}
+
+// Most of a long head is cookies, or a token in the target's query: it is answered all the same.
+TEST(Rfc6455_4_2_1_Request, LongLinesThatAreNotReadAreNoMatter) {
+    const std::string word(1'400, 'c');
+    Request request = kGood.first_line("GET /?token=" + word + word + word + word + " HTTP/1.1");
+    for (const char* name : {"Cookie", "User-Agent", "X-Forwarded-For", "Sec-Fetch-Mode", "x"})
+        request = request.with(name, word);
+    check("4.2.1 request", request, 101);
+    check("4.2.1 request", request.first_line("GET /" + word + word + word + word + " HTTP/1.1"),
+          101);
+    check("4.2.1 request", request.first_line(std::string(600, 'G') + " / HTTP/1.1"), 405);
+    check("4.2.1 request", request.first_line("GET /" + word + "# HTTP/1.1"), 400);
+    check("4.2.1 request", request.first_line("GET http://a/" + word + " HTTP/1.1"), 101);
+    check("4.2.1 request", request.first_line("GET http://" + word + "@/ HTTP/1.1"), 400);
+    check("4.2.1 request", request.with("Sec-WebSocket-Other", word + word), 101);
+    check("4.2.1 request", request.with(word, "x"), 101);
+    check("4.2.1 request", request.with(word + " ", "x"), 400);
+    check("4.2.1 request", request.with("Transfer-Encoding", word), 400);
+    check("4.2.1 request", request.with("Host", word), 400);
+    check("4.2.1 request", request.replaced("Host", word + word + word), 431);
+}
+
+// A head of lines that are read, that are not, and that are none, up to `bytes_max` and a line.
+std::string random_head(Random& random, size_t bytes_max) {
+    const std::string starts[] = {"Cookie: ",
+                                  "Host: ",
+                                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+                                  "Origin",
+                                  "Sec-WebSocket-Q:",
+                                  "Sec-WebSocket-Extensions: ",
+                                  "Connection: ",
+                                  "bad line ",
+                                  "A",
+                                  "Upgrade: ",
+                                  "transfer-encoding: "};
+    const std::string firsts[] = {"GET / HTTP/1.1", "GET /", "A",        "GET http://a/",
+                                  "GET https://",   "\r\n",  "OPTIONS *"};
+    std::string wire =
+        random.below(2) == 0 ? kGood.text() : firsts[random.below(std::size(firsts))];
+    if (wire.ends_with("\r\n\r\n")) wire.resize(wire.size() - 4);
+    while (wire.size() < bytes_max) {
+        const size_t bytes = random.below(4) == 0 ? random.below(3'000) : random.below(40);
+        wire.append(bytes, "ab,= \xc3:/?#"[random.below(random.below(3) == 0 ? 10 : 3)]);
+        if (random.below(3) == 0) wire += " HTTP/1.1";
+        wire += "\r\n" + starts[random.below(std::size(starts))];
+    }
+    return wire + "\r\n\r\n";
+}
+
+TEST(Rfc6455_4_2_1_Request, HowARandomHeadIsCutChangesNothing) {
+    Random random(2);
+    std::map<uint16_t, int> seen;
+    for (int head = 0; head < 3'000; ++head) {
+        const std::string wire = random_head(random, random.below(head % 2 == 0 ? 500 : 18'000));
+        std::vector<size_t> cuts;
+        for (size_t at = 0; at < wire.size();) cuts.push_back(at += 1 + random.below(3'000));
+        if (cuts.back() >= wire.size()) cuts.pop_back();
+        const Outcome whole = serve(wire, {}, {});
+        const Outcome cut = serve(wire, {}, cuts);
+        ASSERT_EQ(cut.result.status, whole.result.status) << wire;
+        ASSERT_EQ(cut.answer, whole.answer) << wire;
+        ASSERT_EQ(cut.held, 0u);
+        ++seen[whole.result.status];
+    }
+    for (const uint16_t status : {uint16_t{101}, uint16_t{400}, uint16_t{431}})
+        EXPECT_GT(seen[status], 20) << status;
+}
+
+// Whatever a peer sends without an end, a small buffer is all that it costs.
+TEST(Rfc6455_4_2_1_Request, AnUnfinishedHeadIsHeldInASmallBuffer) {
+    Random random(1);
+    size_t most = 0;
+    for (int head = 0; head < 400; ++head) {
+        const std::string wire = random_head(random, 20'000);
+        HandshakeState state;
+        RecordingSink sink;
+        ByteBuffer out;
+        Handshake result;
+        for (size_t at = 0; at < wire.size() && result.step == Handshake::Step::more;) {
+            const std::string piece = wire.substr(at, 1 + random.below(2'000));
+            feed_in_pieces(bytes_of(piece), {}, [&](std::span<uint8_t> bytes) {
+                result = serve_handshake(state, bytes, {}, sink, out);
+                return true;
+            });
+            at += piece.size();
+            most = std::max(most, sink.held().size());
+        }
+        ASSERT_EQ(result.step, Handshake::Step::ended);
+    }
+    EXPECT_LE(most, kBufferKeptBytes);
+    EXPECT_GT(most, kHandshakeKeptBytesMax / 2) << "some were full";
 }
 
 TEST(Rfc6455_4_2_1_PlainHttp, AnUnfinishedHeadWaits) {

@@ -4,7 +4,8 @@
     tests/system/hoard_test.py [WORD]...
 
 267 unfinished messages of 1 MiB, 89 peers that read nothing of 7 MiB echoed, 16,384 unfinished
-heads of 16 KiB, each on one reactor with its 256 MiB of buffers, on both backends. The canary is
+heads of 16 KiB (of which each costs 4 KiB at most, and none is closed), each on one reactor with
+its 256 MiB of buffers, on both backends. The canary is
 answered within 25 ms in 99 of 100 (a second round is granted: the machine is shared), a newcomer
 enters and is answered, and what the server holds is given back afterwards.
 Ends with `N passed, N failed`.
@@ -63,6 +64,9 @@ def attack(backend, hoard, *flags):
         assert len(short) <= time.monotonic() - began + 1, "more than a line a second"
         assert stats["memory"]["buffers_bytes"] <= (256 + 64) * MIB, stats["memory"]
         assert "slow_reader" not in closed or hoard is never_read, closed
+        if hoard is unfinished_heads:
+            assert stats["memory"]["buffers_bytes"] <= len(hoarders) * 4096, stats["memory"]
+            assert not closed, closed
         for hoarder in hoarders:
             hoarder.close()
         until, left = time.monotonic() + 20, MIB + 1
