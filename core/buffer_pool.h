@@ -8,7 +8,9 @@
 // the pool fills: a buffer above kBufferKeptBytes grows to half of what is free (itself counted as
 // free), or to kBufferShareMin, and never into the reserve; smaller ones, which carry heartbeats,
 // handshakes and goodbyes, may. On shortage largest() says whose buffer is to go, which is the
-// caller's to decide: the largest, of equals the one that grew first, and not who asks.
+// caller's to decide: of the address that holds most in large buffers the largest, of equals the
+// one that grew first, and not who asks. So many connections of one address do not push out the one
+// of another. Only addresses that hold large buffers are known here.
 //
 // A buffer keeps its first block when it is given back, so that the next borrower allocates
 // nothing; what grew beyond kBufferKeptBytes is returned to the allocator, and so is what is idle
@@ -23,6 +25,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <span>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
@@ -48,12 +52,13 @@ class BufferPool {
     BufferPool& operator=(const BufferPool&) = delete;
 
     // A buffer of the caller's, empty. It owns no memory until something is put into it. `owner` is
-    // what largest() will name.
-    Handle take(Index owner = kNoIndex) {
+    // what largest() will name; `address` is any number that its peers' address has in common.
+    Handle take(Index owner = kNoIndex, uint32_t address = 0) {
         ++taken_;
         if (free_ == 0) {
             buffers_.emplace_back();
             buffers_.back().owner = owner;
+            buffers_.back().address = address;
             return static_cast<Handle>(buffers_.size() - 1);
         }
         const Handle handle = free_;
@@ -61,6 +66,7 @@ class BufferPool {
         free_ = buffer.next;
         buffer.next = 0;
         buffer.owner = owner;
+        buffer.address = address;
         idle_bytes_ -= buffer.capacity;
         held_bytes_ += buffer.capacity;
         if (held_bytes_ > bytes_max_ + reserve_) give_back(buffer);
@@ -101,16 +107,31 @@ class BufferPool {
         return true;
     }
 
-    // The last extend() failed for want of room in the pool, and wanted a buffer of so many bytes.
+    // The last extend() failed for want of room in the pool, and wanted a buffer of so many bytes,
+    // so many more than it had.
     bool was_short() const { return short_; }
     size_t wanted_bytes() const { return wanted_bytes_; }
-    // The largest borrowed buffer above kBufferKeptBytes, to within a factor of two; of equals the
-    // one that grew to that size first. 0: there is none.
+    size_t wanted_more_bytes() const { return wanted_more_bytes_; }
+    // Of the address whose borrowed buffers above kBufferKeptBytes hold most, the largest; both to
+    // within a factor of two, and of equals the one that came there first. 0: there is none.
     Handle largest() const {
-        for (size_t order = heads_.size(); order-- > 0;)
-            if (heads_[order].first != 0) return heads_[order].first;
+        for (size_t order = addresses_by_order_.size(); order-- > 0;)
+            if (addresses_by_order_[order].first != nullptr)
+                return largest_in(*addresses_by_order_[order].first);
         return 0;
     }
+    // The same of one address.
+    Handle largest_of(uint32_t address) const {
+        const auto holder = addresses_.find(address);
+        return holder == addresses_.end() ? 0 : largest_in(holder->second);
+    }
+    // What the buffers above kBufferKeptBytes of an address hold together.
+    size_t held_by(uint32_t address) const {
+        const auto holder = addresses_.find(address);
+        return holder == addresses_.end() ? 0 : holder->second.bytes;
+    }
+    size_t addresses() const { return addresses_.size(); }
+    uint32_t address(Handle handle) const { return buffers_[handle].address; }
     Index owner(Handle handle) const { return buffers_[handle].owner; }
     size_t capacity(Handle handle) const { return buffers_[handle].capacity; }
     // Its borrower is on its way out, and cannot give it back before the kernel does: it is not
@@ -156,29 +177,52 @@ class BufferPool {
     size_t idle_bytes() const { return idle_bytes_; }
 
   private:
-    struct Buffer {
-        uint8_t* data = nullptr;
-        uint32_t size = 0;
-        uint32_t capacity = 0;
-        Index owner = kNoIndex;
-        Handle next = 0;  // in its order's list while it is large, in the free list while idle
-        Handle previous = 0;
-        bool written_off = false;
-    };
+    // Binary orders of the capacities of large buffers.
+    static constexpr size_t kOrderMin = 12;
+    static constexpr size_t kOrders = 32;
+    static_assert(kBufferKeptBytes >= size_t{1} << kOrderMin);
+
     // The large buffers of one size, first come, first named.
     struct Order {
         Handle first = 0;
         Handle last = 0;
     };
+    // An address that holds large buffers.
+    struct Address {
+        size_t bytes = 0;
+        Address* next = nullptr;  // among those that hold about as much
+        Address* previous = nullptr;
+        std::array<Order, kOrders - kOrderMin> buffers{};  // by the binary order of their capacity
+    };
+    struct AddressOrder {
+        Address* first = nullptr;
+        Address* last = nullptr;
+    };
+    struct Buffer {
+        uint8_t* data = nullptr;
+        uint32_t size = 0;
+        uint32_t capacity = 0;
+        Index owner = kNoIndex;
+        uint32_t address = 0;
+        Handle next = 0;  // in its order's list while it is large, in the free list while idle
+        Handle previous = 0;
+        bool written_off = false;
+    };
 
-    static size_t order_of(size_t capacity) {
-        return static_cast<size_t>(std::bit_width(capacity) - 1);
+    static size_t order_of(size_t bytes) { return static_cast<size_t>(std::bit_width(bytes) - 1); }
+
+    static Handle largest_in(const Address& address) {
+        for (size_t order = address.buffers.size(); order-- > 0;)
+            if (address.buffers[order].first != 0) return address.buffers[order].first;
+        return 0;
     }
 
     void link(Handle handle) {
         Buffer& buffer = buffers_[handle];
         if (buffer.capacity <= kBufferKeptBytes) return;
-        Order& order = heads_[order_of(buffer.capacity)];
+        Address& address = addresses_[buffer.address];
+        set_bytes(address, address.bytes + buffer.capacity);
+        Order& order = address.buffers[order_of(buffer.capacity) - kOrderMin];
         buffer.previous = order.last;
         buffer.next = 0;
         (order.last == 0 ? order.first : buffers_[order.last].next) = handle;
@@ -187,10 +231,30 @@ class BufferPool {
     void unlink(Handle handle) {
         Buffer& buffer = buffers_[handle];
         if (buffer.capacity <= kBufferKeptBytes || buffer.written_off) return;
-        Order& order = heads_[order_of(buffer.capacity)];
+        const auto holder = addresses_.find(buffer.address);
+        Address& address = holder->second;
+        Order& order = address.buffers[order_of(buffer.capacity) - kOrderMin];
         (buffer.previous == 0 ? order.first : buffers_[buffer.previous].next) = buffer.next;
         (buffer.next == 0 ? order.last : buffers_[buffer.next].previous) = buffer.previous;
         buffer.previous = buffer.next = 0;
+        set_bytes(address, address.bytes - buffer.capacity);
+        if (address.bytes == 0) addresses_.erase(holder);
+    }
+    // Into the list of those that hold about as much.
+    void set_bytes(Address& address, size_t bytes) {
+        const size_t before = std::exchange(address.bytes, bytes);
+        if (before != 0 && bytes != 0 && order_of(before) == order_of(bytes)) return;
+        if (before != 0) {
+            AddressOrder& order = addresses_by_order_[order_of(before)];
+            (address.previous == nullptr ? order.first : address.previous->next) = address.next;
+            (address.next == nullptr ? order.last : address.next->previous) = address.previous;
+            address.next = address.previous = nullptr;
+        }
+        if (bytes == 0) return;
+        AddressOrder& order = addresses_by_order_[order_of(bytes)];
+        address.previous = order.last;
+        (order.last == nullptr ? order.first : order.last->next) = &address;
+        order.last = &address;
     }
 
     // Whether a buffer may go from one capacity to another.
@@ -208,6 +272,7 @@ class BufferPool {
         if (buffer.written_off || !has_room(buffer.capacity, capacity)) {
             short_ = true;
             wanted_bytes_ = capacity;
+            wanted_more_bytes_ = capacity - buffer.capacity;
             return false;
         }
         void* data = std::realloc(buffer.data, capacity + kReceivePadBytes);
@@ -232,10 +297,12 @@ class BufferPool {
     size_t written_off_bytes_ = 0;
     size_t idle_bytes_ = 0;
     size_t wanted_bytes_ = 0;
+    size_t wanted_more_bytes_ = 0;
     bool short_ = false;
     uint32_t taken_ = 0;
     Handle free_ = 0;
-    std::array<Order, 33> heads_{};  // by the binary order of their capacity
+    std::unordered_map<uint32_t, Address> addresses_;  // its nodes stay where they are
+    std::array<AddressOrder, 64> addresses_by_order_{};
     std::vector<Buffer> buffers_;
 };
 

@@ -231,6 +231,17 @@ Result<SocketAddress> parse_address(std::string_view text) {
     return address;
 }
 
+uint32_t number_of(const SocketAddress& address, const SipKey& key) {
+    if (!address.present()) return 0;
+    uint64_t site = 0;
+    if (address.base.sa_family == AF_INET6)
+        std::memcpy(&site, &address.v6.sin6_addr, sizeof site);
+    else
+        std::memcpy(&site, &address.v4.sin_addr, sizeof address.v4.sin_addr);
+    const uint64_t hash = sip_hash(key, site, address.base.sa_family);
+    return std::max(1u, static_cast<uint32_t>(hash));
+}
+
 Result<ListenAddress> parse_listen_uri(std::string_view uri) {
     ListenAddress listener;
     listener.text = uri;

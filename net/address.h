@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/result.h"
+#include "core/sip_hash.h"
 
 namespace pulse {
 
@@ -55,6 +56,10 @@ Result<AddressPrefix> parse_prefix(std::string_view text);
 
 // 127.0.0.0/8 and ::1/128: this machine.
 std::vector<AddressPrefix> loopback_prefixes();
+
+// An address as a number under a secret, without its port; of IPv6 the first 64 bits, which one
+// site has in common. 0: no address. Two may have the same number, by chance alone.
+uint32_t number_of(const SocketAddress& address, const SipKey& key);
 
 enum class Scheme : uint8_t { detect, binary, websocket, websocket_tls, jsonl };
 

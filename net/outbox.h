@@ -27,7 +27,7 @@ class Outboxes {
         if (connection.outbox == 0) connection.outbox = take();
         Box& box = boxes_[connection.outbox];
         const size_t in_flight = box.flight == 0 ? 0 : buffers_.size(box.flight);
-        if (box.queue == 0) box.queue = buffers_.take(owner);
+        if (box.queue == 0) box.queue = buffers_.take(owner, connection.address);
         if (in_flight > cap) cap = in_flight;  // nothing more
         return buffers_.extend(box.queue, bytes, cap - in_flight);
     }

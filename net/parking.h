@@ -30,8 +30,8 @@ class Parking {
     explicit Parking(BufferPool& buffers) : buffers_(buffers) {}
 
     // A copy of `bytes` for a codec, or 0 where the pool has no room.
-    BufferPool::Handle keep(Index owner, std::span<const uint8_t> bytes) {
-        const BufferPool::Handle handle = buffers_.take(owner);
+    BufferPool::Handle keep(Index owner, uint32_t address, std::span<const uint8_t> bytes) {
+        const BufferPool::Handle handle = buffers_.take(owner, address);
         const size_t size = kReceiveFrontBytes + bytes.size();
         uint8_t* const place = buffers_.extend(handle, size, size);
         if (place == nullptr) {

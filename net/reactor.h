@@ -482,6 +482,7 @@ bool Reactor<Io, kGeometry>::is_stranger(const Accepted& accepted) const {
 // another. Without an address (LOCAL, UNKNOWN) it is the proxy itself.
 template <IoBackend Io, WheelGeometry kGeometry>
 void Reactor<Io, kGeometry>::meet(Index index, const SocketAddress& peer) {
+    if (peer.present()) at(index).address = number_of(peer, config_.probe_key);
     if (config_.debug) tell(index, "speaks for ", peer.present() ? peer.text() : "its proxy");
 }
 
@@ -513,6 +514,7 @@ void Reactor<Io, kGeometry>::on_accept(const Accepted& accepted) {
     const Index index = table_.take();
     Connection& connection = at(index);
     connection.listener = accepted.listener;
+    connection.address = number_of(accepted.peer, config_.probe_key);
     io_.attach(index, accepted);
     metrics_.add(Metric::accepted);
     const ListenAddress& listener = config_.listeners[accepted.listener];
@@ -801,7 +803,7 @@ uint8_t* Reactor<Io, kGeometry>::claim(Index index, size_t bytes) {
 template <IoBackend Io, WheelGeometry kGeometry>
 bool Reactor<Io, kGeometry>::hold(Index index, std::span<const uint8_t> piece, size_t most) {
     Connection& connection = at(index);
-    if (connection.inbox == 0) connection.inbox = buffers_.take(index);
+    if (connection.inbox == 0) connection.inbox = buffers_.take(index, connection.address);
     const size_t waiting = outboxes_.bytes(connection);
     const size_t all = config_.send_queue_bytes + kConnectionSlackBytes;
     if (waiting > 0 && buffers_.size(connection.inbox) + piece.size() + waiting > all) {
@@ -817,22 +819,28 @@ bool Reactor<Io, kGeometry>::hold(Index index, std::span<const uint8_t> piece, s
 template <IoBackend Io, WheelGeometry kGeometry>
 BufferPool::Handle Reactor<Io, kGeometry>::keep(Index index, std::span<const uint8_t> bytes) {
     for (;;) {
-        const BufferPool::Handle handle = parking_.keep(index, bytes);
+        const BufferPool::Handle handle = parking_.keep(index, at(index).address, bytes);
         if (handle != 0 || !buffers_.was_short() || !make_room(index)) return handle;
     }
 }
 
-// The pool is short of what `asker` wants: the largest holder gives way. False where that is the
-// asker itself, or none is as large as what it wants.
+// The pool is short of what `asker` wants: the largest holder of the address that holds most gives
+// way, what the asker wants counted as its address's. False where that is the asker itself, or one
+// of its own address which is smaller than what it wants.
 template <IoBackend Io, WheelGeometry kGeometry>
 bool Reactor<Io, kGeometry>::make_room(Index asker) {
     // The goodbye of one that gives way must not make another do so: that may be who asked.
     if (giving_way_) return false;
-    const size_t wanted = buffers_.wanted_bytes();
-    const BufferPool::Handle largest = buffers_.largest();
+    const uint32_t address = at(asker).address;
+    BufferPool::Handle largest = buffers_.largest();
+    const bool asks_for_most =
+        largest == 0 || buffers_.held_by(address) + buffers_.wanted_more_bytes() >
+                            buffers_.held_by(buffers_.address(largest));
+    if (asks_for_most) largest = buffers_.largest_of(address);
     metrics_.add(Metric::memory_shortages);
     notices_.gave_way();  // whoever it will be
-    if (largest == 0 || buffers_.capacity(largest) < wanted) return false;
+    if (largest == 0) return false;
+    if (asks_for_most && buffers_.capacity(largest) < buffers_.wanted_bytes()) return false;
     const Index owner = buffers_.owner(largest);
     if (owner == asker) return false;
     giving_way_ = true;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <vector>
 
@@ -338,6 +339,89 @@ TEST(BufferPool, TheLargestIsRightWhateverHappened) {
         ASSERT_EQ(largest == 0 ? 0 : pool.capacity(largest), most > kBufferKeptBytes ? most : 0);
         if (live.size() > 300) {
             for (const BufferPool::Handle handle : live) pool.release(handle);
+            live.clear();
+        }
+    }
+}
+
+TEST(BufferPool, TheLargestIsOfTheAddressThatHoldsMost) {
+    BufferPool pool(64 * kMebibyte);
+    std::vector<BufferPool::Handle> many;
+    for (Index owner = 0; owner < 20; ++owner) {
+        many.push_back(pool.take(owner, 7));
+        ASSERT_TRUE(put(pool, many.back(), owner == 4 ? 200'000u : 100'000u));
+    }
+    const BufferPool::Handle one = pool.take(99, 8);
+    ASSERT_TRUE(put(pool, one, kMebibyte));
+    EXPECT_EQ(pool.addresses(), 2u);
+    EXPECT_EQ(pool.held_by(8), kMebibyte);
+    EXPECT_EQ(pool.owner(pool.largest()), 4u);
+    EXPECT_EQ(pool.largest_of(8), one);
+    for (const BufferPool::Handle handle : many) pool.release(handle);
+    EXPECT_EQ(pool.largest(), one);
+    pool.release(one);
+    EXPECT_EQ(pool.addresses(), 0u) << "no memory of those that hold nothing";
+    EXPECT_EQ(pool.largest_of(8), 0u);
+}
+
+// The lists against sums that are made anew: buffers of a few addresses that grow, are emptied,
+// written off and given back at random.
+TEST(BufferPool, TheAddressThatHoldsMostIsRightWhateverHappened) {
+    BufferPool pool(size_t{256} << 20, size_t{64} << 20);
+    struct Live {
+        BufferPool::Handle handle;
+        uint32_t address;
+        bool written_off;
+    };
+    std::vector<Live> live;
+    uint64_t state = 3;
+    const auto random = [&](uint64_t below) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        return (state >> 33) % below;
+    };
+    for (int step = 0; step < 20'000; ++step) {
+        const uint64_t kind = random(12);
+        if (live.empty() || kind < 4) {
+            const auto address = static_cast<uint32_t>(random(6) * random(6));
+            live.push_back({pool.take(static_cast<Index>(step), address), address, false});
+        } else if (kind < 9) {
+            Live& one = live[random(live.size())];
+            if (!one.written_off) put(pool, one.handle, random(80'000));
+        } else if (kind < 10) {
+            pool.clear(live[random(live.size())].handle);
+            for (Live& one : live) one.written_off &= pool.size(one.handle) > 0;
+        } else {
+            const size_t at = random(live.size());
+            if (kind == 10 && pool.size(live[at].handle) > 0) {
+                pool.write_off(live[at].handle);
+                live[at].written_off = true;
+            } else {
+                pool.release(live[at].handle);
+                live.erase(live.begin() + static_cast<ptrdiff_t>(at));
+            }
+        }
+        std::map<uint32_t, size_t> sums, most;
+        for (const Live& one : live) {
+            const size_t capacity = pool.capacity(one.handle);
+            if (one.written_off || capacity <= kBufferKeptBytes) continue;
+            sums[one.address] += capacity;
+            most[one.address] = std::max(most[one.address], capacity);
+        }
+        ASSERT_EQ(pool.addresses(), sums.size());
+        size_t largest_sum = 0;
+        for (const auto& [address, sum] : sums) {
+            ASSERT_EQ(pool.held_by(address), sum);
+            ASSERT_EQ(pool.capacity(pool.largest_of(address)), most[address]);
+            largest_sum = std::max(largest_sum, sum);
+        }
+        const BufferPool::Handle largest = pool.largest();
+        ASSERT_EQ(largest == 0, sums.empty());
+        if (largest == 0) continue;
+        const uint32_t address = pool.address(largest);
+        ASSERT_GT(2 * sums[address], largest_sum);
+        ASSERT_EQ(pool.capacity(largest), most[address]);
+        if (live.size() > 200) {
+            for (const Live& one : live) pool.release(one.handle);
             live.clear();
         }
     }

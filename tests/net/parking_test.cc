@@ -13,7 +13,7 @@ size_t held_for(size_t read_bytes) {
     BufferPool buffers(kBufferedBytesDefault);
     Parking parking(buffers);
     const std::vector<uint8_t> bytes(read_bytes, 'x');
-    const BufferPool::Handle handle = parking.keep(0, bytes);
+    const BufferPool::Handle handle = parking.keep(0, 0, bytes);
     EXPECT_NE(handle, 0u);
     EXPECT_EQ(parking.rest(handle, kReceiveFrontBytes).size(), read_bytes);
     const size_t held = buffers.held_bytes();

@@ -22,8 +22,10 @@ StagePlan plan(uint32_t places) {
     return plan;
 }
 
-size_t upgraded(ReactorStage& stage) {
-    const size_t peer = stage.connect(0);
+size_t upgraded(ReactorStage& stage, std::string_view source = "127.0.0.1:0",
+                const std::string& header = {}) {
+    const size_t peer = stage.connect(0, source);
+    stage.write(peer, header);
     stage.write(peer, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
                       "Sec-WebSocket-Version: 13\r\n\r\n");
@@ -115,6 +117,52 @@ TEST(Shortage, HeadsThatAreNotFinishedLeaveRoomForThoseThatAre) {
     EXPECT_EQ(stage.metrics()[Metric::closed], 0u);
     expect_beats(stage, canary);
     expect_beats(stage, upgraded(stage));
+}
+
+// Many connections of one address, whatever each of them holds, do not push out the largest upload
+// of another; behind a balancer the address is the one that its header names.
+TEST(Shortage, TheAddressThatHoldsMostGivesWay) {
+    struct Hoard {
+        uint32_t peers;
+        size_t bytes;
+        bool proxied;
+    };
+    for (const auto& [peers, bytes, proxied] :
+         {Hoard{300, kMebibyte - 64, false}, Hoard{2'500, 120'000, false},
+          Hoard{300, kMebibyte - 64, true}}) {
+        StagePlan with = plan(peers + 10);
+        with.options.max_message_bytes = with.options.send_queue_bytes = 8 * kMebibyte;
+        with.options.on_message = OnMessage::discard;
+        if (proxied) with.listen[0] += "?proxy=on";
+        ReactorStage stage(with);
+        const auto peer_of = [&](const std::string& address) {
+            if (!proxied) return upgraded(stage, address + ":0");
+            return upgraded(stage, "127.0.0.1:0", "PROXY TCP4 " + address + " 10.0.0.1 9 9000\r\n");
+        };
+        const size_t honest = peer_of("127.0.0.3");
+        const Bytes upload = frame(0x82, Bytes(4 * kMebibyte, 'h'));
+        const Bytes message = unfinished(bytes);
+        const std::span<const uint8_t> all(upload);
+        size_t sent = 0;
+        const auto go_on = [&](size_t until) {
+            stage.write(honest, all.subspan(sent, until - sent));
+            sent = until;
+            stage.settle();
+        };
+        for (uint32_t i = 0; i < peers; ++i) {
+            stage.write(peer_of("127.0.0.2"), message);
+            if (i % 8 == 0) go_on(upload.size() / 2 * i / peers);
+        }
+        go_on(upload.size() / 2);
+        EXPECT_GT(stage.reactor().buffers().held_bytes(), kBufferedBytesDefault * 3 / 4);
+        const uint64_t discarded = stage.metrics()[Metric::messages_discarded];
+        while (sent < upload.size()) go_on(std::min(upload.size(), sent + 65'536));
+        stage.settle(kSecond);
+        EXPECT_EQ(stage.metrics()[Metric::messages_discarded], discarded + 1) << peers;
+        EXPECT_GT(stage.metrics().closed[kOutOfMemory], 0u);
+        EXPECT_EQ(stage.heard(honest), "");
+        expect_beats(stage, honest);
+    }
 }
 
 // One line a second, of all that gave way; and the last of them is not forgotten.

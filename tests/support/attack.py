@@ -15,8 +15,9 @@ def masked(first, payload):
     return bytes([first]) + length + b"\0\0\0\0" + payload
 
 
-def connect(port, receive_bytes=None):
+def connect(port, receive_bytes=None, source="127.0.0.1"):
     peer = socket.socket()
+    peer.bind((source, 0))
     if receive_bytes:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     peer.settimeout(10)

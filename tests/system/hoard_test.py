@@ -4,15 +4,17 @@
     tests/system/hoard_test.py [WORD]...
 
 267 unfinished messages of 1 MiB, 89 peers that read nothing of 7 MiB echoed, 16,384 unfinished
-heads of 16 KiB (of which each costs 4 KiB at most, and none is closed), each on one reactor with
-its 256 MiB of buffers, on both backends. The canary is
-answered within 25 ms in 99 of 100 (a second round is granted: the machine is shared), a newcomer
-enters and is answered, and what the server holds is given back afterwards.
+heads of 16 KiB (of which each costs 4 KiB at most, and none is closed), and 267 unfinished messages
+of one address beside an honest upload of 4 MiB from another, which completes; each on one reactor
+with its 256 MiB of buffers, on both backends. The canary is answered within 25 ms in 99 of 100 (a
+second round is granted: the machine is shared), a newcomer enters and is answered, and what the
+server holds is given back afterwards.
 Ends with `N passed, N failed`.
 """
 import os
 import resource
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -77,10 +79,10 @@ def attack(backend, hoard, *flags):
         canary.beat()
 
 
-def push_each(count, port, canary, data, receive_bytes=None):
+def push_each(count, port, canary, data, receive_bytes=None, source="127.0.0.1"):
     hoarders = []
     for _ in range(count):
-        peer = connect(port, receive_bytes)
+        peer = connect(port, receive_bytes, source)
         upgrade(peer)
         push(peer, data)
         hoarders.append(peer)
@@ -97,6 +99,37 @@ def never_read(port, canary):
     return push_each(89, port, canary, messages, receive_bytes=4096)
 
 
+class Upload(threading.Thread):
+    """One message of 4 MiB from an address of its own, over six seconds; then a ping."""
+
+    def __init__(self, port):
+        super().__init__()
+        self.peer, self.answer = connect(port, source="127.0.0.3"), b""
+        upgrade(self.peer)
+        self.start()
+
+    def run(self):
+        message, pieces = masked(0x82, bytes(4 * MIB)), 120
+        for at in range(0, len(message), len(message) // pieces):
+            self.peer.sendall(message[at:at + len(message) // pieces])
+            time.sleep(6 / pieces)
+        self.peer.sendall(masked(0x89, b"done"))
+        while len(self.answer) < 6:
+            more = self.peer.recv(4096)
+            if not more:
+                return
+            self.answer += more
+
+
+def unfinished_beside_an_upload(port, canary):
+    """267 of one address, which the upload of another outlives."""
+    upload = Upload(port)
+    hoarders = push_each(267, port, canary, masked(0x82, bytes(MIB - 64))[:-1], source="127.0.0.2")
+    upload.join(30)
+    assert upload.answer == b"\x8a\x04done", upload.answer
+    return [*hoarders, upload.peer]
+
+
 def unfinished_heads(port, canary):
     head = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + b"c" * 16_000
     hoarders = []
@@ -111,6 +144,11 @@ def unfinished_heads(port, canary):
 
 def test_unfinished_messages_of_267_peers(backend):
     attack(backend, unfinished_messages)
+
+
+def test_an_upload_beside_267_peers_of_another_address(backend):
+    attack(backend, unfinished_beside_an_upload, "--max-message-bytes", "4MiB", "--on-message",
+           "discard")
 
 
 def test_89_peers_that_never_read(backend):
