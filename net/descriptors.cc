@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 #include <thread>
@@ -76,6 +78,13 @@ uint64_t raise_descriptor_limit() {
     // Refused by a seccomp filter, or if the hard limit sank in this instant: the soft one stays.
     setrlimit(RLIMIT_NOFILE, &limit);
     return descriptor_limit();
+}
+
+void widen_descriptor_table(uint64_t count) {
+    const uint64_t most = std::min<uint64_t>(descriptor_limit(), INT_MAX);
+    if (count == 0 || count > most) count = most;
+    const int last = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, static_cast<int>(count - 1));
+    if (last >= 0) ::close(last);
 }
 
 uint64_t open_descriptors() {

@@ -228,6 +228,10 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
         if (thread->doorbell < 0) return Error{std::string("eventfd: ") + std::strerror(errno)};
         threads_.push_back(std::move(thread));
     }
+    if (!plan_.own_tables) {
+        widen_descriptor_table(plan_.options.max_connections +
+                               uint64_t{plan_.reactors} * kReactorDescriptors);
+    }
     // All doorbells are open before the first thread takes its copy of the descriptor table.
     std::vector<std::future<Result<void>>> answers;
     for (const auto& thread : threads_) answers.push_back(thread->ready.get_future());

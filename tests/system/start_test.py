@@ -111,6 +111,30 @@ def test_says_what_one_shared_descriptor_table_cannot_hold():
     assert "unshare" in done.stderr, done.stderr
 
 
+def test_a_shared_table_has_its_size_before_the_first_connection():
+    """Each doubling of one makes a reactor stand still for a grace period of the kernel."""
+    def size_of(process):
+        with open(f"/proc/{process.pid}/status") as file:
+            return int(dict(line.split(":", 1) for line in file)["FDSize"])
+
+    before = both(lower_descriptors(4000), confine.refuse_calls("unshare"))
+    with Server("epoll", "--max-connections", "2048", before=before) as server:
+        # 2,048 and what the reactors open for themselves.
+        assert 2_048 < size_of(server.process) <= 4_096, size_of(server.process)
+        load_run = subprocess.Popen(
+            [f"{BUILD}/pulseload", "--target", f"tcp://127.0.0.1:{server.port}", "-n", "2000",
+             "--connect-rate", "100/s", "--quiet"], preexec_fn=before, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            time.sleep(1)
+            assert 2_000 < size_of(load_run) <= 4_096, size_of(load_run)
+        finally:
+            load_run.kill()
+            load_run.wait()
+    with Server("epoll", "--max-connections", "2048", before=lower_descriptors(4000)) as server:
+        assert size_of(server.process) <= 256, "a table of one thread grows without a wait"
+
+
 def test_shares_one_table_among_reactors_that_come_and_go():
     """Connections of several reactors in one table: each is served, and closed with its reactor."""
     before = confine.refuse_calls("unshare")

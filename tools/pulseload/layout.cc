@@ -98,13 +98,14 @@ Result<Layout> lay_out(const LoadOptions& options) {
     layout.per_thread = (options.connections + layout.threads - 1) / layout.threads;
     const Result<void> own = try_own_descriptor_table();
     layout.own_tables = static_cast<bool>(own);
-    if (const uint64_t together = options.connections + layout.threads * kOwnDescriptors;
-        !own && together > layout.descriptor_limit) {
+    const uint64_t together = options.connections + layout.threads * kOwnDescriptors;
+    if (!own && together > layout.descriptor_limit) {
         return Error{fmt::format(
             "--connections {}: {} threads that share one descriptor table open about {}, and the "
             "limit is {}; raise it (ulimit -n), or ask for fewer connections ({})",
             options.connections, layout.threads, together, layout.descriptor_limit, own.error())};
     }
+    if (!own) widen_descriptor_table(together);
     layout.lines.push_back(
         fmt::format("{} connections on {} thread(s), at most {} each "
                     "(descriptor limit {}{})",
