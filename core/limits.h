@@ -191,6 +191,9 @@ static_assert(kListenersMax <= kAcceptsPerTurn);
 // Readiness events taken from an epoll set at once. 512 heartbeats with answers are 5-8 ms of work;
 // a batch that is full is followed by the next without sleeping.
 inline constexpr uint32_t kEventsPerPoll = 512;
+// Marks that are on their way through an epoll set at once (net/watch_proof.h): judging lags by the
+// time that a ready connection waits there and a part of it, one by so many. A descriptor each.
+inline constexpr uint32_t kWatchMarks = 4;
 // Octets that one poll reads from connections which had more than a buffer-full waiting, all of
 // them together: however many peers flood us, the turn stays short. At least one buffer-full.
 inline constexpr size_t kFloodBytesPerPoll = size_t{4} << 20;

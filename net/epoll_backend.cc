@@ -22,7 +22,7 @@ constexpr Nanos kWaitMax = 3600 * kSecond;
 
 EpollBackend::EpollBackend(const EpollOptions& options, Connection* records, uint32_t places)
     : options_(options), records_(records), places_(places) {
-    now_ = drained_until_ = woke_at_ = poll_started_ = proven_until_ = clock();
+    now_ = drained_until_ = woke_at_ = poll_started_ = proof_.proven_until();
     // Twice: the part of a list that is being told, and what joins it meanwhile.
     news_.reserve(size_t{2} * places);
     more_.reserve(size_t{2} * places);
@@ -45,8 +45,11 @@ EpollBackend::EpollBackend(const EpollOptions& options, Connection* records, uin
     if (doorbell_ >= 0) {
         step = "epoll_ctl";
         if (watch_tag(doorbell_, EPOLL_CTL_ADD, EPOLLIN | EPOLLET, kWakeTag)) {
-            step = "a spare descriptor";
-            restore_spare();
+            step = "marks";
+            if (marks_.open(calls_, epoll_)) {
+                step = "a spare descriptor";
+                restore_spare();
+            }
         }
     }
     if (spare_ < 0) {
@@ -57,6 +60,7 @@ EpollBackend::EpollBackend(const EpollOptions& options, Connection* records, uin
 
 EpollBackend::~EpollBackend() {
     close_listeners();
+    marks_.close(calls_);
     const int own_doorbell = options_.doorbell >= 0 ? -1 : doorbell_;
     for (const int descriptor : {spare_, own_doorbell, epoll_})
         if (descriptor >= 0) calls_.close(descriptor);
@@ -190,10 +194,7 @@ void EpollBackend::attach(Index index, const Accepted& accepted) {
     PULSE_ASSERT(index < places_);
     records_[index].descriptor = accepted.descriptor;
     records_[index].operations = kReading;
-    if (watch(index, EPOLL_CTL_ADD)) {
-        ++registered_;
-        return;
-    }
+    if (watch(index, EPOLL_CTL_ADD)) return;
     const int error = errno;
     drop_descriptor(index);
     mark(index, kBroken);
@@ -224,7 +225,6 @@ void EpollBackend::connect(Index index, const SocketAddress& to, const SocketAdd
     mark(index, kForRoom);
     if (under_way && watch(index, EPOLL_CTL_ADD)) {
         mark(index, kConnecting);
-        ++registered_;
         return;
     }
     const int error = errno;
@@ -323,7 +323,6 @@ void EpollBackend::close(Index index, CloseMode mode) {
     if (records_[index].descriptor < 0) return;
     if (mode == CloseMode::reset) reset_on_close(calls_, records_[index].descriptor);
     drop_descriptor(index);
-    --registered_;
 }
 
 // ----------------------------------------------------------------------------------------- polling
@@ -388,17 +387,10 @@ void EpollBackend::account(int events, Nanos waited_until) {
         ++counters_.batches;
     }
     if (events < 0) return;  // interrupted: nothing new is known
-    if (events < static_cast<int>(kEventsPerPoll)) {
-        run_events_left_ = 0;
-        proven_until_ = events == 0 ? std::max(poll_started_, waited_until) : poll_started_;
-        return;
-    }
-    if (run_events_left_ == 0) {
-        run_started_ = poll_started_;
-        run_events_left_ = registered_ + listeners_.size() + 1;
-    }
-    run_events_left_ -= std::min<uint64_t>(run_events_left_, kEventsPerPoll);
-    if (run_events_left_ == 0) proven_until_ = run_started_;
+    const auto taken = static_cast<uint32_t>(events);
+    const Nanos began = events == 0 ? std::max(poll_started_, waited_until) : poll_started_;
+    proof_.took(began, taken, taken < kEventsPerPoll);
+    marks_.place(calls_, proof_, now_);
 }
 
 }  // namespace pulse

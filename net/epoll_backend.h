@@ -20,9 +20,7 @@
 //   - The kernel's ready list is a queue, and an edge-triggered entry leaves it when it is handed
 //     over. A batch that is not full emptied the list: whatever came before `started` was in it.
 //   - A wait that ended by its timeout saw nothing arrive until then: that instant holds, too.
-//   - A full batch proves nothing by itself. But after as many events as there were descriptors
-//     when a run of full batches began, everything that was ready at its beginning has been handed
-//     over.
+//   - A full batch proves nothing by itself; marks in the queue do (net/watch_proof.h).
 //   - A connection with more than a buffer-full was given bytes in the poll that put it on the list
 //     of those to read on with (`more_`), oldest first: the head of the list is as far as t may go.
 //
@@ -54,6 +52,8 @@
 #include "net/send_progress.h"
 #include "net/sockets.h"
 #include "net/system_calls.h"
+#include "net/watch_marks.h"
+#include "net/watch_proof.h"
 
 namespace pulse {
 
@@ -199,15 +199,13 @@ class EpollBackend {
     bool precise_waits_ = true;  // the kernel has epoll_pwait2
     std::vector<int> listeners_;
     Nanos listeners_rest_until_ = 0;  // 0: they do not rest
-    uint32_t registered_ = 0;         // connections in the epoll set
 
     Nanos now_ = 0;
     Nanos drained_until_ = 0;
     Nanos woke_at_ = 0;
     Nanos poll_started_ = 0;
-    Nanos proven_until_ = 0;        // what this poll's harvest proves, once it is handled
-    Nanos run_started_ = 0;         // of a run of full batches
-    uint64_t run_events_left_ = 0;  // until the run has been through all that was ready then
+    WatchProof proof_{clock()};  // of what was taken from the set; it holds once that is handled
+    WatchMarks marks_;
 
     // Reserved to their limit at the start: no allocation later. Idle connections are on none of
     // them.
@@ -230,8 +228,8 @@ void EpollBackend::poll(Nanos until, H& handler) {
     read_on(waiting, handler);
     report_news(handler);
     report_closed(handler);
-    const Nanos bound =
-        more_.empty() ? proven_until_ : std::min(proven_until_, more_.front().given_at);
+    const Nanos proven = proof_.proven_until();
+    const Nanos bound = more_.empty() ? proven : std::min(proven, more_.front().given_at);
     drained_until_ = std::max(drained_until_, bound);
 }
 
@@ -285,6 +283,8 @@ void EpollBackend::handle(const epoll_event& event, H& handler) {
     if (event.data.u64 == kWakeTag) {
         // Edge-triggered: every write is an event of its own, and the count need not be read.
         ++counters_.wakes_received;
+    } else if (WatchMarks::is_mark(event.data.u64)) {
+        proof_.passed(WatchMarks::number_of(event.data.u64));
     } else if ((event.data.u64 & kListenerTag) != 0) {
         accept_from(static_cast<uint32_t>(event.data.u64 & ~kListenerTag), handler);
     } else {

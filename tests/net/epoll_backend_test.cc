@@ -211,7 +211,7 @@ TEST(EpollBackend, TheConstructorSaysWhatItLacks) {
     world.exhaust();
     const rlim_t full = descriptor_limit();
     int failures = 0;
-    for (rlim_t room = 0; room <= 3; ++room) {
+    for (rlim_t room = 0; room <= 3 + kWatchMarks; ++room) {
         rlimit limit{.rlim_cur = full + room, .rlim_max = 0};
         rlimit hard{};
         getrlimit(RLIMIT_NOFILE, &hard);
@@ -226,7 +226,8 @@ TEST(EpollBackend, TheConstructorSaysWhatItLacks) {
             << error;
     }
     world.relieve();
-    EXPECT_EQ(failures, 3) << "an epoll set, a doorbell and a spare";
+    EXPECT_EQ(failures, 3 + static_cast<int>(kWatchMarks))
+        << "an epoll set, a doorbell, marks and a spare";
 }
 
 // --------------------------------------------------------------------- fail the Nth system call
