@@ -292,9 +292,6 @@ int main(int argc, char** argv) {
     using namespace pulse;
     raise_descriptor_limit();
     add<UringBackend>("pulse", UringOptions{});
-    add<UringBackend>("poll", UringOptions{.waiting = UringWaiting::poll});
-    add<UringBackend>("poll_gather_1ms",
-                      UringOptions{.waiting = UringWaiting::poll, .gather = kMillisecond});
     add<UringBackend>("oldest_kernel", UringOptions{.newer_features = false});
     add<EpollBackend>("epoll", EpollOptions{});
     benchmark::Initialize(&argc, argv);

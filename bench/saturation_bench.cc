@@ -242,8 +242,8 @@ void measure(benchmark::State& state, BackendChoice backend, uint32_t rate) {
             static_cast<double>(after.io.system_calls - before.io.system_calls) /
             static_cast<double>(after.metrics[Metric::heartbeats_answered] -
                                 before.metrics[Metric::heartbeats_answered]);
-        state.counters["overflows"] = static_cast<double>(after.io.completion_overflows -
-                                                          before.io.completion_overflows);
+        state.counters["overflows"] =
+            static_cast<double>(after.io.completion_overflows - before.io.completion_overflows);
         state.counters["evicted"] = static_cast<double>(after.metrics[Metric::evicted]);
     }
     (*server)->stop();
@@ -252,11 +252,10 @@ void measure(benchmark::State& state, BackendChoice backend, uint32_t rate) {
 
 void add(uint32_t rate) {
     const auto row = [&](const char* contender, BackendChoice backend) {
-        const std::string name = std::to_string(rate) + "/" + std::to_string(kConnections) + "/" +
-                                 contender;
+        const std::string name =
+            std::to_string(rate) + "/" + std::to_string(kConnections) + "/" + contender;
         benchmark::RegisterBenchmark(
-            name.c_str(),
-            [=](benchmark::State& state) { measure(state, backend, rate); })
+            name.c_str(), [=](benchmark::State& state) { measure(state, backend, rate); })
             ->Iterations(1)
             ->Repetitions(kRounds)
             ->ReportAggregatesOnly()

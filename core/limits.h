@@ -208,9 +208,12 @@ inline constexpr int kKeepaliveSecondsMax = 32'767;  // what TCP_KEEPIDLE takes
 // receives, sends and polls as a turn of 100 heartbeats needs.
 inline constexpr uint32_t kUringSubmissionEntries = 256;
 // Completions a ring holds for each submission, without the kernel's overflow list: what all of
-// them answer at once, and the task work of a few waits. 1,024 x 16 B = 16 KiB. A multishot accept
-// stops when it is full.
+// them answer at once, and the task work of a few waits. 1,024 x 16 B = 16 KiB. Before it would
+// overflow it is emptied.
 inline constexpr uint32_t kUringCompletionsPerSubmission = 4;
+// Completions that one io_uring_enter adds for what was not just submitted: it runs at most 20
+// items of task work, twice (io_uring.c).
+inline constexpr uint32_t kUringTaskWorkMax = 64;
 // Events of the watch set that come as one completion. 256 x 12 B = 3 KiB.
 inline constexpr uint32_t kUringWatchEvents = 256;
 // Buffers that receives share, and their size with the slack of C2. No more receives are submitted
@@ -222,17 +225,12 @@ inline constexpr uint32_t kUringReceiveBuffers = 32;
 inline constexpr uint32_t kUringReceiveBuffersCrowded = 8;
 inline constexpr uint32_t kUringReceiveBufferBytes = 8'192;
 static_assert(kUringReceiveBufferBytes > 2 * (kReceiveFrontBytes + kReceivePadBytes));
-// Connections known to have bytes and not asked yet; what is too many is polled again. 4 KiB.
+// Connections known to have bytes and not asked yet; what is too many waits in the set. 4 KiB.
 inline constexpr uint32_t kUringReadyMax = 1'024;
-// A poll ends after so many completions, of which an accept counts as four (256 accepts a turn), or
-// after so many rounds of submitting and harvesting: the wheel and the mailbox get their share.
+// A poll ends after so many completions, or after so many rounds of submitting and harvesting: the
+// wheel and the mailbox get their share.
 inline constexpr uint32_t kUringCompletionsPerPoll = 1'024;
-inline constexpr uint32_t kUringAcceptCost = kUringCompletionsPerPoll / kAcceptsPerTurn;
 inline constexpr uint32_t kUringRoundsPerPoll = 16;
-// What a poll may gather (UringOptions::gather): so many completions end it, and it delays answers
-// and wakes by this at most, about half a tick of the wheel.
-inline constexpr uint32_t kUringGatherCompletions = 64;
-inline constexpr int64_t kUringGatherMaxNs = 5'000'000;
 // io_uring_enter takes no submission for want of memory: so many tries with a yield between them,
 // then each waits for so long. It goes on for ever: to give up is to lose every connection.
 inline constexpr uint32_t kUringSubmitYields = 100;

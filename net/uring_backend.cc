@@ -50,9 +50,7 @@ std::string UringFeatures::text() const {
     const auto item = [](bool known, const char* name) {
         return (known ? " " : " no-") + std::string(name);
     };
-    const std::string all = item(defer_taskrun, "defer_taskrun") +
-                            item(multishot_accept, "multishot_accept") +
-                            item(min_wait, "min_wait") + item(epoll_wait, "epoll_wait");
+    const std::string all = item(defer_taskrun, "defer_taskrun") + item(epoll_wait, "epoll_wait");
     return all.substr(1);
 }
 
@@ -75,8 +73,7 @@ UringBackend::UringBackend(const UringOptions& options, Connection* records, uin
     PULSE_ASSERT(std::has_single_bit(options.submission_entries));
     PULSE_ASSERT(std::has_single_bit(options.receive_buffers));
     PULSE_ASSERT(options.receive_buffer_bytes > kReceiveFrontBytes + kReceivePadBytes);
-    PULSE_ASSERT(options.gather >= 0 && options.gather <= kUringGatherMaxNs);
-    now_ = drained_until_ = woke_at_ = round_began_ = clock();
+    now_ = drained_until_ = woke_at_ = round_began_ = watch_since_ = proof_.proven_until();
     ready_list_.resize(kUringReadyMax);
     memory_bytes_ += ready_list_.size() * sizeof(ready_list_[0]);
     ready_ = open();
@@ -84,6 +81,7 @@ UringBackend::UringBackend(const UringOptions& options, Connection* records, uin
 
 UringBackend::~UringBackend() {
     close_listeners();
+    marks_.close(calls_);
     if (ring_open_) io_uring_queue_exit(&ring_);
     const size_t ring_bytes = options_.receive_buffers * sizeof(io_uring_buf);
     if (buffer_ring_ != nullptr) munmap(buffer_ring_, ring_bytes);
@@ -97,21 +95,22 @@ UringBackend::~UringBackend() {
 Result<void> UringBackend::open() {
     if (Result<void> ring = open_ring(); !ring) return ring;
     if (Result<void> buffers = open_buffers(); !buffers) return buffers;
-    features_.multishot_accept = options_.newer_features && knows_multishot_accept();
     doorbell_ = options_.doorbell;
     if (doorbell_ < 0) doorbell_ = calls_([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
     if (doorbell_ < 0) return Error{failed("eventfd", errno)};
     arm_doorbell();
     restore_spare();
     if (spare_ < 0) return Error{failed("a spare descriptor", errno)};
+    return open_watch_set();
+}
+
+Result<void> UringBackend::open_watch_set() {
     features_.epoll_wait = options_.newer_features && knows(kUringOpEpollWait);
-    if (options_.waiting == UringWaiting::poll || !features_.epoll_wait) return {};
     watch_set_ = calls_([] { return epoll_create1(EPOLL_CLOEXEC); });
     if (watch_set_ < 0) return Error{failed("epoll_create1", errno)};
+    if (!marks_.open(calls_, watch_set_)) return Error{failed("marks", errno)};
     events_.resize(kUringWatchEvents);
     memory_bytes_ += events_.size() * sizeof(events_[0]);
-    waiting_ = UringWaiting::watch_set;
-    arm_watch();
     return {};
 }
 
@@ -142,8 +141,6 @@ Result<void> UringBackend::open_ring() {
     ring_open_ = true;
     constexpr uint32_t kNeeded = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
     if ((parameters.features & kNeeded) != kNeeded) return Error{failed("io_uring_setup", EINVAL)};
-    features_.min_wait =
-        options_.newer_features && (parameters.features & kUringFeatMinTimeout) != 0;
     for (uint32_t i = 0; i < ring_.sq.ring_entries; ++i) ring_.sq.array[i] = i;
     memory_bytes_ += ring_.sq.ring_sz + ring_.sq.ring_entries * sizeof(io_uring_sqe);
     if (ring_.cq.ring_ptr != ring_.sq.ring_ptr) memory_bytes_ += ring_.cq.ring_sz;
@@ -163,6 +160,13 @@ Result<void> UringBackend::open_buffers() {
     buffers_ = static_cast<std::byte*>(
         map(size_t{options_.receive_buffers} * options_.receive_buffer_bytes));
     if (buffer_ring_ == nullptr || buffers_ == nullptr) return Error{failed("mmap", ENOMEM)};
+    if (!register_buffers()) return Error{failed("a ring of receive buffers", errno)};
+    memory_bytes_ += idle_buffers_.capacity() * sizeof(idle_buffers_[0]);
+    return {};
+}
+
+// None of them is lent afterwards. Fails with errno set.
+bool UringBackend::register_buffers() {
     io_uring_buf_reg registration{};
     registration.ring_addr = reinterpret_cast<uint64_t>(buffer_ring_);
     registration.ring_entries = options_.receive_buffers;
@@ -171,19 +175,13 @@ Result<void> UringBackend::open_buffers() {
         return syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_PBUF_RING,
                        &registration, 1);
     });
-    if (result < 0) return Error{failed("a ring of receive buffers", errno)};
+    if (result < 0) return false;
+    __atomic_store_n(&buffer_ring_->tail, buffer_tail_ = 0, __ATOMIC_RELEASE);
+    buffers_lent_ = 0;
+    idle_buffers_.clear();
     for (uint32_t id = options_.receive_buffers; id > 0; --id)
         idle_buffers_.push_back(static_cast<uint16_t>(id - 1));
-    memory_bytes_ += idle_buffers_.capacity() * sizeof(idle_buffers_[0]);
-    return {};
-}
-
-// A kernel that knows the flag goes on to look the descriptor up; another one refuses the flag.
-bool UringBackend::knows_multishot_accept() {
-    io_uring_sqe& accept = queue(IORING_OP_ACCEPT, -1, pack({0, Op::none, 0, 0}));
-    accept.ioprio = IORING_ACCEPT_MULTISHOT;
-    submit();
-    return completions_wait() && take_completion().res == -EBADF;
+    return true;
 }
 
 bool UringBackend::knows(uint8_t opcode) {
@@ -209,16 +207,51 @@ io_uring_sqe& UringBackend::queue(uint8_t opcode, int descriptor, uint64_t user_
     return entry;
 }
 
-int UringBackend::enter(uint32_t wait_for, uint32_t flags, const UringGetEventsArg* argument) {
+io_uring_cqe UringBackend::take_completion() {
+    if (stash_head_ == stash_.size()) return take_from_ring();
+    const io_uring_cqe completion = stash_[stash_head_++];
+    if (stash_head_ == stash_.size()) {
+        stash_.clear();
+        stash_head_ = 0;
+    }
+    return completion;
+}
+
+// The next entry completes what is queued, and runs task work (kUringTaskWorkMax): if the queue has
+// no room for that, what is in it is handed out later.
+void UringBackend::make_completion_room() {
+    const uint32_t free = ring_.cq.ring_entries - completions_in_ring();
+    if (free >= queued() + kUringTaskWorkMax) return;
+    while (completions_in_ring() > 0) stash_.push_back(take_from_ring());
+}
+
+int UringBackend::enter(uint32_t wait_for, uint32_t flags, const io_uring_getevents_arg* argument) {
+    make_completion_room();
     __atomic_store_n(ring_.sq.ktail, sq_tail_, __ATOMIC_RELEASE);
     const size_t size_bytes = argument == nullptr ? 0 : sizeof(*argument);
     const auto result = static_cast<int>(calls_([&] {
         return syscall(__NR_io_uring_enter, ring_.ring_fd, queued(), wait_for, flags, argument,
                        size_bytes);
     }));
+    const int error = errno;
     const uint32_t state = __atomic_load_n(ring_.sq.kflags, __ATOMIC_ACQUIRE);
     if ((state & IORING_SQ_CQ_OVERFLOW) != 0) ++counters_.completion_overflows;
+    look_for_losses();
+    errno = error;
     return result;
+}
+
+// The kernel counts what it drops, and reports it (EBADR) some entry later.
+void UringBackend::look_for_losses() {
+    const uint32_t dropped = __atomic_load_n(ring_.cq.koverflow, __ATOMIC_RELAXED);
+    uint32_t lost = dropped - dropped_;
+    dropped_ = dropped;
+    if (loses_in_ > 0 && completions_in_ring() > 0 && --loses_in_ == 0)
+        for (; completions_in_ring() > 0; ++lost) take_from_ring();
+    if (lost == 0) return;
+    counters_.completions_lost += lost;
+    recovering_ = true;
+    candidate_ = -1;
 }
 
 // Makes room for one submission at least. Out of memory the reactor stands still and tries on:
@@ -236,16 +269,18 @@ void UringBackend::submit() {
 }
 
 // What the world may answer to io_uring_enter. EBADR: the kernel had no memory for a completion and
-// dropped it; whose, can no longer be known. That connection is not heard of again; drained_until
-// stands still from then on, so that nothing is judged by what was not delivered.
+// dropped it.
 bool UringBackend::is_shortage(int error) {
     return error == EAGAIN || error == EBUSY || error == ENOMEM || error == EBADR;
 }
 
 void UringBackend::note_shortage(int error) {
     ++counters_.enter_shortages;
-    if (error == EBADR) ++counters_.completions_lost;
-    round_whole_ = false;
+    if (error == EBADR && !recovering_) {
+        ++counters_.completions_lost;
+        recovering_ = true;
+        candidate_ = -1;
+    }
     if (++shortages_in_a_row_ <= kUringSubmitYields) {
         sched_yield();
         return;
@@ -270,30 +305,23 @@ void UringBackend::lend_buffer() {
 void UringBackend::begin_round() {
     read_clock();
     round_began_ = now_;
-    // A receive or a look at the set that was executed before now and is not handed out: its
-    // connection is in none of the states that the essay lists.
-    round_whole_ = receives_queued_ == 0 && !completions_wait();
+    if (watch_armed_ && !completions_wait()) watch_since_ = round_began_;
 }
 
 void UringBackend::submit_and_harvest(Nanos until) {
-    UringGetEventsArg argument;
+    io_uring_getevents_arg argument{};
     __kernel_timespec timeout{};
     uint32_t wait_for = 0;
     for (const Listener& listener : listeners_)
         if (listener.rest_until != 0) until = std::min(until, listener.rest_until);
     const Nanos duration = std::min(until - round_began_, kWaitMax);
     const bool may_sleep = until > round_began_ && receives_queued_ == 0 && ready_count() == 0 &&
-                           !completions_wait() && !work_waits();
+                           !completions_wait() && !work_waits() && !recovering_;
     if (may_sleep) {
         timeout.tv_sec = duration / kSecond;
         timeout.tv_nsec = duration % kSecond;
         argument.ts = reinterpret_cast<uint64_t>(&timeout);
         wait_for = 1;
-        if (features_.min_wait && options_.gather > 0 && waiting_ == UringWaiting::poll) {
-            wait_for = kUringGatherCompletions;
-            argument.min_wait_usec =
-                static_cast<uint32_t>(std::min(options_.gather, duration) / 1000);
-        }
     }
     const int result = enter(wait_for, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &argument);
     if (result < 0) {
@@ -302,7 +330,7 @@ void UringBackend::submit_and_harvest(Nanos until) {
     } else {
         shortages_in_a_row_ = 0;
     }
-    if (queued() > 0 || work_waits()) round_whole_ = false;
+    round_whole_ = queued() == 0 && !work_waits();
     if (may_sleep) read_clock();
 }
 
@@ -311,89 +339,211 @@ void UringBackend::settle(bool handed_out) {
         drained_until_ = std::max(drained_until_, candidate_);
         candidate_ = -1;
     }
-    if (candidate_ >= 0 || !handed_out || !round_whole_ || counters_.completions_lost > 0) return;
+    if (recovering_) return;
+    Nanos proven = proof_.proven_until();
+    if (watch_armed_ && round_whole_ && handed_out) proven = std::max(proven, watch_since_);
+    if (candidate_ >= 0 || proven <= drained_until_) return;
     if (unread() == 0) {
-        drained_until_ = std::max(drained_until_, round_began_);
+        drained_until_ = proven;
     } else {
-        candidate_ = round_began_;
+        candidate_ = proven;
         count_ ^= 1;
         PULSE_ASSERT(unread_[count_] == 0);
     }
 }
 
 // A completion of a connection: of this owner of the place, and of something that was asked for.
-void UringBackend::finished(const Ticket& ticket) {
-    static constexpr uint16_t kMarks[] = {kPolling, kReceiving, kSending, kConnecting, kClosing};
+// False: of something that recover() has given up.
+bool UringBackend::finished(const Ticket& ticket) {
+    static constexpr uint16_t kMarks[] = {kReceiving, kSending | kRecalled, kConnecting | kRecalled,
+                                          kFailing, kClosing};
     static_assert(std::size(kMarks) == static_cast<size_t>(kLastOfConnection) + 1);
     const uint16_t operation = kMarks[static_cast<size_t>(ticket.op)];
     PULSE_ASSERT(ticket.index < places_);
-    PULSE_ASSERT(marked(ticket.index, operation));
-    PULSE_ASSERT((records_[ticket.index].generation & 15) == ticket.generation);
+    const bool asked_for = marked(ticket.index, operation) &&
+                           (records_[ticket.index].generation & 15) == ticket.generation;
+    if (!asked_for) {
+        PULSE_ASSERT(counters_.completions_lost > 0 && ticket.op == Op::send);
+        return false;
+    }
     unmark(ticket.index, operation);
+    return true;
 }
 
-// ----------------------------------------------------------------------------------- connections
-
-void UringBackend::make_ready(Index index) {
-    if (!ready_full()) return make_ready(index, count_);
-    // To the kernel with it, which finds it readable again when the poll is submitted.
-    round_whole_ = false;
-    arm_poll(index);
+// What asked for anything but a connection's bytes, armed anew after completions were lost. False
+// where the kernel has no memory for that yet.
+bool UringBackend::rearm_all() {
+    // Buffers were lent for them, and it cannot be known which are left.
+    if (receives_queued_ > 0) {
+        io_uring_buf_reg registration{};
+        registration.bgid = kBufferGroup;
+        calls_([&] {
+            return syscall(__NR_io_uring_register, ring_.ring_fd, IORING_UNREGISTER_PBUF_RING,
+                           &registration, 1);
+        });
+        if (!register_buffers()) {
+            note_shortage(errno);
+            return false;
+        }
+    }
+    cancel(pack({0, Op::doorbell, 0, doorbell_serial_}));
+    arm_doorbell();
+    if (watch_armed_) cancel(pack({0, Op::watch, 0, watch_serial_}));
+    watch_armed_ = false;
+    for (size_t i = 0; i < listeners_.size(); ++i) {
+        const auto position = static_cast<uint8_t>(i);
+        if (listeners_[i].rest_until != 0) continue;
+        cancel(pack({position, Op::listener, 0, listeners_[i].serial}));
+        arm_listener(position);
+    }
+    return true;
 }
 
-// Back, in the count that it was in: for that there is always room (ready_full).
-void UringBackend::make_ready(Index index, uint32_t count) {
-    mark(index, kReceiving);
-    ++unread_[count];
-    ready_list_[ready_tail_++ & (ready_list_.size() - 1)] = index | count << kIndexBits;
+// Nothing of it is in flight but a send or a connect, if anything. A send whose connection was
+// closed was ended by that (cut_off), and has completed.
+void UringBackend::recover_connection(Index index) {
+    const uint16_t ended = marked(index, kClosed) ? kSending : 0;
+    const uint16_t lost = kReceiving | kFailing | kClosing | ended;
+    if (marked(index, lost)) mark(index, kLost);
+    unmark(index, lost | kAgain);
+    if (marked(index, kSending | kConnecting)) {
+        const Op op = marked(index, kSending) ? Op::send : Op::connect;
+        mark(index, kRecalled);
+        // By the descriptor: on this one nothing else is in flight.
+        io_uring_sqe& recall = queue(IORING_OP_ASYNC_CANCEL, records_[index].descriptor,
+                                     ticket(Op::recall, index, static_cast<uint32_t>(op)));
+        recall.cancel_flags = IORING_ASYNC_CANCEL_FD;
+    }
+    if (marked(index, kWatched) && !marked(index, kClosed | kOver | kHeldOff)) put_back(index);
 }
 
-void UringBackend::wait_readable(Index index) {
-    if (waiting_ == UringWaiting::watch_set && (marked(index, kWatched) || watch(index))) return;
-    arm_poll(index);
+void UringBackend::cancel(uint64_t user_data) {
+    io_uring_sqe& cancel = queue(IORING_OP_ASYNC_CANCEL, -1, pack({0, Op::none, 0, 0}));
+    cancel.addr = user_data;
+}
+
+// ----------------------------------------------------------------------------------- the watch set
+
+// For as many events as the ready list has room for, and not before that is nearly empty.
+void UringBackend::ask_watch_set() {
+    if (watch_armed_ || ready_count() >= options_.receive_buffers || ready_room() < 2) return;
+    marks_.place(calls_, proof_, now_);
+    events_asked_ = std::min(static_cast<uint32_t>(events_.size()), ready_room() - 1);
+    watch_since_ = now_;
+    if (features_.epoll_wait || !proof_.backed_up()) return arm_watch();
+    take_events(calls_([&] {
+        return epoll_wait(watch_set_, events_.data(), static_cast<int>(events_asked_), 0);
+    }));
+}
+
+void UringBackend::arm_watch() {
+    const uint64_t ticket = pack({0, Op::watch, 0, ++watch_serial_});
+    watch_armed_ = true;
+    if (!features_.epoll_wait) {
+        io_uring_sqe& poll = queue(IORING_OP_POLL_ADD, watch_set_, ticket);
+        poll.poll32_events = POLLIN;
+        return;
+    }
+    io_uring_sqe& wait = queue(kUringOpEpollWait, watch_set_, ticket);
+    wait.addr = reinterpret_cast<uint64_t>(events_.data());
+    wait.len = events_asked_;
+}
+
+void UringBackend::complete_watch(uint32_t serial, int result) {
+    if (!watch_armed_ || serial != watch_serial_) return;
+    watch_armed_ = false;
+    if (features_.epoll_wait || result < 0) return take_events(result);
+    events_asked_ = std::min(events_asked_, ready_room() - 1);
+    take_events(calls_([&] {
+        return epoll_wait(watch_set_, events_.data(), static_cast<int>(events_asked_), 0);
+    }));
+}
+
+void UringBackend::take_events(int events) {
+    if (events < 0) return;  // interrupted, or cancelled: it is asked again
+    bool all_taken = true;
+    uint32_t marks = 0;
+    for (int i = 0; i < events; ++i) {
+        const epoll_event& event = events_[static_cast<size_t>(i)];
+        if (WatchMarks::is_mark(event.data.u64))
+            marks |= 1u << WatchMarks::number_of(event.data.u64);
+        else
+            all_taken &= take_event(event);
+    }
+    if (!all_taken) proof_.put_back();
+    const auto taken = static_cast<uint32_t>(events);
+    proof_.took(watch_since_, taken, taken < events_asked_ && all_taken);
+    for (uint32_t mark = 0; marks != 0; marks >>= 1, ++mark)
+        if ((marks & 1) != 0) proof_.passed(mark);
+}
+
+// False: there is no room for it, and the set has it again.
+bool UringBackend::take_event(const epoll_event& event) {
+    const auto index = static_cast<Index>(event.data.u64 & kIndexMask);
+    // Of an earlier owner, whose close overtook it.
+    if (records_[index].generation != event.data.u64 >> 32 || !marked(index, kWatched)) return true;
+    if (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) mark(index, kUntilEmpty);
+    if (readable(index)) return true;
+    put_back(index);
+    return false;
 }
 
 // Edge-triggered, so nothing is to be done after a message. No edge is lost: a receive leaves bytes
 // behind only if it says so (NONEMPTY), and an end that the event tells of is read for
-// (kUntilEmpty). False where the kernel has no memory or max_user_watches is reached: then it is
-// polled.
+// (kUntilEmpty). Fails with errno set where the kernel has no memory or max_user_watches is
+// reached.
 bool UringBackend::watch(Index index) {
     epoll_event event{};
     event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
     event.data.u64 = index | uint64_t{records_[index].generation} << 32;
     const int descriptor = records_[index].descriptor;
-    if (calls_([&] { return epoll_ctl(watch_set_, EPOLL_CTL_ADD, descriptor, &event); }) != 0)
+    const int operation = marked(index, kWatched) ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (calls_([&] { return epoll_ctl(watch_set_, operation, descriptor, &event); }) != 0)
         return false;
     mark(index, kWatched);
     return true;
 }
 
-void UringBackend::arm_poll(Index index) {
-    if (marked(index, kPolling)) return;
-    io_uring_sqe& poll =
-        queue(IORING_OP_POLL_ADD, records_[index].descriptor, ticket(Op::poll, index));
-    poll.poll32_events = POLLIN;
-    mark(index, kPolling);
+// To the end of the set's queue, if it is readable.
+void UringBackend::put_back(Index index) {
+    PULSE_ASSERT(marked(index, kWatched));
+    // What the set has can be changed without memory; a second try is for a fault of a test.
+    if (!watch(index) && !watch(index)) fail_later(index, errno);
 }
 
-void UringBackend::arm_watch() {
-    io_uring_sqe& wait = queue(kUringOpEpollWait, watch_set_, pack({0, Op::watch, 0, 0}));
-    wait.addr = reinterpret_cast<uint64_t>(events_.data());
-    wait.len = static_cast<uint32_t>(events_.size());
+// ----------------------------------------------------------------------------------- connections
+
+// Requires: there is room (ready_room).
+void UringBackend::make_ready(Index index, uint32_t count) {
+    PULSE_ASSERT(ready_count() < ready_list_.size());
+    mark(index, kReceiving);
+    ++unread_[count];
+    ready_list_[ready_tail_++ & (ready_list_.size() - 1)] = index | count << kIndexBits;
 }
 
-void UringBackend::complete_watch(int events) {
-    if (events < 0 || static_cast<size_t>(events) == events_.size()) round_whole_ = false;
-    for (int i = 0; i < events; ++i) {
-        const epoll_event& event = events_[static_cast<size_t>(i)];
-        const auto index = static_cast<Index>(event.data.u64 & kIndexMask);
-        // Of an earlier owner, whose close overtook it.
-        if (records_[index].generation != event.data.u64 >> 32 || !marked(index, kWatched))
-            continue;
-        if (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) mark(index, kUntilEmpty);
-        readable(index);
+// There is something to read. False: there is no room for it on the ready list; one place is left
+// for the receive that is being handed out.
+bool UringBackend::readable(Index index) {
+    if (marked(index, kClosed | kOver | kHeldOff)) return true;
+    if (marked(index, kReceiving)) {
+        mark(index, kAgain);
+        return true;
     }
-    arm_watch();
+    if (ready_room() < 2) return false;
+    make_ready(index);
+    return true;
+}
+
+// It was given bytes and has more: it goes behind all that wait.
+void UringBackend::read_on(Index index) {
+    if (proof_.backed_up()) return put_back(index);
+    make_ready(index);
+}
+
+void UringBackend::fail_later(Index index, int error) {
+    if (marked(index, kFailing | kOver)) return;
+    mark(index, kFailing);
+    queue(IORING_OP_NOP, -1, ticket(Op::failure, index, static_cast<uint32_t>(error)));
 }
 
 void UringBackend::attach(Index index, const Accepted& accepted) {
@@ -401,9 +551,9 @@ void UringBackend::attach(Index index, const Accepted& accepted) {
     PULSE_ASSERT(index < places_);
     offered_ = nullptr;
     records_[index].descriptor = accepted.descriptor;
-    records_[index].operations = 0;
-    // Asked at once: many peers have spoken before they are accepted, and C8 wants to know.
-    make_ready(index);
+    records_[index].operations = kAttached;
+    places_used_ = std::max(places_used_, index + 1);
+    if (!watch(index)) fail_later(index, errno);
 }
 
 void UringBackend::refuse(const Accepted& accepted, std::span<const uint8_t> farewell) {
@@ -428,7 +578,8 @@ void UringBackend::connect(Index index, const SocketAddress& to, const SocketAdd
     const int descriptor = open_client(calls_, to, source, options_.sockets);
     const auto error = static_cast<uint32_t>(descriptor < 0 ? errno : 0);
     records_[index].descriptor = descriptor;
-    records_[index].operations = kConnecting;
+    records_[index].operations = kConnecting | kAttached;
+    places_used_ = std::max(places_used_, index + 1);
     if (descriptor < 0) {
         queue(IORING_OP_NOP, -1, ticket(Op::connect, index, error));
         return;
@@ -462,7 +613,9 @@ void UringBackend::hold_off(Index index) {
 void UringBackend::resume(Index index) {
     PULSE_ASSERT(marked(index, kHeldOff) && !marked(index, kClosed));
     unmark(index, kHeldOff);
-    readable(index);
+    if (readable(index)) return;
+    put_back(index);
+    proof_.put_back();
 }
 
 void UringBackend::finish(Index index) {
@@ -477,10 +630,7 @@ void UringBackend::close(Index index, CloseMode mode) {
     const int descriptor = records_[index].descriptor;
     if (marked(index, kConnecting)) {
         // Before the cancelling, the submission that it names. A NOP has no descriptor.
-        if (descriptor >= 0) {
-            io_uring_sqe& cancel = queue(IORING_OP_ASYNC_CANCEL, -1, pack({0, Op::none, 0, 0}));
-            cancel.addr = ticket(Op::connect, index);
-        }
+        if (descriptor >= 0) cancel(ticket(Op::connect, index));
     } else if (descriptor >= 0 && (mode == CloseMode::reset || marked(index, kInFlight))) {
         // What was given to send() before an orderly close is at least offered to the kernel.
         if (mode == CloseMode::orderly && marked(index, kSending)) submit();
@@ -528,11 +678,13 @@ void UringBackend::wake() {
 }
 
 void UringBackend::arm_doorbell() {
-    io_uring_sqe& poll = queue(IORING_OP_POLL_ADD, doorbell_, pack({0, Op::doorbell, 0, 0}));
+    io_uring_sqe& poll =
+        queue(IORING_OP_POLL_ADD, doorbell_, pack({0, Op::doorbell, 0, ++doorbell_serial_}));
     poll.poll32_events = POLLIN;
 }
 
-void UringBackend::complete_doorbell() {
+void UringBackend::complete_doorbell(const Ticket& ticket) {
+    if (ticket.value != doorbell_serial_) return;
     ++counters_.wakes_received;
     uint64_t rings = 0;
     calls_([&] { return ::read(doorbell_, &rings, sizeof(rings)); });
@@ -553,7 +705,7 @@ Result<void> UringBackend::listen(std::span<const ListenAddress> addresses) {
             close_listeners();
             return Error{opened.error()};
         }
-        listeners_.push_back({*opened, next_serial_++, features_.multishot_accept, 0});
+        listeners_.push_back({.descriptor = *opened});
     }
     for (size_t i = 0; i < listeners_.size(); ++i) arm_listener(static_cast<uint8_t>(i));
     return {};
@@ -571,40 +723,20 @@ void UringBackend::close_listeners() {
 void UringBackend::arm_listener(uint8_t position) {
     Listener& listener = listeners_[position];
     listener.rest_until = 0;
-    if (listener.multishot) {
-        io_uring_sqe& accept = queue(IORING_OP_ACCEPT, listener.descriptor,
-                                     pack({position, Op::accept, 0, listener.serial}));
-        accept.ioprio = IORING_ACCEPT_MULTISHOT;
-        accept.accept_flags = SOCK_CLOEXEC;
-    } else {
-        io_uring_sqe& poll = queue(IORING_OP_POLL_ADD, listener.descriptor,
-                                   pack({position, Op::door, 0, listener.serial}));
-        poll.poll32_events = POLLIN;
-    }
+    listener.serial = next_serial_++;
+    io_uring_sqe& poll = queue(IORING_OP_POLL_ADD, listener.descriptor,
+                               pack({position, Op::listener, 0, listener.serial}));
+    poll.poll32_events = POLLIN;
 }
 
-// A multishot accept wants a descriptor before it looks for a peer: with a full table it would fail
-// for ever without anybody at the door. So the listener is polled until accept4() finds a
-// descriptor again.
-void UringBackend::accept_failed(uint8_t position, int error) {
-    Listener& listener = listeners_[position];
+// Whether to go on: that peer is gone already, or a firewall forbade it (accept(2)). Otherwise
+// there is no descriptor or no memory, and a listener that is readable would not let the loop
+// sleep.
+bool UringBackend::accept_failed(uint8_t position, int error) {
     ++counters_.accept_failures;
-    switch (error) {
-        case EMFILE:
-        case ENFILE:
-            if (listener.multishot) {
-                listener.multishot = false;
-                break;
-            }
-            [[fallthrough]];
-        case ENOMEM:
-        case ENOBUFS:
-            listener.rest_until = now_ + kAcceptRestNs;
-            return;
-        default:  // that peer is gone already, or a firewall forbade it (accept(2))
-            break;
-    }
-    arm_listener(position);
+    if (error != EMFILE && error != ENFILE && error != ENOMEM && error != ENOBUFS) return true;
+    listeners_[position].rest_until = now_ + kAcceptRestNs;
+    return false;
 }
 
 void UringBackend::resume_listeners() {
@@ -615,11 +747,13 @@ void UringBackend::resume_listeners() {
 }
 
 // A descriptor, or the error with a minus. With a full table the peer takes the place of the spare,
-// which comes back once the handler has refused him.
-int UringBackend::accept_one(uint8_t position, bool& exhausted) {
+// which comes back once the handler has refused it.
+int UringBackend::accept_one(uint8_t position, Accepted& accepted) {
     const int listener = listeners_[position].descriptor;
     const auto accept = [&] {
-        return calls_([&] { return accept4(listener, nullptr, nullptr, SOCK_CLOEXEC); });
+        socklen_t size_bytes = sizeof(accepted.peer);
+        return calls_(
+            [&] { return accept4(listener, &accepted.peer.base, &size_bytes, SOCK_CLOEXEC); });
     };
     int descriptor = accept();
     if (descriptor >= 0) return descriptor;
@@ -631,21 +765,13 @@ int UringBackend::accept_one(uint8_t position, bool& exhausted) {
     spare_ = -1;
     descriptor = accept();
     error = errno;
-    exhausted = descriptor >= 0;
-    if (!exhausted) {
+    accepted.exhausted = descriptor >= 0;
+    if (!accepted.exhausted) {
         restore_spare();
         return -error;
     }
     ++counters_.spare_used;
     return descriptor;
-}
-
-SocketAddress UringBackend::peer_name(int descriptor) {
-    SocketAddress peer;
-    socklen_t size_bytes = sizeof(peer);
-    if (calls_([&] { return getpeername(descriptor, &peer.base, &size_bytes); }) != 0) return {};
-    peer.unmap();
-    return peer;
 }
 
 void UringBackend::restore_spare() {

@@ -1,11 +1,9 @@
-// The backend contract over io_uring with its newer features off, and with its other way of
-// waiting.
+// The backend contract over io_uring with its newer features off.
 #include "tests/net/io_contract.h"
 #include "tests/net/uring_world.h"
 
 namespace pulse::test {
 
 INSTANTIATE_TYPED_TEST_SUITE_P(UringPlain, IoContract, UringWorld<Plain>);
-INSTANTIATE_TYPED_TEST_SUITE_P(UringPolling, IoContract, UringWorld<Polling>);
 
 }  // namespace pulse::test

@@ -1,4 +1,4 @@
-// The Worlds of the io_uring backend for the contract suite: four ways to run it.
+// The Worlds of the io_uring backend for the contract suite: three ways to run it.
 #pragma once
 
 #include <vector>
@@ -19,8 +19,6 @@ class UringWorld : public RealWorld {
     }
     ~UringWorld() { relieve(); }
     Io& io() { return io_; }
-    // An armed accept has the limit of the time when it was submitted: lowering the limit does not
-    // reach it, only a full table does.
     void exhaust() {
         for (int next = ::dup(0); next >= 0; next = ::dup(0)) taken_.emplace_back(next);
     }
@@ -33,10 +31,6 @@ class UringWorld : public RealWorld {
 
 struct Full {
     static UringOptions make() { return {}; }
-};
-// The other way of waiting, and a poll that gathers.
-struct Polling {
-    static UringOptions make() { return {.waiting = UringWaiting::poll, .gather = 200'000}; }
 };
 struct Plain {
     static UringOptions make() { return {.newer_features = false}; }
