@@ -19,6 +19,16 @@ void Notices::foreign(std::string_view protocol, std::string_view connection,
         ++known->connections;
 }
 
+void Notices::completions_lost(uint64_t total) {
+    if (total == 0 || !warn_ || std::exchange(loss_logged_, true)) return;
+    warn_(
+        fmt::format("reactor {}: the kernel had no memory for {} completions of io_uring and "
+                    "dropped them; connections that lost something are closed with io_error, the "
+                    "others go on, and no further loss is logged (completions_lost counts them); "
+                    "free memory, or use --backend epoll",
+                    reactor_, total));
+}
+
 void Notices::report(Nanos now, size_t held_bytes, size_t bytes_max) {
     constexpr size_t kKibibyte = 1'024;
     if (now >= gave_way_.due_at()) {

@@ -31,6 +31,9 @@ class Notices {
     // literal.
     void foreign(std::string_view protocol, std::string_view connection, std::string_view listener);
 
+    // The kernel dropped completions of this reactor's ring, `total` since the start. Logged once.
+    void completions_lost(uint64_t total);
+
     // When report() has something to log; kNever while nothing waits.
     Nanos due_at() const { return std::min(gave_way_.due_at(), foreign_.due_at()); }
     // Logs what is due. `held_bytes` of `bytes_max` is how full the pool of buffers is.
@@ -52,6 +55,7 @@ class Notices {
     Kind gave_way_, foreign_;
     std::vector<Count> protocols_;  // since the line before; as many as are recognised
     std::string first_foreign_;
+    bool loss_logged_ = false;
 };
 
 }  // namespace pulse

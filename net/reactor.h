@@ -253,6 +253,7 @@ void Reactor<Io, kGeometry>::turn(Nanos sleep_until) {
     const Nanos judged_to = io_.clock();
     if (draining_) say_goodbyes();
     flush();
+    notices_.completions_lost(io_.counters().completions_lost);
     if (notices_.due_at() <= io_.now())
         notices_.report(io_.now(), buffers_.held_bytes(), config_.buffered_bytes_max);
     measure({began_at, io_.woke_at(), judged_from, judged_to});
