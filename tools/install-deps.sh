@@ -14,7 +14,7 @@ build="g++ ar:binutils python3 ip:iproute2 pkg:liburing-dev pkg:libsimdjson-dev 
 # build.
 clients="node:nodejs npm chromium pkg:python3-websockets go:golang-go
          pkg:golang-github-gorilla-websocket-dev pkg:nginx-light"
-bench="pkg:libbenchmark-dev pkg:libboost-dev pkg:libconcurrentqueue-dev"
+bench="pkg:valgrind pkg:libbenchmark-dev pkg:libboost-dev pkg:libconcurrentqueue-dev"
 fuzz="clang++-19:clang-19 pkg:libclang-rt-19-dev"
 tidy="clang-tidy-19 clang-format-19"
 

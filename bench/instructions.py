@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Counts the instructions of a heartbeat with callgrind, which a busy machine does not blur.
+
+    bench/instructions.py [LOOP_BENCH [BEFORE]]     (default: build/release/bench/loop_bench)
+
+With a second binary, of another commit, its counts and the ratio stand beside.
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
+COUNTED = "*Stage::run_heartbeats*"
+HEARTBEATS = 5 * 200 * 1000  # iterations, turns and connections of bench/loop_bench.cc
+
+
+def forms_of(binary):
+    listed = subprocess.run([binary, "--benchmark_list_tests"], capture_output=True, text=True,
+                            check=True)
+    return [name for name in listed.stdout.split() if name.startswith("heartbeat/")]
+
+
+def instructions(binary, form):
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            ["valgrind", "--tool=callgrind", f"--toggle-collect={COUNTED}",
+             f"--callgrind-out-file={folder}/out", binary, f"--benchmark_filter=^{form}$"],
+            capture_output=True, text=True)
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode != 0 or not found:
+        sys.exit(f"instructions: {form} was not counted:\n{done.stderr}")
+    return int(found[1]) / HEARTBEATS
+
+
+def main():
+    if any(word.startswith("-") for word in sys.argv[1:]) or len(sys.argv) > 3:
+        print(__doc__.strip())
+        sys.exit(0 if "--help" in sys.argv or "-h" in sys.argv else 2)
+    binaries = sys.argv[1:] or [os.path.join(BUILD, "release/bench/loop_bench")]
+    for binary in binaries:
+        if not os.path.exists(binary):
+            sys.exit(f"instructions: no binary {binary}; `make bench-build` makes it")
+    print("instructions a heartbeat" + ("   now   before   ratio" if len(binaries) == 2 else ""))
+    for form in forms_of(binaries[0]):
+        name = form.split("/")[1]
+        counts = [instructions(binary, form) for binary in binaries]
+        line = f"  {name:<24}" + "".join(f" {count:8.1f}" for count in counts)
+        print(line + (f" {counts[0] / counts[1]:7.3f}" if len(counts) == 2 else ""), flush=True)
+
+
+if __name__ == "__main__":
+    main()
