@@ -64,7 +64,7 @@ LIBS := -Wl,--as-needed -luring -lsimdjson -lfmt -lcrypto -lz -lpthread
 TEST_LIBS := -lgtest -lgtest_main
 BENCH_LIBS := -lbenchmark -lbenchmark_main
 
-LIB_SOURCES := $(wildcard core/*.cc proto/*.cc net/*.cc)
+LIB_SOURCES := $(wildcard core/*.cc proto/*.cc net/*.cc net/*/*.cc)
 PROGRAMS := $(patsubst tools/%/main.cc,%,$(wildcard tools/*/main.cc))
 TESTS := $(patsubst %.cc,%,$(wildcard tests/*/*_test.cc))
 THREAD_TESTS := $(filter %_thread_test,$(TESTS))

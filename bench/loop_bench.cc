@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/page_source.h"
-#include "net/reactor.h"
+#include "net/loop/reactor.h"
 #include "net/server.h"
 
 #include "bench/allocations.h"

@@ -44,7 +44,7 @@ struct Connection {
     uint16_t operations;  // requests in flight and other marks; the backend's
     Protocol protocol;
     CloseReason close_reason;
-    uint8_t flags;     // the reactor's and its sessions': kDirty and on (net/speech.h)
+    uint8_t flags;     // the reactor's and its sessions': kDirty and on (connection_flags.h)
     uint8_t offences;  // bad messages forgiven so far
     uint8_t listener;  // which listener accepted it
     uint8_t spare;     // zero

@@ -26,9 +26,15 @@ inline constexpr uint32_t kTickShiftMin = 20;  // 1.05 ms; below it the loop wou
 inline constexpr uint32_t kTickShiftMax = 27;  // 134 ms; above it 3 misses of a 1 s interval blur
 // Level 0 is longer than the standard heartbeat horizon (2^14 ticks of 8.39 ms = 137 s), so that
 // ordinary deadlines never move between levels.
-inline constexpr uint32_t kWheelSlotsLog2 = 14;
 // Level 1: 2^10 slots of half of level 0 each: 19.5 h ahead. Farther deadlines are looked at again.
+// Fuzzers get 256 and 256, of which seconds cross the levels, and which are proved quickly.
+#ifdef PULSE_FUZZ
+inline constexpr uint32_t kWheelSlotsLog2 = 8;
+inline constexpr uint32_t kWheelUpperSlotsLog2 = 8;
+#else
+inline constexpr uint32_t kWheelSlotsLog2 = 14;
 inline constexpr uint32_t kWheelUpperSlotsLog2 = 10;
+#endif
 // 9.7 h of 8.39 ms ticks. The longest timeout that can be asked for; a quarter of the range of the
 // 24-bit ticks in the records (time.h).
 inline constexpr uint32_t kTimeoutTicksMax = (uint32_t{1} << 22) - 1;

@@ -1,7 +1,7 @@
 // How much of what peers sent is handled in one turn: by all connections together, and by each, so
 // that a peer that pipelines, or sends a little that inflates to a lot, delays the others by
 // milliseconds. Bounds and reasons are in limits.h. Pure arithmetic; what does not fit is parked by
-// the caller (net/parking.h).
+// the caller (net/loop/parking.h).
 #pragma once
 
 #include <algorithm>

@@ -2,8 +2,8 @@
 // sentence over every implementation (tests/net/io_contract.h).
 //
 // Implementations: EpollBackend, UringBackend (net/), SimBackend (net/sim_backend.h, a kernel and a
-// network made from a seed). The loop, Reactor<Io>, is compiled once per backend; nothing here is
-// virtual.
+// network made from a seed). The turn, Reactor<Io>, is compiled once per backend, what is
+// under it once (loop/io_requests.h).
 //
 //            listen / attach / refuse / send / finish / close          (handler -> backend, always
 //          +---------------------------------------------------+        on the reactor's thread)

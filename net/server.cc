@@ -23,7 +23,7 @@
 #include "net/descriptors.h"
 #include "net/epoll_backend.h"
 #include "net/mapped_pages.h"
-#include "net/reactor.h"
+#include "net/loop/reactor.h"
 #include "net/sockets.h"
 #include "net/threads.h"
 #include "net/uring_backend.h"
@@ -135,7 +135,7 @@ void run_reactor(Thread& self, const ReactorConfig& config, uint32_t places, Io&
                  ConnectionTable& table, PageSource& pages) {
     ReactorMetrics metrics;
     Reactor<Io> reactor(config, pages, table, io, self.mailbox, metrics);
-    if (!reactor.wheel().ok()) {
+    if (!reactor.connections().wheel().ok()) {
         return self.ready.set_value(Error{"no memory for the wheel of " + std::to_string(places)});
     }
     self.fill = [&](ReactorStats& stats) { reactor.fill(stats); };

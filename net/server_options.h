@@ -16,7 +16,7 @@
 #include "core/limits.h"
 #include "core/types.h"
 #include "net/address.h"
-#include "net/reactor_config.h"
+#include "net/loop/reactor_config.h"
 
 namespace pulse {
 

@@ -16,7 +16,7 @@
 #include "core/connection_table.h"
 #include "core/limits.h"
 #include "core/random.h"
-#include "net/reactor_config.h"
+#include "net/loop/reactor_config.h"
 #include "net/sim_backend.h"
 #include "net/sim_log.h"
 #include "net/sim_network.h"

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "core/page_source.h"
-#include "net/admission.h"
-#include "net/reactor.h"
+#include "net/loop/admission.h"
+#include "net/loop/reactor.h"
 #include "net/server.h"
 #include "net/sim_backend.h"
 
@@ -303,7 +303,7 @@ class Simulation {
     void audit() {
         const Nanos timeout = world_.server.heartbeat_timeout;
         next_audit_ = io_.now() + std::max<Nanos>(timeout / kAuditsPerTimeout, kSecond / 10);
-        reactor_.validate();
+        reactor_.connections().validate();
         clients_.judge_the_living(table_);
         if (io_.attaches() != io_.closes() + io_.attached() || table_.live() != io_.attached()) {
             log_.broken(io_.now(), "closed_once", "places given away, given back and held differ");
@@ -370,7 +370,7 @@ class Simulation {
     }
 
     void check_pools() {
-        reactor_.validate();
+        reactor_.connections().validate();
         const auto expect_none = [this](std::string_view what, uint64_t count) {
             if (count == 0) return;
             log_.broken(network_.clock(), "pools",
@@ -378,7 +378,7 @@ class Simulation {
         };
         expect_none("connections", table_.live());
         expect_none("places", io_.attached());
-        expect_none("buffers", reactor_.buffers().taken());
+        expect_none("buffers", reactor_.connections().buffers().taken());
         expect_none("admissions", admission_.live());
         expect_none("descriptors", io_.descriptors_used());
         expect_none("orphans", io_.orphans());

@@ -226,7 +226,7 @@ class Play {
     void pass_time(uint8_t how) {
         constexpr Nanos kSpans[] = {kMillisecond / 5, 5 * kMillisecond, kSecond / 2, 3 * kSecond};
         stage_.settle(kSpans[how]);
-        stage_.reactor().validate();
+        stage_.reactor().connections().validate();
     }
     void command(uint8_t how) {
         const uint8_t choice = take();
@@ -251,14 +251,15 @@ class Play {
         stage_.post(message);
     }
     void check_pools() {
-        stage_.reactor().validate();
+        stage_.reactor().connections().validate();
         stage_.table().validate();
         const MetricsSnapshot metrics = stage_.metrics();
         require(stage_.log().violations() == 0);
         require(stage_.io().attaches() == stage_.io().closes() && stage_.io().attached() == 0);
         require(metrics[Metric::accepted] == metrics[Metric::closed]);
         require(metrics[Metric::accepted] == stage_.io().attaches());
-        require(stage_.reactor().buffers().taken() == 0 && stage_.reactor().outboxes_taken() == 0);
+        require(stage_.reactor().connections().buffers().taken() == 0 &&
+                stage_.reactor().connections().outboxes_taken() == 0);
         require(stage_.admitted() == 0 && stage_.io().descriptors_used() == 0);
         require(stage_.io().orphans() == 0);
     }

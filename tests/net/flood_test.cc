@@ -4,6 +4,7 @@
 
 #include <zlib.h>
 
+#include "proto/binary.h"
 #include "proto/endian.h"
 
 #include "tests/net/reactor_stage.h"
@@ -82,7 +83,7 @@ TEST(Flood, PipelinedPingsAreAnsweredInOrderATurnsShareAtATime) {
             flooders, [&](size_t peer) { return stage.heard(peer).size() == expected.size(); });
     });
     for (const size_t flooder : flooders) EXPECT_EQ(stage.heard(flooder), expected);
-    EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
+    EXPECT_EQ(stage.reactor().connections().buffers().taken(), 0u);
 }
 
 // What zlib makes of `bytes` zeros, as the payload of a compressed message.
@@ -122,7 +123,7 @@ TEST(Flood, MessagesThatInflateToAMebibyteComeOneATurnEach) {
     stage.settle();
     EXPECT_EQ(stage.heard(canary), "\x8A\x04" "beat");
     ASSERT_NE(stage.record(flooder), nullptr);
-    EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
+    EXPECT_EQ(stage.reactor().connections().buffers().taken(), 0u);
 }
 
 // Hellos of 10 bytes inside one message of pulse.v1.binary: the message is parked in its middle.
@@ -149,7 +150,7 @@ TEST(Flood, FramesInsideAMessageWaitForTheNextTurnToo) {
         return stage.heard(flooder).ends_with("\x8A\x04" "last");
     });
     EXPECT_EQ(stage.metrics()[Metric::hellos], kHellos);
-    EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
+    EXPECT_EQ(stage.reactor().connections().buffers().taken(), 0u);
 }
 
 TEST(Flood, APeerWithParkedBytesIsNotSilentAndMayLeaveInTheMiddle) {
@@ -182,7 +183,7 @@ TEST(Flood, APeerWithParkedBytesIsNotSilentAndMayLeaveInTheMiddle) {
         << "what came before the FIN is answered";
     EXPECT_EQ(stage.record(breaks), nullptr);
     EXPECT_EQ(stage.record(leaves), nullptr);
-    EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
+    EXPECT_EQ(stage.reactor().connections().buffers().taken(), 0u);
 }
 
 // All of `wire` is there before the server looks; after one turn a part of what it read is parked.
@@ -244,12 +245,12 @@ TEST(Flood, APeerThatIsToldToGoIsReadAtOnce) {
     ASSERT_EQ(stage.table()[index].state, ConnectionState::closing);
     ASSERT_LT(stage.metrics()[Metric::frames_received], 8'000u);
     EXPECT_FALSE(stage.io().is_held_off(index));
-    EXPECT_LE(stage.reactor().buffers().taken(), 1u) << "only the goodbye";
+    EXPECT_LE(stage.reactor().connections().buffers().taken(), 1u) << "only the goodbye";
     stage.finish(peer);
     stage.settle(100 * kMillisecond);
     EXPECT_EQ(stage.record(peer), nullptr);
     EXPECT_FALSE(stage.was_reset(peer));
-    EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
+    EXPECT_EQ(stage.reactor().connections().buffers().taken(), 0u);
 }
 
 }  // namespace

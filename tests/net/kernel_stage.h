@@ -9,8 +9,8 @@
 #include <string>
 
 #include "core/page_source.h"
-#include "net/admission.h"
-#include "net/reactor.h"
+#include "net/loop/admission.h"
+#include "net/loop/reactor.h"
 #include "net/server.h"
 
 #include "tests/net/real_world.h"

@@ -1,5 +1,5 @@
 // What is logged once, whatever happens again.
-#include "net/notices.h"
+#include "net/loop/notices.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,9 @@
 // What an operator asks of a reactor: limits on what comes in, and messages.
 #include <gtest/gtest.h>
 
+#include "core/fixed_text.h"
+#include "net/loop/replies.h"
+
 #include "tests/net/reactor_stage.h"
 
 namespace pulse::test {

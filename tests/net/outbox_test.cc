@@ -1,5 +1,5 @@
 // What waits to be sent: the queue, the flight, and the cap that counts both.
-#include "net/outbox.h"
+#include "net/loop/outbox.h"
 
 #include <gtest/gtest.h>
 

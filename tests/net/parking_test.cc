@@ -1,5 +1,5 @@
 // What parked bytes cost: the pool's classes double, and a read is as large as fits its class.
-#include "net/parking.h"
+#include "net/loop/parking.h"
 
 #include <gtest/gtest.h>
 

@@ -76,7 +76,7 @@ TEST(Progress, AMessageThatTakesLongerThanTheTimeoutIsLife) {
             EXPECT_TRUE(upload(stage, peer, message_for(listener), 8 * kSecond)) << listener;
             EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
             EXPECT_EQ(stage.metrics()[Metric::messages_echoed], 1u);
-            stage.reactor().validate();
+            stage.reactor().connections().validate();
         }
     }
 }
@@ -122,7 +122,7 @@ TEST(Progress, APeerThatDripsOrStopsIsClosedForIt) {
         EXPECT_EQ(stage.record(stops), nullptr);
         EXPECT_EQ(closed(stage, CloseReason::slow_upload), 2u);
         EXPECT_EQ(stage.metrics()[Metric::evicted], 2u);
-        EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
+        EXPECT_EQ(stage.reactor().connections().buffers().taken(), 0u);
     }
 }
 
@@ -235,7 +235,7 @@ TEST(Progress, AnAnswerThatTakesLongerThanTheTimeoutIsLife) {
         EXPECT_TRUE(download(stage, peer, 9 * kSecond));
         EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
         EXPECT_LT(stage.heard(peer).size(), 1'000'000u) << "it was not slow";
-        stage.reactor().validate();
+        stage.reactor().connections().validate();
     }
 }
 
@@ -249,7 +249,7 @@ TEST(Progress, SoItIsWhereNoProbeIsSent) {
     EXPECT_TRUE(download(stage, peer, 9 * kSecond));
     EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
     EXPECT_LT(stage.heard(peer).size(), 1'000'000u) << "it was not slow";
-    stage.reactor().validate();
+    stage.reactor().connections().validate();
 }
 
 // What its host acknowledged last is what its timeout runs from, however late the server asks.

@@ -189,7 +189,7 @@ TEST(ProxiedSession, WhatIsNoHeaderIsTurnedAwayWithoutAWordAndCounted) {
             stage.close(peer, false);
             ASSERT_TRUE(stage.empty_within(5 * kSecond));
             EXPECT_EQ(closed_for(stage, CloseReason::bad_proxy_header), 1u) << words;
-            EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
+            EXPECT_EQ(stage.reactor().connections().buffers().taken(), 0u);
         }
     }
 }

@@ -4,7 +4,6 @@
 // watch. PULSE_CONVERSATIONS=N asks for more than the few that a test run has time for
 // (`make conversations`).
 #include <gtest/gtest.h>
-
 #include <zlib.h>
 
 #include <cstdio>
@@ -68,20 +67,26 @@ class Script {
         const bool large = random_.below(6) == 0;
         for (; count > 0; --count) {
             const auto type = static_cast<uint8_t>(1 + random_.below(9));
-            const std::string payload =
-                type == kBinaryHello ? R"({"user":"u1","profile":"mobile"})"
-                                     : std::string(large ? 9'000 : size() % 65'536, 'p');
+            const std::string payload = type == kBinaryHello
+                                            ? R"({"user":"u1","profile":"mobile"})"
+                                            : std::string(large ? 9'000 : size() % 65'536, 'p');
             text += binary_frame(type, static_cast<uint32_t>(random_.next()), payload);
         }
         if (random_.below(3) == 0) text.resize(text.size() - random_.below(text.size()));
         return text;
     }
     std::string json() {
-        static constexpr std::string_view kTexts[] = {
-            R"({"type":"ping","seq":7})", "PING", R"({"type":"hello","user":"u1"})",
-            R"({"type":"hello","profile":"none"})", R"({"type":"pong","seq":1})",
-            R"({"type":"goodbye","code":1000})", R"({"type":"data","x":[1,{"y":null}]})", "{", "[]",
-            R"({"type":7})", R"({"type":"welcome"})"};
+        static constexpr std::string_view kTexts[] = {R"({"type":"ping","seq":7})",
+                                                      "PING",
+                                                      R"({"type":"hello","user":"u1"})",
+                                                      R"({"type":"hello","profile":"none"})",
+                                                      R"({"type":"pong","seq":1})",
+                                                      R"({"type":"goodbye","code":1000})",
+                                                      R"({"type":"data","x":[1,{"y":null}]})",
+                                                      "{",
+                                                      "[]",
+                                                      R"({"type":7})",
+                                                      R"({"type":"welcome"})"};
         return std::string(kTexts[random_.below(std::size(kTexts))]);
     }
     void lines() {
@@ -108,8 +113,7 @@ class Script {
                                               : protocol == 1 ? "pulse.v1.json"
                                                               : "");
         if (deflate) {
-            request.insert(request.size() - 2,
-                           "Sec-WebSocket-Extensions: permessage-deflate\r\n");
+            request.insert(request.size() - 2, "Sec-WebSocket-Extensions: permessage-deflate\r\n");
         }
         wire_ = request;
         for (uint64_t count = random_.below(6); count > 0; --count) message(protocol == 0, deflate);
@@ -126,8 +130,8 @@ class Script {
                                        : noise(size());
         const bool compressed = may_deflate && random_.below(2) == 0;
         if (compressed) payload = random_.below(8) == 0 ? noise(50) : deflated(payload);
-        const size_t piece = random_.below(3) == 0 ? 1 + random_.below(payload.size() + 1)
-                                                   : payload.size() + 1;
+        const size_t piece =
+            random_.below(3) == 0 ? 1 + random_.below(payload.size() + 1) : payload.size() + 1;
         for (size_t at = 0; at == 0 || at < payload.size(); at += piece) {
             auto first = static_cast<uint8_t>(at > 0 ? 0 : text ? 1 : 2);
             if (at == 0 && compressed) first |= 0x40;
@@ -195,8 +199,9 @@ TYPED_TEST(RandomConversations, HarmNothing) {
         this->talk(seed);
         if (this->stage_.table().live() > kPlaces / 2 || seed == count) {
             ASSERT_TRUE(this->emptied()) << "some stay for ever; up to seed " << seed;
-            ASSERT_EQ(this->stage_.reactor().buffers().taken(), 0u) << "up to seed " << seed;
-            this->stage_.reactor().validate();
+            ASSERT_EQ(this->stage_.reactor().connections().buffers().taken(), 0u)
+                << "up to seed " << seed;
+            this->stage_.reactor().connections().validate();
         }
         if (seed % 50'000 == 0) std::fprintf(stderr, "%lu of %lu\n", seed, count);
     }

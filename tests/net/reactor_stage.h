@@ -19,10 +19,11 @@
 #include <vector>
 
 #include "core/page_source.h"
-#include "net/admission.h"
-#include "net/reactor.h"
+#include "net/loop/admission.h"
+#include "net/loop/reactor.h"
 #include "net/server.h"
 #include "net/sim_backend.h"
+#include "proto/binary.h"
 
 namespace pulse::test {
 
@@ -42,9 +43,7 @@ struct StagePlan {
 template <class Io>
 class ReactorStageOn final : private SimProgram, private SimWitness {
   public:
-    // A wheel of 256 and 256 slots instead of 16,384 and 1,024: seconds cross its levels, and a
-    // fuzzer proves it quickly.
-    using Loop = Reactor<Io, WheelGeometry{8, 8}>;
+    using Loop = Reactor<Io>;
 
     explicit ReactorStageOn(const StagePlan& plan)
         : network_(plan.seed, plan.faults, 1'000 * kSecond),

@@ -1,7 +1,7 @@
 // What the loop itself promises: what a turn measures, what it does at most, and how it closes
 // connections whose sending fails or stands still. Over the simulated kernel, and over epoll where
 // a system call has to fail.
-#include "net/reactor.h"
+#include "net/loop/reactor.h"
 
 #include <gtest/gtest.h>
 
@@ -127,7 +127,7 @@ TEST(Reactor, ASlowReaderIsToldSoInPlaceOfWhatWasQueued) {
     stage.finish(peer);
     stage.settle();
     EXPECT_EQ(closed_for(stage, CloseReason::slow_reader), 1u);
-    EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
+    EXPECT_EQ(stage.reactor().connections().buffers().taken(), 0u);
 }
 
 // ---------------------------------------------------------------------------------- failed sends

@@ -78,7 +78,7 @@ TEST(Hello, LongTokensAndLabelsAreWelcomeAndKeptNowhere) {
     hello += token + "\"}\n";
     EXPECT_TRUE(answer(stage, peer, hello).starts_with(R"({"type":"welcome","conn":"r0-000000-)"));
     EXPECT_EQ(stage.record(peer)->inbox, 0u);
-    EXPECT_EQ(stage.reactor().buffers().taken(), 0u);
+    EXPECT_EQ(stage.reactor().connections().buffers().taken(), 0u);
     hello.insert(hello.size() - 3, "t");
     EXPECT_NE(answer(stage, peer, hello).find("'token' is too long"), std::string::npos);
 }
@@ -102,11 +102,11 @@ void expect_owns_its_record_alone(ReactorStage& stage, size_t peer) {
     EXPECT_EQ(record->inbox, 0u) << "holds bytes";
     EXPECT_EQ(record->outbox, 0u) << "has an outbox";
     EXPECT_EQ(record->user, 0u) << "stands in a table of users";
-    EXPECT_EQ(stage.reactor().buffers().addresses(), 0u) << "its address is kept";
+    EXPECT_EQ(stage.reactor().connections().buffers().addresses(), 0u) << "its address is kept";
     EXPECT_EQ(record->flags & kDirty, 0) << "stands in the list of those to be sent to";
-    EXPECT_EQ(stage.reactor().buffers().taken(), 0u) << "a buffer is out";
-    EXPECT_EQ(stage.reactor().outboxes_taken(), 0u) << "an outbox is out";
-    stage.reactor().validate();  // one deadline each
+    EXPECT_EQ(stage.reactor().connections().buffers().taken(), 0u) << "a buffer is out";
+    EXPECT_EQ(stage.reactor().connections().outboxes_taken(), 0u) << "an outbox is out";
+    stage.reactor().connections().validate();  // one deadline each
 }
 
 TEST(Idle, AWebSocketConnectionOwnsItsRecordAndNothingElse) {

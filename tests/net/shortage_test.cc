@@ -26,9 +26,10 @@ size_t upgraded(ReactorStage& stage, std::string_view source = "127.0.0.1:0",
                 const std::string& header = {}) {
     const size_t peer = stage.connect(0, source);
     stage.write(peer, header);
-    stage.write(peer, "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-                      "Sec-WebSocket-Version: 13\r\n\r\n");
+    stage.write(peer,
+                "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                "Sec-WebSocket-Version: 13\r\n\r\n");
     stage.settle();
     EXPECT_TRUE(stage.heard(peer).starts_with("HTTP/1.1 101 ")) << stage.heard(peer);
     stage.heard(peer).clear();
@@ -45,7 +46,9 @@ Bytes unfinished(size_t bytes) {
 void expect_beats(ReactorStage& stage, size_t peer) {
     stage.write(peer, frame(0x89, "beat"));
     stage.settle();
-    EXPECT_EQ(std::exchange(stage.heard(peer), {}), "\x8A\x04" "beat");
+    EXPECT_EQ(std::exchange(stage.heard(peer), {}),
+              "\x8A\x04"
+              "beat");
 }
 
 TEST(Shortage, UnfinishedMessagesOfAFewHundredPeersHarmNothingButThemselves) {
@@ -59,7 +62,7 @@ TEST(Shortage, UnfinishedMessagesOfAFewHundredPeersHarmNothingButThemselves) {
         stage.settle();
     }
     stage.settle(kSecond);
-    EXPECT_LE(stage.reactor().buffers().held_bytes(), kBufferedBytesDefault);
+    EXPECT_LE(stage.reactor().connections().buffers().held_bytes(), kBufferedBytesDefault);
     expect_beats(stage, canary);
     const size_t newcomer = upgraded(stage);
     expect_beats(stage, newcomer);
@@ -94,7 +97,7 @@ TEST(Shortage, ManyPeersThatNeverReadHarmNothingButThemselves) {
         stage.settle(200 * kMillisecond);
     }
     stage.settle(kSecond);
-    EXPECT_LE(stage.reactor().buffers().held_bytes(), kBufferedBytesDefault);
+    EXPECT_LE(stage.reactor().connections().buffers().held_bytes(), kBufferedBytesDefault);
     EXPECT_GT(stage.metrics().closed[kOutOfMemory], 0u);
     expect_beats(stage, canary);
     expect_beats(stage, upgraded(stage));
@@ -105,15 +108,14 @@ TEST(Shortage, HeadsThatAreNotFinishedLeaveRoomForThoseThatAre) {
     with.options.handshake_timeout = 600 * kSecond;
     ReactorStage stage(with);
     const size_t canary = upgraded(stage);
-    const std::string head =
-        "GET / HTTP/1.1\r\nHost: a\r\nCookie: " + std::string(16'000, 'c');
+    const std::string head = "GET / HTTP/1.1\r\nHost: a\r\nCookie: " + std::string(16'000, 'c');
     const uint64_t heads = scaled(16'384);
     for (uint64_t i = 0; i < heads; ++i) {
         stage.write(stage.connect(0), head);
         if (i % 64 == 0) stage.settle();
     }
     stage.settle(kSecond);
-    EXPECT_LE(stage.reactor().buffers().held_bytes(), heads * kBufferKeptBytes);
+    EXPECT_LE(stage.reactor().connections().buffers().held_bytes(), heads * kBufferKeptBytes);
     EXPECT_EQ(stage.metrics()[Metric::closed], 0u);
     expect_beats(stage, canary);
     expect_beats(stage, upgraded(stage));
@@ -154,7 +156,8 @@ TEST(Shortage, TheAddressThatHoldsMostGivesWay) {
             if (i % 8 == 0) go_on(upload.size() / 2 * i / peers);
         }
         go_on(upload.size() / 2);
-        EXPECT_GT(stage.reactor().buffers().held_bytes(), kBufferedBytesDefault * 3 / 4);
+        EXPECT_GT(stage.reactor().connections().buffers().held_bytes(),
+                  kBufferedBytesDefault * 3 / 4);
         const uint64_t discarded = stage.metrics()[Metric::messages_discarded];
         while (sent < upload.size()) go_on(std::min(upload.size(), sent + 65'536));
         stage.settle(kSecond);
@@ -220,7 +223,7 @@ TEST(Shortage, APeerThatDoesNotReadIsNotHeldForBeyondItsQueue) {
     size_t most = 0;
     for (int i = 0; i < 1'000; ++i) {
         stage.settle(kMillisecond);
-        most = std::max(most, stage.reactor().buffers().held_bytes());
+        most = std::max(most, stage.reactor().connections().buffers().held_bytes());
     }
     EXPECT_EQ(stage.metrics().closed[kSlowReader] + (stage.record(deaf) != nullptr), 1u);
     EXPECT_GT(most, kMebibyte);

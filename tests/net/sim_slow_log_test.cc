@@ -31,7 +31,7 @@ TEST(SlowLog, AHeartbeatIsNotOlderThanThePhaseThatItIsIn) {
         stage.settle(takes + kSecond);
         ASSERT_NE(stage.record(peer), nullptr);
         EXPECT_EQ(stage.record(peer)->state, ConnectionState::open);
-        stage.reactor().validate();
+        stage.reactor().connections().validate();
     }
 }
 

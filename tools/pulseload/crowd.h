@@ -25,7 +25,7 @@
 #include "core/time.h"
 #include "core/timing_wheel.h"
 #include "net/epoll_backend.h"
-#include "net/outbox.h"
+#include "net/loop/outbox.h"
 #include "proto/deflate.h"
 #include "proto/json.h"
 #include "tools/pulseload/client_speech.h"

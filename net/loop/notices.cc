@@ -1,5 +1,5 @@
 // The words.
-#include "net/notices.h"
+#include "net/loop/notices.h"
 
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
 // The end of a close line.
-#include "net/traffic_notes.h"
+#include "net/loop/traffic_notes.h"
 
 #include <fmt/format.h>
 

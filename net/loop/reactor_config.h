@@ -10,7 +10,7 @@
 #include "core/sip_hash.h"
 #include "core/time.h"
 #include "net/address.h"
-#include "net/admission.h"
+#include "net/loop/admission.h"
 #include "proto/codec.h"
 
 namespace pulse {
@@ -43,7 +43,7 @@ struct ReactorConfig {
     std::function<void(const std::string& line)> debug;
     // What `debug` becomes when a message turns it on.
     std::function<void(const std::string& line)> debug_log;
-    // Told what an operator should know at any level, seldom (net/notices.h), likewise.
+    // Told what an operator should know at any level, seldom (net/loop/notices.h), likewise.
     std::function<void(const std::string& line)> warn;
     uint32_t retry_after_ms = 1'000;  // the hint in the goodbyes of a server that stops
 };

@@ -1,0 +1,152 @@
+// Memory that connections borrow: of messages that are not whole, of bytes that a turn's share did
+// not reach; and who has to give way where it is short.
+#include <algorithm>
+
+#include "net/loop/connections.h"
+#include "net/loop/session.h"
+
+namespace pulse {
+
+// More of a message that is not whole. False: there is no memory for it. A peer that does not read
+// what it is sent may not have us hold what it sends, too.
+bool Connections::hold(Index index, std::span<const uint8_t> piece, size_t most) {
+    Connection& connection = at(index);
+    if (connection.inbox == 0) connection.inbox = buffers_.take(index, connection.address);
+    const size_t waiting = outboxes_.bytes(connection);
+    const size_t all = config_.send_queue_bytes + kConnectionSlackBytes;
+    if (waiting > 0 && buffers_.size(connection.inbox) + piece.size() + waiting > all) {
+        let_go(index, CloseReason::slow_reader);
+        return false;  // a fault of a session that has stopped is not reported
+    }
+    while (!buffers_.append(connection.inbox, piece, most)) {
+        if (!buffers_.was_short() || !make_room(index)) return false;
+    }
+    return true;
+}
+
+BufferPool::Handle Connections::keep(Index index, std::span<const uint8_t> bytes) {
+    for (;;) {
+        const BufferPool::Handle handle = parking_.keep(index, at(index).address, bytes);
+        if (handle != 0 || !buffers_.was_short() || !make_room(index)) return handle;
+    }
+}
+
+// Nothing more is decoded of a connection that is closing.
+void Connections::drop_unfinished(Index index) {
+    Connection& connection = at(index);
+    if (connection.state < ConnectionState::closing || connection.inbox == 0) return;
+    buffers_.release(connection.inbox);
+    connection.inbox = 0;
+}
+
+// The pool is short of what `asker` wants: the largest holder of the address that holds most gives
+// way, what the asker wants counted as its address's. False where that is the asker itself, or one
+// of its own address which is smaller than what it wants.
+bool Connections::make_room(Index asker) {
+    // The goodbye of one that gives way must not make another do so: that may be who asked.
+    if (giving_way_) return false;
+    const uint32_t address = at(asker).address;
+    BufferPool::Handle largest = buffers_.largest();
+    const bool asks_for_most =
+        largest == 0 || buffers_.held_by(address) + buffers_.wanted_more_bytes() >
+                            buffers_.held_by(buffers_.address(largest));
+    if (asks_for_most) largest = buffers_.largest_of(address);
+    metrics_.add(Metric::memory_shortages);
+    notices_.gave_way();  // whoever it will be
+    if (largest == 0) return false;
+    if (asks_for_most && buffers_.capacity(largest) < buffers_.wanted_bytes()) return false;
+    const Index owner = buffers_.owner(largest);
+    if (owner == asker) return false;
+    giving_way_ = true;
+    take_memory_from(owner);
+    giving_way_ = false;
+    return true;
+}
+
+// What it holds is given back at once, but for what is in flight: the kernel may still read that,
+// and a peer that does not take it would not see a goodbye behind it.
+void Connections::take_memory_from(Index index) {
+    Connection& connection = at(index);
+    tell(index, "gives way, being the largest holder of buffers: ", "out_of_memory");
+    if (connection.inbox != 0) {
+        buffers_.release(connection.inbox);
+        connection.inbox = 0;
+    }
+    parking_.drop(index);
+    outboxes_.drop_queue(connection);
+    if (outboxes_.in_flight(connection)) {
+        outboxes_.write_off(connection);
+        return close_now(index, CloseReason::out_of_memory, CloseMode::reset);
+    }
+    let_go(index, CloseReason::out_of_memory);
+    resume(index);
+}
+
+void Connections::park(Index index, const Session& session) {
+    Parking::Entry entry{.index = index, .message = session.kept_message()};
+    entry.message_at = entry.bytes_at = kReceiveFrontBytes;
+    if (!session.rest().empty()) {
+        entry.bytes = keep(index, session.rest());
+        if (entry.bytes == 0) {
+            parking_.release(entry);
+            return let_go(index, CloseReason::out_of_memory);
+        }
+    }
+    parking_.push(entry);
+    io_.hold_off(index);
+}
+
+// R4. A share for each in turn; who is not done goes behind the others.
+void Connections::decode_parked() {
+    if (parking_.empty()) return;
+    parked_work_.refill(kWorkPerTurn / 2);
+    heard_now_ = heard_at(config_.clock.up(io_.now()));
+    size_t left = parking_.size();
+    for (; left > 0 && !parking_.empty() && !parked_work_.empty(); --left) {
+        Parking::Entry entry = parking_.pop();
+        decoding_ = entry.index;
+        Session session(*this, entry.index, false);
+        session.resume(parking_.rest(entry.message, entry.message_at),
+                       parking_.rest(entry.bytes, entry.bytes_at));
+        if (session.left_something()) {
+            parking_.push(what_is_left(entry, session));
+        } else {
+            if (session.kept_message() != 0) buffers_.release(session.kept_message());
+            drop_unfinished(entry.index);
+            parking_.release(entry);
+            resume(entry.index);
+        }
+    }
+    decoding_ = kNoIndex;
+}
+
+// Reads on. What arrived while it was held off was not waited for (C8, C9): the silence of a
+// connection that is not closing begins now.
+void Connections::resume(Index index) {
+    Connection& connection = at(index);
+    if (connection.state == ConnectionState::closed || !io_.is_held_off(index)) return;
+    if (connection.state != ConnectionState::closing) {
+        connection.heard = heard_progress(connection.heard, kAllTicks, config_.clock.up(io_.now()));
+    }
+    io_.resume(index);
+}
+
+Parking::Entry Connections::what_is_left(Parking::Entry entry, const Session& session) {
+    const bool same_message = session.kept_message() == 0 && !session.message_rest().empty();
+    if (same_message) {
+        entry.message_at = parking_.position(entry.message, session.message_rest());
+    } else {
+        if (entry.message != 0) buffers_.release(entry.message);
+        entry.message = session.kept_message();
+        entry.message_at = kReceiveFrontBytes;
+    }
+    if (!session.rest().empty()) {
+        entry.bytes_at = parking_.position(entry.bytes, session.rest());
+    } else if (entry.bytes != 0) {
+        buffers_.release(entry.bytes);
+        entry.bytes = 0;
+    }
+    return entry;
+}
+
+}  // namespace pulse

@@ -1,0 +1,160 @@
+// How connections end, and how a server stops.
+//
+// A connection is let go with a goodbye (let_go), after words that were said already
+// (let_go_quietly), or without any (close_now). Seven functions move it:
+//
+//   open, greeting
+//     |  let_go, let_go_quietly         goodbye queued, kProfileClosing: the linger runs
+//     v
+//   closing, goodbye queued
+//     |  flush_one                      the kernel has all of it: FIN is asked for (kFinished)
+//     v
+//   closing, finished -- on_end(0), then flush_one: the peer has ended, too --> close_now(orderly)
+//     |
+//     |  evict: the linger is over and the peer is silent ------------------> close_now(reset)
+//     |  end_drain: the drain window is over; its goodbye was taken or not --> close_now(either)
+//     v
+//   closed:  the backend joins what is in flight; on_closed frees the record --> free
+//
+// From any state but closed and free:
+//   on_end(error), on_sent(error), stop_hard, a flight that holds memory --> close_now(reset)
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+
+#include "net/loop/connections.h"
+#include "net/loop/session.h"
+
+namespace pulse {
+
+// Whose failure an error of a connection is: the peer's and the network's, or that of this machine,
+// which has no memory or lost the socket.
+CloseReason reason_of(IoError error) {
+    switch (error) {
+        case ECONNRESET:
+        case EPIPE:
+        case ETIMEDOUT:  // keepalive, or --tcp-user-timeout
+        case ECONNABORTED:
+        case EHOSTUNREACH:
+        case ENETUNREACH:
+            return CloseReason::peer_reset;
+        default:
+            return CloseReason::io_error;
+    }
+}
+
+// Says why, sends FIN behind it, and gives the peer a moment to do the same: a close with unread
+// input, or a reset, would destroy the goodbye on its way. A peer that stays silent is reset by the
+// deadline.
+void Connections::let_go(Index index, CloseReason reason, std::string_view detail) {
+    Connection& connection = at(index);
+    if (connection.state == ConnectionState::closed) return;
+    if (connection.state != ConnectionState::closing) {
+        connection.close_reason = reason;
+        if (reason == CloseReason::slow_reader) outboxes_.drop_queue(connection);
+        Session(*this, index).send_goodbye(reason, detail);
+    }
+    let_go_quietly(index, reason);
+}
+
+// The same without a word of ours: what there was to say was said.
+void Connections::let_go_quietly(Index index, CloseReason reason) {
+    Connection& connection = at(index);
+    if (connection.state == ConnectionState::closed) return;
+    if (connection.state != ConnectionState::closing) {
+        connection.close_reason = reason;
+        connection.state = ConnectionState::closing;
+        if ((connection.flags & kBulkOut) != 0) note_bulk(index);
+        if (index != decoding_ && io_.is_held_off(index)) {
+            parking_.drop(index);
+            resume(index);
+        }
+        set_profile(index, kProfileClosing);
+    }
+    mark_dirty(index);
+}
+
+void Connections::on_end(Index index, IoError error) {
+    Connection& connection = at(index);
+    if (error != 0) return close_now(index, reason_of(error), CloseMode::reset);
+    connection.flags |= kPeerEnded;
+    let_go(index, CloseReason::peer_closed);
+}
+
+void Connections::close_now(Index index, CloseReason reason, CloseMode mode) {
+    Connection& connection = at(index);
+    if (connection.state == ConnectionState::closed) return;
+    if (connection.state != ConnectionState::closing) connection.close_reason = reason;
+    connection.state = ConnectionState::closed;
+    io_.close(index, mode);
+}
+
+void Connections::on_closed(Index index) {
+    Connection& connection = at(index);
+    PULSE_ASSERT(connection.state == ConnectionState::closed);
+    if (!parking_.empty()) parking_.drop(index);
+    if ((connection.flags & kBulkOut) != 0) send_notes_.erase(index);
+    outboxes_.release(connection);
+    if (connection.inbox != 0) buffers_.release(connection.inbox);
+    metrics_.closed(connection.close_reason);
+    if (config_.debug) {
+        const std::string_view reason = describe(connection.close_reason).name;
+        tell(index, "closed: ", std::string(reason) + traffic_.summary(index, io_.now()));
+        traffic_.forget(index);
+    }
+    table_.release(index);
+    config_.admission->leave();
+}
+
+void Connections::drain() {
+    if (draining_) return;
+    draining_ = true;
+    drain_began_ = io_.now();
+    drain_total_ = table_.live();
+    const Result<void> stopped = io_.listen({});
+    PULSE_ASSERT(stopped);
+}
+
+// Goodbyes are spread evenly over the first three quarters of the window, so that the peers do not
+// all come back in one instant, and the last of them has a quarter to take it.
+void Connections::say_goodbyes() {
+    if (table_.live() == 0) return;
+    const Nanos elapsed = io_.now() - drain_began_;
+    if (elapsed >= config_.drain_window) return end_drain();
+    const Nanos spread = std::max<Nanos>(1, config_.drain_window / 4 * 3);
+    const double share = std::min(1.0, static_cast<double>(elapsed) / static_cast<double>(spread));
+    const auto due = static_cast<uint32_t>(std::ceil(share * drain_total_));
+    for (; drain_cursor_ < table_.limit() && goodbyes_ < due; ++drain_cursor_) {
+        const ConnectionState state = at(drain_cursor_).state;
+        if (state != ConnectionState::greeting && state != ConnectionState::open) continue;
+        let_go(drain_cursor_, CloseReason::going_away);
+        ++goodbyes_;
+    }
+}
+
+// The window is over. A connection whose goodbye and FIN the kernel has taken is closed in order,
+// however long its peer lingers: a reset could destroy the goodbye. Any other makes this a drain
+// that was cut short.
+void Connections::end_drain() {
+    for (Index index = 0; index < table_.limit(); ++index) {
+        const Connection& connection = at(index);
+        if (connection.state == ConnectionState::free ||
+            connection.state == ConnectionState::closed) {
+            continue;
+        }
+        const bool told =
+            connection.state == ConnectionState::closing && (connection.flags & kFinished) != 0;
+        cut_short_ |= !told;
+        close_now(index, CloseReason::hard_stop, told ? CloseMode::orderly : CloseMode::reset);
+    }
+}
+
+void Connections::stop_hard() {
+    for (Index index = 0; index < table_.limit(); ++index) {
+        if (at(index).state != ConnectionState::free) {
+            close_now(index, CloseReason::hard_stop, CloseMode::reset);
+        }
+    }
+}
+
+}  // namespace pulse

@@ -1,0 +1,192 @@
+// Beginnings: who is let in, phases, what other threads ask, and what can be read.
+#include "net/loop/connections.h"
+
+#include <utility>
+
+#include "net/loop/session.h"
+
+namespace pulse {
+
+Connections::Connections(const ReactorConfig& config, PageSource& pages, ConnectionTable& table,
+                         IoRequests& io, ReactorMetrics& metrics)
+    : config_(config),
+      table_(table),
+      io_(io),
+      metrics_(metrics),
+      wheel_(pages, table.records(), table.limit(), config.clock.down(io.now())),
+      accept_rate_(config.accepts_per_second) {}
+
+std::optional<CloseReason> Connections::reason_to_refuse(const Accepted& accepted) {
+    if (accepted.exhausted) return CloseReason::out_of_descriptors;
+    // It was reset before it was accepted, and has no address any more.
+    const bool names_peer = config_.listeners[accepted.listener].expects_proxy_header;
+    if (names_peer && !accepted.peer.present()) return CloseReason::peer_reset;
+    if (is_stranger(accepted)) return CloseReason::untrusted_source;
+    if (draining_) return CloseReason::going_away;
+    if (table_.live() == table_.limit()) return CloseReason::server_full;
+    if (!accept_rate_.allow(io_.now())) return CloseReason::accept_rate;
+    if (!config_.admission->enter()) return CloseReason::server_full;
+    return std::nullopt;
+}
+
+// A PROXY header says who somebody is, so only those who may say that may come to where one is
+// read.
+bool Connections::is_stranger(const Accepted& accepted) const {
+    if (!config_.listeners[accepted.listener].expects_proxy_header) return false;
+    return std::ranges::none_of(config_.proxy_trusted, [&](const AddressPrefix& prefix) {
+        return prefix.contains(accepted.peer);
+    });
+}
+
+void Connections::refuse(const Accepted& accepted, CloseReason reason) {
+    const ListenAddress& listener = config_.listeners[accepted.listener];
+    metrics_.refused(reason);
+    if (config_.debug) {
+        config_.debug(accepted.peer.text() + " refused on " + listener.text + ": " +
+                      std::string(describe(reason).name));
+    }
+    const bool come_back = reason != CloseReason::untrusted_source;
+    const RefusalMessage words = refusal_message(protocol_of(listener.scheme), reason,
+                                                 come_back ? config_.retry_after_ms : 0);
+    io_.refuse(accepted, words.bytes());
+}
+
+void Connections::on_accept(const Accepted& accepted) {
+    const std::optional<CloseReason> reason = reason_to_refuse(accepted);
+    if (reason) return refuse(accepted, *reason);
+    const Index index = table_.take();
+    Connection& connection = at(index);
+    connection.listener = accepted.listener;
+    connection.address = number_of(accepted.peer, config_.probe_key);
+    io_.attach(index, accepted);
+    metrics_.add(Metric::accepted);
+    const ListenAddress& listener = config_.listeners[accepted.listener];
+    connection.protocol = protocol_of(listener.scheme);
+    if (config_.debug) {
+        traffic_.accepted(index, io_.now());
+        tell(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
+    }
+    if (listener.expects_proxy_header) connection.flags |= kAwaitsProxyHeader;
+    Session(*this, index).begin();
+}
+
+// Who the peer of a connection is: known when it is accepted, and again when a PROXY header names
+// another. Without an address (LOCAL, UNKNOWN) it is the proxy itself.
+void Connections::meet(Index index, const SocketAddress& peer) {
+    if (peer.present()) at(index).address = number_of(peer, config_.probe_key);
+    if (config_.debug) tell(index, "speaks for ", peer.present() ? peer.text() : "its proxy");
+}
+
+void Connections::tell(Index index, std::string_view what, std::string_view of_what) {
+    if (!config_.debug) return;
+    std::string line(Session(*this, index).name().view());
+    config_.debug(line.append(" ").append(what).append(of_what));
+}
+
+// A connection enters a phase: its silence starts now, and the wheel is told if that is sooner.
+void Connections::set_profile(Index index, uint8_t profile) {
+    Connection& connection = at(index);
+    connection.profile = profile;
+    // Outside poll now() is of before whatever paused this thread since; a phase is not to begin in
+    // the past.
+    const Tick now = config_.clock.up(io_.clock());
+    // Nor is what follows in the same bytes older than the phase: the wheel knows its deadline.
+    heard_now_ = heard_at(now);
+    const HeartbeatStep step =
+        heartbeat_step(0, HeartbeatEvent::connected, index, now, heartbeat_of(connection));
+    connection.heard = step.heard;
+    wheel_.arm(index, step.next);
+}
+
+// The same phase goes on under another profile: so does the silence.
+void Connections::change_profile(Index index, uint8_t profile) {
+    Connection& connection = at(index);
+    if (connection.profile == profile) return;
+    connection.profile = profile;
+    const Tick now = config_.clock.up(io_.now());
+    // Probes that were sent are counted in the new intervals from now on; a proof that follows may
+    // want the next look sooner.
+    const HeartbeatConfig& heartbeat = heartbeat_of(connection);
+    wheel_.arm(index, std::min(heartbeat_deadline(connection.heard, index, now, heartbeat),
+                               heartbeat_deadline(heard_at(now), index, now, heartbeat)));
+}
+
+void Connections::open(Index index) {
+    at(index).state = ConnectionState::open;
+    set_profile(index, kProfileDefault);
+}
+
+void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
+    metrics_.add(Metric::bytes_received, bytes.size());
+    traffic_.received(index, bytes.size());
+    heard_now_ = heard_at(config_.clock.up(io_.now()));
+    // What arrives after our goodbye is drained and dropped, so that no reset destroys the goodbye.
+    const size_t unfinished = unfinished_bytes(index);
+    Session session(*this, index);
+    session.receive(bytes);
+    const Connection& connection = at(index);
+    if (connection.inbox != 0 || connection.state == ConnectionState::greeting)
+        credit_upload(index, unfinished, bytes.size());
+    if (session.left_something()) return park(index, session);
+    if (session.kept_message() != 0) buffers_.release(session.kept_message());
+    if (connection.state >= ConnectionState::closing) drop_unfinished(index);
+}
+
+void Connections::handle(const Message& message) {
+    metrics_.add(Metric::control_messages);
+    switch (message.kind) {
+        case Message::Kind::kick:
+            if (table_.find(message.target) != nullptr)
+                let_go(message.target.index, message.reason);
+            return;
+        case Message::Kind::retune:
+            return retune(message);
+        case Message::Kind::debug:
+            config_.debug = message.on ? config_.debug_log : nullptr;
+            if (!message.on) traffic_.forget_all();
+            return;
+        case Message::Kind::drain:
+            return drain();
+        case Message::Kind::stop:
+            drain();
+            return stop_hard();
+        case Message::Kind::snapshot:
+            return message.respond(message.context, config_.number);
+    }
+}
+
+// A profile changes under those who have it: they are told, and their silence begins anew, so that
+// nobody is judged by a promise that he did not know, and probes are counted in new intervals.
+void Connections::retune(const Message& message) {
+    config_.profiles[message.profile] = message.heartbeat;
+    config_.interval_ms[message.profile] = message.interval_ms;
+    config_.timeout_ms[message.profile] = message.timeout_ms;
+    for (Index index = 0; index < table_.limit(); ++index) {
+        const Connection& connection = at(index);
+        if (connection.state != ConnectionState::open || connection.profile != message.profile)
+            continue;
+        set_profile(index, message.profile);
+        Session(*this, index).send_interval();
+    }
+}
+
+void Connections::report_notices(uint64_t completions_lost) {
+    notices_.completions_lost(completions_lost);
+    if (notices_.due_at() > io_.now()) return;
+    notices_.report(io_.now(), buffers_.held_bytes(), config_.buffered_bytes_max);
+}
+
+void Connections::validate() const {
+    table_.validate();
+    wheel_.validate([&](Index index) -> Tick {
+        const Connection& connection = table_[index];
+        if (connection.state == ConnectionState::free ||
+            connection.state == ConnectionState::closed) {
+            return kNoTick;
+        }
+        return heartbeat_deadline(connection.heard, index, wheel_.cursor(),
+                                  heartbeat_of(connection));
+    });
+}
+
+}  // namespace pulse

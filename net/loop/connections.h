@@ -1,0 +1,227 @@
+// The connections of one reactor: what they own and borrow, and the life of each from its accept to
+// its last event. An ordinary class over IoRequests: no backend is known here.
+//
+//   connections.cc   beginnings, phases, what other threads ask
+//   judging.cc       deadlines, and what is life besides whole frames
+//   closing.cc       endings, with their states drawn; draining and stopping
+//   sending.cc       one send a connection and turn
+//   buffers.cc       unfinished messages, parked bytes, who gives way
+//   session.cc       what a peer's frames come to; replies.cc: what is said to it
+//
+// Everything here belongs to the reactor's thread. The turn (reactor.h) calls what the first part
+// of the class lists, in its order; the second part is for sessions.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/buffer_pool.h"
+#include "core/connection_table.h"
+#include "core/heartbeat_policy.h"
+#include "core/message.h"
+#include "core/rate_limiter.h"
+#include "core/timing_wheel.h"
+#include "core/turn_budget.h"
+#include "net/loop/connection_flags.h"
+#include "net/loop/io_requests.h"
+#include "net/loop/notices.h"
+#include "net/loop/outbox.h"
+#include "net/loop/parking.h"
+#include "net/loop/reactor_config.h"
+#include "net/loop/reactor_metrics.h"
+#include "net/loop/traffic_notes.h"
+#include "proto/deflate.h"
+#include "proto/json.h"
+
+namespace pulse {
+
+class Session;
+
+// Whose failure an error of a connection is: the peer's and the network's, or that of this machine,
+// which has no memory or lost the socket.
+CloseReason reason_of(IoError error);
+
+// What the sessions of one reactor share.
+struct SessionShared {
+    JsonParser json;
+    Inflater inflater;
+    Deflater deflater;
+};
+
+class Connections {
+  public:
+    using Wheel = TimingWheel<Connection>;
+
+    // `table` is empty; it, `pages` and `io` outlive the connections, and `io` knows its records.
+    Connections(const ReactorConfig& config, PageSource& pages, ConnectionTable& table,
+                IoRequests& io, ReactorMetrics& metrics);
+    Connections(const Connections&) = delete;
+    Connections& operator=(const Connections&) = delete;
+
+    // ---- a turn, in its order
+    void begin_turn() { fresh_work_.refill(kWorkPerTurn / 2); }
+    // What the backend calls, inside poll() only (IoHandler).
+    void on_accept(const Accepted& accepted);
+    void on_connected(Index, IoError) { PULSE_ASSERT(false && "a server does not connect"); }
+    void on_bytes(Index index, std::span<uint8_t> bytes);
+    void on_end(Index index, IoError error);
+    void on_sent(Index index, IoError error);
+    void on_closed(Index index);
+    // R4. A share for each connection of which bytes are parked, in turn.
+    void decode_parked();
+    bool has_parked() const { return !parking_.empty(); }
+    // A message of another thread's.
+    void handle(const Message& message);
+    // R1. Whatever is due by what was certainly heard, as far as the budget goes; true if some is
+    // left.
+    bool judge();
+    // While draining: this turn's share of goodbyes.
+    void say_goodbyes();
+    // R2.
+    void flush();
+    // Lines for the operator that are due (net/loop/notices.h); `completions_lost` is IoCounters'.
+    void report_notices(uint64_t completions_lost);
+    Nanos notices_due_at() const { return notices_.due_at(); }
+
+    // ---- stopping
+    // Stop accepting, say goodbye to everybody evenly over the config's drain window, then reset
+    // whoever is left. drained() tells when nobody is.
+    void drain();
+    // Reset everybody now.
+    void stop_hard();
+    bool draining() const { return draining_; }
+    bool drained() const { return draining_ && table_.live() == 0; }
+    bool drain_cut_short() const { return cut_short_; }
+
+    // ---- what a session asks for
+    Connection& at(Index index) { return table_[index]; }
+    const HeartbeatConfig& heartbeat_of(const Connection& connection) const {
+        return config_.profiles[connection.profile];
+    }
+    // A connection enters a phase: its silence starts now.
+    void set_profile(Index index, uint8_t profile);
+    // The same phase goes on under another profile: so does the silence.
+    void change_profile(Index index, uint8_t profile);
+    // It speaks its protocol from now on.
+    void open(Index index);
+    // It was heard of: by what proves a round trip, or by any complete frame.
+    void proof(Connection& connection) {
+        if (connection.state != ConnectionState::closing &&
+            heartbeat_of(connection).liveness != Liveness::none) {
+            connection.heard = heard_now_;
+        }
+    }
+    void frame(Connection& connection) {
+        if (heartbeat_of(connection).liveness == Liveness::any) proof(connection);
+    }
+    // Ends it: with a goodbye, or quietly after what there was to say was said.
+    void let_go(Index index, CloseReason reason, std::string_view detail = {});
+    void let_go_quietly(Index index, CloseReason reason);
+    // Room in its next send. nullptr: it is gone, or going, or has too much waiting; then it is let
+    // go as a slow reader, or for want of memory.
+    uint8_t* claim(Index index, size_t bytes);
+    // More of a message that is not whole, `most` bytes in all. False: there is no memory for it.
+    bool hold(Index index, std::span<const uint8_t> piece, size_t most);
+    // A copy for later, with slack in front; 0: there is no memory.
+    BufferPool::Handle keep(Index index, std::span<const uint8_t> bytes);
+    // Who its peer is: when it is accepted, and again when a PROXY header names another.
+    void meet(Index index, const SocketAddress& peer);
+    // A debug line about it.
+    void tell(Index index, std::string_view what, std::string_view of_what);
+    WorkBudget& fresh_work() { return fresh_work_; }
+    WorkBudget& parked_work() { return parked_work_; }
+    SessionShared& shared() { return shared_; }
+    BufferPool& buffers() { return buffers_; }
+    ReactorMetrics& metrics() { return metrics_; }
+    Notices& notices() { return notices_; }
+
+    // ---- readings
+    const ReactorConfig& config() const { return config_; }
+    const ConnectionTable& table() const { return table_; }
+    const Wheel& wheel() const { return wheel_; }
+    const BufferPool& buffers() const { return buffers_; }
+    uint32_t outboxes_taken() const { return outboxes_.taken(); }
+    // Proves the wheel's invariants against the policy's deadlines. O(limit); for tests and the
+    // simulator.
+    void validate() const;
+
+  private:
+    // Beginnings.
+    std::optional<CloseReason> reason_to_refuse(const Accepted& accepted);
+    bool is_stranger(const Accepted& accepted) const;
+    void refuse(const Accepted& accepted, CloseReason reason);
+    void retune(const Message& message);
+
+    // Judging. Bytes on their way are life (heartbeat_policy.h: heard_progress).
+    uint32_t judge_one(Index index, Tick reached);
+    void evict(Index index, Tick reached);
+    uint64_t ticks_for(uint64_t bytes) const;
+    size_t unfinished_bytes(Index index) const {
+        const uint32_t inbox = table_[index].inbox;
+        return inbox == 0 ? 0 : buffers_.size(inbox);
+    }
+    void credit_upload(Index index, size_t before, size_t read_bytes);
+    void note_bulk(Index index);
+    void credit_download(Index index, Tick reached);
+
+    // Endings.
+    void close_now(Index index, CloseReason reason, CloseMode mode);
+    void end_drain();
+
+    // Sending.
+    void mark_dirty(Index index) {
+        Connection& connection = at(index);
+        if ((connection.flags & kDirty) != 0) return;
+        connection.flags |= kDirty;
+        dirty_.push_back(index);
+    }
+    void flush_one(Index index);
+
+    // Memory.
+    void drop_unfinished(Index index);
+    bool make_room(Index asker);
+    void take_memory_from(Index index);
+    void park(Index index, const Session& session);
+    void resume(Index index);
+    Parking::Entry what_is_left(Parking::Entry entry, const Session& session);
+
+    ReactorConfig config_;
+    ConnectionTable& table_;
+    IoRequests& io_;
+    ReactorMetrics& metrics_;
+    Wheel wheel_;
+    BufferPool buffers_{config_.buffered_bytes_max, config_.buffer_reserve_bytes};
+    Outboxes outboxes_{buffers_};
+    Parking parking_{buffers_};
+    // Of this turn: what was read just now and what was parked do not take each other's.
+    WorkBudget fresh_work_, parked_work_;
+    Index decoding_ = kNoIndex;  // whose parked bytes are decoded
+    bool giving_way_ = false;    // memory is taken from a connection
+    SessionShared shared_;
+
+    // One for each connection with kBulkOut, and for no other.
+    struct SendNote {
+        uint64_t acked_bytes;
+        Tick since;
+    };
+    std::unordered_map<Index, SendNote> send_notes_;
+
+    std::vector<Index> dirty_;
+    uint32_t heard_now_ = 0;  // what a proof of life in this poll is worth
+    RateLimiter accept_rate_;
+
+    Notices notices_{config_.number, config_.warn};
+    TrafficNotes traffic_;
+
+    bool draining_ = false;
+    bool cut_short_ = false;
+    Nanos drain_began_ = 0;
+    Index drain_cursor_ = 0;
+    uint32_t drain_total_ = 0;  // who was inside when it began
+    uint32_t goodbyes_ = 0;
+};
+
+}  // namespace pulse

@@ -1,0 +1,60 @@
+// What connections ask of the kernel, whichever backend there is: the operations and readings of
+// io_backend.h that they use, so that they are compiled once and not once a backend. A call here is
+// followed by a system call or a submission, beside which its indirection is nothing.
+#pragma once
+
+#include <span>
+
+#include "net/io_backend.h"
+
+namespace pulse {
+
+// The contract of each is io_backend.h's.
+class IoRequests {
+  public:
+    virtual Result<void> listen(std::span<const ListenAddress> addresses) = 0;
+    virtual void attach(Index index, const Accepted& accepted) = 0;
+    virtual void refuse(const Accepted& accepted, std::span<const uint8_t> farewell) = 0;
+    virtual void send(Index index, std::span<const uint8_t> bytes) = 0;
+    virtual void hold_off(Index index) = 0;
+    virtual void resume(Index index) = 0;
+    virtual bool is_held_off(Index index) const = 0;
+    virtual void finish(Index index) = 0;
+    virtual void close(Index index, CloseMode mode) = 0;
+    virtual SendProgress send_progress(Index index) = 0;
+    virtual Nanos now() const = 0;
+    virtual Nanos drained_until() const = 0;
+    virtual Nanos clock() const = 0;
+
+  protected:
+    ~IoRequests() = default;
+};
+
+// Those of one backend, which outlives this.
+template <IoBackend Io>
+class IoRequestsOf final : public IoRequests {
+  public:
+    explicit IoRequestsOf(Io& io) : io_(io) {}
+    Result<void> listen(std::span<const ListenAddress> addresses) override {
+        return io_.listen(addresses);
+    }
+    void attach(Index index, const Accepted& accepted) override { io_.attach(index, accepted); }
+    void refuse(const Accepted& accepted, std::span<const uint8_t> farewell) override {
+        io_.refuse(accepted, farewell);
+    }
+    void send(Index index, std::span<const uint8_t> bytes) override { io_.send(index, bytes); }
+    void hold_off(Index index) override { io_.hold_off(index); }
+    void resume(Index index) override { io_.resume(index); }
+    bool is_held_off(Index index) const override { return io_.is_held_off(index); }
+    void finish(Index index) override { io_.finish(index); }
+    void close(Index index, CloseMode mode) override { io_.close(index, mode); }
+    SendProgress send_progress(Index index) override { return io_.send_progress(index); }
+    Nanos now() const override { return io_.now(); }
+    Nanos drained_until() const override { return io_.drained_until(); }
+    Nanos clock() const override { return io_.clock(); }
+
+  private:
+    Io& io_;
+};
+
+}  // namespace pulse

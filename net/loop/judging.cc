@@ -1,0 +1,141 @@
+// Whose deadline is over, and what is life besides whole frames: bytes on their way.
+#include <algorithm>
+
+#include "net/loop/connections.h"
+#include "net/loop/session.h"
+
+namespace pulse {
+
+// R1. Whatever is due by what was certainly heard, as far as the budget goes; true if some is left.
+bool Connections::judge() {
+    const Tick reached = config_.clock.down(io_.drained_until());
+    uint32_t budget = kJudgeBudgetPerTurn;
+    Index index;
+    while ((index = wheel_.pop_due(reached, budget)) != kNoIndex) {
+        metrics_.add(Metric::looks);
+        const uint32_t cost = judge_one(index, reached) - kLookCost;
+        budget = budget > cost ? budget - cost : 0;
+    }
+    return wheel_.next_work() <= reached;
+}
+
+uint32_t Connections::judge_one(Index index, Tick reached) {
+    Connection& connection = at(index);
+    if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed) {
+        return kLookCost;
+    }
+    // R1. Bytes of it are here and not decoded yet: it is not silent.
+    if (connection.state != ConnectionState::closing && io_.is_held_off(index))
+        connection.heard = heard_progress(connection.heard, kAllTicks, reached);
+    if ((connection.flags & kBulkOut) != 0) credit_download(index, reached);
+    const HeartbeatConfig& heartbeat = heartbeat_of(connection);
+    HeartbeatStep step =
+        heartbeat_step(connection.heard, HeartbeatEvent::look, index, reached, heartbeat);
+    if (step.verdict == Verdict::probe) {
+        // What was heard decides that it is due; how late it is, the clock: it leaves now, and its
+        // answer needs its time from now on, however far the judged instant trails.
+        const Tick leaves = std::max(reached, config_.clock.down(io_.clock()));
+        step = heartbeat_step(connection.heard, HeartbeatEvent::look, index, leaves, heartbeat);
+        step.next = heartbeat_deadline(step.heard, index, reached, heartbeat);
+    }
+    if (step.verdict == Verdict::evict) {
+        evict(index, reached);
+        return kEvictCost;
+    }
+    connection.heard = step.heard;
+    // A credit keeps the probes that were sent and so puts the next one off; a proof that follows
+    // asks for it an interval later. The look must not come after that.
+    if (heartbeat.probe) {
+        const Tick proven = reached + heartbeat.interval_ticks + heartbeat.grace_ticks;
+        step.next = std::min(step.next, proven);
+    }
+    wheel_.arm(index, step.next);
+    if (step.verdict == Verdict::rearm) return kLookCost;
+    Session(*this, index).send_probe();
+    metrics_.add(Metric::probes_sent);
+    return kProbeCost;
+}
+
+void Connections::evict(Index index, Tick reached) {
+    Connection& connection = at(index);
+    const Tick due = heartbeat_evict_at(connection.heard, reached, heartbeat_of(connection));
+    switch (connection.state) {
+        case ConnectionState::greeting:
+            return let_go(index, CloseReason::handshake_timeout);
+        case ConnectionState::closing:
+            // Its goodbye waits in this turn's list: this thread was away for the whole linger.
+            if ((connection.flags & kDirty) != 0 && !outboxes_.in_flight(connection)) {
+                flush_one(index);
+                return set_profile(index, kProfileClosing);
+            }
+            return close_now(index, connection.close_reason, CloseMode::reset);
+        default:
+            break;
+    }
+    metrics_.add(Metric::evicted);
+    metrics_.eviction_delay.record(io_.clock() - config_.clock.begins(due));
+    // With a message begun that does not come on, it may not be silent, but it is too slow.
+    const bool unfinished = connection.inbox != 0;
+    let_go(index, unfinished ? CloseReason::slow_upload : CloseReason::idle_timeout);
+}
+
+// Ticks of life that so many bytes of a message are worth, counted from its beginning so that no
+// byte is lost in rounding.
+uint64_t Connections::ticks_for(uint64_t bytes) const {
+    const auto tick_ns = static_cast<uint64_t>(config_.clock.tick_ns());
+    constexpr uint64_t kBytesMax = UINT64_MAX / kSecond;
+    return std::min(bytes, kBytesMax) * kSecond / (kProgressBytesPerSecondMin * tick_ns);
+}
+
+// A message that is not whole yet has grown from `before` bytes: its peer is alive, and its own
+// heartbeats wait behind what it sends.
+void Connections::credit_upload(Index index, size_t before, size_t read_bytes) {
+    Connection& connection = at(index);
+    // A first message of more than one read: C8 does not wait for the others, so the deadline does.
+    if (connection.state == ConnectionState::greeting && read_bytes >= kBulkBytes) {
+        connection.heard =
+            heard_progress(connection.heard, ticks_for(read_bytes), config_.clock.up(io_.now()));
+        return;
+    }
+    const size_t after = unfinished_bytes(index);
+    if (connection.state != ConnectionState::open || after < kUploadBytesMin) return;
+    if (heartbeat_of(connection).liveness == Liveness::none) return;
+    const uint64_t credit = ticks_for(after) - (after < before ? 0 : ticks_for(before));
+    connection.heard = heard_progress(connection.heard, credit, config_.clock.up(io_.now()));
+}
+
+// Bulk is on its way from now on: what is acknowledged after this is life. Told again where a phase
+// begins, since credits are given within one.
+void Connections::note_bulk(Index index) {
+    at(index).flags |= kBulkOut;
+    send_notes_[index] = {.acked_bytes = io_.send_progress(index).acked_bytes,
+                          .since = config_.clock.up(io_.clock())};
+}
+
+// The same for what is on its way to the peer: our probe waits behind it, and so does the goodbye
+// of a connection that is closing. It was alive when its host acknowledged the newest of it.
+void Connections::credit_download(Index index, Tick reached) {
+    Connection& connection = at(index);
+    const SendProgress progress = io_.send_progress(index);
+    const auto place = send_notes_.find(index);
+    PULSE_ASSERT(place != send_notes_.end());
+    SendNote& note = place->second;
+    // Where the kernel could not be asked there is nothing to go by.
+    const bool taken = progress.acked_bytes > note.acked_bytes;
+    const uint64_t credit = taken ? ticks_for(progress.acked_bytes - note.acked_bytes) : 0;
+    const Tick acked_at = config_.clock.up(io_.clock() - progress.since_acked);
+    const Tick closing_for = reached > note.since ? reached - note.since : 0;
+    note.acked_bytes = std::max(note.acked_bytes, progress.acked_bytes);
+    if (progress.waiting_bytes == 0 && outboxes_.bytes(connection) == 0) {
+        connection.flags &= static_cast<uint8_t>(~kBulkOut);
+        send_notes_.erase(place);
+    }
+    // While draining the window is the bound: say_goodbyes().
+    if (connection.state == ConnectionState::closing && !draining_ &&
+        closing_for > config_.clock.ticks(kCloseLingerMaxNs)) {
+        return;
+    }
+    connection.heard = heard_progress(connection.heard, credit, acked_at);
+}
+
+}  // namespace pulse

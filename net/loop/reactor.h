@@ -1,0 +1,162 @@
+// The loop: everything that one thread owns, and the order in which a turn does things.
+//
+//   turn(sleep_until)
+//     1  poll       accepts; bytes -> codec -> heartbeat; sends done; closes done (io_backend.h)
+//                   and then what earlier turns have parked, up to a budget (turn_budget.h)
+//     2  mailbox    control messages of other threads, up to a budget
+//     3  judge      looks that are due, up to a budget: rearm, probe, evict (heartbeat_policy.h)
+//     4  drain      while stopping: this turn's share of goodbyes
+//     5  flush      one send for each connection that has something to say
+//
+// The rules
+//   R1  A deadline is judged only once every byte that arrived before it was delivered: the wheel
+//       is driven by io.drained_until(), never by the clock. After a stall the kernel holds
+//       heartbeats that nobody has read; a server that judges by its clock evicts healthy peers.
+//   R2  Replies are coalesced: whatever a turn has to say to a peer goes out in one send at its
+//       end.
+//   R3  A connection ends by let_go() (with a goodbye) or close_now() (without), its record is
+//       freed in on_closed() and nowhere else, and what the kernel may still read is not touched
+//       before that.
+//   R4  Every budget that runs out makes the next turn start at once, and nobody starves: poll,
+//       mailbox and judge each get their share of every turn.
+//
+// A reactor owns no thread: whoever calls turn() is its thread, and everything here belongs to it.
+// Others post to the mailbox and read the metrics' counters.
+#pragma once
+
+#include <algorithm>
+
+#include "core/mailbox.h"
+#include "core/message.h"
+#include "net/io_backend.h"
+#include "net/loop/connections.h"
+#include "net/loop/io_requests.h"
+#include "net/loop/reactor_stats.h"
+
+namespace pulse {
+
+template <IoBackend Io>
+class Reactor {
+  public:
+    // `table` is empty and, like `io`, `pages` and `mailbox`, outlives the reactor. `io` knows the
+    // table's records.
+    Reactor(const ReactorConfig& config, PageSource& pages, ConnectionTable& table, Io& io,
+            Mailbox& mailbox, ReactorMetrics& metrics)
+        : io_(io),
+          mailbox_(mailbox),
+          metrics_(metrics),
+          requests_(io),
+          connections_(config, pages, table, requests_, metrics) {}
+
+    // Where to listen. Before the first turn, or again at any time on the reactor's thread.
+    Result<void> listen() { return io_.listen(connections_.config().listeners); }
+
+    // One pass; returns after `sleep_until` at the latest (but for the time that work takes), at
+    // once when there is something left to do.
+    void turn(Nanos sleep_until) {
+        const Nanos began_at = io_.clock();
+        connections_.begin_turn();
+        io_.poll(next_deadline(sleep_until), connections_);
+        mailbox_.awake();
+        connections_.decode_parked();
+        work_left_ = connections_.has_parked();
+        work_left_ |= mailbox_.drain(kMailboxBudgetPerTurn,
+                                     [this](const Message& m) { connections_.handle(m); });
+        measure_judge_lag();
+        const Nanos judged_from = io_.clock();
+        judge_measured();
+        const Nanos judged_to = io_.clock();
+        if (connections_.draining()) connections_.say_goodbyes();
+        connections_.flush();
+        connections_.report_notices(io_.counters().completions_lost);
+        measure({began_at, io_.woke_at(), judged_from, judged_to});
+    }
+
+    // See Connections.
+    void drain() { connections_.drain(); }
+    void stop_hard() { connections_.stop_hard(); }
+    bool drained() const { return connections_.drained(); }
+    bool drain_cut_short() const { return connections_.drain_cut_short(); }
+    const Connections& connections() const { return connections_; }
+
+    // A copy of everything it measures.
+    void fill(ReactorStats& stats) const;
+
+  private:
+    struct TurnTimes {
+        Nanos began_at, woke_at, judged_from, judged_to;
+    };
+    void judge_measured();
+    Nanos next_deadline(Nanos sleep_until);
+    void measure(const TurnTimes& times);
+    void measure_judge_lag();
+    // When the wheel has something to do next; kNever: nothing is armed.
+    Nanos next_look() const {
+        const Tick work = connections_.wheel().next_work();
+        return work == kNoTick ? kNever : connections_.config().clock.begins(work);
+    }
+
+    Io& io_;
+    Mailbox& mailbox_;
+    ReactorMetrics& metrics_;
+    IoRequestsOf<Io> requests_;
+    Connections connections_;
+    bool work_left_ = false;  // a budget ran out
+};
+
+// The CPU clock is a system call, and read only where there is something to judge.
+template <IoBackend Io>
+void Reactor<Io>::judge_measured() {
+    const bool due =
+        connections_.wheel().next_work() <= connections_.config().clock.down(io_.drained_until());
+    const Nanos spent_before = due ? io_.cpu_clock() : 0;
+    work_left_ |= connections_.judge();
+    if (due) metrics_.wheel_slice_cpu.record(io_.cpu_clock() - spent_before);
+}
+
+// When poll must be back: at once if something was left over or a message is there, else for the
+// wheel.
+template <IoBackend Io>
+Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
+    if (work_left_ || !mailbox_.may_sleep()) return 0;
+    if (connections_.draining()) sleep_until = std::min(sleep_until, io_.now() + kGoodbyeEveryNs);
+    return std::min({sleep_until, next_look(), connections_.notices_due_at()});
+}
+
+template <IoBackend Io>
+void Reactor<Io>::measure(const TurnTimes& times) {
+    metrics_.add(Metric::turns);
+    metrics_.wait_total += std::max<Nanos>(0, times.woke_at - times.began_at);
+    metrics_.turn_time.record(io_.clock() - times.woke_at);
+    metrics_.wheel_slice.record(times.judged_to - times.judged_from);
+}
+
+// How late the judge comes: the clock against the oldest look that is due by it and not judged yet,
+// because it was not heard out, a budget ran out, or the thread was not scheduled.
+template <IoBackend Io>
+void Reactor<Io>::measure_judge_lag() {
+    metrics_.judge_lag = std::max<Nanos>(0, io_.clock() - next_look());
+    metrics_.judge_lag_max = std::max(metrics_.judge_lag_max, metrics_.judge_lag);
+}
+
+template <IoBackend Io>
+void Reactor<Io>::fill(ReactorStats& stats) const {
+    const ConnectionTable& table = connections_.table();
+    stats.live = table.live();
+    stats.wheel_entries = connections_.wheel().entries();
+    stats.metrics = metrics_.snapshot();
+    stats.io = io_.counters();
+    stats.eviction_delay = metrics_.eviction_delay;
+    stats.turn_time = metrics_.turn_time;
+    stats.wheel_slice = metrics_.wheel_slice;
+    stats.wheel_slice_cpu = metrics_.wheel_slice_cpu;
+    stats.wait_total = metrics_.wait_total;
+    stats.judge_lag = metrics_.judge_lag;
+    stats.judge_lag_max = metrics_.judge_lag_max;
+    stats.memory = {.records_bytes = table.backed_bytes(),
+                    .wheel_bytes = connections_.wheel().memory_bytes(),
+                    .buffers_bytes = connections_.buffers().held_bytes(),
+                    .backend_bytes = io_.memory_bytes()};
+}
+
+}  // namespace pulse

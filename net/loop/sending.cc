@@ -1,0 +1,65 @@
+// R2: whatever a turn has to say to a peer goes out in one send at its end.
+#include "net/loop/connections.h"
+
+namespace pulse {
+
+void Connections::on_sent(Index index, IoError error) {
+    Connection& connection = at(index);
+    if (error != 0) return close_now(index, reason_of(error), CloseMode::reset);
+    metrics_.add(Metric::bytes_sent, outboxes_.flight_bytes(connection));
+    traffic_.sent(index, outboxes_.flight_bytes(connection));
+    outboxes_.end_flight(connection);
+    // A close goes on when its last words have gone.
+    const bool closing = connection.state == ConnectionState::closing;
+    if (closing || outboxes_.queued(connection)) mark_dirty(index);
+}
+
+// Room in the connection's next send. nullptr: it is gone, or going, or has too much waiting; then
+// it is let go as a slow reader, or for want of memory.
+uint8_t* Connections::claim(Index index, size_t bytes) {
+    Connection& connection = at(index);
+    if (connection.state >= ConnectionState::closing) return nullptr;
+    uint8_t* place = nullptr;
+    do {
+        place = outboxes_.claim(connection, index, bytes, config_.send_queue_bytes);
+    } while (place == nullptr && buffers_.was_short() && make_room(index));
+    if (place == nullptr) {
+        // Unless this is the goodbye itself, which then goes unsaid.
+        if (connection.close_reason != CloseReason::none) return nullptr;
+        let_go(index, buffers_.was_short() ? CloseReason::out_of_memory : CloseReason::slow_reader);
+        return nullptr;
+    }
+    mark_dirty(index);
+    return place;
+}
+
+void Connections::flush() {
+    for (size_t position = 0; position < dirty_.size(); ++position) flush_one(dirty_[position]);
+    dirty_.clear();
+}
+
+// R2. A place may stand here for an owner that is gone; then its flag is clear.
+void Connections::flush_one(Index index) {
+    Connection& connection = at(index);
+    if ((connection.flags & kDirty) == 0) return;
+    connection.flags &= static_cast<uint8_t>(~kDirty);
+    if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed ||
+        outboxes_.in_flight(connection)) {
+        return;  // on_sent comes back here
+    }
+    if (outboxes_.queued(connection)) {
+        const std::span<const uint8_t> flight = outboxes_.begin_flight(connection);
+        const bool noted = (connection.flags & kBulkOut) != 0;
+        if (flight.size() >= kBulkBytes && !noted) note_bulk(index);
+        return io_.send(index, flight);
+    }
+    if (connection.state != ConnectionState::closing) return;
+    if ((connection.flags & kPeerEnded) != 0) {
+        return close_now(index, connection.close_reason, CloseMode::orderly);
+    }
+    if ((connection.flags & kFinished) != 0) return;
+    connection.flags |= kFinished;
+    io_.finish(index);
+}
+
+}  // namespace pulse
