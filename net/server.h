@@ -30,7 +30,7 @@ namespace pulse {
 struct ServerPlan {
     ServerOptions options;
     bool uring = false;        // else epoll
-    std::string backend_note;  // features, or why it fell back
+    std::string backend_note;  // features, or why it is epoll
     std::vector<uint32_t> cores;  // that this process may run on
     double cpu_quota = 0;         // cores' worth that the cgroup allows; 0: no quota
     uint32_t reactors = 0;

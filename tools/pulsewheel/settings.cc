@@ -258,7 +258,8 @@ constexpr Setting kSettings[] = {
      text, restart, DURATION_OR_OFF(tcp_user_timeout, 100 * kMillisecond, 24 * kHour)},
 
     {"backend", kRunning, "NAME",
-     "io_uring, epoll, or auto: io_uring where the kernel lets us, else epoll.", text, restart,
+     "io_uring, epoll, or auto: epoll, until io_uring costs less CPU at every load measured.",
+     text, restart,
      WORD(backend, kBackends)},
     {"reactors", kRunning, "N",
      "Threads that serve, or auto: one a core, and more where the descriptor limit demands it.",
