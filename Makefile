@@ -1,9 +1,9 @@
 # Builds, tests and measures Pulsewheel. One non-recursive file; `make help` lists the targets.
 #
-# Every flavour (release, asan, tsan, fuzz) has an object tree of its own below build/, so switching
-# between them rebuilds nothing. Sources are found by where they lie: core/*.cc, proto/*.cc and
-# net/*.cc are libraries, tools/NAME/*.cc is the program build/NAME, tests/*/*_test.cc and
-# bench/*_bench.cc are programs of their own. Adding a file needs no line here.
+# Every flavour (release, asan, tsan, fuzz) has an object tree of its own below build/: switching
+# between them rebuilds nothing. Sources are found by where they lie, one or two folders deep: those
+# of core/, proto/ and net/ are a library, tools/NAME/*.cc is the program build/NAME, and each
+# *_test.cc below tests/ and bench/*_bench.cc is a program. Adding a file needs no line here.
 
 BUILD ?= build
 MARCH ?=
@@ -49,7 +49,7 @@ CXXFLAGS_tsan := -O1 $(WARNINGS_gcc) -DPULSE_AUDIT=1 -DPULSE_TSAN=1 -fsanitize=t
 CXXFLAGS_fuzz := -O2 -DPULSE_AUDIT=1 -DPULSE_FUZZ=1 -fsanitize=fuzzer-no-link,address,undefined \
                  -fno-sanitize-recover=all
 # What a fuzzer reaches in the simulated kernel is of no interest, and tracing it is slow.
-$(BUILD)/fuzz/net/sim%.o: CXXFLAGS_fuzz += -fno-sanitize=fuzzer-no-link
+$(BUILD)/fuzz/net/sim/%.o: CXXFLAGS_fuzz += -fno-sanitize=fuzzer-no-link
 LDFLAGS_release :=
 LDFLAGS_asan := -fsanitize=address,undefined
 LDFLAGS_tsan := -fsanitize=thread
@@ -64,9 +64,9 @@ LIBS := -Wl,--as-needed -luring -lsimdjson -lfmt -lcrypto -lz -lpthread
 TEST_LIBS := -lgtest -lgtest_main
 BENCH_LIBS := -lbenchmark -lbenchmark_main
 
-LIB_SOURCES := $(wildcard core/*.cc proto/*.cc net/*.cc net/*/*.cc)
+LIB_SOURCES := $(wildcard $(foreach layer,core proto net,$(layer)/*.cc $(layer)/*/*.cc))
 PROGRAMS := $(patsubst tools/%/main.cc,%,$(wildcard tools/*/main.cc))
-TESTS := $(patsubst %.cc,%,$(wildcard tests/*/*_test.cc))
+TESTS := $(patsubst %.cc,%,$(wildcard tests/*/*_test.cc tests/*/*/*_test.cc))
 THREAD_TESTS := $(filter %_thread_test,$(TESTS))
 SCRIPT_TESTS := $(wildcard tests/*_test.py tests/*/*_test.py)
 SUPPORT_SOURCES := $(wildcard tests/support/*.cc)
@@ -156,7 +156,7 @@ $(FUZZERS:%=$(BUILD)/fuzz/%.o) $(LIB_SOURCES:%.cc=$(BUILD)/fuzz/%.o): | $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-SOURCE_FOLDERS := core proto net tools/* tests/* bench
+SOURCE_FOLDERS := core core/* proto proto/* net net/* tools/* tests/* tests/*/* bench
 compile_commands.json: Makefile $(wildcard $(SOURCE_FOLDERS:%=%/*.cc))
 	@{ echo '['; sep=''; for f in $(sort $(LIB_SOURCES) $(TOOL_SOURCES) $(SUPPORT_SOURCES) \
 	        $(TESTS:%=%.cc) $(BENCHES:%=%.cc) $(FUZZERS:%=%.cc)); do \
@@ -194,7 +194,7 @@ bench-build: $(BENCHES:%=$(BUILD)/release/%)
 bench: bench-build ## measure: side by side with the baselines; tables printed, JSON in build/bench/
 	@BUILD=$(BUILD) python3 bench/run.py $(ARGS) $(BENCHES:%=$(BUILD)/release/%)
 
-CONVERSATIONS_TEST := $(BUILD)/asan/tests/net/random_conversations_test
+CONVERSATIONS_TEST := $(BUILD)/asan/tests/net/loop/random_conversations_test
 conversations: $(CONVERSATIONS_TEST) ## random ones over real sockets, under ASan
 	+@PULSE_CONVERSATIONS=$(CONVERSATIONS) $(CONVERSATIONS_TEST)
 

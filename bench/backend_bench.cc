@@ -28,9 +28,9 @@
 
 #include "core/check.h"
 #include "core/connection.h"
-#include "net/descriptors.h"
-#include "net/epoll_backend.h"
-#include "net/uring_backend.h"
+#include "net/io/epoll_backend.h"
+#include "net/io/uring_backend.h"
+#include "net/server/descriptors.h"
 
 namespace pulse {
 namespace {

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "core/check.h"
-#include "net/descriptors.h"
+#include "net/server/descriptors.h"
 
 namespace pulse {
 namespace {

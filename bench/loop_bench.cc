@@ -11,7 +11,7 @@
 
 #include "core/page_source.h"
 #include "net/loop/reactor.h"
-#include "net/server.h"
+#include "net/server/server.h"
 
 #include "bench/allocations.h"
 

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "core/check.h"
-#include "net/mapped_pages.h"
+#include "net/io/mapped_pages.h"
 
 namespace pulse::bench {
 

@@ -28,8 +28,8 @@
 #include <vector>
 
 #include "core/check.h"
-#include "net/descriptors.h"
-#include "net/server.h"
+#include "net/server/descriptors.h"
+#include "net/server/server.h"
 
 namespace pulse {
 namespace {

@@ -12,7 +12,7 @@
 #include "core/connection_table.h"
 #include "core/heartbeat_policy.h"
 #include "core/random.h"
-#include "net/mapped_pages.h"
+#include "net/io/mapped_pages.h"
 
 namespace pulse {
 namespace {

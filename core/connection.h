@@ -40,7 +40,7 @@ struct Connection {
     uint32_t outbox;      // bytes that wait to be sent; the reactor's
     uint32_t inbox;       // bytes of a message that is not whole yet; the reactor's
     uint32_t user;        // who said hello; next free place while the record is free
-    uint32_t address;     // the peer's, as a number (net/address.h: number_of); the reactor's
+    uint32_t address;     // the peer's, as a number (net/io/address.h: number_of); the reactor's
     uint16_t operations;  // requests in flight and other marks; the backend's
     Protocol protocol;
     CloseReason close_reason;

@@ -127,7 +127,7 @@ inline constexpr size_t kHandshakeBytesMax = 16'384;  // request line and header
 // bytes, and a token that some send as a subprotocol), else 431. All else is left out as it comes,
 // so that an unfinished head costs no more than a small buffer.
 inline constexpr size_t kHandshakeKeptBytesMax = 4'000;
-inline constexpr uint32_t kHandshakeFieldsMax = 64;   // header lines, else 431
+inline constexpr uint32_t kHandshakeFieldsMax = 64;  // header lines, else 431
 // Headers of the frames of one message, in bytes: this many (16,384 of the smallest), and one more
 // for so many bytes of its payload. Tiny fragments cost time that their payload does not pay for;
 // 4 MiB in fragments of 64 bytes, 65,536 of them, are well below.
@@ -197,8 +197,8 @@ static_assert(kListenersMax <= kAcceptsPerTurn);
 // Readiness events taken from an epoll set at once. 512 heartbeats with answers are 5-8 ms of work;
 // a batch that is full is followed by the next without sleeping.
 inline constexpr uint32_t kEventsPerPoll = 512;
-// Marks that are on their way through an epoll set at once (net/watch_proof.h): judging lags by the
-// time that a ready connection waits there and a part of it, one by so many. A descriptor each.
+// Marks that are on their way through an epoll set at once (net/io/watch_proof.h): judging lags by
+// the time that a ready connection waits there and a part of it, one by so many. A descriptor each.
 inline constexpr uint32_t kWatchMarks = 4;
 // Octets that one poll reads from connections which had more than a buffer-full waiting, all of
 // them together: however many peers flood us, the turn stays short. At least one buffer-full.

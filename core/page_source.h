@@ -1,5 +1,5 @@
 // Where big, page-grained memory comes from. core/ makes no system call, so whoever has a kernel
-// hands one in: net/mapped_pages.h maps and advises huge pages, HeapPages below serves tests and
+// hands one in: net/io/mapped_pages.h maps and advises huge pages, HeapPages below serves tests and
 // the simulator.
 //
 // A reservation is address space: zero until touched, and (with a kernel behind it) backed only

@@ -14,6 +14,9 @@ BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 LAYERS = ["core", "proto", "net", "tools"]  # each may include itself and those before it
 TOP_LEVEL = {"Makefile", "README.md", "LICENSE", "tests", "bench", *LAYERS}
 PROGRAMS = ["pulsewheel", "pulseload", "pulsectl", "pulsesim"]
+# Folders of net/, and which others each may include.
+NET_LAYERS = {"io": (), "loop": ("io",), "server": ("loop", "io"), "sim": ("loop", "io", "server")}
+BACKEND_HEADERS = re.compile(r"net/(io/(epoll|uring)_|sim/)backend\.h")
 COLUMNS_MAX = 100
 FUNCTION_LINES_MAX = 70
 
@@ -82,6 +85,25 @@ def includes_go_down(tree):
         if target not in LAYERS or LAYERS.index(target) > LAYERS.index(source):
             allowed = ", ".join(LAYERS[:LAYERS.index(source) + 1])
             yield f"{path} includes {header}; {source}/ may include {allowed}"
+
+
+def net_has_inner_layers(tree):
+    """Inside net/ includes go {server, sim} -> loop -> io, and sim may use server's options."""
+    for path, is_ours, header in includes_of(tree):
+        source, target = path.split("/"), header.split("/")
+        if not is_ours or source[0] != "net" or target[0] != "net":
+            continue
+        allowed = NET_LAYERS.get(source[1], ())
+        if len(target) < 3 or (target[1] != source[1] and target[1] not in allowed):
+            yield f"{path} includes {header}; net/{source[1]}/ may include {' '.join(allowed)}"
+
+
+def backends_stay_below(tree):
+    """No header of the loop or the server knows a backend: only their .cc may."""
+    for path, is_ours, header in includes_of(tree):
+        if is_ours and BACKEND_HEADERS.fullmatch(header) and path.endswith(".h"):
+            if path.startswith(("net/loop/", "net/server/")):
+                yield f"{path} includes {header}; only a .cc may"
 
 
 def includes_are_rooted(tree):
@@ -227,7 +249,7 @@ def what_is_named_can_happen(tree):
     """Every close reason, metric and simulated fault occurs in code besides its definition."""
     for path, pattern, kind in (("core/close_reason.def", r"^X\((\w+),", "CloseReason"),
                                 ("core/metrics.def", r"^X\((\w+),", "Metric"),
-                                ("net/sim_faults.h", r"^ +X\((\w+), +\"", "Fault")):
+                                ("net/sim/faults.h", r"^ +X\((\w+), +\"", "Fault")):
         listed = tree.get(path, "").partition("#define PULSE_SIM_FAULTS")[2].partition("\n\n")[0]
         for name in re.findall(pattern, listed or tree.get(path, ""), re.M):
             if not uses_outside(tree, path, rf"\b{kind}::{name}\b"):
@@ -291,6 +313,8 @@ RULES = [
     (simdjson_stays_in_json, {"tools/x/main.cc": "#include <liburing.h>\n"}),
     (core_has_no_kernel, {"core/a.cc": "#include <chrono>\n"}),
     (core_has_no_kernel, {"proto/a.cc": "#include <sys/socket.h>\n"}),
+    (net_has_inner_layers, {"net/loop/a.h": '#include "net/server/a.h"\n'}),
+    (backends_stay_below, {"net/loop/a.h": '#include "net/io/epoll_backend.h"\n'}),
     (core_symbols, {"objects/wheel.o": "_Znwm clock_gettime memcpy"}),
     (core_symbols, {"objects/wheel.o": "_ZNSt6chrono3_V212steady_clock3nowEv"}),
     (top_level_is_closed, {"docs/a.md": "", "Makefile": ""}),
@@ -307,7 +331,7 @@ RULES = [
     (what_is_named_can_happen, {"core/close_reason.def": 'X(gone, 1000, "gone")\n',
                                 "net/a.cc": "// CloseReason::gone\n"}),
     (what_is_named_can_happen, {"core/metrics.def": 'X(turns, "turns", "Passes")\n'}),
-    (what_is_named_can_happen, {"net/sim_faults.h": "#define PULSE_SIM_FAULTS(X) \\\n"
+    (what_is_named_can_happen, {"net/sim/faults.h": "#define PULSE_SIM_FAULTS(X) \\\n"
                                                     '    X(storm, "all leave")\n\n'}),
     (libraries_by_their_front_door, {"tools/a.cc": "CLI::detail::split(a, ',');\n"}),
     (no_machine_is_named, {"README.md": "see /ro" "ot/notes\n"}),

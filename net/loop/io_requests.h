@@ -5,7 +5,7 @@
 
 #include <span>
 
-#include "net/io_backend.h"
+#include "net/io/io_backend.h"
 
 namespace pulse {
 

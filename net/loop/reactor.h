@@ -28,7 +28,7 @@
 
 #include "core/mailbox.h"
 #include "core/message.h"
-#include "net/io_backend.h"
+#include "net/io/io_backend.h"
 #include "net/loop/connections.h"
 #include "net/loop/io_requests.h"
 #include "net/loop/reactor_stats.h"

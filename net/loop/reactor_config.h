@@ -9,7 +9,7 @@
 #include "core/heartbeat_policy.h"
 #include "core/sip_hash.h"
 #include "core/time.h"
-#include "net/address.h"
+#include "net/io/address.h"
 #include "net/loop/admission.h"
 #include "proto/codec.h"
 

@@ -6,7 +6,7 @@
 #include "core/histogram.h"
 #include "core/metrics.h"
 #include "core/types.h"
-#include "net/io_backend.h"
+#include "net/io/io_backend.h"
 
 namespace pulse {
 

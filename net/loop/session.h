@@ -22,7 +22,7 @@
 #include "core/connection.h"
 #include "core/fixed_text.h"
 #include "core/turn_budget.h"
-#include "net/address.h"
+#include "net/io/address.h"
 #include "net/loop/connection_flags.h"
 #include "net/loop/connections.h"
 #include "net/loop/replies.h"

@@ -13,7 +13,7 @@
 
 #include "core/random.h"
 #include "core/timing_wheel.h"
-#include "net/mapped_pages.h"
+#include "net/io/mapped_pages.h"
 
 #include "tests/support/scale.h"
 

@@ -799,14 +799,14 @@ TEST(HeardProgress, IsAProofUpToNowAndMovesTheLastOneOtherwise) {
         Tick now;
         uint32_t expected;
     } rows[] = {
-        {heard_at(100) | kTwoProbes, 0, 200, heard_at(100) | kTwoProbes},    // nothing
-        {heard_at(100) | kTwoProbes, 30, 200, heard_at(130) | kTwoProbes},   // a part
-        {heard_at(100) | kTwoProbes, 99, 200, heard_at(199) | kTwoProbes},   // one short
-        {heard_at(100) | kTwoProbes, 100, 200, heard_at(200)},               // all: a proof
-        {heard_at(100) | kTwoProbes, UINT64_MAX, 200, heard_at(200)},        // never beyond now
-        {heard_at(201) | kTwoProbes, 50, 200, heard_at(201) | kTwoProbes},   // stamped rounded up
-        {connected_at(100), 30, 200, connected_at(130)},                     // still its first
-        {heard_at(0xFFFFF0), 0x20, 0x1000100, heard_at(0x1000010)},          // across the wrap
+        {heard_at(100) | kTwoProbes, 0, 200, heard_at(100) | kTwoProbes},   // nothing
+        {heard_at(100) | kTwoProbes, 30, 200, heard_at(130) | kTwoProbes},  // a part
+        {heard_at(100) | kTwoProbes, 99, 200, heard_at(199) | kTwoProbes},  // one short
+        {heard_at(100) | kTwoProbes, 100, 200, heard_at(200)},              // all: a proof
+        {heard_at(100) | kTwoProbes, UINT64_MAX, 200, heard_at(200)},       // never beyond now
+        {heard_at(201) | kTwoProbes, 50, 200, heard_at(201) | kTwoProbes},  // stamped rounded up
+        {connected_at(100), 30, 200, connected_at(130)},                    // still its first
+        {heard_at(0xFFFFF0), 0x20, 0x1000100, heard_at(0x1000010)},         // across the wrap
     };
     for (const auto& row : rows)
         EXPECT_EQ(heard_progress(row.heard, row.credit, row.now), row.expected) << row.credit;

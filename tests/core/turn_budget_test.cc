@@ -1,7 +1,7 @@
 // The bounds of a turn, as a table of what may still be handled.
-#include <gtest/gtest.h>
-
 #include "core/turn_budget.h"
+
+#include <gtest/gtest.h>
 
 namespace pulse {
 namespace {

@@ -8,7 +8,7 @@
 // everybody's deadline has passed, every connection was closed once and every pool is full again.
 #include <string_view>
 
-#include "tests/net/reactor_stage.h"
+#include "tests/net/loop/reactor_stage.h"
 
 namespace {
 

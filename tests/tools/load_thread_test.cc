@@ -2,14 +2,14 @@
 // storms, and the observer beside them; what sanitizers are to look at.
 #include <gtest/gtest.h>
 
-#include "net/server.h"
+#include "net/server/server.h"
 #include "tools/pulseload/run.h"
 
 #if defined(__SANITIZE_THREAD__)
 // ThreadSanitizer believes that all threads share one descriptor table, and takes the same number
 // in two tables for one descriptor. Every such report has a system call of ours on top.
 extern "C" const char* __tsan_default_suppressions();
-extern "C" const char* __tsan_default_suppressions() { return "race:net/system_calls.h"; }
+extern "C" const char* __tsan_default_suppressions() { return "race:net/io/system_calls.h"; }
 #endif
 
 namespace pulse::load {

@@ -1,12 +1,11 @@
 // What the server reports of itself: the line for a terminal and the object for a program, whose
 // names are those of pulseload's.
-#include "net/server_stats.h"
-
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "net/server/stats.h"
 #include "tools/pulseload/json_report.h"
 #include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/settings.h"
@@ -72,11 +71,10 @@ TEST(ServerStats, TheObjectSaysWhoseItIsAndWhen) {
 }
 
 TEST(ServerStats, SettingsAreAllFlagsAsTheyHold) {
-    const char* const arguments[] = {"--heartbeat-interval", "4s", "--ws-origin", "https://a",
-                                     "--ws-origin", "https://b"};
-    const auto invocation = serve::read_invocation(arguments, [](const char*) -> const char* {
-        return nullptr;
-    });
+    const char* const arguments[] = {"--heartbeat-interval", "4s",       "--ws-origin", "https://a",
+                                     "--ws-origin",          "https://b"};
+    const auto invocation =
+        serve::read_invocation(arguments, [](const char*) -> const char* { return nullptr; });
     ASSERT_TRUE(invocation) << invocation.error();
     ASSERT_NE(invocation->options.texts, nullptr);
     ServerStats stats;

@@ -24,7 +24,7 @@
 #include "core/random.h"
 #include "core/time.h"
 #include "core/timing_wheel.h"
-#include "net/epoll_backend.h"
+#include "net/io/epoll_backend.h"
 #include "net/loop/outbox.h"
 #include "proto/deflate.h"
 #include "proto/json.h"

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "tools/pulseload/crowd.h"
 #include "proto/printable.h"
+#include "tools/pulseload/crowd.h"
 
 namespace pulse::load {
 namespace {

@@ -12,8 +12,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tools/pulseload/build_info.h"
 #include "proto/printable.h"
+#include "tools/pulseload/build_info.h"
 
 namespace pulse::load {
 namespace {

@@ -5,7 +5,7 @@
 #include <fstream>
 
 #include "core/limits.h"
-#include "net/descriptors.h"
+#include "net/server/descriptors.h"
 #include "tools/pulseload/run.h"
 
 namespace pulse::load {

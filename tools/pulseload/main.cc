@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "net/descriptors.h"
+#include "net/server/descriptors.h"
 #include "tools/pulseload/campaigns.h"
 
 namespace pulse::load {

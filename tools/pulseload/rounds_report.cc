@@ -3,10 +3,10 @@
 
 #include <fmt/format.h>
 
+#include "proto/printable.h"
 #include "tools/pulseload/html_report.h"
 #include "tools/pulseload/html_table.h"
 #include "tools/pulseload/json_report.h"
-#include "proto/printable.h"
 
 namespace pulse::load {
 namespace {

@@ -12,7 +12,7 @@
 #include <memory>
 #include <thread>
 
-#include "net/threads.h"
+#include "net/server/threads.h"
 #include "tools/pulseload/describe.h"
 #include "tools/pulseload/run_finish.h"
 #include "tools/pulseload/server_watch.h"

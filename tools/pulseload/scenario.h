@@ -14,7 +14,7 @@
 
 #include "core/result.h"
 #include "core/types.h"
-#include "net/address.h"
+#include "net/io/address.h"
 #include "tools/pulseload/result.h"
 
 namespace pulse::load {

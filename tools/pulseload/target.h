@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "core/result.h"
-#include "net/address.h"
+#include "net/io/address.h"
 
 namespace pulse::load {
 

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "core/close_reason.h"
-#include "tools/pulseload/close_codes.h"
 #include "proto/printable.h"
+#include "tools/pulseload/close_codes.h"
 #include "tools/pulseload/reading.h"
 #include "tools/pulseload/words.h"
 

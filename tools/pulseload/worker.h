@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "net/descriptors.h"
-#include "net/mapped_pages.h"
+#include "net/io/mapped_pages.h"
+#include "net/server/descriptors.h"
 #include "tools/pulseload/crowd.h"
 
 namespace pulse::load {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/result.h"
-#include "net/simulation.h"
+#include "net/sim/simulation.h"
 
 namespace pulse {
 

@@ -18,7 +18,7 @@
 #include <string_view>
 
 #include "core/result.h"
-#include "net/server_options.h"
+#include "net/server/options.h"
 
 namespace pulse::serve {
 

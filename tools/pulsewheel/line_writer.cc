@@ -18,7 +18,7 @@
 #include <string_view>
 #include <utility>
 
-#include "net/threads.h"
+#include "net/server/threads.h"
 
 namespace pulse::serve {
 namespace {

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "core/result.h"
-#include "net/server_options.h"
+#include "net/server/options.h"
 #include "tools/pulsewheel/line_writer.h"
 
 namespace pulse::serve {

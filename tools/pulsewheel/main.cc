@@ -13,8 +13,8 @@
 #include <string>
 
 #include "core/version.h"
-#include "net/descriptors.h"
-#include "net/server.h"
+#include "net/server/descriptors.h"
+#include "net/server/server.h"
 #include "proto/printable.h"
 #include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/operator.h"

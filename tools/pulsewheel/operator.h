@@ -8,7 +8,7 @@
 #include <span>
 #include <string>
 
-#include "net/server.h"
+#include "net/server/server.h"
 #include "tools/pulsewheel/line_writer.h"
 #include "tools/pulsewheel/log.h"
 

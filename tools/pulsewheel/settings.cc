@@ -209,7 +209,7 @@ std::vector<std::string> get_file(const ServerOptions& options) {
 constexpr Nanos kHour = 3600 * kSecond;
 constexpr uint64_t kSendQueueBytesMax = uint64_t{1} << 30;
 constexpr uint64_t kBufferBytesMax = uint64_t{1} << 36;
-constexpr Nanos kTimeoutMax = 24 * kHour;            // the tick narrows it further: see flags.cc
+constexpr Nanos kTimeoutMax = 24 * kHour;  // the tick narrows it further: see flags.cc
 
 constexpr std::string_view kListening = "Listening";
 constexpr std::string_view kRunning = "Running";

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/result.h"
-#include "net/server_options.h"
+#include "net/server/options.h"
 
 namespace pulse::serve {
 

@@ -1,0 +1,396 @@
+// Everything of the epoll backend that does not call the handler.
+#include "net/io/epoll_backend.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+
+#include "core/check.h"
+
+namespace pulse {
+namespace {
+
+constexpr uint32_t kEnd = EPOLLRDHUP | EPOLLET;
+constexpr uint32_t kInput = EPOLLIN | EPOLLPRI | kEnd;
+// No wait is longer, so that no deadline, kNever among them, overflows what the kernel takes.
+constexpr Nanos kWaitMax = 3600 * kSecond;
+
+}  // namespace
+
+EpollBackend::EpollBackend(const EpollOptions& options, Connection* records, uint32_t places)
+    : options_(options), records_(records), places_(places) {
+    now_ = drained_until_ = woke_at_ = poll_started_ = proof_.proven_until();
+    // Twice: the part of a list that is being told, and what joins it meanwhile.
+    news_.reserve(size_t{2} * places);
+    more_.reserve(size_t{2} * places);
+    closed_.reserve(size_t{2} * places);
+    buffer_ =
+        std::make_unique<uint8_t[]>(kReceiveFrontBytes + kReceiveBufferBytes + kReceivePadBytes);
+    unsent_ =
+        reinterpret_cast<std::span<const uint8_t>*>(pages_.reserve(places * sizeof(*unsent_)));
+    const char* step = "address space";
+    if (unsent_ != nullptr) {
+        step = "epoll_create1";
+        epoll_ = calls_([] { return epoll_create1(EPOLL_CLOEXEC); });
+    }
+    if (epoll_ >= 0) {
+        step = "eventfd";
+        doorbell_ = options_.doorbell >= 0
+                        ? options_.doorbell
+                        : calls_([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
+    }
+    if (doorbell_ >= 0) {
+        step = "epoll_ctl";
+        if (watch_tag(doorbell_, EPOLL_CTL_ADD, EPOLLIN | EPOLLET, kWakeTag)) {
+            step = "marks";
+            if (marks_.open(calls_, epoll_)) {
+                step = "a spare descriptor";
+                restore_spare();
+            }
+        }
+    }
+    if (spare_ < 0) {
+        ready_ = Error{std::string("epoll: ") + step + ": " + std::strerror(errno) +
+                       "; raise the descriptor limit (ulimit -n, LimitNOFILE=) or free memory"};
+    }
+}
+
+EpollBackend::~EpollBackend() {
+    close_listeners();
+    marks_.close(calls_);
+    const int own_doorbell = options_.doorbell >= 0 ? -1 : doorbell_;
+    for (const int descriptor : {spare_, own_doorbell, epoll_})
+        if (descriptor >= 0) calls_.close(descriptor);
+    if (unsent_ != nullptr)
+        pages_.release(reinterpret_cast<std::byte*>(unsent_), places_ * sizeof(*unsent_));
+}
+
+size_t EpollBackend::memory_bytes() const {
+    return sizeof(*this) + kReceiveFrontBytes + kReceiveBufferBytes + kReceivePadBytes +
+           news_.size() * sizeof(news_[0]) + more_.size() * sizeof(more_[0]) +
+           closed_.size() * sizeof(closed_[0]);
+}
+
+// ------------------------------------------------------------------------------------- listening
+
+Result<void> EpollBackend::listen(std::span<const ListenAddress> addresses) {
+    close_listeners();
+    if (addresses.size() > kListenersMax) {
+        return Error{std::to_string(addresses.size()) + " listeners; at most " +
+                     std::to_string(kListenersMax) + " are possible"};
+    }
+    for (const ListenAddress& address : addresses) {
+        const Result<int> opened = open_listener(calls_, address, options_.sockets);
+        if (!opened) {
+            close_listeners();
+            return Error{opened.error()};
+        }
+        listeners_.push_back(*opened);
+        // Level-triggered: what one turn's budget leaves in the backlog shows up again.
+        if (!watch_tag(*opened, EPOLL_CTL_ADD, EPOLLIN, kListenerTag | (listeners_.size() - 1))) {
+            const int error = errno;
+            close_listeners();
+            return Error{"cannot watch '" + address.text + "': " + std::strerror(error) +
+                         "; free memory or raise fs.epoll.max_user_watches"};
+        }
+    }
+    return {};
+}
+
+void EpollBackend::close_listeners() {
+    for (const int listener : listeners_) calls_.close(listener);
+    listeners_.clear();
+    listeners_rest_until_ = 0;
+}
+
+// False: there is nobody left for now. True without a descriptor: one was lost, go on.
+bool EpollBackend::accept(uint32_t listener, Accepted& accepted) {
+    accepted.descriptor = accept_on(listener, accepted.peer);
+    if (accepted.descriptor < 0 && (errno == EMFILE || errno == ENFILE)) {
+        accepted.descriptor = accept_through_spare(listener, accepted.peer);
+        accepted.exhausted = accepted.descriptor >= 0;
+    }
+    if (accepted.descriptor >= 0) {
+        accepted.peer.unmap();
+        return true;
+    }
+    if (errno == EAGAIN) return false;
+    ++counters_.accept_failures;
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+        rest_listeners();
+        return false;
+    }
+    return true;  // that peer is gone already, or a firewall forbade it (accept(2))
+}
+
+int EpollBackend::accept_on(uint32_t listener, SocketAddress& peer) {
+    socklen_t size_bytes = sizeof(peer);
+    return calls_([&] {
+        return accept4(listeners_[listener], &peer.base, &size_bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    });
+}
+
+// The peer takes the place of the spare, which comes back once the handler has refused him.
+int EpollBackend::accept_through_spare(uint32_t listener, SocketAddress& peer) {
+    if (spare_ < 0) restore_spare();
+    if (spare_ < 0) return -1;
+    calls_.close(spare_);
+    spare_ = -1;
+    const int accepted = accept_on(listener, peer);
+    if (accepted < 0) {
+        const int error = errno;
+        restore_spare();
+        errno = error;
+    } else {
+        ++counters_.spare_used;
+    }
+    return accepted;
+}
+
+void EpollBackend::restore_spare() {
+    if (spare_ < 0) spare_ = calls_([&] { return fcntl(epoll_, F_DUPFD_CLOEXEC, 0); });
+}
+
+// There is no memory or no descriptor, and a level-triggered listener would not let anybody sleep.
+void EpollBackend::rest_listeners() {
+    listeners_rest_until_ = now_ + kAcceptRestNs;
+    for (size_t i = 0; i < listeners_.size(); ++i)
+        watch_tag(listeners_[i], EPOLL_CTL_MOD, 0, kListenerTag | i);
+}
+
+void EpollBackend::resume_listeners() {
+    listeners_rest_until_ = 0;
+    for (size_t i = 0; i < listeners_.size(); ++i) {
+        if (!watch_tag(listeners_[i], EPOLL_CTL_MOD, EPOLLIN, kListenerTag | i))
+            listeners_rest_until_ = now_ + kAcceptRestNs;
+    }
+}
+
+// ----------------------------------------------------------------------------------- connections
+
+bool EpollBackend::watch_tag(int descriptor, int operation, uint32_t events, uint64_t tag) {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = tag;
+    return calls_([&] { return epoll_ctl(epoll_, operation, descriptor, &event); }) == 0;
+}
+
+// For what its marks say.
+bool EpollBackend::watch(Index index, int operation) {
+    const uint32_t input = marked(index, kDeaf) ? kEnd : kInput;
+    const uint32_t output = marked(index, kForRoom) ? uint32_t{EPOLLOUT} : 0;
+    return watch_tag(records_[index].descriptor, operation, input | output, index);
+}
+
+void EpollBackend::drop_descriptor(Index index) {
+    calls_.close(records_[index].descriptor);
+    records_[index].descriptor = -1;
+}
+
+void EpollBackend::attach(Index index, const Accepted& accepted) {
+    PULSE_ASSERT(index < places_);
+    records_[index].descriptor = accepted.descriptor;
+    records_[index].operations = kReading;
+    if (watch(index, EPOLL_CTL_ADD)) return;
+    const int error = errno;
+    drop_descriptor(index);
+    mark(index, kBroken);
+    tell(index, NewsOf::end, error);
+}
+
+void EpollBackend::refuse(const Accepted& accepted, std::span<const uint8_t> farewell) {
+    const int descriptor = accepted.descriptor;
+    if (!farewell.empty()) {
+        calls_([&] { return ::send(descriptor, farewell.data(), farewell.size(), MSG_NOSIGNAL); });
+        calls_([&] { return shutdown(descriptor, SHUT_WR); });
+    }
+    // What has come already is read, or the close would be a reset and might overtake the farewell.
+    for (int round = 0; round < 4; ++round)
+        if (receive_bytes(descriptor) < static_cast<ssize_t>(kReceiveBufferBytes)) break;
+    calls_.close(descriptor);
+}
+
+void EpollBackend::connect(Index index, const SocketAddress& to, const SocketAddress& source) {
+    PULSE_ASSERT(index < places_);
+    records_[index].operations = 0;
+    const int descriptor = open_client(calls_, to, source, options_.sockets);
+    records_[index].descriptor = descriptor;
+    if (descriptor < 0) return tell(index, NewsOf::connected, errno);
+    const int done = calls_([&] { return ::connect(descriptor, &to.base, to.size_bytes()); });
+    // Interrupted, it goes on by itself (connect(2)).
+    const bool under_way = done == 0 || errno == EINPROGRESS || errno == EINTR;
+    mark(index, kForRoom);
+    if (under_way && watch(index, EPOLL_CTL_ADD)) {
+        mark(index, kConnecting);
+        return;
+    }
+    const int error = errno;
+    drop_descriptor(index);
+    tell(index, NewsOf::connected, error);
+}
+
+IoError EpollBackend::connect_result(Index index) {
+    int error = 0;
+    socklen_t size_bytes = sizeof(error);
+    const int done = calls_([&] {
+        return getsockopt(records_[index].descriptor, SOL_SOCKET, SO_ERROR, &error, &size_bytes);
+    });
+    return done == 0 ? error : errno;
+}
+
+void EpollBackend::tell(Index index, NewsOf what, IoError error) {
+    mark(index, what == NewsOf::end ? kEndNews : kNews);
+    news_.push_back({index, what, error});
+}
+
+ssize_t EpollBackend::receive_bytes(int descriptor) {
+    ssize_t bytes = 0;
+    do {
+        bytes = calls_([&] { return recv(descriptor, received(), kReceiveBufferBytes, 0); });
+    } while (bytes < 0 && errno == EINTR);
+    return bytes;
+}
+
+void EpollBackend::send(Index index, std::span<const uint8_t> bytes) {
+    PULSE_ASSERT(!marked(index, kSending | kNews | kFinish | kConnecting | kClosed));
+    if (records_[index].descriptor < 0) return tell(index, NewsOf::sent, EPIPE);
+    send_rest(index, bytes);
+}
+
+void EpollBackend::send_rest(Index index, std::span<const uint8_t> bytes) {
+    const int descriptor = records_[index].descriptor;
+    ssize_t sent = 0;
+    do {
+        sent = calls_([&] { return ::send(descriptor, bytes.data(), bytes.size(), MSG_NOSIGNAL); });
+    } while (sent < 0 && errno == EINTR);
+    int error = sent < 0 && errno != EAGAIN ? errno : 0;
+    if (sent > 0) bytes = bytes.subspan(static_cast<size_t>(sent));
+    if (error == 0 && !bytes.empty()) {
+        unsent_[index] = bytes;
+        mark(index, kSending);
+        if (marked(index, kForRoom)) return;
+        mark(index, kForRoom);
+        // Registering anew also tells of room that came in the meantime.
+        if (watch(index, EPOLL_CTL_MOD)) return;
+        error = errno;
+    }
+    unmark(index, kSending);
+    if (error != 0) mark(index, kBroken);
+    tell(index, NewsOf::sent, error);
+    if (marked(index, kFinish)) {
+        unmark(index, kFinish);
+        finish(index);
+    }
+}
+
+void EpollBackend::finish(Index index) {
+    PULSE_ASSERT(!marked(index, kConnecting | kClosed));
+    if (marked(index, kSending)) return mark(index, kFinish);
+    const int descriptor = records_[index].descriptor;
+    if (descriptor < 0 || calls_([&] { return shutdown(descriptor, SHUT_WR); }) == 0) return;
+    // Not connected any more: a receive will meet the reason. Otherwise nobody else would tell.
+    if (errno != ENOTCONN && marked(index, kReading) && !marked(index, kEndNews))
+        tell(index, NewsOf::end, errno);
+}
+
+void EpollBackend::hold_off(Index index) {
+    PULSE_ASSERT(!marked(index, kHeldOff | kClosed));
+    mark(index, kHeldOff);
+}
+
+void EpollBackend::resume(Index index) {
+    PULSE_ASSERT(marked(index, kHeldOff) && !marked(index, kClosed));
+    unmark(index, kHeldOff);
+    if (!marked(index, kReading) || marked(index, kMore)) return;
+    mark(index, kMore);
+    more_.push_back({index, poll_started_});
+}
+
+void EpollBackend::stop_reading(Index index) {
+    PULSE_ASSERT(marked(index, kReading) && !marked(index, kDeaf));
+    mark(index, kDeaf);
+    if (!watch(index, EPOLL_CTL_MOD)) tell(index, NewsOf::end, errno);
+}
+
+void EpollBackend::close(Index index, CloseMode mode) {
+    PULSE_ASSERT(!marked(index, kClosed));
+    unmark(index, kReading | kConnecting | kSending);
+    mark(index, kClosed);
+    closed_.push_back(index);
+    if (records_[index].descriptor < 0) return;
+    if (mode == CloseMode::reset) reset_on_close(calls_, records_[index].descriptor);
+    drop_descriptor(index);
+}
+
+// ----------------------------------------------------------------------------------------- polling
+
+Nanos EpollBackend::clock() const {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return Nanos{now.tv_sec} * kSecond + now.tv_nsec;
+}
+
+Nanos EpollBackend::cpu_clock() const {
+    timespec used{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return Nanos{used.tv_sec} * kSecond + used.tv_nsec;
+}
+
+void EpollBackend::wake() {
+    const uint64_t one = 1;
+    // Fails only where 2^64 wakes have not been seen: then the doorbell is ringing.
+    [[maybe_unused]] const ssize_t written = write(doorbell_, &one, sizeof(one));
+}
+
+std::span<const epoll_event> EpollBackend::harvest(Nanos until) {
+    ++counters_.polls;
+    poll_started_ = clock();
+    until = std::min(until, poll_started_ + kWaitMax);
+    if (listeners_rest_until_ != 0) {
+        if (poll_started_ >= listeners_rest_until_)
+            resume_listeners();
+        else
+            until = std::min(until, listeners_rest_until_);
+    }
+    // Unfinished business: what is on these lists is known, and will not be announced by the
+    // kernel.
+    if (!news_.empty() || !more_.empty() || !closed_.empty()) until = poll_started_;
+    const int events = wait(until - poll_started_);
+    read_clock();
+    woke_at_ = now_;
+    account(events, std::min(until, now_));
+    return {events_.data(), static_cast<size_t>(std::max(events, 0))};
+}
+
+int EpollBackend::wait(Nanos duration) {
+    duration = std::max<Nanos>(duration, 0);
+    if (precise_waits_) {
+        const timespec timeout{.tv_sec = duration / kSecond, .tv_nsec = duration % kSecond};
+        const int events = calls_([&] {
+            return epoll_pwait2(epoll_, events_.data(), kEventsPerPoll, &timeout, nullptr);
+        });
+        // Older than 5.11, or a filter of system calls that has not heard of it.
+        if (events >= 0 || (errno != ENOSYS && errno != EPERM)) return events;
+        precise_waits_ = false;
+    }
+    const int timeout_ms = static_cast<int>((duration + kMillisecond - 1) / kMillisecond);
+    return calls_([&] { return epoll_wait(epoll_, events_.data(), kEventsPerPoll, timeout_ms); });
+}
+
+// What this harvest proves about drained_until, once it is handled. See the header.
+void EpollBackend::account(int events, Nanos waited_until) {
+    if (events > 0) {
+        counters_.completions += static_cast<uint64_t>(events);
+        ++counters_.batches;
+    }
+    if (events < 0) return;  // interrupted: nothing new is known
+    const auto taken = static_cast<uint32_t>(events);
+    const Nanos began = events == 0 ? std::max(poll_started_, waited_until) : poll_started_;
+    proof_.took(began, taken, taken < kEventsPerPoll);
+    marks_.place(calls_, proof_, now_);
+}
+
+}  // namespace pulse

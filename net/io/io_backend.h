@@ -1,0 +1,160 @@
+// The seam between the loop and a kernel: what a backend must do, said once and tested sentence by
+// sentence over every implementation (tests/net/io/io_contract.h).
+//
+// Implementations: EpollBackend, UringBackend (net/), SimBackend (net/sim/backend.h, a kernel and a
+// network made from a seed). The turn, Reactor<Io>, is compiled once per backend, what is
+// under it once (loop/io_requests.h).
+//
+//            listen / attach / refuse / send / finish / close          (handler -> backend, always
+//          +---------------------------------------------------+        on the reactor's thread)
+//          v                                                   |
+//      [ backend ] -- on_accept on_connected on_bytes on_end on_sent on_closed --> [ handler ]
+//                         (backend -> handler, inside poll only)
+//
+// The contract
+//   C1  Events happen only inside poll(), on its thread. No operation calls the handler back.
+//   C2  Received bytes are borrowed until the handler returns; they are writable, with
+//       kReceiveFrontBytes of writable slack in front and kReceivePadBytes readable behind.
+//   C3  One send in flight a connection; its bytes stay unchanged until on_sent. Short writes are
+//       hidden: on_sent comes once, after the last byte was taken by the kernel, or with an error.
+//   C4  Exactly one on_closed for each attached connection, after close(), and it is the last word:
+//       not from inside close(), and no event for that index follows it until it is attached again.
+//   C5  No on_bytes, on_end or on_sent after close(). The send in flight, if any, still pins its
+//       bytes until on_closed: only then may they go.
+//   C6  poll() returns by its deadline or soon after wake(), whichever is first; no wake is lost,
+//       not even one that came before poll() was entered. Several wakes may be answered as one.
+//   C7  now() moves only inside poll(), and never back. When an event is handed over, now() was
+//       read after what the event tells of had happened: after the bytes were received, the peer
+//       accepted, the send done. A clock of before a pause makes evidence look older than it is.
+//   C8  drained_until() = t promises: every byte (and FIN and RST) that reached a socket of ours
+//       before t was delivered, or belongs to a connection that was given bytes at or after t.
+//       Never moves back, never passes now(). Where poll() always finds more than it may handle, t
+//       lags; it does not lie.
+//   C9  hold_off() stops the deliveries of one connection: no on_bytes and no on_end until
+//       resume(). What arrives meanwhile waits in the kernel, whose window then stops the peer.
+//       Sends go on. C8 leaves such a connection out until it is resumed: the handler holds bytes
+//       of it already, and must not judge it.
+//
+// A connection dies by its own hand only through close(): on_end (the peer sent FIN) and an error
+// given to on_end or on_sent are news, and the handler answers with close(). There is no timer in a
+// backend: deadlines are the wheel's, also those of closing.
+//
+// Who keeps what: a backend stores its state of a connection in the record (Connection::descriptor
+// and Connection::operations), and nothing else for an idle one in user space. A slot is freed by
+// the handler, in on_closed, and nowhere else.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "core/types.h"
+#include "net/io/address.h"
+
+namespace pulse {
+
+// A peer that the kernel has accepted and nobody has decided about yet. Borrowed for on_accept: the
+// handler calls exactly one of attach(index, accepted) and refuse(accepted, farewell) before it
+// returns.
+struct Accepted {
+    int32_t descriptor = -1;  // the backend's: a socket, or a direct descriptor of a ring
+    uint8_t listener = 0;     // position in the list given to listen()
+    // The descriptor table is full and this one came through the spare: it can only be refused.
+    bool exhausted = false;
+    SocketAddress peer;  // family 0 where the backend does not know it
+};
+
+enum class CloseMode : uint8_t {
+    // Whatever the kernel has taken is still delivered; unread input is the handler's business:
+    // read it first (finish, then on_end), or the kernel turns this into a reset.
+    orderly,
+    // SO_LINGER 0: forget the peer at once, leave no orphan. For peers that are believed dead or
+    // hostile.
+    reset,
+};
+
+// Why an event came with an error: 0 is none, otherwise an errno of the kernel's.
+using IoError = int;
+
+// What the loop offers to a backend. Each is called inside poll() only.
+template <class H>
+concept IoHandler = requires(H handler, Index index, std::span<uint8_t> bytes, IoError error,
+                             const Accepted& accepted) {
+    handler.on_accept(accepted);
+    handler.on_connected(index, error);  // client role: the answer to connect()
+    handler.on_bytes(index, bytes);      // never empty
+    handler.on_end(index, error);        // 0: the peer sent FIN; otherwise it failed. Once.
+    handler.on_sent(index, error);       // the bytes given to send() are the handler's again
+    handler.on_closed(index);            // C4: the place may be freed now
+};
+
+// What became of the bytes that a connection was given to send, by the kernel's account.
+struct SendProgress {
+    uint64_t acked_bytes = 0;    // acknowledged by the peer's host, in all; only differences matter
+    uint64_t waiting_bytes = 0;  // given to the kernel and not acknowledged
+    Nanos since_acked = 0;       // since its newest acknowledgement came, of whatever
+};
+
+// Readings that cost nothing to keep; all are totals since the start. Written by the backend.
+struct IoCounters {
+    uint64_t polls = 0;         // calls of poll()
+    uint64_t system_calls = 0;  // every one that the backend made
+    uint64_t completions = 0;   // events or completions taken from the kernel
+    uint64_t batches = 0;       // harvests that found at least one
+    uint64_t wakes_received = 0;
+    uint64_t receive_buffers_short = 0;  // ENOBUFS: buffers ran out and a receive was armed again
+    uint64_t enter_shortages = 0;   // io_uring_enter refused for want of memory, and asked again
+    uint64_t completions_lost = 0;  // dropped by the kernel for want of memory (EBADR)
+    uint64_t completion_overflows = 0;  // entries of a ring that left its completion queue full
+    uint64_t accept_failures = 0;       // accept said no for another cause than an empty backlog
+    uint64_t spare_used = 0;            // accepts through the spare descriptor
+};
+
+template <class B>
+concept IoBackend =
+    requires(B io, const B& reading, Index index, Nanos until, const Accepted& accepted,
+             std::span<const uint8_t> bytes, std::span<const ListenAddress> addresses,
+             const SocketAddress& address, CloseMode mode) {
+        // Accept on these from now on, and on no others; an empty list stops accepting. What was
+        // accepted and attached stays. An error names the address and the cause; then nothing is
+        // listened on.
+        { io.listen(addresses) } -> std::same_as<Result<void>>;
+        // Client role: opens a socket for a place that the caller took; on_connected follows, then
+        // (after success) the connection is as if attached. After on_connected with an error only
+        // close() may follow. `source` with family 0 lets the kernel choose.
+        { io.connect(index, address, address) } -> std::same_as<void>;
+        // Takes an accepted peer into a place; events for it may follow from the next poll on.
+        { io.attach(index, accepted) } -> std::same_as<void>;
+        // Says `farewell` as far as one non-blocking write goes, and lets go in order. Never
+        // blocks.
+        { io.refuse(accepted, bytes) } -> std::same_as<void>;
+        { io.send(index, bytes) } -> std::same_as<void>;
+        // From inside on_bytes of this connection only; resume() once, at any time before close().
+        { io.hold_off(index) } -> std::same_as<void>;
+        { io.resume(index) } -> std::same_as<void>;
+        { reading.is_held_off(index) } -> std::same_as<bool>;
+        // No send follows; FIN goes out after what was sent. Bytes still arrive.
+        { io.finish(index) } -> std::same_as<void>;
+        { io.close(index, mode) } -> std::same_as<void>;
+        { io.wake() } -> std::same_as<void>;  // the only operation for other threads
+        { reading.now() } -> std::same_as<Nanos>;
+        { reading.drained_until() } -> std::same_as<Nanos>;
+        // Of one that is attached. A system call or two: for those that are about to be judged.
+        { io.send_progress(index) } -> std::same_as<SendProgress>;
+        // When the last poll stopped waiting and began to handle: what follows is work.
+        { reading.woke_at() } -> std::same_as<Nanos>;
+        // The clock at this instant: to measure with, and to begin a deadline outside poll. No
+        // deadline is judged by it.
+        { reading.clock() } -> std::same_as<Nanos>;
+        // CPU time of the calling thread, likewise: what it spent, other threads' turns left out.
+        { reading.cpu_clock() } -> std::same_as<Nanos>;
+        { reading.counters() } -> std::same_as<const IoCounters&>;
+        // What it holds in user space beside the records; part of --stats-json.
+        { reading.memory_bytes() } -> std::same_as<size_t>;
+        // poll(until, handler) is a template over the handler and so cannot stand in this list.
+    };
+
+}  // namespace pulse

@@ -1,0 +1,175 @@
+// Socket options, once for all backends.
+#include "net/io/sockets.h"
+
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/limits.h"
+
+namespace pulse {
+namespace {
+
+bool set(SystemCalls& calls, int descriptor, int level, int name, int value) {
+    return calls([&] { return setsockopt(descriptor, level, name, &value, sizeof(value)); }) == 0;
+}
+
+int whole(Nanos duration, Nanos unit) {
+    return static_cast<int>(std::min<Nanos>((duration + unit - 1) / unit, INT32_MAX));
+}
+
+bool tune(SystemCalls& calls, int descriptor, const SocketOptions& options) {
+    // A heartbeat's answer must not wait for the acknowledgement of the one before.
+    if (!set(calls, descriptor, IPPROTO_TCP, TCP_NODELAY, 1)) return false;
+    if (options.tcp_keepalive > 0) {
+        const int seconds = std::min(whole(options.tcp_keepalive, kSecond), kKeepaliveSecondsMax);
+        if (!set(calls, descriptor, SOL_SOCKET, SO_KEEPALIVE, 1) ||
+            !set(calls, descriptor, IPPROTO_TCP, TCP_KEEPIDLE, seconds) ||
+            !set(calls, descriptor, IPPROTO_TCP, TCP_KEEPINTVL, seconds)) {
+            return false;
+        }
+    }
+    return options.tcp_user_timeout <= 0 || set(calls, descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT,
+                                                whole(options.tcp_user_timeout, kMillisecond));
+}
+
+const char* remedy(int error) {
+    switch (error) {
+        case EADDRINUSE:
+            return "stop the program that has this port, choose another, or share it with "
+                   "--share-port";
+        case EACCES:
+            return "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one";
+        case EADDRNOTAVAIL:
+            return "no interface of this machine has this address; * is any";
+        case EAFNOSUPPORT:
+            return "this machine has no IPv6; write an IPv4 address";
+        case EMFILE:
+            return "raise the descriptor limit (ulimit -n, LimitNOFILE=)";
+        case ENFILE:
+            return "raise fs.file-max";
+        default:
+            return "see socket(7) and tcp(7)";
+    }
+}
+
+bool bind_and_listen(SystemCalls& calls, int descriptor, const SocketAddress& address,
+                     const SocketOptions& options) {
+    return set(calls, descriptor, SOL_SOCKET, SO_REUSEADDR, 1) &&
+           set(calls, descriptor, SOL_SOCKET, SO_REUSEPORT, 1) &&
+           (address.base.sa_family != AF_INET6 ||
+            set(calls, descriptor, IPPROTO_IPV6, IPV6_V6ONLY, 0)) &&
+           tune(calls, descriptor, options) &&
+           calls([&] { return bind(descriptor, &address.base, address.size_bytes()); }) == 0 &&
+           calls([&] { return listen(descriptor, kListenBacklog); }) == 0;
+}
+
+int open_socket(SystemCalls& calls, int family) {
+    return calls([&] { return socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); });
+}
+
+// A socket of the address's family. Any address, on a kernel without IPv6, becomes any IPv4
+// address, which is all that can be had.
+int open_socket_for(SystemCalls& calls, SocketAddress& address) {
+    const int descriptor = open_socket(calls, address.base.sa_family);
+    if (descriptor >= 0 || errno != EAFNOSUPPORT || address.base.sa_family != AF_INET6 ||
+        !IN6_IS_ADDR_UNSPECIFIED(&address.v6.sin6_addr)) {
+        return descriptor;
+    }
+    SocketAddress any;
+    any.v4.sin_family = AF_INET;
+    any.set_port(address.port());
+    address = any;
+    return open_socket(calls, AF_INET);
+}
+
+Error cannot_listen(const ListenAddress& listener, int error) {
+    return Error{"cannot listen on '" + listener.text + "': " + std::strerror(error) + "; " +
+                 remedy(error)};
+}
+
+}  // namespace
+
+Result<int> open_listener(SystemCalls& calls, const ListenAddress& listener,
+                          const SocketOptions& options) {
+    SocketAddress address = listener.address;
+    const int descriptor = open_socket_for(calls, address);
+    if (descriptor >= 0 && bind_and_listen(calls, descriptor, address, options)) return descriptor;
+    const int error = errno;
+    if (descriptor >= 0) calls.close(descriptor);
+    return cannot_listen(listener, error);
+}
+
+PortHolder::~PortHolder() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+Result<void> PortHolder::hold(ListenAddress& listener, bool shared) {
+    uint64_t made = 0;
+    SystemCalls calls(made);
+    SocketAddress address = listener.address;
+    descriptor_ = open_socket_for(calls, address);
+    bool held = descriptor_ >= 0 &&
+                (address.base.sa_family != AF_INET6 ||
+                 set(calls, descriptor_, IPPROTO_IPV6, IPV6_V6ONLY, 0)) &&
+                (!shared || set(calls, descriptor_, SOL_SOCKET, SO_REUSEPORT, 1));
+    const auto bound = [&] { return bind(descriptor_, &address.base, address.size_bytes()) == 0; };
+    // Without SO_REUSEADDR nothing else may have the port, not even a server that starts in this
+    // instant. With it, connections of a server that was here before do not count, and a listener
+    // still does.
+    held = held && (bound() || (errno == EADDRINUSE &&
+                                set(calls, descriptor_, SOL_SOCKET, SO_REUSEADDR, 1) && bound()));
+    socklen_t size = address.size_bytes();
+    held = held && set(calls, descriptor_, SOL_SOCKET, SO_REUSEADDR, 0) &&
+           set(calls, descriptor_, SOL_SOCKET, SO_REUSEPORT, 1) &&  // our own listeners may join
+           getsockname(descriptor_, &address.base, &size) == 0;
+    if (!held) return cannot_listen(listener, errno);
+    if (listener.address.port() != 0) return {};
+    listener.address.set_port(address.port());
+    const size_t zero = listener.text.rfind(":0");
+    if (zero != std::string::npos)
+        listener.text.replace(zero, 2, ":" + std::to_string(address.port()));
+    return {};
+}
+
+Result<void> can_listen(const ListenAddress& listener) {
+    uint64_t made = 0;
+    SystemCalls calls(made);
+    SocketAddress address = listener.address;
+    const int descriptor = open_socket_for(calls, address);
+    const bool bound =
+        descriptor >= 0 && bind(descriptor, &address.base, address.size_bytes()) == 0;
+    const int error = errno;
+    if (descriptor >= 0) ::close(descriptor);
+    if (bound || error == EADDRINUSE) return {};
+    return cannot_listen(listener, error);
+}
+
+int open_client(SystemCalls& calls, const SocketAddress& to, const SocketAddress& source,
+                const SocketOptions& options) {
+    const int descriptor = open_socket(calls, to.base.sa_family);
+    if (descriptor < 0) return -1;
+    bool done = tune(calls, descriptor, options);
+    if (done && source.present()) {
+        // A port chosen at bind() must be free for every destination; at connect() only for one.
+        done = source.port() == 0 ? set(calls, descriptor, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                                  : set(calls, descriptor, SOL_SOCKET, SO_REUSEADDR, 1);
+        done =
+            done && calls([&] { return bind(descriptor, &source.base, source.size_bytes()); }) == 0;
+    }
+    if (done) return descriptor;
+    const int error = errno;
+    calls.close(descriptor);
+    errno = error;
+    return -1;
+}
+
+void reset_on_close(SystemCalls& calls, int descriptor) {
+    const linger at_once{.l_onoff = 1, .l_linger = 0};
+    // Refused only for a descriptor that is not a socket: then there is nothing to reset.
+    calls([&] { return setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)); });
+}
+
+}  // namespace pulse

@@ -1,0 +1,59 @@
+// TCP sockets as Pulsewheel wants them: how listeners and outgoing connections are opened, for
+// every backend that has a kernel under it.
+#pragma once
+
+#include <utility>
+
+#include "core/result.h"
+#include "core/types.h"
+#include "net/io/address.h"
+#include "net/io/system_calls.h"
+
+namespace pulse {
+
+// Set on a listener and inherited by what it accepts (Linux copies TCP_NODELAY, SO_KEEPALIVE with
+// its times and TCP_USER_TIMEOUT into the child), so that an accept needs no further system call.
+struct SocketOptions {
+    Nanos tcp_keepalive = 0;     // --tcp-keepalive: idle time before probes; 0: off
+    Nanos tcp_user_timeout = 0;  // --tcp-user-timeout: unacknowledged bytes end it; 0: the kernel's
+};
+
+// A non-blocking socket that listens, with SO_REUSEADDR and SO_REUSEPORT so that each reactor may
+// have one of its own. "*" and "[::]" take IPv4 too. The error names the address, the cause and a
+// remedy.
+Result<int> open_listener(SystemCalls& calls, const ListenAddress& listener,
+                          const SocketOptions& options);
+
+// A socket that holds a port without listening while a server starts, for two reasons: every
+// reactor can listen on the port that the kernel chose, and a port on which another program listens
+// is refused. The second needs it, because reactors listen with SO_REUSEPORT, which alone would
+// share the port with any program of the same user that does so too, and split the peers.
+class PortHolder {
+  public:
+    PortHolder() = default;
+    PortHolder(PortHolder&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+    PortHolder& operator=(PortHolder&&) = delete;
+    ~PortHolder();
+
+    // Port 0 in `listener` becomes the port that the kernel chose, in its text too. With `shared`
+    // the port may be another program's that shares it as well. The error is open_listener()'s.
+    Result<void> hold(ListenAddress& listener, bool shared);
+
+  private:
+    int descriptor_ = -1;
+};
+
+// Whether this machine has the address, and this process may listen on it. A port that is taken is
+// not an error here: who asks may be about to replace the server that has it.
+Result<void> can_listen(const ListenAddress& listener);
+
+// A non-blocking socket bound to `source` (if present) that only lacks its connect(). -1 with
+// errno. Without a port in `source` the kernel chooses one at connect, when it knows the
+// destination.
+int open_client(SystemCalls& calls, const SocketAddress& to, const SocketAddress& source,
+                const SocketOptions& options);
+
+// From now on close() resets: SO_LINGER with no time.
+void reset_on_close(SystemCalls& calls, int descriptor);
+
+}  // namespace pulse

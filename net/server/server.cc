@@ -1,0 +1,381 @@
+// Threads, doorbells and snapshots: the part of the server that is not the loop.
+#include "net/server/server.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <ctime>
+#include <functional>
+#include <future>
+#include <semaphore>
+#include <thread>
+#include <utility>
+
+#include "core/random.h"
+#include "net/io/epoll_backend.h"
+#include "net/io/mapped_pages.h"
+#include "net/io/sockets.h"
+#include "net/io/uring_backend.h"
+#include "net/loop/reactor.h"
+#include "net/server/descriptors.h"
+#include "net/server/threads.h"
+
+namespace pulse {
+namespace {
+
+Nanos monotonic_now() {
+    timespec time{};
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * kSecond + time.tv_nsec;
+}
+
+// A secret for as long as the process lives. Where the kernel refuses to give one (seccomp), what
+// differs from start to start has to do: probes are then guessed more easily, and nothing else.
+SipKey random_key() {
+    SipKey key;
+    if (::getrandom(key.data(), sizeof key, 0) == static_cast<ssize_t>(sizeof key)) return key;
+    const auto place = reinterpret_cast<uintptr_t>(&key);
+    return {
+        mix64(static_cast<uint64_t>(monotonic_now()) ^ place),
+        mix64(static_cast<uint64_t>(::getpid()) << 32 ^ static_cast<uint64_t>(std::time(nullptr)))};
+}
+
+void pin_to_core(uint32_t core) {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    CPU_SET(core, &cores);
+    pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
+}
+
+HeartbeatConfig heartbeat_of(Nanos interval, Nanos timeout, bool probe, Liveness liveness,
+                             TickClock clock) {
+    HeartbeatConfig heartbeat;
+    heartbeat.interval_ticks = clock.ticks(interval);
+    heartbeat.grace_ticks = clock.ticks(probe_grace(interval, timeout));
+    heartbeat.timeout_ticks = clock.ticks(timeout);
+    heartbeat.probe = probe;
+    heartbeat.liveness = liveness;
+    return heartbeat;
+}
+
+}  // namespace
+
+// Shared with a reactor's thread. What only one of the two touches says so.
+struct Server::Thread {
+    uint32_t number = 0;
+    int doorbell = -1;  // opened by the main thread, good in every table
+    std::thread thread;
+    std::promise<Result<void>> ready;
+    std::atomic<bool> ended{false};
+    bool cut_short = false;  // written before `ended`
+
+    Mailbox mailbox{1, kMailboxSlots, {&Thread::ring, this}};
+    std::function<void(ReactorStats&)> fill;  // the reactor thread's
+    std::unique_ptr<ReactorStats> answer;     // the reactor thread's from asked to `answered`
+    std::unique_ptr<ReactorStats> last;       // the reactor thread's until `ended`
+    std::counting_semaphore<8> answered{0};
+    bool asked = false;  // the main thread's: an answer is outstanding
+    std::chrono::steady_clock::time_point answers_by;  // the main thread's
+    std::vector<Message> waiting;  // the main thread's: what found the mailbox full, in order
+
+    // Not the backend's wake(): the backend is gone before the last message may have been posted.
+    static void ring(void* context) {
+        const uint64_t one = 1;
+        [[maybe_unused]] const ssize_t rung =
+            ::write(static_cast<Thread*>(context)->doorbell, &one, sizeof one);
+    }
+    static void respond(void* context, uint32_t) {
+        auto* self = static_cast<Thread*>(context);
+        self->fill(*self->answer);
+        self->answered.release();
+    }
+};
+
+struct Server::Shared {
+    explicit Shared(uint32_t connections_max) : admission(connections_max) {}
+    Admission admission;
+    ReactorConfig config;  // what all reactors have in common
+};
+
+void fill_profiles(const ServerOptions& options, ReactorConfig& config) {
+    const TickClock clock{options.tick_shift};
+    config.clock = clock;
+    auto set = [&](size_t profile, std::string_view name, Nanos interval, Nanos timeout) {
+        config.profiles[profile] =
+            heartbeat_of(interval, timeout, options.heartbeat_probe, options.liveness, clock);
+        config.interval_ms[profile] = static_cast<uint32_t>(interval / kMillisecond);
+        config.timeout_ms[profile] = static_cast<uint32_t>(timeout / kMillisecond);
+        config.profile_names.resize(std::max(config.profile_names.size(), profile + 1));
+        config.profile_names[profile] = name;
+    };
+    const HeartbeatConfig deadline{.timeout_ticks = 1, .probe = false, .liveness = Liveness::none};
+    config.profiles[kProfileGreeting] = config.profiles[kProfileClosing] = deadline;
+    config.profiles[kProfileGreeting].timeout_ticks = clock.ticks(options.handshake_timeout);
+    config.profiles[kProfileClosing].timeout_ticks = clock.ticks(kCloseLingerNs);
+    set(kProfileDefault, "default", options.heartbeat_interval, options.heartbeat_timeout);
+    for (size_t i = 0; i < std::size(kNamedProfiles); ++i) {
+        const NamedProfile& named = kNamedProfiles[i];
+        set(kProfileRealtime + i, named.name, named.interval, named.timeout);
+    }
+}
+
+namespace {
+
+// One reactor from its first to its last turn, on the calling thread.
+template <IoBackend Io, class Thread>
+void run_reactor(Thread& self, const ReactorConfig& config, uint32_t places, Io& io,
+                 ConnectionTable& table, PageSource& pages) {
+    ReactorMetrics metrics;
+    Reactor<Io> reactor(config, pages, table, io, self.mailbox, metrics);
+    if (!reactor.connections().wheel().ok()) {
+        return self.ready.set_value(Error{"no memory for the wheel of " + std::to_string(places)});
+    }
+    self.fill = [&](ReactorStats& stats) { reactor.fill(stats); };
+    if (Result<void> listening = reactor.listen(); !listening) {
+        return self.ready.set_value(Error{listening.error()});
+    }
+    self.ready.set_value({});
+    while (!reactor.drained()) reactor.turn(kNever);
+    self.last = std::make_unique<ReactorStats>();
+    reactor.fill(*self.last);
+    self.cut_short = reactor.drain_cut_short();
+}
+
+template <class Thread>
+void reactor_thread(Thread& self, const ServerPlan& plan, ReactorConfig config) {
+    if (plan.own_tables) {
+        if (Result<void> own = own_descriptor_table(); !own)
+            return self.ready.set_value(Error{own.error()});
+    }
+    pthread_setname_np(pthread_self(), fmt::format("reactor {}", self.number).c_str());
+    if (plan.options.pin) pin_to_core(plan.cores[self.number % plan.cores.size()]);
+    config.number = self.number;
+    const uint32_t places = plan.connections_per_reactor;
+    MappedPages pages;
+    ConnectionTable table(pages, places);
+    if (!table.ok())
+        return self.ready.set_value(Error{"no address space for the connection table"});
+    const SocketOptions sockets{plan.options.tcp_keepalive, plan.options.tcp_user_timeout};
+    auto run = [&](auto& io) {
+        if (!io.ready()) return self.ready.set_value(Error{io.ready().error()});
+        run_reactor(self, config, places, io, table, pages);
+    };
+    if (plan.uring) {
+        UringOptions options;
+        options.sockets = sockets;
+        options.doorbell = self.doorbell;
+        if (plan.reactors > plan.cores.size())
+            options.receive_buffers = kUringReceiveBuffersCrowded;
+        UringBackend io(options, table.records(), places);
+        return run(io);
+    }
+    EpollBackend io({.sockets = sockets, .doorbell = self.doorbell}, table.records(), places);
+    run(io);
+}
+
+}  // namespace
+
+Server::Server(const ServerPlan& plan)
+    : plan_(plan),
+      shared_(std::make_unique<Shared>(static_cast<uint32_t>(plan.options.max_connections))),
+      started_at_(monotonic_now()) {}
+
+Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan, LogLine debug, LogLine warn) {
+    std::unique_ptr<Server> server(new Server(plan));
+    if (Result<void> started = server->start_threads(std::move(debug), std::move(warn)); !started)
+        return Error{started.error()};
+    return server;
+}
+
+Result<void> Server::start_threads(LogLine debug, LogLine warn) {
+    const ServerOptions& options = plan_.options;
+    ReactorConfig& config = shared_->config;
+    fill_profiles(options, config);
+    config.listeners = options.listen;
+    config.proxy_trusted = options.proxy_trusted;
+    config.debug_log = std::move(debug);
+    config.warn = std::move(warn);
+    if (options.log_level == LogLevel::debug) config.debug = config.debug_log;
+    config.limits.message_bytes_max = options.max_message_bytes;
+    config.send_queue_bytes = options.send_queue_bytes;
+    config.buffered_bytes_max = options.buffer_bytes;
+    config.on_message = options.on_message;
+    config.ws_origins = options.ws_origins;
+    config.ws_deflate = options.ws_deflate;
+    config.probe_key = random_key();
+    config.accepts_per_second =
+        options.accept_rate == 0 ? 0 : std::max<uint64_t>(1, options.accept_rate / plan_.reactors);
+    config.drain_window = options.drain_timeout;
+    config.admission = &shared_->admission;
+    std::vector<PortHolder> holders(config.listeners.size());
+    for (size_t i = 0; i < holders.size(); ++i) {
+        if (Result<void> held = holders[i].hold(config.listeners[i], options.share_port); !held)
+            return held;
+        listening_.push_back(config.listeners[i].text);
+    }
+    for (uint32_t number = 0; number < plan_.reactors; ++number) {
+        auto thread = std::make_unique<Thread>();
+        thread->number = number;
+        thread->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (thread->doorbell < 0) return Error{std::string("eventfd: ") + std::strerror(errno)};
+        threads_.push_back(std::move(thread));
+    }
+    if (!plan_.own_tables) {
+        widen_descriptor_table(plan_.options.max_connections +
+                               uint64_t{plan_.reactors} * kReactorDescriptors);
+    }
+    // All doorbells are open before the first thread takes its copy of the descriptor table.
+    std::vector<std::future<Result<void>>> answers;
+    for (const auto& thread : threads_) answers.push_back(thread->ready.get_future());
+    Result<void> outcome;
+    size_t running = 0;
+    while (running < threads_.size() && outcome) {
+        Thread& thread = *threads_[running];
+        Result<std::thread> started = start_thread(
+            [this, &thread] {
+                reactor_thread(thread, plan_, shared_->config);
+                thread.ended.store(true, std::memory_order_release);
+            },
+            fmt::format("reactor {} of {}", running + 1, threads_.size()));
+        if (!started) {
+            outcome = Error{started.error() + ", or lower --reactors"};
+            break;
+        }
+        thread.thread = std::move(*started);
+        ++running;
+    }
+    // What was never started has ended.
+    for (size_t i = running; i < threads_.size(); ++i) threads_[i]->ended = true;
+    for (size_t i = 0; i < running; ++i) {
+        Result<void> started = answers[i].get();
+        if (outcome && !started) outcome = std::move(started);
+    }
+    return outcome;
+}
+
+Server::~Server() {
+    stop();
+    while (deliver() > 0) usleep(1'000);
+    for (const auto& thread : threads_) {
+        if (thread->thread.joinable()) thread->thread.join();
+        if (thread->doorbell >= 0) ::close(thread->doorbell);
+    }
+}
+
+// Of two messages that say the same kind of thing, about the same profile, the later one counts.
+void Server::post_to_all(const Message& message) {
+    for (const auto& thread : threads_) {
+        std::erase_if(thread->waiting, [&](const Message& earlier) {
+            return earlier.kind == message.kind && earlier.profile == message.profile;
+        });
+        thread->waiting.push_back(message);
+    }
+    deliver();
+}
+
+uint32_t Server::deliver() {
+    uint32_t waiting = 0;
+    for (const auto& thread : threads_) {
+        std::vector<Message>& messages = thread->waiting;
+        if (thread->ended.load(std::memory_order_acquire)) messages.clear();
+        size_t posted = 0;
+        while (posted < messages.size() && thread->mailbox.post(0, messages[posted])) ++posted;
+        messages.erase(messages.begin(), messages.begin() + static_cast<ptrdiff_t>(posted));
+        waiting += messages.empty() ? 0 : 1;
+    }
+    return waiting;
+}
+
+void Server::drain() { post_to_all({.kind = Message::Kind::drain}); }
+
+void Server::stop() { post_to_all({.kind = Message::Kind::stop}); }
+
+void Server::set_debug(bool on) { post_to_all({.kind = Message::Kind::debug, .on = on}); }
+
+bool Server::ended(Nanos wait) {
+    const Nanos until = monotonic_now() + wait;
+    for (;;) {
+        const bool all = std::ranges::all_of(threads_, [](const auto& thread) {
+            return thread->ended.load(std::memory_order_acquire);
+        });
+        if (all || monotonic_now() >= until) return all;
+        usleep(1'000);
+    }
+}
+
+bool Server::drain_cut_short() const {
+    return std::ranges::any_of(threads_, [](const auto& thread) {
+        return thread->ended.load(std::memory_order_acquire) && thread->cut_short;
+    });
+}
+
+// The reactors took their copies of the shared config before start() returned; from then on it is
+// the main thread's account of what they were told.
+void Server::retune(const ServerOptions& options) {
+    // What statistics report as the settings in force.
+    const uint64_t max_connections = plan_.options.max_connections;
+    plan_.options = options;
+    plan_.options.max_connections = max_connections;
+    ReactorConfig& told = shared_->config;
+    ReactorConfig fresh;
+    fill_profiles(options, fresh);
+    for (size_t profile = kProfileDefault; profile < fresh.profile_names.size(); ++profile) {
+        const bool same = fresh.profiles[profile] == told.profiles[profile] &&
+                          fresh.interval_ms[profile] == told.interval_ms[profile] &&
+                          fresh.timeout_ms[profile] == told.timeout_ms[profile];
+        if (same) continue;
+        told.profiles[profile] = fresh.profiles[profile];
+        told.interval_ms[profile] = fresh.interval_ms[profile];
+        told.timeout_ms[profile] = fresh.timeout_ms[profile];
+        post_to_all({.kind = Message::Kind::retune,
+                     .profile = static_cast<uint8_t>(profile),
+                     .interval_ms = fresh.interval_ms[profile],
+                     .timeout_ms = fresh.timeout_ms[profile],
+                     .heartbeat = fresh.profiles[profile]});
+    }
+}
+
+const ServerStats& Server::stats() {
+    const auto now = std::chrono::steady_clock::now();
+    for (const auto& thread : threads_) {
+        // One that has not answered the last time is stuck: it is not waited for again.
+        thread->answers_by = thread->asked ? now : now + std::chrono::seconds(1);
+        if (thread->asked || thread->ended.load(std::memory_order_acquire)) continue;
+        if (thread->answer == nullptr) thread->answer = std::make_unique<ReactorStats>();
+        thread->asked = thread->mailbox.post(0, {.kind = Message::Kind::snapshot,
+                                                 .respond = &Thread::respond,
+                                                 .context = thread.get()});
+    }
+    stats_.reactors.resize(threads_.size());
+    stats_.total = ReactorStats{};
+    for (const auto& thread : threads_) {
+        const bool ended = thread->ended.load(std::memory_order_acquire);
+        if (thread->asked && !ended && thread->answered.try_acquire_until(thread->answers_by)) {
+            thread->asked = false;
+            stats_.reactors[thread->number] = std::move(*thread->answer);
+            // With what it said before, and the pages of that.
+            thread->answer.reset();
+        } else if (ended && thread->last != nullptr) {
+            stats_.reactors[thread->number] = std::move(*thread->last);
+            thread->last.reset();
+        }
+        stats_.total += stats_.reactors[thread->number];
+    }
+    stats_.at = monotonic_now();
+    stats_.uptime = stats_.at - started_at_;
+    stats_.backend = plan_.uring ? "io_uring" : "epoll";
+    stats_.listening = listening_;
+    if (plan_.options.texts != nullptr) stats_.settings = plan_.options.texts(plan_.options);
+    read_process(stats_);
+    return stats_;
+}
+
+}  // namespace pulse

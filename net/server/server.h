@@ -1,0 +1,113 @@
+// The server: as many reactors as were asked for, each on a thread of its own, and what the main
+// thread needs to tell them.
+//
+//     plan_server(options)   any time: what it will hold and cost, or why this machine cannot
+//     Server::start(plan)    threads up, all listening; or an error, and nothing left behind
+//     stats() drain() stop() from the main thread
+//     ended()                once every reactor has closed all connections
+//
+// A thread's own descriptor table (unshare(CLONE_FILES)) gives each reactor the whole
+// RLIMIT_NOFILE, and no lock that others take. Its price: a descriptor opened afterwards belongs to
+// one table alone, so doorbells are opened before the threads are. Where the kernel refuses it, all
+// share one table, as long as --max-connections fits into that.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "net/server/machine.h"
+#include "net/server/options.h"
+#include "net/server/stats.h"
+
+namespace pulse {
+
+// What start() will do, checked against the machine. Everything an operator may want to know
+// before.
+struct ServerPlan {
+    ServerOptions options;
+    bool uring = false;           // else epoll
+    std::string backend_note;     // features, or why it is epoll
+    std::vector<uint32_t> cores;  // that this process may run on
+    double cpu_quota = 0;         // cores' worth that the cgroup allows; 0: no quota
+    uint32_t reactors = 0;
+    uint32_t connections_per_reactor = 0;
+    uint64_t descriptors = 0;  // that a table may hold
+    bool own_tables = false;   // each reactor has a descriptor table of its own
+    std::string table_note;    // why not
+    // At max_connections, all idle: records and wheel; what the kernel takes for the sockets'
+    // server side.
+    uint64_t user_bytes = 0;
+    uint64_t kernel_bytes = 0;
+    MemoryRoom available;
+
+    // Several lines for the start of the log; what an operator should look at.
+    std::vector<std::string> describe() const;
+    std::vector<std::string> warnings;
+};
+
+// Raises the soft descriptor limit, probes the kernel and the listeners' addresses. What was asked
+// for and does not fit is an error, which says which limit is in the way and how to raise it; a
+// default that does not fit shrinks, with a warning.
+Result<ServerPlan> plan_server(const ServerOptions& options);
+
+class Server {
+  public:
+    // `debug` gets a line for each peer while the log level is debug, from the reactors' threads at
+    // once; it must not wait. `warn` gets what an operator should know at any level, likewise, a
+    // line a second of a kind at most.
+    using LogLine = std::function<void(const std::string& line)>;
+    static Result<std::unique_ptr<Server>> start(const ServerPlan& plan, LogLine debug = {},
+                                                 LogLine warn = {});
+    // Resets whoever is left, and waits for the threads.
+    ~Server();
+    Server(const Server&) = delete;
+    Server& operator=(const Server&) = delete;
+
+    // Everything below: the thread that called start(). What the reactors are told is never lost
+    // and never waited for: what finds a mailbox full is kept, and posted by deliver().
+
+    // Stop accepting, say goodbye to all peers over the drain window.
+    void drain();
+    // Reset all peers now.
+    void stop();
+    // Posts what found a mailbox full. Returns how many reactors have something waiting: while it
+    // is not 0, call it again soon.
+    uint32_t deliver();
+    // True once every reactor has ended, waiting for that at most `wait`.
+    bool ended(Nanos wait);
+    // A reactor that has ended had to reset peers that did not take their goodbye in time.
+    bool drain_cut_short() const;
+    // Heartbeats of all profiles are these from now on; the tick is still that of the start.
+    void retune(const ServerOptions& options);
+    // Lines for the debug log are made from now on, or no longer.
+    void set_debug(bool on);
+    // Asked of each reactor and waited for, but no longer than a second, and once: one that is
+    // stuck is reported with its last answer.
+    const ServerStats& stats();
+    // Where it listens, with the ports that the kernel chose.
+    const std::vector<std::string>& listening() const { return listening_; }
+
+  private:
+    struct Thread;
+    explicit Server(const ServerPlan& plan);
+    Result<void> start_threads(LogLine debug, LogLine warn);
+    void post_to_all(const struct Message& message);
+
+    ServerPlan plan_;
+    std::vector<std::unique_ptr<Thread>> threads_;
+    std::vector<std::string> listening_;
+    struct Shared;
+    std::unique_ptr<Shared> shared_;
+    ServerStats stats_;
+    Nanos started_at_ = 0;
+};
+
+// The profiles that these options make: what reactors judge by, and what peers are told.
+struct ReactorConfig;
+void fill_profiles(const ServerOptions& options, ReactorConfig& config);
+
+}  // namespace pulse

@@ -1,0 +1,200 @@
+// Summing reactors up, and writing them down.
+#include "net/server/stats.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "core/units.h"
+#include "core/version.h"
+
+namespace pulse {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+int64_t to_us(Nanos nanos) { return nanos / 1'000; }
+double to_seconds(Nanos nanos) { return static_cast<double>(nanos) / kSecond; }
+
+// The names of pulseload's JSON.
+Json distribution(const Histogram& histogram) {
+    if (histogram.count() == 0) return {{"count", 0}};
+    Json object = {{"count", histogram.count()},
+                   {"min_us", to_us(histogram.min())},
+                   {"mean_us", histogram.mean() / 1'000}};
+    constexpr std::pair<const char*, double> kPercentiles[] = {
+        {"p50_us", 50}, {"p75_us", 75},     {"p90_us", 90},       {"p95_us", 95},
+        {"p99_us", 99}, {"p99_9_us", 99.9}, {"p99_99_us", 99.99}, {"p99_999_us", 99.999}};
+    for (const auto& [name, percent] : kPercentiles)
+        object[name] = to_us(histogram.percentile(percent));
+    object["max_us"] = to_us(histogram.max());
+    return object;
+}
+
+// 2026-11-27T04:35:12.345Z
+std::string utc(Nanos wall) {
+    const std::time_t seconds = wall / kSecond;
+    std::tm parts{};
+    gmtime_r(&seconds, &parts);
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900,
+                       parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+                       wall % kSecond / kMillisecond);
+}
+
+// Text from outside may be anything; what is not UTF-8 is replaced, and the line stays JSON.
+std::string text_of(const Json& object) {
+    return object.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// Only reasons that occurred: a script that wants one that did not reads 0 by default.
+Json by_reason(const std::array<uint64_t, kCloseReasons>& counts) {
+    Json object = Json::object();
+    for (size_t i = 0; i < kCloseReasons; ++i) {
+        if (counts[i] > 0) object[std::string(kCloseReasonInfos[i].name)] = counts[i];
+    }
+    return object;
+}
+
+Json to_json(const ReactorStats& stats) {
+    Json object = {{"connections", stats.live}, {"wheel_entries", stats.wheel_entries}};
+    for (size_t i = 0; i < kMetrics; ++i) {
+        object[std::string(kMetricInfos[i].name)] = stats.metrics.counters[i];
+    }
+    object["refused_by_reason"] = by_reason(stats.metrics.refused);
+    object["closed_by_reason"] = by_reason(stats.metrics.closed);
+    object["eviction_delay"] = distribution(stats.eviction_delay);
+    object["turn_time"] = distribution(stats.turn_time);
+    object["wheel_slice"] = distribution(stats.wheel_slice);
+    object["wheel_slice_cpu"] = distribution(stats.wheel_slice_cpu);
+    object["wait_s"] = to_seconds(stats.wait_total);
+    object["judge_lag_us"] = to_us(stats.judge_lag);
+    object["judge_lag_max_us"] = to_us(stats.judge_lag_max);
+    const IoCounters& io = stats.io;
+    object["io"] = {
+        {"polls", io.polls},
+        {"system_calls", io.system_calls},
+        {"completions", io.completions},
+        {"batches", io.batches},
+        {"completions_per_batch",
+         io.batches == 0 ? 0.0
+                         : static_cast<double>(io.completions) / static_cast<double>(io.batches)},
+        {"wakes_received", io.wakes_received},
+        {"receive_buffers_short", io.receive_buffers_short},
+        {"enter_shortages", io.enter_shortages},
+        {"completions_lost", io.completions_lost},
+        {"completion_overflows", io.completion_overflows},
+        {"accept_failures", io.accept_failures},
+        {"spare_used", io.spare_used}};
+    object["memory"] = {{"records_bytes", stats.memory.records_bytes},
+                        {"wheel_bytes", stats.memory.wheel_bytes},
+                        {"buffers_bytes", stats.memory.buffers_bytes},
+                        {"backend_bytes", stats.memory.backend_bytes}};
+    return object;
+}
+
+}  // namespace
+
+ReactorStats& ReactorStats::operator+=(const ReactorStats& other) {
+    live += other.live;
+    wheel_entries += other.wheel_entries;
+    metrics += other.metrics;
+    io.polls += other.io.polls;
+    io.system_calls += other.io.system_calls;
+    io.completions += other.io.completions;
+    io.batches += other.io.batches;
+    io.wakes_received += other.io.wakes_received;
+    io.receive_buffers_short += other.io.receive_buffers_short;
+    io.enter_shortages += other.io.enter_shortages;
+    io.completions_lost += other.io.completions_lost;
+    io.completion_overflows += other.io.completion_overflows;
+    io.accept_failures += other.io.accept_failures;
+    io.spare_used += other.io.spare_used;
+    eviction_delay.merge(other.eviction_delay);
+    turn_time.merge(other.turn_time);
+    wheel_slice.merge(other.wheel_slice);
+    wheel_slice_cpu.merge(other.wheel_slice_cpu);
+    wait_total += other.wait_total;
+    judge_lag = std::max(judge_lag, other.judge_lag);
+    judge_lag_max = std::max(judge_lag_max, other.judge_lag_max);
+    memory.records_bytes += other.memory.records_bytes;
+    memory.wheel_bytes += other.memory.wheel_bytes;
+    memory.buffers_bytes += other.memory.buffers_bytes;
+    memory.backend_bytes += other.memory.backend_bytes;
+    return *this;
+}
+
+std::string ServerStats::json(bool last) const {
+    Json named = Json::object();
+    for (const auto& [name, value] : settings) named[name] = value;
+    Json object = {{"schema", kStatsSchema},
+                   {"version", kVersion},
+                   {"pid", pid},
+                   {"at", utc(wall_at)},
+                   {"started_at", utc(wall_at - uptime)},
+                   {"uptime_s", to_seconds(uptime)},
+                   {"last", last},
+                   {"backend", backend},
+                   {"listening", listening},
+                   {"settings", std::move(named)},
+                   {"rss_bytes", rss_bytes},
+                   {"cpu_s", to_seconds(cpu_user + cpu_system)},
+                   {"cpu_user_s", to_seconds(cpu_user)},
+                   {"cpu_system_s", to_seconds(cpu_system)}};
+    object["total"] = to_json(total);
+    std::string text = text_of(object);
+    // One reactor's object at a time: all of them at once take a megabyte of a server with fifty.
+    text.back() = ',';
+    text += R"("reactors":[)";
+    for (const ReactorStats& reactor : reactors) {
+        if (text.back() == '}') text += ',';
+        text += text_of(to_json(reactor));
+    }
+    return text += "]}";
+}
+
+std::string ServerStats::line(const Moment& earlier) const {
+    // Before the first line there was the start, and not the machine's.
+    const Nanos since = std::max(earlier.at, at - uptime);
+    const double seconds = std::max(1e-3, to_seconds(at - since));
+    auto rate = [&](Metric metric) {
+        const uint64_t count = total.metrics[metric] - earlier.metrics[metric];
+        return static_cast<double>(count) / seconds;
+    };
+    const auto cpu = to_seconds(cpu_user + cpu_system - earlier.cpu);
+    return fmt::format(
+        "now: {} open, rss {}, judge lag {:.1f} ms | per second: +{:.0f} -{:.0f}, {:.0f} "
+        "heartbeats, {:.0f} probes, cpu {:.0f}% | since the start: {} evicted, {} refused, longest "
+        "turn {:.2f} ms",
+        total.live, format_size(rss_bytes / 1024 * 1024),
+        static_cast<double>(total.judge_lag) / kMillisecond, rate(Metric::accepted),
+        rate(Metric::closed), rate(Metric::heartbeats_answered), rate(Metric::probes_sent),
+        cpu / seconds * 100, total.metrics[Metric::evicted], total.metrics[Metric::refused],
+        static_cast<double>(total.turn_time.max()) / kMillisecond);
+}
+
+void read_process(ServerStats& stats) {
+    if (std::FILE* file = std::fopen("/proc/self/statm", "re"); file != nullptr) {
+        unsigned long size = 0;
+        unsigned long resident = 0;
+        if (std::fscanf(file, "%lu %lu", &size, &resident) == 2) {
+            stats.rss_bytes = uint64_t{resident} * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+        }
+        std::fclose(file);
+    }
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    auto nanos = [](const timeval& time) { return time.tv_sec * kSecond + time.tv_usec * 1'000; };
+    stats.cpu_user = nanos(usage.ru_utime);
+    stats.cpu_system = nanos(usage.ru_stime);
+    stats.pid = getpid();
+    timespec wall{};
+    clock_gettime(CLOCK_REALTIME, &wall);
+    stats.wall_at = wall.tv_sec * kSecond + wall.tv_nsec;
+}
+
+}  // namespace pulse

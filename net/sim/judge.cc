@@ -1,0 +1,327 @@
+// How the treatment of each peer is judged: by what had arrived, and what the server was given.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "net/loop/connection_flags.h"
+#include "net/sim/clients.h"
+
+namespace pulse {
+namespace {
+
+constexpr uint32_t kNoLine = UINT32_MAX;
+// A deadline is rounded up twice (the proof's tick, the timeout's ticks), and the probe of a first
+// interval is cut to a whole one.
+constexpr Nanos kTicksOfRounding = 3;
+constexpr Nanos kFlowSteps = 64;  // of a timeout, in which a flow is remembered
+constexpr Nanos kFlowParts = 8;   // and in each of which enough of it must pass
+
+constexpr std::string_view kBehaviourNames[] = {
+#define X(name, text) #name,
+    PULSE_SIM_BEHAVIOURS(X)
+#undef X
+};
+constexpr std::string_view kWireNames[] = {"binary", "jsonl", "ws_json", "ws_binary"};
+
+std::string ms(Nanos span) { return std::to_string(span / kMillisecond) + " ms"; }
+
+}  // namespace
+
+// ---------------------------------------------------------------------------- what is witnessed
+void SimClients::on_attached(Index index, SimSocket far) {
+    const uint32_t id = line_of_slot_[far.slot];
+    Line& line = lines_[id];
+    line_of_index_[index] = id;
+    line.server_holds = line.attached = true;
+    line.attached_at = line.heard_at = line.maybe_heard_at = network_.clock();
+    line.behind_at = io_.behind_total();
+}
+
+SimClients::Line* SimClients::line_at(Index index) {
+    const uint32_t id = line_of_index_[index];
+    return id == kNoLine ? nullptr : &lines_[id];
+}
+
+void SimClients::on_delivered(Index index, uint64_t offset) {
+    Line* line = line_at(index);
+    if (line == nullptr) return;
+    // The first bytes tell the protocol, and bytes of a message in progress may prove life.
+    bool maybe = line->delivered == 0;
+    while (!line->marks.empty() && line->marks.front().end <= offset) {
+        const Mark mark = line->marks.front();
+        line->marks.pop_front();
+        // The first message ends the greeting, and the silence begins anew.
+        maybe |= mark.answer || mark.profile != 0 || line->whole == 0;
+        line->whole = mark.end;
+        if (mark.profile != 0) line->profile = mark.profile;
+        if (!counts_as_life(mark)) continue;
+        line->heard_at = network_.clock();
+        maybe = true;
+    }
+    line->piled_up |= offset - line->delivered > kBufferKeptBytes / 2;
+    line->filled_a_buffer |= offset - line->delivered == kReceiveBufferBytes;
+    line->delivered = offset;
+    line->uploaded.add(network_.clock(), offset, facts_.timeout_max[line->profile]);
+    if (!maybe && offset == line->whole) return;
+    line->maybe_heard_at = network_.clock();
+    line->behind_at = io_.behind_total();
+}
+
+// What a turn's share did not reach may be a proof of life for as long as it waits.
+void SimClients::on_resumed(Index index) {
+    Line* line = line_at(index);
+    if (line == nullptr) return;
+    line->maybe_heard_at = network_.clock();
+    line->behind_at = io_.behind_total();
+}
+
+void SimClients::on_let_go(Index index) {
+    Line* line = line_at(index);
+    if (line == nullptr) return;
+    line->let_go_for = records_[index].close_reason;
+    line->let_go_unknown = line->delivered == 0;
+    if (line->let_go_for == CloseReason::handshake_timeout) judge_handshake(*line);
+    if (line->let_go_for == CloseReason::out_of_memory ||
+        line->let_go_for == CloseReason::slow_reader) {
+        judge_memory(*line);
+    }
+}
+
+void SimClients::on_closed(Index index) {
+    const uint32_t id = std::exchange(line_of_index_[index], kNoLine);
+    if (id == kNoLine) return;
+    lines_[id].server_holds = false;
+    if (!lines_[id].client_holds) free_lines_.push_back(id);
+}
+
+// ---------------------------------------------------------------------------------------- verdicts
+std::string SimClients::who(const Line& line) const {
+    const Client& client = clients_[line.client];
+    return std::string(kBehaviourNames[static_cast<size_t>(client.behaviour)]) + " peer " +
+           std::to_string(line.client) + " (" +
+           std::string(kWireNames[static_cast<size_t>(client.wire)]) + ")";
+}
+
+void SimClients::broken(std::string_view rule, const Line& line, std::string_view what) {
+    log_.broken(network_.clock(), rule, who(line) + ": " + std::string(what));
+}
+
+// After a deadline: rounding, and what the server has been behind since then.
+Nanos SimClients::lateness_allowed(Nanos behind_at) const {
+    return kTicksOfRounding * facts_.tick_ns + (io_.behind_total() - behind_at);
+}
+
+// A retune begins the silence of its profile's peers anew. Bytes that the peer's host takes are
+// life, too.
+Nanos SimClients::silence_began(Index index, const Line& line) const {
+    Nanos began = line.maybe_heard_at;
+    if (line.profile == kProfileDefault) began = std::max(began, facts_.retuned_at);
+    if (io_.is_held_off(index)) return io_.now();
+    return std::max(began, line.bulk_taken_at);
+}
+
+void SimClients::judge_evictions(const ConnectionTable& table, Nanos judged) {
+    for (Index index = 0; index < line_of_index_.size(); ++index) {
+        Line* line = line_at(index);
+        if (line == nullptr || line->evicted) continue;
+        const Connection& connection = table[index];
+        if (connection.state < ConnectionState::closing ||
+            (connection.close_reason != CloseReason::idle_timeout &&
+             connection.close_reason != CloseReason::slow_upload)) {
+            continue;
+        }
+        line->evicted = true;
+        ++counts_.evictions;
+        log_.note(network_.clock(), "evicted", index, line->client);
+        judge_one(index, *line, judged);
+    }
+}
+
+// A server that evicts by `deadline` has been given whatever had reached its kernel before.
+void SimClients::judge_unheard(const Line& line, Nanos deadline) {
+    if (line.filled_a_buffer) return;  // C8 leaves it out
+    const SimSocket server =
+        network_.valid(line.socket) ? network_.far_end(line.socket) : SimSocket{};
+    const auto life =
+        std::ranges::find_if(line.marks, [this](const Mark& mark) { return counts_as_life(mark); });
+    if (life == line.marks.end() || !network_.valid(server)) return;
+    const Nanos arrival = network_.arrival_of_offset(server, life->end);
+    if (arrival >= deadline) return;
+    broken("punctual_peer_evicted", line,
+           "its heartbeat was in the kernel " + ms(deadline - arrival) + " before the deadline");
+}
+
+void SimClients::Flow::add(Nanos now, uint64_t offset, Nanos timeout) {
+    if (passed.size() > 1 &&
+        passed.back().at - passed[passed.size() - 2].at < timeout / kFlowSteps) {
+        passed.pop_back();
+    }
+    passed.push_back({now, offset});
+    while (passed.size() > 1 && passed[1].at <= now - timeout) passed.pop_front();
+}
+
+uint64_t SimClients::Flow::offset_at(Nanos at) const {
+    const auto after = std::ranges::upper_bound(passed, at, {}, &Passed::at);
+    return after == passed.begin() ? passed.front().offset : std::prev(after)->offset;
+}
+
+bool SimClients::Flow::is_above(uint64_t rate, Nanos now, Nanos timeout) const {
+    if (passed.empty() || passed.front().at > now - timeout) return false;
+    const Nanos part = timeout / kFlowParts;
+    const uint64_t wanted = rate * static_cast<uint64_t>(part / kMillisecond) / 1'000;
+    for (Nanos end = now; end > now - timeout + part; end -= part) {
+        if (offset_at(end) - offset_at(end - part) < std::max<uint64_t>(wanted, 1)) return false;
+    }
+    return true;
+}
+
+// A peer whose bytes flow is alive, whatever is behind them: at twice the minimum rate, since the
+// server looks at times of its own. It does not ask for less than kBulkBytes of its own.
+void SimClients::judge_flow(const Line& line, Nanos judged) {
+    const Nanos timeout = facts_.timeout_max[line.profile];
+    const uint64_t rate = 2 * kProgressBytesPerSecondMin;
+    // Of one message: whole ones are judged by what they are.
+    const bool in_one =
+        !line.uploaded.passed.empty() && line.whole <= line.uploaded.offset_at(judged - timeout);
+    if (in_one && line.uploaded.is_above(rate, judged, timeout)) {
+        broken("flowing_peer_evicted", line, "it was sending");
+    }
+    // Through small buffers less than that waits as long.
+    if (faults_.has(Fault::small_buffers) && line.bulk_taken_at == 0) return;
+    if (line.downloaded.is_above(rate, judged, timeout)) {
+        broken("flowing_peer_evicted", line, "it was receiving");
+    }
+}
+
+void SimClients::judge_handshake(const Line& line) {
+    if (!line.innocent) return;
+    const Nanos deadline = line.attached_at + facts_.handshake_timeout;
+    if (io_.drained_until() < deadline) {
+        broken("evicted_early", line, "in its handshake, by " + ms(deadline - io_.drained_until()));
+    }
+    judge_unheard(line, deadline);
+}
+
+// The largest holder of buffers gives way, and not who asks for a little: heartbeats and their
+// answers are all that these send and get.
+void SimClients::judge_memory(const Line& line) {
+    switch (clients_[line.client].behaviour) {
+        case Behaviour::punctual:
+        case Behaviour::prober:
+        case Behaviour::mute:
+        case Behaviour::vanisher:
+        case Behaviour::half_closer:
+        case Behaviour::dribbler:
+        case Behaviour::tardy:
+        case Behaviour::ponger:
+            break;
+        default:
+            return;
+    }
+    if (line.was_cut || line.went_unread || line.piled_up || !line.innocent) return;
+    // Where the queue or the sockets hold little, heartbeats that waited for the server fill them.
+    const bool narrow =
+        faults_.has(Fault::small_buffers) || facts_.send_queue_bytes < kSendQueueBytesDefault;
+    if (line.let_go_for == CloseReason::slow_reader && narrow) return;
+    broken("small_holder_closed", line, "for " + std::string(describe(line.let_go_for).name));
+}
+
+// The server ended a connection, and its peer has read all that came.
+void SimClients::judge_end(uint32_t number) {
+    const Client& client = clients_[number];
+    const Line& line = lines_[client.line];
+    const CloseReasonInfo& reason = describe(line.let_go_for);
+    // Through small buffers, or behind a send that completes late, a goodbye may wait for longer
+    // than the linger; behind a flight that fills the send queue, or a queue that the pool has no
+    // more room for, it is not said; and a flight that takes memory is reset.
+    const bool late = faults_.has(Fault::small_buffers) ||
+                      line.let_go_for == CloseReason::slow_reader ||
+                      line.let_go_for == CloseReason::out_of_memory;
+    const bool gone = late || line.was_cut || line.went_unread || !line.innocent;
+    if (gone || line.let_go_unknown || network_.clock() >= facts_.hard_stop_at) return;
+    const bool answers = client.said_goodbye && client.codec.is_websocket();
+    if (answers && line.let_go_for == CloseReason::peer_closed && !client.got_goodbye) {
+        return broken("goodbye_unsaid", line, "its own goodbye has no close frame in answer");
+    }
+    if (reason.code == 1000) return;
+    if (!client.got_goodbye) {
+        return broken("goodbye_unsaid", line, "closed for " + std::string(reason.name));
+    }
+    if (client.goodbye_code == 0 || client.goodbye_code == reason.code) return;
+    broken("goodbye_unsaid", line,
+           "closed for " + std::string(reason.name) + " with the code " +
+               std::to_string(client.goodbye_code));
+}
+
+void SimClients::judge_one(Index index, Line& line, Nanos judged) {
+    if (!line.innocent) return;
+    const Nanos deadline = line.heard_at + facts_.timeout_min[line.profile];
+    if (judged < deadline) {
+        broken("evicted_early", line, "by " + ms(deadline - judged));
+    }
+    judge_unheard(line, deadline);
+    judge_flow(line, judged);
+    const Nanos latest = silence_began(index, line) + facts_.timeout_max[line.profile] +
+                         lateness_allowed(line.behind_at);
+    if (io_.now() > latest) broken("evicted_late", line, "by " + ms(io_.now() - latest));
+    const Client& client = clients_[line.client];
+    const bool answers =
+        client.behaviour == Behaviour::prober && line.client_holds && !client.stopped;
+    // What answers at once is heard in time exactly if its link is faster than what an answer has:
+    // then nothing excuses the server, and otherwise it cannot know.
+    if (answers && facts_.round_trip_max < facts_.answer_time_min[line.profile]) {
+        broken("answering_peer_evicted", line, "it answers every probe at once");
+    }
+}
+
+// After each turn. Of whom bytes are parked nothing is judged.
+void SimClients::watch_bulk(const ConnectionTable& table) {
+    for (Index index = 0; index < line_of_index_.size(); ++index) {
+        const bool bulk = (table[index].flags & kBulkOut) != 0;
+        const bool held_off = io_.is_held_off(index);
+        const bool watched = bulk || held_off;
+        if (!std::exchange(watched_[index], watched) && !watched) continue;
+        Line* line = line_at(index);
+        if (line == nullptr) continue;
+        if ((std::exchange(line->bulk_waits, bulk) || bulk) && network_.valid(line->socket)) {
+            line->bulk_taken_at = network_.newest_arrival(line->socket);
+        }
+        if (std::exchange(line->was_held_off, held_off) && !held_off) {
+            line->maybe_heard_at = io_.now();
+        }
+        if (watched && table[index].state == ConnectionState::closing) {
+            line->closed_on_bulk = true;
+        }
+    }
+}
+
+void SimClients::judge_the_living(const ConnectionTable& table) {
+    for (Index index = 0; index < line_of_index_.size(); ++index) {
+        Line* line = line_at(index);
+        if (line == nullptr) continue;
+        const ConnectionState state = table[index].state;
+        if (state == ConnectionState::open && line->innocent) {
+            const Nanos silence = io_.now() - silence_began(index, *line);
+            if (silence > facts_.timeout_max[line->profile] + lateness_allowed(line->behind_at)) {
+                broken("silent_peer_kept", *line, ms(silence));
+            }
+        }
+        if (state != ConnectionState::closing && state != ConnectionState::closed) continue;
+        if (line->closing_seen_at == 0) {
+            line->closing_seen_at = network_.clock();
+            line->closing_behind_at = io_.behind_total();
+            continue;
+        }
+        const Nanos closing = io_.now() - line->closing_seen_at;
+        // What is on its way is waited for, in a drain until its window ends.
+        const bool bulk = line->closed_on_bulk;
+        if (bulk && facts_.hard_stop_at != kNever) continue;
+        const Nanos linger = kCloseLingerNs + (bulk ? kCloseLingerMaxNs + kCloseLingerNs : 0);
+        const Nanos patience = linger + 4 * faults_.completion_max;
+        if (closing > patience + lateness_allowed(line->closing_behind_at)) {
+            broken("close_hangs", *line, ms(closing));
+        }
+    }
+}
+
+}  // namespace pulse

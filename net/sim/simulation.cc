@@ -1,0 +1,441 @@
+// One run: the world is drawn from the seed, lives for its time, and ends in one of three ways.
+#include "net/sim/simulation.h"
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/page_source.h"
+#include "net/loop/admission.h"
+#include "net/loop/reactor.h"
+#include "net/server/server.h"
+#include "net/sim/backend.h"
+
+namespace pulse {
+namespace {
+
+constexpr uint16_t kFirstPort = 9'000;
+// In the order of their ports, from kFirstPort on.
+constexpr std::string_view kListeners[] = {"tcp://10.0.0.1:9000", "jsonl://10.0.0.1:9001",
+                                           "ws://10.0.0.1:9002", "auto://10.0.0.1:9003"};
+constexpr uint32_t kAuditsPerTimeout = 6;
+constexpr uint64_t kTurnsAtOneInstantMax = 1'000'000;
+// Longer than any kernel here tries to deliver an orphan's last bytes.
+constexpr Nanos kOrphanPatience = 61 * kSecond;
+
+// What of the server the seed decides.
+struct World {
+    ServerOptions server;
+    FaultPlan faults;
+    Nanos start = 0;
+    uint32_t places = 0;
+    uint64_t accepts_per_second = 0;
+    bool operator_acts = false;
+    enum class Ending : uint8_t { all_vanish, drain, stop } ending = Ending::all_vanish;
+};
+
+World draw_world(Random& random, const SimulationOptions& options) {
+    World world;
+    if (options.faults) {
+        world.faults = force_faults(random, *options.faults);
+    } else {
+        world.faults = draw_faults(random, FaultSet().set());
+    }
+    world.faults.mutant = options.mutant;
+
+    ServerOptions& server = world.server;
+    constexpr Nanos kIntervals[] = {1, 2, 5, 10, 15, 30, 30, 60};
+    server.heartbeat_interval = kIntervals[random.below(std::size(kIntervals))] * kSecond;
+    const auto tenths = static_cast<Nanos>(random.between(15, 45));
+    server.heartbeat_timeout = server.heartbeat_interval / 10 * tenths;
+    // A stall tells most when it is about as long as the timeout.
+    if (world.faults.has(Fault::stall) && random.chance(1, 2)) {
+        world.faults.stall_max =
+            server.heartbeat_timeout * static_cast<Nanos>(random.between(1, 3));
+    }
+    if (world.faults.has(Fault::stutter) && random.chance(1, 2)) {
+        world.faults.stutter_max =
+            server.heartbeat_timeout * static_cast<Nanos>(random.between(1, 3));
+    }
+    server.heartbeat_probe = random.chance(2, 3);
+    // Without probes nobody can answer one.
+    const bool round_trip = server.heartbeat_probe && random.chance(1, 4);
+    server.liveness = round_trip ? Liveness::roundtrip : Liveness::any;
+    server.tick_shift = kTickShiftDefault;
+    if (random.chance(1, 3)) {
+        server.tick_shift = static_cast<uint32_t>(random.between(kTickShiftMin, kTickShiftMax));
+    }
+    server.on_message = random.chance(1, 2) ? OnMessage::echo : OnMessage::discard;
+    server.send_queue_bytes = random.chance(1, 4) ? 4'096 : kSendQueueBytesDefault;
+    server.ws_deflate = random.chance(1, 2);
+    server.drain_timeout = static_cast<Nanos>(random.between(1, 30)) * kSecond;
+
+    world.places = options.peers;
+    if (random.chance(1, 5)) world.places = std::max(1u, options.peers * 3 / 4);
+    if (random.chance(1, 5)) world.accepts_per_second = random.between(5, 500);
+    // Near where the 24-bit ticks of the records wrap, and the 32-bit ones.
+    const uint64_t wrap = uint64_t{1} << (random.chance(1, 2) ? 24 : 32);
+    const auto tick_ns = Nanos{1} << server.tick_shift;
+    const Nanos before = static_cast<Nanos>(random.below(static_cast<uint64_t>(options.duration)));
+    world.start = std::max(kSecond, static_cast<Nanos>(wrap) * tick_ns - before);
+    if (random.chance(1, 2)) world.start = 1'000 * kSecond;
+    world.operator_acts = random.chance(1, 2);
+    world.ending = static_cast<World::Ending>(random.below(3));
+    return world;
+}
+
+// What the server grants the answer to the first probe of a silence, at the least: what interval
+// and grace leave of the timeout, less the quarter by which a probe may be late before the deadline
+// moves with it, less the tick in which it goes out. 0: there is no such probe.
+Nanos answer_time(const HeartbeatConfig& heartbeat, const TickClock& clock) {
+    const uint32_t asked_after = heartbeat.interval_ticks + heartbeat.grace_ticks;
+    if (!heartbeat.probe || heartbeat.timeout_ticks <= asked_after) return 0;
+    const uint32_t planned = heartbeat.timeout_ticks - asked_after;
+    const uint32_t late = std::min(heartbeat.interval_ticks, planned) / 4;
+    return clock.tick_ns() * (planned - late - 1);
+}
+
+// Kicks, retunes and floods through the mailbox, while the loop sleeps in poll.
+class SimOperator final : private SimProgram {
+  public:
+    SimOperator(SimNetwork& network, uint64_t seed, Mailbox& mailbox, const ConnectionTable& table,
+                const ReactorConfig& config, SimServerFacts& facts)
+        : network_(network),
+          random_(mix64(seed) ^ 0x6f7065),
+          mailbox_(mailbox),
+          table_(table),
+          config_(config),
+          facts_(facts) {}
+
+    void act_every(Nanos about) {
+        every_ = about;
+        again();
+    }
+    void rest() { every_ = 0; }
+    bool post(const Message& message) { return mailbox_.post(0, message); }
+
+  private:
+    void on_socket(uint64_t) override {}
+    void on_backlog(uint16_t) override {}
+    void on_timer(uint64_t) override {
+        if (every_ == 0) return;
+        switch (random_.below(4)) {
+            case 0:
+                flood();
+                break;
+            case 1:
+                if (!retuned_) retune();
+                break;
+            default:
+                kick();
+        }
+        again();
+    }
+    void again() {
+        const auto delay = random_.between(1, static_cast<uint64_t>(2 * every_));
+        network_.set_timer(*this, 0, network_.clock() + static_cast<Nanos>(delay));
+    }
+    // A place that somebody has, or had, or never did.
+    Message any_kick() {
+        Message message;
+        message.kind = Message::Kind::kick;
+        message.reason = CloseReason::kicked;
+        message.target = table_.id(static_cast<Index>(random_.below(table_.limit())));
+        if (random_.chance(1, 4)) ++message.target.generation;
+        return message;
+    }
+    void kick() { post(any_kick()); }
+    // More than the mailbox holds: the rest is refused, and nobody waits.
+    void flood() {
+        Message message = any_kick();
+        message.target.generation += 1'000;
+        for (uint32_t left = kMailboxSlots + 10; left > 0; --left) post(message);
+    }
+    void retune() {
+        retuned_ = true;
+        const HeartbeatConfig& old = config_.profiles[kProfileDefault];
+        Message message;
+        message.kind = Message::Kind::retune;
+        message.profile = kProfileDefault;
+        message.heartbeat = old;
+        const auto percent = static_cast<uint32_t>(random_.between(60, 200));
+        message.heartbeat.interval_ticks = std::max(1u, old.interval_ticks * percent / 100);
+        message.heartbeat.timeout_ticks = std::max(2u, old.timeout_ticks * percent / 100);
+        message.interval_ms = config_.interval_ms[kProfileDefault] * percent / 100;
+        message.timeout_ms = config_.timeout_ms[kProfileDefault] * percent / 100;
+        if (!post(message)) return;
+        const Nanos timeout = config_.clock.tick_ns() * message.heartbeat.timeout_ticks;
+        Nanos& answer = facts_.answer_time_min[kProfileDefault];
+        answer = std::min(answer, answer_time(message.heartbeat, config_.clock));
+        Nanos& least = facts_.timeout_min[kProfileDefault];
+        Nanos& most = facts_.timeout_max[kProfileDefault];
+        least = std::min(least, timeout);
+        most = std::max(most, timeout);
+        facts_.retuned_at = network_.clock();
+    }
+
+    SimNetwork& network_;
+    Random random_;
+    Mailbox& mailbox_;
+    const ConnectionTable& table_;
+    const ReactorConfig& config_;
+    SimServerFacts& facts_;
+    Nanos every_ = 0;
+    bool retuned_ = false;
+};
+
+using LogSink = std::function<void(const std::string& line)>;
+
+ReactorConfig config_of(const World& world, Admission& admission, LogSink log_sink) {
+    ReactorConfig config;
+    fill_profiles(world.server, config);
+    for (const std::string_view uri : kListeners) {
+        config.listeners.push_back(*parse_listen_uri(uri));
+    }
+    config.ws_deflate = world.server.ws_deflate;
+    config.send_queue_bytes = world.server.send_queue_bytes;
+    config.buffered_bytes_max = world.faults.pool_bytes;
+    if (world.faults.mutant == SimMutant::no_reserve) {
+        config.buffered_bytes_max = kBufferKeptBytes;
+        config.buffer_reserve_bytes = 0;
+    }
+    config.on_message = world.server.on_message;
+    config.accepts_per_second = world.accepts_per_second;
+    config.drain_window = world.server.drain_timeout;
+    config.admission = &admission;
+    if (world.faults.has(Fault::slow_log)) config.debug = std::move(log_sink);
+    return config;
+}
+
+SimServerFacts facts_of(const World& world, const ReactorConfig& config) {
+    SimServerFacts facts;
+    facts.ports = {kFirstPort, kFirstPort + 1, kFirstPort + 2, kFirstPort + 2};
+    facts.any_port = kFirstPort + 3;
+    facts.handshake_timeout = world.server.handshake_timeout;
+    facts.send_queue_bytes = world.server.send_queue_bytes;
+    facts.tick_ns = config.clock.tick_ns();
+    facts.echo = world.server.on_message == OnMessage::echo;
+    facts.liveness = world.server.liveness;
+    facts.interval = world.server.heartbeat_interval;
+    facts.profile_names = config.profile_names;
+    for (size_t profile = 0; profile < kHeartbeatProfilesMax; ++profile) {
+        const Nanos timeout = facts.tick_ns * config.profiles[profile].timeout_ticks;
+        facts.timeout_min[profile] = facts.timeout_max[profile] = timeout;
+        facts.answer_time_min[profile] = answer_time(config.profiles[profile], config.clock);
+    }
+    const FaultPlan& faults = world.faults;
+    const bool reliable = !faults.has(Fault::loss) && !faults.has(Fault::partition) &&
+                          !faults.has(Fault::small_buffers);
+    if (reliable) {
+        facts.round_trip_max =
+            2 * (faults.delay_max + faults.jitter) + faults.completion_max + kSecond / 100;
+    }
+    return facts;
+}
+
+class Simulation {
+  public:
+    Simulation(const SimulationOptions& options, Random& random)
+        : options_(options),
+          world_(draw_world(random, options)),
+          network_(options.seed, world_.faults, world_.start),
+          table_(pages_, world_.places),
+          io_(network_, log_, options.seed, world_.faults, table_.records(), world_.places),
+          mailbox_(1, kMailboxSlots, {&ring, &io_}),
+          admission_(world_.places),
+          config_(config_of(world_, admission_, [this](const std::string&) { log_line(); })),
+          reactor_(config_, pages_, table_, io_, mailbox_, metrics_),
+          clients_(network_, io_, log_, options.seed, world_.faults, facts_of(world_, config_),
+                   options.peers, table_.records(), world_.places),
+          operator_(network_, options.seed, mailbox_, table_, config_, clients_.facts()) {
+        log_.write_trace_to(options.trace);
+    }
+
+    SimulationVerdict run() {
+        const Result<void> listening = reactor_.listen();
+        PULSE_ASSERT(listening);
+        const Nanos end = network_.clock() + options_.duration;
+        clients_.start(std::min(world_.server.heartbeat_interval, options_.duration / 10));
+        if (world_.operator_acts) operator_.act_every(options_.duration / 20 + 1);
+        live_until(end);
+        operator_.rest();
+        finish();
+        return verdict();
+    }
+
+  private:
+    // A sink that blocks now and then: a terminal that is stopped, a disk that is busy.
+    void log_line() {
+        if (!world_.faults.strikes(Fault::slow_log, log_random_)) return;
+        const auto most = static_cast<uint64_t>(world_.faults.log_max);
+        const auto span = static_cast<Nanos>(log_random_.below(most));
+        log_.note(network_.clock(), "slow_log", static_cast<uint64_t>(span));
+        io_.pass_time(span);
+    }
+
+    static void ring(void* io) { static_cast<SimBackend*>(io)->wake(); }
+
+    void live_until(Nanos end) {
+        while (network_.clock() < end) {
+            turn(std::min(end, next_audit_));
+            if (io_.now() >= next_audit_) audit();
+        }
+    }
+
+    void turn(Nanos sleep_until) {
+        const Nanos before = network_.clock();
+        reactor_.turn(sleep_until);
+        ++turns_;
+        turns_at_one_instant_ = network_.clock() == before ? turns_at_one_instant_ + 1 : 0;
+        if (turns_at_one_instant_ > kTurnsAtOneInstantMax) {
+            log_.broken(before, "progress", "the loop spins: a million turns at one instant");
+            network_.run_until(before + kSecond);
+        }
+        clients_.watch_bulk(table_);
+        const uint64_t evicted = metrics_.eviction_delay.count();
+        if (evicted == evicted_) return;
+        evicted_ = evicted;
+        const Tick reached = config_.clock.down(io_.drained_until());
+        clients_.judge_evictions(table_, config_.clock.begins(reached));
+    }
+
+    void audit() {
+        const Nanos timeout = world_.server.heartbeat_timeout;
+        next_audit_ = io_.now() + std::max<Nanos>(timeout / kAuditsPerTimeout, kSecond / 10);
+        reactor_.connections().validate();
+        clients_.judge_the_living(table_);
+        if (io_.attaches() != io_.closes() + io_.attached() || table_.live() != io_.attached()) {
+            log_.broken(io_.now(), "closed_once", "places given away, given back and held differ");
+        }
+    }
+
+    // How long the slowest of the living may take to go.
+    Nanos patience() const {
+        const SimServerFacts& facts = const_cast<SimClients&>(clients_).facts();
+        const Nanos timeout = *std::ranges::max_element(facts.timeout_max);
+        return 2 * timeout + 10 * kCloseLingerNs + 8 * world_.faults.completion_max;
+    }
+
+    void finish() {
+        switch (world_.ending) {
+            case World::Ending::all_vanish:
+                clients_.stop(true);
+                wait_until_empty(patience(), "silent_peer_kept");
+                break;
+            case World::Ending::drain:
+                clients_.stop(false);
+                clients_.facts().hard_stop_at = network_.clock() + world_.server.drain_timeout;
+                stop(Message::Kind::drain);
+                wait_until_empty(
+                    world_.server.drain_timeout + 2 * kSecond + 8 * world_.faults.completion_max,
+                    "drain");
+                break;
+            case World::Ending::stop:
+                clients_.stop(false);
+                stop(Message::Kind::stop);
+                wait_until_empty(kSecond + 8 * world_.faults.completion_max, "drain");
+                break;
+        }
+        clients_.stop(false);
+        if (world_.ending == World::Ending::all_vanish) stop(Message::Kind::stop);
+        clients_.leave();
+        live_until(network_.clock() + kOrphanPatience);
+        check_pools();
+    }
+
+    // A full mailbox is an answer; an operator asks again.
+    void stop(Message::Kind kind) {
+        Nanos& hard_stop_at = clients_.facts().hard_stop_at;
+        if (kind == Message::Kind::stop) hard_stop_at = std::min(hard_stop_at, network_.clock());
+        Message message;
+        message.kind = kind;
+        while (!operator_.post(message)) turn(network_.clock());
+    }
+
+    void wait_until_empty(Nanos allowed, std::string_view rule) {
+        const Nanos behind = io_.behind_total();
+        const Nanos from = network_.clock();
+        while (table_.live() > 0) {
+            const Nanos waited = network_.clock() - from - (io_.behind_total() - behind);
+            if (waited > allowed) {
+                log_.broken(network_.clock(), rule,
+                            std::to_string(table_.live()) + " connections are left after " +
+                                std::to_string(waited / kMillisecond) + " ms");
+                return;
+            }
+            turn(network_.clock() + kSecond);
+            if (io_.now() >= next_audit_) audit();
+        }
+    }
+
+    void check_pools() {
+        reactor_.connections().validate();
+        const auto expect_none = [this](std::string_view what, uint64_t count) {
+            if (count == 0) return;
+            log_.broken(network_.clock(), "pools",
+                        std::to_string(count) + " " + std::string(what) + " are left");
+        };
+        expect_none("connections", table_.live());
+        expect_none("places", io_.attached());
+        expect_none("buffers", reactor_.connections().buffers().taken());
+        expect_none("admissions", admission_.live());
+        expect_none("descriptors", io_.descriptors_used());
+        expect_none("orphans", io_.orphans());
+        if (io_.attaches() != io_.closes()) {
+            log_.broken(network_.clock(), "closed_once",
+                        std::to_string(io_.attaches()) + " places were given away, " +
+                            std::to_string(io_.closes()) + " came back");
+        }
+    }
+
+    SimulationVerdict verdict() {
+        SimulationVerdict verdict;
+        const MetricsSnapshot metrics = metrics_.snapshot();
+        verdict.seed = options_.seed;
+        verdict.faults = world_.faults.present;
+        verdict.hash = log_.hash();
+        verdict.events = log_.events();
+        verdict.turns = turns_;
+        verdict.violations = log_.violations();
+        verdict.broken = log_.kept();
+        verdict.clients = clients_.counts();
+        verdict.accepted = metrics[Metric::accepted];
+        verdict.refused = metrics[Metric::refused];
+        verdict.probes = metrics[Metric::probes_sent];
+        verdict.evicted = metrics[Metric::evicted];
+        verdict.virtual_time = network_.clock() - world_.start;
+        verdict.judge_lag_max = metrics_.judge_lag_max;
+        return verdict;
+    }
+
+    SimulationOptions options_;
+    World world_;
+    Random log_random_{mix64(options_.seed) ^ 0x6c6f67};
+    SimLog log_;
+    SimNetwork network_;
+    HeapPages pages_;
+    ConnectionTable table_;
+    SimBackend io_;
+    Mailbox mailbox_;
+    Admission admission_;
+    ReactorConfig config_;
+    ReactorMetrics metrics_;
+    Reactor<SimBackend> reactor_;
+    SimClients clients_;
+    SimOperator operator_;
+    Nanos next_audit_ = 0;
+    uint64_t turns_ = 0;
+    uint64_t turns_at_one_instant_ = 0;
+    uint64_t evicted_ = 0;
+};
+
+}  // namespace
+
+SimulationVerdict simulate(const SimulationOptions& options) {
+    PULSE_ASSERT(options.peers > 0 && options.duration > 0);
+    Random random(mix64(options.seed));
+    return std::make_unique<Simulation>(options, random)->run();
+}
+
+}  // namespace pulse

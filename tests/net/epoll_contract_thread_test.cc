@@ -1,9 +1,0 @@
-// The backend contract over epoll.
-#include "tests/net/epoll_world.h"
-#include "tests/net/io_contract.h"
-
-namespace pulse::test {
-
-INSTANTIATE_TYPED_TEST_SUITE_P(Epoll, IoContract, EpollWorld);
-
-}  // namespace pulse::test

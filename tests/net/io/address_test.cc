@@ -1,0 +1,194 @@
+// Addresses and listener URIs: a table of what is understood, a table of what is refused and how.
+#include "net/io/address.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+namespace pulse {
+namespace {
+
+TEST(Address, UnderstandsEveryKindOfHostAndWritesItBack) {
+    const struct {
+        const char* text;
+        int family;
+        uint16_t port;
+        const char* written;
+    } rows[] = {
+        {"127.0.0.1:9000", AF_INET, 9000, "127.0.0.1:9000"},
+        {"0.0.0.0:1", AF_INET, 1, "0.0.0.0:1"},
+        {"255.255.255.255:65535", AF_INET, 65535, "255.255.255.255:65535"},
+        {"localhost:80", AF_INET, 80, "127.0.0.1:80"},
+        {"*:9000", AF_INET6, 9000, "[::]:9000"},
+        {"[::1]:9000", AF_INET6, 9000, "[::1]:9000"},
+        {"[2001:db8:0:0::7]:443", AF_INET6, 443, "[2001:db8::7]:443"},
+        {"[::ffff:10.0.0.1]:5", AF_INET6, 5, "[::ffff:10.0.0.1]:5"},
+        {"127.0.0.2:0", AF_INET, 0, "127.0.0.2:0"},
+    };
+    for (const auto& row : rows) {
+        const Result<SocketAddress> address = parse_address(row.text);
+        ASSERT_TRUE(address) << row.text << ": " << address.error();
+        EXPECT_TRUE(address->present());
+        EXPECT_EQ(address->base.sa_family, row.family) << row.text;
+        EXPECT_EQ(address->port(), row.port) << row.text;
+        EXPECT_EQ(address->text(), row.written);
+        EXPECT_EQ(address->size_bytes(),
+                  row.family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
+    }
+}
+
+// Every error names the text, what is wrong with it, and what to write instead.
+TEST(Address, RefusesWithOffenderAndRemedy) {
+    const struct {
+        const char* text;
+        const char* error;
+    } rows[] = {
+        {"", "'': no host; write HOST:PORT, for example 127.0.0.1:9000 or [::1]:9000"},
+        {":9000", "no host"},
+        {"127.0.0.1", "'127.0.0.1': no port; write HOST:PORT"},
+        {"127.0.0.1:", "no port"},
+        {"127.0.0.1:x", "'x' is no port; a port is a number up to 65535"},
+        {"127.0.0.1:65536", "'65536' is no port"},
+        {"127.0.0.1:-1", "'-1' is no port"},
+        {"127.0.0.1:80 ", "'80 ' is no port"},
+        {"127.0.0.1: 80", "' 80' is no port"},
+        {"127.0.0.1:+80", "'+80' is no port"},
+        {"127.0.0:80", "'127.0.0' is no address"},
+        {"256.0.0.1:80", "'256.0.0.1' is no address"},
+        {"example.org:80", "names are not looked up"},
+        {"::1", "an IPv6 address without brackets"},
+        {"::1:9000", "an IPv6 address without brackets"},
+        {"2001:db8::7:443", "write [ADDRESS]:PORT"},
+        {"[::1]", "no port"},
+        {"[::1]9000", "no port"},
+        {"[::1:9000", "no closing bracket"},
+        {"[]:9000", "'' is no IPv6 address"},
+        {"[127.0.0.1]:9000", "'127.0.0.1' is no IPv6 address; write for example [::1]"},
+        {"[::1%eth0]:9000", "is no IPv6 address"},
+    };
+    for (const auto& row : rows) {
+        const Result<SocketAddress> address = parse_address(row.text);
+        ASSERT_FALSE(address) << row.text;
+        EXPECT_NE(address.error().find(row.error), std::string::npos) << address.error();
+        EXPECT_NE(address.error().find("'" + std::string(row.text) + "'"), std::string::npos);
+        EXPECT_NE(address.error().find("; "), std::string::npos) << address.error();
+    }
+}
+
+TEST(Address, NoneIsNone) {
+    const SocketAddress none;
+    EXPECT_FALSE(none.present());
+    EXPECT_EQ(none.size_bytes(), 0u);
+    EXPECT_EQ(none.text(), "none");
+}
+
+TEST(Address, AMappedAddressBecomesItself) {
+    SocketAddress address = *parse_address("[::ffff:10.1.2.3]:77");
+    address.unmap();
+    EXPECT_EQ(address.text(), "10.1.2.3:77");
+    address.unmap();
+    EXPECT_EQ(address.text(), "10.1.2.3:77");
+    SocketAddress other = *parse_address("[2001:db8::1]:77");
+    other.unmap();
+    EXPECT_EQ(other.text(), "[2001:db8::1]:77");
+}
+
+TEST(Address, AZeroInTheTextDoesNotHideItsEnd) {
+    EXPECT_FALSE(parse_address(std::string_view("127.0.0.1:80\0x", 14)));
+}
+
+TEST(Prefix, HoldsWhatBeginsLikeIt) {
+    const struct {
+        const char* prefix;
+        const char* text;
+        std::vector<const char*> inside;
+        std::vector<const char*> outside;
+    } rows[] = {
+        {"10.0.0.0/8", "10.0.0.0/8", {"10.0.0.0:1", "10.255.255.255:2"}, {"11.0.0.0:1", "[::]:1"}},
+        {"192.0.2.7", "192.0.2.7/32", {"192.0.2.7:9"}, {"192.0.2.6:9", "192.0.2.8:9"}},
+        {"192.0.2.128/25", "192.0.2.128/25", {"192.0.2.128:1", "192.0.2.255:1"}, {"192.0.2.127:1"}},
+        {"0.0.0.0/0", "0.0.0.0/0", {"255.1.2.3:1"}, {"[::1]:1"}},
+        {"::1", "::1/128", {"[::1]:1"}, {"[::2]:1", "127.0.0.1:1", "[1::1]:1"}},
+        {"fd00::/9", "fd00::/9", {"[fd7f:ffff::1]:1"}, {"[fd80::]:1", "[fc00::]:1"}},
+        {"::/0", "::/0", {"[ffff::]:1"}, {"127.0.0.1:1"}},
+        {"::ffff:10.0.0.0/104", "10.0.0.0/8", {"10.9.9.9:1"}, {"11.0.0.1:1"}},
+    };
+    for (const auto& row : rows) {
+        const Result<AddressPrefix> prefix = parse_prefix(row.prefix);
+        ASSERT_TRUE(prefix) << prefix.error();
+        EXPECT_EQ(prefix->text(), row.text);
+        for (const char* in : row.inside)
+            EXPECT_TRUE(prefix->contains(*parse_address(in))) << row.prefix << " " << in;
+        for (const char* out : row.outside)
+            EXPECT_FALSE(prefix->contains(*parse_address(out))) << row.prefix << " " << out;
+        EXPECT_FALSE(prefix->contains(SocketAddress{})) << "an unknown peer is in no block";
+    }
+}
+
+TEST(Prefix, RefusesWithOffenderAndRemedy) {
+    for (const char* text :
+         {"", "/8", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0/8",
+          "localhost/8", "[::1]/128", "10.0.0.0:1", "10.0.0.1/31", "fd00::1/64", "10.128.0.0/8"}) {
+        const Result<AddressPrefix> prefix = parse_prefix(text);
+        ASSERT_FALSE(prefix) << text;
+        EXPECT_TRUE(prefix.error().starts_with("'" + std::string(text) + "': ")) << prefix.error();
+        EXPECT_NE(prefix.error().find("; write "), std::string::npos) << prefix.error();
+    }
+}
+
+TEST(ListenUri, KnowsTheSchemesAndTheirDefault) {
+    const struct {
+        const char* uri;
+        Scheme scheme;
+        bool proxy;
+        const char* address;
+    } rows[] = {
+        {"auto://127.0.0.1:1", Scheme::detect, false, "127.0.0.1:1"},
+        {"127.0.0.1:1", Scheme::detect, false, "127.0.0.1:1"},
+        {"*:9000", Scheme::detect, false, "[::]:9000"},
+        {"ws://[::1]:2", Scheme::websocket, false, "[::1]:2"},
+        {"wss://localhost:3", Scheme::websocket_tls, false, "127.0.0.1:3"},
+        {"tcp://127.0.0.1:4", Scheme::binary, false, "127.0.0.1:4"},
+        {"jsonl://127.0.0.1:5", Scheme::jsonl, false, "127.0.0.1:5"},
+        {"ws://127.0.0.1:6/", Scheme::websocket, false, "127.0.0.1:6"},
+        {"auto://*:7?proxy=on", Scheme::detect, true, "[::]:7"},
+        {"127.0.0.1:7?proxy=on", Scheme::detect, true, "127.0.0.1:7"},
+        {"ws://127.0.0.1:8/?proxy=on&proxy=off", Scheme::websocket, false, "127.0.0.1:8"},
+    };
+    for (const auto& row : rows) {
+        const Result<ListenAddress> listener = parse_listen_uri(row.uri);
+        ASSERT_TRUE(listener) << row.uri << ": " << listener.error();
+        EXPECT_EQ(listener->scheme, row.scheme) << row.uri;
+        EXPECT_EQ(listener->expects_proxy_header, row.proxy) << row.uri;
+        EXPECT_EQ(listener->address.text(), row.address);
+        EXPECT_EQ(listener->text, row.uri);
+    }
+}
+
+TEST(ListenUri, RefusesWithOffenderAndRemedy) {
+    const struct {
+        const char* uri;
+        const char* error;
+    } rows[] = {
+        {"http://127.0.0.1:1", "'http' is no scheme of ours; write auto://, ws://"},
+        {"://127.0.0.1:1", "'' is no scheme"},
+        {"TCP://127.0.0.1:1", "'TCP' is no scheme"},
+        {"tcp://x", "'x': no port; write HOST:PORT"},
+        {"tcp://", "no host"},
+        {"tcp://127.0.0.1:1/chat", "a listener has no path; write only SCHEME://HOST:PORT"},
+        {"tcp://127.0.0.1:1?proxy", "'proxy' is no option of a listener; write ?proxy=on"},
+        {"tcp://127.0.0.1:1?tls=on", "'tls=on' is no option"},
+        {"tcp://127.0.0.1:1?proxy=on&x=1", "'x=1' is no option"},
+        {"127.0.0.1", "'127.0.0.1': no port"},
+    };
+    for (const auto& row : rows) {
+        const Result<ListenAddress> listener = parse_listen_uri(row.uri);
+        ASSERT_FALSE(listener) << row.uri;
+        EXPECT_NE(listener.error().find(row.error), std::string::npos) << listener.error();
+        EXPECT_NE(listener.error().find("'" + std::string(row.uri) + "'"), std::string::npos);
+    }
+}
+
+}  // namespace
+}  // namespace pulse

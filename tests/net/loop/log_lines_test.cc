@@ -1,0 +1,139 @@
+// What a reactor logs of its peers: their ends in the debug log, and outside of it what an operator
+// should know.
+#include <gtest/gtest.h>
+
+#include "tests/net/loop/reactor_stage.h"
+
+namespace pulse::test {
+namespace {
+
+using std::string_literals::operator""s;
+
+StagePlan plan(std::string listen, bool debug) {
+    StagePlan plan{.listen = {std::move(listen)}, .keeps_debug_lines = debug};
+    plan.options.heartbeat_interval = 600 * kSecond;
+    plan.options.heartbeat_timeout = 1'800 * kSecond;
+    return plan;
+}
+
+void leave(ReactorStage& stage, size_t peer) {
+    stage.finish(peer);
+    stage.settle(100 * kMillisecond);
+    stage.close(peer, false);
+    stage.settle(3 * kSecond);
+}
+
+// ------------------------------------------------------------------------------- the close line
+TEST(CloseLine, HasReasonDurationAndBytes) {
+    ReactorStage stage(plan("jsonl://10.0.0.1:9000", true));
+    const size_t peer = stage.connect(0);
+    stage.settle();
+    stage.write(peer, "PING\n");
+    stage.settle(90 * kSecond);
+    stage.write(peer, "PING\n");
+    stage.settle(10 * kSecond);
+    EXPECT_EQ(stage.heard(peer), "PONG\nPONG\n");
+    leave(stage, peer);
+    const std::string& line = stage.debug_lines().back();
+    const std::string begin = "r0-000000-0 closed: peer_closed after 100.";
+    EXPECT_TRUE(line.starts_with(begin)) << line;
+    EXPECT_TRUE(line.ends_with(" s, 10 bytes received, 10 sent")) << line;
+}
+
+TEST(CloseLine, EndsWithItsReasonForAConnectionFromBeforeTheDebugLog) {
+    ReactorStage stage(plan("jsonl://10.0.0.1:9000", true));
+    stage.post({.kind = Message::Kind::debug, .on = false});
+    stage.settle();
+    const size_t before = stage.connect(0);
+    stage.settle();
+    EXPECT_TRUE(stage.debug_lines().empty());
+    stage.post({.kind = Message::Kind::debug, .on = true});
+    stage.settle();
+    const size_t after = stage.connect(0);
+    stage.write(after, "PING\n");
+    stage.write(before, "PING\n");
+    stage.settle();
+    leave(stage, before);
+    EXPECT_EQ(stage.debug_lines().back(),
+              "r0-000000-0 closed: peer_closed, accepted before the debug log was on");
+    leave(stage, after);
+    EXPECT_NE(stage.debug_lines().back().find(" s, 5 bytes received, 5 sent"), std::string::npos);
+}
+
+// A place that is used again begins at nothing, also after the log was off between.
+TEST(CloseLine, BeginsAtNothingForTheNextOwnerOfAPlace) {
+    ReactorStage stage(plan("jsonl://10.0.0.1:9000", true));
+    for (const bool off_between : {false, true, false}) {
+        if (off_between) {
+            stage.post({.kind = Message::Kind::debug, .on = false});
+            stage.post({.kind = Message::Kind::debug, .on = true});
+            stage.settle();
+        }
+        const size_t peer = stage.connect(0);
+        stage.write(peer, "PING\n");
+        stage.settle(kSecond + kSecond / 2);
+        leave(stage, peer);
+        const std::string& line = stage.debug_lines().back();
+        EXPECT_NE(line.find(" after 1."), std::string::npos) << line;
+        EXPECT_TRUE(line.ends_with(" s, 5 bytes received, 5 sent")) << line;
+    }
+}
+
+// ------------------------------------------------------------------------------ other protocols
+TEST(ForeignProtocols, AreNamedOutsideTheDebugLog) {
+    const std::pair<std::string, std::string> peers[] = {
+        {"\x10\x0f\0\4MQTT\4\2\0\x3c\0\3abc"s, "1 MQTT"},
+        {"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"s, "1 TLS"},
+        {"SSH-2.0-OpenSSH_9.2\r\n", "1 SSH"},
+        {"*1\r\n$4\r\nPING\r\n", "1 Redis"},
+        {"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", "1 a PROXY header"},
+    };
+    for (const char* scheme : {"auto", "ws", "jsonl", "tcp"}) {
+        for (const auto& [bytes, name] : peers) {
+            ReactorStage stage(plan(scheme + "://10.0.0.1:9000"s, false));
+            stage.write(stage.connect(0), bytes);
+            stage.settle();
+            ASSERT_EQ(stage.warnings().size(), 1u) << scheme << " " << name;
+            EXPECT_EQ(stage.warnings()[0],
+                      "reactor 0: 1 connections began with a protocol that their listener does not "
+                      "speak since the last such line (" +
+                          name + "; the first was r0-000000-0 on " + scheme +
+                          "://10.0.0.1:9000); point these clients to another port");
+        }
+    }
+}
+
+TEST(ForeignProtocols, OfAStormAreCountedInFewLines) {
+    ReactorStage stage(plan("tcp://10.0.0.1:9000", false));
+    for (int second = 0; second < 30; ++second) {
+        for (int i = 0; i < 10; ++i) {
+            const size_t peer = stage.connect(0);
+            stage.write(peer, i < 7 ? "GET / HTTP/1.1\r\n\r\n" : "SSH-2.0-x\r\n");
+            stage.settle();
+            stage.close(peer, true);
+        }
+        stage.settle(kSecond - 50 * kMillisecond);
+    }
+    stage.settle(20 * kSecond);
+    ASSERT_GE(stage.warnings().size(), 3u);
+    ASSERT_LE(stage.warnings().size(), 5u);
+    uint64_t told = 0;
+    for (const std::string& line : stage.warnings())
+        told += std::stoull(line.substr(line.find(": ") + 2));
+    EXPECT_EQ(told, 300u) << "none is left out, also after the last";
+    EXPECT_NE(stage.warnings()[0].find(" 1 connections "), std::string::npos) << "at once";
+    EXPECT_NE(stage.warnings()[1].find("69 HTTP, 30 SSH; the first was r0-000001-0 on tcp://"),
+              std::string::npos)
+        << stage.warnings()[1];
+}
+
+TEST(ForeignProtocols, WhatIsSpokenOrUnknownIsNotLogged) {
+    ReactorStage stage(plan("auto://10.0.0.1:9000", false));
+    for (const char* bytes : {"PING\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "zzzzzzzzzzzzzzzz"})
+        stage.write(stage.connect(0), bytes);
+    stage.settle(20 * kSecond);
+    EXPECT_EQ(stage.warnings(), std::vector<std::string>{});
+}
+
+}  // namespace
+}  // namespace pulse::test

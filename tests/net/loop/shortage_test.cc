@@ -1,0 +1,270 @@
+// Too little memory for what peers have unfinished or do not read: the largest holder gives way,
+// heartbeats, newcomers and goodbyes do not notice.
+#include <gtest/gtest.h>
+
+#include "tests/net/loop/reactor_stage.h"
+#include "tests/support/scale.h"
+#include "tests/support/websocket_frames.h"
+
+namespace pulse::test {
+namespace {
+
+constexpr size_t kMebibyte = size_t{1} << 20;
+constexpr auto kOutOfMemory = static_cast<size_t>(CloseReason::out_of_memory);
+constexpr auto kSlowReader = static_cast<size_t>(CloseReason::slow_reader);
+
+StagePlan plan(uint32_t places) {
+    StagePlan plan{.listen = {"ws://10.0.0.1:9000"}, .places = places};
+    plan.options.on_message = OnMessage::echo;
+    plan.options.heartbeat_interval = 60 * kSecond;
+    plan.options.heartbeat_timeout = 600 * kSecond;
+    plan.faults.socket_buffer_bytes = 4 * kMebibyte;
+    return plan;
+}
+
+size_t upgraded(ReactorStage& stage, std::string_view source = "127.0.0.1:0",
+                const std::string& header = {}) {
+    const size_t peer = stage.connect(0, source);
+    stage.write(peer, header);
+    stage.write(peer,
+                "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                "Sec-WebSocket-Version: 13\r\n\r\n");
+    stage.settle();
+    EXPECT_TRUE(stage.heard(peer).starts_with("HTTP/1.1 101 ")) << stage.heard(peer);
+    stage.heard(peer).clear();
+    return peer;
+}
+
+// All but the last byte of a message.
+Bytes unfinished(size_t bytes) {
+    Bytes message = frame(0x82, Bytes(bytes, 'u'));
+    message.pop_back();
+    return message;
+}
+
+void expect_beats(ReactorStage& stage, size_t peer) {
+    stage.write(peer, frame(0x89, "beat"));
+    stage.settle();
+    EXPECT_EQ(std::exchange(stage.heard(peer), {}),
+              "\x8A\x04"
+              "beat");
+}
+
+TEST(Shortage, UnfinishedMessagesOfAFewHundredPeersHarmNothingButThemselves) {
+    ReactorStage stage(plan(400));
+    const size_t canary = upgraded(stage);
+    const Bytes message = unfinished(kMebibyte - 64);
+    std::vector<size_t> hoarders;
+    for (int i = 0; i < 267; ++i) {
+        hoarders.push_back(upgraded(stage));
+        stage.write(hoarders.back(), message);
+        stage.settle();
+    }
+    stage.settle(kSecond);
+    EXPECT_LE(stage.reactor().connections().buffers().held_bytes(), kBufferedBytesDefault);
+    expect_beats(stage, canary);
+    const size_t newcomer = upgraded(stage);
+    expect_beats(stage, newcomer);
+    // An honest message of the same size still comes through: an older one gives way.
+    stage.write(newcomer, frame(0x82, Bytes(kMebibyte - 64, 'h')));
+    stage.settle(kSecond);
+    EXPECT_GT(stage.heard(newcomer).size(), kMebibyte - 64);
+    EXPECT_GT(stage.metrics().closed[kOutOfMemory], 0u);
+    EXPECT_LT(stage.metrics().closed[kOutOfMemory], 40u) << "no more than must";
+    EXPECT_EQ(stage.metrics().closed[kSlowReader], 0u);
+    // Who gave way was told why.
+    stage.settle(3 * kSecond);
+    size_t told = 0;
+    for (const size_t hoarder : hoarders)
+        told += stage.heard(hoarder).find("out_of_memory") != std::string::npos;
+    EXPECT_EQ(told, stage.metrics().closed[kOutOfMemory]);
+}
+
+TEST(Shortage, ManyPeersThatNeverReadHarmNothingButThemselves) {
+    StagePlan with = plan(200);
+    with.options.max_message_bytes = 4 * kMebibyte;
+    with.options.send_queue_bytes = 8 * kMebibyte;
+    with.faults.socket_buffer_bytes = 64 * 1024;
+    ReactorStage stage(with);
+    const size_t canary = upgraded(stage);
+    const Bytes message = frame(0x82, Bytes(3 * kMebibyte, 'e'));
+    std::vector<size_t> deaf;
+    for (int i = 0; i < 100; ++i) {
+        deaf.push_back(upgraded(stage));
+        stage.set_reading(deaf.back(), false);
+        stage.write(deaf.back(), message);
+        stage.settle(200 * kMillisecond);
+    }
+    stage.settle(kSecond);
+    EXPECT_LE(stage.reactor().connections().buffers().held_bytes(), kBufferedBytesDefault);
+    EXPECT_GT(stage.metrics().closed[kOutOfMemory], 0u);
+    expect_beats(stage, canary);
+    expect_beats(stage, upgraded(stage));
+}
+
+TEST(Shortage, HeadsThatAreNotFinishedLeaveRoomForThoseThatAre) {
+    StagePlan with = plan(17'000);
+    with.options.handshake_timeout = 600 * kSecond;
+    ReactorStage stage(with);
+    const size_t canary = upgraded(stage);
+    const std::string head = "GET / HTTP/1.1\r\nHost: a\r\nCookie: " + std::string(16'000, 'c');
+    const uint64_t heads = scaled(16'384);
+    for (uint64_t i = 0; i < heads; ++i) {
+        stage.write(stage.connect(0), head);
+        if (i % 64 == 0) stage.settle();
+    }
+    stage.settle(kSecond);
+    EXPECT_LE(stage.reactor().connections().buffers().held_bytes(), heads * kBufferKeptBytes);
+    EXPECT_EQ(stage.metrics()[Metric::closed], 0u);
+    expect_beats(stage, canary);
+    expect_beats(stage, upgraded(stage));
+}
+
+// Many connections of one address, whatever each of them holds, do not push out the largest upload
+// of another; behind a balancer the address is the one that its header names.
+TEST(Shortage, TheAddressThatHoldsMostGivesWay) {
+    struct Hoard {
+        uint32_t peers;
+        size_t bytes;
+        bool proxied;
+    };
+    for (const auto& [peers, bytes, proxied] :
+         {Hoard{300, kMebibyte - 64, false}, Hoard{2'500, 120'000, false},
+          Hoard{300, kMebibyte - 64, true}}) {
+        StagePlan with = plan(peers + 10);
+        with.options.max_message_bytes = with.options.send_queue_bytes = 8 * kMebibyte;
+        with.options.on_message = OnMessage::discard;
+        if (proxied) with.listen[0] += "?proxy=on";
+        ReactorStage stage(with);
+        const auto peer_of = [&](const std::string& address) {
+            if (!proxied) return upgraded(stage, address + ":0");
+            return upgraded(stage, "127.0.0.1:0", "PROXY TCP4 " + address + " 10.0.0.1 9 9000\r\n");
+        };
+        const size_t honest = peer_of("127.0.0.3");
+        const Bytes upload = frame(0x82, Bytes(4 * kMebibyte, 'h'));
+        const Bytes message = unfinished(bytes);
+        const std::span<const uint8_t> all(upload);
+        size_t sent = 0;
+        const auto go_on = [&](size_t until) {
+            stage.write(honest, all.subspan(sent, until - sent));
+            sent = until;
+            stage.settle();
+        };
+        for (uint32_t i = 0; i < peers; ++i) {
+            stage.write(peer_of("127.0.0.2"), message);
+            if (i % 8 == 0) go_on(upload.size() / 2 * i / peers);
+        }
+        go_on(upload.size() / 2);
+        EXPECT_GT(stage.reactor().connections().buffers().held_bytes(),
+                  kBufferedBytesDefault * 3 / 4);
+        const uint64_t discarded = stage.metrics()[Metric::messages_discarded];
+        while (sent < upload.size()) go_on(std::min(upload.size(), sent + 65'536));
+        stage.settle(kSecond);
+        EXPECT_EQ(stage.metrics()[Metric::messages_discarded], discarded + 1) << peers;
+        EXPECT_GT(stage.metrics().closed[kOutOfMemory], 0u);
+        EXPECT_EQ(stage.heard(honest), "");
+        expect_beats(stage, honest);
+    }
+}
+
+// One line a second, of all that gave way; and the last of them is not forgotten.
+TEST(Shortage, IsLoggedOnceASecond) {
+    StagePlan with = plan(40);
+    with.options.buffer_bytes = 8 * kMebibyte;
+    ReactorStage stage(with);
+    const Bytes message = unfinished(kMebibyte - 64);
+    const auto hoard = [&](int peers) {
+        for (int i = 0; i < peers; ++i) stage.write(upgraded(stage), message);
+        stage.settle();
+    };
+    hoard(7);
+    EXPECT_EQ(stage.warnings(), std::vector<std::string>{}) << "there is room";
+    hoard(13);
+    ASSERT_EQ(stage.warnings().size(), 1u);
+    const std::string first = stage.warnings()[0];
+    EXPECT_TRUE(first.starts_with("reactor 0 is short of buffers: ")) << first;
+    EXPECT_NE(first.find(" of 8192 KiB are held; raise --buffer-bytes"), std::string::npos);
+    stage.settle(2 * kSecond);
+    ASSERT_EQ(stage.warnings().size(), 2u) << "the rest, a second later, without another cause";
+    const auto count_in = [](const std::string& line) {
+        return std::stoull(line.substr(line.find(": ") + 2));
+    };
+    const uint64_t closed = stage.metrics().closed[kOutOfMemory];
+    EXPECT_GT(closed, 10u);
+    EXPECT_EQ(count_in(first) + count_in(stage.warnings()[1]), closed);
+    stage.settle(10 * kSecond);
+    EXPECT_EQ(stage.warnings().size(), 2u);
+}
+
+// A reply for which there is no memory is not the fault of a peer that reads.
+TEST(Shortage, AReplyWithoutMemoryIsNotASlowReaders) {
+    StagePlan with = plan(4);
+    with.options.buffer_bytes = kMebibyte;
+    ReactorStage stage(with);
+    const size_t peer = upgraded(stage);
+    stage.write(peer, frame(0x82, Bytes(300 * 1024, 'e')));
+    stage.settle(2 * kSecond);
+    EXPECT_EQ(stage.metrics().closed[kSlowReader], 0u);
+    EXPECT_EQ(stage.metrics().closed[kOutOfMemory], 1u);
+}
+
+// What one peer costs that reads nothing and has a message of its own unfinished.
+TEST(Shortage, APeerThatDoesNotReadIsNotHeldForBeyondItsQueue) {
+    StagePlan with = plan(8);
+    with.faults.socket_buffer_bytes = 64 * 1024;
+    ReactorStage stage(with);
+    const size_t deaf = upgraded(stage);
+    stage.set_reading(deaf, false);
+    const Bytes message = frame(0x82, Bytes(700'000, 'e'));
+    stage.write(deaf, message);
+    stage.write(deaf, message);
+    stage.write(deaf, unfinished(kMebibyte - 64));
+    size_t most = 0;
+    for (int i = 0; i < 1'000; ++i) {
+        stage.settle(kMillisecond);
+        most = std::max(most, stage.reactor().connections().buffers().held_bytes());
+    }
+    EXPECT_EQ(stage.metrics().closed[kSlowReader] + (stage.record(deaf) != nullptr), 1u);
+    EXPECT_GT(most, kMebibyte);
+    // In blocks that double; what is in them is bounded by the queue and the slack.
+    EXPECT_LE(most, 2 * (kSendQueueBytesDefault + kConnectionSlackBytes));
+    stage.settle(5 * kSecond);
+    EXPECT_EQ(stage.record(deaf), nullptr) << "slow_reader";
+}
+
+// A message that takes a peer which does not read over its bound is not delivered without its last
+// piece. A hello would give a connection that is closing the deadline of an open one.
+TEST(Shortage, TheMessageThatEndsASlowReaderIsNotDelivered) {
+    StagePlan with = plan(8);
+    with.options.send_queue_bytes = 128 * 1024;
+    with.faults.socket_buffer_bytes = 8 * 1024;
+    const std::string hello = R"({"type":"hello","user":"u1","profile":"mobile"})";
+    int whole = 0, ended = 0;
+    // Spaces make it large. It comes in pieces of up to 8 KiB; with some of these sizes the last of
+    // them is the one that is over.
+    for (size_t spaces = 60'000; spaces < 110'000; spaces += 1'000) {
+        ReactorStage stage(with);
+        const size_t deaf = upgraded(stage);
+        stage.set_reading(deaf, false);
+        stage.write(deaf, frame(0x82, Bytes(120'000, 'e')));
+        stage.settle(kSecond);
+        ASSERT_EQ(stage.metrics()[Metric::messages_echoed], 1u);
+        stage.write(deaf, frame(0x81, hello + std::string(spaces, ' ')));
+        stage.settle(kSecond);
+        const bool fits =
+            stage.record(deaf) != nullptr && stage.record(deaf)->state == ConnectionState::open;
+        EXPECT_EQ(stage.metrics()[Metric::hellos], fits ? 1u : 0u) << spaces;
+        EXPECT_EQ(stage.metrics()[Metric::faults], 0u) << spaces;
+        if (!fits) {
+            EXPECT_TRUE(stage.empty_within(4 * kSecond)) << "as if it were open: " << spaces;
+            EXPECT_EQ(stage.metrics().closed[kSlowReader], 1u) << spaces;
+        }
+        ++(fits ? whole : ended);
+    }
+    EXPECT_GT(whole, 0);
+    EXPECT_GT(ended, 0);
+}
+
+}  // namespace
+}  // namespace pulse::test

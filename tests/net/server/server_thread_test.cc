@@ -1,0 +1,166 @@
+// A whole server in this process: what the main thread tells reactors that are busy, and reads of
+// them, also under ThreadSanitizer.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "net/server/server.h"
+
+namespace pulse {
+namespace {
+
+ServerOptions options_of(BackendChoice backend) {
+    ServerOptions options;
+    options.listen = {*parse_listen_uri("tcp://127.0.0.1:0")};
+    options.backend = backend;
+    options.reactors = 2;
+    options.max_connections = 100;
+    options.max_connections_given = true;
+    options.drain_timeout = kSecond;
+    options.log_level = LogLevel::debug;
+    return options;
+}
+
+// A connection, or -1.
+int connect_to(const std::string& listener) {
+    const Result<ListenAddress> to = parse_listen_uri(listener);
+    const int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(descriptor, &to->address.base, to->address.size_bytes()) == 0) return descriptor;
+    close(descriptor);
+    return -1;
+}
+
+// ThreadSanitizer takes equal numbers in two descriptor tables for one descriptor: under it, and so
+// here at least, the reactors share one.
+Result<ServerPlan> plan_of(BackendChoice backend) {
+    Result<ServerPlan> plan = plan_server(options_of(backend));
+#if defined(PULSE_TSAN)
+    if (plan) plan->own_tables = false;
+#endif
+    return plan;
+}
+
+// A server that does not stop ends the test instead of holding it up: the alarm kills the process.
+class ServerThreads : public testing::TestWithParam<BackendChoice> {
+  protected:
+    ServerThreads() { alarm(60); }
+    ~ServerThreads() override { alarm(0); }
+};
+
+bool ended_within(Server& server, Nanos most) {
+    for (Nanos waited = 0; waited < most; waited += kSecond / 4)
+        if (server.ended(kSecond / 4)) return true;
+    return false;
+}
+
+// The log sink of one reactor blocks, as if the reactor were stuck, while it is told more than its
+// mailbox holds. Then it runs again.
+TEST_P(ServerThreads, ToldWhileTheyAreStuckTheyLearnOfTheLastOfEachKind) {
+    const Result<ServerPlan> plan = plan_of(GetParam());
+    ASSERT_TRUE(plan) << plan.error();
+    std::mutex gate;
+    std::atomic<int> lines{0};
+    std::unique_lock closed(gate);
+    const auto server = Server::start(*plan, [&](const std::string&) {
+        ++lines;
+        const std::lock_guard pass(gate);
+    });
+    ASSERT_TRUE(server) << server.error();
+    const int peer = connect_to((*server)->listening()[0]);
+    ASSERT_GE(peer, 0);
+    while (lines == 0) usleep(1'000);
+    ServerOptions options = plan->options;
+    for (int second = 31; second <= 120; ++second) {
+        options.heartbeat_interval = second * kSecond;
+        options.heartbeat_timeout = 3 * options.heartbeat_interval;
+        (*server)->retune(options);
+    }
+    // Of every profile, not only of the flags' own.
+    options.liveness = Liveness::roundtrip;
+    (*server)->retune(options);
+    (*server)->set_debug(false);
+    (*server)->drain();
+    // The other reactor takes messages.
+    while ((*server)->deliver() > 1) usleep(1'000);
+    EXPECT_EQ((*server)->deliver(), 1u);
+    const ServerStats& before = (*server)->stats();
+    EXPECT_EQ(before.reactors.size(), 2u);
+    closed.unlock();
+    while ((*server)->deliver() > 0) usleep(1'000);
+    // The peer lingers: the drain ends it all the same.
+    ASSERT_TRUE(ended_within(**server, 20 * kSecond)) << "the drain was lost";
+    EXPECT_FALSE((*server)->drain_cut_short());
+    const ServerStats& after = (*server)->stats();
+    EXPECT_EQ(after.total.metrics[Metric::accepted], 1u);
+    for (const ReactorStats& reactor : after.reactors) {
+        if (reactor.metrics[Metric::accepted] == 0) continue;
+        // Retunes filled the mailbox; the last of each profile, the debug log and the drain waited.
+        constexpr uint64_t kWaited = 1 + std::size(kNamedProfiles) + 2;
+        EXPECT_EQ(reactor.metrics[Metric::control_messages], kMailboxSlots + kWaited);
+    }
+    // What is told to a reactor that has ended waits for nothing.
+    for (uint32_t i = 0; i <= kMailboxSlots; ++i) (*server)->set_debug(i % 2 == 0);
+    EXPECT_EQ((*server)->deliver(), 0u);
+    close(peer);
+}
+
+TEST_P(ServerThreads, WhatWasStartedStopsWithTheServer) {
+    const Result<ServerPlan> plan = plan_of(GetParam());
+    ASSERT_TRUE(plan) << plan.error();
+    int peer = -1;
+    {
+        const auto server = Server::start(*plan, [](const std::string&) {});
+        ASSERT_TRUE(server) << server.error();
+        peer = connect_to((*server)->listening()[0]);
+        ASSERT_GE(peer, 0);
+        while ((*server)->stats().total.live == 0) usleep(1'000);
+    }
+    char byte = 0;
+    EXPECT_LE(recv(peer, &byte, 1, 0), 0) << "reset";
+    close(peer);
+}
+
+// Its mailbox is full when the server goes: the stop is posted as soon as there is room.
+TEST_P(ServerThreads, AReactorThatIsStuckForAWhileStopsWithTheServer) {
+    const Result<ServerPlan> plan = plan_of(GetParam());
+    ASSERT_TRUE(plan) << plan.error();
+    std::atomic<int> lines{0};
+    std::atomic<bool> stuck{true};
+    std::thread opener;
+    int peer = -1;
+    {
+        const auto server = Server::start(*plan, [&](const std::string&) {
+            ++lines;
+            while (stuck) usleep(1'000);
+        });
+        ASSERT_TRUE(server) << server.error();
+        peer = connect_to((*server)->listening()[0]);
+        while (lines == 0) usleep(1'000);
+        ServerOptions options = plan->options;
+        for (uint32_t i = 0; i <= kMailboxSlots; ++i) {
+            options.heartbeat_timeout += kSecond;
+            (*server)->retune(options);
+        }
+        EXPECT_GT((*server)->deliver(), 0u);
+        opener = std::thread([&] {
+            usleep(200'000);
+            stuck = false;
+        });
+    }
+    opener.join();
+    close(peer);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, ServerThreads,
+                         testing::Values(BackendChoice::epoll, BackendChoice::io_uring),
+                         [](const auto& test) {
+                             return test.param == BackendChoice::epoll ? "epoll" : "io_uring";
+                         });
+
+}  // namespace
+}  // namespace pulse
