@@ -226,10 +226,11 @@ void measure(benchmark::State& state, BackendChoice backend, uint32_t rate) {
         Nanos lag = 0;
         while (!client.done()) {
             usleep(100'000);
-            lag = std::max(lag, (*server)->stats().total.judge_lag);
+            lag = std::max(lag, (*server)->stats().total.gauges.judge_lag);
         }
         const ReactorStats& after = (*server)->stats().total;
-        if (after.judge_lag_max > before.judge_lag_max) lag = after.judge_lag_max;
+        if (after.gauges.judge_lag_max > before.gauges.judge_lag_max)
+            lag = after.gauges.judge_lag_max;
         const Client::Seen& seen = client.seen();
         const auto answered = static_cast<double>(seen.answered);
         const double seconds = static_cast<double>(seen.measured) / kSecond;

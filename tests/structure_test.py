@@ -245,15 +245,36 @@ def limits_are_used(tree):
                 yield f"{path} defines {name}, and nothing uses it"
 
 
+# Tables of one line each: the file, what a line looks like, and what the code that uses one has.
+TABLES = (("core/close_reason.def", r"^X\((\w+),", r"CloseReason::{}\b"),
+          ("core/metrics.def", r"^X\((\w+),", r"Metric::{}\b"),
+          ("core/gauges.def", r"^X\((\w+),", r"gauges\.{} \+?= "),
+          ("core/distributions.def", r"^X\((\w+),", r"distributions\.{}\.record\("),
+          ("net/io/io_counters.def", r"^X\((\w+),", r"counters_\.{}\b"),
+          ("net/sim/faults.h", r"^ +X\((\w+), +\"", r"Fault::{}\b"))
+
+
 def what_is_named_can_happen(tree):
-    """Every close reason, metric and simulated fault occurs in code besides its definition."""
-    for path, pattern, kind in (("core/close_reason.def", r"^X\((\w+),", "CloseReason"),
-                                ("core/metrics.def", r"^X\((\w+),", "Metric"),
-                                ("net/sim/faults.h", r"^ +X\((\w+), +\"", "Fault")):
+    """Every line of a table (close reasons, what is measured, faults) occurs in code outside it."""
+    for path, line, use in TABLES:
         listed = tree.get(path, "").partition("#define PULSE_SIM_FAULTS")[2].partition("\n\n")[0]
-        for name in re.findall(pattern, listed or tree.get(path, ""), re.M):
-            if not uses_outside(tree, path, rf"\b{kind}::{name}\b"):
-                yield f"{path} lists {name}, and no code has {kind}::{name}"
+        for name in re.findall(line, listed or tree.get(path, ""), re.M):
+            if not uses_outside(tree, path, r"\b" + use.format(name)):
+                yield f"{path} lists {name}, and no code has {use.format(name)}"
+
+
+def statistics_are_described(tree):
+    """net/README.md refers to each table of --stats-json, and names no member that none has."""
+    section = tree.get("net/README.md", "").partition("\n## Statistics")[2].partition("\n## ")[0]
+    members = ""
+    for path in [path for path in tree if path.endswith(".def")]:
+        members += tree[path]
+        if f"`{path}`" not in section:
+            yield f"net/README.md, Statistics, does not refer to `{path}`"
+    members += tree.get("net/server/stats.cc", "")
+    for name in re.findall(r"`([a-z]+(?:_[a-z0-9]+)+)`", section):
+        if not re.search(rf"\b{name}\b", members):
+            yield f"net/README.md, Statistics, names `{name}`, which is not a member"
 
 
 def libraries_by_their_front_door(tree):
@@ -331,6 +352,14 @@ RULES = [
     (what_is_named_can_happen, {"core/close_reason.def": 'X(gone, 1000, "gone")\n',
                                 "net/a.cc": "// CloseReason::gone\n"}),
     (what_is_named_can_happen, {"core/metrics.def": 'X(turns, "turns", "Passes")\n'}),
+    (what_is_named_can_happen, {"core/gauges.def": 'X(live, "connections", count, sum, "Open")\n',
+                                "net/a.cc": "use(stats.gauges.live);\n"}),
+    (what_is_named_can_happen, {"core/distributions.def": 'X(turn_time, "Turns")\n',
+                                "net/a.cc": "use(distributions.turn_time);\n"}),
+    (what_is_named_can_happen, {"net/io/io_counters.def": 'X(polls, "Calls of poll()")\n'}),
+    (statistics_are_described, {"net/README.md": "\n## Statistics\n", "core/gauges.def": ""}),
+    (statistics_are_described, {"net/README.md": "\n## Statistics\n`core/a.def` `gone_us`\n",
+                                "core/a.def": 'X(judge_lag, "judge_lag_us")\n'}),
     (what_is_named_can_happen, {"net/sim/faults.h": "#define PULSE_SIM_FAULTS(X) \\\n"
                                                     '    X(storm, "all leave")\n\n'}),
     (libraries_by_their_front_door, {"tools/a.cc": "CLI::detail::split(a, ',');\n"}),

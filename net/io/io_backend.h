@@ -53,6 +53,7 @@
 #include "core/result.h"
 #include "core/types.h"
 #include "net/io/address.h"
+#include "net/io/io_counters.h"
 
 namespace pulse {
 
@@ -96,21 +97,6 @@ struct SendProgress {
     uint64_t acked_bytes = 0;    // acknowledged by the peer's host, in all; only differences matter
     uint64_t waiting_bytes = 0;  // given to the kernel and not acknowledged
     Nanos since_acked = 0;       // since its newest acknowledgement came, of whatever
-};
-
-// Readings that cost nothing to keep; all are totals since the start. Written by the backend.
-struct IoCounters {
-    uint64_t polls = 0;         // calls of poll()
-    uint64_t system_calls = 0;  // every one that the backend made
-    uint64_t completions = 0;   // events or completions taken from the kernel
-    uint64_t batches = 0;       // harvests that found at least one
-    uint64_t wakes_received = 0;
-    uint64_t receive_buffers_short = 0;  // ENOBUFS: buffers ran out and a receive was armed again
-    uint64_t enter_shortages = 0;   // io_uring_enter refused for want of memory, and asked again
-    uint64_t completions_lost = 0;  // dropped by the kernel for want of memory (EBADR)
-    uint64_t completion_overflows = 0;  // entries of a ring that left its completion queue full
-    uint64_t accept_failures = 0;       // accept said no for another cause than an empty backlog
-    uint64_t spare_used = 0;            // accepts through the spare descriptor
 };
 
 template <class B>

@@ -73,7 +73,7 @@ void Connections::evict(Index index, Tick reached) {
             break;
     }
     metrics_.add(Metric::evicted);
-    metrics_.eviction_delay.record(io_.clock() - config_.clock.begins(due));
+    metrics_.distributions.eviction_delay.record(io_.clock() - config_.clock.begins(due));
     // With a message begun that does not come on, it may not be silent, but it is too slow.
     const bool unfinished = connection.inbox != 0;
     let_go(index, unfinished ? CloseReason::slow_upload : CloseReason::idle_timeout);

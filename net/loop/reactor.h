@@ -111,7 +111,7 @@ void Reactor<Io>::judge_measured() {
         connections_.wheel().next_work() <= connections_.config().clock.down(io_.drained_until());
     const Nanos spent_before = due ? io_.cpu_clock() : 0;
     work_left_ |= connections_.judge();
-    if (due) metrics_.wheel_slice_cpu.record(io_.cpu_clock() - spent_before);
+    if (due) metrics_.distributions.wheel_slice_cpu.record(io_.cpu_clock() - spent_before);
 }
 
 // When poll must be back: at once if something was left over or a message is there, else for the
@@ -126,37 +126,32 @@ Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
 template <IoBackend Io>
 void Reactor<Io>::measure(const TurnTimes& times) {
     metrics_.add(Metric::turns);
-    metrics_.wait_total += std::max<Nanos>(0, times.woke_at - times.began_at);
-    metrics_.turn_time.record(io_.clock() - times.woke_at);
-    metrics_.wheel_slice.record(times.judged_to - times.judged_from);
+    metrics_.gauges.wait_total += std::max<Nanos>(0, times.woke_at - times.began_at);
+    metrics_.distributions.turn_time.record(io_.clock() - times.woke_at);
+    metrics_.distributions.wheel_slice.record(times.judged_to - times.judged_from);
 }
 
 // How late the judge comes: the clock against the oldest look that is due by it and not judged yet,
 // because it was not heard out, a budget ran out, or the thread was not scheduled.
 template <IoBackend Io>
 void Reactor<Io>::measure_judge_lag() {
-    metrics_.judge_lag = std::max<Nanos>(0, io_.clock() - next_look());
-    metrics_.judge_lag_max = std::max(metrics_.judge_lag_max, metrics_.judge_lag);
+    Gauges& gauges = metrics_.gauges;
+    gauges.judge_lag = std::max<Nanos>(0, io_.clock() - next_look());
+    gauges.judge_lag_max = std::max(gauges.judge_lag_max, gauges.judge_lag);
 }
 
 template <IoBackend Io>
 void Reactor<Io>::fill(ReactorStats& stats) const {
-    const ConnectionTable& table = connections_.table();
-    stats.live = table.live();
-    stats.wheel_entries = connections_.wheel().entries();
     stats.metrics = metrics_.snapshot();
+    stats.distributions = metrics_.distributions;
     stats.io = io_.counters();
-    stats.eviction_delay = metrics_.eviction_delay;
-    stats.turn_time = metrics_.turn_time;
-    stats.wheel_slice = metrics_.wheel_slice;
-    stats.wheel_slice_cpu = metrics_.wheel_slice_cpu;
-    stats.wait_total = metrics_.wait_total;
-    stats.judge_lag = metrics_.judge_lag;
-    stats.judge_lag_max = metrics_.judge_lag_max;
-    stats.memory = {.records_bytes = table.backed_bytes(),
-                    .wheel_bytes = connections_.wheel().memory_bytes(),
-                    .buffers_bytes = connections_.buffers().held_bytes(),
-                    .backend_bytes = io_.memory_bytes()};
+    stats.gauges = metrics_.gauges;
+    stats.gauges.live = connections_.table().live();
+    stats.gauges.wheel_entries = connections_.wheel().entries();
+    stats.gauges.records_bytes = connections_.table().backed_bytes();
+    stats.gauges.wheel_bytes = connections_.wheel().memory_bytes();
+    stats.gauges.buffers_bytes = connections_.buffers().held_bytes();
+    stats.gauges.backend_bytes = io_.memory_bytes();
 }
 
 }  // namespace pulse

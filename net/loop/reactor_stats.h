@@ -1,39 +1,27 @@
-// What one reactor can say about itself at one moment.
+// What one reactor reports of itself at one moment.
 #pragma once
 
-#include <cstdint>
-
-#include "core/histogram.h"
+#include "core/distributions.h"
+#include "core/gauges.h"
 #include "core/metrics.h"
-#include "core/types.h"
-#include "net/io/io_backend.h"
+#include "net/io/io_counters.h"
 
 namespace pulse {
 
-// Memory in user space that the server takes knowingly, by what it is for.
-struct MemoryByKind {
-    uint64_t records_bytes = 0;
-    uint64_t wheel_bytes = 0;
-    uint64_t buffers_bytes = 0;
-    uint64_t backend_bytes = 0;
-};
-
-// One reactor, copied on its own thread.
+// One reactor, copied on its own thread; or the sum of several.
 struct ReactorStats {
-    uint32_t live = 0;
-    uint64_t wheel_entries = 0;
     MetricsSnapshot metrics;
+    Gauges gauges;
+    Distributions distributions;
     IoCounters io;
-    Histogram eviction_delay;
-    Histogram turn_time;
-    Histogram wheel_slice;
-    Histogram wheel_slice_cpu;
-    Nanos wait_total = 0;
-    Nanos judge_lag = 0;
-    Nanos judge_lag_max = 0;
-    MemoryByKind memory;
 
-    ReactorStats& operator+=(const ReactorStats& other);
+    ReactorStats& operator+=(const ReactorStats& other) {
+        metrics += other.metrics;
+        gauges += other.gauges;
+        distributions += other.distributions;
+        io += other.io;
+        return *this;
+    }
 };
 
 }  // namespace pulse

@@ -1,4 +1,4 @@
-// Summing reactors up, and writing them down.
+// Formats the figures of a server: one line of text, or one JSON object.
 #include "net/server/stats.h"
 
 #include <fmt/format.h>
@@ -60,73 +60,60 @@ Json by_reason(const std::array<uint64_t, kCloseReasons>& counts) {
     return object;
 }
 
+void add_gauges(Json& object, const Gauges& gauges, bool (*is_wanted)(GaugeUnit)) {
+    for_each_gauge(
+        [&](const GaugeInfo& info, auto value) {
+            if (!is_wanted(info.unit)) return;
+            Json& member = object[std::string(info.member)];
+            if (info.unit == GaugeUnit::seconds) {
+                member = to_seconds(static_cast<Nanos>(value));
+            } else if (info.unit == GaugeUnit::microseconds) {
+                member = to_us(static_cast<Nanos>(value));
+            } else {
+                member = value;
+            }
+        },
+        gauges);
+}
+
+Json to_json(const IoCounters& io) {
+    Json object = Json::object();
+    const auto per_batch = [&] {
+        if (io.batches == 0) return 0.0;
+        return static_cast<double>(io.completions) / static_cast<double>(io.batches);
+    };
+    for_each_io_counter(
+        [&](const IoCounterInfo& info, uint64_t value) {
+            object[std::string(info.name)] = value;
+            if (info.name == "batches") object["completions_per_batch"] = per_batch();
+        },
+        io);
+    return object;
+}
+
+// Counts first, then times; what is in bytes has an object of its own at the end.
 Json to_json(const ReactorStats& stats) {
-    Json object = {{"connections", stats.live}, {"wheel_entries", stats.wheel_entries}};
+    Json object = Json::object();
+    add_gauges(object, stats.gauges, [](GaugeUnit unit) { return unit == GaugeUnit::count; });
     for (size_t i = 0; i < kMetrics; ++i) {
         object[std::string(kMetricInfos[i].name)] = stats.metrics.counters[i];
     }
     object["refused_by_reason"] = by_reason(stats.metrics.refused);
     object["closed_by_reason"] = by_reason(stats.metrics.closed);
-    object["eviction_delay"] = distribution(stats.eviction_delay);
-    object["turn_time"] = distribution(stats.turn_time);
-    object["wheel_slice"] = distribution(stats.wheel_slice);
-    object["wheel_slice_cpu"] = distribution(stats.wheel_slice_cpu);
-    object["wait_s"] = to_seconds(stats.wait_total);
-    object["judge_lag_us"] = to_us(stats.judge_lag);
-    object["judge_lag_max_us"] = to_us(stats.judge_lag_max);
-    const IoCounters& io = stats.io;
-    object["io"] = {
-        {"polls", io.polls},
-        {"system_calls", io.system_calls},
-        {"completions", io.completions},
-        {"batches", io.batches},
-        {"completions_per_batch",
-         io.batches == 0 ? 0.0
-                         : static_cast<double>(io.completions) / static_cast<double>(io.batches)},
-        {"wakes_received", io.wakes_received},
-        {"receive_buffers_short", io.receive_buffers_short},
-        {"enter_shortages", io.enter_shortages},
-        {"completions_lost", io.completions_lost},
-        {"completion_overflows", io.completion_overflows},
-        {"accept_failures", io.accept_failures},
-        {"spare_used", io.spare_used}};
-    object["memory"] = {{"records_bytes", stats.memory.records_bytes},
-                        {"wheel_bytes", stats.memory.wheel_bytes},
-                        {"buffers_bytes", stats.memory.buffers_bytes},
-                        {"backend_bytes", stats.memory.backend_bytes}};
+    for_each_distribution(
+        [&](const DistributionInfo& info, const Histogram& histogram) {
+            object[std::string(info.name)] = distribution(histogram);
+        },
+        stats.distributions);
+    add_gauges(object, stats.gauges, is_time);
+    object["io"] = to_json(stats.io);
+    Json memory = Json::object();
+    add_gauges(memory, stats.gauges, [](GaugeUnit unit) { return unit == GaugeUnit::bytes; });
+    object["memory"] = std::move(memory);
     return object;
 }
 
 }  // namespace
-
-ReactorStats& ReactorStats::operator+=(const ReactorStats& other) {
-    live += other.live;
-    wheel_entries += other.wheel_entries;
-    metrics += other.metrics;
-    io.polls += other.io.polls;
-    io.system_calls += other.io.system_calls;
-    io.completions += other.io.completions;
-    io.batches += other.io.batches;
-    io.wakes_received += other.io.wakes_received;
-    io.receive_buffers_short += other.io.receive_buffers_short;
-    io.enter_shortages += other.io.enter_shortages;
-    io.completions_lost += other.io.completions_lost;
-    io.completion_overflows += other.io.completion_overflows;
-    io.accept_failures += other.io.accept_failures;
-    io.spare_used += other.io.spare_used;
-    eviction_delay.merge(other.eviction_delay);
-    turn_time.merge(other.turn_time);
-    wheel_slice.merge(other.wheel_slice);
-    wheel_slice_cpu.merge(other.wheel_slice_cpu);
-    wait_total += other.wait_total;
-    judge_lag = std::max(judge_lag, other.judge_lag);
-    judge_lag_max = std::max(judge_lag_max, other.judge_lag_max);
-    memory.records_bytes += other.memory.records_bytes;
-    memory.wheel_bytes += other.memory.wheel_bytes;
-    memory.buffers_bytes += other.memory.buffers_bytes;
-    memory.backend_bytes += other.memory.backend_bytes;
-    return *this;
-}
 
 std::string ServerStats::json(bool last) const {
     Json named = Json::object();
@@ -170,11 +157,11 @@ std::string ServerStats::line(const Moment& earlier) const {
         "now: {} open, rss {}, judge lag {:.1f} ms | per second: +{:.0f} -{:.0f}, {:.0f} "
         "heartbeats, {:.0f} probes, cpu {:.0f}% | since the start: {} evicted, {} refused, longest "
         "turn {:.2f} ms",
-        total.live, format_size(rss_bytes / 1024 * 1024),
-        static_cast<double>(total.judge_lag) / kMillisecond, rate(Metric::accepted),
+        total.gauges.live, format_size(rss_bytes / 1024 * 1024),
+        static_cast<double>(total.gauges.judge_lag) / kMillisecond, rate(Metric::accepted),
         rate(Metric::closed), rate(Metric::heartbeats_answered), rate(Metric::probes_sent),
         cpu / seconds * 100, total.metrics[Metric::evicted], total.metrics[Metric::refused],
-        static_cast<double>(total.turn_time.max()) / kMillisecond);
+        static_cast<double>(total.distributions.turn_time.max()) / kMillisecond);
 }
 
 void read_process(ServerStats& stats) {

@@ -293,7 +293,7 @@ class Simulation {
             network_.run_until(before + kSecond);
         }
         clients_.watch_bulk(table_);
-        const uint64_t evicted = metrics_.eviction_delay.count();
+        const uint64_t evicted = metrics_.distributions.eviction_delay.count();
         if (evicted == evicted_) return;
         evicted_ = evicted;
         const Tick reached = config_.clock.down(io_.drained_until());
@@ -405,7 +405,7 @@ class Simulation {
         verdict.probes = metrics[Metric::probes_sent];
         verdict.evicted = metrics[Metric::evicted];
         verdict.virtual_time = network_.clock() - world_.start;
-        verdict.judge_lag_max = metrics_.judge_lag_max;
+        verdict.judge_lag_max = metrics_.gauges.judge_lag_max;
         return verdict;
     }
 

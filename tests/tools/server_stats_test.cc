@@ -27,7 +27,7 @@ ServerStats stats_at(Nanos uptime, uint64_t accepted, uint64_t evicted) {
     Metrics metrics;
     metrics.add(Metric::accepted, accepted);
     metrics.add(Metric::evicted, evicted);
-    stats.total.live = static_cast<uint32_t>(accepted);
+    stats.total.gauges.live = accepted;
     stats.total.metrics = metrics.snapshot();
     return stats;
 }
@@ -101,7 +101,7 @@ TEST(ServerStats, DistributionsHaveTheNamesOfPulseloads) {
         return names;
     };
     ServerStats stats;
-    stats.total.turn_time.record(5 * kMillisecond);
+    stats.total.distributions.turn_time.record(5 * kMillisecond);
     const Json total = Json::parse(stats.json(false))["total"];
     const Json ours = load::to_json(load::test::plausible_result(), {}, {})["latency"]["heartbeat"];
     EXPECT_EQ(names_of(total["turn_time"]), names_of(ours));

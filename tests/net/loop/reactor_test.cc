@@ -44,24 +44,24 @@ TEST(Reactor, EveryTurnIsTimed) {
     stage.settle(10 * kSecond);
     const ReactorStats stats = stats_of(stage);
     EXPECT_GT(stats.metrics[Metric::turns], 10u);
-    EXPECT_EQ(stats.turn_time.count(), stats.metrics[Metric::turns]);
-    EXPECT_EQ(stats.wheel_slice.count(), stats.metrics[Metric::turns]);
-    EXPECT_GT(stats.wait_total, 9 * kSecond) << "it slept";
+    EXPECT_EQ(stats.distributions.turn_time.count(), stats.metrics[Metric::turns]);
+    EXPECT_EQ(stats.distributions.wheel_slice.count(), stats.metrics[Metric::turns]);
+    EXPECT_GT(stats.gauges.wait_total, 9 * kSecond) << "it slept";
 }
 
 TEST(Reactor, JudgeLagIsHowLateADueLookIsJudged) {
     ReactorStage punctual(silent_plan(4));
     join(punctual, 4);
     punctual.settle(kSecond / 2);
-    EXPECT_EQ(stats_of(punctual).judge_lag_max, 0);
+    EXPECT_EQ(stats_of(punctual).gauges.judge_lag_max, 0);
     // Nothing runs for two seconds, in which looks fall due.
     punctual.network().run_until(punctual.network().clock() + 2 * kSecond);
     punctual.reactor().turn(punctual.network().clock());
-    EXPECT_GT(stats_of(punctual).judge_lag_max, kSecond / 2);
-    EXPECT_LT(stats_of(punctual).judge_lag_max, 2 * kSecond);
+    EXPECT_GT(stats_of(punctual).gauges.judge_lag_max, kSecond / 2);
+    EXPECT_LT(stats_of(punctual).gauges.judge_lag_max, 2 * kSecond);
     punctual.settle(kSecond / 8);
-    EXPECT_EQ(stats_of(punctual).judge_lag, 0) << "it has caught up";
-    EXPECT_GT(stats_of(punctual).judge_lag_max, kSecond / 2) << "the most is kept";
+    EXPECT_EQ(stats_of(punctual).gauges.judge_lag, 0) << "it has caught up";
+    EXPECT_GT(stats_of(punctual).gauges.judge_lag_max, kSecond / 2) << "the most is kept";
 }
 
 // -------------------------------------------------------------------------------- what is bounded

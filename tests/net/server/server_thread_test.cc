@@ -118,7 +118,7 @@ TEST_P(ServerThreads, WhatWasStartedStopsWithTheServer) {
         ASSERT_TRUE(server) << server.error();
         peer = connect_to((*server)->listening()[0]);
         ASSERT_GE(peer, 0);
-        while ((*server)->stats().total.live == 0) usleep(1'000);
+        while ((*server)->stats().total.gauges.live == 0) usleep(1'000);
     }
     char byte = 0;
     EXPECT_LE(recv(peer, &byte, 1, 0), 0) << "reset";
