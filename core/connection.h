@@ -47,7 +47,7 @@ struct Connection {
     uint8_t flags;     // the reactor's and its sessions': kDirty and on (connection_flags.h)
     uint8_t offences;  // bad messages forgiven so far
     uint8_t listener;  // which listener accepted it
-    uint8_t spare;     // zero
+    uint8_t unnoted;   // small sends since bulk was last noted, in kUnnotedUnitBytes; the reactor's
 };
 
 static_assert(sizeof(Connection) == kConnectionBytes, "one cache line; see core/README.md first");
@@ -68,6 +68,6 @@ static_assert(offsetof(Connection, close_reason) == 59);
 static_assert(offsetof(Connection, flags) == 60);
 static_assert(offsetof(Connection, offences) == 61);
 static_assert(offsetof(Connection, listener) == 62);
-static_assert(offsetof(Connection, spare) == 63);
+static_assert(offsetof(Connection, unnoted) == 63);
 
 }  // namespace pulse

@@ -46,6 +46,9 @@ inline constexpr uint32_t kJudgeBudgetPerTurn = 2'048;
 inline constexpr uint32_t kLookCost = 1;
 inline constexpr uint32_t kProbeCost = 8;
 inline constexpr uint32_t kEvictCost = 32;
+// Of a look that asks the kernel what the peer has acknowledged, beside its own cost: two system
+// calls, 600 ns of CPU where a look has 20 (2 vCPU, Linux 6.18, 2026-11-27).
+inline constexpr uint32_t kProgressCost = 32;
 // Control messages a turn takes, of all senders together, before it looks at the network again:
 // each may be a kick, and a goodbye costs as much as any send.
 inline constexpr uint32_t kMailboxBudgetPerTurn = 256;
@@ -96,9 +99,13 @@ inline constexpr uint32_t kProgressBytesPerSecondMin = 512;
 // A message of which less has come is none that takes time: a pong cut in two is not an upload, and
 // a credit for its first half would make void the probe that it answers.
 inline constexpr size_t kUploadBytesMin = 1'024;
-// What is sent at once and may have to wait in the kernel, with our probe behind it; below this an
-// acknowledgement tells nothing that the answer to a probe does not tell as fast.
+// What is sent and may have to wait in the kernel, with our probe behind it, at once or in small
+// sends that add up to it; below this an acknowledgement tells nothing that the answer to a probe
+// does not tell as fast.
 inline constexpr size_t kBulkBytes = 4'096;
+// Small sends are added up in these, rounded down: heartbeats count for nothing.
+inline constexpr size_t kUnnotedUnitBytes = 64;
+static_assert(2 * kBulkBytes / kUnnotedUnitBytes <= 256, "they are counted in a byte");
 // A close waits for the peer to take what is on its way as long as it takes some of it, and no
 // longer than this; a server that stops has its own window (--drain-timeout).
 inline constexpr int64_t kCloseLingerMaxNs = 10'000'000'000;

@@ -12,6 +12,6 @@ inline constexpr uint8_t kSpeaksJson = 8;     // it sent a JSON object of ours, 
 inline constexpr uint8_t kFramedBinary = 16;  // agreed on pulse.v1.binary
 inline constexpr uint8_t kAwaitsProxyHeader = 32;  // its proxy has not said yet whose it is
 inline constexpr uint8_t kToldApart = 64;          // its first bytes were; no others are
-inline constexpr uint8_t kBulkOut = 128;  // kBulkBytes or more were sent and may still be waiting
+inline constexpr uint8_t kBulkOut = 128;  // kBulkBytes or more were sent, may still wait
 
 }  // namespace pulse

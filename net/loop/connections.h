@@ -164,6 +164,7 @@ class Connections {
         return inbox == 0 ? 0 : buffers_.size(inbox);
     }
     void credit_upload(Index index, size_t before, size_t read_bytes);
+    void note_flight(Index index, size_t bytes);
     void note_bulk(Index index);
     void credit_download(Index index, Tick reached);
 

@@ -13,7 +13,8 @@ bool Connections::judge() {
     Index index;
     while ((index = wheel_.pop_due(reached, budget)) != kNoIndex) {
         metrics_.add(Metric::looks);
-        const uint32_t cost = judge_one(index, reached) - kLookCost;
+        const uint32_t asked = (at(index).flags & kBulkOut) != 0 ? kProgressCost : 0;
+        const uint32_t cost = asked + judge_one(index, reached) - kLookCost;
         budget = budget > cost ? budget - cost : 0;
     }
     return wheel_.next_work() <= reached;
@@ -104,10 +105,20 @@ void Connections::credit_upload(Index index, size_t before, size_t read_bytes) {
     connection.heard = heard_progress(connection.heard, credit, config_.clock.up(io_.now()));
 }
 
+// So many bytes are about to be sent. Small sends pile up in the kernel as a large one does.
+void Connections::note_flight(Index index, size_t bytes) {
+    Connection& connection = at(index);
+    if ((connection.flags & kBulkOut) != 0) return;
+    const size_t units = connection.unnoted + bytes / kUnnotedUnitBytes;
+    if (units >= kBulkBytes / kUnnotedUnitBytes) return note_bulk(index);
+    connection.unnoted = static_cast<uint8_t>(units);
+}
+
 // Bulk is on its way from now on: what is acknowledged after this is life. Told again where a phase
 // begins, since credits are given within one.
 void Connections::note_bulk(Index index) {
     at(index).flags |= kBulkOut;
+    at(index).unnoted = 0;
     send_notes_[index] = {.acked_bytes = io_.send_progress(index).acked_bytes,
                           .since = config_.clock.up(io_.clock())};
 }

@@ -49,8 +49,7 @@ void Connections::flush_one(Index index) {
     }
     if (outboxes_.queued(connection)) {
         const std::span<const uint8_t> flight = outboxes_.begin_flight(connection);
-        const bool noted = (connection.flags & kBulkOut) != 0;
-        if (flight.size() >= kBulkBytes && !noted) note_bulk(index);
+        note_flight(index, flight.size());
         return io_.send(index, flight);
     }
     if (connection.state != ConnectionState::closing) return;

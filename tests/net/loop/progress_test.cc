@@ -273,6 +273,39 @@ TEST(Progress, APeerThatDiesBehindADownloadIsEvictedInTime) {
     }
 }
 
+// So are many small ones, each sent in a turn of its own, which wait in the kernel together.
+TEST(Progress, SoAreManySmallAnswersThatWaitInTheKernel) {
+    for (const bool closes : {false, true}) {
+        StagePlan with = plan();
+        with.faults.socket_buffer_bytes = 32 * 1024;
+        ReactorStage stage(with);
+        const size_t peer = open_peer(stage, kWebSocket);
+        stage.set_reading(peer, false);
+        for (int i = 0; i < 100; ++i) {
+            stage.write(peer, frame(0x82, Bytes(500, 's')));
+            stage.settle(kMillisecond);
+        }
+        ASSERT_EQ(stage.metrics()[Metric::messages_echoed], 100u);
+        if (closes) stage.write(peer, close_frame(1000));
+        // It takes half of them within each timeout, or linger; the probe is behind the others.
+        const Nanos step = closes ? kCloseLingerNs * 3 / 4 : 2 * kSecond;
+        for (int i = 0; i < 2; ++i) {
+            stage.settle(step);
+            stage.set_reading(peer, true);
+            stage.set_reading(peer, false);
+        }
+        EXPECT_EQ(stage.metrics()[Metric::evicted], 0u) << closes;
+        EXPECT_FALSE(stage.was_reset(peer)) << closes;
+        EXPECT_GT(stage.heard(peer).size(), 50'000u) << closes;
+        if (!closes) {
+            stage.reactor().connections().validate();
+            stage.write(peer, frame(0x8A, ""));
+        }
+        stage.settle(kSecond / 2);
+        EXPECT_EQ(stage.record(peer) != nullptr, !closes);
+    }
+}
+
 TEST(Progress, APeerThatReadsNothingHasItsTimeout) {
     ReactorStage stage(slow_link(plan()));
     const size_t peer = open_peer(stage, kWebSocket);
