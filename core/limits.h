@@ -177,9 +177,6 @@ inline constexpr size_t kBufferKeptBytes = 4'096;
 // kBufferShareMin.
 inline constexpr size_t kBufferedBytesDefault = size_t{256} << 20;
 inline constexpr size_t kBufferShareMin = size_t{64} << 10;
-// --buffer-bytes at least, in messages of --max-message-bytes: a buffer doubles as it grows, and
-// may take half of what is free.
-inline constexpr size_t kBufferedMessagesMin = 4;
 // What small buffers may hold beyond that, whatever the others have filled: kBufferKeptBytes, a
 // pong, a welcome, a goodbye or a short handshake, for each of 16,384 connections.
 inline constexpr size_t kBufferReservePerReactor = size_t{64} << 20;
@@ -189,7 +186,6 @@ inline constexpr size_t kIdleBufferBytesMax = 1'024 * kBufferFirstBytes;
 // What a connection may hold beyond --send-queue-bytes, its unfinished message included: a peer
 // that does not read costs no more than that.
 inline constexpr size_t kConnectionSlackBytes = size_t{64} << 10;
-static_assert(kBufferedMessagesMin * kMessageBytesMax <= kBufferedBytesDefault);
 // Between two log lines of a reactor that say that its buffers are short.
 inline constexpr int64_t kShortageNoticeNs = 1'000'000'000;
 // Between two that say which other protocols came: scanners of a public port send them all day.

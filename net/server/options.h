@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -51,6 +52,14 @@ constexpr size_t echoed_by(size_t send_queue_bytes) {
     return content - (content + 1'023) / 1'024;
 }
 static_assert(echo_bytes(echoed_by(65'536)) <= 65'536);
+// What the buffers of a reactor must have room for, so that one connection can have the longest
+// message: the message itself while it comes, its echo, and a copy of what a turn left of its
+// frames. Each is in a block that doubles, and the last block may take half of what is free.
+constexpr size_t buffers_for(size_t message_bytes, OnMessage on_message) {
+    const size_t blocks = on_message == OnMessage::echo ? 4 : 3;
+    return blocks * std::bit_ceil(echo_bytes(message_bytes));
+}
+static_assert(buffers_for(kMessageBytesDefault, OnMessage::echo) <= kBufferedBytesDefault);
 
 struct ServerOptions {
     // Listening. Never empty once parsed; the default is in flags.h.

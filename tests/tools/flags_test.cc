@@ -350,11 +350,14 @@ TEST(Flags, ATimeoutMustLeaveTimeForAnAnswer) {
 
 TEST(Flags, BuffersHoldAFewOfTheLongestMessages) {
     EXPECT_EQ(options_of({}).buffer_bytes, kBufferedBytesDefault);
-    EXPECT_TRUE(read({"--max-message-bytes", "64MiB"})) << "with the default of --buffer-bytes";
+    EXPECT_EQ(options_of({"--max-message-bytes", "64MiB"}).buffer_bytes, size_t{384} << 20);
     expect_error(read({"--buffer-bytes", "2MiB"}),
-                 {"--buffer-bytes: '2MiB' cannot hold messages of 1MiB", "write at least 4MiB",
+                 {"--buffer-bytes: '2MiB' cannot hold messages of 1MiB", "write at least 6MiB",
                   "shorter --max-message-bytes"});
-    EXPECT_TRUE(read({"--buffer-bytes", "2MiB", "--max-message-bytes", "512KiB"}));
+    EXPECT_TRUE(read({"--buffer-bytes", "6MiB"}));
+    expect_error(read({"--buffer-bytes", "6MiB", "--on-message", "echo"}),
+                 {"--buffer-bytes: '6MiB' cannot echo messages of 1MiB", "write at least 8MiB"});
+    EXPECT_TRUE(read({"--buffer-bytes", "2MiB", "--max-message-bytes", "512000B"}));
 }
 
 TEST(Flags, MessageLimitAndSendQueueFollowEachOther) {

@@ -272,6 +272,11 @@ void derive(Draft& draft) {
         options.max_message_bytes =
             std::min(kMessageBytesDefault, echoed_by(options.send_queue_bytes));
     }
+    if (!draft.given.contains("buffer-bytes")) {
+        options.buffer_bytes =
+            std::max(kBufferedBytesDefault,
+                     buffers_for(options.max_message_bytes, options.on_message));
+    }
 }
 
 std::string in_ms(Nanos least) {
@@ -309,11 +314,12 @@ std::optional<std::string> wrong_heartbeats(const ServerOptions& options) {
 }
 
 std::optional<std::string> wrong_buffers(const ServerOptions& options) {
-    const size_t least = kBufferedMessagesMin * options.max_message_bytes;
+    const size_t least = buffers_for(options.max_message_bytes, options.on_message);
     if (options.buffer_bytes >= least) return std::nullopt;
-    return "--buffer-bytes: '" + format_size(options.buffer_bytes) + "' cannot hold messages of " +
-           format_size(options.max_message_bytes) + "; write at least " + format_size(least) +
-           ", or a shorter --max-message-bytes";
+    const std::string what = options.on_message == OnMessage::echo ? "echo" : "hold";
+    return "--buffer-bytes: '" + format_size(options.buffer_bytes) + "' cannot " + what +
+           " messages of " + format_size(options.max_message_bytes) + "; write at least " +
+           format_size(least) + ", or a shorter --max-message-bytes";
 }
 
 std::optional<std::string> wrong_queues(const ServerOptions& options) {

@@ -306,7 +306,8 @@ constexpr Setting kSettings[] = {
      number, restart, SIZE(send_queue_bytes, 4'096, kSendQueueBytesMax)},
     {"buffer-bytes", kMessages, "SIZE",
      "Most bytes that all connections of one reactor may have unfinished or waiting to be sent; "
-     "beyond it the largest holder is closed.",
+     "beyond it the largest holder of the address that has most is closed. Grows with "
+     "--max-message-bytes if it is not given.",
      number, restart, SIZE(buffer_bytes, 4'096, kBufferBytesMax)},
     {"ws-deflate", kMessages, "on|off", "Offer WebSocket compression (permessage-deflate).",
      boolean, restart, WORD(ws_deflate, kSwitch)},

@@ -209,6 +209,24 @@ TEST(Shortage, AReplyWithoutMemoryIsNotASlowReaders) {
     EXPECT_EQ(stage.metrics().closed[kOutOfMemory], 1u);
 }
 
+// The least memory that a server starts with is enough for its largest message and the echo of it.
+TEST(Shortage, TheLargestMessageFitsTheLeastMemory) {
+    for (const OnMessage does : {OnMessage::echo, OnMessage::discard}) {
+        for (const size_t largest : {kMebibyte - 2'000, kMebibyte - 1, kMebibyte, kMebibyte + 1}) {
+            StagePlan with = plan(4);
+            with.options.on_message = does;
+            with.options.max_message_bytes = largest;
+            with.options.buffer_bytes = buffers_for(largest, does);
+            ReactorStage stage(with);
+            const size_t peer = upgraded(stage);
+            stage.write(peer, frame(0x82, Bytes(largest, 'e')));
+            stage.settle(2 * kSecond);
+            EXPECT_EQ(stage.metrics().closed[kOutOfMemory], 0u) << largest;
+            EXPECT_EQ(stage.heard(peer).size() > largest, does == OnMessage::echo) << largest;
+        }
+    }
+}
+
 // What one peer costs that reads nothing and has a message of its own unfinished.
 TEST(Shortage, APeerThatDoesNotReadIsNotHeldForBeyondItsQueue) {
     StagePlan with = plan(8);
