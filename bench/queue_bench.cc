@@ -30,6 +30,7 @@
 #include "core/check.h"
 #include "core/mailbox.h"
 #include "core/spsc_ring.h"
+#include "net/loop/limits.h"
 
 namespace pulse {
 namespace {

@@ -14,8 +14,10 @@
 #include <span>
 #include <string_view>
 
+#include "core/limits.h"
 #include "proto/codec.h"
 #include "proto/endian.h"
+#include "proto/limits.h"
 
 namespace pulse::binary {
 

@@ -35,7 +35,7 @@
 #include <string_view>
 
 #include "core/close_reason.h"
-#include "core/limits.h"
+#include "proto/limits.h"
 
 namespace pulse {
 

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "core/check.h"
+#include "core/limits.h"
 #include "proto/http_fields.h"
 
 namespace pulse {

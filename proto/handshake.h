@@ -38,9 +38,11 @@
 #include <string_view>
 
 #include "core/check.h"
+#include "core/limits.h"
 #include "proto/codec.h"
 #include "proto/deflate.h"
 #include "proto/kept_head.h"
+#include "proto/limits.h"
 
 namespace pulse {
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/limits.h"
 #include "proto/utf8.h"
 
 namespace pulse {

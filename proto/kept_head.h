@@ -15,6 +15,7 @@
 #include <span>
 
 #include "core/limits.h"
+#include "proto/limits.h"
 
 namespace pulse {
 

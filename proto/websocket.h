@@ -31,8 +31,10 @@
 #include <type_traits>
 
 #include "core/check.h"
+#include "core/limits.h"
 #include "proto/codec.h"
 #include "proto/deflate.h"
+#include "proto/limits.h"
 #include "proto/unmask.h"
 #include "proto/utf8.h"
 

@@ -236,7 +236,7 @@ def uses_outside(tree, defined_in, pattern):
 
 
 def limits_are_used(tree):
-    """Every bound of a limits file is used outside that file: what nothing enforces is no bound."""
+    """Every bound of every limits.h is used outside that file: what nothing enforces is not one."""
     for path, text in tree.items():
         if os.path.basename(path) != "limits.h":
             continue
@@ -346,6 +346,8 @@ RULES = [
     (functions_fit_a_screen, {"core/a.cc": "int f(int a,\n  int b) {\n" + "    a;\n" * 71 + "}\n"}),
     (lines_fit, {"Makefile": "all: " + "x" * 98 + "\n"}),
     (banners_are_whole, {"core/a.h": "// " + "-" * 80 + " the\n// ring\n\nint a;\n"}),
+    (limits_are_used, {"net/io/limits.h": "inline constexpr int kMost = 1;\n"
+                                          "static_assert(kMost > 0);\n"}),
     (limits_are_used, {"core/limits.h": "inline constexpr size_t kMost = 1;\n",
                        "core/a.cc": "// kMost is the most\nint a = kMostOfAll;\n",
                        "tests/core/a_test.cc": "int a = kMost;\n"}),

@@ -48,6 +48,7 @@
 #include "core/connection.h"
 #include "core/limits.h"
 #include "net/io/io_backend.h"
+#include "net/io/limits.h"
 #include "net/io/mapped_pages.h"
 #include "net/io/send_progress.h"
 #include "net/io/sockets.h"

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/limits.h"
+#include "net/io/limits.h"
 
 namespace pulse {
 namespace {

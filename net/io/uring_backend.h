@@ -83,6 +83,7 @@
 #include "core/types.h"
 #include "net/io/address.h"
 #include "net/io/io_backend.h"
+#include "net/io/limits.h"
 #include "net/io/send_progress.h"
 #include "net/io/sockets.h"
 #include "net/io/system_calls.h"

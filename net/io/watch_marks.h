@@ -7,6 +7,7 @@
 
 #include "core/limits.h"
 #include "core/types.h"
+#include "net/io/limits.h"
 #include "net/io/system_calls.h"
 #include "net/io/watch_proof.h"
 

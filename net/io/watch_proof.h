@@ -18,8 +18,8 @@
 #include <cstdint>
 
 #include "core/check.h"
-#include "core/limits.h"
 #include "core/types.h"
+#include "net/io/limits.h"
 
 namespace pulse {
 

@@ -27,6 +27,7 @@
 #include "core/turn_budget.h"
 #include "net/loop/connection_flags.h"
 #include "net/loop/io_requests.h"
+#include "net/loop/limits.h"
 #include "net/loop/notices.h"
 #include "net/loop/outbox.h"
 #include "net/loop/parking.h"

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "net/loop/limits.h"
+
 namespace pulse {
 
 void Notices::foreign(std::string_view protocol, std::string_view connection,

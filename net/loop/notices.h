@@ -11,7 +11,6 @@
 #include <utility>
 #include <vector>
 
-#include "core/limits.h"
 #include "core/types.h"
 
 namespace pulse {

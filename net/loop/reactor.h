@@ -31,6 +31,7 @@
 #include "net/io/io_backend.h"
 #include "net/loop/connections.h"
 #include "net/loop/io_requests.h"
+#include "net/loop/limits.h"
 #include "net/loop/reactor_stats.h"
 
 namespace pulse {

@@ -7,10 +7,12 @@
 #include <vector>
 
 #include "core/heartbeat_policy.h"
+#include "core/limits.h"
 #include "core/sip_hash.h"
 #include "core/time.h"
 #include "net/io/address.h"
 #include "net/loop/admission.h"
+#include "net/loop/limits.h"
 #include "proto/codec.h"
 
 namespace pulse {

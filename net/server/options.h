@@ -17,7 +17,9 @@
 #include "core/limits.h"
 #include "core/types.h"
 #include "net/io/address.h"
+#include "net/loop/limits.h"
 #include "net/loop/reactor_config.h"
+#include "proto/limits.h"
 
 namespace pulse {
 

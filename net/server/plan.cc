@@ -12,6 +12,7 @@
 #include "net/io/sockets.h"
 #include "net/io/uring_backend.h"
 #include "net/server/descriptors.h"
+#include "net/server/limits.h"
 #include "net/server/server.h"
 
 namespace pulse {

@@ -26,6 +26,7 @@
 #include "net/io/uring_backend.h"
 #include "net/loop/reactor.h"
 #include "net/server/descriptors.h"
+#include "net/server/limits.h"
 #include "net/server/threads.h"
 
 namespace pulse {

@@ -25,6 +25,7 @@
 #include "core/connection.h"
 #include "core/limits.h"
 #include "net/io/io_backend.h"
+#include "net/io/limits.h"
 #include "net/sim/faults.h"
 #include "net/sim/log.h"
 #include "net/sim/network.h"

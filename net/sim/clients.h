@@ -16,6 +16,7 @@
 #include "core/connection_table.h"
 #include "core/limits.h"
 #include "core/random.h"
+#include "net/loop/limits.h"
 #include "net/loop/reactor_config.h"
 #include "net/sim/backend.h"
 #include "net/sim/log.h"

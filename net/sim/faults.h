@@ -11,10 +11,10 @@
 #include <string>
 #include <string_view>
 
-#include "core/limits.h"
 #include "core/random.h"
 #include "core/result.h"
 #include "core/types.h"
+#include "net/loop/limits.h"
 
 namespace pulse {
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/close_reason.h"
+#include "net/loop/limits.h"
 #include "proto/binary.h"
 #include "proto/json.h"
 

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/limits.h"
 #include "proto/codec.h"
 
 namespace pulse::test {

@@ -12,6 +12,7 @@
 #include <map>
 
 #include "core/version.h"
+#include "net/io/limits.h"
 #include "tools/pulsewheel/reload.h"
 #include "tools/pulsewheel/settings.h"
 

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <deque>
 
-#include "core/limits.h"
 #include "tools/pulseload/attempt.h"
 #include "tools/pulseload/exit_code.h"
 #include "tools/pulseload/find_max.h"

@@ -23,6 +23,7 @@
 #include "core/random.h"
 #include "proto/binary.h"
 #include "proto/json.h"
+#include "proto/limits.h"
 #include "proto/unmask.h"
 #include "proto/websocket.h"
 #include "tools/pulseload/scenario.h"

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <ctime>
 
+#include "net/loop/limits.h"
+
 namespace pulse::load {
 namespace {
 

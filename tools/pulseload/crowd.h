@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "core/connection_table.h"
+#include "core/limits.h"
 #include "core/random.h"
 #include "core/time.h"
 #include "core/timing_wheel.h"

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "core/limits.h"
 #include "core/units.h"
 #include "tools/pulseload/client_speech.h"
 

@@ -7,6 +7,8 @@
 #include <numeric>
 
 #include "core/units.h"
+#include "net/io/limits.h"
+#include "net/server/limits.h"
 
 namespace pulse::serve {
 namespace {

@@ -20,7 +20,6 @@
 #include <vector>
 
 #include "core/connection.h"
-#include "core/limits.h"
 #include "net/io/io_backend.h"
 
 namespace pulse::test {

@@ -5,6 +5,9 @@
 
 #include <vector>
 
+#include "net/io/limits.h"
+#include "net/loop/limits.h"
+
 namespace pulse::test {
 namespace {
 

@@ -1,0 +1,92 @@
+// Bounds of the loop: what a turn does, what a connection may hold, how it ends, what is logged.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "proto/limits.h"
+
+namespace pulse {
+
+// ------------------------------------------------------------------------------- work in a turn
+// A turn judges deadlines in slices of this much work: a look costs 1, a probe 8, an eviction 32,
+// after what they cost in time. 512 looks are about 10 us, 16 evictions about as long.
+inline constexpr uint32_t kJudgeBudgetPerTurn = 2'048;
+inline constexpr uint32_t kLookCost = 1;
+inline constexpr uint32_t kProbeCost = 8;
+inline constexpr uint32_t kEvictCost = 32;
+// Of a look that asks the kernel what the peer has acknowledged, beside its own cost: two system
+// calls, 600 ns of CPU where a look has 20 (2 vCPU, Linux 6.18, 2026-11-27).
+inline constexpr uint32_t kProgressCost = 32;
+// Control messages a turn takes, of all senders together, before it looks at the network again:
+// each may be a kick, and a goodbye costs as much as any send.
+inline constexpr uint32_t kMailboxBudgetPerTurn = 256;
+// What all connections together may have handled in one turn, in units of work: bytes delivered,
+// and kFrameWork for each frame (2 MiB, or 4,096 frames). Half of it is for what was read just now,
+// half for what was parked. The last message may exceed it, and what follows pays that back.
+inline constexpr size_t kWorkPerTurn = size_t{2} << 20;
+// JSON is looked through key by key: 170,000 keys in 850 kB take 1.8 ms (best of 15, 2 vCPU,
+// 2026-11-27). Counted as its bytes alone, 50 flooders with such messages kept a heartbeat waiting
+// for 38 to 57 ms in 99 of 100; with this factor, one such message a turn, for 6 to 10 ms.
+inline constexpr size_t kJsonWorkPerByte = 8;
+// A hello is looked through, set up and welcomed: 10 bytes in, 93 out.
+inline constexpr size_t kHelloWork = 1'536;
+
+// ------------------------------------------------------------------------------------- profiles
+// The first profiles are not heartbeats but plain deadlines: of the handshake and of the close.
+inline constexpr uint8_t kProfileGreeting = 0;
+inline constexpr uint8_t kProfileClosing = 1;
+inline constexpr uint8_t kProfileDefault = 2;   // what the flags say
+inline constexpr uint8_t kProfileRealtime = 3;  // those with names follow
+
+// ------------------------------------------------------------------------------------- progress
+// A message on its way proves life while it moves at least so fast, in either direction; below it
+// the deadline comes closer, so that a peer which drips does not hold memory for ever. HTTP servers
+// ask as much of a request body (Apache's mod_reqtimeout: MinRate=500).
+inline constexpr uint32_t kProgressBytesPerSecondMin = 512;
+// A message of which less has come gets no credit for moving: a pong cut in two is not an upload,
+// and a credit for its first half would make void the probe that it answers.
+inline constexpr size_t kUploadBytesMin = 1'024;
+// What is sent and may have to wait in the kernel, with our probe behind it, at once or in small
+// sends that add up to it; below this an acknowledgement tells nothing that the answer to a probe
+// does not tell as fast.
+inline constexpr size_t kBulkBytes = 4'096;
+// Small sends are added up in these, rounded down: heartbeats count for nothing.
+inline constexpr size_t kUnnotedUnitBytes = 64;
+static_assert(2 * kBulkBytes / kUnnotedUnitBytes <= 256, "they are counted in a byte");
+
+// -------------------------------------------------------------------------------------- closing
+// A close waits for the peer to take what is on its way as long as it takes some of it, and no
+// longer than this; a server that stops has its own window (--drain-timeout).
+inline constexpr int64_t kCloseLingerMaxNs = 10'000'000'000;
+// How long a peer may take to answer our goodbye with its own FIN. About a second of draining is
+// what keeps a goodbye from being destroyed by a reset; a peer that is dead is reset afterwards.
+inline constexpr int64_t kCloseLingerNs = 1'000'000'000;
+// A server that stops says its goodbyes in shares of this much time: even enough for a reconnect
+// storm to be none, and 100 wake-ups a second for a few seconds.
+inline constexpr int64_t kGoodbyeEveryNs = 10'000'000;
+
+// ------------------------------------------------------------------------------------- offences
+// Bad JSON objects that a peer may send before it is closed.
+inline constexpr uint32_t kOffencesMax = 8;
+
+// -------------------------------------------------------------------------------------- buffers
+// --send-queue-bytes, a connection: the largest message by default, echoed, and as much behind it.
+inline constexpr size_t kSendQueueBytesDefault = 2 * kMessageBytesDefault;
+// --buffer-bytes: what all buffers of one reactor may hold together, replies queued and messages
+// not whole.
+inline constexpr size_t kBufferedBytesDefault = size_t{256} << 20;
+// What small buffers may hold beyond that, whatever the others have filled: kBufferKeptBytes, a
+// pong, a welcome, a goodbye or a short handshake, for each of 16,384 connections.
+inline constexpr size_t kBufferReservePerReactor = size_t{64} << 20;
+// What a connection may hold beyond --send-queue-bytes, its unfinished message included: a peer
+// that does not read costs no more than that.
+inline constexpr size_t kConnectionSlackBytes = size_t{64} << 10;
+
+// -------------------------------------------------------------------------------------- notices
+// Between two log lines of a reactor that say that its buffers are short.
+inline constexpr int64_t kShortageNoticeNs = 1'000'000'000;
+// Between two that say which other protocols came: scanners of a public port send them all day.
+inline constexpr int64_t kForeignNoticeNs = 10'000'000'000;
+
+}  // namespace pulse

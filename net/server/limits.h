@@ -1,0 +1,27 @@
+// Bounds of a server: its reactors, and what they and idle connections cost. The start-up lines say
+// what they add up to.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pulse {
+
+// ------------------------------------------------------------------------------------- reactors
+inline constexpr uint32_t kReactorsMax = 256;
+// More reactors than this on a core are warned of, and a default never asks for them: they wait for
+// each other. A few are the price of a low descriptor limit (a million on two cores took 54).
+inline constexpr uint32_t kReactorsPerCoreAdvised = 4;
+// What a reactor opens for itself: its epoll or ring, its spare, its listeners' slack, the log.
+inline constexpr uint32_t kReactorDescriptors = 32;
+
+// --------------------------------------------------------------------------------------- memory
+// What an idle connection costs, for the estimate at start; net/README.md has the measurements. In
+// user space: the record, its entry in the wheel, and half-filled chunks and pages.
+inline constexpr size_t kIdleUserBytes = 80;
+// In the kernel: the socket (3.81 KB) and what waits for it (epoll 208 B, poll request 253 B).
+inline constexpr size_t kIdleKernelBytes = 4'160;
+// A reactor's own: slots of the wheel, receive buffers, ring, mailbox, stack, histograms.
+inline constexpr size_t kReactorUserBytes = 512 * 1024;
+
+}  // namespace pulse
