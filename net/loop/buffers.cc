@@ -52,7 +52,6 @@ bool Connections::make_room(Index asker) {
                             buffers_.held_by(buffers_.address(largest));
     if (asks_for_most) largest = buffers_.largest_of(address);
     metrics_.add(Metric::memory_shortages);
-    notices_.gave_way();  // whoever it will be
     if (largest == 0) return false;
     if (asks_for_most && buffers_.capacity(largest) < buffers_.wanted_bytes()) return false;
     const Index owner = buffers_.owner(largest);

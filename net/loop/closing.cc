@@ -57,12 +57,18 @@ void Connections::let_go(Index index, CloseReason reason, std::string_view detai
     let_go_quietly(index, reason);
 }
 
+// Of a connection that was not closing yet.
+void Connections::set_close_reason(Connection& connection, CloseReason reason) {
+    connection.close_reason = reason;
+    if (reason == CloseReason::out_of_memory) notices_.gave_way();
+}
+
 // The same without a word of ours: what there was to say was said.
 void Connections::let_go_quietly(Index index, CloseReason reason) {
     Connection& connection = at(index);
     if (connection.state == ConnectionState::closed) return;
     if (connection.state != ConnectionState::closing) {
-        connection.close_reason = reason;
+        set_close_reason(connection, reason);
         connection.state = ConnectionState::closing;
         if ((connection.flags & kBulkOut) != 0) note_bulk(index);
         if (index != decoding_ && io_.is_held_off(index)) {
@@ -84,7 +90,7 @@ void Connections::on_end(Index index, IoError error) {
 void Connections::close_now(Index index, CloseReason reason, CloseMode mode) {
     Connection& connection = at(index);
     if (connection.state == ConnectionState::closed) return;
-    if (connection.state != ConnectionState::closing) connection.close_reason = reason;
+    if (connection.state != ConnectionState::closing) set_close_reason(connection, reason);
     connection.state = ConnectionState::closed;
     io_.close(index, mode);
 }

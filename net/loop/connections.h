@@ -170,6 +170,7 @@ class Connections {
     void credit_download(Index index, Tick reached);
 
     // Endings.
+    void set_close_reason(Connection& connection, CloseReason reason);
     void close_now(Index index, CloseReason reason, CloseMode mode);
     void end_drain();
 

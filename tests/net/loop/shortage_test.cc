@@ -197,6 +197,30 @@ TEST(Shortage, IsLoggedOnceASecond) {
     EXPECT_EQ(stage.warnings().size(), 2u);
 }
 
+// One that is closing for another reason, and gives way meanwhile, was not closed for that.
+TEST(Shortage, OnlyWhatIsClosedForItIsCounted) {
+    StagePlan with = plan(40);
+    with.options.buffer_bytes = 8 * kMebibyte;
+    with.faults.socket_buffer_bytes = 64 * 1024;
+    ReactorStage stage(with);
+    const size_t deaf = upgraded(stage);
+    stage.set_reading(deaf, false);
+    stage.write(deaf, frame(0x82, Bytes(kMebibyte - 64, 'e')) + close_frame(1000));
+    stage.settle(200 * kMillisecond);
+    ASSERT_NE(stage.record(deaf), nullptr);
+    ASSERT_EQ(stage.record(deaf)->state, ConnectionState::closing);
+    const Bytes message = unfinished(kMebibyte - 64);
+    for (int i = 0; i < 10; ++i) stage.write(upgraded(stage), message);
+    stage.settle(200 * kMillisecond);
+    EXPECT_EQ(stage.record(deaf), nullptr) << "it has not given way";
+    stage.settle(2 * kSecond);
+    uint64_t counted = 0;
+    for (const std::string& line : stage.warnings())
+        counted += std::stoull(line.substr(line.find(": ") + 2));
+    EXPECT_GT(counted, 0u);
+    EXPECT_EQ(counted, stage.metrics().closed[kOutOfMemory]);
+}
+
 // A reply for which there is no memory is not the fault of a peer that reads.
 TEST(Shortage, AReplyWithoutMemoryIsNotASlowReaders) {
     StagePlan with = plan(4);
