@@ -382,7 +382,7 @@ def repository():
             with open(os.path.join(ROOT, path), encoding="utf-8") as file:
                 tree[path] = file.read()
         except (UnicodeDecodeError, FileNotFoundError):
-            tree[path] = ""  # a corpus file, or one that is deleted but not yet committed
+            tree[path] = ""  # an archive, or one that is deleted but not yet committed
     for source in [path for path in tree if re.fullmatch(r"core/\w+\.cc", path)]:
         built = os.path.join(BUILD, "release", source[:-2] + "o")
         if os.path.exists(built):
