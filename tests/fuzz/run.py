@@ -59,7 +59,7 @@ def unpack(name):
 
 
 def pack(folder, path):
-    """Packs the files of a folder. Without times, owners and modes: equal inputs, equal archives."""
+    """Packs the files of a folder without times, owners and modes: equal inputs, equal archives."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in sorted(os.listdir(folder)):
@@ -100,8 +100,9 @@ def run_target(program, runs):
     executed = re.search(r"number_of_executed_units:\s*(\d+)", output)
     done_runs = int(executed[1]) if executed else 0
     seconds = time.monotonic() - began
+    inputs = f"{len(os.listdir(kept))} inputs kept, {len(os.listdir(found))} found"
     lines = [f"{'ok' if code == 0 else 'FAIL'}  {name}: {done_runs} runs of {runs} in "
-             f"{seconds:.0f} s, {len(os.listdir(kept))} inputs kept, {len(os.listdir(found))} found"]
+             f"{seconds:.0f} s, {inputs}"]
     if code == 0 and done_runs < runs:
         lines.append(f"      cut short after {SECONDS_MAX} s; ask for fewer runs")
     if code != 0:
