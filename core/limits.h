@@ -54,8 +54,10 @@ inline constexpr uint32_t kFramesAlwaysPerTurn = 8;
 inline constexpr size_t kFrameAlwaysBytesMax = 1'024;
 
 // ----------------------------------------------------------------------------------- heartbeats
-// Profiles a server can have at once: four with names, the flags' own, and those a retune adds.
-inline constexpr uint32_t kHeartbeatProfilesMax = 16;
+// Profiles a server can have: two plain deadlines, the flags' own, four with names. Each has two
+// places: while a retune walks over the connections some have its heartbeats of before.
+inline constexpr uint32_t kRetunedProfiles = 8;
+inline constexpr uint32_t kHeartbeatProfilesMax = 2 * kRetunedProfiles;
 // Probes that can be counted for one connection; a timeout of more intervals stops counting here.
 inline constexpr uint32_t kProbesMax = 63;
 // After an interval of silence a peer's own heartbeat may be a little late before it is asked for

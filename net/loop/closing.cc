@@ -1,4 +1,4 @@
-// How connections end, and how a server stops.
+// How connections end.
 //
 // A connection is let go with a goodbye (let_go), after words that were said already
 // (let_go_quietly), or without any (close_now). Seven functions move it:
@@ -12,7 +12,7 @@
 //   closing, finished -- on_end(0), then flush_one: the peer has ended, too --> close_now(orderly)
 //     |
 //     |  evict: the linger is over and the peer is silent ------------------> close_now(reset)
-//     |  end_drain: the drain window is over; its goodbye was taken or not --> close_now(either)
+//     |  end_one: the drain window is over; its goodbye was taken or not ----> close_now(either)
 //     v
 //   closed:  the backend joins what is in flight; on_closed frees the record --> free
 //
@@ -110,57 +110,6 @@ void Connections::on_closed(Index index) {
     }
     table_.release(index);
     config_.admission->leave();
-}
-
-void Connections::drain() {
-    if (draining_) return;
-    draining_ = true;
-    drain_began_ = io_.now();
-    drain_total_ = table_.live();
-    const Result<void> stopped = io_.listen({});
-    PULSE_ASSERT(stopped);
-}
-
-// Goodbyes are spread evenly over the first three quarters of the window, so that the peers do not
-// all come back in one instant, and the last of them has a quarter to take it.
-void Connections::say_goodbyes() {
-    if (table_.live() == 0) return;
-    const Nanos elapsed = io_.now() - drain_began_;
-    if (elapsed >= config_.drain_window) return end_drain();
-    const Nanos spread = std::max<Nanos>(1, config_.drain_window / 4 * 3);
-    const double share = std::min(1.0, static_cast<double>(elapsed) / static_cast<double>(spread));
-    const auto due = static_cast<uint32_t>(std::ceil(share * drain_total_));
-    for (; drain_cursor_ < table_.limit() && goodbyes_ < due; ++drain_cursor_) {
-        const ConnectionState state = at(drain_cursor_).state;
-        if (state != ConnectionState::greeting && state != ConnectionState::open) continue;
-        let_go(drain_cursor_, CloseReason::going_away);
-        ++goodbyes_;
-    }
-}
-
-// The window is over. A connection whose goodbye and FIN the kernel has taken is closed in order,
-// however long its peer lingers: a reset could destroy the goodbye. Any other makes this a drain
-// that was cut short.
-void Connections::end_drain() {
-    for (Index index = 0; index < table_.limit(); ++index) {
-        const Connection& connection = at(index);
-        if (connection.state == ConnectionState::free ||
-            connection.state == ConnectionState::closed) {
-            continue;
-        }
-        const bool told =
-            connection.state == ConnectionState::closing && (connection.flags & kFinished) != 0;
-        cut_short_ |= !told;
-        close_now(index, CloseReason::hard_stop, told ? CloseMode::orderly : CloseMode::reset);
-    }
-}
-
-void Connections::stop_hard() {
-    for (Index index = 0; index < table_.limit(); ++index) {
-        if (at(index).state != ConnectionState::free) {
-            close_now(index, CloseReason::hard_stop, CloseMode::reset);
-        }
-    }
 }
 
 }  // namespace pulse

@@ -1,6 +1,7 @@
 // Beginnings: who is let in, phases, what other threads ask, and what can be read.
 #include "net/loop/connections.h"
 
+#include <numeric>
 #include <utility>
 
 #include "net/loop/session.h"
@@ -14,7 +15,9 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       io_(io),
       metrics_(metrics),
       wheel_(pages, table.records(), table.limit(), config.clock.down(io.now())),
-      accept_rate_(config.accepts_per_second) {}
+      accept_rate_(config.accepts_per_second) {
+    std::iota(profile_place_.begin(), profile_place_.end(), uint8_t{0});
+}
 
 std::optional<CloseReason> Connections::reason_to_refuse(const Accepted& accepted) {
     if (accepted.exhausted) return CloseReason::out_of_descriptors;
@@ -113,7 +116,7 @@ void Connections::change_profile(Index index, uint8_t profile) {
 
 void Connections::open(Index index) {
     at(index).state = ConnectionState::open;
-    set_profile(index, kProfileDefault);
+    set_profile(index, place_of(kProfileDefault));
 }
 
 void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
@@ -152,21 +155,6 @@ void Connections::handle(const Message& message) {
             return stop_hard();
         case Message::Kind::snapshot:
             return message.respond(message.context, config_.number);
-    }
-}
-
-// A profile changes under those who have it: they are told, and their silence begins anew, so that
-// nobody is judged by a promise that he did not know, and probes are counted in new intervals.
-void Connections::retune(const Message& message) {
-    config_.profiles[message.profile] = message.heartbeat;
-    config_.interval_ms[message.profile] = message.interval_ms;
-    config_.timeout_ms[message.profile] = message.timeout_ms;
-    for (Index index = 0; index < table_.limit(); ++index) {
-        const Connection& connection = at(index);
-        if (connection.state != ConnectionState::open || connection.profile != message.profile)
-            continue;
-        set_profile(index, message.profile);
-        Session(*this, index).send_interval();
     }
 }
 

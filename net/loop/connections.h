@@ -3,7 +3,8 @@
 //
 //   connections.cc   beginnings, phases, what other threads ask
 //   judging.cc       deadlines, and what is life besides whole frames
-//   closing.cc       endings, with their states drawn; draining and stopping
+//   closing.cc       endings, with their states drawn
+//   sweeps.cc        what is done to every connection: retunes, draining, stopping
 //   sending.cc       one send a connection and turn
 //   buffers.cc       unfinished messages, parked bytes, who gives way
 //   session.cc       what a peer's frames come to; replies.cc: what is said to it
@@ -12,6 +13,8 @@
 // of the class lists, in its order; the second part is for sessions.
 #pragma once
 
+#include <array>
+#include <deque>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -23,6 +26,7 @@
 #include "core/heartbeat_policy.h"
 #include "core/message.h"
 #include "core/rate_limiter.h"
+#include "core/sweep.h"
 #include "core/timing_wheel.h"
 #include "core/turn_budget.h"
 #include "net/loop/connection_flags.h"
@@ -79,8 +83,8 @@ class Connections {
     // R1. Whatever is due by what was certainly heard, as far as the budget goes; true if some is
     // left.
     bool judge();
-    // While draining: this turn's share of goodbyes.
-    void say_goodbyes();
+    // This turn's share of what is done to every connection (sweeps.cc); true if some is left.
+    bool sweep();
     // R2.
     void flush();
     // Lines for the operator that are due (net/loop/notices.h); `completions_lost` is IoCounters'.
@@ -91,7 +95,7 @@ class Connections {
     // Stop accepting, say goodbye to everybody evenly over the config's drain window, then reset
     // whoever is left. drained() tells when nobody is.
     void drain();
-    // Reset everybody now.
+    // Reset everybody, in the turns that follow.
     void stop_hard();
     bool draining() const { return draining_; }
     bool drained() const { return draining_ && table_.live() == 0; }
@@ -102,6 +106,8 @@ class Connections {
     const HeartbeatConfig& heartbeat_of(const Connection& connection) const {
         return config_.profiles[connection.profile];
     }
+    // Where the heartbeats of a profile are now: what Connection::profile is to hold.
+    uint8_t place_of(uint8_t profile) const { return profile_place_[profile]; }
     // A connection enters a phase: its silence starts now.
     void set_profile(Index index, uint8_t profile);
     // The same phase goes on under another profile: so does the silence.
@@ -154,7 +160,12 @@ class Connections {
     std::optional<CloseReason> reason_to_refuse(const Accepted& accepted);
     bool is_stranger(const Accepted& accepted) const;
     void refuse(const Accepted& accepted, CloseReason reason);
+    // Sweeps.
     void retune(const Message& message);
+    void begin_retune();
+    void retune_some(uint32_t& budget);
+    void say_goodbyes(uint32_t& budget);
+    uint32_t end_one(Index index);
 
     // Judging. Bytes on their way are life (heartbeat_policy.h: heard_progress).
     uint32_t judge_one(Index index, Tick reached);
@@ -172,7 +183,6 @@ class Connections {
     // Endings.
     void set_close_reason(Connection& connection, CloseReason reason);
     void close_now(Index index, CloseReason reason, CloseMode mode);
-    void end_drain();
 
     // Sending.
     void mark_dirty(Index index) {
@@ -221,10 +231,16 @@ class Connections {
 
     bool draining_ = false;
     bool cut_short_ = false;
+    bool window_over_ = false;  // of the drain
+    bool stopping_hard_ = false;
     Nanos drain_began_ = 0;
-    Index drain_cursor_ = 0;
     uint32_t drain_total_ = 0;  // who was inside when it began
-    uint32_t goodbyes_ = 0;
+    uint32_t goodbyes_said_ = 0;
+    Sweep goodbyes_, ending_;
+
+    std::deque<Message> retunes_;  // the first is under way
+    Sweep retuning_;
+    std::array<uint8_t, kRetunedProfiles> profile_place_;
 };
 
 }  // namespace pulse

@@ -18,6 +18,10 @@ inline constexpr uint32_t kEvictCost = 32;
 // Of a look that asks the kernel what the peer has acknowledged, beside its own cost: two system
 // calls, 600 ns of CPU where a look has 20 (2 vCPU, Linux 6.18, 2026-11-27).
 inline constexpr uint32_t kProgressCost = 32;
+// What is done to every connection is done in slices, too: a place that is passed over costs 1, one
+// that something is said or done to as much as an eviction.
+inline constexpr uint32_t kSweepBudgetPerTurn = 2'048;
+inline constexpr uint32_t kPassCost = 1;
 // Control messages a turn takes, of all senders together, before it looks at the network again:
 // each may be a kick, and a goodbye costs as much as any send.
 inline constexpr uint32_t kMailboxBudgetPerTurn = 256;

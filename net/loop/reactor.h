@@ -5,7 +5,7 @@
 //                   and then what earlier turns have parked, up to a budget (turn_budget.h)
 //     2  mailbox    control messages of other threads, up to a budget
 //     3  judge      looks that are due, up to a budget: rearm, probe, evict (heartbeat_policy.h)
-//     4  drain      while stopping: this turn's share of goodbyes
+//     4  sweep      a share of what is said or done to every connection: retunes, goodbyes
 //     5  flush      one send for each connection that has something to say
 //
 // The rules
@@ -67,7 +67,7 @@ class Reactor {
         const Nanos judged_from = io_.clock();
         judge_measured();
         const Nanos judged_to = io_.clock();
-        if (connections_.draining()) connections_.say_goodbyes();
+        work_left_ |= connections_.sweep();
         connections_.flush();
         connections_.report_notices(io_.counters().completions_lost);
         measure({began_at, io_.woke_at(), judged_from, judged_to});

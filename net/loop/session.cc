@@ -461,7 +461,7 @@ bool Session::settle_profile(const JsonMessage& hello) {
 std::optional<uint8_t> Session::profile_named(std::string_view name) const {
     const std::vector<std::string>& names = connections_.config().profile_names;
     for (size_t i = kProfileDefault; i < names.size(); ++i) {
-        if (names[i] == name) return static_cast<uint8_t>(i);
+        if (names[i] == name) return connections_.place_of(static_cast<uint8_t>(i));
     }
     return std::nullopt;
 }

@@ -65,6 +65,112 @@ TEST(Operation, AMessageTurnsTheDebugLogOnAndOff) {
     EXPECT_EQ(stage.debug_lines().size(), 1u);
 }
 
+// ---------------------------------------------------------------------------- in slices of a turn
+constexpr uint32_t kPeers = 1'000;
+constexpr uint32_t kMostInATurn = kSweepBudgetPerTurn / kEvictCost + 1;
+
+// Peers that have spoken, so that they are told what changes.
+void open_peers(ReactorStage& stage) {
+    for (uint32_t i = 0; i < kPeers; ++i) {
+        stage.write(stage.connect(0), std::string_view("\xB7\x01\0\0\0\0\0\1", 8));
+    }
+    stage.settle(50 * kMillisecond);
+    ASSERT_EQ(stage.table().live(), kPeers);
+    for (size_t peer = 0; peer < kPeers; ++peer) stage.heard(peer).clear();
+}
+Message retune_to(Nanos interval, Nanos timeout) {
+    const TickClock clock{kTickShiftDefault};
+    Message message{.kind = Message::Kind::retune, .profile = kProfileDefault};
+    message.heartbeat.interval_ticks = clock.ticks(interval);
+    message.heartbeat.timeout_ticks = clock.ticks(timeout);
+    message.interval_ms = static_cast<uint32_t>(interval / kMillisecond);
+    message.timeout_ms = static_cast<uint32_t>(timeout / kMillisecond);
+    return message;
+}
+size_t told(ReactorStage& stage) {
+    size_t count = 0;
+    for (size_t peer = 0; peer < kPeers; ++peer) count += stage.heard(peer).size() / 16;
+    return count;
+}
+
+// The most that one of the turns that follow sends, until `bytes` were sent in all.
+uint64_t most_sent_in_a_turn(ReactorStage& stage, uint64_t bytes) {
+    const uint64_t first = stage.metrics()[Metric::bytes_sent];
+    uint64_t before = first, most = 0;
+    for (int turn = 0; turn < 1'000 && before - first < bytes; ++turn) {
+        stage.reactor().turn(0);
+        const uint64_t sent = stage.metrics()[Metric::bytes_sent];
+        most = std::max(most, sent - before);
+        before = sent;
+        stage.reactor().connections().validate();
+    }
+    EXPECT_EQ(before - first, bytes);
+    return most;
+}
+
+TEST(Slices, ARetuneTellsEachPeerOnceAndSomeInATurn) {
+    ReactorStage stage(plan_of());
+    open_peers(stage);
+    ASSERT_TRUE(stage.post(retune_to(10 * kSecond, 40 * kSecond)));
+    EXPECT_LE(most_sent_in_a_turn(stage, kPeers * 16), kMostInATurn * 16);
+    stage.settle(kSecond);
+    EXPECT_EQ(told(stage), kPeers) << "once";
+}
+
+// One retune is under way when the next comes; in the meantime each peer is judged by what it was
+// told last, however short the new timeout is.
+TEST(Slices, ARetuneWaitsForTheOneBeforeAndNoPeerIsJudgedByWhatItWasNotTold) {
+    ReactorStage stage(plan_of());
+    open_peers(stage);
+    stage.settle(20 * kSecond);
+    ASSERT_TRUE(stage.post(retune_to(2 * kSecond, 5 * kSecond)));
+    ASSERT_TRUE(stage.post(retune_to(30 * kSecond, 100 * kSecond)));
+    stage.reactor().turn(0);
+    EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
+    stage.settle(100 * kMillisecond);
+    EXPECT_EQ(told(stage), 2 * kPeers);
+    for (Index index = 0; index < stage.table().limit(); ++index) {
+        const Connection& connection = stage.table()[index];
+        if (connection.state != ConnectionState::open) continue;
+        EXPECT_EQ(stage.reactor().connections().heartbeat_of(connection).timeout_ticks,
+                  TickClock{kTickShiftDefault}.ticks(100 * kSecond));
+    }
+    stage.settle(10 * kSecond);
+    EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
+    stage.reactor().connections().validate();
+}
+
+TEST(Slices, AHardStopResetsAllAndSomeInATurn) {
+    ReactorStage stage(plan_of());
+    open_peers(stage);
+    ASSERT_TRUE(stage.post({.kind = Message::Kind::stop}));
+    uint32_t live = kPeers;
+    for (int turn = 0; turn < 100 && live > 0; ++turn) {
+        stage.reactor().turn(0);
+        EXPECT_LE(live - stage.table().live(), kMostInATurn);
+        live = stage.table().live();
+    }
+    EXPECT_EQ(live, 0u);
+    EXPECT_TRUE(stage.reactor().drained());
+}
+
+// All goodbyes are due at once when the thread was away for most of the window.
+TEST(Slices, GoodbyesThatAreDueAtOnceAreSaidSomeInATurn) {
+    ServerOptions options;
+    options.drain_timeout = 10 * kSecond;
+    ReactorStage stage(plan_of(options));
+    open_peers(stage);
+    ASSERT_TRUE(stage.post({.kind = Message::Kind::drain}));
+    stage.reactor().turn(0);
+    stage.io().pass_time(8 * kSecond);
+    constexpr uint64_t kGoodbyeBytes = 41;  // a frame of type 6: its code, and words
+    EXPECT_LE(most_sent_in_a_turn(stage, kPeers * kGoodbyeBytes), kMostInATurn * kGoodbyeBytes);
+    stage.settle(kMillisecond);
+    for (size_t peer = 0; peer < kPeers; ++peer) {
+        EXPECT_EQ(stage.heard(peer).size(), kGoodbyeBytes);
+    }
+}
+
 // A text asserts that nothing is cut.
 TEST(Operation, ARefusalIsWholeForEveryReasonAndProtocol) {
     for (size_t reason = 0; reason < kCloseReasons; ++reason) {

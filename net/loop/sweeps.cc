@@ -1,0 +1,128 @@
+// What is done to every connection: new heartbeats, the goodbyes of a server that stops, and its
+// end. Each is a walk in slices (core/sweep.h): a turn does so much of it, and the next turn starts
+// at once.
+#include <algorithm>
+#include <cmath>
+
+#include "net/loop/connections.h"
+#include "net/loop/session.h"
+
+namespace pulse {
+namespace {
+
+// The other of the two places that a profile's heartbeats have.
+uint8_t other_place(uint8_t place) {
+    return static_cast<uint8_t>(place < kRetunedProfiles ? place + kRetunedProfiles
+                                                         : place - kRetunedProfiles);
+}
+
+}  // namespace
+
+bool Connections::sweep() {
+    uint32_t budget = kSweepBudgetPerTurn;
+    if (!retunes_.empty()) retune_some(budget);
+    if (draining_) say_goodbyes(budget);
+    if (!ending_.done()) ending_.advance(budget, [this](Index index) { return end_one(index); });
+    return budget == 0;
+}
+
+// A profile changes under those who have it: they are told, and their silence begins anew, so that
+// none is judged by a promise that it was not given, and probes are counted in new intervals. Until
+// the walk has come to a connection it keeps the heartbeats that it knows, in the other of two
+// places; the next retune waits until none is left there.
+void Connections::retune(const Message& message) {
+    retunes_.push_back(message);
+    if (retunes_.size() == 1) begin_retune();
+}
+
+void Connections::begin_retune() {
+    const Message& message = retunes_.front();
+    PULSE_ASSERT(message.profile >= kProfileDefault && message.profile < kRetunedProfiles);
+    uint8_t& place = profile_place_[message.profile];
+    place = other_place(place);
+    config_.profiles[place] = message.heartbeat;
+    config_.interval_ms[place] = message.interval_ms;
+    config_.timeout_ms[place] = message.timeout_ms;
+    retuning_ = Sweep(table_.limit());
+}
+
+void Connections::retune_some(uint32_t& budget) {
+    while (budget > 0) {
+        const uint8_t now = profile_place_[retunes_.front().profile];
+        const uint8_t before = other_place(now);
+        retuning_.advance(budget, [&](Index index) {
+            const Connection& connection = at(index);
+            if (connection.state != ConnectionState::open || connection.profile != before) {
+                return kPassCost;
+            }
+            set_profile(index, now);
+            Session(*this, index).send_interval();
+            return kEvictCost;
+        });
+        if (!retuning_.done()) return;
+        retunes_.pop_front();
+        if (retunes_.empty()) return;
+        begin_retune();
+    }
+}
+
+// --------------------------------------------------------------------------------------- stopping
+
+void Connections::drain() {
+    if (draining_) return;
+    draining_ = true;
+    drain_began_ = io_.now();
+    drain_total_ = table_.live();
+    goodbyes_ = Sweep(table_.limit());
+    const Result<void> stopped = io_.listen({});
+    PULSE_ASSERT(stopped);
+}
+
+// Goodbyes are spread evenly over the first three quarters of the window, so that the peers do not
+// all come back in one instant, and the last of them has a quarter to take it.
+void Connections::say_goodbyes(uint32_t& budget) {
+    if (table_.live() == 0 || window_over_) return;
+    const Nanos elapsed = io_.now() - drain_began_;
+    if (elapsed >= config_.drain_window) {
+        window_over_ = true;
+        ending_ = Sweep(table_.limit());
+        return;
+    }
+    const Nanos spread = std::max<Nanos>(1, config_.drain_window / 4 * 3);
+    const double share = std::min(1.0, static_cast<double>(elapsed) / static_cast<double>(spread));
+    const auto due = static_cast<uint32_t>(std::ceil(share * drain_total_));
+    while (!goodbyes_.done() && goodbyes_said_ < due && budget > 0) {
+        const Index index = goodbyes_.next();
+        const ConnectionState state = at(index).state;
+        const bool inside = state == ConnectionState::greeting || state == ConnectionState::open;
+        budget -= std::min(budget, inside ? kEvictCost : kPassCost);
+        if (!inside) continue;
+        let_go(index, CloseReason::going_away);
+        ++goodbyes_said_;
+    }
+}
+
+// Everybody is reset from now on, those too that a drain's end would close in order.
+void Connections::stop_hard() {
+    stopping_hard_ = true;
+    window_over_ = true;
+    ending_ = Sweep(table_.limit());
+}
+
+// The window is over. A connection whose goodbye and FIN the kernel has taken is closed in order,
+// however long its peer lingers: a reset could destroy the goodbye. Any other makes this a drain
+// that was cut short.
+uint32_t Connections::end_one(Index index) {
+    const Connection& connection = at(index);
+    if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed) {
+        return kPassCost;
+    }
+    const bool told =
+        connection.state == ConnectionState::closing && (connection.flags & kFinished) != 0;
+    if (!stopping_hard_) cut_short_ |= !told;
+    const bool in_order = told && !stopping_hard_;
+    close_now(index, CloseReason::hard_stop, in_order ? CloseMode::orderly : CloseMode::reset);
+    return kEvictCost;
+}
+
+}  // namespace pulse
