@@ -114,7 +114,9 @@ struct DistributionInJson : Stats, ::testing::WithParamInterface<DistributionInf
 
 TEST_P(DistributionInJson, IsAMemberWithItsSum) {
     const std::string name(GetParam().name);
-    const auto count = [&](const Json& object) { return object[name]["count"].get<uint64_t>(); };
+    const auto count = [&](const Json& object) {
+        return object.at(name).at("count").get<uint64_t>();
+    };
     EXPECT_GT(count(object_["reactors"][0]), 0u);
     EXPECT_EQ(count(object_["reactors"][1]), count(object_["reactors"][0]) * 1'000);
     EXPECT_EQ(count(total_), count(object_["reactors"][0]) * 1'001);

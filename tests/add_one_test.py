@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Adding a gauge, a distribution, an io counter, a counter or a close reason is one line each.
+
+Copies the folders that matter into a temporary tree, adds a line to each table and nothing else,
+builds the test of --stats-json there, and looks for the new names among the tests that passed.
+Built without optimization and from the few sources that the test needs.
+"""
+import concurrent.futures
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SOURCES = ["tests/net/server/stats_test.cc", "net/server/stats.cc", "core/metrics.cc",
+           "core/histogram.cc", "core/units.cc", "core/check.cc"]
+CXX = shlex.split(os.environ.get("CXX", "g++"))
+FLAGS = ["-std=c++20", "-O0", "-pthread", "-I.", "-Wall", "-Wextra", "-Werror"]
+LIBS = ["-lgtest", "-lgtest_main", "-lfmt", "-lpthread"]
+ADDED = [("core/gauges.def", "Gauges", "added_gauge",
+          'X(added_gauge, "added_gauge_us", microseconds, worst, "Added by a test")'),
+         ("core/distributions.def", "Distributions", "added_distribution",
+          'X(added_distribution, "Added by a test")'),
+         ("core/metrics.def", "Counters", "added_counter",
+          'X(added_counter, "things", "Added by a test")'),
+         ("net/io/io_counters.def", "IoCounters", "added_io_counter",
+          'X(added_io_counter, "Added by a test")'),
+         ("core/close_reason.def", "CloseReasons", "added_reason",
+          'X(added_reason, 4099, "added_reason")')]
+# Of the tests of one line that each table has, one each.
+TESTS = {"Gauges": "IsAMemberInItsUnit", "Distributions": "IsAMemberWithItsSum",
+         "Counters": "IsAMemberWithItsSum", "IoCounters": "IsAMemberOfIoWithItsSum",
+         "CloseReasons": "IsCountedForClosesAndRefusals"}
+
+
+def compile_one(tree, source):
+    output = os.path.join(tree, source.replace("/", "_") + ".o")
+    done = subprocess.run([*CXX, *FLAGS, "-c", source, "-o", output], cwd=tree,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return output, done.returncode, done.stdout.decode(errors="replace")
+
+
+def build(tree):
+    """The program, or None and what the compiler printed."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(lambda source: compile_one(tree, source), SOURCES))
+    if any(code for _, code, _ in objects):
+        return None, "".join(text for _, _, text in objects)
+    program = os.path.join(tree, "stats_test")
+    done = subprocess.run([*CXX, *FLAGS, *[path for path, _, _ in objects], *LIBS, "-o", program],
+                          cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return (program if done.returncode == 0 else None), done.stdout.decode(errors="replace")
+
+
+def main():
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as tree:
+        for folder in ("core", "net", "proto", "tests/net/server"):
+            shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder))
+        for path, _, _, line in ADDED:
+            with open(os.path.join(tree, path), "a", encoding="utf-8") as table:
+                table.write(line + "\n")
+        program, text = build(tree)
+        output = ""
+        if program is None:
+            print("      the tree with a line more in each table does not build:\n" + text[-4000:])
+        else:
+            output = subprocess.run([program], cwd=tree, stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT).stdout.decode(errors="replace")
+        for path, suite, name, _ in ADDED:
+            test = re.search(rf"\[ +OK \] {suite}/\w+\.{TESTS[suite]}/{name} ", output)
+            print(f"{'ok' if test else 'FAIL'}  a line in {path} is {name} in --stats-json")
+            passed, failed = passed + bool(test), failed + (not test)
+        whole = re.search(r"\[  PASSED  \] \d+ tests\.\n$", output)
+        print(f"{'ok' if whole else 'FAIL'}  and nothing else of --stats-json is changed by it")
+        passed, failed = passed + bool(whole), failed + (not whole)
+        if program is not None and failed:
+            print(output[-4000:])
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
