@@ -270,9 +270,9 @@ struct FutexBell {
     }
 };
 
-// Where the owner waits: on the other core, there but with somebody of no priority who computes, so
-// that the core never halts (a halted virtual one has to be scheduled by its host, too), or on the
-// sender's, where no core has to interrupt another.
+// Where the owner waits: on the other core, there but with an idle-priority thread that computes,
+// so that the core never halts (a halted virtual one has to be scheduled by its host, too), or on
+// the sender's, where no core has to interrupt another.
 enum class OwnerCore { other, other_kept_awake, same };
 
 // The mailbox, as a reactor has it, with a bell to sleep by. Spins for `spin_ns` before it sleeps.
@@ -319,7 +319,7 @@ struct Bare {
     }
 };
 
-// Computes on the core of `side`, while nobody else wants it.
+// Computes on the core of `side`, while no other thread wants it.
 class Idler {
   public:
     explicit Idler(int side)
@@ -415,7 +415,7 @@ void post_and_drain(benchmark::State& state) {
 }
 BENCHMARK(post_and_drain)->Name("mailbox_of_61/post_and_drain/pulse");
 
-// What a turn pays when nobody has posted.
+// What a turn pays when no message was posted.
 void quiet_turn(benchmark::State& state) {
     Mailbox mailbox(61, kMailboxSlots, Doorbell{});
     for (auto _ : state) {

@@ -1,8 +1,8 @@
 // What a whole server does at a load that it can serve and at one that it cannot: one reactor on
 // one core, a client on another, 15,000 WebSocket connections over loopback, of which each sends a
 // masked empty ping when it is due. Rows are load/size/contender: 1,000, 15,000, 75,000 and 150,000
-// pings a second offered; the last is more than a server serves here. Rounds of all rows are
-// interleaved.
+// pings a second offered; the last is more than a server serves here. The rounds of
+// all rows alternate.
 //
 // The time of a row is the server's CPU per answered heartbeat. Counters:
 //   offered, answered   pings and pongs a second

@@ -55,7 +55,7 @@ void find(benchmark::State& state) {
 }
 BENCHMARK(find)->Name("table/find")->Arg(1'000)->Arg(kMillion);
 
-// The first to come, each into a record that nobody had: pages are backed as they go.
+// The first to come, each into a record that was never used: pages are backed as they go.
 void fill(benchmark::State& state) {
     for (auto _ : state) {
         MappedPages pages;

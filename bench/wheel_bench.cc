@@ -191,7 +191,7 @@ struct Beat {
     uint32_t timeout_ticks() const { return timeout_s * kTicksPerSecond; }
 };
 
-// Peers that beat on time, from the first connect on; nobody may be evicted.
+// Peers that beat on time, from the first connect on; none may be evicted.
 template <class C>
 class Beating {
   public:

@@ -1,9 +1,9 @@
 // Assertions: what we did wrong stops the program at once, with the place and the values.
 //
-// PULSE_ASSERT is always on: it guards invariants whose breach would corrupt somebody's connection,
-// and costs a predicted branch. PULSE_AUDIT_ASSERT is on under sanitizers and in the simulator's
-// debug builds (PULSE_AUDIT=1): it guards the hottest paths and the O(n) walks. Neither is for bad
-// input: that is returned or counted, never asserted.
+// PULSE_ASSERT is always on: it guards invariants whose breach would corrupt another peer's
+// connection, and costs a predicted branch. PULSE_AUDIT_ASSERT is on under sanitizers and in the
+// simulator's debug builds (PULSE_AUDIT=1): it guards the hottest paths and the O(n) walks. Neither
+// is for bad input: that is returned or counted, never asserted.
 #pragma once
 
 namespace pulse {

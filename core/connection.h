@@ -26,8 +26,7 @@ enum class ConnectionState : uint8_t {
 
 enum class Protocol : uint8_t { detect, binary, websocket, jsonl };
 
-// Handles are indexes into pools of the reactor; 0 means none, so that a zeroed record borrows
-// nothing.
+// Handles are indexes into pools of the reactor; 0 means none: a zeroed record borrows nothing.
 struct Connection {
     uint32_t heard;   // what the heartbeat policy remembers: see heartbeat_policy.h
     uint16_t armed;   // the wheel's: where the valid entry of this place is; outlives the owner

@@ -1,10 +1,9 @@
-// The only owner of connection records. Everybody else holds an index, or an index and a
-// generation.
+// The only owner of connection records. All others hold an index, alone or with a generation.
 //
 // One contiguous reservation for the limit, backed on demand in chunks of 32,768 records (one 2 MiB
 // huge page each), so that a record's address is base + index * 64 and never changes. The lowest
-// chunk with room is used first; a chunk that empties is given back, all but one that is kept
-// against flutter.
+// chunk with room is used first; a chunk that empties is given back, except one that is kept,
+// against repeated mapping.
 //
 //   reservation  [ chunk 0: full ][ chunk 1: 30,000 live ][ chunk 2: given back ][ untouched ... ]
 //   in a chunk   [ used before, free ones chained through Connection::user | never used yet ]
@@ -13,8 +12,8 @@
 // take and release are O(1). Generations survive a chunk's being given back: no ConnectionId is
 // ever made twice before 2^31 owners of one place. `armed` of a record is the wheel's and outlives
 // the owner; take() and release() leave it alone, and it reads 0 once the chunk was given back,
-// which makes what the wheel still holds for the place stale. Not thread-safe: a table belongs to
-// one reactor.
+// which makes what the wheel still holds for the place stale. Not thread-safe: it belongs
+// to one reactor.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +36,8 @@ class ConnectionTable {
 
     bool ok() const { return records_ != nullptr; }
 
-    // A place in state `greeting`, everything but `armed` and the generation zeroed; kNoIndex when
-    // full.
+    // A place in state `greeting`, all but `armed` and the generation zeroed. Returns
+    // kNoIndex if full.
     Index take();
     // The place is free; its id is stale from now on. Must be taken.
     void release(Index index);

@@ -1,6 +1,5 @@
-// The honest rival of the wheel: look at every deadline. A dense array and a compare that the
-// compiler turns into vector code; kept as the wheel's independent auditor in tests and debug
-// builds.
+// The simplest alternative to the wheel: compare every deadline. A dense array and a compare that
+// the compiler vectorises. It audits the wheel in tests and debug builds.
 #pragma once
 
 #include <cstdint>

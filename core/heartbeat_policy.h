@@ -13,8 +13,8 @@
 //     heard --- interval + grace --> probe --- interval --> probe ... --> heard + timeout: evict
 //
 // A connection that has said nothing since it began has its first probe somewhere in its first
-// interval instead, so that a reconnect storm does not become a heartbeat storm. That is only ever
-// earlier.
+// interval instead, so that a reconnect storm does not become a heartbeat storm. This only moves
+// a probe forward.
 //
 // A probe that was not sent is not a miss. If the server itself did not come to send one (it was
 // stopped, or starved), the silence that it could not break does not count: a probe that goes out

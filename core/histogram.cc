@@ -85,8 +85,7 @@ double Histogram::mean() const {
 
 Nanos Histogram::percentile(double percent) const {
     if (count_ == 0) return 0;
-    // The next lower double: 99.9 is a little more than 999 of 1,000, and must not mean all of
-    // them.
+    // The next lower double: 99.9 is a little more than 999 of 1,000, and must not become 1,000.
     const double asked = std::nextafter(std::clamp(percent, 0.0, 100.0), 0.0);
     const double exact = std::ceil(asked * static_cast<double>(count_) / 100);
     const uint64_t wanted = std::clamp<uint64_t>(static_cast<uint64_t>(exact), 1, count_);

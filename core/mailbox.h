@@ -22,7 +22,7 @@
 // sleep. (With a plain store and a plain load instead, x86 too would let both sides look before
 // either wrote. Full fences would do, but ThreadSanitizer does not model them.)
 //
-// An owner to whom nobody has posted looks at this one word a turn, however many senders there are.
+// An owner whose mailbox is empty looks at this one word a turn, however many senders there are.
 // Full is an answer: post() returns false, counts it, and never waits. A message that was posted
 // and not drained when the mailbox goes is forgotten: what it points to is the sender's to free.
 #pragma once

@@ -1,8 +1,8 @@
 // What threads say to a reactor: one cache line, trivially copied.
 //
 // A message owns nothing. What it points to belongs to the sender, who keeps it until the reactor
-// has answered; a message that post() refused, or that still waited when the mailbox went, is never
-// answered.
+// has answered; a message that post() refused, or that still waited when the mailbox was destroyed,
+// is never answered.
 #pragma once
 
 #include <cstdint>

@@ -1,10 +1,10 @@
-// Where big, page-grained memory comes from. core/ makes no system call, so whoever has a kernel
-// hands one in: net/io/mapped_pages.h maps and advises huge pages, HeapPages below serves tests and
-// the simulator.
+// Where big, page-grained memory comes from. core/ makes no system call, so the caller passes a
+// source in: net/io/mapped_pages.h maps and advises huge pages, HeapPages below is for tests
+// and the simulator.
 //
 // A reservation is address space: zero until touched, and (with a kernel behind it) backed only
-// then. discard() makes a part read as zero again and lets its backing go. Called by one thread at
-// a time.
+// then. discard() makes a part read as zero again and frees its backing. Called by one thread
+// at a time.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,7 @@ namespace pulse {
 class PageSource {
   public:
     virtual ~PageSource() = default;
-    // Zeroed, aligned to 2 MiB where bytes are at least that and to 4 KiB otherwise. nullptr: no
-    // memory.
+    // Zeroed, aligned to 2 MiB if `bytes` is at least that, else to 4 KiB. Fails with nullptr.
     virtual std::byte* reserve(size_t bytes) = 0;
     // The same, never on huge pages: for what grows a line at a time and must not be rounded up to
     // 2 MiB, nor wait while that much is zeroed.

@@ -1,7 +1,6 @@
 // Which slots of a level are occupied: "when must I wake?" is a question about bits.
 //
-// Two levels of words, so that the next occupied slot of 16,384 is found by at most five word
-// tests.
+// Two levels of words, so that at most five word tests find the next occupied slot of 16,384.
 #pragma once
 
 #include <algorithm>
@@ -29,8 +28,8 @@ class SlotBitmap {
     }
     bool test(uint32_t slot) const { return (words_[slot / 64] & bit(slot)) != 0; }
 
-    // How many slots ahead of `from`, going round, the first occupied one is: 0 .. kSlots-1, or
-    // kNone.
+    // Returns how many slots after `from`, cyclically, the first occupied one is;
+    // kNone without one.
     uint32_t distance(uint32_t from) const {
         uint32_t found = at_or_after(from);
         if (found == kNone) found = at_or_after(0);

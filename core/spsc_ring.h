@@ -4,9 +4,9 @@
 //       v                               v
 //   [ . x x x x x x x x x x x x x x x x . . . . . ]      slots, a power of two
 //
-//     line 0   where the slots are                      read by both, written by nobody
-//     line 1   tail_   and the writer's copy of head_   written by the writer alone
-//     line 2   head_   and the reader's copy of tail_   written by the reader alone
+//     line 0   where the slots are                      read by both, never written line 1   tail_
+//     and the writer's copy of head_   written by the writer alone line 2   head_   and the
+//     reader's copy of tail_   written by the reader alone
 //
 // Each side keeps a copy of the other's index and looks at the real one only when the copy says
 // full or not enough, so that in steady flow the two lines travel once a batch and not once a
@@ -18,12 +18,11 @@
 //     tail_ makes them visible before it reads them
 //   - the reader stores head_ with release after it read the slots; the writer's acquire load of
 //     head_ orders its overwriting of them after that reading
-//   - each side's load of its own index is relaxed: nobody else writes it
+//   - each side's load of its own index is relaxed: no other thread writes it
 // A release store may be delayed past the writer's later loads. Who pushes and then looks whether
 // the reader sleeps needs more than the ring gives: mailbox.h.
 //
-// `Atomic` is std::atomic, or in tests one that yields to a scheduler which tries every
-// interleaving.
+// `Atomic` is std::atomic, or, in tests, one whose scheduler tries every interleaving.
 #pragma once
 
 #include <algorithm>
@@ -42,7 +41,7 @@
 
 namespace pulse {
 
-// Room for `count` values that nobody has touched yet: pages that are never used are never backed.
+// Room for `count` values, untouched: pages that are never used are never backed.
 template <class T, size_t kAlignment = kCacheLineBytes>
 class RawSlots {
     static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);

@@ -1,4 +1,4 @@
-// Ticks and nanoseconds. Time is always a parameter here; nobody in core/ reads a clock.
+// Ticks and nanoseconds. Time is always a parameter here; core/ reads no clock.
 //
 // A tick is 2^shift ns, so that turning a clock into ticks is a shift and no division. Rounding is
 // chosen so that nothing fires early: up when a deadline is armed, down when the clock is read.

@@ -3,8 +3,7 @@
 // callback, reads no clock, never allocates after construction.
 //
 // A connection that is heard of does nothing to the wheel: it stores a tick in its own record. The
-// wheel comes by when the entry is due, and the caller (heartbeat_policy.h) says when to come
-// again:
+// wheel comes by when the entry is due, and the caller (heartbeat_policy.h) returns the next tick:
 //
 //     uint32_t budget = kJudgeBudgetPerTurn;
 //     while ((index = wheel.pop_due(reached, budget)) != kNoIndex)
@@ -21,8 +20,8 @@
 // entry whose place is not the one in the record is stale and erases itself when it comes up.
 //
 // What pop_due promises is a look, not an expiry: a look may come before the deadline (a move from
-// level 1, a deadline that was moved later), never after pop_due has reached it. The caller
-// compares ticks.
+// level 1, a deadline that was moved later), never after pop_due has reached it. The
+// caller compares.
 //
 // The invariants (numbers as in the design; validate() proves them)
 //   I1  every armed place has a valid entry that comes up at or before what was asked for
@@ -41,8 +40,8 @@
 // is gone. Not thread-safe: a wheel belongs to one reactor.
 //
 // Sources: Varghese and Lauck 1987 (hashed and hierarchical wheels); lazy re-arming as TCP
-// keepalive in Linux and HAProxy's task queue do it; a first level longer than the ordinary horizon
-// as Erlang's.
+// keepalive in Linux and HAProxy's task queue do it; a first level longer than the usual horizon,
+// as in Erlang.
 #pragma once
 
 #include <concepts>
@@ -154,15 +153,15 @@ class TimingWheel {
     size_t reserved_bytes() const { return size_t{units_max_} * kUnitBytes; }
 
     // Proves I1, I4, I5, I6 and I9 and that no chunk is lost. `deadline_of(index)` says until when
-    // the place was promised a look, kNoTick for none. O(limit + slots). For tests and debug
-    // builds.
+    // the place was promised a look, kNoTick for none. O(limit + slots): for tests and
+    // debug builds only.
     template <class DeadlineOf>
     void validate(DeadlineOf&& deadline_of) const;
 
   private:
     // Small populations have a couple of entries a slot, and a chunk of 4 ids then wastes 16 bytes
-    // a slot where one of 20 would waste 64; large ones have hundreds, and 20 at once hide the
-    // misses.
+    // a slot where one of 20 would waste 64; large ones have hundreds, where 20 at once
+    // hide cache misses.
     static constexpr uint32_t kSmallPopulation = 65'536;
     static constexpr uint32_t kSmallChunkIds = 4;
     static constexpr uint32_t kBigChunkIds = 20;
@@ -331,8 +330,7 @@ class TimingWheel {
     Record* records_;
     uint32_t limit_;
 
-    // The next tick to deal with; while a chain of level 0 is in service, one past that chain's
-    // tick.
+    // The next tick to process. While a chain of level 0 is in service: its tick + 1.
     Tick cursor_;
     // The chunk in service: ids [0, serving_left_) of it are still to be handed out; then the chain
     // behind it, which is a head like a slot's.
@@ -364,8 +362,8 @@ class TimingWheel {
 };
 
 // When the first chunk of the nearest occupied slot of level 1 is to be looked at. Its chunks are
-// spread evenly over the period before theirs, none at its end, so that all are done when it starts
-// (I6).
+// spread evenly over the period before theirs, none at its end, so that all are done by
+// its start (I6).
 template <WheelRecord Record, WheelGeometry kGeometry>
 Tick TimingWheel<Record, kGeometry>::upper_due() const {
     const Tick now = period();

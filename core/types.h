@@ -6,8 +6,7 @@
 
 namespace pulse {
 
-// A place in the connection table. Below limits.h's kConnectionsPerReactorMax, so that 24 bits hold
-// it.
+// Position of a record in the connection table; less than kConnectionsPerReactorMax: 24 bits.
 using Index = uint32_t;
 inline constexpr Index kNoIndex = UINT32_MAX;
 
@@ -18,8 +17,7 @@ struct ConnectionId {
     friend bool operator==(const ConnectionId&, const ConnectionId&) = default;
 };
 
-// Nanoseconds of a monotonic clock that somebody else reads; signed, so that differences may be
-// taken.
+// Nanoseconds of a monotonic clock that the caller reads. Signed, so that differences are valid.
 using Nanos = int64_t;
 inline constexpr Nanos kNever = INT64_MAX;
 inline constexpr Nanos kMillisecond = 1'000'000;

@@ -119,7 +119,7 @@ Result<Nanos> parse_duration(std::string_view text) {
     uint64_t sum = 0;
     do {
         const std::optional<Decimal> number = take_decimal(rest);
-        if (!number) return unreadable(text, "is no duration", kExample);
+        if (!number) return unreadable(text, "is not a duration", kExample);
         const std::string_view name = take_word(rest);
         if (name.empty() && rest.empty()) return unreadable(text, "has no unit", kExample);
         const Unit* unit = find_unit(kDurationUnits, name);
@@ -136,9 +136,9 @@ Result<uint64_t> parse_size(std::string_view text) {
     constexpr std::string_view kExample = "a size such as 4096, 64KiB or 1MiB";
     std::string_view rest = text;
     const std::optional<Decimal> number = take_decimal(rest);
-    if (!number) return unreadable(text, "is no size", kExample);
+    if (!number) return unreadable(text, "is not a size", kExample);
     const std::string_view name = take_word(rest);
-    if (!rest.empty()) return unreadable(text, "is no size", kExample);
+    if (!rest.empty()) return unreadable(text, "is not a size", kExample);
     const Unit* unit = name.empty() ? &kSizeUnits[0] : find_unit(kSizeUnits, name);
     if (unit == nullptr) return unreadable(text, "has a unit that is not known", kExample);
     return scale(text, *number, unit->size, 1, "whole bytes");
@@ -149,12 +149,12 @@ Result<uint64_t> parse_rate(std::string_view text) {
     if (text == "off") return uint64_t{0};
     std::string_view rest = text;
     const std::optional<Decimal> number = take_decimal(rest);
-    if (!number) return unreadable(text, "is no rate", kExample);
+    if (!number) return unreadable(text, "is not a rate", kExample);
     const Unit* unit = find_unit(kCountUnits, take_word(rest));
-    if (unit == nullptr) return unreadable(text, "is no rate", kExample);
+    if (unit == nullptr) return unreadable(text, "is not a rate", kExample);
     if (rest.empty()) return unreadable(text, "does not say per what", kExample);
     const Unit* period = rest[0] == '/' ? find_unit(kRatePeriods, rest.substr(1)) : nullptr;
-    if (period == nullptr) return unreadable(text, "is no rate", kExample);
+    if (period == nullptr) return unreadable(text, "is not a rate", kExample);
     return scale(text, *number, unit->size, period->size, "a whole number a second");
 }
 
@@ -162,9 +162,9 @@ Result<uint64_t> parse_count(std::string_view text) {
     constexpr std::string_view kExample = "a whole number such as 50000, 50k or 1M";
     std::string_view rest = text;
     const std::optional<Decimal> number = take_decimal(rest);
-    if (!number) return unreadable(text, "is no number", kExample);
+    if (!number) return unreadable(text, "is not a number", kExample);
     const Unit* unit = find_unit(kCountUnits, take_word(rest));
-    if (unit == nullptr || !rest.empty()) return unreadable(text, "is no number", kExample);
+    if (unit == nullptr || !rest.empty()) return unreadable(text, "is not a number", kExample);
     return scale(text, *number, unit->size, 1, kExample);
 }
 

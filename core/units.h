@@ -8,8 +8,8 @@
 // What format_ writes, parse_ reads back as the same value. A fraction is taken if it comes out
 // whole: 1.5KiB is 1,536 bytes, 1.5B is an error. Upper and lower case are the same but for m
 // (minutes, never millions of seconds) and M. An error quotes what was given, says what is wrong
-// with it and gives an example of what is right; it does not know which flag it was for. Pure
-// functions.
+// with it and gives an example of what is right; it does not know which flag it was for. All
+// functions are pure.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ namespace pulse {
 
 // Number and unit, or several of them (1h30m): ns us ms s m h d. A bare 0 needs no unit.
 Result<Nanos> parse_duration(std::string_view text);
-// Bytes: B KiB MiB GiB TiB; without a unit, bytes. KB and the like are refused: nobody agrees on
-// them.
+// Bytes: B KiB MiB GiB TiB; without a unit, bytes. KB and the like are refused, because
+// they are ambiguous.
 Result<uint64_t> parse_size(std::string_view text);
 // Events a second: 1000/s, 20k/s, 600/m, 3600/h. "off" is 0.
 Result<uint64_t> parse_rate(std::string_view text);

@@ -13,7 +13,7 @@ struct Rule {
 
 constexpr uint16_t kAny = kBinaryPayloadBytesMax;
 constexpr Rule kRules[] = {
-    {false, false, 0, 0},    // 0 is no type
+    {false, false, 0, 0},    // 0 is not a type
     {true, true, 0, kAny},   // ping
     {true, true, 0, kAny},   // pong
     {true, false, 2, kAny},  // hello: at least {}

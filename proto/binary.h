@@ -1,5 +1,5 @@
-// The binary protocol (proto/PROTOCOL.md): frames of an 8-byte header and up to 64 KiB - 1 of
-// payload.
+// The binary protocol (proto/PROTOCOL.md): frames of an 8-byte header and at most 65,535
+// bytes of payload.
 //
 //     0        1      2..3 (big-endian)   4..7 (big-endian)   8..
 //     0xB7     type   payload bytes       sequence            payload
@@ -55,8 +55,7 @@ concept ClientSink =
         sink.on_error(code, bytes);    // an error frame; text
     };
 
-// The fault that the first `bytes` (1..8) of a header prove, if they do: magic, then type, then
-// length.
+// Returns the fault that the first `bytes` (1..8) of a header prove, if any: magic, type or length.
 Decoded judge_header(const uint8_t* header, size_t bytes, Role role, const CodecLimits& limits);
 
 template <Role kRole, CodecSink S>

@@ -3,8 +3,8 @@
 // A codec is a pure transformer: bytes in, calls on a Sink out, at most 24 bytes of memory between
 // reads (Connection::codec; all zero is the initial state). No I/O, no clock, no allocation.
 // Encoders append to a ByteSink. Codecs: proto/binary.h, proto/websocket.h (with proto/handshake.h
-// before it and proto/deflate.h inside), proto/jsonl.h (with proto/json.h for the objects), chosen
-// by proto/detect.h.
+// before it and proto/deflate.h inside), proto/jsonl.h (with proto/json.h for the objects);
+// proto/detect.h chooses one.
 //
 //     template <CodecSink S>
 //     Decoded decode(State& state, std::span<uint8_t> input, const CodecLimits& limits, S& sink);
@@ -24,8 +24,8 @@
 //       is not whole is given to hold() as it arrives, and the message is handed over from held().
 //   D5  Between messages nothing is held: an idle connection owns its record and nothing else. A
 //       header cut in half is kept in the state.
-//   D6  A declared length is judged before its payload arrives; memory is asked for as octets
-//       arrive.
+//   D6  A declared length is judged before its payload arrives; memory is asked for as the bytes
+//       of it arrive.
 #pragma once
 
 #include <concepts>
@@ -47,8 +47,7 @@ struct CodecLimits {
 };
 
 // How a decode ended. `fault` is the reason to close with; `detail` is a string literal that names
-// what was wrong with what ("unknown frame type", "payload length 70000 is over the limit" has no
-// number).
+// the offender and the reason, without numbers ("unknown frame type").
 struct Decoded {
     CloseReason fault = CloseReason::none;
     std::string_view detail{};
@@ -77,8 +76,7 @@ concept CodecSink = requires(S sink, std::span<uint8_t> bytes, std::span<const u
     sink.on_message(kind, sequence, bytes);
     // The peer says that it is leaving. code 0: it gave none.
     sink.on_goodbye(code, bytes);
-    // Bytes of a message that is not whole. false: over the memory that may be held (a fault
-    // follows).
+    // Bytes of a message that is not whole. Returns false if there is no memory (a fault follows).
     { sink.hold(piece) } -> std::same_as<bool>;
     // All that is held, contiguous, writable, padded behind; and how to let the tail of it go.
     { sink.held() } -> std::same_as<std::span<uint8_t>>;

@@ -25,8 +25,8 @@
 namespace pulse {
 
 // What both sides agreed on. `window_bits`, 8..15, bounds how far back our compressed messages may
-// refer (server_max_window_bits for a server); 0: messages are not compressed. The peer may use all
-// 15.
+// refer (server_max_window_bits for a server); 0: messages are not compressed. The peer may use
+// up to 15.
 struct DeflateAgreement {
     uint8_t window_bits = 0;
     bool window_bits_named = false;  // the offer named them, so the answer must

@@ -82,8 +82,8 @@ std::string_view complaint(Spoken spoken, Protocol wanted) {
         case Protocol::detect:
             break;
     }
-    return "not a protocol of this listener (auto://): WebSocket, JSON lines, or binary frames "
-           "(0xB7)";
+    return "not a protocol of this listener (auto://): WebSocket, JSON lines, "
+           "or binary frames (0xB7)";
 }
 
 }  // namespace

@@ -2,8 +2,7 @@
 #include "proto/handshake.h"
 
 // OpenSSL 3 deprecates the digests beside EVP. EVP looks its provider up anew for each peer, in
-// three allocations, and makes 1.7 MiB more of libcrypto resident, for a SHA-1 that keeps no
-// secret.
+// three allocations, and makes 1.7 MiB more of libcrypto resident, for a SHA-1 without a secret.
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/evp.h>
 #include <openssl/sha.h>
@@ -177,7 +176,7 @@ struct RequestLine {
 
 bool is_digit(char octet) { return octet >= '0' && octet <= '9'; }
 
-// "HTTP/1.1" to its digits. False: it is no version.
+// "HTTP/1.1" to its digits. False: it is not a version.
 bool read_version(std::string_view text, uint8_t& major, uint8_t& minor) {
     if (text.size() != 8 || !text.starts_with("HTTP/") || text[6] != '.') return false;
     if (!is_digit(text[5]) || !is_digit(text[7])) return false;
@@ -224,7 +223,7 @@ Refusal read_request_line(std::string_view line, RequestLine& request) {
         return {400, "The request line is not METHOD TARGET HTTP/1.1."};
     request.method = line.substr(0, first);
     request.target = line.substr(first + 1, last - first - 1);
-    if (!is_token(request.method)) return {400, "The method is no token."};
+    if (!is_token(request.method)) return {400, "The method is not a token."};
     if (!read_version(line.substr(last + 1), request.major, request.minor))
         return {400, "The request line does not end in an HTTP version."};
     if (request.major != 1) return {505, "This port speaks HTTP/1.1."};
@@ -271,10 +270,12 @@ Refusal judge_upgrade(const RequestLine& request, const HeadFields& fields,
         return {426, "This port speaks version 13 of WebSocket (RFC 6455)."};
     if (fields.key.count != 1 || !key_valid(fields.key.value))
         return {400, "Sec-WebSocket-Key is not 16 octets in base64, once."};
-    if (fields.subprotocols_malformed) return {400, "Sec-WebSocket-Protocol is no list of tokens."};
+    if (fields.subprotocols_malformed)
+        return {400, "Sec-WebSocket-Protocol is not a list of tokens."};
     if (fields.extension_lines > 0) {
         deflate = agree_on_deflate({fields.extensions.data(), fields.extension_lines});
-        if (deflate.malformed) return {400, "Sec-WebSocket-Extensions is no list of extensions."};
+        if (deflate.malformed)
+            return {400, "Sec-WebSocket-Extensions is not a list of extensions."};
     }
     if (fields.origin.count > 1) return {400, "The request has more than one Origin."};
     if (fields.origin.count == 1 && !origin_allowed(fields.origin.value, policy.origins))

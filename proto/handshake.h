@@ -1,5 +1,4 @@
-// The opening handshake of RFC 6455 section 4, both sides, and the short answers to HTTP that is
-// none.
+// The opening handshake of RFC 6455 section 4, both sides, and short answers to other HTTP.
 //
 // Server: feed serve_handshake what arrives until it says something other than `more`. The request
 // may come an octet at a time: what its answer depends on is given to the sink's hold(), at most
@@ -13,7 +12,7 @@
 //           Connection without `upgrade`, Sec-WebSocket-* lines that are no grammar or come twice
 //   403     an Origin that is not in the allow-list (a request without one comes from no browser)
 //   405     a method other than GET, HEAD and OPTIONS
-//   426     a GET that is no upgrade, or a version other than 13; names the version we speak
+//   426     a GET that is not an upgrade, or a version other than 13; names the version we speak
 //   431     the head is over kHandshakeBytesMax or has over kHandshakeFieldsMax lines, or what its
 //           answer depends on (proto/kept_head.h) is over kHandshakeKeptBytesMax
 //   505     HTTP that is neither 1.0 nor 1.1, or an upgrade over 1.0
@@ -49,8 +48,7 @@ namespace pulse {
 enum class Subprotocol : uint8_t { none, json, binary };  // pulse.v1.json, pulse.v1.binary
 
 struct HandshakePolicy {
-    // Origins that browsers may come from ("https://app.example"), compared without regard to case;
-    // empty: any.
+    // Origins that browsers may come from ("https://app.example"), in any case; empty: any.
     std::span<const std::string> origins{};
     bool deflate = false;  // agree to permessage-deflate where it is offered
 };

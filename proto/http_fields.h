@@ -1,5 +1,4 @@
-// The small words HTTP field values are made of (RFC 9110 section 5.6): tokens, lists, quoted
-// strings.
+// What HTTP field values are made of (RFC 9110 section 5.6): tokens, lists, quoted strings.
 #pragma once
 
 #include <cstddef>

@@ -217,7 +217,7 @@ size_t place_of(simdjson::error_code error, std::span<const uint8_t> text) {
     return std::min(at, text.size());
 }
 
-// Brackets outside strings, counted: On-Demand passes over what nobody asks for without a look at
+// Brackets outside strings, counted: On-Demand passes over what is not asked for without a look at
 // its depth. Where the bracket too many stands, or text.size().
 size_t too_deep_at(std::span<const uint8_t> text) {
     // Too short to open and close so many; a ping is.
@@ -324,8 +324,8 @@ void JsonParser::Implementation::take_known(const uint8_t* start, std::string_vi
     }
 }
 
-// Of those that matter to `kind` the one that stands first. Without a type all of them do: nobody
-// knows yet what the object was meant to be.
+// Of those that matter to `kind` the one that stands first. Without a type all of them do, since
+// what the object was meant to be is unknown.
 JsonFault JsonParser::Implementation::first_fault(JsonKind kind) const {
     const bool typed = (seen & 1u) != 0;
     JsonFault first;

@@ -58,8 +58,7 @@ struct JsonMessage {
 };
 
 // What is wrong with an object. `what` is a literal; `key` is the one it is about (empty: the
-// object as a whole); `offset` counts octets from the start of the text, as far as the parser
-// knows.
+// object as a whole); `offset` counts bytes from the start of the text, if it is known.
 struct JsonFault {
     std::string_view what{};
     std::string_view key{};
@@ -88,8 +87,8 @@ class JsonParser {
 namespace json {
 
 // Bytes that any text takes between the quotes of a string, and writing it there. The result is
-// JSON whatever the text holds: controls (C0, DEL, C1) are escaped, bytes that are not UTF-8 become
-// U+FFFD.
+// JSON whatever the text holds: controls (C0, DEL, C1) are escaped, and U+FFFD stands for bytes
+// that are not UTF-8.
 size_t escaped_bytes(std::string_view text);
 uint8_t* write_escaped(uint8_t* to, std::string_view text);
 

@@ -12,8 +12,8 @@ namespace pulse::jsonl {
 // What is remembered between two reads is what the sink holds of the line.
 struct State {};
 
-// A line over limits.message_bytes_max, its LF aside, is message_too_big at the octet that makes it
-// so.
+// A line longer than limits.message_bytes_max, without its LF, is message_too_big at its
+// first byte over.
 template <CodecSink S>
 Decoded decode(std::span<uint8_t> input, const CodecLimits& limits, S& sink) {
     constexpr Decoded kTooLong{CloseReason::message_too_big, "a line is over the message limit"};

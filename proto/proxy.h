@@ -4,8 +4,8 @@
 //
 //   1  "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n", TCP6, or "PROXY UNKNOWN ...\r\n"; at most
 //      kProxyLineBytesMax
-//   2  16 octets: signature, version and command, family, length; then addresses, then TLVs; at
-//      most kProxyHeaderBytesMax
+//   2  16 bytes: signature, version and command, family, length; then addresses, then TLVs; at
+//      most kProxyHeaderBytesMax in all
 //
 // Only listeners that were told to (?proxy=on) expect one, and they demand it: the specification
 // forbids to guess. LOCAL, UNKNOWN, UNSPEC and families that are no TCP over IP (UDP, UNIX) leave

@@ -73,8 +73,7 @@ bool step(Utf8State& state, uint8_t octet) {
     return true;
 }
 
-// The octets at the end that start a character and do not finish it, judging by its lead octet
-// alone.
+// Returns how many bytes at the end start a character and do not finish it, by its lead byte alone.
 size_t unfinished_bytes(const uint8_t* bytes, size_t count) {
     for (size_t back = 1; back <= 3 && back <= count; ++back) {
         const uint8_t octet = bytes[count - back];

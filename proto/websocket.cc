@@ -117,7 +117,7 @@ ClosePayload read_close_payload(std::span<uint8_t> payload) {
     close.code = static_cast<uint16_t>(read_big_endian(payload.data(), 2));
     close.reason = payload.subspan(2);
     if (!close_code_valid(close.code)) {
-        close.fault = protocol_error("close code that nobody may send");
+        close.fault = protocol_error("close code that may not be sent");
     } else if (!utf8_valid(close.reason)) {
         close.fault = {CloseReason::invalid_data, "close reason is no UTF-8"};
     }

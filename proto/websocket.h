@@ -4,7 +4,7 @@
 //   protocol_error 1002   reserved bits and opcodes, lengths not in their shortest form (5.2),
 //                         masks missing or present where they must not be (5.1), control frames
 //                         fragmented or over 125 octets (5.5), close payloads of 1 octet (5.5.1),
-//                         close codes nobody may send (7.4), continuations of nothing and
+//                         close codes that may not be sent (7.4), continuations of nothing and
 //                         messages inside messages (5.4)
 //   invalid_data 1007     text, close reasons, inflated text that are no UTF-8 (8.1); bad DEFLATE
 //   message_too_big 1009  a message over its limit, or one that is mostly frame headers
@@ -216,8 +216,7 @@ class Decoder {
         if (!piece.empty() && !sink_.hold(piece)) return no_memory();
         state_.payload.held = static_cast<uint8_t>(state_.payload.held + piece.size());
         if (state_.payload.left > 0) return {};
-        // Behind it in what is held there may be fragments of a message: only the tail is the
-        // frame's.
+        // What is held before it may be fragments of a message: only the tail is the frame's.
         const size_t bytes = state_.payload.held;
         const std::span<uint8_t> held = sink_.held();
         const size_t keep = held.size() - bytes;

@@ -61,6 +61,14 @@ MACHINE_PATHS = re.compile(
     r"\b(registry\.npmjs|pypi\.org|files\.pythonhosted|proxy\.golang|sum\.golang|crates\.io|"
     r"deb\.debian\.org|security\.debian\.org)", re.I)
 
+PERSONS = re.compile(r"\b(h[e]|h[i]s|h[i]m|nobod[y]|somebod[y])\b", re.I)
+LITERAL = re.compile(r"""\"(?:[^"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`\n]*`""")
+COMMENT_LINE = re.compile(r"\s*(//|#) (?!NOLINT| {8}| *[\^|+-]|.*\S {3})(.*)")
+ORPHAN_COLUMNS_MIN = 88
+LITERAL_LAST = re.compile(r'"((?:[^"\\\n]|\\.)*)"$')
+LITERAL_FIRST = re.compile(r'\s*"((?:[^"\\\n]|\\.)*)"')
+STUB_CHARACTERS_MIN = 12
+
 
 def lines_of(tree, suffixes):
     for path, text in tree.items():
@@ -110,7 +118,7 @@ def includes_are_rooted(tree):
     """Our own headers are named from the root of the repository, and exist."""
     for path, is_ours, header in includes_of(tree):
         if is_ours and header not in tree:
-            yield f'{path} includes "{header}", which is no file here'
+            yield f'{path} includes "{header}", which is not a file here'
 
 
 def simdjson_stays_in_json(tree):
@@ -225,6 +233,51 @@ def banners_are_whole(tree):
                 yield f"{path}:{number} is a banner whose title goes on in the next line"
 
 
+def things_are_no_persons(tree):
+    """A peer, a thread, a reactor is "it", and what is absent is "no peer", "no thread"."""
+    for path, number, line in lines_of(tree, COMMENTED + (".md",)):
+        for word in PERSONS.findall(line):
+            yield f"{path}:{number} says '{word}'; name the thing, or say 'it' or 'none'"
+
+
+def messages_say_what_is_not(tree):
+    """Text that users see says "is not a number", never the shorter form."""
+    for path, number, line in lines_of(tree, CODE + (".html",)):
+        for literal in LITERAL.findall(line):
+            if re.search(r"(?<!there )\bis no [a-z]", literal):
+                yield f"{path}:{number} says {literal}; write 'is not a'"
+
+
+def comments_have_no_orphans(tree):
+    """No comment ends in a line of one or two words below a line of 88 columns or more."""
+    for path, text in tree.items():
+        if not path.endswith(CODE + ("Makefile",)):
+            continue
+        lines = text.splitlines() + [""]
+        for number, (above, line, below) in enumerate(zip(lines, lines[1:], lines[2:] + [""]), 2):
+            mark = COMMENT_LINE.match(line)
+            if not mark or len(above) < ORPHAN_COLUMNS_MIN or not COMMENT_LINE.match(above):
+                continue
+            goes_on = COMMENT_LINE.match(below) and COMMENT_LINE.match(below)[2].strip()
+            if mark[2].strip() and len(mark[2].split()) <= 2 and not goes_on:
+                yield f"{path}:{number} leaves '{mark[2].strip()}' alone; reword the comment"
+
+
+def literals_are_not_stubs(tree):
+    """A string literal that goes on in the next line has 12 characters or more on each."""
+    for path, text in tree.items():
+        if not path.endswith(CPP):
+            continue
+        lines = text.splitlines()
+        for number, (line, below) in enumerate(zip(lines, lines[1:]), 1):
+            first, second = LITERAL_LAST.search(line), LITERAL_FIRST.match(below)
+            if not first or not second or re.search(r"\\[nr0x]\w*$", first[1]):
+                continue
+            for at, piece in ((number, first[1]), (number + 1, second[1])):
+                if len(piece) < STUB_CHARACTERS_MIN:
+                    yield f'{path}:{at} breaks a string literal into the stub "{piece}"'
+
+
 def code_of(text):
     return re.sub(r"//.*", "", text)
 
@@ -236,7 +289,7 @@ def uses_outside(tree, defined_in, pattern):
 
 
 def limits_are_used(tree):
-    """Every bound of every limits.h is used outside that file: what nothing enforces is not one."""
+    """Every bound of a limits file is used outside that file, so that it is enforced."""
     for path, text in tree.items():
         if os.path.basename(path) != "limits.h":
             continue
@@ -285,7 +338,7 @@ def libraries_by_their_front_door(tree):
 
 
 def no_machine_is_named(tree):
-    """No path of somebody's machine, no package registry's host."""
+    """No path of one machine, no package registry's host."""
     for path, number, line in lines_of(tree, CODE + (".md", ".json", ".toml", ".yml", "Makefile")):
         if MACHINE_PATHS.search(line):
             yield f"{path}:{number} names {MACHINE_PATHS.search(line)[0]}"
@@ -348,6 +401,13 @@ RULES = [
     (banners_are_whole, {"core/a.h": "// " + "-" * 80 + " the\n// ring\n\nint a;\n"}),
     (limits_are_used, {"net/io/limits.h": "inline constexpr int kMost = 1;\n"
                                           "static_assert(kMost > 0);\n"}),
+    (things_are_no_persons, {"core/a.h": "// The thread that wakes: h" "e reads first.\n"}),
+    (things_are_no_persons, {"README.md": "Read by nobod" "y.\n"}),
+    (messages_say_what_is_not, {"tools/a.cc": 'fail(name + " is no" " number");\n'.replace(
+        '" "', "")}),
+    (comments_have_no_orphans, {"core/a.h": "// " + "x" * 90 + "\n// the end\nint a;\n"}),
+    (literals_are_not_stubs, {"core/a.cc": 'say("all of the text, almost, and then"\n'
+                                           '    " a stub");\n'}),
     (limits_are_used, {"core/limits.h": "inline constexpr size_t kMost = 1;\n",
                        "core/a.cc": "// kMost is the most\nint a = kMostOfAll;\n",
                        "tests/core/a_test.cc": "int a = kMost;\n"}),

@@ -10,8 +10,8 @@ set -eu
 build="g++ ar:binutils python3 ip:iproute2 pkg:liburing-dev pkg:libsimdjson-dev pkg:libfmt-dev
        pkg:libspdlog-dev pkg:libcli11-dev pkg:libtomlplusplus-dev pkg:nlohmann-json3-dev
        pkg:libssl-dev zlib.h:zlib1g-dev pkg:libgtest-dev"
-# Other people's WebSocket clients, and a proxy. What cannot be had is a skipped test, not a failed
-# build.
+# Other people's WebSocket clients, and a proxy. What is not available skips a test; the
+# build goes on.
 clients="node:nodejs npm chromium pkg:python3-websockets go:golang-go
          pkg:golang-github-gorilla-websocket-dev pkg:nginx-light"
 bench="pkg:valgrind pkg:libbenchmark-dev pkg:libboost-dev pkg:libconcurrentqueue-dev"
@@ -36,7 +36,7 @@ for group in "${@:-build}"; do
     case "$group" in
         build) list="$build" ;; bench) list="$bench" ;; fuzz) list="$fuzz" ;; tidy) list="$tidy" ;;
         clients) list="$clients" with_clients=1 ;;
-        *) echo "install-deps: '$group' is no group; use build, clients, bench, fuzz or tidy" >&2
+        *) echo "install-deps: '$group' is not a group; use build, clients, bench, fuzz or tidy" >&2
            exit 2 ;;
     esac
     for entry in $list; do want "$entry"; done

@@ -29,7 +29,7 @@ Error wrong(std::string_view text, std::string_view what, std::string_view remed
 
 std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
 
-// False if the text is no port.
+// False if the text is not a port.
 bool parse_port(std::string_view text, uint16_t& port) {
     const char* end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, port);
@@ -69,7 +69,7 @@ Result<SocketAddress> parse_host(std::string_view text, std::string_view host) {
     } else if (in6_addr ignored; parse_v6(host, ignored) || parse_v6(text, ignored)) {
         return wrong(text, "an IPv6 address without brackets", "write [ADDRESS]:PORT");
     } else {
-        return wrong(text, quoted(host) + " is no address and names are not looked up",
+        return wrong(text, quoted(host) + " is not an address and names are not looked up",
                      "write an IPv4 address, an IPv6 address in brackets, localhost, or * for any");
     }
     return address;
@@ -102,7 +102,7 @@ Result<void> parse_options(std::string_view uri, std::string_view options,
         } else if (option == "proxy=off") {
             listener.expects_proxy_header = false;
         } else {
-            return wrong(uri, quoted(option) + " is no option of a listener",
+            return wrong(uri, quoted(option) + " is not an option of a listener",
                          "write ?proxy=on, ?proxy=off, or nothing");
         }
     }
@@ -170,7 +170,7 @@ Result<AddressPrefix> parse_prefix(std::string_view text) {
     } else if (parse_v6(host, prefix.address.v6.sin6_addr)) {
         prefix.address.v6.sin6_family = AF_INET6;
     } else {
-        return wrong(text, quoted(host) + " is no address",
+        return wrong(text, quoted(host) + " is not an address",
                      "write for example 10.0.0.0/8, 192.0.2.7 or fd00::/8");
     }
     const auto most = static_cast<uint32_t>(8 * octets_of(prefix.address).size());
@@ -179,7 +179,7 @@ Result<AddressPrefix> parse_prefix(std::string_view text) {
         const std::string_view digits = text.substr(slash + 1);
         uint16_t bits = 0;
         if (!parse_port(digits, bits) || bits > most) {
-            return wrong(text, quoted(digits) + " is no length of a prefix",
+            return wrong(text, quoted(digits) + " is not the length of a prefix",
                          "write a number up to " + std::to_string(most));
         }
         prefix.bits = bits;
@@ -225,7 +225,7 @@ Result<SocketAddress> parse_address(std::string_view text) {
     port_text.remove_prefix(1);
     uint16_t port = 0;
     if (!parse_port(port_text, port))
-        return wrong(text, quoted(port_text) + " is no port", "a port is a number up to 65535");
+        return wrong(text, quoted(port_text) + " is not a port", "a port is a number up to 65535");
     Result<SocketAddress> address = parse_host(text, host);
     if (address) address->set_port(port);
     return address;
@@ -252,7 +252,7 @@ Result<ListenAddress> parse_listen_uri(std::string_view uri) {
         for (const SchemeName& known : kSchemes)
             if (known.name == name) found = &known;
         if (found == nullptr) {
-            return wrong(uri, quoted(name) + " is no scheme of ours",
+            return wrong(uri, quoted(name) + " is not a known scheme",
                          "write auto://, ws://, wss://, tcp:// or jsonl:// before HOST:PORT");
         }
         listener.scheme = found->scheme;

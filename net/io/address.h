@@ -1,5 +1,4 @@
-// Socket addresses, prefixes of them, and listener URIs: auto://HOST:PORT, ws://, wss://, tcp://,
-// jsonl://.
+// Socket addresses, prefixes of them, and listener URIs such as auto://HOST:PORT.
 #pragma once
 
 #include <netinet/in.h>

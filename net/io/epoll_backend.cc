@@ -106,7 +106,7 @@ void EpollBackend::close_listeners() {
     listeners_rest_until_ = 0;
 }
 
-// False: there is nobody left for now. True without a descriptor: one was lost, go on.
+// False: no peer is left for now. True without a descriptor: one was lost, go on.
 bool EpollBackend::accept(uint32_t listener, Accepted& accepted) {
     accepted.descriptor = accept_on(listener, accepted.peer);
     if (accepted.descriptor < 0 && (errno == EMFILE || errno == ENFILE)) {
@@ -133,7 +133,7 @@ int EpollBackend::accept_on(uint32_t listener, SocketAddress& peer) {
     });
 }
 
-// The peer takes the place of the spare, which comes back once the handler has refused him.
+// The peer takes the place of the spare, which comes back once the handler has refused it.
 int EpollBackend::accept_through_spare(uint32_t listener, SocketAddress& peer) {
     if (spare_ < 0) restore_spare();
     if (spare_ < 0) return -1;
@@ -291,7 +291,7 @@ void EpollBackend::finish(Index index) {
     if (marked(index, kSending)) return mark(index, kFinish);
     const int descriptor = records_[index].descriptor;
     if (descriptor < 0 || calls_([&] { return shutdown(descriptor, SHUT_WR); }) == 0) return;
-    // Not connected any more: a receive will meet the reason. Otherwise nobody else would tell.
+    // Not connected any more: a receive will return the reason. No other event reports it.
     if (errno != ENOTCONN && marked(index, kReading) && !marked(index, kEndNews))
         tell(index, NewsOf::end, errno);
 }
@@ -355,8 +355,7 @@ std::span<const epoll_event> EpollBackend::harvest(Nanos until) {
         else
             until = std::min(until, listeners_rest_until_);
     }
-    // Unfinished business: what is on these lists is known, and will not be announced by the
-    // kernel.
+    // Work that is left: the kernel does not report again what is on these lists.
     if (!news_.empty() || !more_.empty() || !closed_.empty()) until = poll_started_;
     const int events = wait(until - poll_started_);
     read_clock();

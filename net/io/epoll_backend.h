@@ -4,10 +4,10 @@
 // Edge-triggered. A connection is registered once, for input, and again only if a send of its ever
 // falls short: the kernel then also says when there is room, from that time on. Nothing is asked
 // about a connection that has nothing to say, and one that has ended or is broken is not announced
-// again and again until somebody closes it. Beside level-triggered it took 5 to 8 % less CPU to
-// receive a heartbeat (2 vCPU, Linux 6.18, 5,000 loopback connections, bursts of 1, 20 and 400
-// beats, medians of ten runs in turn: 1,356 against 1,479, 800 against 860, 2,240 against 2,366
-// ns); memory is the same.
+// again and again until it is closed. Beside level-triggered it took 5 to 8 % less CPU to receive
+// a heartbeat (2 vCPU, Linux 6.18, 5,000 loopback connections, bursts of 1, 20 and 400 beats,
+// medians of ten runs in turn: 1,356 against 1,479, 800 against 860, 2,240 against 2,366 ns);
+// memory is the same.
 //
 // What one poll does, in this order:
 //   1  wait for events, until the deadline; not at all if there is unfinished business from before
@@ -60,9 +60,9 @@ namespace pulse {
 
 struct EpollOptions {
     SocketOptions sockets;
-    // An eventfd, non-blocking, that wake() rings; it stays the giver's. -1: one of its own. A
-    // thread with another descriptor table can only ring one that was opened before the tables
-    // parted.
+    // An eventfd, non-blocking, that wake() rings; owned by the caller. -1: one of its own. A
+    // thread with another descriptor table can only ring one that was opened before the
+    // tables were separated.
     int doorbell = -1;
 };
 
@@ -102,8 +102,7 @@ class EpollBackend {
     Nanos clock() const;
     Nanos cpu_clock() const;
     const IoCounters& counters() const { return counters_; }
-    // What it holds in user space beside the records: the buffer, and lists as far as they were
-    // used.
+    // Bytes in user space beside the records: the buffer, and the used part of the lists.
     size_t memory_bytes() const;
 
     // Until `until` on now()'s clock (CLOCK_MONOTONIC); kNever is for ever.
@@ -124,7 +123,7 @@ class EpollBackend {
         kSending = 1 << 5,     // the rest of a send is in unsent_, until there is room
         kForRoom = 1 << 6,     // registered for output, too
         kFinish = 1 << 7,      // FIN is wanted behind the send in flight
-        kBroken = 1 << 8,      // a send met an error: what follows is no orderly end
+        kBroken = 1 << 8,      // a send met an error: what follows is not an orderly end
         kClosed = 1 << 9,
         kEndNews = 1 << 10,  // on news_: it failed where no receive would tell
         kDeaf = 1 << 11,     // stop_reading() was called
@@ -208,8 +207,7 @@ class EpollBackend {
     WatchProof proof_{clock()};  // of what was taken from the set; it holds once that is handled
     WatchMarks marks_;
 
-    // Reserved to their limit at the start: no allocation later. Idle connections are on none of
-    // them.
+    // Reserved to their limit at the start: no allocation later. Idle connections are on none.
     std::vector<News> news_;
     std::vector<More> more_;
     std::vector<Index> closed_;
@@ -267,8 +265,7 @@ void EpollBackend::report_closed(H& handler) {
     size_t kept = 0;
     for (size_t i = 0; i < count; ++i) {
         const Index index = closed_[i];
-        // A list of ours still names it: the next poll, which does not sleep, will have passed
-        // that.
+        // A list of ours still names it: the next poll, which does not sleep, removes it.
         if (marked(index, kListed)) {
             closed_[kept++] = index;
         } else {
@@ -334,7 +331,8 @@ void EpollBackend::accept_from(uint32_t listener, H& handler) {
 
 template <class H>
 void EpollBackend::receive(Index index, H& handler) {
-    // Twice is enough for the last bytes and the end behind them; whoever has more waits his turn.
+    // Twice is enough for the last bytes and the end behind them; a connection that has more waits
+    // for its turn.
     for (int round = 0; round < 2; ++round) {
         const ssize_t bytes = receive_bytes(records_[index].descriptor);
         read_clock();

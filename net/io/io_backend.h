@@ -57,9 +57,9 @@
 
 namespace pulse {
 
-// A peer that the kernel has accepted and nobody has decided about yet. Borrowed for on_accept: the
-// handler calls exactly one of attach(index, accepted) and refuse(accepted, farewell) before it
-// returns.
+// A peer that the kernel has accepted and the handler has not decided about. Valid during
+// on_accept: before it returns, the handler calls exactly one of attach(index, accepted)
+// and refuse(accepted, farewell).
 struct Accepted {
     int32_t descriptor = -1;  // the backend's: a socket, or a direct descriptor of a ring
     uint8_t listener = 0;     // position in the list given to listen()
@@ -72,8 +72,7 @@ enum class CloseMode : uint8_t {
     // Whatever the kernel has taken is still delivered; unread input is the handler's business:
     // read it first (finish, then on_end), or the kernel turns this into a reset.
     orderly,
-    // SO_LINGER 0: forget the peer at once, leave no orphan. For peers that are believed dead or
-    // hostile.
+    // SO_LINGER 0: drop the peer at once, leave no orphan. For peers believed dead or hostile.
     reset,
 };
 
@@ -105,8 +104,8 @@ concept IoBackend =
              std::span<const uint8_t> bytes, std::span<const ListenAddress> addresses,
              const SocketAddress& address, CloseMode mode) {
         // Accept on these from now on, and on no others; an empty list stops accepting. What was
-        // accepted and attached stays. An error names the address and the cause; then nothing is
-        // listened on.
+        // accepted and attached stays. An error names the address and the cause; then there
+        // is no listener.
         { io.listen(addresses) } -> std::same_as<Result<void>>;
         // Client role: opens a socket for a place that the caller took; on_connected follows, then
         // (after success) the connection is as if attached. After on_connected with an error only
@@ -114,8 +113,7 @@ concept IoBackend =
         { io.connect(index, address, address) } -> std::same_as<void>;
         // Takes an accepted peer into a place; events for it may follow from the next poll on.
         { io.attach(index, accepted) } -> std::same_as<void>;
-        // Says `farewell` as far as one non-blocking write goes, and lets go in order. Never
-        // blocks.
+        // Sends `farewell` as far as one non-blocking write goes, and closes in order.
         { io.refuse(accepted, bytes) } -> std::same_as<void>;
         { io.send(index, bytes) } -> std::same_as<void>;
         // From inside on_bytes of this connection only; resume() once, at any time before close().

@@ -16,8 +16,7 @@ constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 std::byte* map(size_t bytes) {
-    // NORESERVE: address space for the limit is a promise to nobody; only what is touched is
-    // charged.
+    // NORESERVE: address space for the limit is not charged; pages are, when touched.
     void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return start == MAP_FAILED ? nullptr : static_cast<std::byte*>(start);
@@ -42,7 +41,7 @@ std::byte* MappedPages::reserve(size_t bytes) {
     unmap(start + before + whole, kHugePageBytes - before);
     start += before;
     // Only whole 2 MiB pieces: a tail could at best be joined with a stranger's pages. Refused by
-    // kernels without huge pages, which is no error.
+    // kernels without huge pages, which is not an error.
     madvise(start, whole / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE);
     return start;
 }

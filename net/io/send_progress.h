@@ -1,5 +1,4 @@
-// What a TCP socket's peer has acknowledged (Linux 4.1: tcpi_bytes_acked) and when, and what waits
-// for it.
+// What a TCP socket's peer has acknowledged (Linux 4.1: tcpi_bytes_acked), when, and what has not.
 #pragma once
 
 #include "net/io/io_backend.h"

@@ -117,8 +117,7 @@ Result<void> PortHolder::hold(ListenAddress& listener, bool shared) {
                 (!shared || set(calls, descriptor_, SOL_SOCKET, SO_REUSEPORT, 1));
     const auto bound = [&] { return bind(descriptor_, &address.base, address.size_bytes()) == 0; };
     // Without SO_REUSEADDR nothing else may have the port, not even a server that starts in this
-    // instant. With it, connections of a server that was here before do not count, and a listener
-    // still does.
+    // instant. With it, connections of an earlier server do not count, and a listener still does.
     held = held && (bound() || (errno == EADDRINUSE &&
                                 set(calls, descriptor_, SOL_SOCKET, SO_REUSEADDR, 1) && bound()));
     socklen_t size = address.size_bytes();

@@ -19,8 +19,7 @@ struct SocketOptions {
 };
 
 // A non-blocking socket that listens, with SO_REUSEADDR and SO_REUSEPORT so that each reactor may
-// have one of its own. "*" and "[::]" take IPv4 too. The error names the address, the cause and a
-// remedy.
+// have one of its own. "*" and "[::]" take IPv4 too. An error names address, cause and remedy.
 Result<int> open_listener(SystemCalls& calls, const ListenAddress& listener,
                           const SocketOptions& options);
 
@@ -48,8 +47,7 @@ class PortHolder {
 Result<void> can_listen(const ListenAddress& listener);
 
 // A non-blocking socket bound to `source` (if present) that only lacks its connect(). -1 with
-// errno. Without a port in `source` the kernel chooses one at connect, when it knows the
-// destination.
+// errno. Without a port in `source` the kernel chooses one at connect, by destination.
 int open_client(SystemCalls& calls, const SocketAddress& to, const SocketAddress& source,
                 const SocketOptions& options);
 

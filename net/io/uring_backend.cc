@@ -268,8 +268,8 @@ void UringBackend::submit() {
     }
 }
 
-// What the world may answer to io_uring_enter. EBADR: the kernel had no memory for a completion and
-// dropped it.
+// Errors that io_uring_enter may return. EBADR: the kernel had no memory for a completion,
+// which is lost.
 bool UringBackend::is_shortage(int error) {
     return error == EAGAIN || error == EBUSY || error == ENOMEM || error == EBADR;
 }
@@ -490,8 +490,7 @@ bool UringBackend::take_event(const epoll_event& event) {
 
 // Edge-triggered, so nothing is to be done after a message. No edge is lost: a receive leaves bytes
 // behind only if it says so (NONEMPTY), and an end that the event tells of is read for
-// (kUntilEmpty). Fails with errno set where the kernel has no memory or max_user_watches is
-// reached.
+// (kUntilEmpty). Fails with errno where the kernel has no memory, or max_user_watches is reached.
 bool UringBackend::watch(Index index) {
     epoll_event event{};
     event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
@@ -730,8 +729,7 @@ void UringBackend::arm_listener(uint8_t position) {
 }
 
 // Whether to go on: that peer is gone already, or a firewall forbade it (accept(2)). Otherwise
-// there is no descriptor or no memory, and a listener that is readable would not let the loop
-// sleep.
+// there is no descriptor or no memory, and a readable listener would keep the loop awake.
 bool UringBackend::accept_failed(uint8_t position, int error) {
     ++counters_.accept_failures;
     if (error != EMFILE && error != ENFILE && error != ENOMEM && error != ENOBUFS) return true;

@@ -45,8 +45,7 @@
 // A receive takes all that came before it, or gives bytes to its connection. What arrives behind
 // its back makes the connection ready again; if that is reported before the receive is handed out,
 // it is read again (kAgain). When those counted have been handed out, drained_until is t. What
-// becomes ready later is counted apart, so that a connection which is always ready holds nothing
-// back.
+// becomes ready later is counted apart, so that a connection which is always ready delays nothing.
 //
 // Lost completions. A completion queue that is full keeps what comes in a list of its own; without
 // memory for that the kernel drops it (EBADR, and a counter in the ring). Nothing of it is known
@@ -125,8 +124,8 @@ class UringBackend {
     UringBackend& operator=(const UringBackend&) = delete;
 
     // An error names the call, the cause and the way out, which is epoll where a kernel or a
-    // container has io_uring switched off (ENOSYS, EPERM, EACCES). Then only the destructor may
-    // follow.
+    // container has io_uring switched off (ENOSYS, EPERM, EACCES). After it only the destructor
+    // may be called.
     const Result<void>& ready() const { return ready_; }
 
     Result<void> listen(std::span<const ListenAddress> addresses);

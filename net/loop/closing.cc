@@ -44,8 +44,8 @@ CloseReason reason_of(IoError error) {
 }
 
 // Says why, sends FIN behind it, and gives the peer a moment to do the same: a close with unread
-// input, or a reset, would destroy the goodbye on its way. A peer that stays silent is reset by the
-// deadline.
+// input, or a reset, would destroy the goodbye on its way. A peer that stays silent is reset at the
+// deadline, not before.
 void Connections::let_go(Index index, CloseReason reason, std::string_view detail) {
     Connection& connection = at(index);
     if (connection.state == ConnectionState::closed) return;

@@ -32,8 +32,8 @@ std::optional<CloseReason> Connections::reason_to_refuse(const Accepted& accepte
     return std::nullopt;
 }
 
-// A PROXY header says who somebody is, so only those who may say that may come to where one is
-// read.
+// A PROXY header replaces the address of a peer, so only a trusted source may connect where
+// one is read.
 bool Connections::is_stranger(const Accepted& accepted) const {
     if (!config_.listeners[accepted.listener].expects_proxy_header) return false;
     return std::ranges::none_of(config_.proxy_trusted, [&](const AddressPrefix& prefix) {
@@ -90,8 +90,8 @@ void Connections::tell(Index index, std::string_view what, std::string_view of_w
 void Connections::set_profile(Index index, uint8_t profile) {
     Connection& connection = at(index);
     connection.profile = profile;
-    // Outside poll now() is of before whatever paused this thread since; a phase is not to begin in
-    // the past.
+    // Outside poll, now() may be from before a pause of this thread; a phase must not begin
+    // in the past.
     const Tick now = config_.clock.up(io_.clock());
     // Nor is what follows in the same bytes older than the phase: the wheel knows its deadline.
     heard_now_ = heard_at(now);

@@ -80,8 +80,7 @@ class Connections {
     bool has_parked() const { return !parking_.empty(); }
     // A message of another thread's.
     void handle(const Message& message);
-    // R1. Whatever is due by what was certainly heard, as far as the budget goes; true if some is
-    // left.
+    // R1. Processes what is due by drained_until, up to the budget. Returns true if some are left.
     bool judge();
     // This turn's share of what is done to every connection (sweeps.cc); true if some is left.
     bool sweep();
@@ -93,7 +92,7 @@ class Connections {
 
     // ---- stopping
     // Stop accepting, say goodbye to everybody evenly over the config's drain window, then reset
-    // whoever is left. drained() tells when nobody is.
+    // whoever is left. drained() returns true when none is.
     void drain();
     // Reset everybody, in the turns that follow.
     void stop_hard();
@@ -151,8 +150,7 @@ class Connections {
     const Wheel& wheel() const { return wheel_; }
     const BufferPool& buffers() const { return buffers_; }
     uint32_t outboxes_taken() const { return outboxes_.taken(); }
-    // Proves the wheel's invariants against the policy's deadlines. O(limit); for tests and the
-    // simulator.
+    // Checks the wheel's invariants against the policy's deadlines. O(limit): for tests only.
     void validate() const;
 
   private:

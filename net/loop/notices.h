@@ -26,8 +26,8 @@ class Notices {
     void gave_way() {
         if (warn_) ++gave_way_.waiting;
     }
-    // `connection` began with a protocol that is not spoken on its listener. `protocol` is a
-    // literal.
+    // The first bytes of `connection` are a protocol that its listener does not accept. `protocol`
+    // is a literal.
     void foreign(std::string_view protocol, std::string_view connection, std::string_view listener);
 
     // The kernel dropped completions of this reactor's ring, `total` since the start. Logged once.

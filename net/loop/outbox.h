@@ -1,11 +1,10 @@
-// What waits to be sent: one queue and one flight a connection, borrowed only while there is
-// something.
+// What waits to be sent: one queue and one flight a connection, borrowed only while not empty.
 //
 //     claim ... claim      begin_flight            (the kernel has it)            end_flight
 //     [ queue grows ]  ->  [ queue becomes the flight, unchanging ] [ new queue ] -> freed
 //
-// The cap counts both, so that a peer that does not read costs at most the cap. Handle:
-// Connection::outbox.
+// The cap counts both, so that a peer that does not read costs at most the cap. Its
+// handle is Connection::outbox.
 #pragma once
 
 #include <cstdint>

@@ -3,8 +3,8 @@
 // Nothing is remembered for it. The value of a probe follows from what the record holds while the
 // probe is out (its owner, the tick of the last proof of life, the probes sent since) and from a
 // secret of the server's; the next proof of life, whatever it was, makes it void. After a late
-// probe that moved the last proof (heartbeat_policy.h) only that probe and those behind it can be
-// answered.
+// probe that moved the last proof (heartbeat_policy.h) only that probe and later ones
+// can be answered.
 #pragma once
 
 #include <array>

@@ -11,13 +11,13 @@
 // The rules
 //   R1  A deadline is judged only once every byte that arrived before it was delivered: the wheel
 //       is driven by io.drained_until(), never by the clock. After a stall the kernel holds
-//       heartbeats that nobody has read; a server that judges by its clock evicts healthy peers.
+//       heartbeats that were not read; a server that judges by its clock evicts healthy peers.
 //   R2  Replies are coalesced: whatever a turn has to say to a peer goes out in one send at its
 //       end.
 //   R3  A connection ends by let_go() (with a goodbye) or close_now() (without), its record is
 //       freed in on_closed() and nowhere else, and what the kernel may still read is not touched
 //       before that.
-//   R4  Every budget that runs out makes the next turn start at once, and nobody starves: poll,
+//   R4  Every budget that runs out makes the next turn start at once, and none starves: poll,
 //       mailbox and judge each get their share of every turn.
 //
 // A reactor owns no thread: whoever calls turn() is its thread, and everything here belongs to it.
@@ -39,8 +39,8 @@ namespace pulse {
 template <IoBackend Io>
 class Reactor {
   public:
-    // `table` is empty and, like `io`, `pages` and `mailbox`, outlives the reactor. `io` knows the
-    // table's records.
+    // `table` is empty and, like `io`, `pages` and `mailbox`, outlives the reactor. `io` uses the
+    // records of `table`.
     Reactor(const ReactorConfig& config, PageSource& pages, ConnectionTable& table, Io& io,
             Mailbox& mailbox, ReactorMetrics& metrics)
         : io_(io),
@@ -115,8 +115,7 @@ void Reactor<Io>::judge_measured() {
     if (due) metrics_.distributions.wheel_slice_cpu.record(io_.cpu_clock() - spent_before);
 }
 
-// When poll must be back: at once if something was left over or a message is there, else for the
-// wheel.
+// When poll must return: at once if work is left or a message is there, else for the wheel.
 template <IoBackend Io>
 Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
     if (work_left_ || !mailbox_.may_sleep()) return 0;

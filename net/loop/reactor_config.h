@@ -37,11 +37,11 @@ struct ReactorConfig {
     size_t buffered_bytes_max = kBufferedBytesDefault;
     size_t buffer_reserve_bytes = kBufferReservePerReactor;
     OnMessage on_message = OnMessage::discard;
-    uint64_t accepts_per_second = 0;  // of this reactor; 0 is no limit
+    uint64_t accepts_per_second = 0;  // of this reactor; 0: unlimited
     Nanos drain_window = 10 * kSecond;
     Admission* admission = nullptr;  // the server's; outlives the reactor
     // Told who each peer is and why one is turned away, a line each, on the reactor's thread;
-    // empty: nobody wants to know, and no line is made.
+    // empty: no line is made.
     std::function<void(const std::string& line)> debug;
     // What `debug` becomes when a message turns it on.
     std::function<void(const std::string& line)> debug_log;

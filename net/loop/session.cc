@@ -17,7 +17,7 @@
 namespace pulse {
 namespace {
 
-// Whom a PROXY header names; none where it names nobody.
+// The source that a PROXY header names; none where it names none.
 SocketAddress address_of(const ProxyAddress& named) {
     SocketAddress address;
     if (named.family == ProxyAddress::Family::ipv4) {
@@ -354,8 +354,7 @@ void Session::shake_hands(std::span<uint8_t> bytes) {
     if (!rest.empty()) decode_websocket(rest);
 }
 
-// Over a WebSocket any text that is no object of ours is the peers' own business; a line must
-// be one.
+// Over a WebSocket, text that is not an object of ours is the application's; a line must be ours.
 void Session::on_text(std::span<uint8_t> text) {
     share_.spend((kJsonWorkPerByte - 1) * text.size());
     JsonMessage message;
@@ -369,7 +368,7 @@ void Session::on_text(std::span<uint8_t> text) {
         if (wants_echo()) replies().message(MessageKind::text, text);
         return;
     }
-    offence(wrong.ok() ? JsonFault{"is no type of this protocol", "type"} : wrong);
+    offence(wrong.ok() ? JsonFault{"is not a type of this protocol", "type"} : wrong);
 }
 
 void Session::on_json_pong(const JsonMessage& message) {
@@ -444,7 +443,7 @@ bool Session::settle_profile(const JsonMessage& hello) {
     if (!hello.profile.empty()) {
         const std::optional<uint8_t> named = profile_named(hello.profile);
         if (!named) {
-            offence({"is no profile of this server", "profile"});
+            offence({"is not a profile of this server", "profile"});
             return false;
         }
         profile = *named;

@@ -1,6 +1,6 @@
 // How long each connection has lasted and what it has received and sent: for the debug log, and
-// kept only while that is on. The record has no room for it, and an idle connection costs nothing
-// more otherwise.
+// kept only while that is on. The record has no room for it, and otherwise an idle connection
+// costs nothing more.
 #pragma once
 
 #include <cstdint>

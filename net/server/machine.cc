@@ -64,7 +64,7 @@ double quota_of_level(const std::string& level) {
     uint64_t period = 0;
     if (std::ifstream file(level + "/cpu.max"); file >> quota >> period && period > 0)
         return static_cast<double>(quota) / static_cast<double>(period);
-    // -1 is no quota, and not a number to read_number's eyes once it has wrapped.
+    // -1 is not a quota, and not a number to read_number's eyes once it has wrapped.
     const auto old_quota = read_number(level + "/cpu.cfs_quota_us");
     const auto old_period = read_number(level + "/cpu.cfs_period_us");
     if (!old_quota || !old_period || *old_period == 0) return 0;

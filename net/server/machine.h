@@ -19,8 +19,8 @@ class Machine {
   public:
     explicit Machine(std::string root = {}) : root_(std::move(root)) {}
 
-    // Cores that this thread may run on: its affinity, which taskset and cpusets narrow. Never
-    // empty.
+    // Cores that this thread may run on: its affinity, as taskset and cpusets leave
+    // it. Never empty.
     std::vector<uint32_t> allowed_cores() const;
     // The least of MemAvailable, of what the memory limits of the cgroup (v1 and v2) and of all
     // cgroups above it leave, and of what RLIMIT_AS leaves. Page cache counts as free: the kernel

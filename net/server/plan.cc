@@ -1,5 +1,4 @@
-// What a server will hold on this machine, and what it will cost: decided before anything is
-// opened.
+// What a server will hold on this machine, and its cost: decided before anything is opened.
 #include <fmt/format.h>
 #include <liburing.h>
 
@@ -67,10 +66,8 @@ Error cannot_hold(const ServerPlan& plan, uint64_t room) {
     if (!plan.own_tables) {
         return Error{
             fmt::format("--max-connections {}: {} reactors that share one descriptor table hold {} "
-                        "here, because "
-                        "{} and {}; raise the limit (ulimit -Hn, or LimitNOFILE= in the unit), or "
-                        "ask for fewer "
-                        "connections",
+                        "here, because {} and {}; raise the limit (ulimit -Hn, or LimitNOFILE= in "
+                        "the unit), or ask for fewer connections",
                         asked, plan.reactors, room, limit, plan.table_note)};
     }
     const uint32_t enough = reactors_for(plan, asked, 1, kReactorsMax);
@@ -106,8 +103,7 @@ Result<void> try_uring(ServerPlan& plan) {
     return {};
 }
 
-// auto takes epoll until io_uring wins at every load that is measured (net/README.md, "What auto
-// takes").
+// auto takes epoll until io_uring wins at every measured load (net/README.md, "What auto takes").
 Result<void> choose_backend(ServerPlan& plan) {
     switch (plan.options.backend) {
         case BackendChoice::automatic:
@@ -150,8 +146,7 @@ Result<void> plan_descriptors(ServerPlan& plan) {
     if (room == 0) {
         return Error{
             fmt::format("a process may open {} descriptors here (RLIMIT_NOFILE, hard), and "
-                        "{} reactors need them all for themselves; raise the limit with "
-                        "ulimit -Hn",
+                        "{} reactors need all of them; raise the limit with ulimit -Hn",
                         plan.descriptors, plan.reactors)};
     }
     if (options.max_connections > room) {
@@ -159,8 +154,7 @@ Result<void> plan_descriptors(ServerPlan& plan) {
         plan.warnings.push_back(fmt::format(
             "holds {} connections instead of the default {}, because a process may open {} "
             "descriptors (RLIMIT_NOFILE, hard); raise the limit (ulimit -Hn, or LimitNOFILE= in "
-            "the "
-            "unit), or say with --max-connections what must fit",
+            "the unit), or say with --max-connections what must fit",
             room, options.max_connections, plan.descriptors));
         options.max_connections = room;
     }
@@ -185,8 +179,7 @@ Result<void> plan_memory(ServerPlan& plan, const Machine& machine) {
         if (options.max_connections_given || fits == 0) {
             return Error{fmt::format(
                 "--max-connections {}: that many idle connections take about {} ({} here, {} in "
-                "the "
-                "kernel), and {}; lower --max-connections, or add memory",
+                "the kernel), and {}; lower --max-connections, or add memory",
                 options.max_connections, format_mib(own + options.max_connections * each),
                 format_mib(own + options.max_connections * kIdleUserBytes),
                 format_mib(options.max_connections * kIdleKernelBytes), why)};

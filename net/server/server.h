@@ -25,8 +25,7 @@
 
 namespace pulse {
 
-// What start() will do, checked against the machine. Everything an operator may want to know
-// before.
+// What start() will do, checked against the machine, for an operator to read before.
 struct ServerPlan {
     ServerOptions options;
     bool uring = false;           // else epoll
@@ -38,8 +37,7 @@ struct ServerPlan {
     uint64_t descriptors = 0;  // that a table may hold
     bool own_tables = false;   // each reactor has a descriptor table of its own
     std::string table_note;    // why not
-    // At max_connections, all idle: records and wheel; what the kernel takes for the sockets'
-    // server side.
+    // At max_connections, all idle: records and wheel; the kernel's share for the sockets.
     uint64_t user_bytes = 0;
     uint64_t kernel_bytes = 0;
     MemoryRoom available;

@@ -118,7 +118,7 @@ void SimBackend::connect(Index index, const SocketAddress& address, const Socket
 }
 
 void SimBackend::attach(Index index, const Accepted& accepted) {
-    if (pending_.decided) return broken("attach", "nobody was accepted, or decided about twice");
+    if (pending_.decided) return broken("attach", "no peer is waiting, or decided twice");
     pending_.decided = true;
     if (pending_.spare) {
         broken("attach", "a peer that came through the spare descriptor can only be refused");
@@ -132,10 +132,10 @@ void SimBackend::attach(Index index, const Accepted& accepted) {
 }
 
 void SimBackend::refuse(const Accepted& accepted, std::span<const uint8_t> farewell) {
-    if (pending_.decided) return broken("refuse", "nobody was accepted, or decided about twice");
+    if (pending_.decided) return broken("refuse", "no peer is waiting, or decided twice");
     pending_.decided = true;
     ++counters_.system_calls;
-    // Input that nobody reads would turn the close into a reset, and the farewell would be lost.
+    // Unread input would turn the close into a reset, and the farewell would be lost.
     uint8_t spent[512];
     while (network_.read(pending_.socket, spent) > 0) {
     }
@@ -236,8 +236,8 @@ void SimBackend::close(Index index, CloseMode mode) {
     join(index);
 }
 
-// Closing waits for every operation that may still touch our memory; then, and only here, the
-// socket goes.
+// Closing waits for every operation that may still touch our memory. The socket is
+// closed only here.
 void SimBackend::join(Index index) {
     Place& at = place(index);
     if (at.phase != Phase::closing || at.descriptor < 0) return;
@@ -340,7 +340,7 @@ void SimBackend::wait(Nanos until) {
         if (has_work() || network_.clock() >= until) return;
         const Nanos due = due_.empty() ? kNever : due_.front().at;
         const Nanos next = std::min({network_.next_event_at(), due, until});
-        if (next == kNever) return;  // for ever: nobody is left who could do anything
+        if (next == kNever) return;  // for ever: no event is left
         if (faults_.strikes(Fault::spurious_wake, random_)) {
             const auto gap = static_cast<uint64_t>(next - network_.clock());
             return network_.run_until(network_.clock() + static_cast<Nanos>(random_.below(gap)));
@@ -470,7 +470,7 @@ void SimBackend::examine(Index index) {
 }
 
 // Whether an event may be given to the handler. What was overtaken by a close() ends here, and is
-// joined; what belongs to nobody is a breach.
+// joined; what has no owner is a breach.
 bool SimBackend::owned(const Completion& event, const char* what) {
     Place& at = place(event.index);
     if (at.tenancy != event.tenancy || at.phase == Phase::unused) {

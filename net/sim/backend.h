@@ -8,11 +8,10 @@
 //
 // It also watches the loop. What a kernel would pay back with corruption is written down as a
 // breach: bytes of a send that change while they are pinned, a place that is attached twice, an
-// accepted peer that nobody decided about, an event for a place that has no owner.
+// accepted peer that was not decided about, an event for a place that has no owner.
 //
 // Natively: everything. drained_until() is exact (the arrival of the oldest byte that was not
-// handed over), or coarse as an epoll set knows it, as the plan says. One thread; wake() may come
-// from any.
+// handed over), or coarse as on epoll, as the plan says. One thread; wake() may be called from any.
 #pragma once
 
 #include <algorithm>
@@ -49,8 +48,8 @@ class SimWitness {
 
 class SimBackend : private SimProgram {
   public:
-    // `network` and `log` outlive the backend; records [0, places) are the table's. The clock is
-    // the network's.
+    // `network` and `log` outlive the backend; records [0, places) are the table's. Its clock is
+    // that of the network.
     SimBackend(SimNetwork& network, SimLog& log, uint64_t seed, const FaultPlan& faults,
                Connection* records, uint32_t places);
     ~SimBackend() override;
@@ -95,7 +94,7 @@ class SimBackend : private SimProgram {
     uint64_t closes() const { return closes_; }
     // Closed sockets whose last bytes the kernel is still trying to deliver.
     uint32_t orphans() const { return network_.orphans(*this); }
-    // Time during which we were not scheduled, or somebody's bytes waited for us.
+    // Time during which we were not scheduled, or a peer's bytes waited for us.
     Nanos behind_total() const { return behind_total_; }
 
   private:

@@ -97,16 +97,16 @@ class SimClients final : private SimProgram, public SimWitness {
 
     // Everybody begins to connect, spread over `window`.
     void start(Nanos window);
-    // Nobody connects any more. Those who are connected stop doing anything; with `vanish` their
+    // No client connects any more. Connected ones stop doing anything; with `vanish` their
     // hosts are gone.
     void stop(bool vanish);
     // Those who are left close.
     void leave();
 
-    // After each turn in which somebody was evicted: whether that was right. `judged` is the
-    // instant by which it was decided.
+    // After each turn that evicted: whether that was right. `judged` is the instant by which
+    // it was decided.
     void judge_evictions(const ConnectionTable& table, Nanos judged);
-    // Whether somebody should have been evicted or should be gone, and is not.
+    // Whether a client should have been evicted or should be gone, and is not.
     void watch_bulk(const ConnectionTable& table);
     void judge_the_living(const ConnectionTable& table);
 

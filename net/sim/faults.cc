@@ -101,8 +101,8 @@ Result<FaultSet> parse_faults(std::string_view text) {
         const auto* info = std::ranges::find(kFaultInfos, word, &FaultInfo::name);
         if (info == std::end(kFaultInfos))
             return Error{"'" + std::string(word) +
-                         "' is no fault; --list-faults prints the names, 'all' and 'none' are "
-                         "words too"};
+                         "' is not a fault; --list-faults prints the names; 'all' and 'none' "
+                         "are accepted too"};
         faults.set(static_cast<size_t>(info - kFaultInfos));
     }
     return faults;

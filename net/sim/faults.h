@@ -100,8 +100,8 @@ inline constexpr SimMutantInfo kSimMutantInfos[] = {
 // An error names the word and those that there are.
 Result<SimMutant> parse_mutant(std::string_view text);
 
-// One run's share. Magnitudes are meant for when the fault is present; per_million is the chance at
-// each opportunity.
+// The faults of one run. A magnitude applies when its fault is present; per_million is the
+// chance each time.
 struct FaultPlan {
     FaultSet present;
     std::array<uint32_t, kFaults> per_million{};

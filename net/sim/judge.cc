@@ -111,8 +111,8 @@ Nanos SimClients::lateness_allowed(Nanos behind_at) const {
     return kTicksOfRounding * facts_.tick_ns + (io_.behind_total() - behind_at);
 }
 
-// A retune begins the silence of its profile's peers anew. Bytes that the peer's host takes are
-// life, too.
+// A retune begins the silence of its profile's peers anew. Bytes that the peer's host accepts
+// count as life.
 Nanos SimClients::silence_began(Index index, const Line& line) const {
     Nanos began = line.maybe_heard_at;
     if (line.profile == kProfileDefault) began = std::max(began, facts_.retuned_at);

@@ -1,5 +1,5 @@
 // What a simulated run leaves behind: a hash of everything that happened, a readable trace if
-// somebody wants one, and the rules that were broken.
+// a caller wants one, and the rules that were broken.
 //
 // Two runs of one seed are the same run exactly if their hashes are the same.
 #pragma once

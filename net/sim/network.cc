@@ -340,7 +340,7 @@ void SimNetwork::fin_arrives(uint32_t slot) {
 void SimNetwork::reset_arrives(uint32_t slot, int error) {
     const Socket& receiver = sockets_[slot];
     if (!dead_route(receiver)) return fail(slot, error);
-    // A lost RST is not sent again; what it answered is, since nobody acknowledged that.
+    // A lost RST is not sent again; what it answered is, since that was not acknowledged.
     send_again(receiver.other);
 }
 
@@ -445,7 +445,7 @@ void SimNetwork::close(SimSocket name, bool reset) {
     const uint32_t far = socket.other;
     sockets_[far].fin_queued = true;
     pump(far);
-    // An orphan is not tried for as long as a socket that somebody holds.
+    // An orphan is not tried for as long as a socket that is held.
     if (dead_route(sockets_[far]))
         push(clock_ + 2 * kGiveUpMin, EventKind::give_up, far, 0, nullptr);
     forget_if_done(name.slot);

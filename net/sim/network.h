@@ -14,7 +14,7 @@
 // sends a RST, otherwise FIN after what was written; an orderly close of a socket whose peer is
 // silent leaves an orphan; bytes for a closed socket are answered by a RST; a SYN to a full accept
 // queue is dropped and sent again after 1, 2, 4 s; a host that came back without memory answers
-// with a RST; bytes that nobody acknowledges fail the socket in the end (ETIMEDOUT).
+// with a RST; bytes that are not acknowledged fail the socket in the end (ETIMEDOUT).
 //
 // Deterministic: the same seed and the same calls give the same run. One thread. Programs are
 // called back from run_until() only, and may call anything but run_until() from there.
@@ -67,7 +67,7 @@ class SimNetwork {
     uint16_t listen(SimProgram& program, uint16_t port, uint32_t backlog);
     // What waits in the accept queue is reset.
     void stop_listening(uint16_t port);
-    // Peers in the accept queue; 0 where nobody listens.
+    // Peers in the accept queue; 0 without a listener.
     size_t backlog(uint16_t port) const;
     // The oldest of the accept queue, which must not be empty; events go to `cookie` from now on.
     SimSocket accept(uint16_t port, SimProgram& program, uint64_t cookie);
@@ -138,7 +138,7 @@ class SimNetwork {
         bool fin_sent = false;
         bool fin_arrived = false;
         bool reset_sent = false;  // a RST is on its way to here
-        bool giving_up = false;   // the far end has a timer for bytes that nobody acknowledges
+        bool giving_up = false;   // the far end has a timer for unacknowledged bytes
         int error = 0;
         SimProgram* program = nullptr;
         uint64_t cookie = 0;

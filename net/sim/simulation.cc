@@ -59,7 +59,7 @@ World draw_world(Random& random, const SimulationOptions& options) {
             server.heartbeat_timeout * static_cast<Nanos>(random.between(1, 3));
     }
     server.heartbeat_probe = random.chance(2, 3);
-    // Without probes nobody can answer one.
+    // Without probes none can be answered.
     const bool round_trip = server.heartbeat_probe && random.chance(1, 4);
     server.liveness = round_trip ? Liveness::roundtrip : Liveness::any;
     server.tick_shift = kTickShiftDefault;
@@ -136,7 +136,7 @@ class SimOperator final : private SimProgram {
         const auto delay = random_.between(1, static_cast<uint64_t>(2 * every_));
         network_.set_timer(*this, 0, network_.clock() + static_cast<Nanos>(delay));
     }
-    // A place that somebody has, or had, or never did.
+    // A place that is in use, was in use, or never was.
     Message any_kick() {
         Message message;
         message.kind = Message::Kind::kick;
@@ -146,7 +146,7 @@ class SimOperator final : private SimProgram {
         return message;
     }
     void kick() { post(any_kick()); }
-    // More than the mailbox holds: the rest is refused, and nobody waits.
+    // More than the mailbox holds: the rest is refused, and no sender waits.
     void flood() {
         Message message = any_kick();
         message.target.generation += 1'000;

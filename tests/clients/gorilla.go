@@ -1,5 +1,5 @@
-// gorilla/websocket as a client: `gorilla URL DEFLATING_URL BEATING_URL`. stage.py says how it is
-// heard.
+// gorilla/websocket as a client: `gorilla URL DEFLATING_URL BEATING_URL`. stage.py
+// reads its report.
 package main
 
 import (

@@ -145,7 +145,7 @@ const checks = {
     peer.socket.send('PING');
     assert.equal(await peer.next(), 'PONG');
     await peer.echoes('{"type":"data","body":[1,2,3]}');
-    peer.socket.send('{"type":"hello","profile":"of nobody"}');
+    peer.socket.send('{"type":"hello","profile":"unknown"}');
     assert.equal(JSON.parse(await peer.next()).type, 'error');
     await peer.closes();
   },

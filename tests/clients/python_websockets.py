@@ -163,7 +163,7 @@ async def lives_by_answering_probes():
 
 
 async def be_deaf():
-    """How a connection ends of which nobody reads a byte until the server has given it up."""
+    """How a connection ends if its client reads no byte until the server has given it up."""
     deaf = await connect(BEATING_URL)
     deaf.transport.pause_reading()
     await asyncio.sleep(TIMEOUT_S + 0.5)

@@ -71,7 +71,7 @@ const Row kRows[] = {
     {"not yet", kStandard, 1000 | sent(2), kLook, 1089, {kRearm, 1000 | sent(2), 1090}},
     {"missed three times", kStandard, 1000 | sent(2), kLook, 1090, {kEvict, 1000 | sent(2), 1090}},
 
-    {"a quarter late is no matter", kStandard, 1000, kLook, 1039, {kProbe, 1000 | sent(1), 1062}},
+    {"a quarter late is tolerated", kStandard, 1000, kLook, 1039, {kProbe, 1000 | sent(1), 1062}},
     {"more than that is the server's",
      kStandard,
      1000,
@@ -90,7 +90,7 @@ const Row kRows[] = {
 
     {"any frame proves", kStandard, 1000 | sent(2), kFrame, 1080, {kRearm, 1080, 1112}},
     {"so does an answer", kStandard, 1000 | sent(2), kProof, 1080, {kRearm, 1080, 1112}},
-    {"a frame is no round trip", kRoundtrip, 1000, kFrame, 1080, {kRearm, 1000, 1032}},
+    {"a frame is not a round trip", kRoundtrip, 1000, kFrame, 1080, {kRearm, 1000, 1032}},
     {"an answer is", kRoundtrip, 1000 | sent(2), kProof, 1080, {kRearm, 1080, 1112}},
 
     {"connected", kStandard, 77 | sent(9), kConnected, 500, {kRearm, 500 | kHeardFirst, 519}},
@@ -138,7 +138,7 @@ TEST(HeartbeatPolicy, AProfileThatChangesUnderwayIsFollowedFromTheLastProofOn) {
     config.timeout_ticks = 900;
     EXPECT_EQ(heartbeat_deadline(heard, 0, 1040, config), 1602u);
     EXPECT_EQ(heartbeat_evict_at(heard, 1040, config), 1900u);
-    // A shorter one, by which the peer should have been gone long ago: nobody had asked it.
+    // A shorter one, by which the peer would be long overdue: it was never probed.
     config.interval_ticks = 5;
     config.grace_ticks = 0;
     config.timeout_ticks = 15;
@@ -293,7 +293,7 @@ TEST(HeartbeatPolicy, AgreesWithASlowModelOnEveryStringOfEvents) {
         }
     }
     EXPECT_GT(strings, test::kSlowness > 1 ? 400'000u : 15'000'000u);
-    // Shapes that nobody would ask for, and that must be sound all the same.
+    // Unusual shapes, which must be sound all the same.
     for (const HeartbeatConfig& odd :
          {HeartbeatConfig{1, 0, 1}, HeartbeatConfig{1, 0, 3}, HeartbeatConfig{9, 0, 5},
           HeartbeatConfig{3, 7, 9}, HeartbeatConfig{2, 0, 40}, HeartbeatConfig{5, 0, 5}}) {
@@ -754,7 +754,7 @@ class Soak {
         if (answer >= peer.mute_from) peer.mute_from = std::min(peer.mute_from, now_);
         plan({answer, index, table_[index].generation, Kind::answer});
     }
-    // Nobody who should be gone is still here, and wheel and table are sound.
+    // None that is overdue is still here, and wheel and table are sound.
     void audit() {
         table_.validate();
         wheel_.validate([&](Index index) {

@@ -58,7 +58,7 @@ class Handshake : public test::Scenario {
         for (const uint32_t of_sender : delivered_) delivered += of_sender;
         if (delivered != posted_) return "a wake was lost: a message waits and the owner sleeps";
         if (!in_order_) return "out of order";
-        if (rings_ >= sleeps_) return "more doorbells than sleeps";  // nobody rang in the last one
+        if (rings_ >= sleeps_) return "more doorbells than sleeps";  // none rang in the last one
         return "";
     }
 
@@ -303,7 +303,7 @@ TEST_F(MailboxTest, FullIsAnAnswerThatIsCounted) {
     for (uint32_t i = 0; i < 4; ++i) EXPECT_TRUE(mailbox.post(0, {0, i}));
     EXPECT_FALSE(mailbox.post(0, {0, 4}));
     EXPECT_FALSE(mailbox.post(0, {0, 4}));
-    EXPECT_TRUE(mailbox.post(1, {1, 0}));  // one sender's flood is no other's
+    EXPECT_TRUE(mailbox.post(1, {1, 0}));  // the flood of one sender does not fill another's room
     EXPECT_EQ(mailbox.counts().refused, 2u);
     EXPECT_EQ(mailbox.counts().posted(), 5u);
     EXPECT_EQ(drain(mailbox, 100).size(), 5u);
@@ -393,7 +393,7 @@ TEST_F(MailboxTest, AgreesWithQueues) {
         ASSERT_TRUE(more || empty);
     }
     EXPECT_GT(sleeps, 0u);
-    EXPECT_EQ(rings, 0u);  // nobody posted into a sleep
+    EXPECT_EQ(rings, 0u);  // nothing was posted into a sleep
 }
 
 TEST(MailboxMemory, SixtyReactorsOfSixtyOneSendersAreCheap) {

@@ -25,7 +25,7 @@ void ring(void* bell) { static_cast<Bell*>(bell)->release(); }
 using LetterBox = BasicMailbox<Letter>;
 
 constexpr uint32_t kSenders = 3;
-constexpr std::chrono::seconds kLost{60};  // nobody is descheduled for so long
+constexpr std::chrono::seconds kLost{60};  // no thread is descheduled for so long
 
 // Posts `total` letters, tries again what was refused, and pauses now and then so that the owner
 // falls asleep. Returns how many were refused.

@@ -25,8 +25,7 @@ struct TestRecord {
 constexpr uint32_t kNoBudgetLimit = UINT32_MAX;
 
 // A wheel with its records and, beside it, what each place was promised: the oracle. A look before
-// the deadline is answered by arming it again, as the heartbeat policy does; a look at it is a
-// firing.
+// the deadline is answered by arming it again, as the heartbeat policy does; a look at it fires.
 template <WheelGeometry kGeometry>
 struct Rig {
     HeapPages pages;
@@ -157,7 +156,7 @@ TEST(TimingWheel, AnEarlierDeadlineLeavesAStaleEntryThatErasesItself) {
     EXPECT_EQ(rig.wheel.entries(), 0u);
 }
 
-// I3: a stale entry is no look, not even when its place has a valid entry elsewhere.
+// I3: a stale entry is not a look, not even when its place has a valid entry elsewhere.
 TEST(TimingWheel, AStaleEntryOfAPlaceThatIsArmedElsewhereIsNoLook) {
     Full rig(1, 0);
     rig.wheel.arm(0, 300);
@@ -420,8 +419,8 @@ TEST(TimingWheel, StaleEntriesArePurgedBeforeTheyOutgrowTheirBound) {
     Full rig(kLimit, 0);
     Tick now = 0;
     Random random(3);
-    // A place is shortened from far to near and comes up, again and again: each round leaves one
-    // behind.
+    // A deadline is moved from far to near and comes due, repeatedly: each round leaves
+    // an entry behind.
     for (int round = 0; round < 4'000; ++round) {
         const auto index = static_cast<Index>(random.below(kLimit));
         rig.forget(index);
@@ -435,8 +434,8 @@ TEST(TimingWheel, StaleEntriesArePurgedBeforeTheyOutgrowTheirBound) {
     EXPECT_EQ(rig.pages.reserved_bytes(), rig.wheel.reserved_bytes());
 }
 
-// The same place, stale again and again in the same slot: a name alone does not tell its entries
-// apart.
+// The same index, stale repeatedly in the same slot: the index alone does not tell its
+// entries apart.
 TEST(TimingWheel, APurgeKeepsOneEntryOfAPlaceThatStandsInASlotTwice) {
     constexpr uint32_t kLimit = 64;
     constexpr Tick kFar = 10'000;
@@ -484,9 +483,9 @@ TEST(TimingWheel, PurgesInTheMiddleOfAChainLoseNothing) {
     }
 }
 
-// Stale entries also pile up in the room that chunks have left, where nobody counts them; then the
-// purge, when it comes, finds far more entries than its bound, and must neither start another purge
-// for each chain that it puts together nor lose the chain in its hands.
+// Stale entries also pile up in the room that chunks have left, where they are not counted; then
+// the purge, when it comes, finds far more entries than its bound, and must neither start another
+// purge for each chain that it puts together nor lose the chain in its hands.
 TEST(TimingWheel, APurgeThatFindsMoreThanItsBoundIsStillOne) {
     constexpr uint32_t kLimit = 1'000;
     Full rig(kLimit, 0);
@@ -615,8 +614,7 @@ TEST(OthersBugs, BeyondTheHorizonIsLookedAtAgainAndFiresOnTime) {
     }
 }
 
-// ratas: ticks_to_next_event walked the wheel for 6.5 ms. Asked for a million times here, it would
-// not end.
+// ratas: ticks_to_next_event walked the wheel for 6.5 ms. A million such calls would not end here.
 TEST(OthersBugs, AskingForTheNextEventIsCheap) {
     Full rig(2, 0);
     rig.set(0, 16'000);

@@ -57,27 +57,27 @@ TEST(Units, DurationsAreRead) {
 }
 
 TEST(Units, DurationsAreRefusedWithAReason) {
-    expect_refused(parse_duration, {{"", "is no duration"},
+    expect_refused(parse_duration, {{"", "is not a duration"},
                                     {"30", "has no unit"},
                                     {"1m30", "has no unit"},
-                                    {"s", "is no duration"},
-                                    {"-5s", "is no duration"},
-                                    {"+5s", "is no duration"},
+                                    {"s", "is not a duration"},
+                                    {"-5s", "is not a duration"},
+                                    {"+5s", "is not a duration"},
                                     {"5 s", "unit that is not known"},
-                                    {"5s ", "is no duration"},
-                                    {" 5s", "is no duration"},
+                                    {"5s ", "is not a duration"},
+                                    {" 5s", "is not a duration"},
                                     {"5sec", "unit that is not known"},
-                                    {"1.s", "is no duration"},
-                                    {".5s", "is no duration"},
-                                    {"1..5s", "is no duration"},
-                                    {"1_s", "is no duration"},
-                                    {"_1s", "is no duration"},
+                                    {"1.s", "is not a duration"},
+                                    {".5s", "is not a duration"},
+                                    {"1..5s", "is not a duration"},
+                                    {"1_s", "is not a duration"},
+                                    {"_1s", "is not a duration"},
                                     {"1e3s", "unit that is not known"},
                                     {"0x10s", "unit that is not known"},
                                     {"0.5ns", "does not come out whole"},
                                     {"106752d", "is too large"},
                                     {"106751d1d", "is too large"},
-                                    {"9999999999999999999999999s", "is no duration"},
+                                    {"9999999999999999999999999s", "is not a duration"},
                                     {"999999999999999999999999s", "is too large"}});
 }
 
@@ -94,14 +94,14 @@ TEST(Units, SizesAreRead) {
 }
 
 TEST(Units, SizesAreRefusedWithAReason) {
-    expect_refused(parse_size, {{"", "is no size"},
-                                {"KiB", "is no size"},
+    expect_refused(parse_size, {{"", "is not a size"},
+                                {"KiB", "is not a size"},
                                 {"64KB", "unit that is not known"},
                                 {"64k", "unit that is not known"},
                                 {"1.5B", "does not come out whole"},
-                                {"-1", "is no size"},
-                                {"1KiB1", "is no size"},
-                                {"9TiB ", "is no size"},
+                                {"-1", "is not a size"},
+                                {"1KiB1", "is not a size"},
+                                {"9TiB ", "is not a size"},
                                 {"8388608TiB", "is too large"}});
 }
 
@@ -116,13 +116,13 @@ TEST(Units, RatesAreRead) {
 }
 
 TEST(Units, RatesAreRefusedWithAReason) {
-    expect_refused(parse_rate, {{"", "is no rate"},
+    expect_refused(parse_rate, {{"", "is not a rate"},
                                 {"1000", "does not say per what"},
-                                {"1000/", "is no rate"},
-                                {"/s", "is no rate"},
-                                {"1000/d", "is no rate"},
-                                {"1000/s/s", "is no rate"},
-                                {"OFF", "is no rate"},
+                                {"1000/", "is not a rate"},
+                                {"/s", "is not a rate"},
+                                {"1000/d", "is not a rate"},
+                                {"1000/s/s", "is not a rate"},
+                                {"OFF", "is not a rate"},
                                 {"30/m", "does not come out whole"}});
 }
 
@@ -138,12 +138,12 @@ TEST(Units, CountsAreRead) {
 }
 
 TEST(Units, CountsAreRefusedWithAReason) {
-    expect_refused(parse_count, {{"", "is no number"},
-                                 {"many", "is no number"},
-                                 {"-1", "is no number"},
-                                 {"1,000", "is no number"},
+    expect_refused(parse_count, {{"", "is not a number"},
+                                 {"many", "is not a number"},
+                                 {"-1", "is not a number"},
+                                 {"1,000", "is not a number"},
                                  {"1.5", "does not come out whole"},
-                                 {"10G", "is no number"},
+                                 {"10G", "is not a number"},
                                  {"9223372036854775808", "is too large"}});
 }
 

@@ -317,7 +317,7 @@ TEST(JsonLimits, AsManyLabelsAsThereMayBeAndOneMore) {
         EXPECT_EQ(parsed.message.user, "u");
     }
     EXPECT_EQ(Parsed(hello(kLabelsMax + 1)).fault.what, "are too many");
-    // Where nobody reads them they are anything.
+    // Where they are not read they are anything.
     EXPECT_TRUE(Parsed(R"({"type":"data","labels":[1,{"a":2}]})").fault.ok());
     EXPECT_TRUE(Parsed(R"({"labels":{"a":[{}],"b":1},"type":"chat","x":{}})").fault.ok());
 }
@@ -384,7 +384,7 @@ TEST(JsonOracle, WhatWeTakeIsJsonAndMeansTheSame) {
             continue;
         }
         ++taken;
-        // Values of keys that nobody reads are passed over, so that an object may be taken here
+        // Values of keys that are not read are passed over, so that an object may be taken here
         // that is none; but a ping that is answered is JSON in all that is given back.
         if (oracle.is_discarded()) continue;
         ASSERT_EQ(parsed.message.kind, oracle_kind(oracle)) << text;

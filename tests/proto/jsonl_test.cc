@@ -84,7 +84,7 @@ TEST(JsonLines, ALineOverTheLimitIsRefusedAtTheOctetThatMakesItSo) {
     }
     EXPECT_EQ(hear("1234567890\n", {}, 10).calls, Calls{"text:1234567890"});
     EXPECT_EQ(hear("12345678901\n", {}, 10).detail, "a line is over the message limit");
-    // The CR counts: nobody knows what it is before the next octet.
+    // The CR counts: what it is shows only with the next byte.
     EXPECT_EQ(hear("123456789\r\n", {}, 10).calls, Calls{"text:123456789"});
     EXPECT_EQ(hear("1234567890\r\n", {}, 10).fault, CloseReason::message_too_big);
     EXPECT_EQ(hear("1234567890\r\n", {11}, 10).fault, CloseReason::message_too_big);

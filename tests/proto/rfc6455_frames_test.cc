@@ -641,8 +641,7 @@ const Utf8Case kUtf8Cases[] = {
 };
 #undef TEXT
 
-// Some long enough that the vectorised validator takes part, with the case at other places of its
-// lanes.
+// Some are long enough for the vectorised validator, with the case at other lanes.
 std::vector<std::pair<std::string, std::string>> surroundings() {
     std::string wide;
     for (int at = 0; at < 20; ++at) wide += "\xE2\x82\xAC\xC3\xA9x";

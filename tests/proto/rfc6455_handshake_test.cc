@@ -83,7 +83,7 @@ Outcome serve(const std::string& wire, const HandshakePolicy& policy,
     return outcome;
 }
 
-// An answer that is no upgrade must be whole HTTP by itself.
+// An answer that is not an upgrade must be whole HTTP by itself.
 void expect_proper(const Outcome& outcome, bool head_only) {
     const size_t end = outcome.answer.find("\r\n\r\n");
     ASSERT_NE(end, std::string::npos);
@@ -345,7 +345,7 @@ TEST(Rfc6455_9_1_Extensions, OthersThanDeflateAreNotAnswered) {
         check(section, kGood.with("Sec-WebSocket-Extensions", offer), 400);
 }
 
-// ------------------------------------------------------------------- HTTP that is no upgrade
+// ------------------------------------------------------------------- HTTP that is not an upgrade
 const char* const kPlain = "4.2.1 plain HTTP";
 
 TEST(Rfc6455_4_2_1_PlainHttp, TheRootSaysWhatThisIs) {

@@ -253,8 +253,7 @@ TEST(Rfc7692_7_2_2_Decompression, FinalBlocksAndTheirWindow) {
     check(section, frame(0xC1, whole + Bytes{0x00}), {"text:" + text});
     check(section, frame(0xC1, whole + compressed("more")), {"text:" + text + "more"});
     check(section, frame(0xC1, whole + whole), {"text:" + text + text});
-    // A copy of 5 octets from 5 back (fixed Huffman, as in the second example), behind a final
-    // block.
+    // A copy of 5 bytes from 5 back (fixed Huffman, as in the second example) after a final block.
     const Bytes hello = {0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00};
     check(section, frame(0xC1, hello + Bytes{0xF2, 0x00, 0x11, 0x00, 0x00}), {"text:HelloHello"});
 }

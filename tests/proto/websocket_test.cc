@@ -1,6 +1,6 @@
 // The codec against itself: cut anywhere it says the same, on any input; what it asks of its sink;
-// what it owns and allocates. What it takes and refuses is in rfc6455_frames_test.cc and
-// rfc7692_test.cc.
+// what it owns and allocates. rfc6455_frames_test.cc and rfc7692_test.cc test what it
+// accepts and refuses.
 #include "proto/websocket.h"
 
 #include <gtest/gtest.h>

@@ -250,7 +250,7 @@ class Explorer {
     ucontext_t home_{};
     std::deque<Fiber> fibers_;
     std::vector<uint64_t> cells_;
-    bool among_threads_ = false;  // else the scenario is being made or judged, by nobody's thread
+    bool among_threads_ = false;  // else the scenario is being made or judged, outside all threads
     uint32_t running_ = 0;
     uint32_t timeouts_left_ = 0;
 };

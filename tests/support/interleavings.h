@@ -2,8 +2,8 @@
 //
 // The code under test takes its atomics as a template parameter and is given Modelled<T>. Its
 // threads are fibers of one real thread; before each operation that others could notice, a fiber
-// gives way to the explorer, which tries every choice of who goes next, depth first, each from a
-// fresh start.
+// gives way to the explorer, which tries every choice of the next fiber, depth first, each from
+// a fresh start.
 //
 // Memory is sequentially consistent, or x86's (TSO): a store goes into its thread's buffer and
 // reaches memory at any later moment, in order; a load looks into its own buffer first; a

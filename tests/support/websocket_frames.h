@@ -1,5 +1,4 @@
-// WebSocket frames as a test wants them, right or wrong, made without the encoder that is under
-// test.
+// WebSocket frames for tests, right or wrong, made without the encoder under test.
 #pragma once
 
 #include <array>

@@ -88,7 +88,7 @@ def test_answers_pings(backend):
 
 def test_answers_garbage_with_an_error(backend):
     with Server(backend) as server:
-        noise = b"\0\x01\x02 nobody's protocol\r\n"
+        noise = b"\0\x01\x02 no known protocol\r\n"
         for garbage in (noise, frame(99), frame(WELCOME, 0, b"{}"), frame(HELLO)):
             peer = Peer(server.port)
             peer.send(garbage)
@@ -245,7 +245,7 @@ def test_evicts_the_silent_and_keeps_the_living(backend):
 
 
 def test_keeps_peers_that_only_answer_through_a_stall(backend):
-    """While the server sleeps it asks nothing, and that is no miss of theirs."""
+    """While the server sleeps it asks nothing, and that does not count as a miss."""
     with Server(backend, "--heartbeat-interval", "1s", "--heartbeat-timeout", "3s") as server:
         ending = threading.Event()
         lost = []

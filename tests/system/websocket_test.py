@@ -93,7 +93,7 @@ def control_cases():
     for count in (0, 1, 125):
         yield good("5.5.2 ping", frame(PING, b"p" * count), (PONG, b"p" * count))
     yield good("5.5.2 ping", frame(PING, b"1") + frame(PING, b"2"), (PONG, b"1"), (PONG, b"2"))
-    yield good("5.5.3 pong", frame(PONG, b"nobody asked") + frame(PING), (PONG, b""))
+    yield good("5.5.3 pong", frame(PONG, b"unasked for") + frame(PING), (PONG, b""))
     for first in (CLOSE, PING, PONG):
         yield fault("5.5 control frames", frame(first, b"\x03\xe8" + b"x" * 124))
     yield fault("5.5.1 close", frame(CLOSE, b"\x03"))
@@ -274,7 +274,7 @@ def test_echo_cut_at_every_octet(backend):
 
 
 def test_upgrades(backend):
-    """Sections 4.2 and 4.4: what is no upgrade is told why, and the connection is closed."""
+    """Sections 4.2 and 4.4: what is not an upgrade is answered with the reason, and closed."""
     def without(line):
         return b"\r\n".join(each for each in UPGRADE.split(b"\r\n") if not each.startswith(line))
     rows = [

@@ -1,6 +1,5 @@
 // The server's flags: what each layer may say, which layer wins, that every setting survives a
-// round trip through the config file, and that every mistake is answered with its name and a
-// remedy.
+// round trip through the config file, and that every error names the setting and a remedy.
 #include "tools/pulsewheel/flags.h"
 
 #include <gtest/gtest.h>
@@ -231,10 +230,10 @@ TEST(Flags, ProxySourcesAreABlockEachInEveryLayer) {
                                {{"PULSEWHEEL_PROXY_TRUSTED", "192.0.2.1,192.0.2.2/31"}})),
               (Texts{"192.0.2.1/32", "192.0.2.2/31"}));
     expect_error(read({"--proxy-trusted", "balancer.example"}),
-                 {"--proxy-trusted: 'balancer.example'", "is no address", "10.0.0.0/8"});
+                 {"--proxy-trusted: 'balancer.example'", "is not an address", "10.0.0.0/8"});
     expect_error(read({"--proxy-trusted", "10.0.0.1/8"}), {"'10.0.0.1/8'", "as zeros"});
-    const ConfigFile nobody("proxy-trusted = []\nlisten = \"tcp://*:1?proxy=on\"\n");
-    expect_error(read({"--config", nobody.path()}),
+    const ConfigFile no_range("proxy-trusted = []\nlisten = \"tcp://*:1?proxy=on\"\n");
+    expect_error(read({"--config", no_range.path()}),
                  {"--proxy-trusted: no address is trusted", "'tcp://*:1?proxy=on'", "balancer"});
 }
 
@@ -472,7 +471,8 @@ TEST(Flags, MistakesInTheFileNameTheLine) {
     expect_error(read_file("pin = 1\n"),
                  {":1: pin: the value has the wrong type", "true or false"});
     expect_error(read_file("max-connections = 1.5\n"), {":1: max-connections:", "wrong type"});
-    expect_error(read_file("max-connections = -1\n"), {":1: max-connections: '-1' is no number"});
+    expect_error(read_file("max-connections = -1\n"),
+                 {":1: max-connections: '-1' is not a number"});
     expect_error(read_file("listen = [\"tcp://*:1\", 2]\n"), {":1: listen:", "a list of them"});
     expect_error(read_file("listen = []\n"), {"--listen: no address at all"});
     expect_error(read_file("reactors = 1\nreactors = 2\n"), {":2: "});

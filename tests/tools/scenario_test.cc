@@ -82,9 +82,9 @@ TEST(Scenario, StormErrorsNameTheOffender) {
         {"kill=101%@3s", "'101%@3s'"},
         {"kill=5@3", "'3'"},
         {"kill=5@3s,silence=5@3s", "one thing"},
-        {"maim=5@3s", "'maim' is no part of a storm"},
+        {"maim=5@3s", "'maim' is not a part of a storm"},
         {"reconnect=none", "says nothing of kill"},
-        {"kill=5@3s,reconnect=politely", "'politely' is no way to reconnect; there is never"},
+        {"kill=5@3s,reconnect=politely", "'politely' is not a way to reconnect; there is never"},
         {"", "says nothing"},
     };
     for (const auto& [text, words] : cases) {

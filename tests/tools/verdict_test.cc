@@ -141,8 +141,8 @@ TEST(Verdict, FewerHeldThanAskedForIsIncomplete) {
     EXPECT_EQ(verdict.state, RunState::incomplete);
     EXPECT_EQ(verdict.evidence.at(0),
               "5 of 100,000 connections that were asked for were not there at the end: 6,400 "
-              "refused, 2 ended by the target without a goodbye, 3 closed by the target with 1001 "
-              "going away.");
+              "refused, 2 ended by the target without a goodbye, "
+              "3 closed by the target with 1001 going away.");
 }
 
 TEST(Verdict, ACutShortRunAndATargetThatWentAwayAreIncomplete) {

@@ -35,7 +35,7 @@ def report(directory, connections, as_json):
     hold_cpu = [s["server"]["cpu_s"] for s in full if s["server"]]
     own_cpu = [s["generator_cpu_s"] for s in full]
     share = lambda cpu: round((cpu[-1] - cpu[0]) / hold_s, 3) if len(cpu) > 1 else None
-    # A hold that ends before the deadline of the silenced has seen nobody late.
+    # A hold that ends before the deadline of the silenced has seen none late.
     in_ms = lambda us: None if us is None else us / 1000
     rounded = lambda value: None if value is None else round(value, 1)
     latency, delay = run["hold_latency"]["heartbeat"], server["eviction_delay"]

@@ -130,7 +130,7 @@ class Crowd {
     // Times what is outstanding by its wait so far, judges the silent ones that are still held, and
     // counts where each client is.
     void close_the_books();
-    // All that nobody has asked for yet.
+    // All that were not asked for yet.
     std::span<const Readings> rest() const { return readings_; }
     const Detection& detection() const { return detection_; }
     const ConnectionOutcome& ends() const { return ends_; }

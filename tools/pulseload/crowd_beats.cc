@@ -1,5 +1,4 @@
-// What a client does while it is open: pings and messages, with what is outstanding of them;
-// silence; misbehaviour.
+// What an open client does: pings and messages, and which are outstanding; silence; misbehaviour.
 #include <algorithm>
 #include <cstring>
 

@@ -7,8 +7,7 @@
 
 namespace pulse::load {
 
-// A name and a value each, in the order in which they are shown. What this machine does not tell is
-// left out.
+// A name and a value each, in the order in which they are shown. Unknown values are left out.
 using Facts = std::vector<std::pair<std::string, std::string>>;
 
 // CPU, kernel, virtualisation, mitigations, limits, system settings that matter to connections, the

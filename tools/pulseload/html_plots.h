@@ -7,7 +7,7 @@
 
 namespace pulse::load {
 
-// Figures, one after the other; empty where the run has no samples and evicted nobody.
+// Figures, one after the other; empty where the run has no samples and no evictions.
 std::string html_plots(const RunResult& result);
 
 }  // namespace pulse::load

@@ -159,8 +159,8 @@ std::string_view headline_of(RunState state) {
         case RunState::not_connected:
             return "FAILED: not one connection opened";
         case RunState::invalid:
-            return "INVALID: the generator distorted this run, its numbers do not describe the "
-                   "target";
+            return "INVALID: the generator distorted this run; "
+                   "its numbers do not describe the target";
         case RunState::incomplete:
             return "INCOMPLETE: the numbers are not of the run that was asked for";
         case RunState::valid:

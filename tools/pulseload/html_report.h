@@ -1,8 +1,7 @@
 // A run as one page for a browser: verdict, what happened in words, tiles, plots, tables, settings.
 //
 // The file is self-contained: no script, no network (its own content security policy forbids both),
-// light and dark as the reader's system is, from a phone's width up. Whatever came from outside is
-// escaped.
+// light and dark as the reader's system is, from a phone's width up. Outside input is escaped.
 #pragma once
 
 #include <string>

@@ -81,7 +81,7 @@ Result<SourceRange> parse_sources(std::string_view text) {
     if (inet_pton(AF_INET, first.c_str(), &from) != 1 ||
         inet_pton(AF_INET, last.c_str(), &to) != 1) {
         return Error{"'" + std::string(text) +
-                     "' is no range of IPv4 addresses; write 127.0.0.2-127.0.0.60"};
+                     "' is not a range of IPv4 addresses; write 127.0.0.2-127.0.0.60"};
     }
     const SourceRange range{ntohl(from.s_addr), ntohl(to.s_addr)};
     if (range.last < range.first || range.last - range.first >= 65'536) {
@@ -250,7 +250,8 @@ class Reader {
                       "let --find-max search for a message rate, up to --message-rate")
             ->group(group);
         app_.add_flag("--quiet,-q", options_.quiet, "no progress and no summary")->group(group);
-        app_.add_flag("--progress", options_.progress, "progress also where stderr is no terminal")
+        app_.add_flag("--progress", options_.progress,
+                      "show progress even if stderr is not a terminal")
             ->group(group);
     }
 
@@ -277,9 +278,9 @@ class Reader {
 
     LoadOptions& options_;
     CLI::App app_{
-        "Holds very many connections to a heartbeat server, beats on each of them, lets some fall "
-        "silent, and says how the server answered, whom it let go, and whether the numbers can be "
-        "trusted.",
+        "Holds very many connections to a heartbeat server, beats on each of them, makes some fall "
+        "silent, and reports how the server answered, which it evicted, "
+        "and whether the run is valid.",
         "pulseload"};
     uint64_t connections_ = 1'000;
     uint64_t repeat_ = 0;

@@ -64,8 +64,8 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
         {"--profile", hello || (!options.no_hello && options.expect_timeout == 0),
          "has no effect where no client says hello; give --hello"},
         {"--tolerance", silences(options),
-         "has no effect where no client falls silent; give --behaviour mute=N or vanish=N, or "
-         "--storm"},
+         "has no effect where no client falls silent; give --storm, "
+         "--behaviour mute=N or vanish=N"},
         {"--reconnect-base", reconnects(options),
          "has no effect where no client comes back; give --reconnect or --storm kill"},
         {"--reconnect-cap", reconnects(options),

@@ -11,8 +11,8 @@ namespace pulse::load {
 namespace {
 
 constexpr std::string_view kForms =
-    "; write a rate (20000/s), ramp:RATE..RATE@TIME, step:RATE..RATE@TIME/STEPS, or poisson: and "
-    "one of them";
+    "; write a rate (20000/s), ramp:RATE..RATE@TIME, step:RATE..RATE@TIME/STEPS, "
+    "or poisson: and one of them";
 constexpr uint64_t kStepsMax = 1'000;
 constexpr double kForEver = std::numeric_limits<double>::infinity();
 

@@ -18,8 +18,7 @@ std::string progress_line(const Sample& now, const Sample& before, uint32_t want
 // One thread's. Anything else that prints to `out` meanwhile ends up above the next table.
 class Progress {
   public:
-    // `terminal`: whether `out` is one. Where not, `forced` makes it plain lines. `out` is not
-    // owned.
+    // `terminal`: whether `out` is one. If not, `forced` prints plain lines. Does not own `out`.
     explicit Progress(bool terminal, bool forced = false, std::FILE* out = stderr)
         : terminal_(terminal), lines_(!terminal && forced), out_(out) {}
 

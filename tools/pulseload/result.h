@@ -142,9 +142,9 @@ struct Sample {
     ServerReading server;
 };
 
-// Whether the server lets go of the silent, and of nobody else. A peer's deadline is the instant of
-// the last byte it sent plus the server's timeout; the server is seen to let go when its goodbye,
-// FIN or reset arrives (for those that read no more: when the kernel knows).
+// Whether the server evicts the silent, and no others. A peer's deadline is the instant of the last
+// byte it sent plus the server's timeout; the server is seen to let go when its goodbye, FIN or
+// reset arrives (for those that read no more: when the kernel knows).
 struct Detection {
     Nanos interval = 0;  // as the server announced them, or as --expect-timeout said
     Nanos timeout = 0;   // 0: unknown, and nothing below is judged
@@ -202,8 +202,7 @@ struct Generator {
     double cpu_seconds = 0;
     double busiest_thread = 0;  // share of one core, over the hold
     Histogram lateness;         // of each send and connect, behind the instant it was meant for
-    // Sends and connects that the schedule held for the time that passed, and those of them that
-    // were made.
+    // Sends and connects that the schedule had for the time that passed, and how many were made.
     uint64_t intended = 0;
     uint64_t made = 0;
     // The longest time in which one of its threads did not look at its connections, beyond what it

@@ -118,7 +118,7 @@ Result<Reconnect> parse_reconnect(std::string_view text) {
     for (size_t i = 0; i < count; ++i) {
         if (kReconnects[i] == text) return static_cast<Reconnect>(i);
     }
-    return Error{quoted(text) + " is no way to reconnect; there is " +
+    return Error{quoted(text) + " is not a way to reconnect; there is " +
                  list_of(count, [](size_t i) { return kReconnects[i]; })};
 }
 
@@ -137,7 +137,7 @@ Result<StormPlan> parse_storm(std::string_view text) {
         }
         if (key != "reconnect") {
             return Error{quoted(key) +
-                         " is no part of a storm; write kill=50%@30s,reconnect=full-jitter, "
+                         " is not a part of a storm; write kill=50%@30s,reconnect=full-jitter, "
                          "silence=10%@30s or vanish=1000@30s"};
         }
         const auto reconnect = parse_reconnect(value);

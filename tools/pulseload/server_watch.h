@@ -14,7 +14,7 @@ namespace pulse::load {
 
 class ServerWatch {
   public:
-    // `pid` 0: nobody is watched. The error names the process.
+    // `pid` 0: no process is watched. The error names the process.
     static Result<ServerWatch> of(int pid);
 
     // Kernel memory is what was charged to its cgroup since of(); nothing where it shares one.

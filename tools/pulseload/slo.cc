@@ -50,7 +50,7 @@ Value lost(const RunResult& result) {
     const std::optional<ConnectionOutcome> found = whereabouts(result);
     return found ? Value(static_cast<double>(found->lost)) : std::nullopt;
 }
-// The slowest storm's of those after which somebody came back; never, where one did not recover.
+// The slowest storm's of those after which a client came back; never, where one did not recover.
 Value recovery(const RunResult& result) {
     Value slowest;
     for (const StormResult& storm : result.storms) {

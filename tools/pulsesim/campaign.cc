@@ -116,7 +116,7 @@ class Campaign {
     }
 
     [[noreturn]] void work(size_t worker) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody is left to read the answers
+        prctl(PR_SET_PDEATHSIG, SIGKILL);  // no process is left to read the answers
         ::close(pipe_[0]);
         for (;;) {
             const uint64_t seed = shared_->next_seed.fetch_add(1);

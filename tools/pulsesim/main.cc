@@ -46,7 +46,7 @@ bool parse_number(std::string_view text, uint64_t& number) {
 Result<void> parse_seeds(const Flags& flags, CampaignOptions& options) {
     if (!flags.seed.empty()) {
         if (!parse_number(flags.seed, options.first_seed))
-            return Error{"--seed '" + flags.seed + "' is no number; write for example --seed 7"};
+            return Error{"--seed '" + flags.seed + "' is not a number; write for example --seed 7"};
         options.last_seed = options.first_seed;
         return {};
     }
@@ -58,7 +58,7 @@ Result<void> parse_seeds(const Flags& flags, CampaignOptions& options) {
                       parse_number(text.substr(dots + 2), options.last_seed) &&
                       options.first_seed <= options.last_seed;
     if (!good)
-        return Error{"--seeds '" + flags.seeds + "' is no range; write for example 1..10000"};
+        return Error{"--seeds '" + flags.seeds + "' is not a range; write for example 1..10000"};
     return {};
 }
 
@@ -197,8 +197,8 @@ int printed(int code) {
 
 }  // namespace
 
-// What escapes is what nobody here can mend, such as no memory; it ends the program loudly.
-// NOLINTNEXTLINE(bugprone-exception-escape)
+// What escapes cannot be handled here, such as no memory; it ends the program with a
+// message. NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int count, char** words) {
     Flags flags;
     CLI::App app("Torments Pulsewheel's loop in simulated worlds, one a seed.", "pulsesim");
@@ -211,8 +211,8 @@ int main(int count, char** words) {
         ->check(CLI::Range(1u, 100'000u))
         ->capture_default_str();
     app.add_option("--faults", flags.faults,
-                   "These and no others: names joined by commas, all or none (default: the seed "
-                   "chooses)");
+                   "These and no others: names joined by commas, all or none "
+                   "(default: the seed chooses)");
     app.add_flag("--list-faults", flags.list_faults, "Print the names of the faults");
     app.add_option("--mutant", flags.mutant,
                    "Break a rule on purpose, to see it found; --list-mutants prints the names");

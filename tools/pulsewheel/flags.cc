@@ -409,10 +409,9 @@ std::string help_text() {
     out +=
         "\nTIME is 250ms, 30s, 2m or 1h; SIZE is 4096, 64KiB or 1MiB; RATE is 1000/s; N is 50000, "
         "50k or 1M.\n"
-        "In [ ]: what holds if nothing is said. Each flag is also a key of the --config file\n"
-        "(heartbeat-timeout = \"90s\") and a variable (PULSEWHEEL_HEARTBEAT_TIMEOUT=90s); the "
-        "file\n"
-        "gives way to variables, and these to flags.\n"
+        "In [ ]: the default. Each flag is also a key of the --config file\n"
+        "(heartbeat-timeout = \"90s\") and a variable (PULSEWHEEL_HEARTBEAT_TIMEOUT=90s);\n"
+        "a variable overrides the file, and a flag overrides both.\n"
         "\n";
     append_wrapped(
         out,

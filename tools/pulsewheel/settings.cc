@@ -1,5 +1,5 @@
-// Every setting of the server: its name, its words for --help, and how its value is read and
-// written.
+// Every setting of the server: its name, its text for --help, and how its value is read
+// and written out.
 #include "tools/pulsewheel/settings.h"
 
 #include <algorithm>

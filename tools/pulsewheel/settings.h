@@ -1,5 +1,4 @@
-// The server's settings as one table: a flag, a TOML key and a PULSEWHEEL_ variable are the same
-// row.
+// The server's settings as one table: flag, TOML key and PULSEWHEEL_ variable share a row.
 #pragma once
 
 #include <span>

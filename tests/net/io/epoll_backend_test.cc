@@ -102,8 +102,7 @@ TEST(EpollBackend, AConnectThatFailsAtOnceIsToldInThePoll) {
     stage.close_all();
 }
 
-// Urgent data cuts a receive short although more is behind it: what follows must not wait for an
-// edge.
+// Urgent data cuts a receive short although more is behind it, which must not wait for an edge.
 TEST(EpollBackend, UrgentDataDoesNotHideWhatFollowsIt) {
     EpollStage stage;
     stage.listen();
@@ -157,8 +156,7 @@ TEST(EpollBackend, WhereMemoryIsShortAcceptingRestsAndGoesOn) {
 }
 
 // However many flood, one poll reads a bounded amount from them, each gets its turn, and
-// drained_until moves on, but never past the instant at which one that has more was last given
-// bytes.
+// drained_until moves on, but never past the instant when one that has more was last sent bytes.
 TEST(EpollBackend, FloodersShareABudget) {
     constexpr uint32_t kFlooders = 200;
     EpollStage stage(kFlooders);

@@ -7,8 +7,8 @@
 //     INSTANTIATE_TYPED_TEST_SUITE_P(Epoll, IoContract, EpollWorld);
 //
 // A World is a backend and whatever is at the other end of it. Nothing in it may block for longer
-// than a test can wait, and nothing needs another thread: the test polls, and asks the peers in
-// between.
+// than a test can wait, and nothing needs another thread: the test polls, and drives
+// the peers itself.
 //
 //     struct World {
 //         using Io = ...;    // the backend
@@ -18,15 +18,13 @@
 //         static constexpr bool kThreads;  // wake() may come from another thread
 //         World(Connection* records, uint32_t places);  // the backend for these records
 //         Io& io();
-//         Nanos stall(Nanos);              // time passes and nobody polls; the time after it
-//         ListenAddress free_address();    // another one each time
-//         ListenAddress taken_address();   // listen() must fail here
-//         SocketAddress dead_address();    // a connect is refused here
-//         SocketAddress source_address();  // connects may come from here, whatever the port
-//         Peer connect(const SocketAddress&);  // begins; some polls later it is known what became
-//         Door open_door();
-//         void exhaust();                  // the next accept finds the descriptor table full
-//         void relieve();                  // and no longer
+//         Nanos stall(Nanos);              // time passes without a poll; the time after it
+//         ListenAddress free_address();    // another one each time ListenAddress taken_address();
+//         // listen() must fail here SocketAddress dead_address();    // a connect is refused here
+//         SocketAddress source_address();  // connects may come from here, whatever the port Peer
+//         connect(const SocketAddress&);  // begins; some polls later it is known what became Door
+//         open_door(); void exhaust();                  // the next accept finds the descriptor
+//         table full void relieve();                  // and no longer
 //     };
 //     struct Peer {
 //         size_t write(std::span<const uint8_t>);  // as many as fit now

@@ -1,10 +1,8 @@
 // What the contract suite plays on: a handler that writes down every event and objects to any that
-// the contract forbids, and a stage that polls a backend until something has come true or time is
-// up.
+// the contract forbids, and a stage that polls a backend until a condition is true or time is up.
 //
-// Every test that uses the stage therefore checks C1 (inside poll, on its thread, nobody called
-// back from an operation), C4 and C5 (nothing after the last word, one last word), C7 and C8's two
-// bounds.
+// Every test that uses the stage therefore checks C1 (inside poll, on its thread, no call back from
+// an operation), C4 and C5 (one last event, and none after it), C7 and the two bounds of C8.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -151,7 +149,7 @@ class Recorder {
         const Event event(*this);
         ASSERT_LT(index, owners_.size());
         Seen* seen = owners_[index];
-        ASSERT_NE(seen, nullptr) << "C4: on_closed for a place that nobody has";
+        ASSERT_NE(seen, nullptr) << "C4: on_closed for a place without an owner";
         EXPECT_TRUE(seen->close_called) << "C4: on_closed without close()";
         EXPECT_EQ(++seen->closes, 1);
         seen->sending = false;
@@ -189,14 +187,13 @@ class Recorder {
     Seen* expect_open(Index index, const char* event) {
         EXPECT_LT(index, owners_.size()) << event;
         Seen* seen = index < owners_.size() ? owners_[index] : nullptr;
-        EXPECT_NE(seen, nullptr) << "C4: " << event << " for a place that nobody has";
+        EXPECT_NE(seen, nullptr) << "C4: " << event << " for a place without an owner";
         if (seen != nullptr) {
             EXPECT_FALSE(seen->close_called) << "C5: " << event << " after close()";
         }
         return seen;
     }
-    // The bytes are the handler's again: whoever still reads them sends rubbish, or is caught by
-    // ASan.
+    // The bytes are the handler's again: a later read sends rubbish, or ASan reports it.
     static void spoil(Seen& seen) {
         if (!seen.outgoing) return;
         std::fill(seen.outgoing->begin(), seen.outgoing->end(), uint8_t{0xee});
@@ -211,8 +208,7 @@ class Recorder {
     int depth_ = 0;
 };
 
-// Longer than anything that works takes, on a busy machine and under sanitizers; a bound against
-// hangs.
+// A bound against hangs: longer than any success takes on a busy machine under sanitizers.
 inline constexpr std::chrono::seconds kPatience{20};
 
 template <class World>
@@ -283,7 +279,7 @@ class Stage {
     Joined join() {
         const size_t count = seen.all.size();
         Joined joined{connect(), nullptr};
-        EXPECT_TRUE(until([&] { return seen.all.size() > count; })) << "nobody was accepted";
+        EXPECT_TRUE(until([&] { return seen.all.size() > count; })) << "no peer was accepted";
         PULSE_ASSERT(seen.all.size() > count);
         joined.seen = &seen.all.back();
         return joined;

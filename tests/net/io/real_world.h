@@ -1,5 +1,4 @@
-// The far end of a real backend: loopback sockets that never block, for the contract suite's
-// Worlds.
+// The far end of a real backend: non-blocking loopback sockets for the contract suite's Worlds.
 #pragma once
 
 #include <linux/sockios.h>
@@ -100,8 +99,7 @@ class RealPeer {
         error_ = ECONNRESET;
         arrived_ = kNever;
     }
-    // The kernel says what is not acknowledged yet; of a reset nothing is heard, it is there at
-    // once.
+    // The kernel reports what is not acknowledged yet; a reset arrives at once, unreported.
     Nanos arrived_at() {
         if (arrived_ != kNever) return arrived_;
         int waiting = 0;
@@ -199,7 +197,7 @@ class RealWorld {
         limit.rlim_cur = std::min(soft, limit.rlim_max);
         PULSE_ASSERT(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     }
-    // A port that nobody else gets while we hold it; shared with a backend, or in use.
+    // A port that no other process gets while we hold it; shared with a backend, or in use.
     ListenAddress hold(bool shared, bool in_use) {
         Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
         const int yes = 1;

@@ -512,7 +512,8 @@ TYPED_TEST(UringSaturated, DrainedUntilAdvances) {
     stage.close_all();
 }
 
-// Until a run makes fewer calls than the one that is to fail. Nobody hangs, leaks or is told twice.
+// Until a run makes fewer calls than the one that is to fail. No connection hangs, leaks or
+// is reported twice.
 TYPED_TEST(UringFaults, AnySystemCallMayFailOnce) {
     const uint64_t whole = live_a_little<TypeParam>(0, 0);
     EXPECT_GT(whole, 20u);

@@ -114,8 +114,8 @@ TEST(Flood, MessagesThatInflateToAMebibyteComeOneATurnEach) {
     for (size_t i = 0; i < kMessages; ++i) flood = flood + message;
     stage.write(flooder, flood);
     stage.write(canary, frame(0x89, "beat"));
-    // One for the connection's share of what was read, one for its share of what was parked, and
-    // the canary's.
+    // One for the connection's share of what was read, one for its share of what was parked, one
+    // for the canary.
     turn_within_bounds(stage, 3,
                        [&] { return stage.metrics()[Metric::messages_discarded] == kMessages; });
     stage.settle();

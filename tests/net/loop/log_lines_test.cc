@@ -1,5 +1,4 @@
-// What a reactor logs of its peers: their ends in the debug log, and outside of it what an operator
-// should know.
+// What a reactor logs of its peers: their ends at debug level, and above it what an operator needs.
 #include <gtest/gtest.h>
 
 #include "tests/net/loop/reactor_stage.h"

@@ -354,8 +354,7 @@ TEST(Progress, ACreditIsNeverLessForMoreBytes) {
     }
 }
 
-// As where the kernel could not be asked: less than at the last look is not a credit of all there
-// is.
+// As if the kernel could not be asked: less than at the last look must not count as progress.
 TEST(Progress, LessThanAtTheLastLookIsWorthNothing) {
     ReactorStageOn<Kernel> stage(slow_link(plan()));
     stage.io().acked_bytes = 1'000'000;

@@ -239,7 +239,7 @@ TEST(ProxiedSession, HeartbeatsCountFromTheHeaderOn) {
     ReactorStage stage(quick);
     const size_t peer = stage.connect(kBinary);
     stage.settle(2 * kSecond);
-    EXPECT_EQ(stage.metrics()[Metric::probes_sent], 0u) << "nobody is probed before";
+    EXPECT_EQ(stage.metrics()[Metric::probes_sent], 0u) << "no probe is sent before";
     stage.write(peer, kLine);
     stage.settle(2 * kSecond + kSecond / 2);
     EXPECT_GE(stage.metrics()[Metric::probes_sent], 1u);

@@ -73,8 +73,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         peer.held = true;
         return number;
     }
-    // As much of it as there is room for goes at once, the rest as the server reads. After finish()
-    // nothing does.
+    // What fits is sent at once, the rest as the server reads. After finish() nothing is sent.
     void write(size_t number, std::span<const uint8_t> bytes) {
         Peer& peer = peers_[number];
         if (peer.finishing) return;
@@ -106,7 +105,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
             reactor_.turn(end);
         }
     }
-    // Until nobody is left, however long their deadlines are; false after `most`.
+    // Until no connection is left, however long their deadlines are; false after `most`.
     bool empty_within(Nanos most) {
         const Nanos end = network_.clock() + most;
         while (table_.live() > 0 && network_.clock() < end) settle(kSecond / 4);

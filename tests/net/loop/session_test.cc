@@ -52,7 +52,7 @@ TEST(Hello, WhatElseABinaryHelloHoldsIsAnOffenceAndNoWelcome) {
         {R"({"type":"chat","profile":"mobile"})", "'type' is not hello"},
         {R"({"type":7})", "'type' is not a string"},
         {R"({"labels":{"a":1}})", "'labels' has a value that is not a string"},
-        {R"({"type":"hello","profile":"fast"})", "'profile' is no profile of this server"},
+        {R"({"type":"hello","profile":"fast"})", "'profile' is not a profile of this server"},
     };
     for (const auto& row : rows) {
         ReactorStage stage(plan());

@@ -1,6 +1,6 @@
 // The contract suite over the simulated kernel: a fake that breaks the contract tests nothing. Once
-// as a plain kernel, and again as kernels with the habits that a plan can give one without breaking
-// any promise.
+// as a plain kernel, and again as kernels with the habits that a plan can give one
+// within the contract.
 #include <deque>
 #include <memory>
 

@@ -1,4 +1,4 @@
-// What the simulated network owes the sockets that nobody holds any more: each comes to its end.
+// What the simulated network does with sockets that are no longer held: each comes to its end.
 #include "net/sim/network.h"
 
 #include <gtest/gtest.h>
