@@ -66,15 +66,15 @@ struct EchoSink {
     bool stopped() const { return false; }
 };
 
-// What a backend lends: `count` times the same octets, with slack around them.
+// What a backend lends: `count` times the same bytes, with slack around them.
 struct Lent {
-    Lent(const std::string& piece, uint64_t count) : octets(kReceiveFrontBytes) {
-        for (; count > 0; --count) octets.insert(octets.end(), piece.begin(), piece.end());
-        bytes = octets.size() - kReceiveFrontBytes;
-        octets.resize(octets.size() + kReceivePadBytes);
+    Lent(const std::string& piece, uint64_t count) : storage(kReceiveFrontBytes) {
+        for (; count > 0; --count) storage.insert(storage.end(), piece.begin(), piece.end());
+        bytes = storage.size() - kReceiveFrontBytes;
+        storage.resize(storage.size() + kReceivePadBytes);
     }
-    std::span<uint8_t> input() { return {octets.data() + kReceiveFrontBytes, bytes}; }
-    Bytes octets;
+    std::span<uint8_t> input() { return {storage.data() + kReceiveFrontBytes, bytes}; }
+    Bytes storage;
     size_t bytes = 0;
 };
 
@@ -163,9 +163,9 @@ constexpr const char* kSpacedPing = R"({ "ts": "2026-11-22T20:07:00Z", "seq": 7,
             [=](auto& state) { binary_frames(state, binary::Type::data, bytes, 1); });
         add("json_echo" + size + "pulse", [=](auto& state) { lines(state, data_line(bytes), 1); });
     }
-    add("detect/first octets/binary", [](auto& state) { detect(state, "\xB7\x01"); });
-    add("detect/first octets/json", [](auto& state) { detect(state, "{\"type\""); });
-    add("detect/first octets/http", [](auto& state) { detect(state, "GET / HTTP/1.1"); });
+    add("detect/first bytes/binary", [](auto& state) { detect(state, "\xB7\x01"); });
+    add("detect/first bytes/json", [](auto& state) { detect(state, "{\"type\""); });
+    add("detect/first bytes/http", [](auto& state) { detect(state, "GET / HTTP/1.1"); });
     return true;
 }();
 

@@ -1,5 +1,5 @@
 // The WebSocket codec alone, without a socket: what a heartbeat and an echo cost, and how fast the
-// two loops over every octet are, each against the byte loop that it replaces.
+// two loops over every byte are, each against the byte loop that it replaces.
 //
 // Payloads are masked with a key of zeros: the work is the same, and they are as they were after
 // it, so that every round decodes the same text.
@@ -82,7 +82,7 @@ void decode_again_and_again(benchmark::State& bench, Growing& wire, uint64_t fra
     bench.SetBytesProcessed(static_cast<int64_t>(bench.iterations() * payload_bytes));
 }
 
-// One ping of 8 octets a read, as a heartbeat comes.
+// One ping of 8 bytes a read, as a heartbeat comes.
 void ping(benchmark::State& bench) {
     Growing wire;
     websocket::write_frame(wire, Opcode::ping, Bytes(8, 'p'), MaskKey{});
@@ -103,7 +103,7 @@ void echo(benchmark::State& bench, Opcode opcode, size_t bytes) {
     decode_again_and_again(bench, wire, 1, bytes);
 }
 
-// --------------------------------------------------------------------------------- octets a second
+// --------------------------------------------------------------------------------- bytes a second
 // The byte loops are what one writes first, compiled as everything here is.
 void unmask_bytes(std::span<uint8_t> payload, MaskKey key) {
     for (size_t at = 0; at < payload.size(); ++at) payload[at] ^= key[at & 3];

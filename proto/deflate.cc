@@ -18,7 +18,7 @@ constexpr uint8_t kTail[] = {0x00, 0x00, 0xFF, 0xFF};
 
 constexpr uint8_t kWindowBitsMin = 8;
 constexpr uint8_t kWindowBitsMax = 15;
-// What z_stream::data_type says after inflate(): bits of the last octet not used, and two flags.
+// What z_stream::data_type says after inflate(): bits of the last byte not used, and two flags.
 constexpr int kUnusedBits = 63;
 constexpr int kInFinalBlock = 64;
 constexpr int kAtBlockEnd = 128;
@@ -174,7 +174,7 @@ bool Inflater::prepare() {
     return inflateReset(&stream_) == Z_OK;
 }
 
-// Gives `piece` to zlib until it is used up, and grows the buffer up to bytes_max + 1 as octets
+// Gives `piece` to zlib until it is used up, and grows the buffer up to bytes_max + 1 as bytes
 // come out. zlib stops at the end of each block (Z_BLOCK), so that blocks can be counted.
 Decoded Inflater::pump(std::span<const uint8_t> piece, size_t bytes_max) {
     stream_.next_in = const_cast<uint8_t*>(piece.data());
@@ -224,10 +224,10 @@ Inflater::Outcome Inflater::inflate(std::span<const uint8_t> payload, size_t mes
         const Decoded fault = pump(payload, message_bytes_max);
         if (!fault.ok()) return {fault, {}};
     }
-    // A final block that ends with the payload needs no tail; strict senders add a zero octet.
+    // A final block that ends with the payload needs no tail; strict senders add a zero byte.
     if (!ended_) {
         const size_t produced = produced_;
-        // A tail that gives octets was swallowed by a block that wanted more.
+        // A tail that gives bytes was swallowed by a block that wanted more.
         const Decoded fault = pump(kTail, message_bytes_max);
         if (!fault.ok()) return {fault, {}};
         if (ended_ || produced_ != produced || (stream_.data_type & kAtBlockEnd) == 0 ||
@@ -249,7 +249,7 @@ Deflater::~Deflater() {
 z_stream* Deflater::stream_for(uint8_t window_bits) {
     PULSE_ASSERT(window_bits >= kWindowBitsMin && window_bits <= kWindowBitsMax);
     // zlib makes no raw stream with a window of 256, but with one of 512 it never looks back more
-    // than 512 - 262 octets (its MIN_LOOKAHEAD), which a receiver with 256 follows.
+    // than 512 - 262 bytes (its MIN_LOOKAHEAD), which a receiver with 256 follows.
     const uint8_t bits = std::max<uint8_t>(window_bits, 9);
     z_stream*& stream = streams_[bits];
     if (stream != nullptr) return deflateReset(stream) == Z_OK ? stream : nullptr;
@@ -265,7 +265,7 @@ z_stream* Deflater::stream_for(uint8_t window_bits) {
 std::span<const uint8_t> Deflater::deflate(std::span<const uint8_t> message, uint8_t window_bits) {
     if (message.size() < kDeflateBytesMin || message.size() > kMessageBytesMax) return {};
     z_stream* stream = stream_for(window_bits);
-    // Room for what is one octet shorter than the message; if that is too little it does not pay.
+    // Room for what is one byte shorter than the message; if that is too little it does not pay.
     const size_t room = message.size() - 1 + sizeof(kTail);
     if (stream == nullptr || !buffer_.reserve(room)) return {};
     stream->next_in = const_cast<uint8_t*>(message.data());

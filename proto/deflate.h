@@ -5,10 +5,10 @@
 // connection owns nothing. Not thread-safe: each belongs to its reactor.
 //
 // A compressed message is held compressed until its last fragment is here and inflated in one go,
-// so all that can be wrong with it is found at its last octet. It may be no longer than a message
+// so all that can be wrong with it is found at its last byte. It may be no longer than a message
 // may be, compressed or not.
 //
-// What inflating may cost is bounded by the octets that come out and by blocks (kInflateBlocksMin):
+// What inflating may cost is bounded by the bytes that come out and by blocks (kInflateBlocksMin):
 // of messages of 1 MiB the dearest found took 24 ms of processor time, one of JSON 1.3 ms.
 #pragma once
 
@@ -84,7 +84,7 @@ class Inflater {
 
     z_stream stream_{};
     bool ready_ = false;
-    bool ended_ = false;  // the last octet given so far ended a final block
+    bool ended_ = false;  // the last byte given so far ended a final block
     size_t produced_ = 0;
     size_t blocks_left_ = 0;
     DeflateBuffer buffer_;

@@ -174,7 +174,7 @@ struct RequestLine {
     uint8_t major = 0, minor = 0;
 };
 
-bool is_digit(char octet) { return octet >= '0' && octet <= '9'; }
+bool is_digit(char byte) { return byte >= '0' && byte <= '9'; }
 
 // "HTTP/1.1" to its digits. False: it is not a version.
 bool read_version(std::string_view text, uint8_t& major, uint8_t& minor) {
@@ -187,9 +187,9 @@ bool read_version(std::string_view text, uint8_t& major, uint8_t& minor) {
 
 // uri-host [ ":" port ], loosely: nothing that would make it another part of a URI. May be empty.
 bool host_valid(std::string_view host) {
-    for (const char octet : host)
-        if (octet <= ' ' || octet > '~' ||
-            std::string_view("/?#@\\,\"<>^`{|}").find(octet) != std::string_view::npos)
+    for (const char byte : host)
+        if (byte <= ' ' || byte > '~' ||
+            std::string_view("/?#@\\,\"<>^`{|}").find(byte) != std::string_view::npos)
             return false;
     return true;
 }
@@ -227,8 +227,8 @@ Refusal read_request_line(std::string_view line, RequestLine& request) {
     if (!read_version(line.substr(last + 1), request.major, request.minor))
         return {400, "The request line does not end in an HTTP version."};
     if (request.major != 1) return {505, "This port speaks HTTP/1.1."};
-    for (const char octet : request.target)
-        if (octet <= ' ' || octet > '~' || octet == '#')
+    for (const char byte : request.target)
+        if (byte <= ' ' || byte > '~' || byte == '#')
             return {400, "The request target has a character that no target has."};
     if (request.method != "GET" && request.method != "HEAD" && request.method != "OPTIONS")
         return {405, "This port answers GET, HEAD and OPTIONS only."};
@@ -245,12 +245,12 @@ Refusal judge_message(const RequestLine& request, const HeadFields& fields) {
     return {};
 }
 
-// 24 characters of base64 that stand for 16 octets.
+// 24 characters of base64 that stand for 16 bytes.
 bool key_valid(std::string_view key) {
     if (key.size() != kKeyBytes || !key.ends_with("==")) return false;
-    return std::all_of(key.begin(), key.end() - 2, [](char octet) {
-        return (octet >= 'a' && octet <= 'z') || (octet >= 'A' && octet <= 'Z') ||
-               is_digit(octet) || octet == '+' || octet == '/';
+    return std::all_of(key.begin(), key.end() - 2, [](char byte) {
+        return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || is_digit(byte) ||
+               byte == '+' || byte == '/';
     });
 }
 
@@ -269,7 +269,7 @@ Refusal judge_upgrade(const RequestLine& request, const HeadFields& fields,
     if (fields.version.value != kVersion)
         return {426, "This port speaks version 13 of WebSocket (RFC 6455)."};
     if (fields.key.count != 1 || !key_valid(fields.key.value))
-        return {400, "Sec-WebSocket-Key is not 16 octets in base64, once."};
+        return {400, "Sec-WebSocket-Key is not 16 bytes in base64, once."};
     if (fields.subprotocols_malformed)
         return {400, "Sec-WebSocket-Protocol is not a list of tokens."};
     if (fields.extension_lines > 0) {
@@ -347,8 +347,8 @@ void end_with(HandshakeAnswer& answer, Refusal refusal, CloseReason reason, bool
 }  // namespace
 
 void HttpBytes::append(std::string_view text) {
-    PULSE_ASSERT(text.size() <= octets.size() - count);
-    std::copy(text.begin(), text.end(), octets.begin() + static_cast<ptrdiff_t>(count));
+    PULSE_ASSERT(text.size() <= chars.size() - count);
+    std::copy(text.begin(), text.end(), chars.begin() + static_cast<ptrdiff_t>(count));
     count += text.size();
 }
 
@@ -372,7 +372,7 @@ AcceptValue accept_value(std::string_view key) {
     if (SHA1_Init(&sha1) != 1 || SHA1_Update(&sha1, text.data(), text.size()) != 1 ||
         SHA1_Final(digest.data(), &sha1) != 1)
         return accept;
-    EVP_EncodeBlock(reinterpret_cast<uint8_t*>(accept.octets.data()), digest.data(), digest.size());
+    EVP_EncodeBlock(reinterpret_cast<uint8_t*>(accept.chars.data()), digest.data(), digest.size());
     return accept;
 }
 
@@ -382,23 +382,23 @@ HeadScan scan_head(HandshakeState& state, std::span<const uint8_t> input) {
         return HeadScan{HeadScan::Step::refused, at, status, detail};
     };
     for (; at < input.size(); ++at) {
-        const uint8_t octet = input[at];
+        const uint8_t byte = input[at];
         if (state.bytes == kHandshakeBytesMax)
-            return refuse(431, "The request line and headers are over 16384 octets.");
+            return refuse(431, "The request line and headers are over 16384 bytes.");
         ++state.bytes;
-        if (state.after_cr != (octet == '\n')) return refuse(400, "A line does not end in CR LF.");
-        state.after_cr = octet == '\r';
-        if (octet == '\r') continue;
-        if (octet == '\n') {
+        if (state.after_cr != (byte == '\n')) return refuse(400, "A line does not end in CR LF.");
+        state.after_cr = byte == '\r';
+        if (byte == '\r') continue;
+        if (byte == '\n') {
             if (!state.in_line && state.lines > 0) return {HeadScan::Step::whole, at + 1, 0, {}};
             state.lines += state.in_line;
             state.in_line = false;
             continue;
         }
-        if ((octet < ' ' && octet != '\t') || octet == 0x7F)
+        if ((byte < ' ' && byte != '\t') || byte == 0x7F)
             return refuse(400, "The head has a control character.");
         if (state.in_line) continue;
-        if (octet == ' ' || octet == '\t')
+        if (byte == ' ' || byte == '\t')
             return refuse(400, "A line is folded or starts with a blank.");
         if (state.lines > kHandshakeFieldsMax)
             return refuse(431, "The request has over 64 header lines.");

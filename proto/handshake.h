@@ -1,7 +1,7 @@
 // The opening handshake of RFC 6455 section 4, both sides, and short answers to other HTTP.
 //
 // Server: feed serve_handshake what arrives until it says something other than `more`. The request
-// may come an octet at a time: what its answer depends on is given to the sink's hold(), at most
+// may come a byte at a time: what its answer depends on is given to the sink's hold(), at most
 // kBufferKeptBytes of it. Nothing is held afterwards.
 //
 //   status  when
@@ -21,8 +21,8 @@
 // absolute form (section 3.2.2).
 //
 // Every answer but 101 has Connection: close, Content-Length and a text for people; to HEAD without
-// it. Faults are found at the octet that proves them where they are of the head's form or size, and
-// at the end of the head otherwise. Octets after the head of an upgrade are frames; after any other
+// it. Faults are found at the byte that proves them where they are of the head's form or size, and
+// at the end of the head otherwise. Bytes after the head of an upgrade are frames; after any other
 // they are dropped.
 //
 // Client: write_upgrade_request, then read_upgrade_answer with what arrives.
@@ -58,7 +58,7 @@ struct HandshakeState {
     uint16_t bytes = 0;     // of the head so far
     uint16_t lines = 0;     // ended so far, the request or status line being the first
     bool in_line = false;   // the current line is not empty
-    bool after_cr = false;  // the last octet was a CR
+    bool after_cr = false;  // the last byte was a CR
 };
 static_assert(sizeof(HandshakeState) <= kCodecStateBytes);
 static_assert(kHandshakeBytesMax < UINT16_MAX);
@@ -92,7 +92,7 @@ HeadScan scan_head(HandshakeState& state, std::span<const uint8_t> input);
 
 // An answer, whole; made on the stack because one never is longer.
 struct HttpBytes {
-    std::array<char, 1024> octets;
+    std::array<char, 1024> chars;
     size_t count = 0;
     void append(std::string_view text);
     void append_number(uint64_t number);
@@ -168,7 +168,7 @@ Handshake take_request(HandshakeState& state, std::span<uint8_t> input, S& sink,
             scan.step = HeadScan::Step::refused;
             scan.status = 431;
             static_assert(kHandshakeKeptBytesMax == 4'000);
-            scan.detail = "The lines that this port reads are over 4000 octets.";
+            scan.detail = "The lines that this port reads are over 4000 bytes.";
         } else if (more || seen_before > 0) {
             if (!keep_head(shortened, sink)) {
                 Handshake no_memory;
@@ -200,7 +200,7 @@ Handshake serve_handshake(HandshakeState& state, std::span<uint8_t> input,
                                      "no room for the handshake's answer"};
             return answer.result;
         }
-        std::memcpy(to, answer.bytes.octets.data(), answer.bytes.count);
+        std::memcpy(to, answer.bytes.chars.data(), answer.bytes.count);
         return answer.result;
     };
     HandshakeAnswer answer;
@@ -231,7 +231,7 @@ struct UpgradeRequest {
     HandshakeNonce nonce{};
 };
 
-// False: no room, or host, path and origin are over 600 octets together.
+// False: no room, or host, path and origin are over 600 bytes together.
 bool format_upgrade_request(const UpgradeRequest& request, HttpBytes& bytes);
 template <ByteSink B>
 bool write_upgrade_request(const UpgradeRequest& request, B& out) {
@@ -239,7 +239,7 @@ bool write_upgrade_request(const UpgradeRequest& request, B& out) {
     if (!format_upgrade_request(request, bytes)) return false;
     uint8_t* to = out.claim(bytes.count);
     if (to == nullptr) return false;
-    std::memcpy(to, bytes.octets.data(), bytes.count);
+    std::memcpy(to, bytes.chars.data(), bytes.count);
     return true;
 }
 
@@ -261,8 +261,8 @@ Handshake read_upgrade_answer(HandshakeState& state, std::span<uint8_t> input,
 
 // base64 of SHA-1 of the key and the protocol's GUID: 28 characters. Empty: OpenSSL had no memory.
 struct AcceptValue {
-    std::array<char, 29> octets{};
-    std::string_view text() const { return {octets.data()}; }
+    std::array<char, 29> chars{};
+    std::string_view text() const { return {chars.data()}; }
 };
 AcceptValue accept_value(std::string_view key);
 

@@ -4,23 +4,22 @@
 namespace pulse {
 namespace {
 
-constexpr char lower(char octet) {
-    return octet >= 'A' && octet <= 'Z' ? static_cast<char>(octet + ('a' - 'A')) : octet;
+constexpr char lower(char byte) {
+    return byte >= 'A' && byte <= 'Z' ? static_cast<char>(byte + ('a' - 'A')) : byte;
 }
-constexpr bool is_blank(char octet) { return octet == ' ' || octet == '\t'; }
+constexpr bool is_blank(char byte) { return byte == ' ' || byte == '\t'; }
 
 }  // namespace
 
-bool is_token_octet(char octet) {
-    const char small = lower(octet);
-    if ((small >= 'a' && small <= 'z') || (octet >= '0' && octet <= '9')) return true;
-    return octet != '\0' &&
-           std::string_view("!#$%&'*+-.^_`|~").find(octet) != std::string_view::npos;
+bool is_token_char(char byte) {
+    const char small = lower(byte);
+    if ((small >= 'a' && small <= 'z') || (byte >= '0' && byte <= '9')) return true;
+    return byte != '\0' && std::string_view("!#$%&'*+-.^_`|~").find(byte) != std::string_view::npos;
 }
 
 bool is_token(std::string_view text) {
-    for (const char octet : text)
-        if (!is_token_octet(octet)) return false;
+    for (const char byte : text)
+        if (!is_token_char(byte)) return false;
     return !text.empty();
 }
 
@@ -41,15 +40,15 @@ void FieldScanner::skip_blanks() {
     while (!rest_.empty() && is_blank(rest_.front())) rest_.remove_prefix(1);
 }
 
-bool FieldScanner::take(char octet) {
-    if (rest_.empty() || rest_.front() != octet) return false;
+bool FieldScanner::take(char byte) {
+    if (rest_.empty() || rest_.front() != byte) return false;
     rest_.remove_prefix(1);
     return true;
 }
 
 std::string_view FieldScanner::take_token() {
     size_t bytes = 0;
-    while (bytes < rest_.size() && is_token_octet(rest_[bytes])) ++bytes;
+    while (bytes < rest_.size() && is_token_char(rest_[bytes])) ++bytes;
     const std::string_view token = rest_.substr(0, bytes);
     rest_.remove_prefix(bytes);
     return token;

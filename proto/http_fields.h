@@ -7,7 +7,7 @@
 
 namespace pulse {
 
-bool is_token_octet(char octet);
+bool is_token_char(char byte);
 bool is_token(std::string_view text);                                     // not empty
 bool equal_ignoring_case(std::string_view left, std::string_view right);  // of ASCII letters
 std::string_view trim_blanks(std::string_view text);  // spaces and tabs at both ends
@@ -19,7 +19,7 @@ class FieldScanner {
 
     bool at_end() const { return rest_.empty(); }
     void skip_blanks();
-    bool take(char octet);
+    bool take(char byte);
     std::string_view take_token();  // empty: there is none
     // A token or a quoted string that holds a token without escapes, as a parameter's value must be
     // in RFC 6455 section 9.1. Empty: there is none.

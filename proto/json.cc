@@ -225,14 +225,14 @@ size_t too_deep_at(std::span<const uint8_t> text) {
     uint32_t depth = 0;
     bool quoted = false;
     for (size_t i = 0; i < text.size(); ++i) {
-        const uint8_t octet = text[i];
-        if (octet == '"') {
+        const uint8_t byte = text[i];
+        if (byte == '"') {
             quoted = !quoted;
         } else if (quoted) {
-            i += octet == '\\';
-        } else if (octet == '{' || octet == '[') {
+            i += byte == '\\';
+        } else if (byte == '{' || byte == '[') {
             if (++depth > kJsonDepthMax) return i;
-        } else if ((octet == '}' || octet == ']') && depth > 0) {
+        } else if ((byte == '}' || byte == ']') && depth > 0) {
             --depth;
         }
     }

@@ -5,7 +5,7 @@
 // once the parser has grown to the longest message nothing is allocated. Everything read is a view:
 // raw tokens into the input, strings into the parser's memory until its next parse.
 //
-// What an object must be: UTF-8, at most kJsonBytesMax octets and kJsonDepthMax deep, one object
+// What an object must be: UTF-8, at most kJsonBytesMax bytes and kJsonDepthMax deep, one object
 // and nothing behind it, `type` not twice, no key that its type reads twice or with a value of
 // another kind (where no type says which keys those are, all count). What it may be besides: any
 // other key, which is passed over.

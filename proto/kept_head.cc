@@ -45,7 +45,7 @@ Shortened shorten_first(char* line, size_t bytes) {
     if (bytes <= kFirstLineBytes) return {bytes};
     const size_t method_end = std::min(text.find(' '), bytes);
     size_t end = method_end;
-    bool (*unread)(char) = is_token_octet;
+    bool (*unread)(char) = is_token_char;
     if (method_end < kFirstLineBytes) {
         end = std::min(text.find(' ', method_end + 1), bytes);
         if (end <= kFirstLineBytes) return {bytes};

@@ -1,4 +1,4 @@
-// Both versions of the header, from their octets alone.
+// Both versions of the header, from their bytes alone.
 #include "proto/proxy.h"
 
 #include <charconv>
@@ -57,7 +57,7 @@ bool read_ipv4(std::string_view text, uint8_t* to) {
 }
 
 // Groups of hexadecimal digits, and an IPv4 address in place of the last two (RFC 4291 section
-// 2.2). How many octets they made, at most `room`; none: malformed.
+// 2.2). How many bytes they made, at most `room`; none: malformed.
 std::optional<size_t> read_groups(std::string_view text, uint8_t* to, size_t room) {
     size_t used = 0;
     if (text.empty()) return used;
@@ -100,15 +100,15 @@ bool read_endpoint(std::string_view host, std::string_view port, ProxyAddress::F
     if (!number) return false;
     to.family = family;
     to.port = static_cast<uint16_t>(*number);
-    return family == ProxyAddress::Family::ipv4 ? read_ipv4(host, to.octets.data())
-                                                : read_ipv6(host, to.octets.data());
+    return family == ProxyAddress::Family::ipv4 ? read_ipv4(host, to.bytes.data())
+                                                : read_ipv6(host, to.bytes.data());
 }
 
 ProxyHeader parse_line(std::string_view text) {
     const size_t end = text.substr(0, kProxyLineBytesMax).find('\n');
     if (end == std::string_view::npos) {
         if (text.size() < kProxyLineBytesMax) return wants(text.size() + 1);
-        return refused("a PROXY line is over 107 octets");
+        return refused("a PROXY line is over 107 bytes");
     }
     std::string_view line = text.substr(0, end);
     if (!line.ends_with('\r')) return refused("a PROXY line ends without CR LF");
@@ -151,12 +151,12 @@ constexpr std::array<uint32_t, 256> crc32c_table() {
 }
 constexpr std::array<uint32_t, 256> kCrc32c = crc32c_table();
 
-// Of `octets`, with zeros instead of the four from `hole` on.
-uint32_t crc32c(std::span<const uint8_t> octets, size_t hole) {
+// Of `bytes`, with zeros instead of the four from `hole` on.
+uint32_t crc32c(std::span<const uint8_t> bytes, size_t hole) {
     uint32_t crc = 0xFFFFFFFF;
-    for (size_t at = 0; at < octets.size(); ++at) {
-        const uint8_t octet = at - hole < 4 ? 0 : octets[at];
-        crc = crc >> 8 ^ kCrc32c[(crc ^ octet) & 0xFF];
+    for (size_t at = 0; at < bytes.size(); ++at) {
+        const uint8_t byte = at - hole < 4 ? 0 : bytes[at];
+        crc = crc >> 8 ^ kCrc32c[(crc ^ byte) & 0xFF];
     }
     return ~crc;
 }
@@ -199,8 +199,8 @@ void read_addresses(const uint8_t* from, ProxyAddress::Family family, ProxyHeade
     const size_t bytes = family == ProxyAddress::Family::ipv4 ? 4 : 16;
     header.source.family = family;
     header.destination.family = family;
-    std::memcpy(header.source.octets.data(), from, bytes);
-    std::memcpy(header.destination.octets.data(), from + bytes, bytes);
+    std::memcpy(header.source.bytes.data(), from, bytes);
+    std::memcpy(header.destination.bytes.data(), from + bytes, bytes);
     header.source.port = load_be16(from + 2 * bytes);
     header.destination.port = load_be16(from + 2 * bytes + 2);
 }

@@ -11,7 +11,7 @@
 // forbids to guess. LOCAL, UNKNOWN, UNSPEC and families that are no TCP over IP (UDP, UNIX) leave
 // the connection its own addresses. TLVs are passed over, but must be well formed, and a CRC-32C
 // among them must be right. A signature, a command, a length that cannot stand is found at its
-// octet; a line's fields and TLVs are judged when the header is whole. After a fault the peer gets
+// byte; a line's fields and TLVs are judged when the header is whole. After a fault the peer gets
 // no answer: it is a balancer, which would pass it on to a client.
 #pragma once
 
@@ -27,7 +27,7 @@ namespace pulse {
 struct ProxyAddress {
     enum class Family : uint8_t { none, ipv4, ipv6 };
     Family family = Family::none;      // none: the connection's own address stands
-    std::array<uint8_t, 16> octets{};  // in network order; the first 4 of an IPv4 address
+    std::array<uint8_t, 16> bytes{};   // in network order; the first 4 of an IPv4 address
     uint16_t port = 0;
 };
 
@@ -35,16 +35,16 @@ struct ProxyHeader {
     ProxyAddress source;       // the client; both have a family or none has
     ProxyAddress destination;  // where it connected to
     size_t bytes = 0;          // of the header, which is whole; 0: it is not
-    size_t bytes_wanted = 0;   // not whole: there is nothing to see before so many octets are here
+    size_t bytes_wanted = 0;   // not whole: there is nothing to see before so many bytes are here
     Decoded fault;
 };
 
-// `first`: what has come, from the first octet on; one octet or more, and of any number only the
+// `first`: what has come, from the first byte on; one byte or more, and of any number only the
 // header's are looked at.
 ProxyHeader parse_proxy_header(std::span<const uint8_t> first);
 
 // The same for a connection whose bytes come as they come: what is not whole is held, and nothing
-// is held once it is. Takes the header's octets from the front of `input`; bytes == 0 and no fault:
+// is held once it is. Takes the header's bytes from the front of `input`; bytes == 0 and no fault:
 // all of it, and more are needed.
 template <CodecSink S>
 ProxyHeader read_proxy_header(std::span<uint8_t>& input, S& sink) {

@@ -36,7 +36,7 @@ bool write_refusal(B& out, Spoken spoken, const Decoded& fault) {
         case Spoken::http: {
             HttpBytes answer;
             write_http_answer(answer, 400, fault.detail, false);
-            return append(answer.octets.data(), answer.count);
+            return append(answer.chars.data(), answer.count);
         }
         case Spoken::tls: {
             constexpr uint8_t kAlert[] = {21, 3, 3, 0, 2, 2, 40};

@@ -1,4 +1,4 @@
-// Masking and unmasking, which are the same (RFC 6455 section 5.3): octet i is XORed with octet i
+// Masking and unmasking, which are the same (RFC 6455 section 5.3): byte i is XORed with byte i
 // mod 4 of the key.
 #pragma once
 
@@ -14,7 +14,7 @@ using MaskKey = std::array<uint8_t, 4>;
 // In place. Writes nothing outside of `payload`.
 void apply_mask(std::span<uint8_t> payload, MaskKey key);
 
-// The key as it stands after `bytes` octets, so that a payload may be unmasked in pieces.
+// The key as it stands after `bytes` bytes, so that a payload may be unmasked in pieces.
 constexpr MaskKey rotate_mask(MaskKey key, size_t bytes) {
     return {key[bytes % 4], key[(bytes + 1) % 4], key[(bytes + 2) % 4], key[(bytes + 3) % 4]};
 }

@@ -1,9 +1,9 @@
-// ASCII by words, the rest by simdjson, the seams between pieces octet by octet.
+// ASCII by words, the rest by simdjson, the seams between pieces byte by byte.
 #include "proto/utf8.h"
 
 // With json.* the only file that includes simdjson: its vectorised validator, chosen for the
 // processor at run time, does the long stretches that are not ASCII. It judges whole texts only, so
-// the characters that a piece cuts in half are walked octet by octet on both sides of it.
+// the characters that a piece cuts in half are walked byte by byte on both sides of it.
 #include <simdjson.h>
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 namespace pulse {
 namespace {
 
-// Below this the call into simdjson costs more than walking the octets does.
+// Below this the call into simdjson costs more than walking the bytes does.
 constexpr size_t kWalkBytesMax = 32;
 
 size_t ascii_prefix_bytes(const uint8_t* bytes, size_t count) {
@@ -32,26 +32,26 @@ size_t ascii_prefix_bytes(const uint8_t* bytes, size_t count) {
     return at;
 }
 
-bool step_lead(Utf8State& state, uint8_t octet) {
-    if (octet < 0x80) return true;
-    if (octet < 0xC2) return false;
-    if (octet < 0xE0) {
+bool step_lead(Utf8State& state, uint8_t byte) {
+    if (byte < 0x80) return true;
+    if (byte < 0xC2) return false;
+    if (byte < 0xE0) {
         state = Utf8State::one_more;
-    } else if (octet < 0xF0) {
-        state = octet == 0xE0   ? Utf8State::two_after_e0
-                : octet == 0xED ? Utf8State::two_after_ed
-                                : Utf8State::two_more;
-    } else if (octet < 0xF5) {
-        state = octet == 0xF0   ? Utf8State::three_after_f0
-                : octet == 0xF4 ? Utf8State::three_after_f4
-                                : Utf8State::three_more;
+    } else if (byte < 0xF0) {
+        state = byte == 0xE0   ? Utf8State::two_after_e0
+                : byte == 0xED ? Utf8State::two_after_ed
+                               : Utf8State::two_more;
+    } else if (byte < 0xF5) {
+        state = byte == 0xF0   ? Utf8State::three_after_f0
+                : byte == 0xF4 ? Utf8State::three_after_f4
+                               : Utf8State::three_more;
     } else {
         return false;
     }
     return true;
 }
 
-bool step(Utf8State& state, uint8_t octet) {
+bool step(Utf8State& state, uint8_t byte) {
     struct Rule {
         uint8_t low, high;
         Utf8State next;
@@ -66,9 +66,9 @@ bool step(Utf8State& state, uint8_t octet) {
         {0x90, 0xBF, Utf8State::two_more},
         {0x80, 0x8F, Utf8State::two_more},
     };
-    if (state == Utf8State::boundary) return step_lead(state, octet);
+    if (state == Utf8State::boundary) return step_lead(state, byte);
     const Rule& rule = kRules[static_cast<size_t>(state)];
-    if (octet < rule.low || octet > rule.high) return false;
+    if (byte < rule.low || byte > rule.high) return false;
     state = rule.next;
     return true;
 }
@@ -76,10 +76,10 @@ bool step(Utf8State& state, uint8_t octet) {
 // Returns how many bytes at the end start a character and do not finish it, by its lead byte alone.
 size_t unfinished_bytes(const uint8_t* bytes, size_t count) {
     for (size_t back = 1; back <= 3 && back <= count; ++back) {
-        const uint8_t octet = bytes[count - back];
-        if (octet < 0x80) return 0;
-        if (octet < 0xC0) continue;
-        const size_t length = octet < 0xE0 ? 2 : octet < 0xF0 ? 3 : 4;
+        const uint8_t byte = bytes[count - back];
+        if (byte < 0x80) return 0;
+        if (byte < 0xC0) continue;
+        const size_t length = byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
         return length > back ? back : 0;
     }
     return 0;

@@ -1,8 +1,8 @@
 // UTF-8 checked as it arrives: whole, or in pieces cut anywhere.
 //
 // What is refused is what RFC 3629 refuses: overlong forms, surrogates, code points over U+10FFFF,
-// stray and missing continuation octets; and it is refused in the piece that holds the first octet
-// that no valid text could have there. One octet of memory between pieces.
+// stray and missing continuation bytes; and it is refused in the piece that holds the first byte
+// that no valid text could have there. One byte of memory between pieces.
 #pragma once
 
 #include <cstdint>

@@ -3,13 +3,13 @@
 // The decoder promises what proto/codec.h says, and refuses (with the section that says so):
 //   protocol_error 1002   reserved bits and opcodes, lengths not in their shortest form (5.2),
 //                         masks missing or present where they must not be (5.1), control frames
-//                         fragmented or over 125 octets (5.5), close payloads of 1 octet (5.5.1),
+//                         fragmented or over 125 bytes (5.5), close payloads of 1 byte (5.5.1),
 //                         close codes that may not be sent (7.4), continuations of nothing and
 //                         messages inside messages (5.4)
 //   invalid_data 1007     text, close reasons, inflated text that are no UTF-8 (8.1); bad DEFLATE
 //   message_too_big 1009  a message over its limit, or one that is mostly frame headers
 //   out_of_memory 1013    hold() said no
-// A header is judged field by field as it arrives, and text octet by octet; the payload of a
+// A header is judged field by field as it arrives, and text byte by byte; the payload of a
 // control frame and a compressed message are judged when they are whole.
 //
 // After a close frame nothing more is decoded (5.5.1): what follows is dropped. Answering it,
@@ -57,9 +57,9 @@ inline constexpr size_t kHeaderBytesMax = 14;
 // once, to DeflateAgreement::window_bits, where permessage-deflate was agreed.
 struct State {
     struct Payload {
-        uint32_t left;  // octets of the frame that are still to come
+        uint32_t left;  // bytes of the frame that are still to come
         MaskKey mask;   // as it applies to the next of them
-        uint8_t held;   // octets of a control frame that were given to hold()
+        uint8_t held;   // bytes of a control frame that were given to hold()
     };
     union {
         std::array<uint8_t, kHeaderBytesMax - 1> header{};  // the first header_bytes of a cut one
@@ -83,7 +83,7 @@ static_assert(kMessageBytesMax <= UINT32_MAX);
 static_assert(kFrameOverheadBytesMin + kMessageBytesMax / kPayloadBytesPerOverheadByte < INT32_MAX);
 static_assert(kReceiveFrontBytes >= kHeaderBytesMax);
 
-// A header, or as much of a judgement as its first octets allow.
+// A header, or as much of a judgement as its first bytes allow.
 struct FrameHeader {
     uint64_t payload_bytes = 0;
     MaskKey mask{};
@@ -94,8 +94,8 @@ struct FrameHeader {
     Decoded fault;
 };
 
-// `octets`: one or more. `message_bytes`: of the unfinished message so far.
-FrameHeader read_frame_header(const State& state, Role role, std::span<const uint8_t> octets,
+// `bytes`: one or more. `message_bytes`: of the unfinished message so far.
+FrameHeader read_frame_header(const State& state, Role role, std::span<const uint8_t> bytes,
                               size_t message_bytes, const CodecLimits& limits);
 
 // Codes that a close frame may carry: those of section 7.4.1 and its registry, and 3000 to 4999.
@@ -124,7 +124,7 @@ class Decoder {
         if (state_.closed) return {};
         uint8_t* at = input.data();
         uint8_t* const end = at + input.size();
-        if (state_.header_bytes > 0) {  // put it back in front of the octets that complete it
+        if (state_.header_bytes > 0) {  // put it back in front of the bytes that complete it
             at -= state_.header_bytes;
             std::memcpy(at, state_.header.data(), state_.header_bytes);
             state_.header_bytes = 0;
@@ -172,10 +172,10 @@ class Decoder {
     }
     size_t message_bytes() { return state_.in_message ? sink_.held().size() : 0; }
 
-    Decoded spill_header(std::span<const uint8_t> octets) {
+    Decoded spill_header(std::span<const uint8_t> bytes) {
         state_.header = {};
-        std::memcpy(state_.header.data(), octets.data(), octets.size());
-        state_.header_bytes = static_cast<uint8_t>(octets.size()) & 0x0F;
+        std::memcpy(state_.header.data(), bytes.data(), bytes.size());
+        state_.header_bytes = static_cast<uint8_t>(bytes.size()) & 0x0F;
         return {};
     }
 
@@ -194,7 +194,7 @@ class Decoder {
         }
     }
 
-    // Octets of the current frame's payload; the last of them if none is left after.
+    // Bytes of the current frame's payload; the last of them if none is left after.
     Decoded take_payload(std::span<uint8_t> piece, bool starts_here) {
         State::Payload& payload = state_.payload;
         payload.left -= static_cast<uint32_t>(piece.size());
@@ -307,22 +307,21 @@ inline constexpr std::array<uint8_t, 2> kProbe = {0x89, 0x00};
 using FrameMask = std::optional<MaskKey>;
 
 size_t frame_header_bytes(size_t payload_bytes, bool masked);
-// `to` has room for frame_header_bytes. `first_octet`: FIN, reserved bits, opcode. Returns where
+// `to` has room for frame_header_bytes. `first_byte`: FIN, reserved bits, opcode. Returns where
 // the payload begins.
-uint8_t* format_header(uint8_t* to, uint8_t first_octet, size_t payload_bytes, FrameMask mask = {});
+uint8_t* format_header(uint8_t* to, uint8_t first_byte, size_t payload_bytes, FrameMask mask = {});
 // The whole frame; there is room for the payload, too.
-void format_frame(uint8_t* to, uint8_t first_octet, std::span<const uint8_t> payload,
+void format_frame(uint8_t* to, uint8_t first_byte, std::span<const uint8_t> payload,
                   FrameMask mask);
 
 inline constexpr uint8_t kFinalBit = 0x80;
 inline constexpr uint8_t kCompressedBit = 0x40;  // RSV1
 
 template <ByteSink B>
-bool write_frame_octet(B& out, uint8_t first_octet, std::span<const uint8_t> payload,
-                       FrameMask mask) {
+bool write_raw_frame(B& out, uint8_t first_byte, std::span<const uint8_t> payload, FrameMask mask) {
     uint8_t* to = out.claim(frame_header_bytes(payload.size(), mask.has_value()) + payload.size());
     if (to == nullptr) return false;
-    format_frame(to, first_octet, payload, mask);
+    format_frame(to, first_byte, payload, mask);
     return true;
 }
 
@@ -333,8 +332,8 @@ bool write_frame(B& out, Opcode opcode, std::span<const uint8_t> payload, FrameM
                  bool final_frame = true) {
     PULSE_ASSERT(opcode < Opcode::close ||
                  (final_frame && payload.size() <= kControlPayloadBytesMax));
-    const uint8_t first_octet = static_cast<uint8_t>(opcode) | (final_frame ? kFinalBit : 0);
-    return write_frame_octet(out, first_octet, payload, mask);
+    const uint8_t first_byte = static_cast<uint8_t>(opcode) | (final_frame ? kFinalBit : 0);
+    return write_raw_frame(out, first_byte, payload, mask);
 }
 
 // A message in one frame, compressed where that was agreed (window_bits not 0) and pays.
@@ -345,8 +344,8 @@ bool write_message(B& out, MessageKind kind, std::span<const uint8_t> message, D
     if (window_bits != 0) {
         const std::span<const uint8_t> payload = deflater.deflate(message, window_bits);
         if (!payload.empty()) {
-            const uint8_t first_octet = static_cast<uint8_t>(opcode) | kFinalBit | kCompressedBit;
-            const bool sent = write_frame_octet(out, first_octet, payload, mask);
+            const uint8_t first_byte = static_cast<uint8_t>(opcode) | kFinalBit | kCompressedBit;
+            const bool sent = write_raw_frame(out, first_byte, payload, mask);
             deflater.trim();
             return sent;
         }
@@ -357,9 +356,9 @@ bool write_message(B& out, MessageKind kind, std::span<const uint8_t> message, D
 // code 0: no payload, as in the answer to a close frame that had none. A reason over
 // kReasonBytesMax is cut before the character that does not fit.
 struct CloseBytes {
-    std::array<uint8_t, kControlPayloadBytesMax> octets;
+    std::array<uint8_t, kControlPayloadBytesMax> bytes;
     size_t count = 0;
-    std::span<const uint8_t> span() const { return {octets.data(), count}; }
+    std::span<const uint8_t> span() const { return {bytes.data(), count}; }
 };
 CloseBytes close_payload(uint16_t code, std::string_view reason);
 

@@ -63,6 +63,8 @@ MACHINE_PATHS = re.compile(
 
 PERSONS = re.compile(r"\b(h[e]|h[i]s|h[i]m|nobod[y]|somebod[y])\b", re.I)
 LITERAL = re.compile(r"""\"(?:[^"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`\n]*`""")
+EIGHT_BITS = re.compile(r"octe[t]s?", re.I)
+RFC_QUOTATION = re.compile(r"application/octe[t]-stream|\"[^\"]*octe[t][^\"]*\" \(RFC \d+", re.I)
 COMMENT_LINE = re.compile(r"\s*(//|#) (?!NOLINT| {8}| *[\^|+-]|.*\S {3})(.*)")
 ORPHAN_COLUMNS_MIN = 88
 LITERAL_LAST = re.compile(r'"((?:[^"\\\n]|\\.)*)"$')
@@ -248,6 +250,13 @@ def messages_say_what_is_not(tree):
                 yield f"{path}:{number} says {literal}; write 'is not a'"
 
 
+def bytes_are_bytes(tree):
+    """Eight bits are a byte; only a quotation of an RFC has another word for them."""
+    for path, number, line in lines_of(tree, COMMENTED + (".md",)):
+        if EIGHT_BITS.search(RFC_QUOTATION.sub("", line)):
+            yield f"{path}:{number} says {EIGHT_BITS.search(line)[0]}; write byte"
+
+
 def comments_have_no_orphans(tree):
     """No comment ends in a line of one or two words below a line of 88 columns or more."""
     for path, text in tree.items():
@@ -405,6 +414,7 @@ RULES = [
     (things_are_no_persons, {"README.md": "Read by nobod" "y.\n"}),
     (messages_say_what_is_not, {"tools/a.cc": 'fail(name + " is no" " number");\n'.replace(
         '" "', "")}),
+    (bytes_are_bytes, {"proto/a.h": "// The first octe" "t decides.\n"}),
     (comments_have_no_orphans, {"core/a.h": "// " + "x" * 90 + "\n// the end\nint a;\n"}),
     (literals_are_not_stubs, {"core/a.cc": 'say("all of the text, almost, and then"\n'
                                            '    " a stub");\n'}),

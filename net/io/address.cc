@@ -75,8 +75,8 @@ Result<SocketAddress> parse_host(std::string_view text, std::string_view host) {
     return address;
 }
 
-// The octets of an address, without its port.
-std::span<const uint8_t> octets_of(const SocketAddress& address) {
+// The bytes of an address, without its port.
+std::span<const uint8_t> bytes_of(const SocketAddress& address) {
     if (address.base.sa_family == AF_INET) {
         return {reinterpret_cast<const uint8_t*>(&address.v4.sin_addr), sizeof(in_addr)};
     }
@@ -84,7 +84,7 @@ std::span<const uint8_t> octets_of(const SocketAddress& address) {
     return {};
 }
 
-// Which bits of octet number `at` a prefix of `bits` decides.
+// Which bits of byte number `at` a prefix of `bits` decides.
 uint8_t mask_of(uint32_t bits, size_t at) {
     const uint32_t left = bits > 8 * at ? static_cast<uint32_t>(bits - 8 * at) : 0;
     return static_cast<uint8_t>(0xFF00 >> std::min(left, 8u));
@@ -147,8 +147,8 @@ std::string SocketAddress::text() const {
 
 bool AddressPrefix::contains(const SocketAddress& other) const {
     if (!other.present() || other.base.sa_family != address.base.sa_family) return false;
-    const std::span<const uint8_t> ours = octets_of(address);
-    const std::span<const uint8_t> theirs = octets_of(other);
+    const std::span<const uint8_t> ours = bytes_of(address);
+    const std::span<const uint8_t> theirs = bytes_of(other);
     for (size_t at = 0; at < ours.size(); ++at) {
         if (((ours[at] ^ theirs[at]) & mask_of(bits, at)) != 0) return false;
     }
@@ -157,7 +157,7 @@ bool AddressPrefix::contains(const SocketAddress& other) const {
 
 std::string AddressPrefix::text() const {
     char host[INET6_ADDRSTRLEN] = {};
-    inet_ntop(address.base.sa_family, octets_of(address).data(), host, sizeof(host));
+    inet_ntop(address.base.sa_family, bytes_of(address).data(), host, sizeof(host));
     return std::string(host) + "/" + std::to_string(bits);
 }
 
@@ -173,7 +173,7 @@ Result<AddressPrefix> parse_prefix(std::string_view text) {
         return wrong(text, quoted(host) + " is not an address",
                      "write for example 10.0.0.0/8, 192.0.2.7 or fd00::/8");
     }
-    const auto most = static_cast<uint32_t>(8 * octets_of(prefix.address).size());
+    const auto most = static_cast<uint32_t>(8 * bytes_of(prefix.address).size());
     prefix.bits = most;
     if (slash < text.size()) {
         const std::string_view digits = text.substr(slash + 1);
@@ -184,9 +184,9 @@ Result<AddressPrefix> parse_prefix(std::string_view text) {
         }
         prefix.bits = bits;
     }
-    const std::span<const uint8_t> octets = octets_of(prefix.address);
-    for (size_t at = 0; at < octets.size(); ++at) {
-        if ((octets[at] & ~mask_of(prefix.bits, at)) != 0) {
+    const std::span<const uint8_t> bytes = bytes_of(prefix.address);
+    for (size_t at = 0; at < bytes.size(); ++at) {
+        if ((bytes[at] & ~mask_of(prefix.bits, at)) != 0) {
             return wrong(text, "has bits behind its prefix of " + std::to_string(prefix.bits),
                          "write them as zeros, or the whole address without a prefix");
         }

@@ -48,7 +48,7 @@ RefusalMessage refusal_message(Protocol protocol, CloseReason reason, uint32_t r
             HttpBytes answer;
             const uint16_t status = info.code == 1008 ? 403 : 503;
             write_http_answer(answer, status, info.text, false, (retry_after_ms + 999) / 1000);
-            text << std::string_view(answer.octets.data(), answer.count);
+            text << std::string_view(answer.chars.data(), answer.count);
             break;
         }
     }
@@ -210,7 +210,7 @@ void Replies::http_goodbye(CloseReason reason, uint32_t retry_after_ms) {
     const bool late = reason == CloseReason::handshake_timeout;
     write_http_answer(answer, late ? 408 : 503, describe(reason).text, false,
                       (retry_after_ms + 999) / 1000);
-    say({reinterpret_cast<const uint8_t*>(answer.octets.data()), answer.count});
+    say({reinterpret_cast<const uint8_t*>(answer.chars.data()), answer.count});
 }
 
 }  // namespace pulse

@@ -27,7 +27,7 @@ namespace pulse {
 class Connections;
 
 // A whole HTTP answer fits.
-using RefusalMessage = FixedText<sizeof(HttpBytes::octets)>;
+using RefusalMessage = FixedText<sizeof(HttpBytes::chars)>;
 
 // Tells a peer that never got a connection why, in the listener's protocol.
 RefusalMessage refusal_message(Protocol protocol, CloseReason reason, uint32_t retry_after_ms);

@@ -22,10 +22,10 @@ SocketAddress address_of(const ProxyAddress& named) {
     SocketAddress address;
     if (named.family == ProxyAddress::Family::ipv4) {
         address.v4.sin_family = AF_INET;
-        std::memcpy(&address.v4.sin_addr, named.octets.data(), sizeof address.v4.sin_addr);
+        std::memcpy(&address.v4.sin_addr, named.bytes.data(), sizeof address.v4.sin_addr);
     } else if (named.family == ProxyAddress::Family::ipv6) {
         address.v6.sin6_family = AF_INET6;
-        std::memcpy(&address.v6.sin6_addr, named.octets.data(), sizeof address.v6.sin6_addr);
+        std::memcpy(&address.v6.sin6_addr, named.bytes.data(), sizeof address.v6.sin6_addr);
     }
     address.set_port(named.port);
     address.unmap();
@@ -426,7 +426,7 @@ void Session::offence(const JsonFault& wrong) {
     connections_.metrics().add(Metric::offences);
     ShortText words;
     if (!wrong.key.empty()) words << "'" << wrong.key << "' ";
-    words << wrong.what << " (at octet " << uint64_t{wrong.offset} << ")";
+    words << wrong.what << " (at byte " << uint64_t{wrong.offset} << ")";
     if (connection_.protocol == Protocol::websocket && (connection_.flags & kFramedBinary) == 0) {
         connection_.flags |= kSpeaksJson;
     }

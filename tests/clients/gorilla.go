@@ -66,7 +66,7 @@ func (peer *Peer) echoes(kind int, message []byte) {
 
 func (peer *Peer) hears(kind int, message []byte) {
 	gotKind, got := peer.next()
-	expect(gotKind == kind && bytes.Equal(got, message), "%d octets of kind %d came for %d of %d",
+	expect(gotKind == kind && bytes.Equal(got, message), "%d bytes of kind %d came for %d of %d",
 		len(got), gotKind, len(message), kind)
 }
 
@@ -134,7 +134,7 @@ func refusesMoreWith1009() {
 	expect(peer.ending().Code == 1009, "it was not refused as too long")
 }
 
-// A write buffer of 16 octets makes a frame of every 16.
+// A write buffer of 16 bytes makes a frame of every 16.
 func joinsFragments() {
 	peer := dial(url, websocket.Dialer{WriteBufferSize: 16}, nil)
 	for _, kind := range []int{websocket.TextMessage, websocket.BinaryMessage} {

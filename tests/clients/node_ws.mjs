@@ -68,7 +68,7 @@ const checks = {
   async echoes_binary() {
     const peer = await Peer.open();
     for (const bytes of [0, 1, 125, 126, 127, 65535, 65536]) {
-      await peer.echoes(Buffer.alloc(bytes, 'octets \0\xff', 'latin1'));
+      await peer.echoes(Buffer.alloc(bytes, 'bytes \0\xff', 'latin1'));
     }
     assert.equal(await peer.closes(1000), 1000);
   },

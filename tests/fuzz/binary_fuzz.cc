@@ -1,5 +1,5 @@
 // Any bytes as binary frames, in both roles: nothing is read or written outside of the buffers, and
-// what is heard does not depend on how the bytes were cut. The first octet chooses role and limit,
+// what is heard does not depend on how the bytes were cut. The first byte chooses role and limit,
 // the second the cuts.
 #include "core/random.h"
 #include "proto/binary.h"

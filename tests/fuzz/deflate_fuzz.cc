@@ -1,6 +1,6 @@
 // Any bytes as a compressed message, and as a message to compress: what comes out is bounded, the
 // inflater is sound after whatever it was given, what was deflated comes back, and any extension
-// header is read to its end. The first octet chooses which, and the window.
+// header is read to its end. The first byte chooses which, and the window.
 #include <algorithm>
 #include <cstdlib>
 

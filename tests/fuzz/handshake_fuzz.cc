@@ -1,6 +1,6 @@
 // Any bytes as the head of a request, and as the answer that a client gets: nothing is read outside
 // of the buffers, the outcome does not depend on how the bytes were cut, and every answer is a
-// whole one. The first octet chooses policy and role, the second how the rest is cut.
+// whole one. The first byte chooses policy and role, the second how the rest is cut.
 #include "core/random.h"
 #include "proto/handshake.h"
 

@@ -1,5 +1,5 @@
 // Any bytes as lines: cut anywhere they are the lines that the obvious splitter makes of them. The
-// first octet chooses the limit, the second the cuts.
+// first byte chooses the limit, the second the cuts.
 #include "core/random.h"
 #include "proto/jsonl.h"
 
@@ -19,9 +19,9 @@ struct Heard {
 
 Heard split(std::span<const uint8_t> wire, size_t limit) {
     Heard heard;
-    for (const uint8_t octet : wire) {
-        if (octet != '\n') {
-            heard.held.push_back(static_cast<char>(octet));
+    for (const uint8_t byte : wire) {
+        if (byte != '\n') {
+            heard.held.push_back(static_cast<char>(byte));
             if (heard.held.size() > limit) return {heard.calls, true, ""};
             continue;
         }

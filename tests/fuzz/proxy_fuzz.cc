@@ -1,5 +1,5 @@
 // Any bytes as a PROXY header: nothing is read outside of them, at most the bound is held, what is
-// behind a header is left alone, and none of it depends on how the bytes were cut. The first octet
+// behind a header is left alone, and none of it depends on how the bytes were cut. The first byte
 // chooses the cuts; an address that was accepted is there on both sides.
 #include "core/random.h"
 #include "proto/proxy.h"
@@ -34,7 +34,7 @@ Heard hear(std::span<const uint8_t> wire, const std::vector<size_t>& cuts) {
             if (header.source.family != header.destination.family) __builtin_trap();
             if (!sink.held().empty()) __builtin_trap();
             heard.bytes = header.bytes;
-            heard.source = header.source.octets;
+            heard.source = header.source.bytes;
             heard.port = header.source.port;
         }
         heard.behind.insert(heard.behind.end(), piece.begin(), piece.end());

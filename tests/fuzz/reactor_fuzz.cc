@@ -1,5 +1,5 @@
 // The whole server over the simulated kernel, with the fuzzer's bytes as the wire. The input is a
-// play: an octet that chooses the world, then acts of one octet each (three bits what, three bits
+// play: a byte that chooses the world, then acts of one byte each (three bits what, three bits
 // who, two bits how) with what they need behind them: connect, write, let time pass, finish,
 // vanish, stop reading, a word of the operator's, a message of many reads. Eight peers at most, on
 // every kind of listener, with and without PROXY headers, from trusted and other sources.
@@ -82,8 +82,8 @@ Bytes stored(const Bytes& bytes) {
     Bytes out;
     for (size_t at = 0; at < bytes.size();) {
         const auto size = static_cast<uint16_t>(std::min<size_t>(bytes.size() - at, 65'535));
-        for (const int octet : {0, size & 255, size >> 8, ~size & 255, ~size >> 8 & 255}) {
-            out.push_back(static_cast<uint8_t>(octet));
+        for (const int byte : {0, size & 255, size >> 8, ~size & 255, ~size >> 8 & 255}) {
+            out.push_back(static_cast<uint8_t>(byte));
         }
         out.insert(out.end(), bytes.begin() + static_cast<ptrdiff_t>(at),
                    bytes.begin() + static_cast<ptrdiff_t>(at + size));
@@ -156,9 +156,9 @@ class Play {
 
     uint8_t take() {
         if (script_.empty()) return 0;
-        const uint8_t octet = script_.front();
+        const uint8_t byte = script_.front();
         script_ = script_.subspan(1);
-        return octet;
+        return byte;
     }
     void perform(uint8_t act) {
         const uint8_t who = act >> 3 & 7;

@@ -1,5 +1,5 @@
 // Any bytes as WebSocket frames, in both roles: nothing is read or written outside of the buffers,
-// and what is heard does not depend on how the bytes were cut. The first octet chooses role,
+// and what is heard does not depend on how the bytes were cut. The first byte chooses role,
 // compression and limit, the second how the rest is cut.
 #include "core/random.h"
 #include "proto/websocket.h"

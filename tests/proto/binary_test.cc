@@ -117,19 +117,19 @@ TEST(BinaryHeader, EveryTypeWithEveryLengthOnBothSides) {
     }
 }
 
-TEST(BinaryHeader, EveryFirstOctetButTheMagicIsRefusedAtOnce) {
-    for (int octet = 0; octet < 256; ++octet) {
-        const Heard heard = hear<Role::server>({static_cast<uint8_t>(octet)});
-        EXPECT_EQ(heard.fault == CloseReason::none, octet == 0xB7) << octet;
+TEST(BinaryHeader, EveryFirstByteButTheMagicIsRefusedAtOnce) {
+    for (int byte = 0; byte < 256; ++byte) {
+        const Heard heard = hear<Role::server>({static_cast<uint8_t>(byte)});
+        EXPECT_EQ(heard.fault == CloseReason::none, byte == 0xB7) << byte;
     }
     EXPECT_EQ(hear<Role::server>({0xB6}).detail, "a frame must begin with 0xB7");
 }
 
-TEST(BinaryHeader, EveryFaultIsFoundAtTheOctetThatProvesIt) {
+TEST(BinaryHeader, EveryFaultIsFoundAtTheByteThatProvesIt) {
     struct Case {
         Role role;
         Bytes wire;
-        size_t proved_by;  // octets
+        size_t proved_by;  // bytes
         CloseReason fault;
         std::string_view detail;
     };
@@ -160,7 +160,7 @@ TEST(BinaryHeader, EveryFaultIsFoundAtTheOctetThatProvesIt) {
     for (const Case& c : cases) {
         for (size_t bytes = 1; bytes <= c.wire.size(); ++bytes) {
             const Bytes wire(c.wire.begin(), c.wire.begin() + static_cast<ptrdiff_t>(bytes));
-            for (const std::vector<size_t>& cuts : {std::vector<size_t>{}, every_octet(bytes)}) {
+            for (const std::vector<size_t>& cuts : {std::vector<size_t>{}, every_byte(bytes)}) {
                 const Heard heard = c.role == Role::server ? hear<Role::server>(wire, cuts, limits)
                                                            : hear<Role::client>(wire, cuts, limits);
                 EXPECT_TRUE(heard.calls.empty());
@@ -224,7 +224,7 @@ Bytes random_frame(Random& random, Role role) {
     size_t length = rule->payload_bytes_min;
     if (most > length) length += random.below(most - length + 1);
     Bytes payload(length);
-    for (uint8_t& octet : payload) octet = static_cast<uint8_t>(random.next());
+    for (uint8_t& byte : payload) byte = static_cast<uint8_t>(random.next());
     Bytes wire = frame(rule->type, payload, static_cast<uint32_t>(random.next()));
     if (random.chance(1, 30)) wire[random.below(4)] ^= static_cast<uint8_t>(1 << random.below(8));
     if (random.chance(1, 60)) wire.resize(random.below(wire.size()));
@@ -245,7 +245,7 @@ void whole_against_cut(uint64_t seed) {
         const Heard whole = hear<role>(wire, {}, limits);
         faults += whole.fault != CloseReason::none;
         calls += whole.calls.size();
-        ASSERT_EQ(hear<role>(wire, every_octet(wire.size()), limits), whole) << "round " << round;
+        ASSERT_EQ(hear<role>(wire, every_byte(wire.size()), limits), whole) << "round " << round;
         for (int cutting = 0; cutting < 8; ++cutting) {
             std::vector<size_t> cuts;
             const size_t step = size_t{2} << random.below(11);
@@ -351,7 +351,7 @@ TEST(BinarySink, NothingIsHeardOnceTheSessionHasLetGo) {
 }
 
 // -------------------------------------------------------------------------------------- encoders
-TEST(BinaryEncoder, EveryOctetOfAFrame) {
+TEST(BinaryEncoder, EveryByteOfAFrame) {
     ByteBuffer out;
     const Bytes payload = bytes_of("pulse");
     ASSERT_TRUE(binary::write_frame(out, Type::pong, 0x01020304, payload, bytes_of("wheel")));

@@ -20,7 +20,7 @@ using namespace std::string_literals;
 struct Case {
     std::string wire;
     Spoken spoken;
-    size_t octets;  // that decide it
+    size_t bytes;  // that decide it
 };
 
 const Case kCases[] = {
@@ -68,15 +68,15 @@ const Case kCases[] = {
     {"\x10\x0e\x00\x04MQTT"s, Spoken::unknown, 1},
 };
 
-std::span<const uint8_t> octets(const std::string& text) {
+std::span<const uint8_t> span_of(const std::string& text) {
     return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-TEST(Detect, EveryBeginningAtTheOctetThatDecides) {
+TEST(Detect, EveryBeginningAtTheByteThatDecides) {
     for (const Case& row : kCases) {
         for (size_t count = 1; count <= row.wire.size(); ++count) {
-            const Spoken wanted = count < row.octets ? Spoken::undecided : row.spoken;
-            ASSERT_EQ(recognise(octets(row.wire).first(count)), wanted)
+            const Spoken wanted = count < row.bytes ? Spoken::undecided : row.spoken;
+            ASSERT_EQ(recognise(span_of(row.wire).first(count)), wanted)
                 << testing::PrintToString(row.wire) << " after " << count;
         }
     }
@@ -94,7 +94,7 @@ TEST(Detect, AListenerOfOneProtocolRefusesTheOthersAndSaysWhatItSpeaks) {
         {"\xB7\x01", Protocol::binary}, {"GET / ", Protocol::websocket}, {"PING", Protocol::jsonl}};
     for (const Listener& listener : listeners) {
         for (const auto& [wire, protocol] : peers) {
-            const Detected found = detect_protocol(octets(wire), listener.wanted);
+            const Detected found = detect_protocol(span_of(wire), listener.wanted);
             if (protocol == listener.wanted) {
                 EXPECT_TRUE(found.fault.ok());
                 EXPECT_EQ(found.protocol, protocol);
@@ -109,14 +109,14 @@ TEST(Detect, AListenerOfOneProtocolRefusesTheOthersAndSaysWhatItSpeaks) {
 
 TEST(Detect, AListenerOfAllTakesThemAll) {
     for (const Case& row : kCases) {
-        const Detected found = detect_protocol(octets(row.wire));
-        const bool spoken_here = row.wire.size() >= row.octets &&
+        const Detected found = detect_protocol(span_of(row.wire));
+        const bool spoken_here = row.wire.size() >= row.bytes &&
                                  (row.spoken == Spoken::binary || row.spoken == Spoken::http ||
                                   row.spoken == Spoken::jsonl);
         EXPECT_EQ(found.protocol != Protocol::detect, spoken_here);
         EXPECT_EQ(found.fault.ok(), found.spoken == Spoken::undecided || spoken_here);
     }
-    const Detected little = detect_protocol(octets("OPTIONS"));
+    const Detected little = detect_protocol(span_of("OPTIONS"));
     EXPECT_EQ(little.protocol, Protocol::detect);
     EXPECT_TRUE(little.fault.ok());
 }
@@ -126,7 +126,7 @@ TEST(Detect, WhatNoListenerSpeaksIsRefusedByItsName) {
                                                               {"PROXY TCP4", "?proxy=on"}};
     for (const Protocol wanted : {Protocol::detect, Protocol::websocket}) {
         for (const auto& [wire, name] : peers) {
-            const Detected found = detect_protocol(octets(wire), wanted);
+            const Detected found = detect_protocol(span_of(wire), wanted);
             EXPECT_EQ(found.fault.fault, CloseReason::protocol_error);
             EXPECT_NE(found.fault.detail.find(name), std::string_view::npos);
         }
@@ -134,7 +134,7 @@ TEST(Detect, WhatNoListenerSpeaksIsRefusedByItsName) {
 }
 
 std::string refusal(const std::string& wire, Protocol wanted) {
-    const Detected found = detect_protocol(octets(wire), wanted);
+    const Detected found = detect_protocol(span_of(wire), wanted);
     ByteBuffer out;
     EXPECT_TRUE(write_refusal(out, found.spoken, found.fault));
     return out.text();
@@ -185,7 +185,7 @@ TEST(Detect, MoreBytesNeverChangeADecision) {
             wire += letters[random.below(letters.size())];
         Spoken before = Spoken::undecided;
         for (size_t count = 1; count <= wire.size(); ++count) {
-            const Spoken now = recognise(octets(wire).first(count));
+            const Spoken now = recognise(span_of(wire).first(count));
             ASSERT_TRUE(before == Spoken::undecided || now == before);
             before = now;
         }
@@ -216,7 +216,7 @@ TEST(Detect, OtherProtocolsAreKnownByTheirNames) {
         {"nonsense"s, ""},
     };
     for (const auto& [wire, name] : peers) {
-        EXPECT_EQ(name_of_what_began(octets(wire), recognise(octets(wire))), name) << wire;
+        EXPECT_EQ(name_of_what_began(span_of(wire), recognise(span_of(wire))), name) << wire;
     }
 }
 

@@ -285,7 +285,7 @@ TEST(JsonLimits, DepthIsCountedOutsideOfStrings) {
     EXPECT_TRUE(Parsed(wide + "0]}").fault.ok());
 }
 
-TEST(JsonLimits, TheLongestObjectAndOneOctetMore) {
+TEST(JsonLimits, TheLongestObjectAndOneByteMore) {
     const std::string begin = R"({"type":"data","d":")";
     const std::string end = "\"}";
     const std::string longest =
@@ -414,14 +414,14 @@ TEST(JsonOracle, EveryPrefixOfAnObjectIsRefused) {
 }
 
 // ---------------------------------------------------------------------------------- what we write
-TEST(JsonWriters, EveryOctetIsEscapedSoThatItComesBack) {
-    for (int octet = 0; octet < 128; ++octet) {
-        const std::string text = std::string("a") + static_cast<char>(octet) + "b";
+TEST(JsonWriters, EveryByteIsEscapedSoThatItComesBack) {
+    for (int byte = 0; byte < 128; ++byte) {
+        const std::string text = std::string("a") + static_cast<char>(byte) + "b";
         const std::string line = written(json::error(1'007, text));
-        EXPECT_EQ(Oracle::parse(line)["message"], text) << octet;
+        EXPECT_EQ(Oracle::parse(line)["message"], text) << byte;
         const Parsed parsed(line);
-        EXPECT_TRUE(parsed.fault.ok()) << octet;
-        EXPECT_EQ(parsed.message.message, text) << octet;
+        EXPECT_TRUE(parsed.fault.ok()) << byte;
+        EXPECT_EQ(parsed.message.message, text) << byte;
         EXPECT_EQ(line.find('\n'), std::string::npos);
     }
     Random random(2);
@@ -509,7 +509,7 @@ TEST(JsonEscape, WhateverTheTextItIsJsonAndPrintable) {
     Random random(7);
     for (int run = 0; run < 20'000; ++run) {
         std::string text(random.below(12), '\0');
-        for (char& octet : text) octet = static_cast<char>(random.next());
+        for (char& byte : text) byte = static_cast<char>(random.next());
         const std::string out = '"' + escaped(text) + '"';
         ASSERT_TRUE(nlohmann::json::accept(out)) << testing::PrintToString(text);
     }

@@ -64,17 +64,17 @@ TEST(JsonLines, WhatALineIs) {
         EXPECT_EQ(heard.calls, c.calls) << c.wire;
         EXPECT_EQ(heard.held, c.held) << c.wire;
         EXPECT_EQ(heard.fault, CloseReason::none);
-        EXPECT_EQ(hear(c.wire, every_octet(c.wire.size())), heard) << c.wire;
+        EXPECT_EQ(hear(c.wire, every_byte(c.wire.size())), heard) << c.wire;
     }
 }
 
-TEST(JsonLines, ALineOverTheLimitIsRefusedAtTheOctetThatMakesItSo) {
+TEST(JsonLines, ALineOverTheLimitIsRefusedAtTheByteThatMakesItSo) {
     for (const std::string& before : {std::string(), std::string("ok\n")}) {
         for (size_t length = 0; length < 15; ++length) {
             const std::string wire = before + std::string(length, 'x');
-            for (const bool in_octets : {false, true}) {
+            for (const bool bytewise : {false, true}) {
                 const Heard heard =
-                    hear(wire, in_octets ? every_octet(wire.size()) : std::vector<size_t>{}, 10);
+                    hear(wire, bytewise ? every_byte(wire.size()) : std::vector<size_t>{}, 10);
                 EXPECT_EQ(heard.fault,
                           length > 10 ? CloseReason::message_too_big : CloseReason::none)
                     << length;
@@ -112,9 +112,9 @@ Bytes random_lines(Random& random) {
 Heard oracle(const Bytes& wire, size_t line_bytes_max) {
     Heard heard;
     std::string line;
-    for (const uint8_t octet : wire) {
-        if (octet != '\n') {
-            line.push_back(static_cast<char>(octet));
+    for (const uint8_t byte : wire) {
+        if (byte != '\n') {
+            line.push_back(static_cast<char>(byte));
             if (line.size() <= line_bytes_max) continue;
             heard.fault = CloseReason::message_too_big;
             heard.detail = "a line is over the message limit";
@@ -137,7 +137,7 @@ TEST(JsonLinesOracle, LinesAreTheSameHoweverTheyAreCut) {
         const Heard expected = oracle(wire, 100);
         faults += expected.fault != CloseReason::none;
         ASSERT_EQ(hear(wire), expected) << "round " << round;
-        ASSERT_EQ(hear(wire, every_octet(wire.size())), expected) << "round " << round;
+        ASSERT_EQ(hear(wire, every_byte(wire.size())), expected) << "round " << round;
         for (int cutting = 0; cutting < 6; ++cutting) {
             std::vector<size_t> cuts;
             const size_t step = size_t{2} << random.below(8);
@@ -212,15 +212,15 @@ TEST(JsonLinesSink, NothingIsHeardOnceTheSessionHasLetGo) {
 TEST(JsonLinesCost, AWholeLineAllocatesNothing) {
     if (!kAllocationsCounted) GTEST_SKIP() << "a sanitizer brings an allocator of its own";
     struct Counting : RecordingSink {
-        uint64_t octets = 0;
-        void on_message(MessageKind, uint32_t, std::span<uint8_t> line) { octets += line.size(); }
+        uint64_t bytes = 0;
+        void on_message(MessageKind, uint32_t, std::span<uint8_t> line) { bytes += line.size(); }
     } sink;
     LentBytes wire(bytes_of("{\"type\":\"ping\"}\nPING\r\n"));
     const uint64_t before = allocations();
     for (int round = 0; round < 1'000; ++round)
         static_cast<void>(jsonl::decode(wire.span(), CodecLimits{}, sink));
     EXPECT_EQ(allocations(), before);
-    EXPECT_EQ(sink.octets, 19'000u);
+    EXPECT_EQ(sink.bytes, 19'000u);
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ std::string show(const ProxyAddress& address) {
                                                           : 16;
     for (size_t at = 0; at < count; ++at) {
         char hex[3];
-        std::snprintf(hex, sizeof hex, "%02x", address.octets[at]);
+        std::snprintf(hex, sizeof hex, "%02x", address.bytes[at]);
         text += hex;
     }
     return text + ":" + std::to_string(address.port);
@@ -71,7 +71,7 @@ Heard hear(const std::string& wire, const std::vector<size_t>& cuts) {
 // However it is cut, it says the same.
 Heard hear_cut(const std::string& wire) {
     const Heard whole = hear(wire, {});
-    EXPECT_EQ(hear(wire, every_octet(wire.size())), whole);
+    EXPECT_EQ(hear(wire, every_byte(wire.size())), whole);
     for (size_t cut = 1; cut < wire.size(); ++cut) EXPECT_EQ(hear(wire, {cut}), whole) << cut;
     return whole;
 }
@@ -95,7 +95,7 @@ TEST(ProxyLine, WhatIsRight) {
          "00000002000300040005000600070008:2"},
         {"UNKNOWN", ":0", ":0"},
         {"UNKNOWN ffff:f...f:ffff anything else", ":0", ":0"},
-        {"UNKNOWN " + std::string(91, 'x'), ":0", ":0"},  // 107 octets in all
+        {"UNKNOWN " + std::string(91, 'x'), ":0", ":0"},  // 107 bytes in all
     };
     for (const Line& line : lines) {
         const Heard heard = hear_cut("PROXY " + line.text + "\r\n" + kBehind);
@@ -221,12 +221,12 @@ TEST(ProxyBinary, WhatIsRight) {
 
 struct Wrong {
     std::string wire;
-    size_t octets;  // that prove it
+    size_t bytes;  // that prove it
     std::string_view detail;
     CloseReason reason = CloseReason::protocol_error;
 };
 
-TEST(ProxyBinary, WhatIsWrongAtTheOctetThatProvesIt) {
+TEST(ProxyBinary, WhatIsWrongAtTheByteThatProvesIt) {
     const std::string cut_tlv = header(0x21, 0x11, kIpv4 + "\2\0"s);
     const std::string long_tlv = header(0x21, 0x11, kIpv4 + "\2\0\5abcd"s);
     const Wrong wrongs[] = {
@@ -257,8 +257,8 @@ TEST(ProxyBinary, WhatIsWrongAtTheOctetThatProvesIt) {
         const Heard heard = hear_cut(wrong.wire);
         EXPECT_EQ(heard.fault, wrong.reason) << wrong.detail;
         EXPECT_NE(heard.detail.find(wrong.detail), std::string_view::npos) << heard.detail;
-        EXPECT_EQ(hear(wrong.wire.substr(0, wrong.octets - 1), {}).fault, CloseReason::none);
-        EXPECT_EQ(hear(wrong.wire.substr(0, wrong.octets), {}), heard);
+        EXPECT_EQ(hear(wrong.wire.substr(0, wrong.bytes - 1), {}).fault, CloseReason::none);
+        EXPECT_EQ(hear(wrong.wire.substr(0, wrong.bytes), {}), heard);
     }
 }
 
@@ -275,7 +275,7 @@ TEST(ProxyBinary, ACrcMustBeRight) {
         const Heard heard = hear(with(right ^ 1u << bit), {});
         EXPECT_NE(heard.detail.find("CRC-32C"), std::string_view::npos);
     }
-    // Every other octet is under its protection, too.
+    // Every other byte is under its protection, too.
     const std::string whole = with(right);
     const size_t crc_type = 16 + kIpv4.size() + before.size();
     for (size_t at = 16; at < whole.size(); ++at) {
@@ -292,7 +292,7 @@ TEST(ProxyMemory, WithoutMemoryItIsAFault) {
     RecordingSink sink;
     sink.hold_bytes_max = 10;
     Decoded fault;
-    feed_in_pieces(bytes_of("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"), every_octet(36),
+    feed_in_pieces(bytes_of("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"), every_byte(36),
                    [&](std::span<uint8_t> piece) {
                        fault = read_proxy_header(piece, sink).fault;
                        return fault.ok();
@@ -300,7 +300,7 @@ TEST(ProxyMemory, WithoutMemoryItIsAFault) {
     EXPECT_EQ(fault.fault, CloseReason::out_of_memory);
 }
 
-// Headers that are mostly right, one octet of them broken now and then.
+// Headers that are mostly right, one byte of them broken now and then.
 TEST(ProxyOracle, WholeAgainstCut) {
     Random random(7);
     const std::string right[] = {"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n",

@@ -1,5 +1,5 @@
 // RFC 6455 sections 5 to 8 and 10.4, sentence by sentence: what a server must take and must refuse.
-// Each case is delivered whole, in octets, cut in two at every place, behind other frames and,
+// Each case is delivered whole, in bytes, cut in two at every place, behind other frames and,
 // where it leaves the connection open, in front of one.
 #include <gtest/gtest.h>
 
@@ -70,11 +70,11 @@ void check(const Case& test_case) {
                             const Heard& heard) {
         ++deliveries;
         ASSERT_EQ(hear(bytes, cuts, test_case.limits), heard)
-            << test_case.section << ", " << bytes.size() << " octets, first cut "
+            << test_case.section << ", " << bytes.size() << " bytes, first cut "
             << (cuts.empty() ? 0 : cuts[0]) << " of " << cuts.size();
     };
     expect(wire, {}, expected);
-    expect(wire, every_octet(wire.size()), expected);
+    expect(wire, every_byte(wire.size()), expected);
     for (const size_t place : places_to_cut(wire.size())) expect(wire, {place}, expected);
 
     Heard behind = expected;
@@ -85,7 +85,7 @@ void check(const Case& test_case) {
         Heard before = expected;
         before.calls.push_back("ping:last");
         expect(wire + frame(0x89, "last"), {}, before);
-        expect(wire + frame(0x89, "last"), every_octet(wire.size() + 10), before);
+        expect(wire + frame(0x89, "last"), every_byte(wire.size() + 10), before);
     }
     count_case("RFC 6455 " + test_case.section, deliveries);
 }
@@ -107,7 +107,7 @@ TEST(Rfc6455_5_1_Overview, FramesWithoutAMaskAreRefused) {
             if (first >= 0x88 && bytes > 125) continue;
             refuse(kMaskingRule, build({.first = first, .payload = Bytes(bytes, 'x'), .mask = {}}));
         }
-        refuse(kMaskingRule, {first, 0x02});  // from the second octet alone
+        refuse(kMaskingRule, {first, 0x02});  // from the second byte alone
     }
 }
 
@@ -123,7 +123,7 @@ TEST(Rfc6455_5_1_Overview, AClientRefusesMaskedFrames) {
     for (const uint8_t first : Bytes{0x81, 0x82, 0x89, 0x8A, 0x88}) {
         const Bytes wire = frame(first, "xy");
         EXPECT_EQ(hear<Role::client>(wire, {}), (Heard{{}, kProtocol}));
-        EXPECT_EQ(hear<Role::client>(wire, every_octet(wire.size())), (Heard{{}, kProtocol}));
+        EXPECT_EQ(hear<Role::client>(wire, every_byte(wire.size())), (Heard{{}, kProtocol}));
         count_case(std::string("RFC 6455 ") + kMaskingRule, 2);
     }
 }
@@ -142,8 +142,8 @@ TEST(Rfc6455_5_1_Overview, AServerDoesNotMaskWhatItSends) {
 // --------------------------------------------------------------------------------------- 5.2
 const char* const kFraming = "5.2 base framing";
 
-// What one masked frame of three octets means, after nothing or inside a fragmented message.
-Case first_octet_case(uint8_t first, bool in_message) {
+// What one masked frame of three bytes means, after nothing or inside a fragmented message.
+Case first_byte_case(uint8_t first, bool in_message) {
     const uint8_t opcode = first & 0x0F;
     const bool final_frame = (first & 0x80) != 0;
     const Bytes payload = opcode == 8 ? Bytes{0x03, 0xE8, 'z'} : bytes_of("xyz");
@@ -162,14 +162,14 @@ Case first_octet_case(uint8_t first, bool in_message) {
     return test_case;
 }
 
-TEST(Rfc6455_5_2_BaseFraming, EveryFirstOctetAfterNothing) {
+TEST(Rfc6455_5_2_BaseFraming, EveryFirstByteAfterNothing) {
     for (int first = 0; first < 256; ++first)
-        check(first_octet_case(static_cast<uint8_t>(first), false));
+        check(first_byte_case(static_cast<uint8_t>(first), false));
 }
 
-TEST(Rfc6455_5_2_BaseFraming, EveryFirstOctetInsideAMessage) {
+TEST(Rfc6455_5_2_BaseFraming, EveryFirstByteInsideAMessage) {
     for (int first = 0; first < 256; ++first)
-        check(first_octet_case(static_cast<uint8_t>(first), true));
+        check(first_byte_case(static_cast<uint8_t>(first), true));
 }
 
 TEST(Rfc6455_5_2_BaseFraming, EveryLengthAroundTheFormsOfLengths) {
@@ -199,7 +199,7 @@ TEST(Rfc6455_5_2_BaseFraming, TheHighestBitOfA64BitLengthIsZero) {
                                 .payload = {'x'},
                                 .form = LengthForm::bits64,
                                 .declared = declared}));
-    refuse(kFraming, {0x82, 0xFF, 0x80});  // from its first octet alone
+    refuse(kFraming, {0x82, 0xFF, 0x80});  // from its first byte alone
 }
 
 TEST(Rfc6455_5_2_BaseFraming, LongFormsOnControlFramesAreRefused) {
@@ -217,7 +217,7 @@ TEST(Rfc6455_5_3_Masking, EveryKeyIsAppliedToEveryLength) {
     for (const auto& key : keys) {
         for (size_t bytes = 0; bytes <= 20; ++bytes) {
             Bytes payload(bytes);
-            for (uint8_t& octet : payload) octet = static_cast<uint8_t>(random.next());
+            for (uint8_t& byte : payload) byte = static_cast<uint8_t>(random.next());
             check({"5.3 masking",
                    build({.first = 0x82, .payload = payload, .mask = key}),
                    {"binary:" + text_of(payload)}});
@@ -236,11 +236,11 @@ TEST(Rfc6455_5_3_Masking, ApplyMaskIsTheFormulaOfTheSection) {
     for (size_t bytes = 0; bytes <= 300; ++bytes) {
         for (size_t shift = 0; shift < 9; ++shift) {
             Bytes block(shift + bytes + 8);
-            for (uint8_t& octet : block) octet = static_cast<uint8_t>(random.next());
+            for (uint8_t& byte : block) byte = static_cast<uint8_t>(random.next());
             Bytes expected = block;
             for (size_t at = 0; at < bytes; ++at) expected[shift + at] ^= kTestMask[at % 4];
             apply_mask({block.data() + shift, bytes}, kTestMask);
-            ASSERT_EQ(block, expected) << bytes << " octets at offset " << shift;
+            ASSERT_EQ(block, expected) << bytes << " bytes at offset " << shift;
         }
         const MaskKey rotated = rotate_mask(kTestMask, bytes);
         for (size_t at = 0; at < 4; ++at) ASSERT_EQ(rotated[at], kTestMask[(bytes + at) % 4]);
@@ -266,7 +266,7 @@ TEST(Rfc6455_5_4_Fragmentation, FragmentsMakeOneMessage) {
            {"text:one", "binary:two"}});
 }
 
-// `count` fragments of `piece` octets each, with `between` in front of every one but the first.
+// `count` fragments of `piece` bytes each, with `between` in front of every one but the first.
 Bytes fragmented(uint8_t opcode, size_t count, size_t piece, const Bytes& between,
                  std::string& whole) {
     Bytes wire;
@@ -347,7 +347,7 @@ TEST(Rfc6455_5_4_Fragmentation, FragmentsOfALargeMessage) {
 }
 
 // --------------------------------------------------------------------------------------- 5.5
-TEST(Rfc6455_5_5_ControlFrames, PayloadsUpTo125Octets) {
+TEST(Rfc6455_5_5_ControlFrames, PayloadsUpTo125Bytes) {
     for (size_t bytes = 0; bytes <= 125; ++bytes) {
         const Bytes payload(bytes, static_cast<uint8_t>(bytes));
         check({"5.5.2 ping", frame(0x89, payload), {"ping:" + text_of(payload)}});
@@ -375,8 +375,8 @@ TEST(Rfc6455_5_5_1_Close, CodeAndReasonAreHandedOver) {
 }
 
 TEST(Rfc6455_5_5_1_Close, HalfACodeIsRefused) {
-    for (const uint8_t octet : Bytes{0x00, 0x03, 0xFF})
-        refuse("5.5.1 close", frame(0x88, Bytes{octet}));
+    for (const uint8_t byte : Bytes{0x00, 0x03, 0xFF})
+        refuse("5.5.1 close", frame(0x88, Bytes{byte}));
     refuse("5.5.1 close", {0x88, 0x81});  // from the header alone
 }
 
@@ -448,7 +448,7 @@ TEST(Rfc6455_5_8_Extensibility, ReservedOpcodesAreRefused) {
             const uint8_t first = static_cast<uint8_t>(opcode | final_bit);
             for (const size_t bytes : {0, 1, 125})
                 refuse("5.8 extensibility", frame(first, Bytes(bytes, 'x')));
-            refuse("5.8 extensibility", {first});  // from the first octet alone
+            refuse("5.8 extensibility", {first});  // from the first byte alone
         }
     }
 }
@@ -472,7 +472,7 @@ TEST(Rfc6455_6_1_SendingData, FragmentsAreSentAsFragments) {
     ASSERT_TRUE(websocket::write_frame(out, Opcode::text, bytes_of("ab"), {}, false));
     ASSERT_TRUE(websocket::write_frame(out, Opcode::continuation, bytes_of("cd"), {}, false));
     ASSERT_TRUE(websocket::write_frame(out, Opcode::continuation, bytes_of("ef")));
-    EXPECT_EQ(hear<Role::client>(out.bytes, every_octet(out.bytes.size())),
+    EXPECT_EQ(hear<Role::client>(out.bytes, every_byte(out.bytes.size())),
               (Heard{{"text:abcdef"}, kOk}));
     count_case("RFC 6455 6.1 sending", 1);
 }
@@ -549,7 +549,7 @@ TEST(Rfc6455_7_4_StatusCodes, WhatWeSendIsWellFormed) {
 
 TEST(Rfc6455_7_4_StatusCodes, ALongReasonIsCutBetweenCharacters) {
     std::string reason;
-    while (reason.size() < 200) reason += "\xE2\x82\xAC";  // three octets each: 123 is 41 of them
+    while (reason.size() < 200) reason += "\xE2\x82\xAC";  // three bytes each: 123 is 41 of them
     for (size_t shift = 0; shift < 3; ++shift) {
         ByteBuffer out;
         ASSERT_TRUE(websocket::write_close(out, 1000, std::string(shift, 'x') + reason));
@@ -562,9 +562,9 @@ TEST(Rfc6455_7_4_StatusCodes, ALongReasonIsCutBetweenCharacters) {
 
 // --------------------------------------------------------------------------------------- 8.1
 struct Utf8Case {
-    const char* octets;
+    const char* bytes;
     size_t size;
-    int bad;  // the first octet that no valid text could have there; -1: valid; size: cut short
+    int bad;  // the first byte that no valid text could have there; -1: valid; size: cut short
 };
 
 #define TEXT(literal) literal, sizeof(literal) - 1
@@ -596,7 +596,7 @@ const Utf8Case kUtf8Cases[] = {
     {TEXT(" \x80\xBF"), 1},
     {TEXT("\xC2\x80\x80"), 2},
     {TEXT("\xE2\x82\xAC\x82"), 3},
-    // octets that never occur
+    // bytes that never occur
     {TEXT("\xC0"), 0},
     {TEXT("\xC1\xBF"), 0},
     {TEXT("\xF5\x80\x80\x80"), 0},
@@ -605,7 +605,7 @@ const Utf8Case kUtf8Cases[] = {
     {TEXT("\xFE"), 0},
     {TEXT("\xFF"), 0},
     {TEXT("text\xFEtext"), 4},
-    // a lead octet without its continuations
+    // a lead byte without its continuations
     {TEXT("\xC3 "), 1},
     {TEXT("\xE2\x28\xA1"), 1},
     {TEXT("\xE2\x82\x28"), 2},
@@ -648,12 +648,12 @@ std::vector<std::pair<std::string, std::string>> surroundings() {
     return {{"", ""}, {"a", "z"}, {std::string(70, 'a'), std::string(70, 'z')}, {wide + "a", wide}};
 }
 
-TEST(Rfc6455_8_1_Utf8, WholeInFragmentsAndInOctets) {
+TEST(Rfc6455_8_1_Utf8, WholeInFragmentsAndInBytes) {
     for (const Utf8Case& utf8 : kUtf8Cases) {
         const bool cut_short = utf8.bad == static_cast<int>(utf8.size);
         for (const auto& [before, after] : surroundings()) {
             const std::string text =
-                before + std::string(utf8.octets, utf8.size) + (cut_short ? "" : after);
+                before + std::string(utf8.bytes, utf8.size) + (cut_short ? "" : after);
             Case test_case{"8.1 UTF-8", frame(0x81, text), {}, kInvalid};
             if (utf8.bad < 0) {
                 test_case.calls = {"text:" + text};
@@ -670,11 +670,11 @@ TEST(Rfc6455_8_1_Utf8, WholeInFragmentsAndInOctets) {
     }
 }
 
-// The octet that proves it: the fault comes with it, not a moment later and not before.
-TEST(Rfc6455_8_1_Utf8, IsRefusedAtTheFirstImpossibleOctet) {
+// The byte that proves it: the fault comes with it, not a moment later and not before.
+TEST(Rfc6455_8_1_Utf8, IsRefusedAtTheFirstImpossibleByte) {
     for (const Utf8Case& utf8 : kUtf8Cases) {
         if (utf8.bad < 0 || utf8.bad == static_cast<int>(utf8.size)) continue;
-        const Bytes payload(utf8.octets, utf8.octets + utf8.size);
+        const Bytes payload(utf8.bytes, utf8.bytes + utf8.size);
         Bytes wire = frame(0x01, payload);
         wire[1] = 0x80 | 100;  // declares more than is there
         websocket::State state;
@@ -692,13 +692,13 @@ TEST(Rfc6455_8_1_Utf8, IsRefusedAtTheFirstImpossibleOctet) {
 }
 
 std::string utf8_of(uint32_t point) {
-    const auto octet = [](uint32_t value) { return static_cast<char>(value); };
-    if (point < 0x80) return {octet(point)};
-    const char last = octet(0x80 | (point & 0x3F));
-    if (point < 0x800) return {octet(0xC0 | point >> 6), last};
-    const char third = octet(0x80 | (point >> 6 & 0x3F));
-    if (point < 0x10000) return {octet(0xE0 | point >> 12), third, last};
-    return {octet(0xF0 | point >> 18), octet(0x80 | (point >> 12 & 0x3F)), third, last};
+    const auto byte = [](uint32_t value) { return static_cast<char>(value); };
+    if (point < 0x80) return {byte(point)};
+    const char last = byte(0x80 | (point & 0x3F));
+    if (point < 0x800) return {byte(0xC0 | point >> 6), last};
+    const char third = byte(0x80 | (point >> 6 & 0x3F));
+    if (point < 0x10000) return {byte(0xE0 | point >> 12), third, last};
+    return {byte(0xF0 | point >> 18), byte(0x80 | (point >> 12 & 0x3F)), third, last};
 }
 
 TEST(Rfc6455_8_1_Utf8, EveryCharacterIsTaken) {

@@ -1,6 +1,6 @@
 // RFC 6455 sections 4 and 9.1, and the HTTP around them: which requests are upgraded and how, what
 // all others are told, and what a client makes of the answer. Each request is delivered whole, in
-// octets, cut in two at every place, and with frames behind it.
+// bytes, cut in two at every place, and with frames behind it.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -120,13 +120,13 @@ Outcome check(const std::string& section, const std::string& wire, uint16_t stat
         EXPECT_EQ(other.held, 0u);
         EXPECT_EQ(other.rest, upgraded ? text.substr(wire.size()) : "");
     };
-    expect_same(wire, every_octet(wire.size()));
+    expect_same(wire, every_byte(wire.size()));
     for (size_t at = 1; at < wire.size(); at += wire.size() < 1'000 ? 1 : 97)
         expect_same(wire, {at});
     if (upgraded) {
         const std::string frames = text_of(frame(0x89, "early")) + "\r\n\r\n";
         expect_same(wire + frames, {});
-        expect_same(wire + frames, every_octet(wire.size() + 3));
+        expect_same(wire + frames, every_byte(wire.size() + 3));
         expect_same(wire + frames, {wire.size() - 1});
     }
     count_case("RFC 6455 " + section, deliveries);
@@ -228,7 +228,7 @@ TEST(Rfc6455_4_2_1_Request, ConnectionNamesUpgrade) {
     check(kReading, kGood.replaced("Connection", "keep-alive").with("Connection", "Upgrade"), 101);
 }
 
-TEST(Rfc6455_4_2_1_Request, KeyIs16OctetsInBase64) {
+TEST(Rfc6455_4_2_1_Request, KeyIs16BytesInBase64) {
     check(kReading, kGood.without("Sec-WebSocket-Key"), 400);
     check(kReading, kGood.with("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), 400);
     for (const char* key :
@@ -287,7 +287,7 @@ TEST(Rfc6455_4_2_2_Response, SubprotocolsAreAnsweredWithTheFirstKnown) {
         {"pulse.v1.binary, pulse.v1.json", "pulse.v1.binary"},
         {"chat,pulse.v1.json , superchat", "pulse.v1.json"},
         {"chat, superchat", "(none)"},
-        {"PULSE.V1.JSON", "(none)"},  // subprotocols are compared octet by octet
+        {"PULSE.V1.JSON", "(none)"},  // subprotocols are compared byte by byte
         {"pulse.v1", "(none)"},
         {",chat,, pulse.v1.json,", "pulse.v1.json"},  // empty elements are passed over
         {"a, a, pulse.v1.json", "pulse.v1.json"}};
@@ -536,7 +536,7 @@ TEST(HandshakeAnswers, ForSessionsThatGiveUp) {
     for (const uint16_t status : {uint16_t{408}, uint16_t{503}}) {
         HttpBytes bytes;
         write_http_answer(bytes, status, "Come back later.", false, 30);
-        const std::string text(bytes.octets.data(), bytes.count);
+        const std::string text(bytes.chars.data(), bytes.count);
         EXPECT_EQ(text.rfind("HTTP/1.1 " + std::to_string(status), 0), 0u);
         EXPECT_NE(text.find("\r\nRetry-After: 30\r\n"), std::string::npos);
         EXPECT_NE(text.find("\r\nContent-Length: 17\r\n"), std::string::npos);
@@ -584,7 +584,7 @@ Handshake judge(const std::string& answer, const UpgradeRequest& request,
 
 void expect_judgement(const std::string& answer, const UpgradeRequest& request, bool upgraded,
                       uint16_t status) {
-    for (const std::vector<size_t>& cuts : {std::vector<size_t>{}, every_octet(answer.size())}) {
+    for (const std::vector<size_t>& cuts : {std::vector<size_t>{}, every_byte(answer.size())}) {
         const Handshake result = judge(answer, request, cuts);
         EXPECT_EQ(result.step, upgraded ? Handshake::Step::upgraded : Handshake::Step::ended)
             << answer;

@@ -180,7 +180,7 @@ void check(const char* section, const Bytes& wire, const std::vector<std::string
            CloseReason fault = CloseReason::none, const CodecLimits& limits = {}) {
     const Heard expected{calls, fault};
     EXPECT_EQ(hear(wire, {}, limits), expected) << section;
-    EXPECT_EQ(hear(wire, every_octet(wire.size()), limits), expected) << section;
+    EXPECT_EQ(hear(wire, every_byte(wire.size()), limits), expected) << section;
     const size_t step = wire.size() <= 300 ? 1 : wire.size() / 16;
     uint64_t deliveries = 2;
     for (size_t at = 1; at < wire.size(); at += step, ++deliveries)
@@ -249,7 +249,7 @@ TEST(Rfc7692_7_2_2_Decompression, FinalBlocksAndTheirWindow) {
     const char* section = "7.2.2 decompression";
     const std::string text(300, 'z');
     const Bytes whole = zlib_deflate(bytes_of(text), Z_FINISH);
-    check(section, frame(0xC1, whole), {"text:" + text});  // final, and no octet after it
+    check(section, frame(0xC1, whole), {"text:" + text});  // final, and no byte after it
     check(section, frame(0xC1, whole + Bytes{0x00}), {"text:" + text});
     check(section, frame(0xC1, whole + compressed("more")), {"text:" + text + "more"});
     check(section, frame(0xC1, whole + whole), {"text:" + text + text});
@@ -300,7 +300,7 @@ TEST(Rfc7692_Limits, BombsStopAtTheLimit) {
           {.message_bytes_max = 10});
 }
 
-// Blocks that hold nothing cost time and give no octets for the other limit to count.
+// Blocks that hold nothing cost time and give no bytes for the other limit to count.
 TEST(Rfc7692_Limits, EmptyBlocksAreCounted) {
     const auto blocks = [](size_t count, const Bytes& block) {
         Bytes payload;
@@ -345,7 +345,7 @@ std::string json_like(size_t bytes, uint64_t seed) {
     return text.substr(0, bytes);
 }
 
-// Inflates with a window of exactly `window_bits`, an octet of output at a time, so that zlib
+// Inflates with a window of exactly `window_bits`, a byte of output at a time, so that zlib
 // cannot look back into the output instead. False: it refers farther back than it may.
 bool inflates_within(std::span<const uint8_t> payload, int window_bits,
                      const std::string& message) {
@@ -358,11 +358,11 @@ bool inflates_within(std::span<const uint8_t> payload, int window_bits,
     std::string text;
     int code = Z_OK;
     while (code == Z_OK) {
-        uint8_t octet;
-        stream.next_out = &octet;
+        uint8_t byte;
+        stream.next_out = &byte;
         stream.avail_out = 1;
         code = inflate(&stream, Z_SYNC_FLUSH);
-        if (stream.avail_out == 0) text += static_cast<char>(octet);
+        if (stream.avail_out == 0) text += static_cast<char>(byte);
         if (stream.avail_out == 1 && stream.avail_in == 0) break;
     }
     inflateEnd(&stream);
@@ -392,7 +392,7 @@ TEST(Rfc7692_7_2_1_Compression, MessagesThatDoNotShrinkAreSentAsTheyAre) {
     Deflater deflater;
     Random random(7692);
     Bytes noise(10'000);
-    for (uint8_t& octet : noise) octet = static_cast<uint8_t>(random.next());
+    for (uint8_t& byte : noise) byte = static_cast<uint8_t>(random.next());
     EXPECT_TRUE(deflater.deflate(noise, 15).empty());
     EXPECT_TRUE(deflater.deflate(bytes_of("short"), 15).empty());
     EXPECT_TRUE(deflater.deflate({}, 15).empty());
@@ -413,7 +413,7 @@ TEST(Rfc7692_7_2_1_Compression, WhatWeSendIsWhatAClientReads) {
             calls.push_back("text:" + text);
         }
         EXPECT_EQ(hear<Role::client>(out.bytes, {}), (Heard{calls}));
-        EXPECT_EQ(hear<Role::client>(out.bytes, every_octet(out.bytes.size())), (Heard{calls}));
+        EXPECT_EQ(hear<Role::client>(out.bytes, every_byte(out.bytes.size())), (Heard{calls}));
         EXPECT_EQ(out.bytes.size() < 20'000, window_bits != 0);
         count_case("RFC 7692 7.2.1 compression", 12);
     }
@@ -435,7 +435,7 @@ TEST(Rfc7692_RoundTrip, AnythingComesBack) {
     for (uint64_t round = 0; round < scaled(300); ++round) {
         Bytes message(random.below(1 << random.below(18)));
         const uint64_t alphabet = 1 + random.below(256);
-        for (uint8_t& octet : message) octet = static_cast<uint8_t>(random.below(alphabet));
+        for (uint8_t& byte : message) byte = static_cast<uint8_t>(random.below(alphabet));
         const uint8_t bits = static_cast<uint8_t>(random.between(8, 15));
         const std::span<const uint8_t> payload = deflater.deflate(message, bits);
         if (payload.empty()) continue;

@@ -54,7 +54,7 @@ Bytes random_frame(Random& random, Role role, bool& in_message, Deflater& deflat
     spec.first = static_cast<uint8_t>((final_frame ? 0x80 : 0) | opcode);
     const size_t largest = control ? 125 : size_t{1} << random.below(13);
     spec.payload.resize(random.below(largest + 1));
-    for (uint8_t& octet : spec.payload) octet = static_cast<uint8_t>('a' + random.below(3));
+    for (uint8_t& byte : spec.payload) byte = static_cast<uint8_t>('a' + random.below(3));
     if (opcode == 8) spec.payload = Bytes{0x03, 0xE8};
     if (!control && random.chance(1, 8)) spec.payload = spec.payload + bytes_of("\xE2\x82\xAC");
     if (!control && !in_message && final_frame && random.chance(1, 4)) {
@@ -89,7 +89,7 @@ void whole_against_cut(uint64_t seed) {
         const Heard whole = hear<role>(wire, {}, window_bits, inflater);
         faults += whole.fault != CloseReason::none;
         calls += whole.calls.size();
-        ASSERT_EQ(hear<role>(wire, every_octet(wire.size()), window_bits, inflater), whole)
+        ASSERT_EQ(hear<role>(wire, every_byte(wire.size()), window_bits, inflater), whole)
             << "round " << round;
         for (int cutting = 0; cutting < 6; ++cutting) {
             std::vector<size_t> cuts;
@@ -126,9 +126,9 @@ TEST(WebSocketOracle, NoiseEndsInAFaultOrWaits) {
     Inflater inflater;
     for (uint64_t round = 0; round < scaled(20'000); ++round) {
         Bytes noise(1 + random.below(60));
-        for (uint8_t& octet : noise) octet = static_cast<uint8_t>(random.next());
+        for (uint8_t& byte : noise) byte = static_cast<uint8_t>(random.next());
         const Heard whole = hear<Role::server>(noise, {}, 15, inflater);
-        ASSERT_EQ(hear<Role::server>(noise, every_octet(noise.size()), 15, inflater), whole);
+        ASSERT_EQ(hear<Role::server>(noise, every_byte(noise.size()), 15, inflater), whole);
     }
 }
 
@@ -144,7 +144,7 @@ TEST(WebSocketSink, NothingIsCalledOnceItHasStopped) {
             RecordingSink sink;
             sink.stop_after_calls = calls;
             feed_in_pieces(
-                wire, place == 0 ? every_octet(wire.size()) : std::vector<size_t>{place},
+                wire, place == 0 ? every_byte(wire.size()) : std::vector<size_t>{place},
                 [&](std::span<uint8_t> piece) {
                     EXPECT_TRUE(
                         websocket::decode(state, piece, CodecLimits{}, sink, inflater).ok());
@@ -165,7 +165,7 @@ TEST(WebSocketSink, ARefusedHoldIsOutOfMemory) {
         RecordingSink sink;
         sink.hold_bytes_max = 10;
         Decoded fault;
-        feed_in_pieces(wire, every_octet(wire.size()), [&](std::span<uint8_t> piece) {
+        feed_in_pieces(wire, every_byte(wire.size()), [&](std::span<uint8_t> piece) {
             fault = websocket::decode(state, piece, CodecLimits{}, sink, inflater);
             return fault.ok();
         });

@@ -1,6 +1,6 @@
 // A CodecSink that writes down what a codec calls, a ByteSink that keeps what is appended, and the
 // way bytes are handed to a decoder in tests: in pieces, each in a buffer of its own with nothing
-// but the promised slack around it, so that AddressSanitizer sees every octet too far.
+// but the promised slack around it, so that AddressSanitizer sees every byte too far.
 #pragma once
 
 #include <cstring>
@@ -96,7 +96,7 @@ struct ByteBuffer {
 };
 static_assert(ByteSink<ByteBuffer>);
 
-// A copy of `piece` as a backend would lend it: slack in front and behind, and not one octet more.
+// A copy of `piece` as a backend would lend it: slack in front and behind, and not one byte more.
 class LentBytes {
   public:
     explicit LentBytes(std::span<const uint8_t> piece)
@@ -125,7 +125,7 @@ inline void feed_in_pieces(std::span<const uint8_t> wire, const std::vector<size
     }
 }
 
-inline std::vector<size_t> every_octet(size_t bytes) {
+inline std::vector<size_t> every_byte(size_t bytes) {
     std::vector<size_t> cuts;
     for (size_t at = 1; at < bytes; ++at) cuts.push_back(at);
     return cuts;

@@ -89,8 +89,8 @@ def test_headers_in_pieces(backend):
                 whole = header + PING
                 heard = talk(server.port, whole[:cut], whole[cut:], until=PONG)
                 assert heard == PONG, (cut, heard)
-        octets = [bytes([octet]) for octet in LINE + PING]
-        assert talk(server.port, *octets, until=PONG) == PONG
+        pieces = [bytes([byte]) for byte in LINE + PING]
+        assert talk(server.port, *pieces, until=PONG) == PONG
 
 
 def test_wrong_or_missing_headers(backend):

@@ -78,8 +78,8 @@ def test_answers_pings(backend):
         welcome = json.loads(payload)
         assert (kind, sequence) == (WELCOME, 1), kind
         assert welcome["interval_ms"] == 60000 and welcome["timeout_ms"] == 120000, welcome
-        for octet in frame(PING, 10, b"slowly"):
-            peer.send(bytes([octet]))
+        for byte in frame(PING, 10, b"slowly"):
+            peer.send(bytes([byte]))
         assert peer.receive(skip=(PING,)) == (PONG, 10, b"slowly")
         peer.send(frame(GOODBYE, 0, struct.pack(">H", 1000)))
         assert peer.receive(skip=(PING,)) is None

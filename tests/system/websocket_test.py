@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """RFC 6455 over real sockets, on each backend: every kind of fault with its close code, and what is
-right answered, each delivered whole, an octet at a time, and glued to the upgrade.
+right answered, each delivered whole, a byte at a time, and glued to the upgrade.
 
 The whole suite is tests/proto/rfc6455_*_test.cc; this is the part of it that a loop, a kernel and a
 closing handshake could still spoil. Prints the cases of each section. Ends with
@@ -24,7 +24,7 @@ ACCEPT = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
 
 
-def length_octets(count, form, flag):
+def length_bytes(count, form, flag):
     form = form or (7 if count < 126 else 16 if count < 65536 else 64)
     if form == 7:
         return bytes([flag | count])
@@ -35,9 +35,9 @@ def length_octets(count, form, flag):
 def frame(first, payload=b"", mask=MASK, form=None, declared=None):
     """A frame as a client sends it, right or wrong."""
     count = len(payload) if declared is None else declared
-    head = bytes([first]) + length_octets(count, form, 0x80 if mask else 0)
+    head = bytes([first]) + length_bytes(count, form, 0x80 if mask else 0)
     if mask:
-        payload = bytes(octet ^ mask[at % 4] for at, octet in enumerate(payload))
+        payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
     return head + (mask or b"") + payload
 
 
@@ -112,7 +112,7 @@ def text_cases():
     utf8 = "8.1 UTF-8"
     text = "κόσμε \U0001f600".encode()
     yield good(utf8, frame(TEXT, text), (TEXT, text))
-    pieces = [frame(0x00, bytes([octet])) for octet in text]
+    pieces = [frame(0x00, bytes([byte])) for byte in text]
     yield good(utf8, frame(0x01) + b"".join(pieces) + frame(0x80), (TEXT, text))
     for bad in (b"\x80", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xf5", b"\xff",
                 b"a\xc3"):
@@ -147,18 +147,18 @@ class Peer:
     def __exit__(self, *_):
         self.socket.close()
 
-    def send_octets(self, octets):
-        """One write an octet; the server may have heard enough, and closed, before the last."""
+    def send_bytewise(self, data):
+        """One write a byte; the server may have heard enough, and closed, before the last."""
         try:
-            for octet in octets:
-                self.socket.send(bytes([octet]))
+            for byte in data:
+                self.socket.send(bytes([byte]))
         except (BrokenPipeError, ConnectionResetError):
             pass
 
     def more(self):
-        octets = self.socket.recv(65536)
-        self.bytes += octets
-        return bool(octets)
+        data = self.socket.recv(65536)
+        self.bytes += data
+        return bool(data)
 
     def take_answer(self):
         while b"\r\n\r\n" not in self.bytes:
@@ -167,7 +167,7 @@ class Peer:
         assert head.startswith(b"HTTP/1.1 101 ") and ACCEPT in head, head
 
     def receive(self):
-        """The next frame: (first octet, payload); None at the end of the stream."""
+        """The next frame: (first byte, payload); None at the end of the stream."""
         while True:
             count, start = (self.bytes[1], 2) if len(self.bytes) > 1 else (0, 1 << 30)
             assert count < 128, "a server does not mask"
@@ -207,13 +207,13 @@ def whole(peer, wire):
     peer.take_answer()
 
 
-def octet_by_octet(peer, wire):
+def byte_by_byte(peer, wire):
     """All that a fault could lie in; the rest of a long payload at once."""
     peer.socket.sendall(wire[:len(UPGRADE)])
     peer.take_answer()
     frames = wire[len(UPGRADE):]
     several = frames if len(frames) < 2000 else frames[:20]
-    peer.send_octets(several)
+    peer.send_bytewise(several)
     peer.socket.sendall(frames[len(several):])
 
 
@@ -223,7 +223,7 @@ def after_the_upgrade(peer, wire):
     peer.socket.sendall(wire[len(UPGRADE):])
 
 
-DELIVERIES = (whole, after_the_upgrade, octet_by_octet)
+DELIVERIES = (whole, after_the_upgrade, byte_by_byte)
 
 
 def started(backend):
@@ -257,7 +257,7 @@ def test_every_case_in_every_delivery(backend):
         report(backend, section, count, len(DELIVERIES) * count)
 
 
-def test_echo_cut_at_every_octet(backend):
+def test_echo_cut_at_every_byte(backend):
     text = "κόσμε".encode()
     wire = (frame(0x01, text[:3]) + frame(PING, b"beat") + frame(0x80, text[3:]) +
             frame(BINARY, b"b" * 130))
@@ -287,11 +287,11 @@ def test_upgrades(backend):
     ]
     with started(backend) as server:
         for request, status in rows:
-            for octets in (False, True):
+            for bytewise in (False, True):
                 with Peer(server.port, upgrade=False) as peer:
-                    if octets:
-                        peer.send_octets(request[:1000])
-                    peer.socket.sendall(request[1000:] if octets else request)
+                    if bytewise:
+                        peer.send_bytewise(request[:1000])
+                    peer.socket.sendall(request[1000:] if bytewise else request)
                     while peer.more():
                         pass
                     assert peer.bytes.startswith(f"HTTP/1.1 {status} ".encode()), (

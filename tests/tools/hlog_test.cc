@@ -28,7 +28,7 @@ std::string file_text(const std::string& path) {
 
 uint64_t big_endian(const Bytes& bytes, size_t at, size_t size) {
     uint64_t value = 0;
-    for (size_t octet = 0; octet < size; ++octet) value = value << 8 | bytes.at(at + octet);
+    for (size_t byte = 0; byte < size; ++byte) value = value << 8 | bytes.at(at + byte);
     return value;
 }
 
@@ -53,7 +53,7 @@ Bytes inflated(const Bytes& whole) {
     return plain;
 }
 
-// Reads counts as the format's description says, one octet at a time.
+// Reads counts as the format's description says, one byte at a time.
 std::vector<uint64_t> decoded_counts(const Bytes& plain) {
     EXPECT_EQ(big_endian(plain, 0, 4), 0x1c849313u);
     EXPECT_EQ(big_endian(plain, 4, 4), plain.size() - 40);
@@ -65,10 +65,10 @@ std::vector<uint64_t> decoded_counts(const Bytes& plain) {
     std::vector<uint64_t> counts;
     for (size_t at = 40; at < plain.size();) {
         uint64_t zigzag = 0;
-        for (int octet = 0; octet < 9; ++octet) {
+        for (int place = 0; place < 9; ++place) {
             const uint64_t byte = plain[at++];
-            zigzag |= (octet < 8 ? byte & 0x7f : byte) << (7 * octet);
-            if (octet == 8 || byte < 0x80) break;
+            zigzag |= (place < 8 ? byte & 0x7f : byte) << (7 * place);
+            if (place == 8 || byte < 0x80) break;
         }
         const int64_t value = static_cast<int64_t>(zigzag >> 1) ^ -static_cast<int64_t>(zigzag & 1);
         if (value < 0) {
@@ -94,7 +94,7 @@ TEST(HlogPayload, HoldsEveryCounter) {
     histogram.record(0);
     expect_survives(histogram);
     histogram.record(3 * kMillisecond, 4'000'000'000u);
-    histogram.record(3 * kMillisecond, 4'000'000'000u);  // past 32 bits: five octets of LEB128
+    histogram.record(3 * kMillisecond, 4'000'000'000u);  // past 32 bits: five bytes of LEB128
     histogram.record(3'600 * kSecond);                   // the last counter in use
     histogram.record(9'000 * kSecond);
     expect_survives(histogram);

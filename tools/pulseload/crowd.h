@@ -7,7 +7,7 @@
 //
 // A client is a place in the thread's ConnectionTable, for the whole run; what it remembers beside
 // the record is a Client. One timing wheel, of the finest tick, says whose turn it is: the next
-// beat, and one other thing (give up a connect, come back, leave, say the next octet).
+// beat, and one other thing (give up a connect, come back, leave, say the next byte).
 //
 // Everything belongs to the thread that calls turn(), but for counts() and the exchange of
 // readings, which are for one observer on any thread.

@@ -160,28 +160,28 @@ void Crowd::silence(Index index, Behaviour as) {
     io_.stop_reading(index);
 }
 
-// An octet more of a greeting that never ends, or a mouthful of nothing; not before the last went.
+// A byte more of a greeting that never ends, or a mouthful of nothing; not before the last went.
 void Crowd::misbehave(Index index) {
     Client& client = clients_[index];
-    uint8_t octets[kGarbageBytes];
+    uint8_t bytes[kGarbageBytes];
     size_t count = 1;
     if (client.behaviour == Behaviour::slowloris) {
         constexpr std::string_view kGreeting = "GET / HTTP/1.1\r\nX: ";
         const uint8_t frame[] = {binary::kMagic, 5, 0xFF, 0xFF, 0, 0, 0, 0};
         const size_t at = client.sequence++;
-        octets[0] = 'x';
-        if (client.wire == Wire::tcp && at < sizeof frame) octets[0] = frame[at];
-        if (client.wire == Wire::jsonl && at == 0) octets[0] = '{';
+        bytes[0] = 'x';
+        if (client.wire == Wire::tcp && at < sizeof frame) bytes[0] = frame[at];
+        if (client.wire == Wire::jsonl && at == 0) bytes[0] = '{';
         if (client.wire <= Wire::ws_json && at < kGreeting.size()) {
-            octets[0] = static_cast<uint8_t>(kGreeting[at]);
+            bytes[0] = static_cast<uint8_t>(kGreeting[at]);
         }
         after(index, kDripInterval);
     } else {
         if (client.sequence++ > 0) return;
         count = kGarbageBytes;
-        for (uint8_t& octet : octets) octet = static_cast<uint8_t>(random_.next());
+        for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random_.next());
     }
-    if (uint8_t* to = Out{*this, index}.claim(count)) std::memcpy(to, octets, count);
+    if (uint8_t* to = Out{*this, index}.claim(count)) std::memcpy(to, bytes, count);
     flush(index);
 }
 

@@ -14,7 +14,7 @@
 namespace pulse::load {
 namespace {
 
-// A cookie's second octet from below says how wide a count may be: 0x10 is LEB128's 64 bits.
+// A cookie's second byte from below says how wide a count may be: 0x10 is LEB128's 64 bits.
 constexpr uint32_t kCookie = 0x1c849313;
 constexpr uint32_t kCompressedCookie = 0x1c849314;
 constexpr uint32_t kSignificantDigits = 3;
@@ -27,10 +27,10 @@ void put_big_endian(Bytes& out, uint64_t value, size_t bytes) {
     for (size_t at = bytes; at-- > 0;) out.push_back(static_cast<uint8_t>(value >> (8 * at)));
 }
 
-// LEB128 of 64 bits in at most nine octets: the ninth has no flag, all of its bits are the value's.
+// LEB128 of 64 bits in at most nine bytes: the ninth has no flag, all of its bits are the value's.
 void put_zigzag(Bytes& out, int64_t value) {
     uint64_t rest = (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63);
-    for (int octet = 0; octet < 8; ++octet) {
+    for (int byte = 0; byte < 8; ++byte) {
         if (rest < 0x80) return out.push_back(static_cast<uint8_t>(rest));
         out.push_back(static_cast<uint8_t>(rest | 0x80));
         rest >>= 7;

@@ -122,12 +122,12 @@ TEST(ProxiedSession, TheHeaderMayBeCutAnywhereAndSoMayWhatFollows) {
     }
 }
 
-TEST(ProxiedSession, OctetByOctetIsTheSame) {
+TEST(ProxiedSession, ByteByByteIsTheSame) {
     for (const Words& words : conversations()) {
         ReactorStage stage(plan());
         const size_t peer = stage.connect(words.listener);
-        for (const char octet : from_ipv6() + words.says) {
-            stage.write(peer, std::string_view(&octet, 1));
+        for (const char byte : from_ipv6() + words.says) {
+            stage.write(peer, std::string_view(&byte, 1));
             stage.settle(kMillisecond);
         }
         stage.settle();

@@ -194,7 +194,7 @@ struct RingKernel : SimWorld {
     RingKernel(Connection* records, uint32_t places) : SimWorld(ring_habits(), records, places) {}
 };
 
-// A network that cuts segments up, one octet now and then.
+// A network that cuts segments up, one byte now and then.
 FaultPlan crumbling_habits() {
     FaultPlan plan;
     plan.present.set(static_cast<size_t>(Fault::split));
