@@ -4,9 +4,9 @@
 //       v                               v
 //   [ . x x x x x x x x x x x x x x x x . . . . . ]      slots, a power of two
 //
-//     line 0   where the slots are                      read by both, never written line 1   tail_
-//     and the writer's copy of head_   written by the writer alone line 2   head_   and the
-//     reader's copy of tail_   written by the reader alone
+//     line 0   where the slots are                      read by both, never written
+//     line 1   tail_   and the writer's copy of head_   written by the writer alone
+//     line 2   head_   and the reader's copy of tail_   written by the reader alone
 //
 // Each side keeps a copy of the other's index and looks at the real one only when the copy says
 // full or not enough, so that in steady flow the two lines travel once a batch and not once a

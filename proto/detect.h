@@ -4,8 +4,8 @@
 //     an HTTP method and a space, or that behind one   HTTP, and so WebSocket
 //     or two empty lines
 //     { or white space, PING, ping                     JSON lines
-//     0x16 0x03                                        TLS, which is not decrypted here PROXY and a
-//     space, 0D 0A 0D 0A 00 0D 0A 51 ...   a PROXY header (proto/proxy.h)
+//     0x16 0x03                                        TLS, which is not decrypted here
+//     PROXY and a space, 0D 0A 0D 0A 00 0D 0A 51 ...   a PROXY header (proto/proxy.h)
 //
 // The fewest bytes that leave one of them are enough, at most kDetectBytesMax. Nothing is consumed:
 // the bytes are the codec's.

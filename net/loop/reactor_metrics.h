@@ -9,8 +9,7 @@
 namespace pulse {
 
 struct ReactorMetrics : Metrics {
-    // Of the reactor's thread. Gauges that are read elsewhere at a snapshot stay 0 here
-    // (Reactor::fill).
+    // Of the reactor's thread. Gauges that Reactor::fill reads at a snapshot stay 0 here.
     Gauges gauges;
     Distributions distributions;
 };

@@ -241,7 +241,7 @@ bool Session::take_proxy_header(std::span<uint8_t>& bytes) {
     const ProxyHeader header = read_proxy_header(bytes, *this);
     if (!header.fault.ok()) {
         connections_.metrics().add(Metric::faults);
-        connections_.tell(index_, "turned away: ", header.fault.detail);
+        connections_.tell(index_, "refused: ", header.fault.detail);
         connections_.let_go_quietly(index_, CloseReason::bad_proxy_header);
         return false;
     }

@@ -291,7 +291,7 @@ func livesByAnsweringProbes() {
 	idle.closes(1000)
 }
 
-func isLetGoWhenItAnswersNoProbe() {
+func isEvictedWhenItAnswersNoProbe() {
 	end := <-deafEnd
 	expect(end != nil && end.Code == 4003 && end.Text == "idle_timeout", "%v", end)
 	expect(atomic.LoadInt32(&deafPings) >= 2, "probed %d times", deafPings)
@@ -343,7 +343,7 @@ func main() {
 	run("deflates", deflates)
 	run("refuses_other_origins", refusesOtherOrigins)
 	run("lives_by_answering_probes", livesByAnsweringProbes)
-	run("is_let_go_when_it_answers_no_probe", isLetGoWhenItAnswersNoProbe)
+	run("is_evicted_when_it_answers_no_probe", isEvictedWhenItAnswersNoProbe)
 	run("hears_the_server_go", hearsTheServerGo)
 	fmt.Println("DONE")
 }

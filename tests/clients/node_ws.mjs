@@ -197,7 +197,7 @@ const checks = {
     await idle.echoes('still here');
     await idle.closes();
   },
-  async is_let_go_when_it_answers_no_probe() {
+  async is_evicted_when_it_answers_no_probe() {
     assert.deepEqual(await deaf.end, [4003, 'idle_timeout']);
     assert(deaf.pings >= 2, `probed ${deaf.pings} times`);
     assert(performance.now() - deaf.began >= kTimeoutMs);

@@ -171,7 +171,7 @@ async def be_deaf():
     return await ending(deaf)
 
 
-async def is_let_go_when_it_answers_no_probe():
+async def is_evicted_when_it_answers_no_probe():
     """So did this one."""
     end = await deaf_end
     assert end == (4003, "idle_timeout"), end
@@ -195,7 +195,7 @@ CHECKS = (echoes_text, echoes_binary, echoes_many_in_order, echoes_a_megabyte,
           refuses_more_with_1009, joins_fragments, answers_pings, answers_close_codes,
           refuses_an_unmasked_frame_with_1002, speaks_pulse_v1_json,
           goes_on_without_a_common_subprotocol, deflates, deflates_as_each_side_asks,
-          refuses_other_origins, lives_by_answering_probes, is_let_go_when_it_answers_no_probe,
+          refuses_other_origins, lives_by_answering_probes, is_evicted_when_it_answers_no_probe,
           hears_the_server_go)
 
 

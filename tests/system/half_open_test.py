@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Peers that are gone without a word: their cable is pulled.
 
-Server and clients live in two network namespaces with a cable (veth) between them. Once everybody
+Server and clients live in two network namespaces with a cable (veth) between them. Once all
 beats, the cable's far end goes down: no FIN, no RST, nothing comes any more, and what the server
 sends goes nowhere. Every one of them is to be evicted by its deadline, and clients on the server's
 own side of the cable are to notice nothing. Skipped by name where namespaces may not be made.
@@ -88,7 +88,7 @@ def test_a_pulled_cable(backend):
             total = server.stats()["total"]
             assert total["evicted"] == PEERS, total["closed_by_reason"]
             delay = total["eviction_delay"]
-            print(f"REPORT {backend}: {PEERS} peers behind a pulled cable were let go "
+            print(f"REPORT {backend}: {PEERS} peers behind a pulled cable were evicted "
                   f"{delay['min_us'] / 1000:.2f} to {delay['max_us'] / 1000:.2f} ms past their "
                   "deadline")
             with open(paths[1]) as file:

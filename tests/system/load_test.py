@@ -41,7 +41,7 @@ def test_every_protocol_beats_and_is_answered(backend):
         assert total["accepted"] == 400 and total["evicted"] == 0, total
 
 
-def test_the_silent_are_let_go_and_nobody_else(backend):
+def test_the_silent_are_evicted_and_no_others(backend):
     with Server(backend, *BEATS, scheme="auto") as server:
         load = run_load(server, "--mix", MIX, "--behaviour", "beat=60,idle=20,mute=10,vanish=10",
                         "-n", "400", "-d", "6s", "--heartbeat-interval", "1s", "--server-stats",
@@ -106,7 +106,7 @@ def test_a_healthy_generator_is_not(backend):
 
 
 def test_storms(backend):
-    """Killed clients come back by their policy; silenced ones are let go in time."""
+    """Killed clients come back by their policy; silenced ones are evicted in time."""
     with Server(backend, *BEATS, scheme="auto") as server:
         load = run_load(server, "--mix", MIX, "-n", "400", "-d", "7s", "--heartbeat-interval", "1s",
                         "--storm", "kill=50%@1s,reconnect=full-jitter",

@@ -98,7 +98,7 @@ def test_wrong_or_missing_headers(backend):
     with proxied(backend) as server:
         for words in wrong:
             assert talk(server.port, words) == b"", words
-        assert in_log(server, "turned away: this listener expects a PROXY header"), server.text()
+        assert in_log(server, "refused: this listener expects a PROXY header"), server.text()
         figures = total(server)
         assert figures["closed_by_reason"]["bad_proxy_header"] == len(wrong), figures
         assert figures["faults"] == len(wrong) and figures["proxy_headers"] == 0, figures

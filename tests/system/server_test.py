@@ -157,7 +157,7 @@ def percentiles(values):
 
 
 def watch_silent(port, count):
-    """Connects `count` peers that never say a word; when each was probed and let go, in seconds."""
+    """Connects `count` peers that never send a byte; when each was probed, and evicted."""
     poller = select.epoll()
     peers = {}
     for _ in range(count):
@@ -181,12 +181,12 @@ def watch_silent(port, count):
                 poller.unregister(descriptor)
                 peer.socket.close()
                 del peers[descriptor]
-    assert not peers, f"{len(peers)} were never let go"
+    assert not peers, f"{len(peers)} were never evicted"
     return probes, ends, reasons
 
 
 def beat(port, count, seconds, lost):
-    """Peers that ping once a second for so long, whatever happens; counts those that are let go."""
+    """Peers that ping once a second for so long, whatever happens; counts the evicted."""
     peers = [Peer(port, timeout_s=30) for _ in range(count)]
     for second in range(seconds):
         for peer in peers:
@@ -224,7 +224,7 @@ def test_evicts_the_silent_and_keeps_the_living(backend):
         time.sleep(1.1)
         stats = server.stats()["total"]
         delay, lag = stats["eviction_delay"], stats["judge_lag_max_us"]
-        print(f"REPORT {backend}: 1,000 silent peers, timeout 3 s, let go after (client, s)  "
+        print(f"REPORT {backend}: 1,000 silent peers, timeout 3 s, evicted after (client, s)  "
               f"{percentiles(ends)}")
         print(f"REPORT {backend}: eviction past its deadline (server, us)  "
               f"min {delay['min_us']:.0f}  "
@@ -238,7 +238,7 @@ def test_evicts_the_silent_and_keeps_the_living(backend):
         time.sleep(5)
         server.process.send_signal(signal.SIGCONT)
         beaters.join()
-        assert not lost, f"{len(lost)} of 50 living peers were let go"
+        assert not lost, f"{len(lost)} of 50 living peers were evicted"
         time.sleep(1.1)
         closed = server.stats()["total"]["closed_by_reason"]
         assert closed.get("idle_timeout") == 1000, closed

@@ -85,7 +85,7 @@ TEST(Objectives, AreMetOrMissedByTheComparison) {
         {"early-evictions=0", false, "1"},
         {"refused=0", false, "3"},
         {"connect-failures=0", true, "0"},
-        {"lost=3", true, "3"},  // 100 asked for, 88 there, 9 silenced ones let go
+        {"lost=3", true, "3"},  // 100 asked for, 88 there, 9 silenced ones evicted
         {"connected>=100", true, "100"},
         {"connect-rate>49/s", true, "50/s"},
         {"connect-rate>20000/s", false, "50/s"},

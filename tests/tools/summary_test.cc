@@ -40,13 +40,13 @@ TEST(Summary, ToldOfAGoodRun) {
     EXPECT_TRUE(
         has(text,
             "Held        99,080 of 100,000 connections were open at the end of 105.0 s, 920 "
-            "silent ones let go.\n            All were connected after 12.0 s (8,333/s). "
+            "silent ones evicted.\n            All were connected after 12.0 s (8,333/s). "
             "6,400 were refused.\n"));
     EXPECT_TRUE(has(text, "Heartbeats  372,683 of 372,686 were answered: half within 3"));
     EXPECT_TRUE(
-        has(text, "The silent  920 of 920 were let go after their deadline of 30s, late by"));
+        has(text, "The silent  920 of 920 were evicted after their deadline of 30s, late by"));
     EXPECT_TRUE(has(text, "0 early, 0 missed. 20 more were not due yet.\n"));
-    EXPECT_TRUE(has(text, "The others  were left alone"));
+    EXPECT_TRUE(has(text, "The others  were kept"));
     EXPECT_TRUE(has(text, "The server  used 33.5 % of a core, and 13.4 MiB of memory: 79 B "));
     EXPECT_TRUE(has(text, "To trust?   yes: the generator made 99 % of its sends within 197 us"));
     EXPECT_TRUE(has(text, "Objectives  missed: connect-rate>20000/s.\n"));
@@ -92,11 +92,11 @@ TEST(Summary, ToldOfABadRun) {
     const std::string text = told(run);
     EXPECT_TRUE(has(text, "CUT SHORT   by SIGINT after 120.0 s"));
     EXPECT_TRUE(has(text, "98,580 of 100,000 connections"));
-    EXPECT_TRUE(has(text, "let go,\n            200 gone as they were to; 310 are missing."));
+    EXPECT_TRUE(has(text, "evicted,\n            200 gone as planned; 310 are missing."));
     EXPECT_TRUE(has(text, " 1\n            connect failed. 6,400"));
-    EXPECT_TRUE(has(text, "820 of 920 were let go"));
+    EXPECT_TRUE(has(text, "820 of 920 were evicted"));
     EXPECT_TRUE(has(text, "90 early, 10 missed."));
-    EXPECT_TRUE(has(text, "The others  7 that spoke in time were let go: 7 false evictions.\n"));
+    EXPECT_TRUE(has(text, "The others  7 that beat in time were evicted: 7 false evictions.\n"));
     EXPECT_TRUE(has(text, "   15.0 s\n"));  // the most that one was early
 }
 

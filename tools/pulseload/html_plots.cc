@@ -299,7 +299,7 @@ std::string eviction_delays(const Detection& detection) {
         plot.series.push_back(std::move(series));
     }
     plot.title = "Eviction delay";
-    plot.note = fmt::format("When the server let go of silenced peers, from their deadline ({}).",
+    plot.note = fmt::format("When the server evicted silenced peers, from their deadline ({}).",
                             format_duration(detection.timeout));
     plot.unit = "peers";
     plot.place_unit = "time from the deadline";

@@ -229,7 +229,7 @@ std::string silent_tile(const Detection& detection) {
     const Detection::Row sum = silenced_peers(detection);
     const uint64_t due = sum.silenced - std::min(sum.silenced, sum.waiting);
     const bool right = sum.early + sum.missed == 0 && sum.evicted == due;
-    return tile("Silent, let go on time", told_count(sum.evicted) + " / " + told_count(due),
+    return tile("Silent, evicted on time", told_count(sum.evicted) + " / " + told_count(due),
                 sum.late_by.count() > 0 ? "late by " + told_duration(sum.late_by.max()) + " at most"
                                         : "none after its deadline",
                 right ? Mood::good : Mood::bad);

@@ -97,9 +97,9 @@ class Reader {
         app_.footer(std::string(kFooter));
         app_.set_version_flag("--version", "pulseload " + std::string(kVersion));
         connecting();
-        being_open();
-        misfortune();
-        telling();
+        load();
+        faults();
+        reports();
     }
 
     std::optional<int> parse(int argc, const char* const* argv) {
@@ -143,7 +143,7 @@ class Reader {
         const char* group = "Connecting";
         app_.add_option_function<std::vector<std::string>>(
                 "--target", [](const auto&) {},
-                "see below; again for more than one (default ws://127.0.0.1:9000)")
+                "where to connect, see below; repeatable (default ws://127.0.0.1:9000)")
             ->check(CLI::Validator(
                 [this](const std::string& given) -> std::string {
                     auto target = parse_target(given);
@@ -156,7 +156,7 @@ class Reader {
             ->type_name("URI");
         app_.add_option_function<std::vector<std::string>>(
                 "--header", [](const auto&) {},
-                "'Name: value' of WebSocket handshakes; again for more than one")
+                "'Name: value' to send in WebSocket handshakes; repeatable")
             ->check(CLI::Validator(
                 [this](const std::string& given) -> std::string {
                     auto header = parse_header(given);
@@ -167,51 +167,53 @@ class Reader {
                 ""))
             ->group(group)
             ->type_name("HEADER");
-        text("--subprotocol", "NAME", "that WebSocket handshakes offer (default none)",
+        text("--subprotocol", "NAME", "offered in WebSocket handshakes (default none)",
              stores(options_.subprotocol, parse_subprotocol), group);
-        text("--connections,-n", "N", "how many to hold (default 1000)",
+        text("--connections,-n", "N", "connections to hold (default 1000)",
              stores(connections_, parse_count), group);
-        text("--connect-rate", "PACE", "when to begin each (default: as fast as it goes)",
+        text("--connect-rate", "PACE", "when to begin each connect (default: as fast as possible)",
              stores(options_.connect_rate, parse_pace), group);
         duration("--connect-timeout", options_.connect_timeout,
-                 "give up one that takes longer (default 30s)", group);
+                 "a connect that takes longer fails (default 30s)", group);
         value("--connecting-max", "N", options_.connecting_max,
-              "on their way at once, on each thread (default 1024)", group);
+              "connects in progress at once, a thread (default 1024)", group);
         text("--source-ips", "A-B", "addresses to connect from (default: chosen, on loopback)",
              stores(options_.sources, parse_sources), group);
-        value("--threads", "N", options_.threads,
-              "at least so many (default: as descriptors demand)", group);
+        value("--threads", "N", options_.threads, "fewest threads (default: as descriptors demand)",
+              group);
         app_.add_flag("--tcp-only", options_.tcp_only,
-                      "say nothing at all: a connect is open when the kernel says so")
+                      "send nothing: a connection is open once TCP is")
             ->group(group);
     }
-    void being_open() {
-        const char* group = "Being open";
-        duration("--duration,-d", options_.duration, "of the hold, once all are open (default 20s)",
-                 group);
+    void load() {
+        const char* group = "Load";
+        duration("--duration,-d", options_.duration,
+                 "length of the hold, once all are open (default 20s)", group);
         duration("--heartbeat-interval", options_.heartbeat_interval,
-                 "between the pings of one client, 0 for none (default 10s)", group);
+                 "between the pings of one client; 0: none (default 10s)", group);
         text("--mix", "WEIGHTS", "protocols: ws, ws-json, jsonl, tcp (default: the target's)",
              stores(options_.mix, parse_mix), group);
-        text("--behaviour", "WEIGHTS", "see below (default beat=1)",
+        text("--behaviour", "WEIGHTS", "kinds of clients, see below (default beat=1)",
              stores(options_.behaviours, parse_behaviours), group);
-        text("--message-rate", "PACE", "messages that come back, of all clients together",
+        text("--message-rate", "PACE", "echoed messages, of all clients together",
              stores(options_.message_rate, parse_pace), group);
-        text("--message-bytes", "SIZE", "of each (default 128)",
+        text("--message-bytes", "SIZE", "size of each message (default 128)",
              stores(options_.message_bytes, parse_size), group);
-        app_.add_flag("--hello", options_.hello, "every client says who it is")->group(group);
+        app_.add_flag("--hello", options_.hello, "every client sends a hello")->group(group);
         app_.add_flag("--no-hello", options_.no_hello,
-                      "no client says hello (default if the target is not Pulsewheel)")
+                      "no client sends a hello (default if the target is not Pulsewheel)")
             ->group(group);
-        value("--profile", "NAME", options_.profile, "that hellos ask for", group);
+        value("--profile", "NAME", options_.profile, "heartbeat profile that hellos ask for",
+              group);
         duration("--flap-interval", options_.flap_interval,
-                 "that a flapper stays, in the mean (default 5s)", group);
-        value("--seed", "N", options_.seed, "of all that is drawn (default 1)", group);
+                 "mean time that a flapper stays (default 5s)", group);
+        value("--seed", "N", options_.seed, "seed of all random draws (default 1)", group);
     }
-    void misfortune() {
-        const char* group = "Silence and storms";
+    void faults() {
+        const char* group = "Faults and storms";
         app_.add_option_function<std::vector<std::string>>(
-                "--storm", [](const auto&) {}, "see below; again for more than one")
+                "--storm", [](const auto&) {},
+                "what happens to many at once, see below; repeatable")
             ->check(CLI::Validator(
                 [this](const std::string& given) -> std::string {
                     auto storm = parse_storm(given);
@@ -223,33 +225,38 @@ class Reader {
             ->group(group)
             ->type_name("STORM");
         duration("--expect-timeout", options_.expect_timeout,
-                 "the target's heartbeat timeout (default: it is asked)", group);
+                 "the target's heartbeat timeout (default: as it announces)", group);
         duration("--tolerance", options_.tolerance,
-                 "an eviction that is later than this is missed (default 1s)", group);
-        text("--reconnect", "HOW", "of clients that the target let go (default never)",
+                 "an eviction later than this is missed (default 1s)", group);
+        text("--reconnect", "HOW", "when clients that the target closed come back (default never)",
              stores(options_.reconnect, parse_reconnect), group);
-        duration("--reconnect-base", options_.reconnect_base, "first wait (default 1s)", group);
-        duration("--reconnect-cap", options_.reconnect_cap, "longest wait (default 30s)", group);
+        duration("--reconnect-base", options_.reconnect_base,
+                 "first wait before a reconnect (default 1s)", group);
+        duration("--reconnect-cap", options_.reconnect_cap,
+                 "longest wait before a reconnect (default 30s)", group);
     }
-    void telling() {
-        const char* group = "Telling";
-        value("--report", "FILE", options_.report_file, "one page with the run's plots", group);
-        value("--json", "FILE", options_.json_file, "everything; - is stdout", group);
-        value("--csv", "FILE", options_.csv_file, "a row a second", group);
-        value("--hlog", "FILE", options_.hlog_file, "HdrHistogram interval log", group);
-        value("--server-pid", "PID", options_.server_pid, "watch its CPU and memory", group);
-        value("--server-stats", "FILE", options_.server_stats_file,
-              "the server's --stats-json file: its own account of closes", group);
-        value("--slo", "LIST", options_.slo, "as p99<10ms,false-evictions=0; exit code 4 if missed",
+    void reports() {
+        const char* group = "Reports";
+        value("--report", "FILE", options_.report_file, "write an HTML page with the run's plots",
               group);
-        text("--repeat", "N", "run it so often and report medians; several targets take turns",
+        value("--json", "FILE", options_.json_file, "write everything as JSON; - is stdout", group);
+        value("--csv", "FILE", options_.csv_file, "write a CSV row a second", group);
+        value("--hlog", "FILE", options_.hlog_file, "write an HdrHistogram interval log", group);
+        value("--server-pid", "PID", options_.server_pid, "measure CPU and memory of this process",
+              group);
+        value("--server-stats", "FILE", options_.server_stats_file,
+              "the server's --stats-json file: closes as it counts them", group);
+        value("--slo", "LIST", options_.slo,
+              "objectives, as p99<10ms,false-evictions=0; exit code 4 if missed", group);
+        text("--repeat", "N", "number of runs, to report medians; several targets take turns",
              stores(repeat_, parse_count), group);
         value("--find-max", "OBJECTIVE", options_.find_max,
               "search for the most connections, up to --connections, that meet it", group);
         app_.add_flag("--find-rate", options_.find_rate,
                       "let --find-max search for a message rate, up to --message-rate")
             ->group(group);
-        app_.add_flag("--quiet,-q", options_.quiet, "no progress and no summary")->group(group);
+        app_.add_flag("--quiet,-q", options_.quiet, "print no progress and no summary")
+            ->group(group);
         app_.add_flag("--progress", options_.progress,
                       "show progress even if stderr is not a terminal")
             ->group(group);

@@ -92,9 +92,9 @@ void say_held(const RunResult& result, Lines& lines) {
         words = fmt::format("{} of {} connections were open at the end of {}", told_count(open),
                             told_count(result.wanted), told_seconds(result.held_s));
         if (found->let_go > 0)
-            words += fmt::format(", {} silent ones let go", told_count(found->let_go));
+            words += fmt::format(", {} silent ones evicted", told_count(found->let_go));
         if (found->by_kind > 0)
-            words += fmt::format(", {} gone as they were to", told_count(found->by_kind));
+            words += fmt::format(", {} gone as planned", told_count(found->by_kind));
         words += whole ? "."
                        : fmt::format("; {} {} missing.", told_count(found->lost),
                                      plural(found->lost, "is", "are"));
@@ -205,7 +205,7 @@ void say_silent(const RunResult& result, Lines& lines) {
             fmt::format("the run ended before the deadline of all {}.", told_count(sum.waiting));
     } else {
         words =
-            fmt::format("{} of {} were let go after their deadline of {}", told_count(sum.evicted),
+            fmt::format("{} of {} were evicted after their deadline of {}", told_count(sum.evicted),
                         told_count(due), format_duration(detection.timeout));
         if (sum.evicted > 0) {
             words +=
@@ -233,19 +233,19 @@ void say_others(const RunResult& result, Lines& lines) {
     const uint64_t wrong = detection.false_evictions;
     if (wrong > 0) {
         return add(lines, "The others", Mood::bad,
-                   fmt::format("{} that spoke in time {} let go: {} false {}.", told_count(wrong),
+                   fmt::format("{} that beat in time {} evicted: {} false {}.", told_count(wrong),
                                plural(wrong, "was", "were"), told_count(wrong),
                                plural(wrong, "eviction", "evictions")));
     }
     if (detection.cut_off > 0) {
         return add(
             lines, "The others", Mood::bad,
-            fmt::format("{} that spoke in time {} cut off as the target went away.",
+            fmt::format("{} that beat in time {} closed as the target ended.",
                         told_count(detection.cut_off), plural(detection.cut_off, "was", "were")));
     }
     if (result.counts.connected == 0) return;
     add(lines, "The others", Mood::good,
-        "were left alone: none that spoke in time was let go (0 false evictions).");
+        "were kept: none that beat in time was evicted (0 false evictions).");
 }
 
 void say_server(const RunResult& result, Lines& lines) {

@@ -214,10 +214,10 @@ constexpr uint64_t kBufferBytesMax = uint64_t{1} << 36;
 constexpr Nanos kTimeoutMax = 24 * kHour;  // the tick narrows it further: see flags.cc
 
 constexpr std::string_view kListening = "Listening";
-constexpr std::string_view kRunning = "Running";
+constexpr std::string_view kProcess = "Process";
 constexpr std::string_view kHeartbeats = "Heartbeats";
 constexpr std::string_view kMessages = "Messages";
-constexpr std::string_view kTelling = "Telling";
+constexpr std::string_view kLogging = "Logging and statistics";
 
 using enum SettingKind;
 using enum ReloadKind;
@@ -230,7 +230,7 @@ constexpr Setting kSettings[] = {
      list, restart, add_listener, get_listeners, [](ServerOptions& o) { o.listen.clear(); }},
     {"proxy-trusted", kListening, "CIDR",
      "Balancers that may connect where a PROXY header is demanded, such as 10.0.0.0/8 or "
-     "192.0.2.7; anybody else is refused there. Separated by commas, or repeated.",
+     "192.0.2.7; others are refused there. Separated by commas, or repeated.",
      list, restart, add_trusted, get_trusted, [](ServerOptions& o) { o.proxy_trusted.clear(); }},
     {"share-port", kListening, "",
      "Listen although another server of this user does so on the same port: the kernel spreads "
@@ -242,37 +242,36 @@ constexpr Setting kSettings[] = {
      number, restart, set_max_connections,
      get_quantity<&ServerOptions::max_connections, format_count, false>},
     {"accept-rate", kListening, "RATE",
-     "Most accepts a second, such as 5000/s; more are refused at once. off: no limit.", text,
+     "Most accepts a second, such as 5000/s; more are refused at once. off: unlimited.", text,
      restart,
      set_quantity<&ServerOptions::accept_rate, parse_rate, format_rate, true, uint64_t{1},
                   uint64_t{INT32_MAX}>,
      get_quantity<&ServerOptions::accept_rate, format_rate, true>},
     {"handshake-timeout", kListening, "TIME",
      "How long a peer may take until its first complete message or upgrade; on tcp:// and jsonl:// "
-     "from its first byte, and silence before that is the heartbeats' business.",
+     "from its first byte, and silence before that counts against the heartbeat timeout.",
      text, restart, DURATION(handshake_timeout, 100 * kMillisecond, kHour)},
     {"tcp-keepalive", kListening, "TIME",
      "Silence after which the kernel probes a connection too, or off.", text, restart,
      DURATION_OR_OFF(tcp_keepalive, kSecond, 9 * kHour)},
     {"tcp-user-timeout", kListening, "TIME",
-     "How long sent bytes may stay unacknowledged before the kernel gives the connection up, or "
-     "off for the kernel's own patience.",
+     "How long sent bytes may stay unacknowledged before the kernel closes the connection, or "
+     "off for the kernel's own limit.",
      text, restart, DURATION_OR_OFF(tcp_user_timeout, 100 * kMillisecond, 24 * kHour)},
 
-    {"backend", kRunning, "NAME",
-     "io_uring, epoll, or auto: epoll, until io_uring costs less CPU at every load measured.",
-     text, restart,
-     WORD(backend, kBackends)},
-    {"reactors", kRunning, "N",
+    {"backend", kProcess, "NAME",
+     "io_uring, epoll, or auto: epoll, until io_uring costs less CPU at every load measured.", text,
+     restart, WORD(backend, kBackends)},
+    {"reactors", kProcess, "N",
      "Threads that serve, or auto: one a core, and more where the descriptor limit demands it.",
      number, restart, set_reactors,
      [](const ServerOptions& o) {
          return std::vector<std::string>{o.reactors == 0 ? "auto" : std::to_string(o.reactors)};
      }},
-    {"pin", kRunning, "", "Keep each reactor on a core of its own.", flag, restart,
+    {"pin", kProcess, "", "Keep each reactor on a core of its own.", flag, restart,
      WORD(pin, kSwitch)},
-    {"drain-timeout", kRunning, "TIME",
-     "Over how long a stop spreads its goodbyes; who is left then is reset.", text, restart,
+    {"drain-timeout", kProcess, "TIME",
+     "Time over which a drain spreads its goodbyes; peers left after it are reset.", text, restart,
      DURATION(drain_timeout, 0, kHour)},
 
     {"heartbeat-profile", kHeartbeats, "NAME",
@@ -287,19 +286,19 @@ constexpr Setting kSettings[] = {
      "the interval is given.",
      text, live, DURATION(heartbeat_timeout, 50 * kMillisecond, kTimeoutMax)},
     {"heartbeat-probe", kHeartbeats, "on|off",
-     "Ask silent peers for a sign of life; off only waits for theirs.", boolean, live,
+     "Send probes to silent peers; off: only wait for their heartbeats.", boolean, live,
      WORD(heartbeat_probe, kSwitch)},
     {"liveness", kHeartbeats, "any|roundtrip",
      "What proves that a peer lives: any complete frame, or only a ping of its own or the answer "
-     "to a probe, with the value that the probe brought.",
+     "to a probe with the value of that probe.",
      text, live, WORD(liveness, kLivenesses)},
     {"tick", kHeartbeats, "TIME",
      "Precision of all deadlines, rounded to a power of two of nanoseconds.", text, restart,
      set_tick, get_tick},
 
     {"on-message", kMessages, "echo|discard",
-     "What becomes of application messages: sent back unchanged, or counted and dropped.", text,
-     restart, WORD(on_message, kOnMessage)},
+     "What to do with application messages: send them back unchanged, or count and drop them.",
+     text, restart, WORD(on_message, kOnMessage)},
     {"max-message-bytes", kMessages, "SIZE", "Longest message; a longer one ends its connection.",
      number, restart, SIZE(max_message_bytes, kControlPayloadBytesMax, kMessageBytesMax)},
     {"send-queue-bytes", kMessages, "SIZE",
@@ -319,20 +318,20 @@ constexpr Setting kSettings[] = {
      list, restart, add_origin, [](const ServerOptions& o) { return o.ws_origins; },
      [](ServerOptions& o) { o.ws_origins.clear(); }},
 
-    {"log-level", kTelling, "LEVEL",
-     "debug, info, warning or error. debug tells of every peer by its address.", text, live,
+    {"log-level", kLogging, "LEVEL",
+     "debug, info, warning or error. debug logs every peer with its address.", text, live,
      WORD(log_level, kLogLevels)},
-    {"log-format", kTelling, "text|json", "How log lines look.", text, live,
+    {"log-format", kLogging, "text|json", "Format of log lines.", text, live,
      WORD(log_format, kLogFormats)},
-    {"log-file", kTelling, "FILE",
-     "Append the log to a file instead of stderr. SIGUSR1 opens it anew, and that of the "
-     "statistics, when it was renamed.",
+    {"log-file", kLogging, "FILE",
+     "Append the log to a file instead of stderr. SIGUSR1 reopens it, and that of the "
+     "statistics, after a rename.",
      text, restart, set_file<&ServerOptions::log_file>, get_file<&ServerOptions::log_file>},
-    {"stats-interval", kTelling, "TIME", "Print a line of figures this often, or off.", text, live,
+    {"stats-interval", kLogging, "TIME", "Print a line of figures this often, or off.", text, live,
      DURATION_OR_OFF(stats_interval, 100 * kMillisecond, kHour)},
-    {"stats-json", kTelling, "FILE",
-     "Append a JSON object of all figures at every interval, and a last one at the exit.", text,
-     live, set_file<&ServerOptions::stats_json>, get_file<&ServerOptions::stats_json>},
+    {"stats-json", kLogging, "FILE",
+     "Append a JSON object of all figures at every interval, and one at the exit.", text, live,
+     set_file<&ServerOptions::stats_json>, get_file<&ServerOptions::stats_json>},
 };
 
 // Levenshtein's distance: letters to insert, drop or change.

@@ -19,12 +19,14 @@
 //         World(Connection* records, uint32_t places);  // the backend for these records
 //         Io& io();
 //         Nanos stall(Nanos);              // time passes without a poll; the time after it
-//         ListenAddress free_address();    // another one each time ListenAddress taken_address();
-//         // listen() must fail here SocketAddress dead_address();    // a connect is refused here
-//         SocketAddress source_address();  // connects may come from here, whatever the port Peer
-//         connect(const SocketAddress&);  // begins; some polls later it is known what became Door
-//         open_door(); void exhaust();                  // the next accept finds the descriptor
-//         table full void relieve();                  // and no longer
+//         ListenAddress free_address();    // another one each time
+//         ListenAddress taken_address();   // listen() must fail here
+//         SocketAddress dead_address();    // a connect is refused here
+//         SocketAddress source_address();  // connects may come from here, whatever the port
+//         Peer connect(const SocketAddress&);  // begins; some polls later it is known what became
+//         Door open_door();
+//         void exhaust();                  // the next accept finds the descriptor table full
+//         void relieve();                  // and no longer
 //     };
 //     struct Peer {
 //         size_t write(std::span<const uint8_t>);  // as many as fit now

@@ -185,7 +185,7 @@ TEST(ProxiedSession, WhatIsNoHeaderIsTurnedAwayWithoutAWordAndCounted) {
             EXPECT_EQ(stage.heard(peer), "") << words;
             EXPECT_EQ(stage.metrics()[Metric::faults], 1u) << words;
             EXPECT_EQ(stage.metrics()[Metric::proxy_headers], 0u);
-            EXPECT_NE(stage.debug_lines().back().find("turned away: "), std::string::npos);
+            EXPECT_NE(stage.debug_lines().back().find("refused: "), std::string::npos);
             stage.close(peer, false);
             ASSERT_TRUE(stage.empty_within(5 * kSecond));
             EXPECT_EQ(closed_for(stage, CloseReason::bad_proxy_header), 1u) << words;
