@@ -152,7 +152,7 @@ Result<uint64_t> parse_rate(std::string_view text) {
     if (!number) return unreadable(text, "is not a rate", kExample);
     const Unit* unit = find_unit(kCountUnits, take_word(rest));
     if (unit == nullptr) return unreadable(text, "is not a rate", kExample);
-    if (rest.empty()) return unreadable(text, "does not say per what", kExample);
+    if (rest.empty()) return unreadable(text, "lacks its period", kExample);
     const Unit* period = rest[0] == '/' ? find_unit(kRatePeriods, rest.substr(1)) : nullptr;
     if (period == nullptr) return unreadable(text, "is not a rate", kExample);
     return scale(text, *number, unit->size, period->size, "a whole number a second");

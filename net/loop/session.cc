@@ -404,7 +404,7 @@ void Session::on_json(const JsonMessage& message, std::span<const uint8_t> text)
         case JsonKind::interval:
         case JsonKind::error:
         case JsonKind::application:
-            return offence({"is for the server to say", "type"});
+            return offence({"may be sent by the server only", "type"});
     }
 }
 

@@ -292,7 +292,7 @@ TEST(BufferPool, WhatIsWrittenOffIsNotCountedAndComesBackOnce) {
 
 // An idle buffer brings its first block back into what is held; where that does not fit it comes
 // without. So a borrower that gives way always leaves room for its own goodbye.
-TEST(BufferPool, ABlockThatIsLentAgainIsWithinTheBound) {
+TEST(BufferPool, ABlockThatIsUsedAgainIsWithinTheBound) {
     BufferPool pool(kMebibyte);
     std::vector<BufferPool::Handle> full, idle;
     for (size_t i = 0; i < kMebibyte / kBufferKeptBytes; ++i) full.push_back(pool.take());

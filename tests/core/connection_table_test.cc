@@ -126,7 +126,7 @@ TEST(ConnectionTable, TheWheelsMarkOutlivesTheOwner) {
     EXPECT_EQ(table[index].armed, 0x8123);
 }
 
-TEST(ConnectionTable, SaysWhenItHasNoMemory) {
+TEST(ConnectionTable, FailsWithoutMemory) {
     HeapPages pages;
     pages.fail_after(0);
     {
@@ -149,7 +149,7 @@ TEST(ConnectionTable, GivesItsReservationBackInTheEnd) {
     EXPECT_EQ(pages.reserved_bytes(), 0u);
 }
 
-TEST(ConnectionTableDeathTest, ReleasingWhatIsFreeIsOurFault) {
+TEST(ConnectionTableDeathTest, ReleasingAFreeRecordAborts) {
     HeapPages pages;
     ConnectionTable table(pages, 4);
     const Index index = table.take();
@@ -204,7 +204,7 @@ TEST(ConnectionTable, TheHigherOfTwoEmptyChunksGoesInWhicheverOrderTheyEmpty) {
     }
 }
 
-TEST(ConnectionTable, FlutterAroundAChunksEdgeGivesNothingBack) {
+TEST(ConnectionTable, CrossingAChunksEdgeRepeatedlyGivesNothingBack) {
     HeapPages pages;
     ConnectionTable table(pages, 3 * kChunk);
     take_many(table, 2 * kChunk);

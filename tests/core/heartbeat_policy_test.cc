@@ -516,7 +516,7 @@ TEST(HeartbeatPolicy, AStallDelaysTheEvictionOfTheDeadByNoMoreThanItself) {
     }
 }
 
-TEST(HeartbeatPolicy, AServerThatSleptForManyTimeoutsAsksFirst) {
+TEST(HeartbeatPolicy, AServerThatSleptForManyTimeoutsProbesFirst) {
     for (Tick slept = 0; slept < 3'000; ++slept) {
         for (const uint32_t word : {1000u, 1000u | kHeardFirst, 1000 | sent(1)}) {
             Served peer(kStandard, 1000);
@@ -536,7 +536,7 @@ TEST(HeartbeatPolicy, AServerThatSleptForManyTimeoutsAsksFirst) {
 
 // -------------------------------------------------------------------------------- ticks and clocks
 
-TEST(Ticks, AStoredTickIsToldApartAtEveryWrap) {
+TEST(Ticks, AStoredTickIsUnambiguousAtEveryWrap) {
     constexpr int64_t kHalf = int64_t{1} << (kStoredTickBits - 1);
     std::vector<Tick> edges;
     for (Tick wraps = 1; wraps < 5'000; wraps += 7) edges.push_back(wraps << kStoredTickBits);

@@ -236,7 +236,7 @@ TEST(HistogramOracle, SubtractingLeavesTheInterval) {
     }
 }
 
-TEST(HistogramDeathTest, SubtractingWhatIsNotInsideIsOurMistake) {
+TEST(HistogramDeathTest, SubtractingMoreThanItHasAborts) {
     Histogram small;
     Histogram large;
     large.record(kMicro);

@@ -298,7 +298,7 @@ TEST_F(MailboxTest, RingsOnceASleepAndNeverForTheAwake) {
     EXPECT_EQ(mailbox.counts().posted(), 5u);
 }
 
-TEST_F(MailboxTest, FullIsAnAnswerThatIsCounted) {
+TEST_F(MailboxTest, ARefusalIsCounted) {
     LetterBox mailbox(2, 4, bell);
     for (uint32_t i = 0; i < 4; ++i) EXPECT_TRUE(mailbox.post(0, {0, i}));
     EXPECT_FALSE(mailbox.post(0, {0, 4}));

@@ -48,7 +48,7 @@ uint64_t send(LetterBox& mailbox, uint32_t sender, uint64_t total, uint64_t paus
 
 class MailboxThreads : public ::testing::TestWithParam<uint64_t> {};
 
-TEST_P(MailboxThreads, EveryLetterArrivesAndEverySleeperWakes) {
+TEST_P(MailboxThreads, EveryMessageArrivesAndEverySleeperWakes) {
     const uint64_t pause_every = GetParam();
     const uint64_t each = test::scaled(pause_every < 100 ? 10'000 : 200'000);
     Bell bell(0);

@@ -24,7 +24,7 @@ TEST(Metrics, EveryLineOfTheTableIsUsable) {
     EXPECT_EQ(kMetricInfos[static_cast<size_t>(Metric::looks)].name, "looks");
 }
 
-TEST(Metrics, EachCounterIsItsOwn) {
+TEST(Metrics, EachCounterIsSeparate) {
     Metrics metrics;
     for (size_t i = 0; i < kMetrics; ++i) metrics.add(static_cast<Metric>(i), i + 1);
     metrics.add(Metric::turns);

@@ -62,7 +62,7 @@ TEST(Random, IsTheReferenceSeededBySplitmix) {
 }
 
 // 6 sigma of the count in each of `bound` cells: a good generator fails once in 10^8 cells.
-TEST(Random, BelowIsEven) {
+TEST(Random, BelowIsUniform) {
     Random random(9);
     for (const uint64_t bound : {1u, 2u, 3u, 7u, 64u, 1000u}) {
         std::vector<uint64_t> cells(bound);

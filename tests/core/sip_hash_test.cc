@@ -6,7 +6,7 @@
 namespace pulse {
 namespace {
 
-TEST(SipHash, IsTheOneThatItsAuthorsPublish) {
+TEST(SipHash, GivesThePublishedValues) {
     // Key and input are 00 01 02 ... 0f; vectors_sip64[16] of the reference implementation.
     constexpr SipKey kKey = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
     static_assert(sip_hash(kKey, kKey[0], kKey[1]) == 0x3f2acc7f57c29bdb);

@@ -69,7 +69,7 @@ TEST(SpscRing, TakesMemoryOfTheCallers) {
     EXPECT_EQ(pop(high, 9), (std::vector<uint32_t>{10, 11, 12, 13}));
 }
 
-TEST(SpscRingDeathTest, SlotsThatAreNoPowerOfTwoAreOurMistake) {
+TEST(SpscRingDeathTest, SlotsThatAreNotAPowerOfTwoAbort) {
     EXPECT_DEATH(SpscRing<uint32_t>(3), "has_single_bit");
     EXPECT_DEATH(SpscRing<uint32_t>(0), "has_single_bit");
 }

@@ -157,7 +157,7 @@ TEST(TimingWheel, AnEarlierDeadlineLeavesAStaleEntryThatErasesItself) {
 }
 
 // I3: a stale entry is not a look, not even when its place has a valid entry elsewhere.
-TEST(TimingWheel, AStaleEntryOfAPlaceThatIsArmedElsewhereIsNoLook) {
+TEST(TimingWheel, AStaleEntryOfAnIndexThatIsArmedElsewhereIsNotALook) {
     Full rig(1, 0);
     rig.wheel.arm(0, 300);
     rig.wheel.arm(0, 100);
@@ -486,7 +486,7 @@ TEST(TimingWheel, PurgesInTheMiddleOfAChainLoseNothing) {
 // Stale entries also pile up in the room that chunks have left, where they are not counted; then
 // the purge, when it comes, finds far more entries than its bound, and must neither start another
 // purge for each chain that it puts together nor lose the chain in its hands.
-TEST(TimingWheel, APurgeThatFindsMoreThanItsBoundIsStillOne) {
+TEST(TimingWheel, APurgeOfMoreThanItsBoundIsOnePurge) {
     constexpr uint32_t kLimit = 1'000;
     Full rig(kLimit, 0);
     const Tick far = 10'000;
@@ -523,7 +523,7 @@ TEST(TimingWheel, MemoryDoesNotGrowWithTime) {
     EXPECT_LE(rig.wheel.memory_bytes(), settled + settled / 4);
 }
 
-TEST(TimingWheel, SaysWhenItHasNoMemory) {
+TEST(TimingWheel, FailsWithoutMemory) {
     HeapPages pages;
     pages.fail_after(0);
     TestRecord record;

@@ -117,7 +117,7 @@ TEST(Units, RatesAreRead) {
 
 TEST(Units, RatesAreRefusedWithAReason) {
     expect_refused(parse_rate, {{"", "is not a rate"},
-                                {"1000", "does not say per what"},
+                                {"1000", "lacks its period"},
                                 {"1000/", "is not a rate"},
                                 {"/s", "is not a rate"},
                                 {"1000/d", "is not a rate"},

@@ -116,7 +116,7 @@ TEST(Admits, WebSocketFramesAreTheSameWhereverDecodingPauses) {
     });
 }
 
-TEST(Admits, ASinkThatSaysNoIsNotAskedAgainInTheSameCall) {
+TEST(Admits, ASinkThatRefusesIsNotAskedAgainInTheSameCall) {
     BoundedSink sink;
     sink.allowance = 1;
     Bytes wire = binary_wire();

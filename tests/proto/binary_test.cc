@@ -174,7 +174,7 @@ TEST(BinaryHeader, EveryFaultIsFoundAtTheByteThatProvesIt) {
     }
 }
 
-TEST(BinaryHeader, WhatWasWholeBeforeAFaultIsHeard) {
+TEST(BinaryHeader, WholeFramesBeforeAFaultAreDelivered) {
     const Heard heard = hear<Role::server>(frame(Type::ping, "a", 1) + frame(Type::pong, "b", 2) +
                                            header(8, 2) + frame(Type::ping, "never", 3));
     EXPECT_EQ(heard.calls, (std::vector<std::string>{"ping#1:a", "pong#2:b"}));
@@ -261,8 +261,8 @@ void whole_against_cut(uint64_t seed) {
     EXPECT_LT(faults, rounds - rounds / 10);
 }
 
-TEST(BinaryOracle, AServerHearsTheSameHoweverItIsCut) { whole_against_cut<Role::server>(1); }
-TEST(BinaryOracle, AClientHearsTheSameHoweverItIsCut) { whole_against_cut<Role::client>(2); }
+TEST(BinaryOracle, AServerDecodesTheSameHoweverItIsCut) { whole_against_cut<Role::server>(1); }
+TEST(BinaryOracle, AClientDecodesTheSameHoweverItIsCut) { whole_against_cut<Role::client>(2); }
 
 TEST(BinaryOracle, EveryPairOfCuts) {
     const Bytes wire = frame(Type::ping, "", 1) + frame(Type::hello, "{\"user\":\"u1\"}", 2) +
@@ -332,7 +332,7 @@ TEST(BinarySink, NoMemoryEndsIt) {
     EXPECT_TRUE(sink.calls.empty());
 }
 
-TEST(BinarySink, NothingIsHeardOnceTheSessionHasLetGo) {
+TEST(BinarySink, NothingIsDeliveredOnceTheSessionHasEnded) {
     const Bytes wire = frame(Type::ping, "a", 1) + frame(Type::ping, "b", 2) +
                        frame(Type::ping, "c", 3) + bytes_of("no frame");
     for (size_t cut = 1; cut < wire.size(); ++cut) {
@@ -377,7 +377,7 @@ TEST(BinaryEncoder, WhatDoesNotFitIsNotBegun) {
     EXPECT_TRUE(wide.bytes.empty());
 }
 
-TEST(BinaryEncoder, WhatItWritesTheOtherSideHears) {
+TEST(BinaryEncoder, TheOtherSideDecodesWhatItWrites) {
     for (const Rule& rule : kRules) {
         for (const size_t length : {size_t{0}, size_t{2}, size_t{8}, size_t{65'535}}) {
             if (length < rule.payload_bytes_min || length > rule.payload_bytes_max) continue;

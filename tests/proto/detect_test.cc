@@ -140,7 +140,7 @@ std::string refusal(const std::string& wire, Protocol wanted) {
     return out.text();
 }
 
-TEST(Refusal, IsInThePeersOwnWords) {
+TEST(Refusal, IsInThePeersOwnProtocol) {
     const std::string http = refusal("GET / HTTP/1.1\r\n", Protocol::binary);
     EXPECT_EQ(http.find("HTTP/1.1 400 "), 0u) << http;
     EXPECT_NE(http.find("Connection: close\r\n"), std::string::npos);

@@ -119,7 +119,7 @@ TEST(JsonKinds, SeqAndTsAreGivenBackAsTheyCame) {
 }
 
 // ------------------------------------------------------------------------------- what is not ours
-TEST(JsonApplication, WhatHasNoTypeOfOursIsThePeersOwnBusiness) {
+TEST(JsonApplication, ATypeThatIsNotOursIsAnApplications) {
     for (const char* text :
          {"{}", R"({"a":1})", R"({"type":"chat","seq":[1],"user":{"id":5},"code":"x"})",
           R"({"seq":[1,2],"type":"chat","seq":3})",
@@ -131,7 +131,7 @@ TEST(JsonApplication, WhatHasNoTypeOfOursIsThePeersOwnBusiness) {
     }
 }
 
-TEST(JsonApplication, WhatIsNoObjectIsAFaultWithoutAKind) {
+TEST(JsonApplication, TextThatIsNotAnObjectIsAFaultWithoutAKind) {
     for (const char* text : {"", " ", "[]", "[{\"type\":\"ping\"}]", "\"ping\"", "7", "null",
                              "hello", "\xEF\xBB\xBF{}"}) {
         const Parsed parsed(text);
@@ -241,7 +241,7 @@ TEST(JsonFaults, LabelsAreAnObjectOfShortStrings) {
     expect_faults(cases);
 }
 
-TEST(JsonFaults, WhatIsNotJsonIsSaidToBeNoneWithinTheText) {
+TEST(JsonFaults, TextThatIsNotJsonIsAFaultAtAByteOfIt) {
     for (const char* text : {"{", "}", "{]", "{\"type\"}", "{\"type\":}", "{\"type\":\"ping\"",
                              "{\"type\":\"ping\",}", "{\"type\":\"ping\" \"seq\":1}", "{,}",
                              "{\"type\":\"ping\"]", "{\"type\" \"ping\"}", "{\"a\":[1,2}", "{1:2}",

@@ -90,7 +90,7 @@ TEST(JsonLines, ALineOverTheLimitIsRefusedAtTheByteThatMakesItSo) {
     EXPECT_EQ(hear("1234567890\r\n", {11}, 10).fault, CloseReason::message_too_big);
 }
 
-TEST(JsonLines, WhatComesAfterAFaultIsNotHeard) {
+TEST(JsonLines, WhatComesAfterAFaultIsNotDelivered) {
     const std::string wire = "a\n" + std::string(11, 'x') + "\nb\n";
     for (size_t cut = 1; cut < wire.size(); ++cut)
         EXPECT_EQ(hear(wire, {cut}, 10).calls, Calls{"text:a"}) << cut;
@@ -193,7 +193,7 @@ TEST(JsonLinesSink, NoMemoryEndsIt) {
     EXPECT_TRUE(sink.calls.empty());
 }
 
-TEST(JsonLinesSink, NothingIsHeardOnceTheSessionHasLetGo) {
+TEST(JsonLinesSink, NothingIsDeliveredOnceTheSessionHasEnded) {
     const std::string wire = "a\nb\nc\n" + std::string(200, 'x');
     for (size_t cut = 1; cut < 8; ++cut) {
         for (size_t calls = 1; calls <= 3; ++calls) {

@@ -6,7 +6,7 @@
 namespace pulse {
 namespace {
 
-TEST(Printable, LeavesTextAlone) {
+TEST(Printable, KeepsPlainText) {
     for (const char* text : {"", "plain", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "a b\\x1b\""})
         EXPECT_EQ(printable(text), text);
 }

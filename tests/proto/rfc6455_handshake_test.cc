@@ -532,7 +532,7 @@ TEST(Rfc6455_4_2_1_PlainHttp, AnUnfinishedHeadWaits) {
     count_case(std::string("RFC 6455 ") + kReading, head.size() - 1);
 }
 
-TEST(HandshakeAnswers, ForSessionsThatGiveUp) {
+TEST(HandshakeAnswers, AreWholeForSessionsThatFail) {
     for (const uint16_t status : {uint16_t{408}, uint16_t{503}}) {
         HttpBytes bytes;
         write_http_answer(bytes, status, "Come back later.", false, 30);

@@ -106,8 +106,8 @@ void whole_against_cut(uint64_t seed) {
     EXPECT_LT(faults, scaled(2'700));
 }
 
-TEST(WebSocketOracle, AServerHearsTheSameHoweverItIsCut) { whole_against_cut<Role::server>(1); }
-TEST(WebSocketOracle, AClientHearsTheSameHoweverItIsCut) { whole_against_cut<Role::client>(2); }
+TEST(WebSocketOracle, AServerDecodesTheSameHoweverItIsCut) { whole_against_cut<Role::server>(1); }
+TEST(WebSocketOracle, AClientDecodesTheSameHoweverItIsCut) { whole_against_cut<Role::client>(2); }
 
 TEST(WebSocketOracle, EveryPairOfCuts) {
     Inflater inflater;

@@ -62,7 +62,7 @@ TEST(Campaign, FindsEveryMutantWithin40Seeds) {
     }
 }
 
-TEST(Campaign, AWorkerThatDiesIsToldWithItsSeed) {
+TEST(Campaign, AWorkerThatDiesIsReportedWithItsSeed) {
     CampaignOptions options = small_campaign(2);
     options.simulation.peers = 0;  // an assertion of simulate()
     options.failures_max = 2;

@@ -33,7 +33,7 @@ TEST(FindMax, GoesBelowTheFirstTrial) {
     }
 }
 
-TEST(FindMax, EndsWhereNothingAndWhereEverythingMeets) {
+TEST(FindMax, EndsIfNoLoadAndIfEveryLoadMeetsIt) {
     EXPECT_EQ(search_for(0).best(), 0u);
     EXPECT_EQ(search_for(UINT64_MAX, 1'000, 50'000).best(), 50'000u);
 }
@@ -56,7 +56,7 @@ TEST(FindMax, NeverGoesAboveTheCeiling) {
     EXPECT_EQ(search.best(), 300u);
 }
 
-TEST(FindMax, ALoadIsMetByTheMajorityOfItsTries) {
+TEST(FindMax, TheMajorityOfItsTriesDecidesALoad) {
     const auto decide = [](uint32_t tries, const std::vector<bool>& runs) {
         Votes votes(tries);
         for (const bool met : runs) {

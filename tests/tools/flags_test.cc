@@ -237,7 +237,7 @@ TEST(Flags, ProxySourcesAreABlockEachInEveryLayer) {
                  {"--proxy-trusted: no address is trusted", "'tcp://*:1?proxy=on'", "balancer"});
 }
 
-TEST(Flags, FileGivesWayToVariableAndVariableToFlag) {
+TEST(Flags, VariablesOverrideTheFileAndFlagsOverrideBoth) {
     const ConfigFile file(
         "max-connections = 1\nheartbeat-interval = \"1s\"\nlog-level = \"debug\"\n");
     const Variables variables = {{"PULSEWHEEL_CONFIG", file.path()},
@@ -453,7 +453,7 @@ TEST(Reload, IsRefusedWhereItDoesNotFitToWhatStays) {
     EXPECT_NE(reload.error().find("--heartbeat-timeout: '20h'"), std::string::npos);
 }
 
-TEST(Flags, AllMistakesAreToldAtOnce) {
+TEST(Flags, AllErrorsAreReportedAtOnce) {
     const ConfigFile file("reactors = 0\n");
     const Result<Invocation> invocation =
         read({"--config", file.path(), "--tick", "x"}, {{"PULSEWHEEL_BACKEND", "y"}});
@@ -502,7 +502,7 @@ TEST(Flags, PrintedConfigurationReadsBackToItself) {
         << printed->text;
 }
 
-TEST(Flags, CheckConfigSaysYesOrTheError) {
+TEST(Flags, CheckConfigPrintsOkOrTheError) {
     const Result<Invocation> good = read({"--check-config"});
     ASSERT_TRUE(good);
     EXPECT_EQ(good->action, Action::check);
@@ -521,7 +521,7 @@ TEST(Flags, HelpListsEveryFlagWithinTheWidthOfATerminal) {
     EXPECT_EQ(read({"-h"})->text, help->text);
 }
 
-TEST(Flags, VersionIsTold) {
+TEST(Flags, VersionIsPrinted) {
     EXPECT_EQ(read({"--version"})->text, "pulsewheel " + std::string(kVersion) + "\n");
 }
 

@@ -191,7 +191,7 @@ TEST(Hlog, AddsUpToTheWholeRun) {
     std::ofstream(folder + "whole.json") << json << "}\n";
 }
 
-TEST(Hlog, SaysWhichFileItCouldNotWrite) {
+TEST(Hlog, NamesTheFileThatItCouldNotWrite) {
     const Result<HlogWriter> nowhere = HlogWriter::open("/nowhere/a.hlog", "", 0);
     ASSERT_FALSE(nowhere);
     EXPECT_NE(nowhere.error().find("'/nowhere/a.hlog'"), std::string::npos);

@@ -105,7 +105,7 @@ TEST(HtmlReport, ShowsEveryPlotTableAndTile) {
     EXPECT_NE(html.find("reconnect=full-jitter --server-pid 4711</pre>"), std::string::npos);
 }
 
-TEST(HtmlReport, SaysWhatIsWrong) {
+TEST(HtmlReport, NamesWhatIsWrong) {
     RunResult run = test::plausible_result();
     run.cut_short = true;
     run.cut_short_by = "SIGINT";
@@ -141,7 +141,7 @@ TEST(HtmlReport, ATargetThatWentAwayIsRed) {
     EXPECT_EQ(html.find("Raise the target"), std::string::npos);
 }
 
-TEST(HtmlReport, OfNothingIsWholeToo) {
+TEST(HtmlReport, IsWholeForAnEmptyRun) {
     const std::string html = html_page(RunResult{}, Verdict{}, {});
     EXPECT_EQ(why_malformed(html), "");
     expect_self_contained(html);
@@ -157,7 +157,7 @@ TEST(HtmlReport, OfNothingIsWholeToo) {
     EXPECT_EQ(page_of(one_second).find("inf"), std::string::npos);
 }
 
-TEST(HtmlReport, HostileTextIsShownAndNotObeyed) {
+TEST(HtmlReport, HostileTextIsEscaped) {
     const std::string evil = "<script>alert(1)</script>\"'><img src=x onerror=y>&amp;\x01";
     RunResult run = test::plausible_result();
     run.version = run.command_line = run.started_at = run.machine = evil;
@@ -214,7 +214,7 @@ TEST(HtmlReport, ASecondCutShortByItsPhaseMakesNoRateOfItsOwn) {
     EXPECT_NE(html.find(">ramp</span>"), std::string::npos);
 }
 
-TEST(HtmlReport, SaysWhichFileItCouldNotWrite) {
+TEST(HtmlReport, NamesTheFileThatItCouldNotWrite) {
     const Result<void> written = write_html("/nowhere/a.html", RunResult{}, Verdict{}, {});
     ASSERT_FALSE(written);
     EXPECT_NE(written.error().find("'/nowhere/a.html'"), std::string::npos);

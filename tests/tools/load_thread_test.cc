@@ -68,7 +68,7 @@ class LoadThreads : public testing::TestWithParam<BackendChoice> {
     int samples_ = 0;
 };
 
-TEST_P(LoadThreads, EverybodyBeats) {
+TEST_P(LoadThreads, EveryClientBeats) {
     options_.hello = true;
     options_.message_rate = *parse_pace("poisson:200/s");
     const RunResult result = run();
@@ -85,7 +85,7 @@ TEST_P(LoadThreads, EverybodyBeats) {
     EXPECT_GE(samples_, 3);
 }
 
-TEST_P(LoadThreads, EverybodyMisbehaves) {
+TEST_P(LoadThreads, EveryClientMisbehaves) {
     options_.behaviours = *parse_behaviours(
         "beat=30,idle=10,mute=10,vanish=10,slow-reader=5,flapper=10,chatty=10,slowloris=5,"
         "garbage=5,duplicate-login=5");
@@ -124,7 +124,7 @@ TEST_P(LoadThreads, AnInterruptEndsItEarlyWithAllItHas) {
     EXPECT_LT(result.ended_s, 60);
 }
 
-TEST_P(LoadThreads, NobodyThereIsTold) {
+TEST_P(LoadThreads, AClosedPortIsReported) {
     options_.targets.front().address = *parse_address("127.0.0.1:1");
     options_.duration = 200 * kMillisecond;
     const RunResult result = run();

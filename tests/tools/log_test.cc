@@ -61,7 +61,7 @@ void expect_one_clean_line(const std::string& text) {
     }
 }
 
-TEST_F(LogTest, ATextLineHoldsNothingThatATerminalObeys) {
+TEST_F(LogTest, ATextLineHasNoControlCharacters) {
     const std::string text = logged(LogFormat::text, kHostile);
     expect_one_clean_line(text);
     EXPECT_NE(text.find("warn"), std::string::npos) << text;

@@ -118,7 +118,7 @@ TEST(JsonReport, HostileTextIsStillJson) {
     EXPECT_TRUE(json["run"]["settings"].contains("</script>\""));
 }
 
-TEST(Reports, SayWhichFileTheyCouldNotWrite) {
+TEST(Reports, NameTheFileThatTheyCouldNotWrite) {
     const RunResult run = test::plausible_result();
     for (const Result<void>& written :
          {write_json("/nowhere/a", run, Verdict{}, {}), write_csv("/nowhere/a", run)}) {
@@ -168,7 +168,7 @@ TEST(CsvReport, HasARowForEachSampleUnderAHeaderWithUnits) {
     EXPECT_EQ(cell(3, "server_cpu_s"), "");
 }
 
-TEST(CsvReport, OfNothingIsTheHeader) {
+TEST(CsvReport, OfAnEmptyRunIsTheHeader) {
     const std::string text = csv_text(RunResult{});
     EXPECT_EQ(text.substr(0, 16), "at_s,phase,open,");
     EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
@@ -187,7 +187,7 @@ struct Screen {
     }
 };
 
-TEST(Progress, TellsTheSecondThatPassed) {
+TEST(Progress, ReportsTheSecondThatPassed) {
     const RunResult run = test::plausible_result();
     const std::vector<std::string> lines =
         progress_table(run.samples[47], run.samples[46], run.wanted);
@@ -201,7 +201,7 @@ TEST(Progress, TellsTheSecondThatPassed) {
     EXPECT_EQ(line.substr(0, 49), "48.0 s hold: 68,000/100,000 open, 6,000 connects/");
 }
 
-TEST(Progress, OfNothingIsNothing) {
+TEST(Progress, OfAnEmptyRunHasNoAnswers) {
     const std::vector<std::string> lines = progress_table(Sample{}, Sample{}, 0);
     ASSERT_EQ(lines.size(), 5u);
     EXPECT_NE(lines[0].find("[..............................] 0 of 0 open"), std::string::npos);

@@ -83,9 +83,9 @@ TEST(Scenario, StormErrorsNameTheOffender) {
         {"kill=5@3", "'3'"},
         {"kill=5@3s,silence=5@3s", "one thing"},
         {"maim=5@3s", "'maim' is not a part of a storm"},
-        {"reconnect=none", "says nothing of kill"},
+        {"reconnect=none", "has none of kill"},
         {"kill=5@3s,reconnect=politely", "'politely' is not a way to reconnect; there is never"},
-        {"", "says nothing"},
+        {"", "has none of kill"},
     };
     for (const auto& [text, words] : cases) {
         const auto storm = parse_storm(text);

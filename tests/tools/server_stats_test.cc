@@ -39,7 +39,7 @@ TEST(ServerStats, TheFirstLineCountsFromTheStartOfTheServer) {
     EXPECT_NE(line.find("cpu 10%"), std::string::npos) << line;
 }
 
-TEST(ServerStats, ALaterLineCountsFromTheOneBeforeAndTellsRatesFromTotals) {
+TEST(ServerStats, ALaterLineCountsFromTheOneBeforeAndHasRatesAndTotals) {
     const ServerStats::Moment before = stats_at(2 * kSecond, 1'000, 70).moment();
     const std::string line = stats_at(4 * kSecond, 1'500, 100).line(before);
     const size_t now = line.find("now: 1500 open, rss 8MiB");

@@ -100,7 +100,7 @@ TEST(Objectives, AreMetOrMissedByTheComparison) {
     }
 }
 
-TEST(Objectives, OfWhatWasNotMeasuredAreMissedWithAWord) {
+TEST(Objectives, OfWhatWasNotMeasuredAreMissedWithAReason) {
     const RunResult nothing;
     const struct {
         std::string_view text;
@@ -183,7 +183,7 @@ TEST(Objectives, AnErrorNamesTheOffenderAndWhatIsKnown) {
         {"connekt.p99<10ms", {"'connekt.p99'", "rtt, heartbeat, connect, message"}},
         {"refused.p99<1", {"'refused.p99'", "is not known"}},
         {"refused<1ms", {"in 'refused<1ms'", "'1ms'", "50000, 50k or 1M"}},
-        {"connect-rate>20000", {"in 'connect-rate>20000'", "per what"}},
+        {"connect-rate>20000", {"in 'connect-rate>20000'", "lacks its period"}},
         {"false-eviction=0", {"'false-eviction'", "false-evictions", "early-evictions", "lost"}},
         {"p99<10ms,refused=0,x>1", {"'x' in 'x>1'"}},
     };

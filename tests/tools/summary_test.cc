@@ -35,7 +35,7 @@ std::string on_one_line(std::string_view text) {
     return ::testing::AssertionFailure() << "'" << part << "' is not in:\n" << text;
 }
 
-TEST(Summary, ToldOfAGoodRun) {
+TEST(Summary, OfAGoodRun) {
     const std::string text = told(test::plausible_result());
     EXPECT_TRUE(
         has(text,
@@ -75,7 +75,7 @@ TEST(Summary, FitsATerminalOf80Columns) {
     EXPECT_GE(first_table, 8u);
 }
 
-TEST(Summary, ToldOfABadRun) {
+TEST(Summary, OfABadRun) {
     RunResult run = test::plausible_result();
     Detection::Row& mute = run.detection.rows[static_cast<size_t>(Behaviour::mute)];
     mute.evicted -= 100;
@@ -100,7 +100,7 @@ TEST(Summary, ToldOfABadRun) {
     EXPECT_TRUE(has(text, "   15.0 s\n"));  // the most that one was early
 }
 
-TEST(Summary, ToldOfAnInvalidRun) {
+TEST(Summary, OfAnInvalidRun) {
     RunResult run = test::plausible_result();
     run.generator.made = 100'000;
     const std::string text = told(run);
@@ -111,7 +111,7 @@ TEST(Summary, ToldOfAnInvalidRun) {
     EXPECT_EQ(text.find("To trust?"), std::string::npos);
 }
 
-TEST(Summary, ToldOfNothing) {
+TEST(Summary, OfARunWithoutConnections) {
     const std::string text = told(RunResult{});
     EXPECT_TRUE(has(text, "Held        nothing: 0 of 0 connections were open when it ended.\n"));
     EXPECT_TRUE(has(text, "Heartbeats  none were sent.\n"));
@@ -131,7 +131,7 @@ TEST(Summary, ToldOfNothing) {
     EXPECT_TRUE(has(told(early), "the run ended before the deadline of all 5.\n"));
 }
 
-TEST(Summary, ColoursAreAskedForAndControlCharactersAreNotObeyed) {
+TEST(Summary, ColoursAreOptionalAndControlCharactersAreEscaped) {
     RunResult run = test::plausible_result();
     EXPECT_TRUE(has(told(run, true), "\x1b[32mHeld        \x1b[0m99,080"));
     run.errors = {"evil \x1b[2J\n error"};

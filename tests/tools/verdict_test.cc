@@ -102,7 +102,7 @@ TEST(Verdict, AThreadWithoutReserveIsInvalid) {
     EXPECT_TRUE(judge_validity(run).valid());
 }
 
-TEST(Verdict, EvidenceAddsUpAndRemediesAreSaidOnce) {
+TEST(Verdict, EvidenceAddsUpAndRemediesAppearOnce) {
     RunResult run;
     run.generator.intended = 10;
     run.generator.made = 1;

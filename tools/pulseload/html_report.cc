@@ -101,7 +101,7 @@ std::string objective_table(const std::vector<ObjectiveResult>& objectives) {
 }
 
 std::string closes_tables(const Detection& detection) {
-    HtmlTable codes("As clients heard", {"code", "connections"});
+    HtmlTable codes("As clients received", {"code", "connections"});
     for (const auto& [code, count] : detection.codes) {
         codes.row().cell(name_of_close_code(code)).count(count);
     }
@@ -180,7 +180,7 @@ std::string verdict_section(const RunResult& result, const Verdict& verdict,
     }
     if (verdict.valid()) {
         html +=
-            "<div class=\"verdict\"><strong>Valid</strong><p>Nothing says that the generator was "
+            "<div class=\"verdict\"><strong>Valid</strong><p>No sign that the generator was "
             "the bottleneck: the numbers are the server's.</p>";
     } else {
         html += fmt::format("<div class=\"verdict bad\"><strong>{}</strong><ul>",

@@ -62,7 +62,7 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
         {"--message-bytes", options.message_rate || options.find_rate,
          "has no effect without messages; give --message-rate"},
         {"--profile", hello || (!options.no_hello && options.expect_timeout == 0),
-         "has no effect where no client says hello; give --hello"},
+         "has no effect where no client sends a hello; give --hello"},
         {"--tolerance", silences(options),
          "has no effect where no client falls silent; give --storm, "
          "--behaviour mute=N or vanish=N"},
@@ -70,7 +70,7 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
          "has no effect where no client comes back; give --reconnect or --storm kill"},
         {"--reconnect-cap", reconnects(options),
          "has no effect where no client comes back; give --reconnect or --storm kill"},
-        {"--find-rate", find, "says what --find-max searches for; give --find-max, too"},
+        {"--find-rate", find, "has no effect without --find-max; give it, too"},
         {"--header", has_requests, kNoRequest},
         {"--subprotocol", has_requests, kNoRequest},
         {"--source-ips", has_ports, "has no effect on a Unix socket; leave it out"},
@@ -146,7 +146,7 @@ std::string wrong_with_mix(const LoadOptions& options) {
 
 std::string find_contradiction(const LoadOptions& options, const Given& given) {
     if (options.hello && options.no_hello)
-        return "--hello and --no-hello: one says what the other forbids; leave one out";
+        return "--hello and --no-hello: contradict each other; leave one out";
     for (const std::string& wrong :
          {out_of_range(options), wrong_with_mix(options), without_effect(options, given),
           wrong_with_messages(options), wrong_with_storms(options)}) {

@@ -23,7 +23,7 @@ namespace pulse::load {
 enum class Behaviour : uint8_t {
     beat,             // pings every interval, answers probes
     idle,             // only answers probes
-    mute,             // reads, says nothing and answers nothing: to be evicted
+    mute,             // reads, sends nothing and answers nothing: to be evicted
     vanish,           // stops reading and writing without FIN or RST: to be evicted
     slow_reader,      // beats, and asks for more than it reads
     flapper,          // disconnects and comes back, again and again

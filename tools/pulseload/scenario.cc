@@ -146,7 +146,7 @@ Result<StormPlan> parse_storm(std::string_view text) {
         return {};
     });
     if (!done) return Error{done.error()};
-    if (!told) return Error{quoted(text) + " says nothing of kill, silence or vanish"};
+    if (!told) return Error{quoted(text) + " has none of kill, silence and vanish"};
     return storm;
 }
 

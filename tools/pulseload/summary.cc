@@ -160,7 +160,7 @@ void say_heartbeats(const RunResult& result, Lines& lines) {
     }
     if (counts.probes > 0) {
         words +=
-            fmt::format("{}The server asked {} times, {} were answered.", words.empty() ? "" : " ",
+            fmt::format("{}The server sent {} probes, {} were answered.", words.empty() ? "" : " ",
                         told_count(counts.probes), told_count(counts.probes_answered));
     }
     add(lines, "Heartbeats", Mood::plain, words);
@@ -290,7 +290,7 @@ void say_trust(const RunResult& result, const Verdict& verdict, Lines& lines) {
         for (const std::string& remedy : verdict.remedies) add(lines, "", Mood::plain, remedy);
         return;
     }
-    std::string words = "nothing says that the generator was the bottleneck";
+    std::string words = "no sign that the generator was the bottleneck";
     const Generator& generator = result.generator;
     if (generator.lateness.count() > 0) {
         words = fmt::format("yes: the generator made 99 % of its sends within {} of their time",

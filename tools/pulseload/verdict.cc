@@ -58,7 +58,7 @@ void judge_made(const Generator& generator, Findings& findings) {
     if (share >= kMadeShareMin) return;
     find(findings, Finding::bottleneck,
          fmt::format("It made {} of the {} connects and sends that the schedule held ({}); less "
-                     "than {} says nothing about the load that was asked for.",
+                     "than {} does not describe the load that was asked for.",
                      told_count(generator.made), told_count(generator.intended), told_share(share),
                      told_share(kMadeShareMin)),
          "Ask for less (--connect-rate, --connections, a longer --heartbeat-interval), or give the "

@@ -154,7 +154,7 @@ void Operator::watch_reactors() {
     if (stalled_since_ == 0) stalled_since_ = monotonic_now();
     if (stall_logged_ || monotonic_now() - stalled_since_ < kStallLoggedNs) return;
     stall_logged_ = true;
-    spdlog::warn("{} reactors have taken no message for {}; what they were told waits", waiting,
+    spdlog::warn("{} reactors have taken no message for {}; their messages wait", waiting,
                  format_duration(kStallLoggedNs));
 }
 

@@ -76,14 +76,14 @@ TEST(Address, RefusesWithOffenderAndRemedy) {
     }
 }
 
-TEST(Address, NoneIsNone) {
+TEST(Address, ADefaultOneIsNone) {
     const SocketAddress none;
     EXPECT_FALSE(none.present());
     EXPECT_EQ(none.size_bytes(), 0u);
     EXPECT_EQ(none.text(), "none");
 }
 
-TEST(Address, AMappedAddressBecomesItself) {
+TEST(Address, AMappedIpv4AddressBecomesIpv4) {
     SocketAddress address = *parse_address("[::ffff:10.1.2.3]:77");
     address.unmap();
     EXPECT_EQ(address.text(), "10.1.2.3:77");
@@ -94,11 +94,11 @@ TEST(Address, AMappedAddressBecomesItself) {
     EXPECT_EQ(other.text(), "[2001:db8::1]:77");
 }
 
-TEST(Address, AZeroInTheTextDoesNotHideItsEnd) {
+TEST(Address, ANulInTheTextIsRefused) {
     EXPECT_FALSE(parse_address(std::string_view("127.0.0.1:80\0x", 14)));
 }
 
-TEST(Prefix, HoldsWhatBeginsLikeIt) {
+TEST(Prefix, ContainsAddressesThatBeginWithIt) {
     const struct {
         const char* prefix;
         const char* text;

@@ -74,7 +74,7 @@ TEST(EpollBackend, AnyAddressTakesBothFamiliesAndNamesEachByItsOwn) {
     stage.close_all();
 }
 
-TEST(EpollBackend, ListenSaysWhatToDo) {
+TEST(EpollBackend, AListenErrorNamesTheRemedy) {
     EpollStage stage;
     const ListenAddress taken = stage.world.taken_address();
     const Result<void> in_use = stage.io.listen(std::span(&taken, 1));
@@ -93,7 +93,7 @@ TEST(EpollBackend, ListenSaysWhatToDo) {
     ASSERT_TRUE(stage.io.listen(std::span(many).first(kListenersMax)));
 }
 
-TEST(EpollBackend, AConnectThatFailsAtOnceIsToldInThePoll) {
+TEST(EpollBackend, AConnectThatFailsAtOnceIsReportedByThePoll) {
     EpollStage stage;
     Seen& seen = stage.seen.connect(*parse_address("255.255.255.255:9"), {});
     EXPECT_EQ(seen.connects, 0);
@@ -120,7 +120,7 @@ TEST(EpollBackend, UrgentDataDoesNotHideWhatFollowsIt) {
     stage.close_all();
 }
 
-TEST(EpollBackend, WithoutTheNewerWaitItRoundsUpAndStillSleeps) {
+TEST(EpollBackend, WithoutEpollPwait2ItRoundsUpAndStillSleeps) {
     EpollStage stage;
     stage.listen();
     stage.settle();
@@ -137,7 +137,7 @@ TEST(EpollBackend, WithoutTheNewerWaitItRoundsUpAndStillSleeps) {
     stage.close_all();
 }
 
-TEST(EpollBackend, WhereMemoryIsShortAcceptingRestsAndGoesOn) {
+TEST(EpollBackend, AcceptingPausesWhileMemoryIsShort) {
     EpollStage stage;
     stage.listen();
     stage.settle();
@@ -202,7 +202,7 @@ TEST(EpollBackend, FloodersShareABudget) {
     stage.close_all();
 }
 
-TEST(EpollBackend, TheConstructorSaysWhatItLacks) {
+TEST(EpollBackend, AFailedConstructorNamesWhatItLacks) {
     const auto records = std::make_unique<Connection[]>(1);
     RealWorld world;
     std::vector<Descriptor> held;

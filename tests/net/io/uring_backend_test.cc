@@ -37,7 +37,7 @@ int without_io_uring(int error, Body body) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-TEST(UringBackend, IsRefusedWithAReasonAndAWayOut) {
+TEST(UringBackend, IsRefusedWithAReasonAndARemedy) {
     for (const int error : {ENOSYS, EPERM, EACCES}) {
         const int code = without_io_uring(error, [&] {
             Connection record{};
@@ -51,7 +51,7 @@ TEST(UringBackend, IsRefusedWithAReasonAndAWayOut) {
     }
 }
 
-TEST(UringBackend, SaysWhatItFoundAndWhatItCosts) {
+TEST(UringBackend, ReportsItsFeaturesAndItsMemory) {
     std::vector<Connection> records(8);
     UringBackend full({}, records.data(), 8);
     ASSERT_TRUE(full.ready()) << full.ready().error();
@@ -63,7 +63,7 @@ TEST(UringBackend, SaysWhatItFoundAndWhatItCosts) {
 }
 
 // A reactor that reads one message at a time touches one buffer's pages, and not all in turn.
-TEST(UringBackend, LendsTheBufferThatWasUsedLast) {
+TEST(UringBackend, ProvidesTheBufferThatWasUsedLast) {
     Stage<UringWorld<Full>> stage;
     stage.listen();
     auto one = stage.join();
@@ -97,7 +97,7 @@ TYPED_TEST_SUITE(UringCrowd, Crowded);
 
 // More connections become ready at once than any list holds; all are heard and answered, in any
 // order, and time passes.
-TYPED_TEST(UringCrowd, IsHeardToTheLast) {
+TYPED_TEST(UringCrowd, EveryConnectionIsServed) {
     constexpr uint32_t kPeers = kUringReadyMax + 376;
     Stage<TypeParam> stage(kPeers);
     stage.listen();

@@ -52,7 +52,7 @@ TEST(Goodbye, InAWebSocketMessageIsAnsweredWithACloseFrameWhateverItsFormat) {
 
 // It waits behind a send that the kernel has not completed, while this thread is away for longer
 // than the linger: the completion and the end of the linger are found in one turn.
-TEST(Goodbye, IsSaidAfterAStallLongerThanTheLinger) {
+TEST(Goodbye, IsSentAfterAStallLongerThanTheLinger) {
     for (uint64_t seed = 1; seed <= 20; ++seed) {
         StagePlan slow = plan();
         slow.seed = seed;
@@ -88,7 +88,7 @@ TEST(Goodbye, OfAPlainConnectionIsAnsweredWithFinAlone) {
     }
 }
 
-TEST(IoErrors, AreThePeersDoingOrTheSystems) {
+TEST(IoErrors, AreOfThePeerOrOfTheSystem) {
     EXPECT_EQ(reason_of(ECONNRESET), CloseReason::peer_reset);
     EXPECT_EQ(reason_of(EPIPE), CloseReason::peer_reset);
     EXPECT_EQ(reason_of(ETIMEDOUT), CloseReason::peer_reset);

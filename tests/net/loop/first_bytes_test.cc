@@ -55,7 +55,7 @@ TEST(FirstBytes, APacketBoundaryChangesNothing) {
     }
 }
 
-TEST(FirstBytes, ABinaryPeerThatLosesItsPlaceIsToldSoInFramesWhateverFollows) {
+TEST(FirstBytes, ABinaryPeerThatLosesItsFramingIsRefusedInFrames) {
     for (const size_t listener : {kAuto, kBinary}) {
         for (const std::string& next : {"GET / HTTP/1.1\r\n\r\n"s, "{\"type\":\"ping\"}\n"s,
                                         "PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n"s, "\x16\x03\x01"s}) {
@@ -71,7 +71,7 @@ TEST(FirstBytes, ABinaryPeerThatLosesItsPlaceIsToldSoInFramesWhateverFollows) {
     }
 }
 
-TEST(FirstBytes, AHeadThatIsNotWholeIsNotToldApartAnew) {
+TEST(FirstBytes, AnUnfinishedHeadIsNotDetectedAgain) {
     for (const std::string& next : {"{\"a\":1}\r\n\r\n"s, "\xB7\x01\r\n\r\n"s}) {
         ReactorStage stage(plan());
         const size_t peer = stage.connect(kWebSocket);

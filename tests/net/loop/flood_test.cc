@@ -229,7 +229,7 @@ TEST(Flood, APeerThatIsReadAgainIsNotJudgedByItsOldSilence) {
 
 // Nothing more is decoded of a connection that is closing, so that nothing of it stays parked
 // either: its FIN is read, whatever is parked before it.
-TEST(Flood, APeerThatIsToldToGoIsReadAtOnce) {
+TEST(Flood, AKickedPeerIsReadAtOnce) {
     ReactorStage stage(plan());
     const size_t peer = stage.connect(kBinary);
     stage.settle();

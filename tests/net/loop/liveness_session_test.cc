@@ -118,7 +118,7 @@ TEST(Roundtrip, UnsolicitedPongsHellosAndDataProveNothing) {
     }
 }
 
-TEST(Roundtrip, NeitherDoesAPeerThatNeverReads) {
+TEST(Roundtrip, APeerThatNeverReadsIsEvicted) {
     for (const Speaker& speaker : speakers()) {
         ReactorStage stage(plan());
         const size_t peer = open(stage, speaker);

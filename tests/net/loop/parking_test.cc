@@ -24,12 +24,12 @@ size_t held_for(size_t read_bytes) {
     return held;
 }
 
-TEST(Parking, AFullReadOfEpollFitsItsClass) {
+TEST(Parking, AFullReadOfEpollFitsItsSizeClass) {
     EXPECT_EQ(held_for(kReceiveBufferBytes), size_t{64} * 1024);
     EXPECT_EQ(held_for(kReceiveBufferBytes), kReceiveFrontBytes + kReceiveBufferBytes);
 }
 
-TEST(Parking, AFullReadOfAnIoUringFitsItsClass) {
+TEST(Parking, AFullReadOfIoUringFitsItsSizeClass) {
     constexpr size_t kRead = kUringReceiveBufferBytes - kReceiveFrontBytes - kReceivePadBytes;
     EXPECT_EQ(held_for(kRead), kUringReceiveBufferBytes);
 }

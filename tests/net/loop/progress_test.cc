@@ -69,7 +69,7 @@ bool upload(ReactorStage& stage, size_t peer, const Bytes& wire, Nanos duration)
     return stage.record(peer) != nullptr;
 }
 
-TEST(Progress, AMessageThatTakesLongerThanTheTimeoutIsLife) {
+TEST(Progress, AMessageThatTakesLongerThanTheTimeoutProvesLife) {
     for (const Liveness liveness : {Liveness::any, Liveness::roundtrip}) {
         for (const size_t listener : {kWebSocket, kBinary, kLines}) {
             ReactorStage stage(plan(liveness));
@@ -82,7 +82,7 @@ TEST(Progress, AMessageThatTakesLongerThanTheTimeoutIsLife) {
     }
 }
 
-TEST(Progress, SoIsAMessageOfManyFragments) {
+TEST(Progress, AMessageOfManyFragmentsProvesLife) {
     ReactorStage stage(plan());
     const size_t peer = open_peer(stage, kWebSocket);
     Bytes wire;
@@ -226,7 +226,7 @@ StagePlan slow_link(StagePlan plan) {
     return plan;
 }
 
-TEST(Progress, AnAnswerThatTakesLongerThanTheTimeoutIsLife) {
+TEST(Progress, AnAnswerThatTakesLongerThanTheTimeoutProvesLife) {
     for (const Liveness liveness : {Liveness::any, Liveness::roundtrip}) {
         ReactorStage stage(slow_link(plan(liveness)));
         const size_t peer = open_peer(stage, kWebSocket);
@@ -241,7 +241,7 @@ TEST(Progress, AnAnswerThatTakesLongerThanTheTimeoutIsLife) {
 }
 
 // Without probes the look that finds the timeout over is the first since the answer left.
-TEST(Progress, SoItIsWhereNoProbeIsSent) {
+TEST(Progress, AnAnswerThatTakesLongerThanTheTimeoutProvesLifeWithoutProbes) {
     ReactorStage stage(slow_link(without_probes()));
     const size_t peer = open_peer(stage, kWebSocket);
     stage.set_reading(peer, false);
@@ -355,7 +355,7 @@ TEST(Progress, ACreditIsNeverLessForMoreBytes) {
 }
 
 // As if the kernel could not be asked: less than at the last look must not count as progress.
-TEST(Progress, LessThanAtTheLastLookIsWorthNothing) {
+TEST(Progress, LessThanAtTheLastLookProvesNothing) {
     ReactorStageOn<Kernel> stage(slow_link(plan()));
     stage.io().acked_bytes = 1'000'000;
     const size_t peer = deaf_peer(stage);

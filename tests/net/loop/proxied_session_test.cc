@@ -135,7 +135,7 @@ TEST(ProxiedSession, ByteByByteIsTheSame) {
     }
 }
 
-TEST(ProxiedSession, ThePeerIsWhomTheHeaderNames) {
+TEST(ProxiedSession, ThePeerIsTheSourceThatTheHeaderNames) {
     const struct {
         std::string header;
         const char* named;
@@ -159,7 +159,7 @@ TEST(ProxiedSession, ThePeerIsWhomTheHeaderNames) {
 }
 
 // The balancer would pass on to its client whatever we say, so that we say nothing.
-TEST(ProxiedSession, WhatIsNoHeaderIsTurnedAwayWithoutAWordAndCounted) {
+TEST(ProxiedSession, APeerWithoutAHeaderIsClosedSilentlyAndCounted) {
     const std::string bad[] = {
         "PING\n",
         binary_ping(1),
@@ -249,7 +249,7 @@ TEST(ProxiedSession, HeartbeatsCountFromTheHeaderOn) {
     EXPECT_EQ(stage.metrics()[Metric::evicted], 1u);
 }
 
-TEST(ProxiedSession, StrangersAreRefusedWithAReasonAndCounted) {
+TEST(ProxiedSession, UntrustedSourcesAreRefusedWithAReasonAndCounted) {
     const struct {
         const char* source;
         bool trusted;
@@ -282,7 +282,7 @@ TEST(ProxiedSession, StrangersAreRefusedWithAReasonAndCounted) {
     EXPECT_EQ(stage.metrics()[Metric::refused], strangers);
 }
 
-TEST(ProxiedSession, AStrangerReadsWhyInTheListenersWords) {
+TEST(ProxiedSession, AnUntrustedSourceReadsTheReasonInTheListenersProtocol) {
     ReactorStage stage(plan());
     std::array<std::string, 4> heard;
     for (const size_t listener : kProxied) {
@@ -298,7 +298,7 @@ TEST(ProxiedSession, AStrangerReadsWhyInTheListenersWords) {
               "{\"type\":\"goodbye\",\"code\":1008,\"reason\":\"untrusted_source\"}\n");
 }
 
-TEST(ProxiedSession, StoppingSaysNothingToThoseWhoWaitForTheirHeader) {
+TEST(ProxiedSession, StoppingSendsNothingToPeersWithoutAHeader) {
     ReactorStage stage(plan());
     const size_t waiting = stage.connect(kLines);
     const size_t known = stage.connect(kLines);

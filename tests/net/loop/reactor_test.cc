@@ -92,7 +92,7 @@ TEST(Reactor, ATurnEvictsAndProbesWithinItsBudget) {
 }
 
 // ------------------------------------------------------------------------------------ slow readers
-TEST(Reactor, ASlowReaderIsToldSoInPlaceOfWhatWasQueued) {
+TEST(Reactor, ASlowReaderIsSentTheReasonInPlaceOfItsQueue) {
     StagePlan plan{.listen = {"tcp://10.0.0.1:9000"}};
     plan.options.on_message = OnMessage::echo;
     plan.options.send_queue_bytes = 64 * 1024;

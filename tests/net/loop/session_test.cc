@@ -142,7 +142,7 @@ TEST(Idle, AWebSocketConnectionOwnsItsRecordAndNothingElse) {
     }
 }
 
-TEST(Idle, SoDoesOneOfEveryOtherProtocol) {
+TEST(Idle, AConnectionOfEveryOtherProtocolOwnsItsRecordAndNothingElse) {
     ReactorStage stage(plan());
     const size_t binary = stage.connect(kAuto);
     const size_t lines = stage.connect(kAuto);

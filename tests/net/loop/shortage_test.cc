@@ -222,7 +222,7 @@ TEST(Shortage, OnlyWhatIsClosedForItIsCounted) {
 }
 
 // A reply for which there is no memory is not the fault of a peer that reads.
-TEST(Shortage, AReplyWithoutMemoryIsNotASlowReaders) {
+TEST(Shortage, AReplyWithoutMemoryIsNotCountedAsASlowReader) {
     StagePlan with = plan(4);
     with.options.buffer_bytes = kMebibyte;
     ReactorStage stage(with);

@@ -78,7 +78,7 @@ TEST(Descriptors, TheLimitIsOfATableNotOfTheProcess) {
 }
 
 // In a process of its own, because it closes what this one prints to.
-TEST(Descriptors, StandardOnesAreOpenedAndAFullPipeIsNotWaitedFor) {
+TEST(Descriptors, StandardOnesAreOpenedWithoutWaitingForAFullPipe) {
     const pid_t child = fork();
     if (child == 0) {
         for (const int descriptor : {0, 1, 2}) ::close(descriptor);

@@ -70,7 +70,7 @@ TEST(Machine, ReadsVersionOneAndTheContainersOwnRoot) {
     EXPECT_DOUBLE_EQ(root.machine().cpu_quota(), 1.5);
 }
 
-TEST(Machine, TakesNoLimitForNone) {
+TEST(Machine, ReadsUnlimitedValues) {
     FakeRoot root;
     root.write("/proc/self/cgroup", "5:cpu:/\n4:memory:/\n0::/x\n");
     root.write("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
@@ -82,7 +82,7 @@ TEST(Machine, TakesNoLimitForNone) {
     EXPECT_EQ(root.machine().cpu_quota(), 0);
 }
 
-TEST(Machine, AFullCgroupLeavesNothingWhichIsNotUnknown) {
+TEST(Machine, AFullCgroupLeavesZeroAndNotUnknown) {
     FakeRoot root;
     root.write("/proc/self/cgroup", "0::/\n");
     root.write("/sys/fs/cgroup/memory.max", "1048576\n");

@@ -60,7 +60,7 @@ bool ended_within(Server& server, Nanos most) {
 
 // The log sink of one reactor blocks, as if the reactor were stuck, while it is told more than its
 // mailbox holds. Then it runs again.
-TEST_P(ServerThreads, ToldWhileTheyAreStuckTheyLearnOfTheLastOfEachKind) {
+TEST_P(ServerThreads, MessagesWhileTheyAreStuckAreReducedToTheLastOfEachKind) {
     const Result<ServerPlan> plan = plan_of(GetParam());
     ASSERT_TRUE(plan) << plan.error();
     std::mutex gate;

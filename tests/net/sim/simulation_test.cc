@@ -40,7 +40,7 @@ TEST(Simulation, InvariantsHoldInManyWorlds) {
     EXPECT_GT(evicted, test::scaled(2'000));
 }
 
-TEST(Simulation, EveryFaultAloneIsBorne) {
+TEST(Simulation, InvariantsHoldUnderEachFaultAlone) {
     for (size_t fault = 0; fault < kFaults; ++fault) {
         SimulationOptions options = small_world(1'000 + fault);
         options.faults = FaultSet().set(fault);
@@ -49,7 +49,7 @@ TEST(Simulation, EveryFaultAloneIsBorne) {
     }
 }
 
-TEST(Simulation, AllFaultsAtOnceAreBorne) {
+TEST(Simulation, InvariantsHoldUnderAllFaultsAtOnce) {
     for (uint64_t seed = 1; seed <= test::scaled(20); ++seed) {
         SimulationOptions options = small_world(2'000 + seed);
         options.faults = FaultSet().set();
