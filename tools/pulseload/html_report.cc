@@ -253,14 +253,14 @@ std::string tiles(const RunResult& result) {
     if (any_judged(result.detection)) html += silent_tile(result.detection);
     if (result.detection.timeout != 0) {
         const uint64_t wrong = result.detection.false_evictions;
-        html += tile("False evictions", told_count(wrong), "of peers that spoke in time",
+        html += tile("False evictions", told_count(wrong), "of peers that beat in time",
                      wrong == 0 ? Mood::good : Mood::bad);
     }
     if (const uint64_t cut_off = result.detection.cut_off; cut_off > 0)
         html += tile("Cut off", told_count(cut_off), "as the target went away", Mood::bad);
     if (const auto rate = connect_rate(result)) {
         html += tile("Connects a second", told_count(static_cast<uint64_t>(*rate)),
-                     "while the crowd gathered");
+                     "during the ramp");
     }
     if (const auto cost = server_cost(result)) {
         if (const auto bytes = rss_per_connection(cost->at_the_end, cost->open)) {
