@@ -1,6 +1,6 @@
 // What is done to every connection: new heartbeats, the goodbyes of a server that stops, and its
-// end. Each is a walk in slices (core/sweep.h): a turn does so much of it, and the next turn starts
-// at once.
+// end. Each is a walk in slices (core/sweep.h): a turn does a bounded part of it, and the next turn
+// starts at once.
 #include <algorithm>
 #include <cmath>
 

@@ -10,7 +10,7 @@
 namespace pulse::test {
 
 // --------------------------------------------------------------------------------------- listen
-TYPED_TEST_P(IoContract, Listen_SaysWhichListenerAndWhoCame) {
+TYPED_TEST_P(IoContract, Listen_ReportsTheListenerAndThePeersAddress) {
     Stage<TypeParam> stage;
     const ListenAddress both[] = {stage.world.free_address(), stage.world.free_address()};
     const Result<void> listening = stage.io.listen(both);
@@ -127,7 +127,7 @@ TYPED_TEST_P(IoContract, Attach_AThousandTalkAndLeave) {
 }
 
 // --------------------------------------------------------------------------------------- refuse
-TYPED_TEST_P(IoContract, Refuse_SaysFarewellAndClosesInOrder) {
+TYPED_TEST_P(IoContract, Refuse_SendsTheMessageAndClosesInOrder) {
     Stage<TypeParam> stage;
     stage.listen();
     stage.seen.farewell = "come back in 30 s";
@@ -137,8 +137,7 @@ TYPED_TEST_P(IoContract, Refuse_SaysFarewellAndClosesInOrder) {
     };
     for (const bool spoke_first : {false, true}) {
         auto peer = stage.connect();
-        // Input that nobody reads would turn the close into a reset, and the farewell would be
-        // lost.
+        // Unread input would turn the close into a reset, and the farewell would be lost.
         if (spoke_first) {
             ASSERT_TRUE(peer.write(as_bytes("GET / HTTP/1.1\r\n\r\n")) > 0);
             stage.world.stall(5 * kMillisecond);
@@ -152,7 +151,7 @@ TYPED_TEST_P(IoContract, Refuse_SaysFarewellAndClosesInOrder) {
     EXPECT_EQ(stage.seen.live, 0);
 }
 
-TYPED_TEST_P(IoContract, Refuse_ManyAtOnceAndWithoutAFarewell) {
+TYPED_TEST_P(IoContract, Refuse_ManyAtOnceAndWithoutAMessage) {
     Stage<TypeParam> stage(1);
     stage.listen();
     auto one = stage.join();

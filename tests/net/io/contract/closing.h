@@ -11,7 +11,7 @@
 namespace pulse::test {
 
 // ------------------------------------------------------------------------------------------- C4
-TYPED_TEST_P(IoContract, C4_CloseIsTheLastWordAndNotFromInsideClose) {
+TYPED_TEST_P(IoContract, C4_OnClosedIsTheLastEventAndNotFromInsideClose) {
     Stage<TypeParam> stage;
     stage.listen();
     for (const CloseMode mode : {CloseMode::orderly, CloseMode::reset}) {

@@ -36,7 +36,7 @@ TYPED_TEST_P(IoContract, Connect_SucceedsAndIsAsIfAttached) {
     stage.close_all();
 }
 
-TYPED_TEST_P(IoContract, Connect_RefusedIsToldOnceAndOnlyCloseFollows) {
+TYPED_TEST_P(IoContract, Connect_ARefusalIsReportedOnceAndOnlyCloseFollows) {
     Stage<TypeParam> stage;
     Seen& seen = stage.seen.connect(stage.world.dead_address(), {});
     EXPECT_TRUE(stage.until([&] { return seen.connects == 1; }));

@@ -1,5 +1,5 @@
-// The backend contract: that events come inside poll() only (C1), and bytes writable, whole and in
-// order (C2).
+// The backend contract: events come inside poll() only (C1), bytes writable, whole and
+// in order (C2).
 #pragma once
 
 #include <algorithm>

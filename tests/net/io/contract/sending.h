@@ -84,7 +84,7 @@ TYPED_TEST_P(IoContract, C3_OnSentComesWithAnErrorWhenThePeerIsGone) {
     stage.close_all();
 }
 
-// The reset has come, nobody has polled, and it is the send that meets it.
+// The reset has come, there was no poll since, and the send reports it.
 TYPED_TEST_P(IoContract, C3_ASendThatMeetsTheResetLeavesOnEndItsError) {
     Stage<TypeParam> stage;
     stage.listen();
@@ -158,7 +158,7 @@ TYPED_TEST_P(IoContract, Finish_LeavesTheInputOpen) {
 }
 
 // --------------------------------------------------------------------------------- send progress
-TYPED_TEST_P(IoContract, SendProgress_TellsWhatThePeerHasTaken) {
+TYPED_TEST_P(IoContract, SendProgress_ReportsWhatThePeerHasAcknowledged) {
     Stage<TypeParam> stage;
     stage.listen();
     auto one = stage.join();

@@ -6,7 +6,7 @@
 
 namespace pulse::test {
 
-// More than the kernels of both ends can hold of one stream while nobody reads it.
+// More than the kernels of both ends can hold of one stream while it is not read.
 inline constexpr size_t kMoreThanFitsBytes = size_t{12} << 20;
 // A poll that has nothing to do sleeps; a few early returns are allowed in a stretch of silence.
 inline constexpr uint64_t kQuietPollsMax = 15;

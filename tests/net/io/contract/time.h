@@ -25,7 +25,7 @@ TYPED_TEST_P(IoContract, C7_NowMovesOnlyInsidePoll) {
 
 // The process pauses in the middle of a batch, and peers speak meanwhile. Whoever is handed over
 // after the pause, with bytes from before it or from within, is stamped with a clock of after it.
-TYPED_TEST_P(IoContract, C7_NowWasReadAfterWhatTheEventTellsOf) {
+TYPED_TEST_P(IoContract, C7_NowWasReadAfterWhatTheEventReports) {
     Stage<TypeParam> stage;
     stage.listen();
     std::vector<typename Stage<TypeParam>::Joined> peers;
@@ -70,8 +70,8 @@ TYPED_TEST_P(IoContract, WokeAt_IsAfterTheWaitAndBeforeTheWork) {
 }
 
 // ------------------------------------------------------------------------------------------- C8
-// After a pause the kernel holds what nobody has read: drained_until may not pass its arrival
-// before it was delivered. Bytes, FIN and RST, on a few of many.
+// After a pause the kernel holds what was not read: drained_until may not pass its arrival before
+// it was delivered. Bytes, FIN and RST, on a few of many.
 TYPED_TEST_P(IoContract, C8_WhatArrivedBeforeItWasDelivered) {
     Stage<TypeParam> stage(200);
     stage.listen();

@@ -24,7 +24,7 @@ TYPED_TEST_P(IoContract, C6_PollReturnsByItsDeadlineAndSleepsUntilThen) {
 }
 
 // What is known to have happened does not wait for the deadline.
-TYPED_TEST_P(IoContract, C6_NewsEndsTheSleep) {
+TYPED_TEST_P(IoContract, C6_AnEventEndsTheSleep) {
     Stage<TypeParam> stage;
     stage.listen();
     auto one = stage.join();
@@ -54,7 +54,7 @@ TYPED_TEST_P(IoContract, C6_ADeadlineInThePastStillHarvests) {
     stage.close_all();
 }
 
-// Silence of every kind lets poll sleep: nobody is asked again and again about what is known.
+// Silence of every kind lets poll sleep: what is known is not reported again.
 TYPED_TEST_P(IoContract, C6_SilenceCostsNoPolls) {
     Stage<TypeParam> stage;
     stage.listen();
@@ -104,7 +104,7 @@ TYPED_TEST_P(IoContract, C6_AWakeFromInsideAnEventEndsTheNextPoll) {
     stage.close_all();
 }
 
-TYPED_TEST_P(IoContract, C6_ManyWakesAreAnsweredAndThenThereIsQuiet) {
+TYPED_TEST_P(IoContract, C6_AfterManyWakesPollsSleepAgain) {
     Stage<TypeParam> stage;
     stage.listen();
     stage.settle();
