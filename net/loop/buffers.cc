@@ -88,7 +88,8 @@ void Connections::park(Index index, const Session& session) {
         entry.bytes = keep(index, session.rest());
         if (entry.bytes == 0) {
             parking_.release(entry);
-            return let_go(index, CloseReason::out_of_memory);
+            let_go(index, CloseReason::out_of_memory);
+            return drop_unfinished(index);
         }
     }
     parking_.push(entry);

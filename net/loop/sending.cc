@@ -20,12 +20,14 @@ uint8_t* Connections::claim(Index index, size_t bytes) {
     Connection& connection = at(index);
     if (connection.state >= ConnectionState::closing) return nullptr;
     uint8_t* place = nullptr;
+    // A goodbye has room behind what fills the queue.
+    const bool leaving = connection.close_reason != CloseReason::none;
+    const size_t cap = config_.send_queue_bytes + (leaving ? kConnectionSlackBytes : 0);
     do {
-        place = outboxes_.claim(connection, index, bytes, config_.send_queue_bytes);
+        place = outboxes_.claim(connection, index, bytes, cap);
     } while (place == nullptr && buffers_.was_short() && make_room(index));
     if (place == nullptr) {
-        // Unless this is the goodbye itself, which then goes unsaid.
-        if (connection.close_reason != CloseReason::none) return nullptr;
+        if (leaving) return nullptr;  // this is the goodbye itself: it goes unsaid
         let_go(index, buffers_.was_short() ? CloseReason::out_of_memory : CloseReason::slow_reader);
         return nullptr;
     }

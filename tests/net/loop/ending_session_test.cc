@@ -76,6 +76,30 @@ TEST(Goodbye, IsSentAfterAStallLongerThanTheLinger) {
     }
 }
 
+// What is in flight fills its send queue to the last byte.
+TEST(Goodbye, IsSaidToASlowReaderBehindAFullQueue) {
+    StagePlan narrow = plan();
+    narrow.options.send_queue_bytes = 4'096;
+    narrow.faults.socket_buffer_bytes = 256;
+    ReactorStage stage(narrow);
+    const size_t peer = stage.connect(kBinary);
+    stage.set_reading(peer, false);
+    stage.write(peer, binary_frame(kBinaryData, 1, std::string(4'096 - 8, 'e')));
+    stage.settle();
+    stage.write(peer, binary_frame(kBinaryPing, 2, ""));
+    stage.settle();
+    EXPECT_EQ(stage.heard(peer), "");
+    stage.set_reading(peer, true);
+    stage.settle(kSecond / 2);
+    EXPECT_TRUE(stage.ended(peer));
+    const std::string& heard = stage.heard(peer);
+    ASSERT_GT(heard.size(), 4'096u + 8) << "a goodbye behind the echo";
+    EXPECT_EQ(heard[4'096 + 1], kBinaryGoodbye);
+    stage.finish(peer);
+    stage.settle();
+    EXPECT_EQ(closed_for(stage, CloseReason::slow_reader), 1u);
+}
+
 TEST(Goodbye, OfAPlainConnectionIsAnsweredWithFinAlone) {
     const std::pair<size_t, std::string> rows[] = {
         {kBinary, binary_frame(kBinaryGoodbye, 0, "\x03\xE8")},
