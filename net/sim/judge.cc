@@ -234,9 +234,8 @@ void SimClients::judge_end(uint32_t number) {
     // Through small buffers, or behind a send that completes late, a goodbye may wait for longer
     // than the linger; behind a flight that fills the send queue, or a queue that the pool has no
     // more room for, it is not said; and a flight that takes memory is reset.
-    const bool late = faults_.has(Fault::small_buffers) ||
-                      line.let_go_for == CloseReason::slow_reader ||
-                      line.let_go_for == CloseReason::out_of_memory;
+    const bool late =
+        faults_.has(Fault::small_buffers) || line.let_go_for == CloseReason::out_of_memory;
     const bool gone = late || line.was_cut || line.went_unread || !line.innocent;
     if (gone || line.let_go_unknown || network_.clock() >= facts_.hard_stop_at) return;
     const bool answers = client.said_goodbye && client.codec.is_websocket();
