@@ -231,9 +231,8 @@ void SimClients::judge_end(uint32_t number) {
     const Client& client = clients_[number];
     const Line& line = lines_[client.line];
     const CloseReasonInfo& reason = describe(line.let_go_for);
-    // Through small buffers, or behind a send that completes late, a goodbye may wait for longer
-    // than the linger; behind a flight that fills the send queue, or a queue that the pool has no
-    // more room for, it is not said; and a flight that takes memory is reset.
+    // Through small buffers a goodbye may wait for longer than the linger; behind a queue that the
+    // pool has no more room for it is not said, and a flight that takes memory is reset.
     const bool late =
         faults_.has(Fault::small_buffers) || line.let_go_for == CloseReason::out_of_memory;
     const bool gone = late || line.was_cut || line.went_unread || !line.innocent;
