@@ -75,8 +75,9 @@ FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
 TOOL_SOURCES := $(wildcard tools/*/*.cc)
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
-.PHONY: FORCE all help run density million test plain asan tsan sim bench bench-build fuzz tidy \
-        format format-check clean deps deps-bench deps-clients deps-fuzz deps-tidy
+.PHONY: FORCE all help run density million test plain asan tsan sim bench bench-build fuzz \
+        conversations tidy format format-check clean deps deps-bench deps-clients deps-fuzz \
+        deps-tidy
 
 all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
 

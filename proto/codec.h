@@ -41,7 +41,7 @@ namespace pulse {
 
 enum class MessageKind : uint8_t { text, binary };
 
-// The bounds that flags can move; the others are in core/limits.h.
+// The bounds that flags can move; the others are in proto/limits.h.
 struct CodecLimits {
     size_t message_bytes_max = kMessageBytesDefault;
 };

@@ -1,9 +1,9 @@
 // The seam between the loop and a kernel: what a backend must do, said once and tested sentence by
 // sentence over every implementation (tests/net/io/io_contract.h).
 //
-// Implementations: EpollBackend, UringBackend (net/), SimBackend (net/sim/backend.h, a kernel and a
-// network made from a seed). The turn, Reactor<Io>, is compiled once per backend, what is
-// under it once (loop/io_requests.h).
+// Implementations: EpollBackend and UringBackend beside this file, SimBackend (net/sim/backend.h, a
+// kernel and a network made from a seed). The turn, Reactor<Io>, is compiled once per backend, what
+// is under it once (net/loop/io_requests.h).
 //
 //            listen / attach / refuse / send / finish / close          (handler -> backend, always
 //          +---------------------------------------------------+        on the reactor's thread)

@@ -75,7 +75,8 @@ inline constexpr int64_t kGoodbyeEveryNs = 10'000'000;
 inline constexpr uint32_t kOffencesMax = 8;
 
 // -------------------------------------------------------------------------------------- buffers
-// --send-queue-bytes, a connection: the largest message by default, echoed, and as much behind it.
+// --send-queue-bytes, a connection: the largest message by default, echoed, and as much behind it;
+// beyond it the peer is closed as slow_reader (sending.cc, buffers.cc).
 inline constexpr size_t kSendQueueBytesDefault = 2 * kMessageBytesDefault;
 // --buffer-bytes: what all buffers of one reactor may hold together, replies queued and messages
 // not whole.

@@ -16,10 +16,11 @@ inline constexpr uint32_t kReactorsPerCoreAdvised = 4;
 inline constexpr uint32_t kReactorDescriptors = 32;
 
 // --------------------------------------------------------------------------------------- memory
-// What an idle connection costs, for the estimate at start; net/README.md has the measurements. In
+// What an idle connection costs, for the estimate at start; the README has what was measured. In
 // user space: the record, its entry in the wheel, and half-filled chunks and pages.
 inline constexpr size_t kIdleUserBytes = 80;
-// In the kernel: the socket (3.81 KB) and what waits for it (epoll 208 B, poll request 253 B).
+// In the kernel: the socket (3.81 KB) and its entry in an epoll set (about 200 B by its slab, 235 B
+// by what a cgroup is charged).
 inline constexpr size_t kIdleKernelBytes = 4'160;
 // A reactor's own: slots of the wheel, receive buffers, ring, mailbox, stack, histograms.
 inline constexpr size_t kReactorUserBytes = 512 * 1024;

@@ -28,7 +28,7 @@ enum class Behaviour : uint8_t {
     slow_reader,      // beats, and asks for more than it reads
     flapper,          // disconnects and comes back, again and again
     chatty,           // beats, and sends messages that come back
-    slowloris,        // sends its first frame a byte at a time, never to the end
+    slowloris,        // sends a greeting a byte a second, never to its end
     garbage,          // sends what no protocol allows
     duplicate_login,  // says hello as a user who is already here
 };

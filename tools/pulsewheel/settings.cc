@@ -209,6 +209,7 @@ std::vector<std::string> get_file(const ServerOptions& options) {
 }
 
 constexpr Nanos kHour = 3600 * kSecond;
+// Far more than one peer may have waiting, and 64 GiB a reactor: beyond these a unit was mistyped.
 constexpr uint64_t kSendQueueBytesMax = uint64_t{1} << 30;
 constexpr uint64_t kBufferBytesMax = uint64_t{1} << 36;
 constexpr Nanos kTimeoutMax = 24 * kHour;  // the tick narrows it further: see flags.cc
