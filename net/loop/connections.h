@@ -190,6 +190,11 @@ class Connections {
         dirty_.push_back(index);
     }
     void flush_one(Index index);
+    // A close waits for its peer from its last step on: this thread may have been away since the
+    // step before. There are three at most, so that it ends.
+    void linger_from_now(Connection& connection) {
+        connection.heard = heard_at(config_.clock.up(io_.clock()));
+    }
 
     // Memory.
     void drop_unfinished(Index index);

@@ -67,7 +67,9 @@ void Connections::evict(Index index, Tick reached) {
             // Its goodbye waits in this turn's list: this thread was away for the whole linger.
             if ((connection.flags & kDirty) != 0 && !outboxes_.in_flight(connection)) {
                 flush_one(index);
-                return set_profile(index, kProfileClosing);
+                const HeartbeatConfig& linger = heartbeat_of(connection);
+                wheel_.arm(index, heartbeat_deadline(connection.heard, index, reached, linger));
+                return;
             }
             return close_now(index, connection.close_reason, CloseMode::reset);
         default:

@@ -52,6 +52,7 @@ void Connections::flush_one(Index index) {
     if (outboxes_.queued(connection)) {
         const std::span<const uint8_t> flight = outboxes_.begin_flight(connection);
         note_flight(index, flight.size());
+        if (connection.state == ConnectionState::closing) linger_from_now(connection);
         return io_.send(index, flight);
     }
     if (connection.state != ConnectionState::closing) return;
@@ -60,6 +61,7 @@ void Connections::flush_one(Index index) {
     }
     if ((connection.flags & kFinished) != 0) return;
     connection.flags |= kFinished;
+    linger_from_now(connection);
     io_.finish(index);
 }
 
