@@ -314,7 +314,10 @@ void SimClients::judge_the_living(const ConnectionTable& table) {
         // What is on its way is waited for, in a drain until its window ends.
         const bool bulk = line->closed_on_bulk;
         if (bulk && facts_.hard_stop_at != kNever) continue;
-        const Nanos linger = kCloseLingerNs + (bulk ? kCloseLingerMaxNs + kCloseLingerNs : 0);
+        // Through small buffers each of its three steps may wait for the one before.
+        const Nanos steps = faults_.has(Fault::small_buffers) ? 3 : 1;
+        const Nanos linger =
+            steps * kCloseLingerNs + (bulk ? kCloseLingerMaxNs + kCloseLingerNs : 0);
         const Nanos patience = linger + 4 * faults_.completion_max;
         if (closing > patience + lateness_allowed(line->closing_behind_at)) {
             broken("close_hangs", *line, ms(closing));
