@@ -1,4 +1,5 @@
 """A build/pulsewheel of a test's own, for tests that are scripts, and how such a script runs."""
+import argparse
 import functools
 import json
 import os
@@ -10,6 +11,22 @@ import time
 import traceback
 
 BUILD = os.environ.get("BUILD", "build")
+BACKENDS = ("epoll", "io_uring")
+
+
+def backends_parser(text):
+    """Arguments of a campaign, which runs on the backends that are named, or on both."""
+    parser = argparse.ArgumentParser(description=text,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("backends", nargs="*", metavar="BACKEND", type=backend_named,
+                        help=" or ".join(BACKENDS) + " (default: both)")
+    return parser
+
+
+def backend_named(text):
+    if text not in BACKENDS:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a backend: {', '.join(BACKENDS)}")
+    return text
 
 
 class Server:
@@ -131,4 +148,4 @@ def run_tests(namespace):
 def run_over_backends(namespace):
     """Every test_*(backend) of a script on each backend, or those that its arguments name."""
     return run_cases([(f"{backend} {name}", functools.partial(test, backend))
-                      for backend in ("epoll", "io_uring") for name, test in tests_of(namespace)])
+                      for backend in BACKENDS for name, test in tests_of(namespace)])

@@ -17,7 +17,7 @@ import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from attack import Canary, connect, masked, upgrade  # noqa: E402: its path comes first
-from server import Server  # noqa: E402
+from server import BACKENDS, Server, backends_parser  # noqa: E402
 
 FLOODERS = 50
 P99_S, MAX_S = 0.025, 0.250
@@ -98,23 +98,19 @@ def measure(backend, name, seconds):
 
 
 def main():
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["--flood"]:
-        return flood(int(arguments[1]), arguments[2], float(arguments[3]))
-    seconds, only = 2.0, ""
-    if "--seconds" in arguments:
-        at = arguments.index("--seconds")
-        seconds = float(arguments[at + 1])
-        del arguments[at:at + 2]
-    if "--only" in arguments:
-        at = arguments.index("--only")
-        only = arguments[at + 1]
-        del arguments[at:at + 2]
+    if sys.argv[1:2] == ["--flood"]:
+        return flood(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]))
+    parser = backends_parser(__doc__)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each flood (default 2)")
+    parser.add_argument("--only", default="", metavar="WORD", help="floods whose name holds it")
+    arguments = parser.parse_args()
+    seconds = arguments.seconds
+    floods = [name for name in FLOODS if arguments.only in name]
+    if not floods:
+        parser.error(f"--only: no flood's name holds '{arguments.only}': {', '.join(FLOODS)}")
     passed = failed = 0
-    for backend in arguments or ("epoll", "io_uring"):
-        for name in FLOODS:
-            if only not in name:
-                continue
+    for backend in arguments.backends or BACKENDS:
+        for name in floods:
             for _ in range(2):
                 p99, most, count = measure(backend, name, seconds)
                 good = p99 <= P99_S and most <= MAX_S

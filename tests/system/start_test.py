@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import confine  # noqa: E402: its path comes first
-from server import BUILD, Server, Skipped, run_tests  # noqa: E402
+from server import BACKENDS, BUILD, Server, Skipped, run_tests  # noqa: E402
 
 PING = struct.pack(">BBHI", 0xB7, 1, 0, 7)
 PONG = struct.pack(">BBHI", 0xB7, 2, 0, 7)
@@ -388,7 +388,7 @@ def test_says_so_where_what_it_prints_is_lost():
 # ------------------------------------------------------------------------------------------ ports
 
 def test_refuses_a_port_on_which_another_pulsewheel_listens():
-    for backend in ("epoll", "io_uring"):
+    for backend in BACKENDS:
         with Server(backend) as server:
             done = pulsewheel("--listen", f"tcp://127.0.0.1:{server.port}", "--backend", backend)
             assert done.returncode == 1, done.stderr

@@ -19,7 +19,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from server import Server  # noqa: E402: its path comes first
+from server import BACKENDS, Server, backends_parser  # noqa: E402: its path comes first
 
 PEERS = 3000
 BEAT_EVERY_S = 1.0
@@ -124,15 +124,12 @@ def stutter_once(backend):
 
 
 def main():
-    arguments = sys.argv[1:]
-    tries = 1
-    if "--tries" in arguments:
-        at = arguments.index("--tries")
-        tries = int(arguments[at + 1])
-        del arguments[at:at + 2]
+    parser = backends_parser(__doc__)
+    parser.add_argument("--tries", type=int, default=1, help="on each backend (default 1)")
+    arguments = parser.parse_args()
     passed = failed = 0
-    for backend in arguments or ("epoll", "io_uring"):
-        for number in range(tries):
+    for backend in arguments.backends or BACKENDS:
+        for number in range(arguments.tries):
             lost, evicted = stutter_once(backend)
             good = lost == 0 and evicted == 0
             passed, failed = passed + good, failed + (not good)
