@@ -140,6 +140,18 @@ TEST(Slices, ARetuneWaitsForTheOneBeforeAndNoPeerIsJudgedByWhatItWasNotTold) {
     stage.reactor().connections().validate();
 }
 
+// Peers that were silent for longer than the new timeout, as the old one allowed.
+TEST(Slices, ARetuneBeginsTheSilenceOfEachPeerAnew) {
+    ReactorStage stage(plan_of());
+    open_peers(stage);
+    stage.settle(20 * kSecond);
+    ASSERT_TRUE(stage.post(retune_to(2 * kSecond, 5 * kSecond)));
+    stage.settle(4 * kSecond);
+    EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
+    stage.settle(2 * kSecond);
+    EXPECT_EQ(stage.metrics()[Metric::evicted], kPeers);
+}
+
 TEST(Slices, AHardStopResetsAllAndSomeInATurn) {
     ReactorStage stage(plan_of());
     open_peers(stage);
