@@ -7,6 +7,7 @@ With a second binary, of another commit, its counts and the ratio stand beside.
 """
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,8 @@ def main():
     if any(word.startswith("-") for word in sys.argv[1:]) or len(sys.argv) > 3:
         print(__doc__.strip())
         sys.exit(0 if "--help" in sys.argv or "-h" in sys.argv else 2)
+    if not shutil.which("valgrind"):
+        sys.exit("instructions: valgrind is not installed; `make deps-bench` installs it")
     binaries = sys.argv[1:] or [os.path.join(BUILD, "release/bench/loop_bench")]
     for binary in binaries:
         if not os.path.exists(binary):
