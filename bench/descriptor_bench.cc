@@ -3,7 +3,7 @@
 //
 // Both kinds begin anew in each run, on a thread that has a table of its own. Times are the CPU
 // time of both threads for one call, but for the growth, which is the time that passes: the kernel
-// makes whoever grows a shared table wait for a grace period (fs/file.c, expand_fdtable()).
+// makes the thread that grows a shared table wait for a grace period (fs/file.c, expand_fdtable()).
 #include <benchmark/benchmark.h>
 #include <fcntl.h>
 #include <sys/eventfd.h>

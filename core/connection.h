@@ -2,8 +2,8 @@
 //
 // The first eight bytes are what a message and a look touch (heartbeat_policy.h, timing_wheel.h);
 // the rest is identity, the codec's memory and handles to things that a connection borrows only
-// while it is not idle. Written by its reactor's thread alone. Owned by ConnectionTable; everybody
-// else holds a ConnectionId. core/README.md accounts for every byte.
+// while it is not idle. Written by its reactor's thread alone. Owned by ConnectionTable; all others
+// hold a ConnectionId. core/README.md accounts for every byte.
 #pragma once
 
 #include <array>

@@ -19,8 +19,8 @@ struct alignas(kCacheLineBytes) Message {
         kick,      // let `target` go, for `reason`, if that connection still lives
         retune,    // profile `profile` is `heartbeat` from now on; its peers are told
         debug,     // `on`: log every peer's coming and going from now on, or no longer
-        drain,     // stop accepting, say goodbye to everybody over the drain window
-        stop,      // reset everybody now
+        drain,     // stop accepting, say goodbye to all peers over the drain window
+        stop,      // reset all peers now
         snapshot,  // call `respond(context, reactor)` on the reactor's thread, to read what is its
     };
 

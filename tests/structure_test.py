@@ -61,7 +61,7 @@ MACHINE_PATHS = re.compile(
     r"\b(registry\.npmjs|pypi\.org|files\.pythonhosted|proxy\.golang|sum\.golang|crates\.io|"
     r"deb\.debian\.org|security\.debian\.org)", re.I)
 
-PERSONS = re.compile(r"\b(h[e]|h[i]s|h[i]m|nobod[y]|somebod[y])\b", re.I)
+PERSONS = re.compile(r"\b(h[e]|h[i]s|h[i]m|(no|some|any|every)bod[y]|whoeve[r])\b", re.I)
 LITERAL = re.compile(r"""\"(?:[^"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`\n]*`""")
 EIGHT_BITS = re.compile(r"octe[t]s?", re.I)
 RFC_QUOTATION = re.compile(r"application/octe[t]-stream|\"[^\"]*octe[t][^\"]*\" \(RFC \d+", re.I)

@@ -154,7 +154,7 @@ void EpollBackend::restore_spare() {
     if (spare_ < 0) spare_ = calls_([&] { return fcntl(epoll_, F_DUPFD_CLOEXEC, 0); });
 }
 
-// There is no memory or no descriptor, and a level-triggered listener would not let anybody sleep.
+// There is no memory or no descriptor, and a level-triggered listener would keep the thread awake.
 void EpollBackend::rest_listeners() {
     listeners_rest_until_ = now_ + kAcceptRestNs;
     for (size_t i = 0; i < listeners_.size(); ++i)

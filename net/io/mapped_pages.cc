@@ -50,7 +50,7 @@ std::byte* MappedPages::reserve_small(size_t bytes) {
     PULSE_ASSERT(bytes > 0);
     const size_t whole = round_up(bytes, kPageBytes);
     std::byte* start = map(whole);
-    // Kernels that give huge pages to everybody are asked not to; refused by those without any.
+    // Kernels that give huge pages unasked are asked not to; refused by those without any.
     if (start != nullptr) madvise(start, whole, MADV_NOHUGEPAGE);
     return start;
 }

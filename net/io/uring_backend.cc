@@ -325,6 +325,8 @@ void UringBackend::submit_and_harvest(Nanos until) {
     }
     const int result = enter(wait_for, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &argument);
     if (result < 0) {
+        // Any other is a mistake of ours: EBADF, EFAULT, EINVAL, EEXIST. That the kernel refuses
+        // the call altogether was found when the backend was made (ready()).
         PULSE_ASSERT(errno == ETIME || errno == EINTR || is_shortage(errno));
         if (errno != ETIME && errno != EINTR) note_shortage(errno);
     } else {
@@ -640,9 +642,9 @@ void UringBackend::close(Index index, CloseMode mode) {
 }
 
 // Ends whatever of this socket is in flight, which keeps it alive beyond its close. A connect to no
-// address is a disconnect: RST to the peer, and an error to everybody who waits. Neither can fail
-// on a connected or listening socket, and one that is not has nothing in flight; should one do so
-// nonetheless, the other follows, since without it on_closed would never come.
+// address is a disconnect: RST to the peer, and an error to all operations that wait. Neither can
+// fail on a connected or listening socket, and one that is not has nothing in flight; should one do
+// so nonetheless, the other follows, since without it on_closed would never come.
 void UringBackend::cut_off(int descriptor, CloseMode mode) {
     const auto disconnect = [&] {
         sockaddr nowhere{};

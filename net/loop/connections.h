@@ -91,10 +91,10 @@ class Connections {
     Nanos notices_due_at() const { return notices_.due_at(); }
 
     // ---- stopping
-    // Stop accepting, say goodbye to everybody evenly over the config's drain window, then reset
-    // whoever is left. drained() returns true when none is.
+    // Stop accepting, say goodbye to all peers evenly over the config's drain window, then reset
+    // those that are left. drained() returns true when none is.
     void drain();
-    // Reset everybody, in the turns that follow.
+    // Reset all peers, in the turns that follow.
     void stop_hard();
     bool draining() const { return draining_; }
     bool drained() const { return draining_ && table_.live() == 0; }
@@ -191,7 +191,7 @@ class Connections {
     }
     void flush_one(Index index);
     // A close waits for its peer from its last step on: this thread may have been away since the
-    // step before. There are three at most, so that it ends.
+    // step before. The steps are the send that has the goodbye, and FIN, so that it ends.
     void linger_from_now(Connection& connection) {
         connection.heard = heard_at(config_.clock.up(io_.clock()));
     }

@@ -20,8 +20,8 @@
 //   R4  Every budget that runs out makes the next turn start at once, and none starves: poll,
 //       mailbox and judge each get their share of every turn.
 //
-// A reactor owns no thread: whoever calls turn() is its thread, and everything here belongs to it.
-// Others post to the mailbox and read the metrics' counters.
+// A reactor owns no thread: the one that calls turn() is its thread, and everything here belongs to
+// it. Others post to the mailbox and read the metrics' counters.
 #pragma once
 
 #include <algorithm>

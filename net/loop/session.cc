@@ -236,7 +236,7 @@ void Session::store(const State& state) {
 }
 
 // Takes the header, or as much of it as has come; true if there is something behind it. The
-// handshake deadline goes on: a peer has one, whoever it comes through.
+// handshake deadline goes on: a peer has one, whichever way it comes.
 bool Session::take_proxy_header(std::span<uint8_t>& bytes) {
     const ProxyHeader header = read_proxy_header(bytes, *this);
     if (!header.fault.ok()) {

@@ -102,7 +102,7 @@ void Connections::say_goodbyes(uint32_t& budget) {
     }
 }
 
-// Everybody is reset from now on, those too that a drain's end would close in order.
+// All are reset from now on, those too that a drain's end would close in order.
 void Connections::stop_hard() {
     stopping_hard_ = true;
     window_over_ = true;

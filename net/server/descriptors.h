@@ -28,8 +28,8 @@ uint64_t descriptor_limit();
 uint64_t raise_descriptor_limit();
 
 // Gives the calling thread's table its size for `count` descriptors at once, at 8 bytes each. Each
-// time a table that threads share doubles, whoever opens a descriptor waits for a grace period of
-// the kernel, 20 ms (bench/README.md). Best effort: a table that stays small grows later.
+// time a table that threads share doubles, a thread that opens a descriptor waits for a grace
+// period of the kernel, 20 ms (bench/README.md). Best effort: a table that stays small grows later.
 void widen_descriptor_table(uint64_t count);
 
 // Descriptors open in the calling thread's table; 0 where /proc is not to be had. O(1) from Linux

@@ -60,7 +60,7 @@ class Server {
     using LogLine = std::function<void(const std::string& line)>;
     static Result<std::unique_ptr<Server>> start(const ServerPlan& plan, LogLine debug = {},
                                                  LogLine warn = {});
-    // Resets whoever is left, and waits for the threads.
+    // Resets those that are left, and waits for the threads.
     ~Server();
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;

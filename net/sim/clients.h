@@ -95,7 +95,7 @@ class SimClients final : private SimProgram, public SimWitness {
                const FaultPlan& faults, const SimServerFacts& facts, uint32_t peers,
                const Connection* records, uint32_t places);
 
-    // Everybody begins to connect, spread over `window`.
+    // All begin to connect, spread over `window`.
     void start(Nanos window);
     // No client connects any more. Connected ones stop doing anything; with `vanish` their
     // hosts are gone.

@@ -2,7 +2,7 @@
 //
 // Two programs hold a socket each. What one writes travels in segments, in order and after a delay,
 // and is there for the other to read; nothing is ever lost but with its whole link. Nothing happens
-// by itself: whoever owns the clock calls run_until().
+// by itself: the owner of the clock calls run_until().
 //
 // One direction is a queue of bytes, and four offsets into it:
 //
@@ -40,7 +40,7 @@ struct SimSocket {
     friend bool operator==(const SimSocket&, const SimSocket&) = default;
 };
 
-// Whoever owns sockets: the simulated kernel of a server, a client, a test.
+// What owns sockets: the simulated kernel of a server, a client, a test.
 class SimProgram {
   public:
     virtual ~SimProgram() = default;

@@ -233,7 +233,7 @@ TEST(BufferPool, WhatOneMayTakeShrinksAsThePoolFills) {
         held += share * kMebibyte;
     }
     EXPECT_EQ(pool.held_bytes(), held);
-    // A share that everybody gets, as long as there is room at all.
+    // A share that each gets, as long as there is room at all.
     for (size_t left = 64 * kMebibyte - held; left >= kBufferShareMin; left -= kBufferShareMin)
         ASSERT_TRUE(put(pool, pool.take(3), kBufferShareMin));
     EXPECT_FALSE(put(pool, pool.take(3), 2 * kBufferKeptBytes));

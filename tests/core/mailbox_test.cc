@@ -290,7 +290,7 @@ TEST_F(MailboxTest, RingsOnceASleepAndNeverForTheAwake) {
     EXPECT_EQ(drain(mailbox, 8).size(), 3u);
 
     EXPECT_TRUE(mailbox.may_sleep());
-    mailbox.awake();  // by itself: whoever posts now needs no doorbell
+    mailbox.awake();  // by itself: a thread that posts now needs no doorbell
     EXPECT_TRUE(mailbox.post(1, {1, 1}));
     EXPECT_EQ(rings, 1u);
     EXPECT_EQ(mailbox.counts().rung, 1u);

@@ -490,7 +490,7 @@ TEST(TimingWheel, APurgeOfMoreThanItsBoundIsOnePurge) {
     constexpr uint32_t kLimit = 1'000;
     Full rig(kLimit, 0);
     const Tick far = 10'000;
-    const Tick crowd = 9;  // where everybody goes after all
+    const Tick crowd = 9;  // where all go in the end
     // Each goes to its neighbour's tick, three times over: chunks of four fill, none is added.
     for (Index nearer = 0; nearer < 4; ++nearer) {
         for (Index index = nearer; index < kLimit; ++index) rig.set(index, far + index - nearer);

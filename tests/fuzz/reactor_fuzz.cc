@@ -5,7 +5,7 @@
 // every kind of listener, with and without PROXY headers, from trusted and other sources.
 //
 // The loop's own assertions and invariants hold all the time; and when the play is over and
-// everybody's deadline has passed, every connection was closed once and every pool is full again.
+// all deadlines have passed, every connection was closed once and every pool is full again.
 #include <string_view>
 
 #include "tests/net/loop/reactor_stage.h"

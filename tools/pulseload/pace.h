@@ -1,4 +1,4 @@
-// When things are meant to happen: an open-loop schedule, decided before anybody answers.
+// When things are meant to happen: an open-loop schedule, decided before any answer.
 //
 //     20000/s                        evenly, from the start
 //     ramp:0/s..20000/s@30s          linearly from the one rate to the other, then on at that

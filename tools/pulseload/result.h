@@ -1,4 +1,4 @@
-// What one run of pulseload saw: facts, before anybody judges or shows them.
+// What one run of pulseload saw: facts, before they are judged or shown.
 //
 // Filled by the run (run.h) and read by everything that tells it: the live line, the summary, JSON,
 // CSV, .hlog, the page, the verdict and the objectives. Durations are Nanos, instants are seconds

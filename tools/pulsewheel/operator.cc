@@ -19,7 +19,7 @@ namespace {
 constexpr Nanos kStopPollNs = 20 * kMillisecond;
 // A drain may take its window, and a reactor a moment to close; after this much more it is stopped.
 constexpr Nanos kStopGraceNs = 5 * kSecond;
-// What a reactor may take to reset everybody. One that takes longer is stuck, and left behind.
+// What a reactor may take to reset all peers. One that takes longer is stuck, and left behind.
 constexpr Nanos kHardStopNs = 2 * kSecond;
 // A mailbox that is full for so long is worth a line.
 constexpr Nanos kStallLoggedNs = kSecond;

@@ -166,7 +166,7 @@ TEST(EpollBackend, FloodersShareABudget) {
     const std::string flood = pattern(1, 300'000);
     std::vector<size_t> written(kFlooders, 0), given(kFlooders, 0);
     std::vector<Nanos> given_at(kFlooders, 0);
-    // Whoever filled the buffer is read on within the budget; all others come back by an event.
+    // A peer that filled the buffer is read on within the budget; all others come back by an event.
     std::vector<bool> more(kFlooders, false), more_before(kFlooders, false);
     size_t bytes = 0, shared_bytes = 0;
     stage.seen.bytes_hook = [&](Seen& seen) {

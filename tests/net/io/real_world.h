@@ -72,7 +72,7 @@ class RealPeer {
         while (most > 0 && !ended_ && error_ == 0) {
             const ssize_t got =
                 ::recv(socket_.number(), buffer, std::min(most, sizeof(buffer)), MSG_DONTWAIT);
-            // A reset that comes behind a FIN is EPIPE to whoever reads.
+            // A reset that comes behind a FIN is EPIPE to the reader.
             if (got < 0) return note(errno == EPIPE ? ECONNRESET : errno);
             if (got == 0) {
                 ended_ = true;

@@ -320,8 +320,8 @@ TYPED_TEST(UringLoss, AfterEbadrTimeIsJudgedAgain) {
 }
 
 // Accept, hear, answer, connect, a send that waits for room, a wake, an end, closes: with the
-// completions of one entry lost. Whoever lost something is reported as failed or heard all the
-// same, and the backend lives on. Returns how many completions were lost.
+// completions of one entry lost. A connection that lost something is reported as failed or heard
+// all the same, and the backend lives on. Returns how many completions were lost.
 template <class World>
 uint64_t lose_something(uint32_t behind) {
     Stage<World> stage(16);

@@ -276,7 +276,7 @@ TEST(ProxiedSession, UntrustedSourcesAreRefusedWithAReasonAndCounted) {
         }
         const size_t peer = stage.connect(kPlain, row.source);
         stage.settle();
-        EXPECT_NE(stage.record(peer), nullptr) << "a listener without headers is for everybody";
+        EXPECT_NE(stage.record(peer), nullptr) << "a listener without headers is for all peers";
     }
     EXPECT_EQ(refused_for(stage, CloseReason::untrusted_source), strangers);
     EXPECT_EQ(stage.metrics()[Metric::refused], strangers);

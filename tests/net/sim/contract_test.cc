@@ -142,7 +142,7 @@ class SimWorld {
     }
     SocketAddress dead_address() { return address_of(next_port_++); }
     static SocketAddress source_address() { return *parse_address("10.0.0.9:0"); }
-    // Past the handshake, if anybody answers: a real peer on loopback may write at once.
+    // Past the handshake, if there is an answer: a real peer on loopback may write at once.
     SimPeer connect(const SocketAddress& to) {
         SimNetwork& network = parts_.network;
         const SimSocket socket = network.connect(parts_, 0, to.port(), {});

@@ -61,7 +61,7 @@ TYPED_TEST_P(IoContract, C4_CloseMayComeFromEveryEvent) {
     EXPECT_EQ(got, "bye");
 }
 
-// Whoever comes first in a batch closes all the others, whose events are in the same batch.
+// What comes first in a batch closes all the others, whose events are in the same batch.
 TYPED_TEST_P(IoContract, C4_ClosingTheOthersOfTheSameBatch) {
     constexpr uint32_t kPeers = 100;
     for (const bool and_itself : {false, true}) {

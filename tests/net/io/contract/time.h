@@ -23,7 +23,7 @@ TYPED_TEST_P(IoContract, C7_NowMovesOnlyInsidePoll) {
     stage.close_all();
 }
 
-// The process pauses in the middle of a batch, and peers speak meanwhile. Whoever is handed over
+// The process pauses in the middle of a batch, and peers speak meanwhile. What is handed over
 // after the pause, with bytes from before it or from within, is stamped with a clock of after it.
 TYPED_TEST_P(IoContract, C7_NowWasReadAfterWhatTheEventReports) {
     Stage<TypeParam> stage;
