@@ -3,7 +3,9 @@ import argparse
 import functools
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,22 @@ def backend_named(text):
     if text not in BACKENDS:
         raise argparse.ArgumentTypeError(f"'{text}' is not a backend: {', '.join(BACKENDS)}")
     return text
+
+
+def free_port():
+    """A port of 127.0.0.1 outside the range that the kernel chooses from: until it is used,
+    neither a listener on port 0 nor a connection of another test can get it."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        lowest, highest = map(int, file.read().split())
+    outside = [port for port in range(10_000, 65_536) if not lowest <= port <= highest]
+    for port in random.sample(outside, 100):
+        with socket.socket() as tried:
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("100 ports outside net.ipv4.ip_local_port_range are taken")
 
 
 class Server:

@@ -17,7 +17,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from server import BUILD, Server, run_over_backends  # noqa: E402: its path comes first
+from server import BUILD, Server, free_port, run_over_backends  # noqa: E402: its path comes first
 
 KIND_PING, KIND_PONG, KIND_HELLO, KIND_WELCOME, _, KIND_GOODBYE, KIND_INTERVAL = range(1, 8)
 
@@ -57,11 +57,6 @@ def wait_until(condition, what, timeout_s=10):
     while not condition():
         assert time.monotonic() < deadline, what() if callable(what) else what
         time.sleep(0.02)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 class Stuck:

@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import confine  # noqa: E402: its path comes first
-from server import BACKENDS, BUILD, Server, Skipped, run_tests  # noqa: E402
+from server import BACKENDS, BUILD, Server, Skipped, free_port, run_tests  # noqa: E402
 
 PING = struct.pack(">BBHI", 0xB7, 1, 0, 7)
 PONG = struct.pack(">BBHI", 0xB7, 2, 0, 7)
@@ -73,11 +73,6 @@ def both(*steps):
         for step in steps:
             step()
     return run
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 # ------------------------------------------------------------------------------------- seccomp
