@@ -1,9 +1,9 @@
 # Builds, tests and measures Pulsewheel. One non-recursive file; `make help` lists the targets.
 #
 # Every flavour (release, asan, tsan, fuzz) has an object tree of its own below build/: switching
-# between them rebuilds nothing. Sources are found by where they lie, one or two folders deep: those
-# of core/, proto/ and net/ are a library, tools/NAME/*.cc is the program build/NAME, and each
-# *_test.cc below tests/ and bench/*_bench.cc is a program. Adding a file needs no line here.
+# between them rebuilds nothing. Sources are found by where they lie: those below core/, proto/ and
+# net/ are a library, those below tools/NAME/ are the program build/NAME, and each *_test.cc below
+# tests/ and each bench/*_bench.cc is a program. Adding a file needs no line here.
 
 BUILD ?= build
 MARCH ?=
@@ -64,15 +64,18 @@ LIBS := -Wl,--as-needed -luring -lsimdjson -lfmt -lcrypto -lz -lpthread
 TEST_LIBS := -lgtest -lgtest_main
 BENCH_LIBS := -lbenchmark -lbenchmark_main
 
-LIB_SOURCES := $(wildcard $(foreach layer,core proto net,$(layer)/*.cc $(layer)/*/*.cc))
+# $(1) folder, $(2) pattern of the names of files in it or below
+below = $(wildcard $(1)/$(2) $(1)/*/$(2) $(1)/*/*/$(2) $(1)/*/*/*/$(2))
+
+LIB_SOURCES := $(foreach layer,core proto net,$(call below,$(layer),*.cc))
 PROGRAMS := $(patsubst tools/%/main.cc,%,$(wildcard tools/*/main.cc))
-TESTS := $(patsubst %.cc,%,$(wildcard tests/*/*_test.cc tests/*/*/*_test.cc))
+TESTS := $(patsubst %.cc,%,$(call below,tests,*_test.cc))
 THREAD_TESTS := $(filter %_thread_test,$(TESTS))
 SCRIPT_TESTS := $(wildcard tests/*_test.py tests/*/*_test.py)
 SUPPORT_SOURCES := $(wildcard tests/support/*.cc)
 BENCHES := $(patsubst %.cc,%,$(wildcard bench/*_bench.cc))
 FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
-TOOL_SOURCES := $(wildcard tools/*/*.cc)
+TOOL_SOURCES := $(call below,tools,*.cc)
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
 .PHONY: FORCE all help run density million test plain asan tsan sim bench bench-build fuzz \
@@ -131,14 +134,14 @@ REVISION = $(shell git --no-optional-locks describe --always --dirty --abbrev=12
 $(BUILD)/.revision: FORCE
 	@mkdir -p $(@D)
 	@echo '$(REVISION)' | cmp -s - $@ || echo '$(REVISION)' >$@
-$(BUILD)/release/tools/pulseload/build_info.o: $(BUILD)/.revision
-$(BUILD)/release/tools/pulseload/build_info.o: CXXFLAGS_tools/pulseload = \
+$(BUILD)/release/tools/pulseload/run/build_info.o: $(BUILD)/.revision
+$(BUILD)/release/tools/pulseload/run/build_info.o: CXXFLAGS_tools/pulseload/run = \
     -DPULSE_GIT_REVISION='"$(REVISION)"' \
     -DPULSE_BUILD_FLAGS='"$(CXXFLAGS_common) $(CXXFLAGS_release)"'
 
 # $(1) program: every source of its folder, linked into build/NAME
 define program_rules
-$(BUILD)/$(1): $(patsubst %.cc,$(BUILD)/release/%.o,$(wildcard tools/$(1)/*.cc)) \
+$(BUILD)/$(1): $(patsubst %.cc,$(BUILD)/release/%.o,$(call below,tools/$(1),*.cc)) \
                $(BUILD)/release/libpulse.a
 	@echo "  link  release  $$@"
 	@$$(CXX) $$(LDFLAGS_release) -pthread $$^ $$(LIBS) -o $$@
@@ -157,10 +160,10 @@ $(FUZZERS:%=$(BUILD)/fuzz/%.o) $(LIB_SOURCES:%.cc=$(BUILD)/fuzz/%.o): | $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-SOURCE_FOLDERS := core core/* proto proto/* net net/* tools/* tests/* tests/*/* bench
-compile_commands.json: Makefile $(wildcard $(SOURCE_FOLDERS:%=%/*.cc))
-	@{ echo '['; sep=''; for f in $(sort $(LIB_SOURCES) $(TOOL_SOURCES) $(SUPPORT_SOURCES) \
-	        $(TESTS:%=%.cc) $(BENCHES:%=%.cc) $(FUZZERS:%=%.cc)); do \
+ALL_SOURCES := $(LIB_SOURCES) $(TOOL_SOURCES) $(SUPPORT_SOURCES) $(TESTS:%=%.cc) \
+               $(BENCHES:%=%.cc) $(FUZZERS:%=%.cc)
+compile_commands.json: Makefile $(ALL_SOURCES)
+	@{ echo '['; sep=''; for f in $(sort $(ALL_SOURCES)); do \
 	    printf '%s{"directory":"%s","file":"%s","command":"$(CXX) %s -c %s"}\n' "$$sep" "$(CURDIR)" \
 	        "$$f" '$(CXXFLAGS_common) $(CXXFLAGS_release)' "$$f"; sep=','; done; echo ']'; } > $@
 

@@ -16,6 +16,8 @@ TOP_LEVEL = {"Makefile", "README.md", "LICENSE", "tests", "bench", *LAYERS}
 PROGRAMS = ["pulsewheel", "pulseload", "pulsectl", "pulsesim"]
 # Folders of net/, and which others each may include.
 NET_LAYERS = {"io": (), "loop": ("io",), "server": ("loop", "io"), "sim": ("loop", "io", "server")}
+# Folders of tools/pulseload/ likewise; what lies above them may include both.
+LOAD_LAYERS = {"run": (), "report": ("run",)}
 BACKEND_HEADERS = re.compile(r"net/(io/(epoll|uring)_|sim/)backend\.h")
 COLUMNS_MAX = 100
 FUNCTION_LINES_MAX = 70
@@ -106,6 +108,28 @@ def net_has_inner_layers(tree):
         allowed = NET_LAYERS.get(source[1], ())
         if len(target) < 3 or (target[1] != source[1] and target[1] not in allowed):
             yield f"{path} includes {header}; net/{source[1]}/ may include {' '.join(allowed)}"
+
+
+def pulseload_has_inner_layers(tree):
+    """In tools/pulseload/ reports know runs by their results, and runs know nothing of reports."""
+    reached = {}  # by each file of report/: what it includes, and what that includes
+    for path, is_ours, header in includes_of(tree):
+        source, target = path.split("/"), header.split("/")
+        if is_ours and path.startswith("tools/pulseload/"):
+            reached.setdefault(path, set()).add(header)
+        if not is_ours or source[:2] != target[:2] or source[:2] != ["tools", "pulseload"]:
+            continue
+        if len(source) > 3 and target[2] not in (source[2], *LOAD_LAYERS.get(source[2], ())):
+            yield f"{path} includes {header}; runs, and what reports need of them, are below it"
+    for path in [path for path in reached if path.startswith("tools/pulseload/report/")]:
+        todo, seen = [path], set()
+        while todo:
+            for header in reached.get(todo.pop(), set()) - seen:
+                seen.add(header)
+                todo.append(header)
+        for header in sorted(seen):
+            if header.startswith("tools/pulseload/run/crowd"):
+                yield f"{path} reaches {header}; a report is made of a result"
 
 
 def backends_stay_below(tree):
@@ -397,6 +421,13 @@ RULES = [
     (core_has_no_kernel, {"core/a.cc": "#include <chrono>\n"}),
     (core_has_no_kernel, {"proto/a.cc": "#include <sys/socket.h>\n"}),
     (net_has_inner_layers, {"net/loop/a.h": '#include "net/server/a.h"\n'}),
+    (pulseload_has_inner_layers, {
+        "tools/pulseload/run/a.cc": '#include "tools/pulseload/report/a.h"\n'}),
+    (pulseload_has_inner_layers, {
+        "tools/pulseload/report/a.cc": '#include "tools/pulseload/options.h"\n'}),
+    (pulseload_has_inner_layers, {
+        "tools/pulseload/report/a.cc": '#include "tools/pulseload/run/worker.h"\n',
+        "tools/pulseload/run/worker.h": '#include "tools/pulseload/run/crowd.h"\n'}),
     (backends_stay_below, {"net/loop/a.h": '#include "net/io/epoll_backend.h"\n'}),
     (core_symbols, {"objects/wheel.o": "_Znwm clock_gettime memcpy"}),
     (core_symbols, {"objects/wheel.o": "_ZNSt6chrono3_V212steady_clock3nowEv"}),

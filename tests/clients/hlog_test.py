@@ -11,7 +11,8 @@ import tempfile
 
 import stage
 
-WRITER = os.path.join(os.path.abspath(stage.BUILD), "release/tests/tools/hlog_test")
+WRITER = os.path.join(os.path.abspath(stage.BUILD), "release/tests",
+                      "tools/pulseload/report/hlog_test")
 TIMEOUT_S = 60
 
 

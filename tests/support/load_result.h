@@ -8,7 +8,7 @@
 #include <string>
 
 #include "core/random.h"
-#include "tools/pulseload/result.h"
+#include "tools/pulseload/run/result.h"
 
 namespace pulse::load::test {
 

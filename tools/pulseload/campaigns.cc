@@ -8,12 +8,16 @@
 #include <cmath>
 #include <deque>
 
-#include "tools/pulseload/attempt.h"
 #include "tools/pulseload/exit_code.h"
-#include "tools/pulseload/find_max.h"
-#include "tools/pulseload/json_report.h"
-#include "tools/pulseload/rounds_report.h"
-#include "tools/pulseload/summary.h"
+#include "tools/pulseload/report/json_report.h"
+#include "tools/pulseload/report/outputs.h"
+#include "tools/pulseload/report/progress.h"
+#include "tools/pulseload/report/rounds_report.h"
+#include "tools/pulseload/report/summary.h"
+#include "tools/pulseload/run/attempt.h"
+#include "tools/pulseload/run/find_max.h"
+#include "tools/pulseload/run/rounds.h"
+#include "tools/pulseload/run/run.h"
 
 namespace pulse::load {
 namespace {
@@ -55,6 +59,30 @@ std::string names_of(const std::vector<std::pair<std::string, std::string>>& fil
     std::string text;
     for (const auto& [what, path] : files) text += "Written     " + what + ": " + path + "\n";
     return text;
+}
+
+// One run with its live table. `outputs` may be null. The error says what kept it from running.
+Result<Attempt> attempt(const LoadOptions& options, const std::vector<Objective>& objectives,
+                        Outputs* outputs, const std::atomic<int>& interrupted) {
+    const Result<Layout> layout = lay_out(options);
+    if (!layout) return Error{layout.error()};
+    if (!options.quiet) {
+        for (const std::string& line : layout->lines) static_cast<void>(print(stderr, line + "\n"));
+    }
+    Progress progress(!options.quiet && isatty(STDERR_FILENO) != 0,
+                      !options.quiet && options.progress);
+    auto result = run_load(options, *layout, interrupted, [&](const Interval& interval) {
+        progress.show(interval.now, interval.before, options.connections);
+        if (outputs != nullptr) outputs->append(interval);
+    });
+    progress.finish();
+    if (!result) return Error{result.error()};
+    result->command_line = options.command_line;
+    Attempt made;
+    made.result = std::move(*result);
+    made.verdict = judge_validity(made.result);
+    made.objectives = judge(objectives, made.result);
+    return made;
 }
 
 }  // namespace

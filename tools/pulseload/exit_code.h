@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "tools/pulseload/slo.h"
-#include "tools/pulseload/verdict.h"
+#include "tools/pulseload/run/slo.h"
+#include "tools/pulseload/run/verdict.h"
 
 namespace pulse::load {
 

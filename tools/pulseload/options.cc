@@ -11,7 +11,7 @@
 #include "core/units.h"
 #include "core/version.h"
 #include "tools/pulseload/options_check.h"
-#include "tools/pulseload/text_file.h"
+#include "tools/pulseload/report/text_file.h"
 
 namespace pulse::load {
 namespace {
@@ -295,24 +295,6 @@ class Reader {
 };
 
 }  // namespace
-
-Mix LoadOptions::effective_mix() const {
-    if (mix) return *mix;
-    Mix own;
-    const Scheme scheme = targets.empty() ? Scheme::websocket : targets.front().scheme;
-    const Wire wire = scheme == Scheme::binary  ? Wire::tcp
-                      : scheme == Scheme::jsonl ? Wire::jsonl
-                                                : Wire::ws;
-    own.of[static_cast<size_t>(wire)] = 1;
-    return own;
-}
-
-Behaviours LoadOptions::effective_behaviours() const {
-    if (behaviours) return *behaviours;
-    Behaviours all_beat;
-    all_beat.of[static_cast<size_t>(Behaviour::beat)] = 1;
-    return all_beat;
-}
 
 std::optional<LoadOptions> parse_options(int argc, const char* const* argv, int& exit_code) {
     LoadOptions options;

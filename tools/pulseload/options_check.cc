@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "core/units.h"
-#include "tools/pulseload/client_speech.h"
+#include "tools/pulseload/run/client_speech.h"
 
 namespace pulse::load {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "tools/pulseload/options.h"
+#include "tools/pulseload/run/load_options.h"
 
 namespace pulse::load {
 

@@ -1,5 +1,5 @@
 // Small campaigns of whole simulated servers. The long campaign is `make sim`; that the simulator
-// sees what it is for is proven in tests/tools/campaign_test.cc.
+// sees what it is for is proven in tests/tools/pulsesim/campaign_test.cc.
 #include "net/sim/simulation.h"
 
 #include <gtest/gtest.h>

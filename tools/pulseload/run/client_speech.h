@@ -1,0 +1,190 @@
+// What a client says, in whichever protocol it has: ping, pong, hello, data, and the answer to a
+// close. Made on the stack for one call; writes into the connection's next send and owns nothing.
+//
+//   wire      ping              hello            data
+//   ws        ping frame        JSON text        binary message
+//   ws-json   {"type":"ping"}   JSON text        {"type":"data"}
+//   jsonl     {"type":"ping"}   JSON line        {"type":"data"}
+//   tcp       frame 1           frame 3          frame 5
+//
+// Data carries when it was meant to go out and when it went, so that its echo tells both and the
+// client need remember nothing:
+//
+//   binary   "pulse.1\n" | u64 meant | u64 began | 'x' ...       (native order: it comes back here)
+//   JSON     {"type":"data","meant":M,"began":B,"body":"xxx"}
+#pragma once
+
+#include <charconv>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "core/random.h"
+#include "proto/binary.h"
+#include "proto/json.h"
+#include "proto/limits.h"
+#include "proto/unmask.h"
+#include "proto/websocket.h"
+#include "tools/pulseload/run/scenario.h"
+
+namespace pulse::load {
+
+struct Stamp {
+    Nanos meant = 0;
+    Nanos began = 0;
+};
+
+inline constexpr std::string_view kStampMagic = "pulse.1\n";
+inline constexpr size_t kStampBytes = kStampMagic.size() + sizeof(Stamp);
+inline constexpr std::string_view kJsonStampBegin = R"({"type":"data","meant":)";
+inline constexpr std::string_view kJsonStampMiddle = R"(,"began":)";
+// What any message has room for, in any protocol: the JSON around two instants of 19 digits.
+inline constexpr size_t kDataBytesMin = 96;
+
+// What an echo tells; nothing if it is none of ours.
+inline std::optional<Stamp> read_stamp(std::span<const uint8_t> bytes) {
+    Stamp stamp;
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (text.starts_with(kStampMagic) && text.size() >= kStampBytes) {
+        std::memcpy(&stamp, text.data() + kStampMagic.size(), sizeof stamp);
+        return stamp;
+    }
+    if (!text.starts_with(kJsonStampBegin)) return std::nullopt;
+    const char* const end = text.data() + text.size();
+    const auto meant = std::from_chars(text.data() + kJsonStampBegin.size(), end, stamp.meant);
+    const std::string_view rest(meant.ptr, static_cast<size_t>(end - meant.ptr));
+    if (!rest.starts_with(kJsonStampMiddle)) return std::nullopt;
+    const auto began = std::from_chars(rest.data() + kJsonStampMiddle.size(), end, stamp.began);
+    if (meant.ec != std::errc{} || began.ec != std::errc{}) return std::nullopt;
+    return stamp;
+}
+
+template <ByteSink Out>
+class ClientSpeech {
+  public:
+    ClientSpeech(Out out, Wire wire, Random& random) : out_(out), wire_(wire), random_(random) {}
+
+    // Each says whether there was room.
+    bool ping(uint32_t sequence) {
+        switch (wire_) {
+            case Wire::tcp:
+                return binary::write_frame(out_, binary::Type::ping, sequence, {});
+            case Wire::ws: {
+                uint8_t payload[4];
+                store_be32(payload, sequence);
+                return websocket::write_frame(out_, websocket::Opcode::ping, payload, mask());
+            }
+            case Wire::ws_json:
+            case Wire::jsonl:
+                break;
+        }
+        return object(json::Object().raw(R"({"type":"ping","seq":)").number(sequence).raw("}"));
+    }
+    // The answer to a ping frame.
+    bool pong(uint32_t sequence, std::span<const uint8_t> payload) {
+        if (wire_ == Wire::tcp) {
+            return binary::write_frame(out_, binary::Type::pong, sequence, payload);
+        }
+        return websocket::write_frame(out_, websocket::Opcode::pong, payload, mask());
+    }
+    // The answer to a {"type":"ping"}.
+    bool json_pong(const JsonMessage& ping) { return object(json::pong(ping)); }
+
+    bool hello(std::string_view user, std::string_view profile) {
+        json::Object hello;
+        hello.raw(R"({"type":"hello","user":")").string(user).raw("\"");
+        if (!profile.empty()) hello.raw(R"(,"profile":")").string(profile).raw("\"");
+        hello.raw("}");
+        if (wire_ != Wire::tcp) return object(hello);
+        uint8_t bytes[512];
+        if (hello.bytes() > sizeof bytes) return false;
+        hello.write(bytes);
+        return binary::write_frame(out_, binary::Type::hello, 0, {bytes, hello.bytes()});
+    }
+
+    // `bytes` in all, headers aside: kDataBytesMin or more.
+    bool data(Stamp stamp, size_t bytes) {
+        if (wire_ == Wire::ws || wire_ == Wire::tcp) {
+            uint8_t* to = claim_data(bytes);
+            if (to == nullptr) return false;
+            std::memcpy(to, kStampMagic.data(), kStampMagic.size());
+            std::memcpy(to + kStampMagic.size(), &stamp, sizeof stamp);
+            std::memset(to + kStampBytes, 'x', bytes - kStampBytes);
+            seal(bytes);
+            return true;
+        }
+        json::Object head;
+        head.raw(kJsonStampBegin).number(static_cast<uint64_t>(stamp.meant));
+        head.raw(kJsonStampMiddle).number(static_cast<uint64_t>(stamp.began));
+        head.raw(R"(,"body":")");
+        constexpr std::string_view kTail = "\"}";
+        uint8_t* to = claim_text(bytes);
+        if (to == nullptr) return false;
+        head.write(to);
+        std::memset(to + head.bytes(), 'x', bytes - head.bytes() - kTail.size());
+        std::memcpy(to + bytes - kTail.size(), kTail.data(), kTail.size());
+        seal(bytes);
+        return true;
+    }
+
+    // To the server's close frame (RFC 6455 section 5.5.1).
+    bool close_answer(uint16_t code) {
+        if (wire_ != Wire::ws && wire_ != Wire::ws_json) return true;
+        return websocket::write_close(out_, code, {}, mask());
+    }
+
+  private:
+    MaskKey mask() {
+        const auto word = static_cast<uint32_t>(random_.next());
+        MaskKey key;
+        std::memcpy(key.data(), &word, key.size());
+        return key;
+    }
+    bool object(const json::Object& object) {
+        uint8_t* to = claim_text(object.bytes());
+        if (to == nullptr) return false;
+        object.write(to);
+        seal(object.bytes());
+        return true;
+    }
+    // Where the payload goes; seal() when it is there.
+    uint8_t* claim_text(size_t bytes) {
+        if (wire_ == Wire::jsonl) {
+            payload_ = out_.claim(bytes + 1);
+            if (payload_ != nullptr) payload_[bytes] = '\n';
+            return payload_;
+        }
+        return claim_frame(websocket::Opcode::text, bytes);
+    }
+    uint8_t* claim_data(size_t bytes) {
+        if (wire_ == Wire::ws) return claim_frame(websocket::Opcode::binary, bytes);
+        if (bytes > kBinaryPayloadBytesMax) return nullptr;
+        payload_ = out_.claim(kBinaryHeaderBytes + bytes);
+        if (payload_ == nullptr) return nullptr;
+        payload_[0] = binary::kMagic;
+        payload_[1] = static_cast<uint8_t>(binary::Type::data);
+        store_be16(payload_ + 2, static_cast<uint16_t>(bytes));
+        store_be32(payload_ + 4, 0);
+        return payload_ += kBinaryHeaderBytes;
+    }
+    uint8_t* claim_frame(websocket::Opcode opcode, size_t bytes) {
+        uint8_t* to = out_.claim(websocket::frame_header_bytes(bytes, true) + bytes);
+        if (to == nullptr) return nullptr;
+        key_ = mask();
+        const auto first =
+            static_cast<uint8_t>(static_cast<uint8_t>(opcode) | websocket::kFinalBit);
+        return payload_ = websocket::format_header(to, first, bytes, key_);
+    }
+    void seal(size_t bytes) {
+        if (wire_ == Wire::ws || wire_ == Wire::ws_json) apply_mask({payload_, bytes}, key_);
+    }
+
+    Out out_;
+    const Wire wire_;
+    Random& random_;
+    uint8_t* payload_ = nullptr;
+    MaskKey key_{};
+};
+
+}  // namespace pulse::load

@@ -1,0 +1,24 @@
+// Defaults that follow from other options.
+#include "tools/pulseload/run/load_options.h"
+
+namespace pulse::load {
+
+Mix LoadOptions::effective_mix() const {
+    if (mix) return *mix;
+    Mix own;
+    const Scheme scheme = targets.empty() ? Scheme::websocket : targets.front().scheme;
+    const Wire wire = scheme == Scheme::binary  ? Wire::tcp
+                      : scheme == Scheme::jsonl ? Wire::jsonl
+                                                : Wire::ws;
+    own.of[static_cast<size_t>(wire)] = 1;
+    return own;
+}
+
+Behaviours LoadOptions::effective_behaviours() const {
+    if (behaviours) return *behaviours;
+    Behaviours all_beat;
+    all_beat.of[static_cast<size_t>(Behaviour::beat)] = 1;
+    return all_beat;
+}
+
+}  // namespace pulse::load
