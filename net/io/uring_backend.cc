@@ -246,12 +246,36 @@ void UringBackend::look_for_losses() {
     const uint32_t dropped = __atomic_load_n(ring_.cq.koverflow, __ATOMIC_RELAXED);
     uint32_t lost = dropped - dropped_;
     dropped_ = dropped;
-    if (loses_in_ > 0 && completions_in_ring() > 0 && --loses_in_ == 0)
-        for (; completions_in_ring() > 0; ++lost) take_from_ring();
+    if (loses_in_ > 0) lost += lose_on_purpose();
     if (lost == 0) return;
     counters_.completions_lost += lost;
     recovering_ = true;
     candidate_ = -1;
+}
+
+// lose_completions(): how many were dropped.
+uint32_t UringBackend::lose_on_purpose() {
+    const auto is_meant = [this](const io_uring_cqe& completion) {
+        return loses_ == Lost::all || is_marked_look(completion);
+    };
+    uint32_t meant = 0;
+    for (uint32_t i = 0; i < completions_in_ring(); ++i)
+        meant += is_meant(ring_.cq.cqes[(cq_head_ + i) & ring_.cq.ring_mask]);
+    if (meant == 0 || --loses_in_ > 0) return 0;
+    while (completions_in_ring() > 0) {
+        const io_uring_cqe completion = take_from_ring();
+        if (!is_meant(completion)) stash_.push_back(completion);
+    }
+    return meant;
+}
+
+bool UringBackend::is_marked_look(const io_uring_cqe& completion) const {
+    const Ticket ticket = unpack(completion.user_data);
+    if (ticket.op != Op::watch || ticket.value != watch_serial_ || completion.res < 0) return false;
+    if (!features_.epoll_wait) return false;  // it says that there are events, and took none
+    const auto taken = std::span(events_).first(static_cast<size_t>(completion.res));
+    return std::ranges::any_of(
+        taken, [](const epoll_event& event) { return WatchMarks::is_mark(event.data.u64); });
 }
 
 // Makes room for one submission at least. Out of memory the reactor stands still and tries on:

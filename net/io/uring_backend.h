@@ -51,7 +51,8 @@
 // memory for that the kernel drops it (EBADR, and a counter in the ring). Nothing of it is known
 // but the number, so after it the backend asks for everything anew (recover): nothing new is begun
 // until what can come has come; then the look at the set, the doorbell's and the listeners' polls
-// are cancelled and armed again, all connections are announced again by the set, and
+// are cancelled and armed again, the set announces all connections again, and its marks are due
+// again (WatchProof::lost). Further,
 //   - a receive that is missing took bytes with it: its connection has failed (on_end, ENOBUFS);
 //   - a send or connect that is missing is cancelled: if it is still in flight its completion
 //     follows, and otherwise it has failed, too;
@@ -158,9 +159,14 @@ class UringBackend {
     size_t memory_bytes() const { return memory_bytes_ + stash_.capacity() * sizeof(stash_[0]); }
     // For tests: makes a system call fail (system_calls.h).
     SystemCalls& system_calls() { return calls_; }
-    // For tests: the completions of an entry are dropped, as by a kernel without memory: of the
-    // next that has some, or the one that is so many behind it.
-    void lose_completions(uint32_t behind = 0) { loses_in_ = behind + 1; }
+    // For tests: completions of an entry are dropped, as by a kernel without memory: of the next
+    // that has some, or the one that is so many behind it; all, or that of a look which took marks.
+    enum class Lost : uint8_t { all, marked_look };
+    void lose_completions(uint32_t behind = 0, Lost which = Lost::all) {
+        loses_in_ = behind + 1;
+        loses_ = which;
+    }
+    void lose_none() { loses_in_ = 0; }
 
   private:
     // What a completion is about. Up to `close` it is about a connection.
@@ -269,6 +275,8 @@ class UringBackend {
     void make_completion_room();
     int enter(uint32_t wait_for, uint32_t flags, const io_uring_getevents_arg* argument);
     void look_for_losses();
+    uint32_t lose_on_purpose();
+    bool is_marked_look(const io_uring_cqe& completion) const;
     void submit();
     static bool is_shortage(int error);
     void note_shortage(int error);
@@ -374,6 +382,7 @@ class UringBackend {
     uint32_t dropped_ = 0;     // completions that the kernel has dropped, as far as we know
     bool recovering_ = false;  // completions are missing
     uint32_t loses_in_ = 0;    // lose_completions(); 0: never
+    Lost loses_ = Lost::all;
     io_uring_buf_ring* buffer_ring_ = nullptr;
     std::byte* buffers_ = nullptr;
     uint16_t buffer_tail_ = 0;
@@ -598,6 +607,8 @@ void UringBackend::complete_recall(H& handler, const Ticket& ticket, int result)
 }
 
 // Completions were lost, and no more will come by themselves. What was under way is asked for anew.
+// A look that is still armed takes nothing meanwhile: its cancelling was queued first, and what
+// becomes ready is task work, which runs behind it.
 template <class H>
 void UringBackend::recover(H& handler) {
     if (!rearm_all()) return;
@@ -607,7 +618,7 @@ void UringBackend::recover(H& handler) {
     }
     unread_ = {};
     receives_queued_ = 0;
-    proof_.put_back();
+    proof_.lost();
     for (Index index = 0; index < places_used_; ++index)
         if (marked(index, kAttached)) recover_connection(index);
     recovering_ = false;

@@ -43,20 +43,22 @@ class WatchProof {
     uint32_t due() const {
         if (!backed_up_ || taken_ < next_at_) return kWatchMarks;
         uint32_t mark = 0;
-        while (mark < kWatchMarks && marks_[mark].is_out) ++mark;
+        while (mark < kWatchMarks && marks_[mark].is_out && !marks_[mark].may_be_lost) ++mark;
         return mark;
     }
-    // Made ready after `at`. Requires: it was due.
+    // Made ready after `at`. Requires: it was due. One that may be lost proves nothing this time:
+    // if it is still in the queue, it stays where it is.
     void placed(uint32_t mark, Nanos at) {
-        PULSE_ASSERT(!marks_[mark].is_out);
-        marks_[mark] = {at, taken_, true};
+        Mark& placed = marks_[mark];
+        PULSE_ASSERT(!placed.is_out || placed.may_be_lost);
+        placed = {placed.is_out ? 0 : at, taken_, true, false};
         next_at_ = taken_ + queue_length_ / kWatchMarks;
     }
     // It was taken from the set, behind the events that took() was told of or among them.
     void passed(uint32_t mark) {
         Mark& passed = marks_[mark];
         if (!passed.is_out) return;
-        passed.is_out = false;
+        passed.is_out = passed.may_be_lost = false;
         queue_length_ = taken_ - passed.taken_before;
         proven_until_ = std::max(proven_until_, passed.at);
     }
@@ -66,11 +68,19 @@ class WatchProof {
         for (Mark& mark : marks_) mark.at = 0;
     }
 
+    // A look may have taken events of which it did not report, and they are announced again: marks
+    // that are out may be gone with it. They are due again, and prove nothing until then.
+    void lost() {
+        put_back();
+        for (Mark& mark : marks_) mark.may_be_lost = mark.is_out;
+    }
+
   private:
     struct Mark {
         Nanos at = 0;
         uint64_t taken_before = 0;
         bool is_out = false;
+        bool may_be_lost = false;
     };
     std::array<Mark, kWatchMarks> marks_;
     Nanos proven_until_;

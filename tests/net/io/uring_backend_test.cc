@@ -512,6 +512,33 @@ TYPED_TEST(UringSaturated, DrainedUntilAdvances) {
     stage.close_all();
 }
 
+// Looks at the set are lost with the marks that they took, while more is always ready than can be
+// read: afterwards drained_until goes on. No receive is lost, so that no connection fails.
+TYPED_TEST(UringSaturated, DrainedUntilAdvancesAfterLooksWereLost) {
+    constexpr uint32_t kPeers = kUringReadyMax + 476;
+    Stage<TypeParam> stage(kPeers);
+    auto peers = fill(stage, kPeers);
+    const auto speak = [&] {
+        for (auto& peer : peers) peer.write(as_bytes("beat"));
+        stage.turn(0);
+    };
+    for (uint32_t poll = 0; poll < 20; ++poll) speak();
+    for (uint32_t poll = 0; poll < 10 * kWatchMarks; ++poll) {
+        stage.io.lose_completions(0, UringBackend::Lost::marked_look);
+        speak();
+    }
+    stage.io.lose_none();
+    if (stage.io.features().epoll_wait) {
+        EXPECT_GE(stage.io.counters().completions_lost, kWatchMarks);
+    }
+    const Nanos lost_at = stage.io.clock();
+    int polls = 0;
+    for (; polls < 200 && stage.io.drained_until() <= lost_at; ++polls) speak();
+    EXPECT_LT(polls, 200) << "drained_until stands still";
+    for (const Seen& seen : stage.seen.all) EXPECT_EQ(seen.ends, 0) << "nothing of it was lost";
+    stage.close_all();
+}
+
 // Until a run makes fewer calls than the one that is to fail. No connection hangs, leaks or
 // is reported twice.
 TYPED_TEST(UringFaults, AnySystemCallMayFailOnce) {
