@@ -84,8 +84,8 @@ inline constexpr size_t kBufferedBytesDefault = size_t{256} << 20;
 // What small buffers may hold beyond that, whatever the others have filled: kBufferKeptBytes, a
 // pong, a welcome, a goodbye or a short handshake, for each of 16,384 connections.
 inline constexpr size_t kBufferReservePerReactor = size_t{64} << 20;
-// What a connection may hold beyond --send-queue-bytes, its unfinished message included: a peer
-// that does not read costs no more than that.
+// What a connection may hold beyond --send-queue-bytes, its unfinished message included, or beyond
+// --max-message-bytes where that is more: a peer that does not read costs no more than that.
 inline constexpr size_t kConnectionSlackBytes = size_t{64} << 10;
 
 // -------------------------------------------------------------------------------------- notices

@@ -275,11 +275,38 @@ TEST(Shortage, APeerThatDoesNotReadIsNotHeldForBeyondItsQueue) {
     EXPECT_EQ(stage.record(deaf), nullptr) << "slow_reader";
 }
 
+// A send queue shorter than the longest message is allowed where nothing is echoed. A pong that is
+// queued while the next piece of the message is read does not make its peer a slow reader.
+TEST(Shortage, APeerThatReadsAtOnceIsNotASlowReaderHoweverShortItsQueue) {
+    for (const size_t queue : {size_t{4} << 10, size_t{64} << 10, kMebibyte}) {
+        StagePlan with = plan(4);
+        with.options.on_message = OnMessage::discard;
+        with.options.send_queue_bytes = queue;
+        ReactorStage stage(with);
+        const size_t peer = upgraded(stage);
+        constexpr size_t kFragments = 32, kFragmentBytes = kMebibyte / kFragments;
+        Bytes message;
+        std::string pongs;
+        for (size_t i = 0; i < kFragments; ++i) {
+            const uint8_t first = (i == 0 ? 0x02 : 0x00) | (i + 1 == kFragments ? 0x80 : 0x00);
+            message = message + frame(first, Bytes(kFragmentBytes, 'f')) + frame(0x89, "between");
+            pongs +=
+                "\x8A\x07"
+                "between";
+        }
+        stage.write(peer, message);
+        stage.settle(kSecond);
+        EXPECT_EQ(stage.metrics().closed[kSlowReader], 0u) << queue;
+        EXPECT_EQ(stage.metrics()[Metric::messages_discarded], 1u) << queue;
+        EXPECT_EQ(stage.heard(peer), pongs) << queue;
+    }
+}
+
 // A message that takes a peer which does not read over its bound is not delivered without its last
 // piece. A hello would give a connection that is closing the deadline of an open one.
 TEST(Shortage, TheMessageThatEndsASlowReaderIsNotDelivered) {
     StagePlan with = plan(8);
-    with.options.send_queue_bytes = 128 * 1024;
+    with.options.send_queue_bytes = with.options.max_message_bytes = 128 * 1024;
     with.faults.socket_buffer_bytes = 8 * 1024;
     const std::string hello = R"({"type":"hello","user":"u1","profile":"mobile"})";
     int whole = 0, ended = 0;
