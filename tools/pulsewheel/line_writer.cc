@@ -38,6 +38,7 @@ struct LineWriter::State {
     std::string name;     // for messages
     std::string path;     // empty: `descriptor` is not a file of ours
     int descriptor = -1;  // the thread's, once that runs
+    bool cut = false;     // the thread's: the file ends in a part of a line
 
     std::mutex mutex;
     std::condition_variable changed;
@@ -52,8 +53,9 @@ struct LineWriter::State {
 
     void run();
     bool open_file();
-    // 0, or why the line was not written whole.
+    // 0, or why it was not written whole.
     int write_line(std::string_view line);
+    int write_all(std::string_view text);
 };
 
 // ------------------------------------------------------------------------------ the writing thread
@@ -86,19 +88,31 @@ void LineWriter::State::run() {
 // Waits for the reader of a FIFO.
 bool LineWriter::State::open_file() {
     descriptor = ::open(path.c_str(), kAppendFlags, kFileMode);
+    cut = false;
     return descriptor >= 0;
 }
 
+// A full disk takes a part of a line; the next line must not continue it.
 int LineWriter::State::write_line(std::string_view line) {
-    while (!line.empty()) {
-        const ssize_t written = ::write(descriptor, line.data(), line.size());
+    if (cut) {
+        if (const int failure = write_all("\n"); failure != 0) return failure;
+        cut = false;
+    }
+    return write_all(line);
+}
+
+int LineWriter::State::write_all(std::string_view text) {
+    const size_t whole = text.size();
+    while (!text.empty()) {
+        const ssize_t written = ::write(descriptor, text.data(), text.size());
         if (written >= 0) {
-            line.remove_prefix(static_cast<size_t>(written));
+            text.remove_prefix(static_cast<size_t>(written));
         } else if (errno == EAGAIN) {  // another program made the descriptor non-blocking
             pollfd waiting{.fd = descriptor, .events = POLLOUT, .revents = 0};
             ::poll(&waiting, 1, -1);
         } else if (errno != EINTR) {
             const int failure = errno;
+            cut |= text.size() < whole;
             // The reader of a FIFO left: the next line waits for the next one.
             if (failure == EPIPE && !path.empty()) ::close(std::exchange(descriptor, -1));
             return failure;

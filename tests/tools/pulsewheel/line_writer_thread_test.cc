@@ -1,6 +1,7 @@
 // Lines to a pipe that is read late or never, to a file that is renamed, and to a full device.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -50,6 +51,27 @@ TEST_F(LineWriterTest, WritesAllLinesOfAllThreadsInOrder) {
     int next[3] = {};
     for (int thread, line; lines >> thread >> line;) EXPECT_EQ(line, next[thread]++);
     EXPECT_EQ(next[0] + next[1] + next[2], 300);
+}
+
+// A full disk takes a part of a line. The next line that it takes is a line of its own.
+TEST_F(LineWriterTest, ALineThatWasCutEndsBeforeTheNext) {
+    std::signal(SIGXFSZ, SIG_IGN);  // as main() does
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+    const auto writer = LineWriter::append_to(path("log"));
+    ASSERT_TRUE(writer) << writer.error();
+    const rlimit limit{.rlim_cur = 10, .rlim_max = before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    (*writer)->write("{\"first\": 1}\n");
+    (*writer)->write("{\"second\": 2}\n");
+    (*writer)->finish(10 * kSecond);
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+    (*writer)->write("{\"third\": 3}\n");
+    (*writer)->write("{\"fourth\": 4}\n");
+    (*writer)->finish(10 * kSecond);
+    EXPECT_EQ(content(path("log")), "{\"first\": \n{\"third\": 3}\n{\"fourth\": 4}\n");
+    EXPECT_NE((*writer)->take_trouble().value_or("").find("lost 2 lines (File too large)"),
+              std::string::npos);
 }
 
 TEST_F(LineWriterTest, DropsAndCountsWhatAPipeDoesNotTakeAndNeverWaits) {
