@@ -4,7 +4,9 @@
 Targets that answer wrongly are sockets of this script; the others are build/pulsewheel. Ends with
 `N passed, N failed`.
 """
+import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -252,6 +254,56 @@ def test_each_file_is_written_whatever_became_of_the_others():
         assert done.returncode == 1 and b"/dev/full" in done.stderr, done
         for name in ("csv", "json", "hlog"):
             assert os.path.getsize(path(name)) > 0, name
+
+
+def file_size_limit(size_bytes):
+    """For preexec_fn: `ulimit -f`, beyond which write() is EFBIG, or SIGXFSZ ends the writer."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
+
+
+def test_a_file_beyond_the_size_limit_is_named_and_the_others_are_written():
+    with Server("epoll", scheme="auto") as server, tempfile.TemporaryDirectory() as directory:
+        path = lambda name: os.path.join(directory, name)
+        done = run(["--target", ws(server.port), *SMALL, "--report", path("page"), "--csv",
+                    path("csv"), "--json", path("json"), "--hlog", path("hlog")],
+                   stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                   preexec_fn=file_size_limit(20_000))
+        assert done.returncode == 1, done
+        assert path("page").encode() in done.stderr and b"File too large" in done.stderr, done
+        for name in ("csv", "json", "hlog"):
+            assert path(name).encode() not in done.stderr, done
+            assert 0 < os.path.getsize(path(name)) < 20_000, name
+        # The log of latencies grows during the run; its end must not be the run's.
+        done = run(["--target", ws(server.port), *SMALL, "--json", "-", "--hlog", path("hlog")],
+                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=file_size_limit(600))
+        assert done.returncode == 1 and path("hlog").encode() in done.stderr, done
+        assert json.loads(done.stdout)["counts"]["open"] == 10, done
+
+
+def test_a_stdout_beyond_the_size_limit_is_an_error_in_words():
+    with tempfile.TemporaryDirectory() as directory:
+        for program, code, *flags in (("pulsewheel", 1, "--print-config"),
+                                      ("pulsewheel", 1, "--help"), ("pulseload", 1, "--help"),
+                                      ("pulsesim", 2, "--list-faults"),
+                                      ("pulsesim", 2, "--seed", "1", "--minutes", "1")):
+            with open(os.path.join(directory, "out"), "w") as out:
+                done = subprocess.run([f"{BUILD}/{program}", *flags], stdout=out, timeout=60,
+                                      stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                      preexec_fn=file_size_limit(10))
+            assert done.returncode == code, done
+            assert b"stdout cannot be written" in done.stderr, done
+
+
+def test_a_trace_that_is_not_whole_is_an_error():
+    seed = (f"{BUILD}/pulsesim", "--seed", "1", "--minutes", "1", "--peers", "20", "--trace")
+    with tempfile.TemporaryDirectory() as directory:
+        trace = os.path.join(directory, "trace")
+        for path, limit, reason in (("/dev/full", None, b"No space left"),
+                                    (trace, file_size_limit(10_000), b"File too large")):
+            done = subprocess.run([*seed, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  stdin=subprocess.DEVNULL, timeout=60, preexec_fn=limit)
+            assert done.returncode == 2, done
+            assert path.encode() in done.stderr and reason in done.stderr, done
 
 
 def test_a_hangup_leaves_a_report_that_is_marked():

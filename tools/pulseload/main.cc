@@ -45,6 +45,7 @@ void catch_signals() {
 
 int main(int argc, char** argv) {
     using namespace pulse::load;
+    signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is a failed write, which is reported
     pulse::open_standard_descriptors();
     pulse::unblock_stderr();
     int exit_code = 0;

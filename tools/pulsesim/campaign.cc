@@ -28,6 +28,7 @@ constexpr uint32_t kJobsMax = 256;
 struct Shared {
     std::atomic<uint64_t> next_seed;
     std::atomic<uint64_t> current[kJobsMax];  // what each worker is at; 0: nothing yet
+    std::atomic<int> trace_error;             // errno of a trace that is not whole
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
@@ -95,6 +96,10 @@ class Campaign {
             if (Result<void> buried = bury(); !buried) return Error{buried.error()};
         }
         collect(0);
+        if (const int error = shared_->trace_error; error != 0) {
+            return Error{"--trace '" + options_.trace + "' is not whole: " + std::strerror(error) +
+                         "; name a file that takes all of it"};
+        }
         std::ranges::sort(result_.failed, {}, &SeedResult::seed);
         return std::move(result_);
     }
@@ -129,8 +134,17 @@ class Campaign {
             shared_->current[worker] = 0;
             if (write(pipe_[1], &result, sizeof result) != sizeof result) break;
         }
-        if (trace_ != nullptr) std::fflush(trace_);
+        finish_trace();
         _exit(0);
+    }
+
+    // A trace that lost its end must not look like one. A write that failed before the last flush
+    // leaves no errno.
+    void finish_trace() {
+        if (trace_ == nullptr) return;
+        errno = 0;
+        if (std::fflush(trace_) != 0 || std::ferror(trace_) != 0)
+            shared_->trace_error = errno != 0 ? errno : EIO;
     }
 
     // Takes the results that are there, waiting at most `wait_ms` for the first.

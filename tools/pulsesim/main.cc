@@ -11,6 +11,7 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -200,6 +201,7 @@ int printed(int code) {
 // What escapes cannot be handled here, such as no memory; it ends the program with a
 // message. NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int count, char** words) {
+    std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is a failed write, which is reported
     Flags flags;
     CLI::App app("Torments Pulsewheel's loop in simulated worlds, one a seed.", "pulsesim");
     auto* seed = app.add_option("--seed", flags.seed, "One world (default 1)");

@@ -65,8 +65,7 @@ sigset_t block_signals() {
     sigemptyset(&signals);
     for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, number);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    // SIGXFSZ: a log at its file size limit is a failed write, not the end of all connections.
-    for (const int number : {SIGPIPE, SIGUSR2, SIGXFSZ}) std::signal(number, SIG_IGN);
+    for (const int number : {SIGPIPE, SIGUSR2}) std::signal(number, SIG_IGN);
     return signals;
 }
 
@@ -115,6 +114,8 @@ int serve_with(Invocation invocation, std::span<const char* const> arguments) {
 // NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) {
     using namespace pulse::serve;
+    // A log at its file size limit is a failed write, not the end of all connections.
+    std::signal(SIGXFSZ, SIG_IGN);
     pulse::open_standard_descriptors();
     const std::span<const char* const> arguments(argv + 1,
                                                  static_cast<size_t>(argc > 0 ? argc - 1 : 0));
