@@ -10,8 +10,10 @@
 #include <algorithm>
 #include <deque>
 #include <span>
+#include <unordered_map>
 
 #include "core/buffer_pool.h"
+#include "core/check.h"
 #include "core/limits.h"
 #include "core/types.h"
 
@@ -51,31 +53,49 @@ class Parking {
         return static_cast<size_t>(rest.data() - buffers_.bytes(handle).data());
     }
 
-    // Requires: `index` has no entry.
-    void push(const Entry& entry) { entries_.push_back(entry); }
+    // Requires: its connection has no entry.
+    void push(const Entry& entry) {
+        const bool is_first = serials_.emplace(entry.index, first_ + entries_.size()).second;
+        PULSE_ASSERT(is_first);
+        entries_.push_back(entry);
+    }
     // Requires: !empty().
     Entry pop() {
         const Entry entry = entries_.front();
-        entries_.pop_front();
+        serials_.erase(entry.index);
+        pop_front();
         return entry;
     }
     void release(const Entry& entry) {
         if (entry.message != 0) buffers_.release(entry.message);
         if (entry.bytes != 0) buffers_.release(entry.bytes);
     }
-    // The connection is gone. O(size()).
+    // The connection is gone. O(1), amortised.
     void drop(Index index) {
-        const auto entry = std::ranges::find(entries_, index, &Entry::index);
-        if (entry == entries_.end()) return;
-        release(*entry);
-        entries_.erase(entry);
+        const auto serial = serials_.find(index);
+        if (serial == serials_.end()) return;
+        Entry& entry = entries_[serial->second - first_];
+        serials_.erase(serial);
+        release(entry);
+        entry = Entry{};
+        if (entries_.front().index == kNoIndex) pop_front();
     }
-    size_t size() const { return entries_.size(); }
-    bool empty() const { return entries_.empty(); }
+    size_t size() const { return serials_.size(); }
+    bool empty() const { return serials_.empty(); }
 
   private:
+    // And what was dropped behind it.
+    void pop_front() {
+        do {
+            entries_.pop_front();
+            ++first_;
+        } while (!entries_.empty() && entries_.front().index == kNoIndex);
+    }
+
     BufferPool& buffers_;
-    std::deque<Entry> entries_;
+    std::deque<Entry> entries_;  // the first is not dropped; those that are stay as empty entries
+    uint64_t first_ = 0;         // serial number of the first: each has the next
+    std::unordered_map<Index, uint64_t> serials_;  // of the parked ones, and of no others
 };
 
 }  // namespace pulse
