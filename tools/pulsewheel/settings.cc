@@ -103,6 +103,22 @@ static_assert(kNamedProfiles[0].name == "realtime" && kNamedProfiles[3].name == 
 constexpr std::string_view kProfileNames[] = {kNamedProfiles[0].name, kNamedProfiles[1].name,
                                               kNamedProfiles[2].name, kNamedProfiles[3].name};
 
+// Whether one socket at most can have both: they name one port and one address, or one of them is
+// any address, which includes those of its family, and IPv6's any those of IPv4 (net/io/sockets.h).
+bool overlap(SocketAddress one, SocketAddress other) {
+    if (one.port() == 0 || one.port() != other.port()) return false;
+    one.unmap();
+    other.unmap();
+    const auto any_of_both = [](const SocketAddress& address) {
+        return address.base.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&address.v6.sin6_addr);
+    };
+    if (any_of_both(one) || any_of_both(other)) return true;
+    if (one.base.sa_family != other.base.sa_family) return false;
+    if (one.base.sa_family == AF_INET6) return one.text() == other.text();
+    const in_addr_t first = one.v4.sin_addr.s_addr, second = other.v4.sin_addr.s_addr;
+    return first == second || first == INADDR_ANY || second == INADDR_ANY;
+}
+
 Result<void> add_listener(ServerOptions& options, std::string_view text) {
     const Result<ListenAddress> listener = parse_listen_uri(text);
     if (!listener) return Error{listener.error()};
@@ -111,8 +127,9 @@ Result<void> add_listener(ServerOptions& options, std::string_view text) {
                       "listen on ws:// and let a proxy in front of it speak TLS");
     }
     for (const ListenAddress& other : options.listen) {
-        if (other.address.port() != 0 && other.address.text() == listener->address.text())
-            return refuse(text, "is listened on already", "give each address once");
+        if (!overlap(listener->address, other.address)) continue;
+        return refuse(text, "is listened on already by '" + other.text + "'",
+                      "give each address and port once; any address includes all others");
     }
     if (options.listen.size() == kListenersMax) {
         return refuse(text, "is one too many",

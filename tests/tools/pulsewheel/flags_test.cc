@@ -12,6 +12,7 @@
 
 #include "core/version.h"
 #include "net/io/limits.h"
+#include "net/io/sockets.h"
 #include "tools/pulsewheel/reload.h"
 #include "tools/pulsewheel/settings.h"
 
@@ -311,7 +312,7 @@ TEST(Flags, MistakesOnTheCommandLineNameFlagValueAndRemedy) {
     expect_error(read({"--ws-origin", "https://chat.example/"}), {"is not an origin"});
     expect_error(read({"--listen", "tcp://here"}), {"--listen: 'tcp://here'", "HOST:PORT"});
     expect_error(read({"--listen", "tcp://*:1", "--listen", "ws://*:1"}),
-                 {"'ws://*:1' is listened on already"});
+                 {"'ws://*:1' is listened on already by 'tcp://*:1'"});
     expect_error(read({"--pin=maybe"}), {"--pin"});
 }
 
@@ -395,6 +396,41 @@ TEST(Flags, NoMoreListenersThanAReactorCanHave) {
     expect_error(read(arguments), {"'tcp://127.0.0.1:10064' is one too many", "at most 64"});
     arguments.pop_back();
     EXPECT_EQ(options_of(arguments).listen.size(), kListenersMax);
+}
+
+// The flags refuse what the kernel does: any address includes all others of its port, of IPv6 those
+// of IPv4, too.
+TEST(Flags, ListenersThatOverlapAreRefusedAsByTheKernel) {
+    std::vector<std::string> hosts = {"0.0.0.0", "127.0.0.1", "127.0.0.2"};
+    ListenAddress any = *parse_listen_uri("tcp://[::1]:0");
+    if (PortHolder().hold(any, false)) {
+        for (const char* host : {"*", "[::]", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:0.0.0.0]"})
+            hosts.emplace_back(host);
+    }
+    any = *parse_listen_uri("tcp://*:0");
+    ASSERT_TRUE(PortHolder().hold(any, false));
+    const std::string port = ":" + std::to_string(any.address.port());
+    size_t refused = 0;
+    for (const std::string& host : hosts) {
+        for (const std::string& next : hosts) {
+            const std::string first = "tcp://" + host + port, second = "ws://" + next + port;
+            PortHolder holds, joins;
+            ListenAddress one = *parse_listen_uri(first), other = *parse_listen_uri(second);
+            ASSERT_TRUE(holds.hold(one, false)) << first;
+            const bool fits{joins.hold(other, false)};
+            const Result<Invocation> invocation =
+                read({"--listen", first.c_str(), "--listen", second.c_str()});
+            EXPECT_EQ(static_cast<bool>(invocation), fits) << first << " and " << second;
+            if (invocation) continue;
+            ++refused;
+            expect_error(invocation, {"'" + second + "' is listened on already by '" + first + "'",
+                                      "any address"});
+        }
+    }
+    EXPECT_GT(refused, hosts.size());
+    EXPECT_LT(refused, hosts.size() * hosts.size());
+    EXPECT_TRUE(read({"--listen", "tcp://*:9000", "--listen", "ws://127.0.0.1:9001"}));
+    EXPECT_TRUE(read({"--listen", "tcp://*:0", "--listen", "ws://*:0"}));
 }
 
 // A TOML string can hold a NUL, and inet_pton() and open() stop at one.
