@@ -11,7 +11,7 @@
 
 #include "core/page_source.h"
 #include "net/loop/reactor.h"
-#include "net/server/server.h"
+#include "net/loop/reactor_config.h"
 
 #include "bench/allocations.h"
 
@@ -154,9 +154,9 @@ class Stage {
 
   private:
     ReactorConfig config() {
-        ReactorConfig config;
-        fill_profiles({}, config);
-        config.listeners = {*parse_listen_uri("auto://127.0.0.1:0")};
+        auto options = std::make_shared<LoopOptions>();
+        options->listen = {*parse_listen_uri("auto://127.0.0.1:0")};
+        ReactorConfig config = make_reactor_config(std::move(options));
         config.admission = &admission_;
         return config;
     }

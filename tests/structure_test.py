@@ -15,7 +15,7 @@ LAYERS = ["core", "proto", "net", "tools"]  # each may include itself and those 
 TOP_LEVEL = {"Makefile", "README.md", "LICENSE", "tests", "bench", *LAYERS}
 PROGRAMS = ["pulsewheel", "pulseload", "pulsectl", "pulsesim"]
 # Folders of net/, and which others each may include.
-NET_LAYERS = {"io": (), "loop": ("io",), "server": ("loop", "io"), "sim": ("loop", "io", "server")}
+NET_LAYERS = {"io": (), "loop": ("io",), "server": ("loop", "io"), "sim": ("loop", "io")}
 # Folders of tools/pulseload/ likewise; what lies above them may include both.
 LOAD_LAYERS = {"run": (), "report": ("run",)}
 BACKEND_HEADERS = re.compile(r"net/(io/(epoll|uring)_|sim/)backend\.h")
@@ -100,7 +100,7 @@ def includes_go_down(tree):
 
 
 def net_has_inner_layers(tree):
-    """Inside net/ includes go {server, sim} -> loop -> io, and sim may use server's options."""
+    """Inside net/ includes go {server, sim} -> loop -> io."""
     for path, is_ours, header in includes_of(tree):
         source, target = path.split("/"), header.split("/")
         if not is_ours or source[0] != "net" or target[0] != "net":

@@ -14,8 +14,9 @@ bool Connections::hold(Index index, std::span<const uint8_t> piece, size_t most)
     Connection& connection = at(index);
     if (connection.inbox == 0) connection.inbox = buffers_.take(index, connection.address);
     const size_t waiting = outboxes_.bytes(connection);
-    const size_t all = std::max(config_.send_queue_bytes, config_.limits.message_bytes_max) +
-                       kConnectionSlackBytes;
+    const size_t all =
+        std::max(config_.options->send_queue_bytes, config_.limits.message_bytes_max) +
+        kConnectionSlackBytes;
     if (waiting > 0 && buffers_.size(connection.inbox) + piece.size() + waiting > all) {
         let_go(index, CloseReason::slow_reader);
         return false;  // a fault of a session that has stopped is not reported

@@ -103,7 +103,7 @@ void Connections::on_closed(Index index) {
     outboxes_.release(connection);
     if (connection.inbox != 0) buffers_.release(connection.inbox);
     metrics_.closed(connection.close_reason);
-    if (config_.debug) {
+    if (logs_peers_) {
         const std::string_view reason = describe(connection.close_reason).name;
         tell(index, "closed: ", std::string(reason) + traffic_.summary(index, io_.now()));
         traffic_.forget(index);

@@ -17,12 +17,18 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       wheel_(pages, table.records(), table.limit(), config.clock.down(io.now())),
       accept_rate_(config.accepts_per_second) {
     std::iota(profile_place_.begin(), profile_place_.end(), uint8_t{0});
+    log_peers(config_.options->log_level == LogLevel::debug);
+}
+
+void Connections::log_peers(bool on) {
+    logs_peers_ = on && config_.debug;
+    if (!logs_peers_) traffic_.forget_all();
 }
 
 std::optional<CloseReason> Connections::reason_to_refuse(const Accepted& accepted) {
     if (accepted.exhausted) return CloseReason::out_of_descriptors;
     // It was reset before it was accepted, and has no address any more.
-    const bool names_peer = config_.listeners[accepted.listener].expects_proxy_header;
+    const bool names_peer = config_.options->listen[accepted.listener].expects_proxy_header;
     if (names_peer && !accepted.peer.present()) return CloseReason::peer_reset;
     if (is_stranger(accepted)) return CloseReason::untrusted_source;
     if (draining_) return CloseReason::going_away;
@@ -35,16 +41,16 @@ std::optional<CloseReason> Connections::reason_to_refuse(const Accepted& accepte
 // A PROXY header replaces the address of a peer, so only a trusted source may connect where
 // one is read.
 bool Connections::is_stranger(const Accepted& accepted) const {
-    if (!config_.listeners[accepted.listener].expects_proxy_header) return false;
-    return std::ranges::none_of(config_.proxy_trusted, [&](const AddressPrefix& prefix) {
+    if (!config_.options->listen[accepted.listener].expects_proxy_header) return false;
+    return std::ranges::none_of(config_.options->proxy_trusted, [&](const AddressPrefix& prefix) {
         return prefix.contains(accepted.peer);
     });
 }
 
 void Connections::refuse(const Accepted& accepted, CloseReason reason) {
-    const ListenAddress& listener = config_.listeners[accepted.listener];
+    const ListenAddress& listener = config_.options->listen[accepted.listener];
     metrics_.refused(reason);
-    if (config_.debug) {
+    if (logs_peers_) {
         config_.debug(accepted.peer.text() + " refused on " + listener.text + ": " +
                       std::string(describe(reason).name));
     }
@@ -63,9 +69,9 @@ void Connections::on_accept(const Accepted& accepted) {
     connection.address = number_of(accepted.peer, config_.probe_key);
     io_.attach(index, accepted);
     metrics_.add(Metric::accepted);
-    const ListenAddress& listener = config_.listeners[accepted.listener];
+    const ListenAddress& listener = config_.options->listen[accepted.listener];
     connection.protocol = protocol_of(listener.scheme);
-    if (config_.debug) {
+    if (logs_peers_) {
         traffic_.accepted(index, io_.now());
         tell(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
     }
@@ -77,11 +83,11 @@ void Connections::on_accept(const Accepted& accepted) {
 // another. Without an address (LOCAL, UNKNOWN) it is the proxy itself.
 void Connections::meet(Index index, const SocketAddress& peer) {
     if (peer.present()) at(index).address = number_of(peer, config_.probe_key);
-    if (config_.debug) tell(index, "speaks for ", peer.present() ? peer.text() : "its proxy");
+    if (logs_peers_) tell(index, "speaks for ", peer.present() ? peer.text() : "its proxy");
 }
 
 void Connections::tell(Index index, std::string_view what, std::string_view of_what) {
-    if (!config_.debug) return;
+    if (!logs_peers_) return;
     std::string line(Session(*this, index).name().view());
     config_.debug(line.append(" ").append(what).append(of_what));
 }
@@ -145,8 +151,7 @@ void Connections::handle(const Message& message) {
         case Message::Kind::retune:
             return retune(message);
         case Message::Kind::debug:
-            config_.debug = message.on ? config_.debug_log : nullptr;
-            if (!message.on) traffic_.forget_all();
+            log_peers(message.on);
             return;
         case Message::Kind::drain:
             return drain();
@@ -161,7 +166,7 @@ void Connections::handle(const Message& message) {
 void Connections::report_notices(uint64_t completions_lost) {
     notices_.completions_lost(completions_lost);
     if (notices_.due_at() > io_.now()) return;
-    notices_.report(io_.now(), buffers_.held_bytes(), config_.buffered_bytes_max);
+    notices_.report(io_.now(), buffers_.held_bytes(), config_.options->buffer_bytes);
 }
 
 void Connections::validate() const {

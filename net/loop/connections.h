@@ -156,6 +156,7 @@ class Connections {
   private:
     // Beginnings.
     std::optional<CloseReason> reason_to_refuse(const Accepted& accepted);
+    void log_peers(bool on);
     bool is_stranger(const Accepted& accepted) const;
     void refuse(const Accepted& accepted, CloseReason reason);
     // Sweeps.
@@ -209,7 +210,7 @@ class Connections {
     IoRequests& io_;
     ReactorMetrics& metrics_;
     Wheel wheel_;
-    BufferPool buffers_{config_.buffered_bytes_max, config_.buffer_reserve_bytes};
+    BufferPool buffers_{config_.options->buffer_bytes, config_.buffer_reserve_bytes};
     Outboxes outboxes_{buffers_};
     Parking parking_{buffers_};
     // Of this turn: what was read just now and what was parked do not take each other's.
@@ -231,6 +232,7 @@ class Connections {
 
     Notices notices_{config_.number, config_.warn};
     TrafficNotes traffic_;
+    bool logs_peers_ = false;  // config_.debug gets a line for each
 
     bool draining_ = false;
     bool cut_short_ = false;

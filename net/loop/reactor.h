@@ -50,7 +50,7 @@ class Reactor {
           connections_(config, pages, table, requests_, metrics) {}
 
     // Where to listen. Before the first turn, or again at any time on the reactor's thread.
-    Result<void> listen() { return io_.listen(connections_.config().listeners); }
+    Result<void> listen() { return io_.listen(connections_.config().options->listen); }
 
     // One pass; returns after `sleep_until` at the latest (but for the time that work takes), at
     // once when there is something left to do.

@@ -1,8 +1,9 @@
-// What a reactor is told at its start: plain values, already checked, in the units of the loop.
+// What a reactor works by: the operator's options, what follows from them, and what surrounds it.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,44 +11,44 @@
 #include "core/limits.h"
 #include "core/sip_hash.h"
 #include "core/time.h"
-#include "net/io/address.h"
 #include "net/loop/admission.h"
 #include "net/loop/limits.h"
+#include "net/loop/loop_options.h"
 #include "proto/codec.h"
 
 namespace pulse {
 
-enum class OnMessage : uint8_t { echo, discard };
-
 struct ReactorConfig {
-    uint32_t number = 0;  // which reactor; the first part of a connection's public name
+    // In force; shared by all reactors. Never null.
+    std::shared_ptr<const LoopOptions> options;
+
+    // What follows from the options, made by make_reactor_config() and nowhere else.
     TickClock clock;
     HeartbeatProfiles profiles{};            // kProfileGreeting, kProfileClosing, then heartbeats
     std::vector<std::string> profile_names;  // by profile; what a hello may ask for
     uint32_t interval_ms[kHeartbeatProfilesMax] = {};  // what the peer is told of each profile
     uint32_t timeout_ms[kHeartbeatProfilesMax] = {};
-    std::vector<ListenAddress> listeners;
-    std::vector<AddressPrefix> proxy_trusted = loopback_prefixes();  // may send PROXY headers
-    SipKey probe_key{};  // secret; what --liveness roundtrip makes its probes from
     CodecLimits limits;
-    std::vector<std::string> ws_origins;  // that browsers may come from; empty: any
-    bool ws_deflate = false;
-    size_t send_queue_bytes = kSendQueueBytesDefault;
-    // Of the buffer pool.
-    size_t buffered_bytes_max = kBufferedBytesDefault;
-    size_t buffer_reserve_bytes = kBufferReservePerReactor;
-    OnMessage on_message = OnMessage::discard;
     uint64_t accepts_per_second = 0;  // of this reactor; 0: unlimited
-    Nanos drain_window = 10 * kSecond;
+
+    // What surrounds the reactor.
+    uint32_t number = 0;             // which reactor; the first part of a connection's public name
     Admission* admission = nullptr;  // the server's; outlives the reactor
-    // Told who each peer is and why one is turned away, a line each, on the reactor's thread;
-    // empty: no line is made.
+    SipKey probe_key{};              // secret; what --liveness roundtrip makes its probes from
+    // Gets a line for each peer that is accepted, is refused or ends, while the log level is
+    // debug, on the reactor's thread; empty: no line is ever made.
     std::function<void(const std::string& line)> debug;
-    // What `debug` becomes when a message turns it on.
-    std::function<void(const std::string& line)> debug_log;
-    // Told what an operator should know at any level, seldom (net/loop/notices.h), likewise.
+    // Gets what an operator should know at any level, seldom (net/loop/notices.h), likewise.
     std::function<void(const std::string& line)> warn;
+
+    // The same in every server.
+    size_t buffer_reserve_bytes = kBufferReservePerReactor;
     uint32_t retry_after_ms = 1'000;  // the hint in the goodbyes of a server that stops
 };
+
+// The config of one of `reactors` reactors that share what `options` grant to all of them; what
+// surrounds it is the caller's to fill in. Requires: options are consistent (flags.h).
+ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options,
+                                  uint32_t reactors = 1);
 
 }  // namespace pulse

@@ -22,7 +22,7 @@ uint8_t* Connections::claim(Index index, size_t bytes) {
     uint8_t* place = nullptr;
     // A goodbye has room behind what fills the queue.
     const bool leaving = connection.close_reason != CloseReason::none;
-    const size_t cap = config_.send_queue_bytes + (leaving ? kConnectionSlackBytes : 0);
+    const size_t cap = config_.options->send_queue_bytes + (leaving ? kConnectionSlackBytes : 0);
     do {
         place = outboxes_.claim(connection, index, bytes, cap);
     } while (place == nullptr && buffers_.was_short() && make_room(index));

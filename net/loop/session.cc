@@ -181,7 +181,7 @@ void Session::greet() {
 }
 
 const ListenAddress& Session::listener() const {
-    return connections_.config().listeners[connection_.listener];
+    return connections_.config().options->listen[connection_.listener];
 }
 
 void Session::frame() {
@@ -217,7 +217,7 @@ void Session::complete_message() {
 }
 
 bool Session::wants_echo() {
-    const bool echo = connections_.config().on_message == OnMessage::echo;
+    const bool echo = connections_.config().options->on_message == OnMessage::echo;
     connections_.metrics().add(echo ? Metric::messages_echoed : Metric::messages_discarded);
     return echo;
 }
@@ -335,8 +335,8 @@ void Session::keep_message(std::span<uint8_t> rest) {
 
 void Session::shake_hands(std::span<uint8_t> bytes) {
     auto state = load<HandshakeState>();
-    const HandshakePolicy policy{.origins = connections_.config().ws_origins,
-                                 .deflate = connections_.config().ws_deflate};
+    const HandshakePolicy policy{.origins = connections_.config().options->ws_origins,
+                                 .deflate = connections_.config().options->ws_deflate};
     ConnectionOut out{connections_, index_};
     const Handshake handshake = serve_handshake(state, bytes, policy, *this, out);
     store(state);

@@ -83,12 +83,12 @@ void Connections::drain() {
 void Connections::say_goodbyes(uint32_t& budget) {
     if (table_.live() == 0 || window_over_) return;
     const Nanos elapsed = io_.now() - drain_began_;
-    if (elapsed >= config_.drain_window) {
+    if (elapsed >= config_.options->drain_timeout) {
         window_over_ = true;
         ending_ = Sweep(table_.limit());
         return;
     }
-    const Nanos spread = std::max<Nanos>(1, config_.drain_window / 4 * 3);
+    const Nanos spread = std::max<Nanos>(1, config_.options->drain_timeout / 4 * 3);
     const double share = std::min(1.0, static_cast<double>(elapsed) / static_cast<double>(spread));
     const auto due = static_cast<uint32_t>(std::ceil(share * drain_total_));
     while (!goodbyes_.done() && goodbyes_said_ < due && budget > 0) {

@@ -56,17 +56,6 @@ void pin_to_core(uint32_t core) {
     pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
 }
 
-HeartbeatConfig heartbeat_of(Nanos interval, Nanos timeout, bool probe, Liveness liveness,
-                             TickClock clock) {
-    HeartbeatConfig heartbeat;
-    heartbeat.interval_ticks = clock.ticks(interval);
-    heartbeat.grace_ticks = clock.ticks(probe_grace(interval, timeout));
-    heartbeat.timeout_ticks = clock.ticks(timeout);
-    heartbeat.probe = probe;
-    heartbeat.liveness = liveness;
-    return heartbeat;
-}
-
 }  // namespace
 
 // Shared with a reactor's thread. What only one of the two touches says so.
@@ -105,28 +94,6 @@ struct Server::Shared {
     Admission admission;
     ReactorConfig config;  // what all reactors have in common
 };
-
-void fill_profiles(const ServerOptions& options, ReactorConfig& config) {
-    const TickClock clock{options.tick_shift};
-    config.clock = clock;
-    auto set = [&](size_t profile, std::string_view name, Nanos interval, Nanos timeout) {
-        config.profiles[profile] =
-            heartbeat_of(interval, timeout, options.heartbeat_probe, options.liveness, clock);
-        config.interval_ms[profile] = static_cast<uint32_t>(interval / kMillisecond);
-        config.timeout_ms[profile] = static_cast<uint32_t>(timeout / kMillisecond);
-        config.profile_names.resize(std::max(config.profile_names.size(), profile + 1));
-        config.profile_names[profile] = name;
-    };
-    const HeartbeatConfig deadline{.timeout_ticks = 1, .probe = false, .liveness = Liveness::none};
-    config.profiles[kProfileGreeting] = config.profiles[kProfileClosing] = deadline;
-    config.profiles[kProfileGreeting].timeout_ticks = clock.ticks(options.handshake_timeout);
-    config.profiles[kProfileClosing].timeout_ticks = clock.ticks(kCloseLingerNs);
-    set(kProfileDefault, "default", options.heartbeat_interval, options.heartbeat_timeout);
-    for (size_t i = 0; i < std::size(kNamedProfiles); ++i) {
-        const NamedProfile& named = kNamedProfiles[i];
-        set(kProfileRealtime + i, named.name, named.interval, named.timeout);
-    }
-}
 
 namespace {
 
@@ -197,31 +164,20 @@ Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan, LogLine de
 }
 
 Result<void> Server::start_threads(LogLine debug, LogLine warn) {
-    const ServerOptions& options = plan_.options;
-    ReactorConfig& config = shared_->config;
-    fill_profiles(options, config);
-    config.listeners = options.listen;
-    config.proxy_trusted = options.proxy_trusted;
-    config.debug_log = std::move(debug);
-    config.warn = std::move(warn);
-    if (options.log_level == LogLevel::debug) config.debug = config.debug_log;
-    config.limits.message_bytes_max = options.max_message_bytes;
-    config.send_queue_bytes = options.send_queue_bytes;
-    config.buffered_bytes_max = options.buffer_bytes;
-    config.on_message = options.on_message;
-    config.ws_origins = options.ws_origins;
-    config.ws_deflate = options.ws_deflate;
-    config.probe_key = random_key();
-    config.accepts_per_second =
-        options.accept_rate == 0 ? 0 : std::max<uint64_t>(1, options.accept_rate / plan_.reactors);
-    config.drain_window = options.drain_timeout;
-    config.admission = &shared_->admission;
-    std::vector<PortHolder> holders(config.listeners.size());
+    const auto options = std::make_shared<ServerOptions>(plan_.options);
+    std::vector<PortHolder> holders(options->listen.size());
     for (size_t i = 0; i < holders.size(); ++i) {
-        if (Result<void> held = holders[i].hold(config.listeners[i], options.share_port); !held)
+        // Writes the port that the kernel chose.
+        if (Result<void> held = holders[i].hold(options->listen[i], options->share_port); !held)
             return held;
-        listening_.push_back(config.listeners[i].text);
+        listening_.push_back(options->listen[i].text);
     }
+    ReactorConfig& config = shared_->config;
+    config = make_reactor_config(options, plan_.reactors);
+    config.debug = std::move(debug);
+    config.warn = std::move(warn);
+    config.probe_key = random_key();
+    config.admission = &shared_->admission;
     for (uint32_t number = 0; number < plan_.reactors; ++number) {
         auto thread = std::make_unique<Thread>();
         thread->number = number;
@@ -326,8 +282,7 @@ void Server::retune(const ServerOptions& options) {
     plan_.options = options;
     plan_.options.max_connections = max_connections;
     ReactorConfig& told = shared_->config;
-    ReactorConfig fresh;
-    fill_profiles(options, fresh);
+    const ReactorConfig fresh = make_reactor_config(std::make_shared<const ServerOptions>(options));
     for (size_t profile = kProfileDefault; profile < fresh.profile_names.size(); ++profile) {
         const bool same = fresh.profiles[profile] == told.profiles[profile] &&
                           fresh.interval_ms[profile] == told.interval_ms[profile] &&

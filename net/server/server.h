@@ -104,8 +104,4 @@ class Server {
     Nanos started_at_ = 0;
 };
 
-// The profiles that these options make: what reactors judge by, and what peers are told.
-struct ReactorConfig;
-void fill_profiles(const ServerOptions& options, ReactorConfig& config);
-
 }  // namespace pulse

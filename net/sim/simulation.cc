@@ -9,7 +9,7 @@
 #include "core/page_source.h"
 #include "net/loop/admission.h"
 #include "net/loop/reactor.h"
-#include "net/server/server.h"
+#include "net/loop/reactor_config.h"
 #include "net/sim/backend.h"
 
 namespace pulse {
@@ -26,11 +26,10 @@ constexpr Nanos kOrphanPatience = 61 * kSecond;
 
 // What of the server the seed decides.
 struct World {
-    ServerOptions server;
+    LoopOptions server;
     FaultPlan faults;
     Nanos start = 0;
     uint32_t places = 0;
-    uint64_t accepts_per_second = 0;
     bool operator_acts = false;
     enum class Ending : uint8_t { all_vanish, drain, stop } ending = Ending::all_vanish;
 };
@@ -44,7 +43,7 @@ World draw_world(Random& random, const SimulationOptions& options) {
     }
     world.faults.mutant = options.mutant;
 
-    ServerOptions& server = world.server;
+    LoopOptions& server = world.server;
     constexpr Nanos kIntervals[] = {1, 2, 5, 10, 15, 30, 30, 60};
     server.heartbeat_interval = kIntervals[random.below(std::size(kIntervals))] * kSecond;
     const auto tenths = static_cast<Nanos>(random.between(15, 45));
@@ -73,7 +72,7 @@ World draw_world(Random& random, const SimulationOptions& options) {
 
     world.places = options.peers;
     if (random.chance(1, 5)) world.places = std::max(1u, options.peers * 3 / 4);
-    if (random.chance(1, 5)) world.accepts_per_second = random.between(5, 500);
+    if (random.chance(1, 5)) server.accept_rate = random.between(5, 500);
     // Near where the 24-bit ticks of the records wrap, and the 32-bit ones.
     const uint64_t wrap = uint64_t{1} << (random.chance(1, 2) ? 24 : 32);
     const auto tick_ns = Nanos{1} << server.tick_shift;
@@ -188,23 +187,16 @@ class SimOperator final : private SimProgram {
 using LogSink = std::function<void(const std::string& line)>;
 
 ReactorConfig config_of(const World& world, Admission& admission, LogSink log_sink) {
-    ReactorConfig config;
-    fill_profiles(world.server, config);
-    for (const std::string_view uri : kListeners) {
-        config.listeners.push_back(*parse_listen_uri(uri));
-    }
-    config.ws_deflate = world.server.ws_deflate;
-    config.send_queue_bytes = world.server.send_queue_bytes;
-    config.buffered_bytes_max = world.faults.pool_bytes;
-    if (world.faults.mutant == SimMutant::no_reserve) {
-        config.buffered_bytes_max = kBufferKeptBytes;
-        config.buffer_reserve_bytes = 0;
-    }
-    config.on_message = world.server.on_message;
-    config.accepts_per_second = world.accepts_per_second;
-    config.drain_window = world.server.drain_timeout;
+    auto options = std::make_shared<LoopOptions>(world.server);
+    for (const std::string_view uri : kListeners) options->listen.push_back(*parse_listen_uri(uri));
+    options->buffer_bytes = world.faults.pool_bytes;
+    if (world.faults.has(Fault::slow_log)) options->log_level = LogLevel::debug;
+    const bool no_reserve = world.faults.mutant == SimMutant::no_reserve;
+    if (no_reserve) options->buffer_bytes = kBufferKeptBytes;
+    ReactorConfig config = make_reactor_config(std::move(options));
+    if (no_reserve) config.buffer_reserve_bytes = 0;
     config.admission = &admission;
-    if (world.faults.has(Fault::slow_log)) config.debug = std::move(log_sink);
+    config.debug = std::move(log_sink);
     return config;
 }
 

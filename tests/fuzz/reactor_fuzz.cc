@@ -130,7 +130,7 @@ class Play {
                                   "jsonl://10.0.0.1:9006", "jsonl://10.0.0.1:9007?proxy=on"}};
         plan.places = kPeersMax;
         plan.seed = choice;
-        ServerOptions& options = plan.options;
+        LoopOptions& options = plan.options;
         options.on_message = (choice & 1) != 0 ? OnMessage::echo : OnMessage::discard;
         options.ws_deflate = (choice & 2) != 0;
         options.liveness = (choice & 4) != 0 ? Liveness::roundtrip : Liveness::any;

@@ -6,12 +6,12 @@
 //     peer.write(...); stage.turn(); peer.read(heard);
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "core/page_source.h"
 #include "net/loop/admission.h"
 #include "net/loop/reactor.h"
-#include "net/server/server.h"
 
 #include "tests/net/io/real_world.h"
 
@@ -20,8 +20,8 @@ namespace pulse::test {
 template <class World>
 class KernelStage {
   public:
-    // Of the options: heartbeats, what becomes of messages, and deflate.
-    explicit KernelStage(uint32_t places, const ServerOptions& options = {})
+    // Of the options all but where to listen.
+    explicit KernelStage(uint32_t places, const LoopOptions& options = {})
         : table_(pages_, places),
           world_(table_.records(), places),
           mailbox_(1, kMailboxSlots, {&ring, &world_.io()}),
@@ -39,7 +39,7 @@ class KernelStage {
         for (int left = 1'000; left > 0 && !reactor_.drained(); --left) turn();
     }
 
-    RealPeer connect() { return world_.connect(config_.listeners[0].address); }
+    RealPeer connect() { return world_.connect(config_.options->listen[0].address); }
     // Once; it sleeps no longer than `most`.
     void turn(Nanos most = kMillisecond) { reactor_.turn(world_.io().now() + most); }
     const ConnectionTable& table() const { return table_; }
@@ -48,13 +48,11 @@ class KernelStage {
 
   private:
     static void ring(void* io) { static_cast<typename World::Io*>(io)->wake(); }
-    ReactorConfig config_of(const ServerOptions& options) {
-        ReactorConfig config;
-        fill_profiles(options, config);
-        config.listeners = {world_.free_address()};
+    ReactorConfig config_of(const LoopOptions& options) {
+        auto own = std::make_shared<LoopOptions>(options);
+        own->listen = {world_.free_address()};
+        ReactorConfig config = make_reactor_config(std::move(own));
         config.admission = &admission_;
-        config.on_message = options.on_message;
-        config.ws_deflate = options.ws_deflate;
         return config;
     }
 

@@ -9,12 +9,12 @@
 namespace pulse::test {
 namespace {
 
-StagePlan plan_of(const ServerOptions& options = {}) {
+StagePlan plan_of(const LoopOptions& options = {}) {
     return {.listen = {"tcp://10.0.0.1:9000"}, .options = options, .places = 2'000};
 }
 
 TEST(Operation, AcceptsNoFasterThanTheRate) {
-    ServerOptions options;
+    LoopOptions options;
     options.accept_rate = 100;
     ReactorStage stage(plan_of(options));
     for (int i = 0; i < 500; ++i) stage.connect(0);
@@ -168,7 +168,7 @@ TEST(Slices, AHardStopResetsAllAndSomeInATurn) {
 
 // All goodbyes are due at once when the thread was away for most of the window.
 TEST(Slices, GoodbyesThatAreDueAtOnceAreSaidSomeInATurn) {
-    ServerOptions options;
+    LoopOptions options;
     options.drain_timeout = 10 * kSecond;
     ReactorStage stage(plan_of(options));
     open_peers(stage);

@@ -147,8 +147,8 @@ class Script {
 
 constexpr uint32_t kPlaces = 512;
 
-ServerOptions options() {
-    ServerOptions options;
+LoopOptions options() {
+    LoopOptions options;
     options.heartbeat_interval = kSecond / 2;
     options.heartbeat_timeout = 2 * kSecond;
     options.handshake_timeout = kSecond;

@@ -21,7 +21,7 @@
 #include "core/page_source.h"
 #include "net/loop/admission.h"
 #include "net/loop/reactor.h"
-#include "net/server/server.h"
+#include "net/loop/reactor_config.h"
 #include "net/sim/backend.h"
 #include "proto/binary.h"
 
@@ -29,7 +29,7 @@ namespace pulse::test {
 
 struct StagePlan {
     std::vector<std::string> listen;
-    ServerOptions options{};  // heartbeats, limits and the like; not its listeners
+    LoopOptions options{};  // heartbeats, limits and the like; not its listeners
     FaultPlan faults = no_faults();
     uint64_t seed = 1;
     uint32_t places = 64;
@@ -68,8 +68,8 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     size_t connect(size_t listener, std::string_view source = "127.0.0.1:0") {
         const size_t number = peers_.size();
         Peer& peer = peers_.emplace_back();
-        peer.socket = network_.connect(*this, number, config_.listeners[listener].address.port(),
-                                       *parse_address(source));
+        const uint16_t port = config_.options->listen[listener].address.port();
+        peer.socket = network_.connect(*this, number, port, *parse_address(source));
         peer.held = true;
         return number;
     }
@@ -151,30 +151,20 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     static void ring(void* io) { static_cast<Io*>(io)->wake(); }
 
     ReactorConfig config_of(const StagePlan& plan) {
-        ReactorConfig config;
-        fill_profiles(plan.options, config);
+        auto options = std::make_shared<LoopOptions>(plan.options);
+        options->listen.clear();
         for (const std::string& uri : plan.listen) {
-            config.listeners.push_back(*parse_listen_uri(uri));
+            options->listen.push_back(*parse_listen_uri(uri));
         }
-        config.proxy_trusted = plan.options.proxy_trusted;
+        if (plan.keeps_debug_lines) options->log_level = LogLevel::debug;
+        ReactorConfig config = make_reactor_config(std::move(options));
         config.probe_key = plan.probe_key;
-        config.limits.message_bytes_max = plan.options.max_message_bytes;
-        config.send_queue_bytes = plan.options.send_queue_bytes;
-        config.on_message = plan.options.on_message;
-        config.ws_origins = plan.options.ws_origins;
-        config.ws_deflate = plan.options.ws_deflate;
-        config.accepts_per_second = plan.options.accept_rate;
-        config.drain_window = plan.options.drain_timeout;
-        config.buffered_bytes_max = plan.options.buffer_bytes;
         config.admission = &admission_;
         config.warn = [this](const std::string& line) { warnings_.push_back(line); };
-        if (plan.keeps_debug_lines) {
-            config.debug = [this, takes = plan.log_takes](const std::string& line) {
-                debug_lines_.push_back(line);
-                if (takes > 0) io_.pass_time(takes);
-            };
-            config.debug_log = config.debug;
-        }
+        config.debug = [this, takes = plan.log_takes](const std::string& line) {
+            debug_lines_.push_back(line);
+            if (takes > 0) io_.pass_time(takes);
+        };
         return config;
     }
 

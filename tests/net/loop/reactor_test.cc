@@ -143,13 +143,13 @@ TEST(Reactor, AFailedSendEndsTheConnection) {
         Mailbox mailbox(1, kMailboxSlots, {ring, &world.io()});
         Admission admission(8);
         ReactorMetrics metrics;
-        ReactorConfig config;
-        fill_profiles({}, config);
-        config.listeners = {world.free_address()};
+        auto options = std::make_shared<LoopOptions>();
+        options->listen = {world.free_address()};
+        ReactorConfig config = make_reactor_config(options);
         config.admission = &admission;
         Reactor<EpollBackend> reactor(config, pages, table, world.io(), mailbox, metrics);
         ASSERT_TRUE(reactor.listen());
-        RealPeer peer = world.connect(config.listeners[0].address);
+        RealPeer peer = world.connect(options->listen[0].address);
         const auto turn_until = [&](auto come_true) {
             for (int left = 5'000; left > 0 && !come_true(); --left) {
                 reactor.turn(world.io().now() + kMillisecond);

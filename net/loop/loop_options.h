@@ -1,0 +1,92 @@
+// What an operator can ask of a reactor: the part of ServerOptions (net/server/options.h) that the
+// loop reads. Reactors share one snapshot of it, which never changes; a reload brings another.
+//
+// Durations are in nanoseconds, sizes in bytes, rates per second; where 0 is said to mean
+// something, it means only that. A field's default is the default of its flag.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/heartbeat_policy.h"
+#include "core/limits.h"
+#include "core/time.h"
+#include "core/types.h"
+#include "net/io/address.h"
+#include "net/loop/limits.h"
+#include "proto/limits.h"
+
+namespace pulse {
+
+enum class OnMessage : uint8_t { echo, discard };
+
+enum class LogLevel : uint8_t { debug, info, warning, error };
+
+// A pace of heartbeats by name: what --heartbeat-profile and a hello may name.
+struct NamedProfile {
+    std::string_view name;
+    Nanos interval;
+    Nanos timeout;
+};
+inline constexpr NamedProfile kNamedProfiles[] = {
+    {"realtime", 15 * kSecond, 45 * kSecond},
+    {"standard", 30 * kSecond, 90 * kSecond},
+    {"mobile", 60 * kSecond, 120 * kSecond},
+    {"powersave", 300 * kSecond, 600 * kSecond},
+};
+inline constexpr size_t kStandardProfile = 1;
+
+// What the send queue must take for one message to come back whole: its content, which deflate may
+// make a little longer, and headers.
+inline constexpr size_t kEchoBytesMore = 256;
+constexpr size_t echo_bytes(size_t message_bytes) {
+    return message_bytes + message_bytes / 1'024 + kEchoBytesMore;
+}
+// The longest message whose echo fits.
+constexpr size_t echoed_by(size_t send_queue_bytes) {
+    const size_t content = send_queue_bytes - std::min(send_queue_bytes, kEchoBytesMore);
+    return content - (content + 1'023) / 1'024;
+}
+static_assert(echo_bytes(echoed_by(65'536)) <= 65'536);
+// What the buffers of a reactor must have room for, so that one connection can have the longest
+// message: the message itself while it comes, its echo, and a copy of what a turn left of its
+// frames. Each is in a block that doubles, and the last block may take half of what is free.
+constexpr size_t buffers_for(size_t message_bytes, OnMessage on_message) {
+    const size_t blocks = on_message == OnMessage::echo ? 4 : 3;
+    return blocks * std::bit_ceil(echo_bytes(message_bytes));
+}
+static_assert(buffers_for(kMessageBytesDefault, OnMessage::echo) <= kBufferedBytesDefault);
+
+struct LoopOptions {
+    // Listening. Of a server never empty once parsed; the default is in flags.h.
+    std::vector<ListenAddress> listen;
+    // Which sources may connect to listeners that expect a PROXY header.
+    std::vector<AddressPrefix> proxy_trusted = loopback_prefixes();
+    uint64_t accept_rate = 0;  // accepts a second of all reactors together; 0: no limit
+    Nanos handshake_timeout = 10 * kSecond;
+    Nanos drain_timeout = 10 * kSecond;  // over which a drain spreads its goodbyes
+
+    // Heartbeats: the profile of peers that name none. timeout >= interval.
+    Nanos heartbeat_interval = kNamedProfiles[kStandardProfile].interval;
+    Nanos heartbeat_timeout = kNamedProfiles[kStandardProfile].timeout;
+    bool heartbeat_probe = true;
+    Liveness liveness = Liveness::any;        // any or roundtrip
+    uint32_t tick_shift = kTickShiftDefault;  // a tick is 2^tick_shift ns
+
+    // Messages.
+    OnMessage on_message = OnMessage::discard;
+    size_t max_message_bytes = kMessageBytesDefault;
+    size_t buffer_bytes = kBufferedBytesDefault;       // of a reactor
+    size_t send_queue_bytes = kSendQueueBytesDefault;  // a connection; echo_bytes() if it echoes
+    bool ws_deflate = false;
+    std::vector<std::string> ws_origins;  // allowed values of Origin; empty: any
+
+    LogLevel log_level = LogLevel::info;  // debug: reactors log a line for each peer
+};
+
+}  // namespace pulse

@@ -1,0 +1,53 @@
+// From the operator's options to what the loop computes with: ticks, profiles, shares.
+#include "net/loop/reactor_config.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace pulse {
+namespace {
+
+HeartbeatConfig heartbeat_of(Nanos interval, Nanos timeout, const LoopOptions& options,
+                             TickClock clock) {
+    HeartbeatConfig heartbeat;
+    heartbeat.interval_ticks = clock.ticks(interval);
+    heartbeat.grace_ticks = clock.ticks(probe_grace(interval, timeout));
+    heartbeat.timeout_ticks = clock.ticks(timeout);
+    heartbeat.probe = options.heartbeat_probe;
+    heartbeat.liveness = options.liveness;
+    return heartbeat;
+}
+
+void set_profile(ReactorConfig& config, size_t profile, std::string_view name, Nanos interval,
+                 Nanos timeout) {
+    config.profiles[profile] = heartbeat_of(interval, timeout, *config.options, config.clock);
+    config.interval_ms[profile] = static_cast<uint32_t>(interval / kMillisecond);
+    config.timeout_ms[profile] = static_cast<uint32_t>(timeout / kMillisecond);
+    config.profile_names.resize(std::max(config.profile_names.size(), profile + 1));
+    config.profile_names[profile] = name;
+}
+
+}  // namespace
+
+ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options, uint32_t reactors) {
+    ReactorConfig config;
+    config.options = std::move(options);
+    const LoopOptions& asked = *config.options;
+    config.clock = TickClock{asked.tick_shift};
+    const HeartbeatConfig deadline{.timeout_ticks = 1, .probe = false, .liveness = Liveness::none};
+    config.profiles[kProfileGreeting] = config.profiles[kProfileClosing] = deadline;
+    config.profiles[kProfileGreeting].timeout_ticks = config.clock.ticks(asked.handshake_timeout);
+    config.profiles[kProfileClosing].timeout_ticks = config.clock.ticks(kCloseLingerNs);
+    set_profile(config, kProfileDefault, "default", asked.heartbeat_interval,
+                asked.heartbeat_timeout);
+    for (size_t i = 0; i < std::size(kNamedProfiles); ++i) {
+        const NamedProfile& named = kNamedProfiles[i];
+        set_profile(config, kProfileRealtime + i, named.name, named.interval, named.timeout);
+    }
+    config.limits.message_bytes_max = asked.max_message_bytes;
+    if (asked.accept_rate > 0)
+        config.accepts_per_second = std::max<uint64_t>(1, asked.accept_rate / reactors);
+    return config;
+}
+
+}  // namespace pulse
