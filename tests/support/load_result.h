@@ -163,7 +163,7 @@ inline RunResult plausible_result() {
     run.ended_s = kFixtureSeconds;
     fill_samples(run);
     fill_detection(run);
-    run.ends = ConnectionOutcome{.there = 99'080, .let_go = 920, .by_kind = 0, .lost = 0};
+    run.ends = ConnectionOutcome{.there = 99'080, .evicted = 920, .by_kind = 0, .lost = 0};
     run.protocols = {{"ws", 70'000}, {"jsonl", 20'000}, {"tcp", 10'000}};
     const uint64_t shares[kBehaviours] = {93'600, 2'000, 600, 300, 1'000, 800, 1'500, 40, 60, 100};
     for (size_t at = 0; at < kBehaviours; ++at)

@@ -28,7 +28,8 @@ constexpr uint64_t kRateMax = 10'000'000;
 constexpr uint64_t kFirstConnections = 1'000;
 constexpr uint32_t kTriesDefault = 3;
 
-int complain(const std::string& what, int code = kCouldNotRun) {
+// Reports to stderr. Returns `code`.
+int fail(const std::string& what, int code) {
     print_error(what);
     return code;
 }
@@ -51,7 +52,7 @@ bool is_colored(const LoadOptions& options) {
 }
 
 int finish(const std::vector<std::string>& failures, int code) {
-    for (const std::string& failure : failures) complain(failure);
+    for (const std::string& failure : failures) print_error(failure);
     return failures.empty() ? code : kCouldNotRun;
 }
 
@@ -89,17 +90,17 @@ Result<Attempt> attempt(const LoadOptions& options, const std::vector<Objective>
 
 int run_single(const LoadOptions& options, const std::atomic<int>& interrupted) {
     const auto objectives = objectives_from(options.slo);
-    if (!objectives) return complain("--slo: " + objectives.error(), kUsage);
+    if (!objectives) return fail("--slo: " + objectives.error(), kUsage);
     Result<Outputs> outputs = Outputs::open(options);
-    if (!outputs) return complain(outputs.error());
+    if (!outputs) return fail(outputs.error(), kCouldNotRun);
     Result<Attempt> made = attempt(options, *objectives, &*outputs, interrupted);
-    if (!made) return complain(made.error());
+    if (!made) return fail(made.error(), kCouldNotRun);
     std::vector<std::string> failures =
         outputs->write(made->result, made->verdict, made->objectives);
     show(options, summary_text(made->result, made->verdict, made->objectives, is_colored(options)),
          failures);
     if (made->verdict.state == RunState::not_connected)
-        complain(made->verdict.evidence.front() + " " + made->verdict.remedies.front());
+        print_error(made->verdict.evidence.front() + " " + made->verdict.remedies.front());
     return finish(failures, exit_code_of(made->verdict.state, made->objectives));
 }
 
@@ -132,12 +133,12 @@ Result<std::deque<Attempt>> make_rounds(const LoadOptions& options,
 
 int run_rounds(const LoadOptions& options, const std::atomic<int>& interrupted) {
     const auto objectives = objectives_from(options.slo);
-    if (!objectives) return complain("--slo: " + objectives.error(), kUsage);
+    if (!objectives) return fail("--slo: " + objectives.error(), kUsage);
     Result<Outputs> outputs = Outputs::open(options);
-    if (!outputs) return complain(outputs.error());
+    if (!outputs) return fail(outputs.error(), kCouldNotRun);
     Result<std::deque<Attempt>> attempts = make_rounds(options, *objectives, interrupted);
-    if (!attempts) return complain(attempts.error());
-    if (attempts->empty()) return complain("interrupted before the first round", kIncomplete);
+    if (!attempts) return fail(attempts.error(), kCouldNotRun);
+    if (attempts->empty()) return fail("interrupted before the first round", kIncomplete);
     std::vector<TargetRounds> targets;
     for (const Target& target : options.targets) targets.push_back({target.text, {}});
     for (size_t at = 0; at < attempts->size(); ++at)
@@ -233,15 +234,15 @@ uint64_t ceiling_of(const LoadOptions& options) {
 
 int run_search(LoadOptions options, const std::atomic<int>& interrupted) {
     const auto objectives = parse_objectives(options.find_max);
-    if (!objectives) return complain("--find-max: " + objectives.error(), kUsage);
+    if (!objectives) return fail("--find-max: " + objectives.error(), kUsage);
     Result<Outputs> outputs = Outputs::open(options);
-    if (!outputs) return complain(outputs.error());
+    if (!outputs) return fail(outputs.error(), kCouldNotRun);
     const uint32_t tries = options.repeat > 0 ? options.repeat : kTriesDefault;
     Search search(options.find_rate ? kFirstRate : kFirstConnections, ceiling_of(options));
     LoadSearch runs{std::move(options), *objectives, interrupted};
     while (const std::optional<uint64_t> load = search.next()) {
         const Result<std::optional<bool>> met = runs.try_load(*load, tries);
-        if (!met) return complain(met.error());
+        if (!met) return fail(met.error(), kCouldNotRun);
         if (!*met) break;
         search.took(**met);
     }
@@ -256,11 +257,11 @@ int run_search(LoadOptions options, const std::atomic<int>& interrupted) {
         !shown)
         failures.push_back(shown.error());
     if (interrupted != 0) {
-        complain("interrupted: what is printed is the highest load that met so far");
+        print_error("interrupted: what is printed is the highest load that met so far");
         return finish(failures, kIncomplete);
     }
     if (search.best() > 0) return finish(failures, kOk);
-    complain("not even the smallest load met " + runs.options.find_max);
+    print_error("not even the smallest load met " + runs.options.find_max);
     return finish(failures, kMissed);
 }
 

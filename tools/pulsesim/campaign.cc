@@ -89,11 +89,12 @@ class Campaign {
         workers_.resize(
             static_cast<size_t>(std::min<uint64_t>({options_.jobs, seeds, uint64_t{kJobsMax}})));
         for (size_t worker = 0; worker < workers_.size(); ++worker) {
-            if (Result<void> begun = begin(worker); !begun) return Error{begun.error()};
+            if (Result<void> started = start_worker(worker); !started)
+                return Error{started.error()};
         }
         while (living_ > 0) {
             collect(100);
-            if (Result<void> buried = bury(); !buried) return Error{buried.error()};
+            if (Result<void> reaped = reap_workers(); !reaped) return Error{reaped.error()};
         }
         collect(0);
         if (const int error = shared_->trace_error; error != 0) {
@@ -109,18 +110,18 @@ class Campaign {
         return Error{what + ": " + std::strerror(errno)};
     }
 
-    Result<void> begin(size_t worker) {
+    Result<void> start_worker(size_t worker) {
         shared_->current[worker] = 0;
         std::fflush(nullptr);
         const pid_t process = fork();
         if (process < 0) return system_error("cannot start a worker; use fewer --jobs");
-        if (process == 0) work(worker);
+        if (process == 0) worker_main(worker);
         workers_[worker] = process;
         ++living_;
         return {};
     }
 
-    [[noreturn]] void work(size_t worker) {
+    [[noreturn]] void worker_main(size_t worker) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);  // no process is left to read the answers
         ::close(pipe_[0]);
         for (;;) {
@@ -179,7 +180,7 @@ class Campaign {
     }
 
     // Workers that ended; one that was killed by an assertion names its seed, and has a successor.
-    Result<void> bury() {
+    Result<void> reap_workers() {
         for (size_t worker = 0; worker < workers_.size(); ++worker) {
             int status = 0;
             if (workers_[worker] == 0 || waitpid(workers_[worker], &status, WNOHANG) <= 0) continue;
@@ -191,7 +192,8 @@ class Campaign {
             result.signal = WIFSIGNALED(status) ? WTERMSIG(status) : -1;
             collect(0);
             add(result);
-            if (Result<void> begun = begin(worker); !begun) return Error{begun.error()};
+            if (Result<void> started = start_worker(worker); !started)
+                return Error{started.error()};
         }
         return {};
     }

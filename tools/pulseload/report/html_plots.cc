@@ -9,8 +9,8 @@
 
 #include "core/units.h"
 #include "tools/pulseload/report/plot.h"
-#include "tools/pulseload/run/reading.h"
-#include "tools/pulseload/run/words.h"
+#include "tools/pulseload/run/derived.h"
+#include "tools/pulseload/run/human.h"
 
 namespace pulse::load {
 namespace {
@@ -24,14 +24,13 @@ constexpr double kMebibyte = 1'048'576;
 // Below this share of the wanted connections, bytes a connection are mostly the server's own.
 constexpr double kCrowdedShare = 0.1;
 
-std::string tell_ns(double value) { return told_duration(static_cast<Nanos>(value)); }
-std::string tell_count(double value) {
-    return told_count(static_cast<uint64_t>(std::llround(value)));
+std::string human_ns(double value) { return human_duration(static_cast<Nanos>(value)); }
+std::string human_whole(double value) {
+    return human_count(static_cast<uint64_t>(std::llround(value)));
 }
-std::string tell_rate(double value) { return tell_count(value) + "/s"; }
-std::string tell_share(double value) { return told_share(value); }
-std::string tell_mebibytes(double value) { return fmt::format("{:.4g} MiB", value); }
-std::string tell_bytes(double value) { return tell_count(value) + " B"; }
+std::string human_rate(double value) { return human_whole(value) + "/s"; }
+std::string human_mebibytes(double value) { return fmt::format("{:.4g} MiB", value); }
+std::string human_whole_bytes(double value) { return human_whole(value) + " B"; }
 
 // Two neighbours in one: totals and gauges of the later, the worst of the latencies. What a short
 // one has too few values for, percentiles, are the other's.
@@ -93,7 +92,7 @@ class Plots {
 
     std::string connections() const {
         LinePlot plot =
-            over_time("Connections", "Open at the end of each second.", "connections", tell_count);
+            over_time("Connections", "Open at the end of each second.", "connections", human_whole);
         plot.series.push_back(gauge("open", 1, [](const Sample& s) { return s.counts.open; }));
         plot.series[0].filled = true;
         plot.series.push_back(
@@ -103,7 +102,7 @@ class Plots {
     std::string comings() const {
         LinePlot plot =
             over_time("Comings and goings", "Connections that opened and ended, a second.",
-                      "connections a second", tell_rate);
+                      "connections a second", human_rate);
         plot.series.push_back(rate("opened", 1, &Counts::connected));
         plot.series.push_back(rate("ended by the client", 4, &Counts::client_closes));
         plot.series.push_back(rate("ended by the server", 3, &Counts::server_closes));
@@ -111,7 +110,7 @@ class Plots {
     }
     std::string heartbeats() const {
         LinePlot plot = over_time("Heartbeats a second", "Pings that were answered.",
-                                  "messages a second", tell_rate);
+                                  "messages a second", human_rate);
         plot.series.push_back(rate("heartbeats", 0, &Counts::pongs));
         plot.series[0].filled = true;
         if (result_.counts.messages_returned > 0)
@@ -123,7 +122,7 @@ class Plots {
     std::string latency(Timed timed, const char* title, const char* note) const {
         const auto at = static_cast<size_t>(timed);
         if (result_.latency[at].count() == 0) return "";
-        LinePlot plot = over_time(title, note, "latency", tell_ns);
+        LinePlot plot = over_time(title, note, "latency", human_ns);
         plot.scale = Scale::log;
         const auto line = [&](const char* name, uint32_t color, Nanos LatencyPoint::* part) {
             Series series = gauge(name, color, [=](const Sample& s) {
@@ -141,7 +140,7 @@ class Plots {
     }
     std::string processors() const {
         LinePlot plot = over_time("CPU", "Of one core; more than 100 % is more than one.",
-                                  "of one core", tell_share);
+                                  "of one core", human_share);
         if (watched()) {
             plot.series.push_back(
                 slope("server", 1, [](const Sample& s) { return s.server.cpu_seconds; }));
@@ -153,7 +152,7 @@ class Plots {
     std::string resident() const {
         if (!watched()) return "";
         LinePlot plot =
-            over_time("Server memory", "Resident, all of the process.", "RSS", tell_mebibytes);
+            over_time("Server memory", "Resident, all of the process.", "RSS", human_mebibytes);
         plot.series.push_back(gauge("RSS", 1, [](const Sample& s) {
             return s.server.present ? static_cast<double>(s.server.rss_bytes) / kMebibyte : kNone;
         }));
@@ -165,12 +164,12 @@ class Plots {
         LinePlot plot =
             over_time("Memory a connection",
                       "RSS above the empty server, and what the kernel charged to its cgroup.",
-                      "bytes a connection", tell_bytes);
+                      "bytes a connection", human_whole_bytes);
         plot.scale = Scale::log;
         const double crowded = kCrowdedShare * result_.wanted;
         const auto share = [=](const Sample& s, const std::optional<double>& bytes) {
-            const bool tells = static_cast<double>(s.counts.open) >= crowded;
-            return tells && s.phase != Phase::drain ? bytes.value_or(kNone) : kNone;
+            const bool typical = static_cast<double>(s.counts.open) >= crowded;
+            return typical && s.phase != Phase::drain ? bytes.value_or(kNone) : kNone;
         };
         const Sample* last = last_held(result_);
         if (last != nullptr && last->server.kernel_bytes) {
@@ -187,7 +186,7 @@ class Plots {
         LinePlot plot =
             over_time("Lateness of the generator",
                       "The latest of its own sends and connects in each second, behind its plan.",
-                      "lateness", tell_ns);
+                      "lateness", human_ns);
         plot.scale = Scale::log;
         plot.series.push_back(gauge("latest", 5, [](const Sample& s) {
             return s.lateness_max > 0 ? static_cast<double>(s.lateness_max) : kNone;
@@ -196,16 +195,17 @@ class Plots {
     }
 
   private:
-    LinePlot over_time(std::string title, std::string note, std::string unit, Teller tell) const {
+    LinePlot over_time(std::string title, std::string note, std::string unit,
+                       Formatter format) const {
         LinePlot plot;
         plot.title = std::move(title);
         plot.note = std::move(note);
         plot.unit = std::move(unit);
-        plot.integer = tell == tell_count || tell == tell_rate;
+        plot.integer = format == human_whole || format == human_rate;
         plot.at_s = at_s_;
         plot.marks = marks_;
         plot.bands = bands_;
-        plot.tell = tell;
+        plot.format = format;
         return plot;
     }
     template <class Of>
@@ -254,9 +254,9 @@ class Plots {
 
 // ------------------------------------------------------------------------------- eviction delays
 
-std::string tell_delay(double ns) {
+std::string human_delay(double ns) {
     if (std::fabs(ns) < 1) return "0";
-    return (ns > 0 ? "+" : "") + told_duration(static_cast<Nanos>(ns));
+    return (ns > 0 ? "+" : "") + human_duration(static_cast<Nanos>(ns));
 }
 
 // Calls visit(delay, count): early ones are negative.
@@ -304,7 +304,7 @@ std::string eviction_delays(const Detection& detection) {
     plot.unit = "peers";
     plot.place_unit = "time from the deadline";
     plot.marks.push_back({0, "deadline"});
-    plot.tell = tell_delay;
+    plot.format = human_delay;
     return draw(plot);
 }
 

@@ -13,8 +13,8 @@
 #include "tools/pulseload/report/summary.h"
 #include "tools/pulseload/report/text_file.h"
 #include "tools/pulseload/run/close_codes.h"
-#include "tools/pulseload/run/reading.h"
-#include "tools/pulseload/run/words.h"
+#include "tools/pulseload/run/derived.h"
+#include "tools/pulseload/run/human.h"
 
 namespace pulse::load {
 namespace {
@@ -28,14 +28,14 @@ std::string latency_table(const RunResult& result) {
     HtmlTable table("Latencies",
                     {"", "count", "p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"});
     for (size_t at = 0; at < kTimed; ++at) {
-        const Histogram& one = told_latency(result, static_cast<Timed>(at));
+        const Histogram& one = reported_latency(result, static_cast<Timed>(at));
         if (one.count() == 0) continue;
         std::string name(name_of(static_cast<Timed>(at)));
         std::replace(name.begin(), name.end(), '_', ' ');
         table.row().cell(name).count(one.count());
         for (const double percent : {50.0, 90.0, 99.0, 99.9, 99.99, 100.0})
             table.cell(human_percentile(one, percent));
-        table.cell(told_duration(static_cast<Nanos>(one.mean())));
+        table.cell(human_duration(static_cast<Nanos>(one.mean())));
     }
     const std::string html = table.html();
     if (html.empty()) return {};
@@ -53,11 +53,11 @@ std::string detection_table(const Detection& detection) {
         if (row.silenced == 0) continue;
         const auto wrong = [](uint64_t count) { return count > 0 ? "bad" : ""; };
         const auto delay = [](const Histogram& histogram, double percent) {
-            return histogram.count() == 0 ? "–" : told_duration(histogram.percentile(percent));
+            return histogram.count() == 0 ? "–" : human_duration(histogram.percentile(percent));
         };
         table.row().cell(name_of(static_cast<Behaviour>(at))).count(row.silenced);
-        table.count(row.evicted).cell(told_count(row.early), wrong(row.early));
-        table.cell(told_count(row.missed), wrong(row.missed)).count(row.waiting);
+        table.count(row.evicted).cell(human_count(row.early), wrong(row.early));
+        table.cell(human_count(row.missed), wrong(row.missed)).count(row.waiting);
         table.cell(delay(row.late_by, 50)).cell(delay(row.late_by, 99));
         table.cell(delay(row.late_by, 100)).cell(delay(row.early_by, 100));
     }
@@ -77,13 +77,13 @@ std::string storm_table(const std::vector<StormResult>& storms) {
     HtmlTable table("Storms", {"at", "killed", "back", "99 % back in", "peak accepts", "refused",
                                "tries", "most of one", ""});
     for (const StormResult& storm : storms) {
-        table.row().cell(told_seconds(storm.at_s)).count(storm.killed).count(storm.recovered);
+        table.row().cell(human_seconds(storm.at_s)).count(storm.killed).count(storm.recovered);
         if (storm.recovery_s > 0) {
-            table.cell(told_seconds(storm.recovery_s));
+            table.cell(human_seconds(storm.recovery_s));
         } else {
             table.cell(storm.tries > 0 ? "never" : "–", storm.tries > 0 ? "bad" : "");
         }
-        table.cell(told_count(static_cast<uint64_t>(storm.peak_accepts_per_s)) + "/s");
+        table.cell(human_count(static_cast<uint64_t>(storm.peak_accepts_per_s)) + "/s");
         table.count(storm.refusals).count(storm.tries).count(storm.tries_max);
         table.cell(storm.what, "wide");
     }
@@ -176,7 +176,7 @@ std::string verdict_section(const RunResult& result, const Verdict& verdict,
         html += fmt::format(
             "<div class=\"verdict bad\"><strong>Cut short</strong><p>Ended by {} "
             "after {}; what follows is of the part that ran.</p></div>\n",
-            escaped(result.cut_short_by), told_seconds(result.ended_s));
+            escaped(result.cut_short_by), human_seconds(result.ended_s));
     }
     if (verdict.valid()) {
         html +=
@@ -207,8 +207,8 @@ std::string verdict_section(const RunResult& result, const Verdict& verdict,
     return html;
 }
 
-std::string told_section(const std::vector<SummaryLine>& lines) {
-    std::string html = "<h2>What happened</h2>\n<dl class=\"told\">\n";
+std::string summary_section(const std::vector<SummaryLine>& lines) {
+    std::string html = "<h2>What happened</h2>\n<dl class=\"happened\">\n";
     for (const SummaryLine& line : lines) {
         // The verdict stands above already.
         constexpr std::string_view kAbove[] = {"", "INVALID", "INCOMPLETE", "FAILED", "CUT SHORT"};
@@ -229,50 +229,51 @@ std::string silent_tile(const Detection& detection) {
     const Detection::Row sum = silenced_peers(detection);
     const uint64_t due = sum.silenced - std::min(sum.silenced, sum.waiting);
     const bool right = sum.early + sum.missed == 0 && sum.evicted == due;
-    return tile("Silent, evicted on time", told_count(sum.evicted) + " / " + told_count(due),
-                sum.late_by.count() > 0 ? "late by " + told_duration(sum.late_by.max()) + " at most"
-                                        : "none after its deadline",
+    return tile("Silent, evicted on time", human_count(sum.evicted) + " / " + human_count(due),
+                sum.late_by.count() > 0
+                    ? "late by " + human_duration(sum.late_by.max()) + " at most"
+                    : "none after its deadline",
                 right ? Mood::good : Mood::bad);
 }
 
 std::string tiles(const RunResult& result) {
     std::string html;
     if (const Sample* last = last_held(result); last != nullptr) {
-        html += tile("Connections held", told_count(last->counts.open),
-                     "of " + told_count(result.wanted) + " for " + told_seconds(result.held_s));
+        html += tile("Connections held", human_count(last->counts.open),
+                     "of " + human_count(result.wanted) + " for " + human_seconds(result.held_s));
     }
-    const Histogram& beats = told_latency(result, Timed::heartbeat);
+    const Histogram& beats = reported_latency(result, Timed::heartbeat);
     if (beats.count() > 0) {
-        html += tile("Heartbeat p99", told_duration(beats.percentile(99)),
-                     "half within " + told_duration(beats.percentile(50)));
+        html += tile("Heartbeat p99", human_duration(beats.percentile(99)),
+                     "half within " + human_duration(beats.percentile(50)));
     }
     if (const auto rate = heartbeat_rate(result)) {
-        html += tile("Heartbeats a second", told_count(static_cast<uint64_t>(*rate)),
-                     told_count(result.counts.pongs) + " answered");
+        html += tile("Heartbeats a second", human_count(static_cast<uint64_t>(*rate)),
+                     human_count(result.counts.pongs) + " answered");
     }
     if (any_judged(result.detection)) html += silent_tile(result.detection);
     if (result.detection.timeout != 0) {
         const uint64_t wrong = result.detection.false_evictions;
-        html += tile("False evictions", told_count(wrong), "of peers that beat in time",
+        html += tile("False evictions", human_count(wrong), "of peers that beat in time",
                      wrong == 0 ? Mood::good : Mood::bad);
     }
     if (const uint64_t cut_off = result.detection.cut_off; cut_off > 0)
-        html += tile("Cut off", told_count(cut_off), "as the target went away", Mood::bad);
+        html += tile("Cut off", human_count(cut_off), "as the target went away", Mood::bad);
     if (const auto rate = connect_rate(result)) {
         html +=
-            tile("Connects a second", told_count(static_cast<uint64_t>(*rate)), "during the ramp");
+            tile("Connects a second", human_count(static_cast<uint64_t>(*rate)), "during the ramp");
     }
     if (const auto cost = server_cost(result)) {
         if (const auto bytes = rss_per_connection(cost->at_the_end, cost->open)) {
-            html += tile("Server memory", told_bytes(*bytes), "RSS a connection, above empty");
+            html += tile("Server memory", human_bytes(*bytes), "RSS a connection, above empty");
         }
-        html += tile("Server CPU", told_share(cost->cores), "of a core in the hold");
+        html += tile("Server CPU", human_share(cost->cores), "of a core in the hold");
     }
     return html.empty() ? html : "<ul class=\"tiles\">\n" + html + "</ul>\n";
 }
 
 std::string head(const RunResult& result) {
-    const std::string title = fmt::format("{} connections", told_count(result.wanted));
+    const std::string title = fmt::format("{} connections", human_count(result.wanted));
     std::string about = "pulseload " + result.version;
     for (const std::string* part : {&result.started_at, &result.machine}) {
         if (!part->empty()) about += " · " + *part;
@@ -292,8 +293,8 @@ std::string head(const RunResult& result) {
         "'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n"
         "<title>pulseload: {0}, {1}</title>\n<style>{2}</style>\n</head>\n<body>\n<main>\n"
         "<header><p class=\"soft\">{3}</p><h1>{0}, {4}</h1><p class=\"soft\">{5}</p></header>\n",
-        title, escaped(result.started_at), kPageStyle, escaped(about), told_seconds(result.ended_s),
-        escaped(target));
+        title, escaped(result.started_at), kPageStyle, escaped(about),
+        human_seconds(result.ended_s), escaped(target));
 }
 
 std::string errors_section(const std::vector<std::string>& errors) {
@@ -311,7 +312,7 @@ std::string html_page(const RunResult& result, const Verdict& verdict,
     html += above;
     html += verdict_section(result, verdict, objectives);
     html += tiles(result);
-    html += told_section(summary_lines(result, verdict, objectives));
+    html += summary_section(summary_lines(result, verdict, objectives));
     html += objective_table(objectives);
     if (const std::string plots = html_plots(result); !plots.empty())
         html += "<h2>Over time</h2>\n<div class=\"plots\">\n" + plots + "</div>\n";

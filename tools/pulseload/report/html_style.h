@@ -32,11 +32,11 @@ p { margin: 0; }
 .verdict.bad { border-color: var(--bad); background: var(--bad-wash); }
 .verdict.bad strong { color: var(--bad); }
 .verdict ul { margin: 8px 0 0; padding-left: 20px; }
-dl.told { display: grid; grid-template-columns: max-content 1fr; gap: 6px 20px; margin: 0;
+dl.happened { display: grid; grid-template-columns: max-content 1fr; gap: 6px 20px; margin: 0;
   max-width: 880px; }
-dl.told dt { font-weight: 600; }
-dl.told dt.good { color: var(--good); } dl.told dt.bad { color: var(--bad); }
-dl.told dd { margin: 0; }
+dl.happened dt { font-weight: 600; }
+dl.happened dt.good { color: var(--good); } dl.happened dt.bad { color: var(--bad); }
+dl.happened dd { margin: 0; }
 .tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: 12px;
   margin: 28px 0 0; padding: 0; list-style: none; }
 .tiles li { background: var(--card); border: 1px solid var(--rule); border-radius: 8px;
@@ -109,7 +109,7 @@ footer { margin-top: 48px; color: var(--soft); font-size: 13px; }
 @media (max-width: 520px) { main { padding: 20px 16px 40px; } h1 { font-size: 24px; }
   .tiles { grid-template-columns: 1fr 1fr; gap: 8px; } .tiles b { font-size: 20px; }
   .tiles li { padding: 10px 12px; }
-  dl.told { grid-template-columns: 1fr; gap: 0; } dl.told dd { margin-bottom: 10px; }
+  dl.happened { grid-template-columns: 1fr; gap: 0; } dl.happened dd { margin-bottom: 10px; }
   figure { padding: 14px 14px 12px 10px; } .frame { padding-left: 58px; } .xs { left: 58px; }
   .ys { width: 52px; } .xs .odd, .narrow { display: none; } .area { height: 180px; } }
 @media print { body { background: none; } figure, .table { break-inside: avoid; } }

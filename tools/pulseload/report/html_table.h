@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "tools/pulseload/report/markup.h"
-#include "tools/pulseload/run/words.h"
+#include "tools/pulseload/run/human.h"
 
 namespace pulse::load {
 
@@ -31,7 +31,7 @@ class HtmlTable {
         rows_ += escaped(text) + "</td>";
         return *this;
     }
-    HtmlTable& count(uint64_t count) { return cell(told_count(count)); }
+    HtmlTable& count(uint64_t count) { return cell(human_count(count)); }
     bool any() const { return any_; }
     // Nothing where there is no row.
     std::string html(int level = 2) const {

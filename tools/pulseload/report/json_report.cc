@@ -5,7 +5,7 @@
 
 #include "proto/printable.h"
 #include "tools/pulseload/report/text_file.h"
-#include "tools/pulseload/run/reading.h"
+#include "tools/pulseload/run/derived.h"
 
 namespace pulse::load {
 namespace {
@@ -84,7 +84,7 @@ Json server_identity_json(const RunResult& result) {
 }
 
 Json rates_json(const RunResult& result) {
-    const std::optional<ConnectionOutcome> found = whereabouts(result);
+    const std::optional<ConnectionOutcome> found = connection_outcome(result);
     return {{"connects_per_s", or_null(connect_rate(result))},
             {"heartbeats_per_s", or_null(heartbeat_rate(result))},
             {"lost_connections", found ? Json(found->lost) : Json()}};

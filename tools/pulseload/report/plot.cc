@@ -8,7 +8,7 @@
 #include <iterator>
 
 #include "tools/pulseload/report/markup.h"
-#include "tools/pulseload/run/words.h"
+#include "tools/pulseload/run/human.h"
 
 namespace pulse::load {
 namespace {
@@ -174,11 +174,12 @@ std::string mark_lines(const Frame& frame, const std::vector<PlotMark>& marks) {
 
 // ------------------------------------------------------------------------------ words around them
 
-std::string axis_labels(const Frame& frame, Teller tell_x, Teller tell_y) {
+std::string axis_labels(const Frame& frame, Formatter format_x, Formatter format_y) {
     std::string html = "<div class=\"ys\" aria-hidden=\"true\">";
     for (const double step : frame.y.steps) {
-        html += fmt::format("<span style=\"top:{:.2f}%\">{}</span>",
-                            100 - 100 * frame.y.place(step), escaped(without_zeros(tell_y(step))));
+        html +=
+            fmt::format("<span style=\"top:{:.2f}%\">{}</span>", 100 - 100 * frame.y.place(step),
+                        escaped(without_zeros(format_y(step))));
     }
     html += "</div><div class=\"xs\" aria-hidden=\"true\">";
     // A phone shows every other one; 0 is among them.
@@ -189,7 +190,7 @@ std::string axis_labels(const Frame& frame, Teller tell_x, Teller tell_y) {
         const double place = 100 * frame.x.place(step);
         html += fmt::format("<span class=\"{}{}\" style=\"left:{:.2f}%\">{}</span>",
                             odd ? "odd" : "", place > kEndPercent ? " end" : "", place,
-                            escaped(without_zeros(tell_x(step))));
+                            escaped(without_zeros(format_x(step))));
     }
     return html + "</div>";
 }
@@ -262,7 +263,7 @@ std::string spoken_lines(const LinePlot& plot) {
             high = std::max(high, value);
         }
         if (std::isinf(low)) continue;
-        words += fmt::format(" {}: from {} to {}.", one.name, plot.tell(low), plot.tell(high));
+        words += fmt::format(" {}: from {} to {}.", one.name, plot.format(low), plot.format(high));
     }
     return words;
 }
@@ -278,7 +279,7 @@ std::string line_tips(const LinePlot& plot, const Frame& frame) {
         std::string words = clock_label(plot.at_s[index]);
         for (const Series& one : plot.series) {
             if (!std::isnan(one.values[index]))
-                words += fmt::format("\n{}: {}", one.name, plot.tell(one.values[index]));
+                words += fmt::format("\n{}: {}", one.name, plot.format(one.values[index]));
         }
         html += tip(left, right, words);
         left = right;
@@ -362,7 +363,7 @@ std::string draw(const LinePlot& plot) {
     shapes += mark_lines(frame, plot.marks);
     const std::string over = mark_labels(frame, plot.marks, plot.bands) + line_tips(plot, frame);
     return figure(plot.title, plot.note, spoken_lines(plot), legend(plot.series, false), shapes,
-                  axis_labels(frame, clock_label, plot.tell) +
+                  axis_labels(frame, clock_label, plot.format) +
                       axis_names(plot.scale == Scale::log ? plot.unit + " (log scale)" : plot.unit,
                                  "time since the start (min:s)"),
                   over);
@@ -390,7 +391,7 @@ std::string draw(const BarPlot& plot) {
         const double from = plot.from + plot.width * static_cast<double>(bar);
         const double left = frame.across(from);
         const double width = frame.across(from + plot.width) - left;
-        std::string words = plot.tell(from) + " to " + plot.tell(from + plot.width);
+        std::string words = plot.format(from) + " to " + plot.format(from + plot.width);
         double base = 0;
         for (const Series& one : plot.series) {
             const double count = one.values[bar];
@@ -401,16 +402,17 @@ std::string draw(const BarPlot& plot) {
                 "height=\"{:.1f}\"/>",
                 one.color, left + width * 0.08, top, width * 0.84, frame.down(base) - top);
             base += count;
-            words += fmt::format("\n{}: {}", one.name, told_count(static_cast<uint64_t>(count)));
+            words += fmt::format("\n{}: {}", one.name, human_count(static_cast<uint64_t>(count)));
         }
         over += tip(left / 10, (left + width) / 10, words);
         if (base > 0) spoken += " " + words + ".";
     }
     shapes += mark_lines(frame, plot.marks);
-    const auto tell_count = [](double value) { return told_count(static_cast<uint64_t>(value)); };
+    const auto human_whole = [](double value) { return human_count(static_cast<uint64_t>(value)); };
     return figure(
         plot.title, plot.note, spoken, legend(plot.series, true), shapes,
-        axis_labels(frame, plot.tell, tell_count) + axis_names(plot.unit, plot.place_unit), over);
+        axis_labels(frame, plot.format, human_whole) + axis_names(plot.unit, plot.place_unit),
+        over);
 }
 
 }  // namespace pulse::load

@@ -33,7 +33,7 @@ struct PlotBand {
     std::string label;
 };
 
-using Teller = std::string (*)(double value);
+using Formatter = std::string (*)(double value);
 
 // Values over time.
 struct LinePlot {
@@ -44,9 +44,9 @@ struct LinePlot {
     std::vector<PlotMark> marks;
     std::vector<PlotBand> bands;
     Scale scale = Scale::linear;
-    std::string unit;       // of the y axis: "connections", "latency"
-    bool integer = false;   // between two whole numbers there is nothing
-    Teller tell = nullptr;  // values in words, at the axis and in tips
+    std::string unit;            // of the y axis: "connections", "latency"
+    bool integer = false;        // between two whole numbers there is nothing
+    Formatter format = nullptr;  // values in words, at the axis and in tips
 };
 std::string draw(const LinePlot& plot);
 
@@ -58,9 +58,9 @@ struct BarPlot {
     double width = 1;            // of a bar
     std::vector<Series> series;  // a count for each bar
     std::vector<PlotMark> marks;
-    std::string unit;        // of the y axis
-    std::string place_unit;  // of the x axis
-    Teller tell = nullptr;   // a place on the x axis in words
+    std::string unit;            // of the y axis
+    std::string place_unit;      // of the x axis
+    Formatter format = nullptr;  // a place on the x axis in words
 };
 std::string draw(const BarPlot& plot);
 

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "tools/pulseload/run/words.h"
+#include "tools/pulseload/run/human.h"
 
 namespace pulse::load {
 namespace {
@@ -24,10 +24,10 @@ class Rates {
     std::string of(uint64_t Counts::* total) const {
         const uint64_t now = now_.counts.*total;
         const uint64_t before = std::min(now, before_.counts.*total);
-        return told_count(static_cast<uint64_t>(static_cast<double>(now - before) / seconds_));
+        return human_count(static_cast<uint64_t>(static_cast<double>(now - before) / seconds_));
     }
     std::string share_of_core(double now, double before) const {
-        return told_share(std::max(0.0, now - before) / seconds_);
+        return human_share(std::max(0.0, now - before) / seconds_);
     }
 
   private:
@@ -43,8 +43,8 @@ std::string bar(uint64_t have, uint64_t wanted) {
 
 std::string latency_words(const LatencyPoint& point) {
     if (point.count == 0) return "no answer in this second";
-    return fmt::format("p50 {}, p99 {}, max {}", told_duration(point.p50), told_duration(point.p99),
-                       told_duration(point.max));
+    return fmt::format("p50 {}, p99 {}, max {}", human_duration(point.p50),
+                       human_duration(point.p99), human_duration(point.max));
 }
 
 size_t terminal_columns(std::FILE* out) {
@@ -60,12 +60,13 @@ std::vector<std::string> progress_table(const Sample& now, const Sample& before,
     const Counts& counts = now.counts;
     const LatencyPoint& beats = now.latency[static_cast<size_t>(Timed::heartbeat)];
     std::vector<std::string> lines;
-    lines.push_back(fmt::format("  {:>9}  {:<6} {} {} of {} open", told_seconds(now.at_s),
+    lines.push_back(fmt::format("  {:>9}  {:<6} {} {} of {} open", human_seconds(now.at_s),
                                 name_of(now.phase), bar(counts.open, wanted),
-                                told_count(counts.open), told_count(wanted)));
+                                human_count(counts.open), human_count(wanted)));
     lines.push_back(fmt::format("  connects   {:>9}/s   {} on the way, {} failed, {} refused",
-                                rates.of(&Counts::connected), told_count(counts.connecting),
-                                told_count(counts.connect_failures), told_count(counts.refusals)));
+                                rates.of(&Counts::connected), human_count(counts.connecting),
+                                human_count(counts.connect_failures),
+                                human_count(counts.refusals)));
     lines.push_back(
         fmt::format("  heartbeats {:>9}/s   {}", rates.of(&Counts::pongs), latency_words(beats)));
     if (counts.messages > 0) {
@@ -75,17 +76,17 @@ std::vector<std::string> progress_table(const Sample& now, const Sample& before,
     }
     lines.push_back(
         fmt::format("  ended      {:>9}/s   by the server, {} so far; {} protocol errors",
-                    rates.of(&Counts::server_closes), told_count(counts.server_closes),
-                    told_count(counts.protocol_errors)));
+                    rates.of(&Counts::server_closes), human_count(counts.server_closes),
+                    human_count(counts.protocol_errors)));
     lines.push_back(
         fmt::format("  generator  {:>11}   of a core, sends late by {} at most",
                     rates.share_of_core(now.generator_cpu_seconds, before.generator_cpu_seconds),
-                    told_duration(now.lateness_max)));
+                    human_duration(now.lateness_max)));
     if (now.server.present) {
         lines.push_back(
             fmt::format("  server     {:>11}   of a core, {} resident",
                         rates.share_of_core(now.server.cpu_seconds, before.server.cpu_seconds),
-                        told_bytes(static_cast<double>(now.server.rss_bytes))));
+                        human_bytes(static_cast<double>(now.server.rss_bytes))));
     }
     return lines;
 }
@@ -95,9 +96,10 @@ std::string progress_line(const Sample& now, const Sample& before, uint32_t want
     const LatencyPoint& beats = now.latency[static_cast<size_t>(Timed::heartbeat)];
     return fmt::format(
         "{} {}: {}/{} open, {} connects/s, {} heartbeats/s, {}, server ended {}, late by {}",
-        told_seconds(now.at_s), name_of(now.phase), told_count(now.counts.open), told_count(wanted),
-        rates.of(&Counts::connected), rates.of(&Counts::pongs), latency_words(beats),
-        told_count(now.counts.server_closes), told_duration(now.lateness_max));
+        human_seconds(now.at_s), name_of(now.phase), human_count(now.counts.open),
+        human_count(wanted), rates.of(&Counts::connected), rates.of(&Counts::pongs),
+        latency_words(beats), human_count(now.counts.server_closes),
+        human_duration(now.lateness_max));
 }
 
 void Progress::show(const Sample& now, const Sample& before, uint32_t wanted) {

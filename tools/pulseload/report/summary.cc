@@ -7,8 +7,8 @@
 
 #include "core/units.h"
 #include "proto/printable.h"
-#include "tools/pulseload/run/reading.h"
-#include "tools/pulseload/run/words.h"
+#include "tools/pulseload/run/derived.h"
+#include "tools/pulseload/run/human.h"
 
 namespace pulse::load {
 namespace {
@@ -57,7 +57,9 @@ struct Page {
     }
 };
 
-const Histogram& of(const RunResult& result, Timed timed) { return told_latency(result, timed); }
+const Histogram& of(const RunResult& result, Timed timed) {
+    return reported_latency(result, timed);
+}
 
 std::string_view plural(uint64_t count, std::string_view one, std::string_view more) {
     return count == 1 ? one : more;
@@ -74,39 +76,39 @@ std::string words_of_opening(const RunResult& result) {
     const bool all = result.connected_all >= result.wanted;
     return fmt::format(
         " {} after {} ({}/s).",
-        all ? "All were connected" : told_count(result.connected_all) + " had connected",
-        told_seconds(result.connected_s),
-        told_count(static_cast<uint64_t>(connect_rate(result).value_or(0))));
+        all ? "All were connected" : human_count(result.connected_all) + " had connected",
+        human_seconds(result.connected_s),
+        human_count(static_cast<uint64_t>(connect_rate(result).value_or(0))));
 }
 
 void say_held(const RunResult& result, Lines& lines) {
     const Sample* last = last_held(result);
     const uint64_t open = last == nullptr ? 0 : last->counts.open;
-    const std::optional<ConnectionOutcome> found = whereabouts(result);
+    const std::optional<ConnectionOutcome> found = connection_outcome(result);
     const bool whole = found && found->lost == 0;
     std::string words;
     if (!found) {
         words = fmt::format("nothing: {} of {} connections were open when it ended.",
-                            told_count(open), told_count(result.wanted));
+                            human_count(open), human_count(result.wanted));
     } else {
-        words = fmt::format("{} of {} connections were open at the end of {}", told_count(open),
-                            told_count(result.wanted), told_seconds(result.held_s));
-        if (found->let_go > 0)
-            words += fmt::format(", {} silent ones evicted", told_count(found->let_go));
+        words = fmt::format("{} of {} connections were open at the end of {}", human_count(open),
+                            human_count(result.wanted), human_seconds(result.held_s));
+        if (found->evicted > 0)
+            words += fmt::format(", {} silent ones evicted", human_count(found->evicted));
         if (found->by_kind > 0)
-            words += fmt::format(", {} gone as planned", told_count(found->by_kind));
+            words += fmt::format(", {} gone as planned", human_count(found->by_kind));
         words += whole ? "."
-                       : fmt::format("; {} {} missing.", told_count(found->lost),
+                       : fmt::format("; {} {} missing.", human_count(found->lost),
                                      plural(found->lost, "is", "are"));
     }
     words += words_of_opening(result);
     if (const uint64_t failed = result.counts.connect_failures; failed > 0) {
-        words += fmt::format(" {} {} failed.", told_count(failed),
+        words += fmt::format(" {} {} failed.", human_count(failed),
                              plural(failed, "connect", "connects"));
     }
     if (const uint64_t refused = result.counts.refusals; refused > 0)
         words +=
-            fmt::format(" {} {} refused.", told_count(refused), plural(refused, "was", "were"));
+            fmt::format(" {} {} refused.", human_count(refused), plural(refused, "was", "were"));
     add(lines, "Held", whole ? Mood::good : Mood::bad, words);
 }
 
@@ -114,9 +116,9 @@ void say_held(const RunResult& result, Lines& lines) {
 std::string words_of_percentiles(const Histogram& latency) {
     std::string words;
     if (latency.count() >= values_for_percentile(50))
-        words += fmt::format("half within {}, ", told_duration(latency.percentile(50)));
+        words += fmt::format("half within {}, ", human_duration(latency.percentile(50)));
     if (latency.count() >= values_for_percentile(99))
-        words += fmt::format("99 % within {}, ", told_duration(latency.percentile(99)));
+        words += fmt::format("99 % within {}, ", human_duration(latency.percentile(99)));
     return words;
 }
 
@@ -127,17 +129,17 @@ std::string words_of_unanswered(const RunResult& result) {
     const uint64_t gone = counts.pongs + counts.pings_lost + counts.pings_abandoned;
     if (const uint64_t open = counts.pings - std::min(counts.pings, gone); open > 0) {
         words += fmt::format(" {} {} not answered when the run ended: the oldest had waited {}.",
-                             told_count(open), plural(open, "was", "were"),
-                             told_duration(result.unanswered_max));
+                             human_count(open), plural(open, "was", "were"),
+                             human_duration(result.unanswered_max));
     }
     if (counts.pings_lost > 0) {
-        words += fmt::format(" {} {} lost with {}.", told_count(counts.pings_lost),
+        words += fmt::format(" {} {} lost with {}.", human_count(counts.pings_lost),
                              plural(counts.pings_lost, "was", "were"),
                              plural(counts.pings_lost, "its connection", "their connections"));
     }
     if (counts.pings_abandoned > 0) {
         words += fmt::format(" {} {} on connections that the client ended.",
-                             told_count(counts.pings_abandoned),
+                             human_count(counts.pings_abandoned),
                              plural(counts.pings_abandoned, "was", "were"));
     }
     return words;
@@ -150,18 +152,18 @@ void say_heartbeats(const RunResult& result, Lines& lines) {
         return add(lines, "Heartbeats", Mood::plain, "none were sent.");
     std::string words;
     if (counts.pings > 0) {
-        words = fmt::format("{} of {} were answered", told_count(counts.pongs),
-                            told_count(counts.pings));
+        words = fmt::format("{} of {} were answered", human_count(counts.pongs),
+                            human_count(counts.pings));
         if (latency.count() > 0) {
             words += fmt::format(": {}the slowest took {}", words_of_percentiles(latency),
-                                 told_duration(latency.max()));
+                                 human_duration(latency.max()));
         }
         words += "." + words_of_unanswered(result);
     }
     if (counts.probes > 0) {
         words +=
             fmt::format("{}The server sent {} probes, {} were answered.", words.empty() ? "" : " ",
-                        told_count(counts.probes), told_count(counts.probes_answered));
+                        human_count(counts.probes), human_count(counts.probes_answered));
     }
     add(lines, "Heartbeats", Mood::plain, words);
 }
@@ -170,19 +172,19 @@ void say_messages(const RunResult& result, Lines& lines) {
     const Counts& counts = result.counts;
     if (counts.messages == 0) return;
     const Histogram& latency = of(result, Timed::message);
-    std::string words = fmt::format("{} of {} came back", told_count(counts.messages_returned),
-                                    told_count(counts.messages));
+    std::string words = fmt::format("{} of {} came back", human_count(counts.messages_returned),
+                                    human_count(counts.messages));
     if (counts.messages_returned > 0) {
         words += fmt::format(": {}the slowest took {}", words_of_percentiles(latency),
-                             told_duration(latency.max()));
+                             human_duration(latency.max()));
     }
     words += ".";
     if (counts.messages_lost > 0)
-        words += fmt::format(" {} {} lost.", told_count(counts.messages_lost),
+        words += fmt::format(" {} {} lost.", human_count(counts.messages_lost),
                              plural(counts.messages_lost, "was", "were"));
     if (counts.messages_skipped > 0)
         words += fmt::format(" {} were not sent: no talker was open, or its last one was unsent.",
-                             told_count(counts.messages_skipped));
+                             human_count(counts.messages_skipped));
     add(lines, "Messages", counts.messages_lost > 0 ? Mood::bad : Mood::plain, words);
 }
 
@@ -195,27 +197,27 @@ void say_silent(const RunResult& result, Lines& lines) {
         return add(lines, "The silent", Mood::plain,
                    fmt::format("{} fell silent, but the server's deadline is not known: name "
                                "it with --expect-timeout.",
-                               told_count(sum.silenced)));
+                               human_count(sum.silenced)));
     }
     const uint64_t due = sum.silenced - std::min(sum.silenced, sum.waiting);
     const bool right = sum.evicted == due && sum.early + sum.missed == 0;
     std::string words;
     if (due == 0) {
         words =
-            fmt::format("the run ended before the deadline of all {}.", told_count(sum.waiting));
+            fmt::format("the run ended before the deadline of all {}.", human_count(sum.waiting));
     } else {
-        words =
-            fmt::format("{} of {} were evicted after their deadline of {}", told_count(sum.evicted),
-                        told_count(due), format_duration(detection.timeout));
+        words = fmt::format("{} of {} were evicted after their deadline of {}",
+                            human_count(sum.evicted), human_count(due),
+                            format_duration(detection.timeout));
         if (sum.evicted > 0) {
             words +=
-                fmt::format(", late by {} at most ({} at p99)", told_duration(sum.late_by.max()),
-                            told_duration(sum.late_by.percentile(99)));
+                fmt::format(", late by {} at most ({} at p99)", human_duration(sum.late_by.max()),
+                            human_duration(sum.late_by.percentile(99)));
         }
         words +=
-            fmt::format("; {} early, {} missed.", told_count(sum.early), told_count(sum.missed));
+            fmt::format("; {} early, {} missed.", human_count(sum.early), human_count(sum.missed));
         if (sum.waiting > 0) {
-            words += fmt::format(" {} more {} not due yet.", told_count(sum.waiting),
+            words += fmt::format(" {} more {} not due yet.", human_count(sum.waiting),
                                  plural(sum.waiting, "was", "were"));
         }
     }
@@ -233,15 +235,15 @@ void say_others(const RunResult& result, Lines& lines) {
     const uint64_t wrong = detection.false_evictions;
     if (wrong > 0) {
         return add(lines, "The others", Mood::bad,
-                   fmt::format("{} that beat in time {} evicted: {} false {}.", told_count(wrong),
-                               plural(wrong, "was", "were"), told_count(wrong),
+                   fmt::format("{} that beat in time {} evicted: {} false {}.", human_count(wrong),
+                               plural(wrong, "was", "were"), human_count(wrong),
                                plural(wrong, "eviction", "evictions")));
     }
     if (detection.cut_off > 0) {
         return add(
             lines, "The others", Mood::bad,
             fmt::format("{} that beat in time {} closed as the target ended.",
-                        told_count(detection.cut_off), plural(detection.cut_off, "was", "were")));
+                        human_count(detection.cut_off), plural(detection.cut_off, "was", "were")));
     }
     if (result.counts.connected == 0) return;
     add(lines, "The others", Mood::good,
@@ -252,14 +254,15 @@ void say_server(const RunResult& result, Lines& lines) {
     const std::optional<ServerCost> cost = server_cost(result);
     if (!cost) return;
     const ServerReading& server = cost->at_the_end;
-    std::string words = fmt::format("used {} of a core, and {} of memory", told_share(cost->cores),
-                                    told_bytes(static_cast<double>(server.rss_bytes)));
+    std::string words = fmt::format("used {} of a core, and {} of memory", human_share(cost->cores),
+                                    human_bytes(static_cast<double>(server.rss_bytes)));
     if (const auto rss = rss_per_connection(server, cost->open)) {
         words += fmt::format(": {} above the empty server for each of {} connections",
-                             told_bytes(*rss), told_count(cost->open));
+                             human_bytes(*rss), human_count(cost->open));
     }
     if (const auto kernel = kernel_per_connection(server, cost->open)) {
-        words += fmt::format(", and {} that the kernel charged to its cgroup", told_bytes(*kernel));
+        words +=
+            fmt::format(", and {} that the kernel charged to its cgroup", human_bytes(*kernel));
     }
     add(lines, "The server", Mood::plain, words + ".");
 }
@@ -294,7 +297,7 @@ void say_trust(const RunResult& result, const Verdict& verdict, Lines& lines) {
     const Generator& generator = result.generator;
     if (generator.lateness.count() > 0) {
         words = fmt::format("yes: the generator made 99 % of its sends within {} of their time",
-                            told_duration(generator.lateness.percentile(99)));
+                            human_duration(generator.lateness.percentile(99)));
     }
     if (const std::optional<double> cores = generator_cores(result)) {
         words += fmt::format(", with {:.2f} of {} {}", *cores, generator.cores,
@@ -328,9 +331,9 @@ void table_latencies(const RunResult& result, Page& page) {
         const Histogram& one = of(result, static_cast<Timed>(at));
         if (one.count() == 0) continue;
         page.row("  {:<18}{:>12}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}", name_of(static_cast<Timed>(at)),
-                 told_count(one.count()), human_percentile(one, 50), human_percentile(one, 90),
+                 human_count(one.count()), human_percentile(one, 50), human_percentile(one, 90),
                  human_percentile(one, 99), human_percentile(one, 99.9),
-                 human_percentile(one, 99.99), told_duration(one.max()));
+                 human_percentile(one, 99.99), human_duration(one.max()));
     }
 }
 
@@ -347,12 +350,12 @@ void table_detection(const RunResult& result, Page& page) {
         const Detection::Row& row = detection.rows[at];
         if (row.silenced == 0) continue;
         page.row("  {:<12}{:>9}{:>9}{:>6}{:>7}{:>8}{:>9}{:>9}{:>9}",
-                 name_of(static_cast<Behaviour>(at)), told_count(row.silenced),
-                 told_count(row.evicted), told_count(row.early), told_count(row.missed),
-                 told_count(row.waiting),
-                 row.evicted > 0 ? told_duration(row.late_by.percentile(50)) : "-",
-                 row.evicted > 0 ? told_duration(row.late_by.max()) : "-",
-                 row.early > 0 ? told_duration(row.early_by.max()) : "-");
+                 name_of(static_cast<Behaviour>(at)), human_count(row.silenced),
+                 human_count(row.evicted), human_count(row.early), human_count(row.missed),
+                 human_count(row.waiting),
+                 row.evicted > 0 ? human_duration(row.late_by.percentile(50)) : "-",
+                 row.evicted > 0 ? human_duration(row.late_by.max()) : "-",
+                 row.early > 0 ? human_duration(row.early_by.max()) : "-");
     }
 }
 
@@ -362,13 +365,13 @@ void table_storms(const RunResult& result, Page& page) {
     page.row("  {:>8}{:>10}{:>10}{:>9}{:>11}{:>10}{:>10}{:>9}", "at", "killed", "back", "99 % in",
              "accepts/s", "refused", "tries", "most");
     for (const StormResult& storm : result.storms) {
-        page.row("  {:>8}{:>10}{:>10}{:>9}{:>11}{:>10}{:>10}{:>9}", told_seconds(storm.at_s),
-                 told_count(storm.killed), told_count(storm.recovered),
-                 storm.recovery_s > 0 ? told_seconds(storm.recovery_s)
+        page.row("  {:>8}{:>10}{:>10}{:>9}{:>11}{:>10}{:>10}{:>9}", human_seconds(storm.at_s),
+                 human_count(storm.killed), human_count(storm.recovered),
+                 storm.recovery_s > 0 ? human_seconds(storm.recovery_s)
                  : storm.tries > 0    ? "never"
                                       : "-",
-                 told_count(static_cast<uint64_t>(storm.peak_accepts_per_s)),
-                 told_count(storm.refusals), told_count(storm.tries), storm.tries_max);
+                 human_count(static_cast<uint64_t>(storm.peak_accepts_per_s)),
+                 human_count(storm.refusals), human_count(storm.tries), storm.tries_max);
         page.say({"", printable(storm.what), Mood::plain});
     }
 }
@@ -398,7 +401,7 @@ std::vector<SummaryLine> summary_lines(const RunResult& result, const Verdict& v
     if (result.cut_short) {
         add(lines, "CUT SHORT", Mood::bad,
             fmt::format("by {} after {}; what follows is of the part that ran.",
-                        result.cut_short_by, told_seconds(result.ended_s)));
+                        result.cut_short_by, human_seconds(result.ended_s)));
     }
     say_held(result, lines);
     say_heartbeats(result, lines);

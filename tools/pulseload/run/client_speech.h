@@ -31,7 +31,7 @@
 namespace pulse::load {
 
 struct Stamp {
-    Nanos meant = 0;
+    Nanos intended_at = 0;
     Nanos began = 0;
 };
 
@@ -52,11 +52,12 @@ inline std::optional<Stamp> read_stamp(std::span<const uint8_t> bytes) {
     }
     if (!text.starts_with(kJsonStampBegin)) return std::nullopt;
     const char* const end = text.data() + text.size();
-    const auto meant = std::from_chars(text.data() + kJsonStampBegin.size(), end, stamp.meant);
-    const std::string_view rest(meant.ptr, static_cast<size_t>(end - meant.ptr));
+    const auto intended =
+        std::from_chars(text.data() + kJsonStampBegin.size(), end, stamp.intended_at);
+    const std::string_view rest(intended.ptr, static_cast<size_t>(end - intended.ptr));
     if (!rest.starts_with(kJsonStampMiddle)) return std::nullopt;
     const auto began = std::from_chars(rest.data() + kJsonStampMiddle.size(), end, stamp.began);
-    if (meant.ec != std::errc{} || began.ec != std::errc{}) return std::nullopt;
+    if (intended.ec != std::errc{} || began.ec != std::errc{}) return std::nullopt;
     return stamp;
 }
 
@@ -115,7 +116,7 @@ class ClientSpeech {
             return true;
         }
         json::Object head;
-        head.raw(kJsonStampBegin).number(static_cast<uint64_t>(stamp.meant));
+        head.raw(kJsonStampBegin).number(static_cast<uint64_t>(stamp.intended_at));
         head.raw(kJsonStampMiddle).number(static_cast<uint64_t>(stamp.began));
         head.raw(R"(,"body":")");
         constexpr std::string_view kTail = "\"}";

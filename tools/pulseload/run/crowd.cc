@@ -27,7 +27,7 @@ Nanos thread_cpu() {
 
 }  // namespace
 
-void Readings::take_in(const Readings& other) {
+void Readings::merge(const Readings& other) {
     for (size_t timed = 0; timed < kTimed; ++timed) latency[timed].merge(other.latency[timed]);
     lateness.merge(other.lateness);
     made += other.made;
@@ -160,10 +160,10 @@ Nanos Crowd::next_due() const {
 }
 
 // Behind the schedule by our own doing.
-void Crowd::made(Nanos meant, Nanos at) {
+void Crowd::record_lateness(Nanos intended_at, Nanos at) {
     Readings& readings = now_recording();
     ++readings.made;
-    readings.lateness.record(at - meant);
+    readings.lateness.record(at - intended_at);
 }
 
 void Crowd::start_connects() {
@@ -174,8 +174,8 @@ void Crowd::start_connects() {
             return;
         }
         const bool at_once = options_.connect_rate.at_once();
-        const Nanos meant = at_once ? now : began_ + connects_.next();
-        if (meant > now) break;
+        const Nanos intended_at = at_once ? now : began_ + connects_.next();
+        if (intended_at > now) break;
         connects_.advance();
         const Index index = table_.take();
         PULSE_ASSERT(index == started_);
@@ -192,7 +192,7 @@ void Crowd::start_connects() {
             client.flags |= kSaysHello;
         }
         if (asks && !options_.hello && !target_of(index).is_ours()) client.flags |= kIdentifies;
-        connect(index, meant);
+        connect(index, intended_at);
     }
     held_back_ = false;
 }
@@ -261,18 +261,18 @@ void Crowd::serve(Index index, Tick reached) {
     Client& client = clients_[index];
     if (client.beat <= reached) beat(index, reached);
     if (client.other <= reached) {
-        const Nanos meant = clock_.begins(client.other);
+        const Nanos intended_at = clock_.begins(client.other);
         client.other = kNoTick;
-        serve_other(index, meant);
+        serve_other(index, intended_at);
     }
     rearm(index);
 }
 
-void Crowd::serve_other(Index index, Nanos meant) {
+void Crowd::serve_other(Index index, Nanos intended_at) {
     Client& client = clients_[index];
     switch (client.stage) {
         case Stage::waiting:
-            return connect(index, meant);
+            return connect(index, intended_at);
         case Stage::connecting:
         case Stage::greeting:
             return failed(index, "a connect took longer than --connect-timeout");

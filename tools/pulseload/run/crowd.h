@@ -1,5 +1,5 @@
 // One thread's clients: they connect on schedule, speak their protocol, beat or misbehave, and time
-// what comes back from the instant at which it was meant to begin.
+// what comes back from the instant at which it was intended to begin.
 //
 //   waiting --(schedule)--> connecting --> greeting --> open --> ending --> waiting | gone
 //                                          upgrade, or the
@@ -86,7 +86,7 @@ struct Readings {
     Nanos gap_ended = 0;   // when that one was over
     uint64_t untimed = 0;  // pings beyond what is remembered of outstanding ones
 
-    void take_in(const Readings& other);
+    void merge(const Readings& other);
     void reset();
 };
 
@@ -129,7 +129,7 @@ class Crowd {
     // --- when the thread has ended ---------------------------------------------------------------
     // Times what is outstanding by its wait so far, judges the silent ones that are still held, and
     // counts where each client is.
-    void close_the_books();
+    void finish_detection();
     // All that were not asked for yet.
     std::span<const Readings> rest() const { return readings_; }
     const Detection& detection() const { return detection_; }
@@ -163,9 +163,9 @@ class Crowd {
         kUnanswered = 1 << 9,  // the kernel had no room for a Unix connect: it is tried again
     };
     struct Client {
-        Nanos meant = 0;      // the connect
-        Nanos began = 0;      // when that was done
-        Nanos last_sent = 0;  // the server may count from here
+        Nanos intended_at = 0;  // the connect
+        Nanos began = 0;        // when that was done
+        Nanos last_sent = 0;    // the server may count from here
         // When it spoke before a silence of its own past the deadline that nothing has ended yet in
         // the server's eyes, as far as is known; 0: there was none.
         Nanos silent_since = 0;
@@ -214,16 +214,16 @@ class Crowd {
     void break_storms();
     void serve_due();
     void serve(Index index, Tick reached);
-    void serve_other(Index index, Nanos meant);
+    void serve_other(Index index, Nanos intended_at);
     void rearm(Index index);
     void after(Index index, Nanos delay);  // sets `other`
-    void made(Nanos meant, Nanos at);
+    void record_lateness(Nanos intended_at, Nanos at);
     void echo(Index index, Nanos intended_at);
     bool draining() const { return conductor_.draining.load(std::memory_order_relaxed); }
 
     // --- one client ------------------------------------------------------------------------------
-    void connect(Index index, Nanos meant);
-    void say_hello(Index index);
+    void connect(Index index, Nanos intended_at);
+    void send_hello(Index index);
     void misbehave(Index index);
     void open(Index index);
     void beat(Index index, Tick reached);
@@ -234,7 +234,7 @@ class Crowd {
     void strike(Index index, const StormPlan& plan, uint8_t number);
     void settle(Index index);
     void recovered(Index index);
-    void let_go(Index index, uint16_t code, std::string_view reason);
+    void closed_by_server(Index index, uint16_t code, std::string_view reason);
     void judge(Index index, uint16_t code);
     void refused(Index index, std::string why);
     void give_up_try(Index index);
@@ -246,9 +246,9 @@ class Crowd {
     void notice_gap();
     void finish_outstanding();
     void finish_message(const OutstandingMessages::Message& message);
-    void finish_detection();
+    void finish_silenced();
     void count_ends();
-    void complain(std::string what);
+    void note_error(std::string what);
     void ended_by_server(Index index, IoError error);
     void failed(Index index, std::string why);
     void close(Index index, CloseMode mode);
@@ -262,7 +262,7 @@ class Crowd {
     void refused_upgrade(Index index, const UpgradeOutcome& outcome);
 
     // --- bytes in --------------------------------------------------------------------------------
-    void shake_hands(Index index, std::span<uint8_t> bytes);
+    void continue_handshake(Index index, std::span<uint8_t> bytes);
     void decode(Index index, std::span<uint8_t> bytes);
 
     const CrowdPlan plan_;

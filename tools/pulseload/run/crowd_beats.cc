@@ -27,8 +27,8 @@ void Crowd::start_messages() {
     const Nanos now = io_.clock();
     const bool all_talk = behaviours_.of[static_cast<size_t>(Behaviour::chatty)] == 0;
     for (uint32_t budget = kMessagesPerTurn; budget > 0; --budget) {
-        const Nanos meant = messages_began_ + messages_.next();
-        if (meant > now) return;
+        const Nanos intended_at = messages_began_ + messages_.next();
+        if (intended_at > now) return;
         messages_.advance();
         ++messages_begun_;
         Index talker = kNoIndex;
@@ -44,13 +44,13 @@ void Crowd::start_messages() {
             continue;
         }
         const Nanos began = io_.clock();
-        made(meant, began);
-        if (!speech(talker).data({meant, began}, options_.message_bytes)) {
+        record_lateness(intended_at, began);
+        if (!speech(talker).data({intended_at, began}, options_.message_bytes)) {
             bump(counts_.messages_skipped);
             continue;
         }
         bump(counts_.messages);
-        awaited_messages_.add({meant, began, talker, clients_[talker].life},
+        awaited_messages_.add({intended_at, began, talker, clients_[talker].life},
                               [&](const auto& oldest) { finish_message(oldest); });
         flush(talker);
     }
@@ -82,7 +82,7 @@ void Crowd::ping(Index index, Tick first, uint32_t due) {
     const Nanos now = io_.clock();
     const uint32_t interval = clock_.ticks(options_.heartbeat_interval);
     const uint32_t sequence = ++client.sequence;
-    made(clock_.begins(first), now);
+    record_lateness(clock_.begins(first), now);
     now_recording().skipped += due - 1;
     // A slow reader would not see the pong, and what falls due behind the hold is not timed.
     if (client.behaviour != Behaviour::slow_reader && !draining()) {

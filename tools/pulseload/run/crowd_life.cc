@@ -23,7 +23,7 @@ constexpr size_t kErrorKindsMax = 64;
 
 // -------------------------------------------------------------------------------- the way to open
 
-void Crowd::connect(Index index, Nanos meant) {
+void Crowd::connect(Index index, Nanos intended_at) {
     Client& client = clients_[index];
     Connection& connection = table_[index];
     const bool same_try = has(index, kUnanswered);
@@ -32,11 +32,11 @@ void Crowd::connect(Index index, Nanos meant) {
     client.last_sent = client.silent_since = 0;
     ++client.life;
     if (!same_try) {
-        client.meant = meant;
+        client.intended_at = intended_at;
         client.began = io_.clock();
         ++client.tries;
         if ((client.flags & kVictim) != 0) ++storms_[client.storm].tries;
-        if (!held_back_) made(meant, client.began);
+        if (!held_back_) record_lateness(intended_at, client.began);
         bump(counts_.connects);
     }
     connection.codec = {};
@@ -67,7 +67,7 @@ void Crowd::connect_unix(Index index) {
     io_.attach(index, connected);
     if (error == 0) return on_connected(index, 0);
     if (error != EAGAIN) return failed(index, std::string("connect: ") + std::strerror(error));
-    if (io_.clock() - clients_[index].meant > options_.connect_timeout)
+    if (io_.clock() - clients_[index].intended_at > options_.connect_timeout)
         return failed(index, "a connect took longer than --connect-timeout");
     clients_[index].flags |= kUnanswered | kComesBack;
     leave_connecting(index);
@@ -88,7 +88,7 @@ void Crowd::on_connected(Index index, IoError error) {
     if (options_.tcp_only) return open(index);
     if (client.wire == Wire::ws || client.wire == Wire::ws_json) return send_upgrade(index);
     if (has(index, kSaysHello)) {
-        say_hello(index);
+        send_hello(index);
     } else {
         client.awaited = ++client.sequence;
         speech(index).ping(client.sequence);
@@ -138,7 +138,7 @@ void Crowd::refused_upgrade(Index index, const UpgradeOutcome& outcome) {
     close(index, CloseMode::orderly);
 }
 
-void Crowd::say_hello(Index index) {
+void Crowd::send_hello(Index index) {
     const uint64_t number = global(index);
     std::string user = "u" + std::to_string(number);
     if (clients_[index].behaviour == Behaviour::duplicate_login) {
@@ -154,14 +154,14 @@ void Crowd::open(Index index) {
     client.other = kNoTick;
     bump(counts_.connected);
     bump(counts_.open);
-    record(Timed::connect, io_.now() - client.meant);
+    record(Timed::connect, io_.now() - client.intended_at);
     record(Timed::connect_service, io_.now() - client.began);
     settle(index);
     if (has(index, kVictim)) recovered(index);
     client.tries = 0;
     client.retry_after_ms = 0;
     if (has(index, kUpgraded) && has(index, kSaysHello)) {
-        say_hello(index);
+        send_hello(index);
         flush(index);
     }
     if (beats(client)) {
@@ -220,7 +220,7 @@ void Crowd::leave_open(Index index, std::atomic<uint64_t>& unanswered) {
 // ---------------------------------------------------------------------------------- being let go
 
 // The server said that it ends this, or did so without a word (code 0).
-void Crowd::let_go(Index index, uint16_t code, std::string_view reason) {
+void Crowd::closed_by_server(Index index, uint16_t code, std::string_view reason) {
     Client& client = clients_[index];
     if (client.stage == Stage::connecting || client.stage == Stage::greeting) {
         return refused(index, "refused: " + std::string(reason));
@@ -274,14 +274,14 @@ void Crowd::judge(Index index, uint16_t code) {
 void Crowd::refused(Index index, std::string why) {
     Client& client = clients_[index];
     bump(counts_.refusals);
-    complain(std::move(why));
+    note_error(std::move(why));
     give_up_try(index);
     client.stage = Stage::ending;
 }
 
 void Crowd::failed(Index index, std::string why) {
     bump(counts_.connect_failures);
-    complain(std::move(why));
+    note_error(std::move(why));
     give_up_try(index);
     close(index, CloseMode::reset);
 }
@@ -316,7 +316,7 @@ void Crowd::ended_by_server(Index index, IoError error) {
                                      ? "ended by the target before it was open"
                                      : std::string("before it was open: ") + std::strerror(error));
         case Stage::open:
-            let_go(index, 0, {});
+            closed_by_server(index, 0, {});
             break;
         default:
             break;
@@ -374,7 +374,7 @@ Nanos Crowd::reconnect_delay(const Client& client) {
     return 0;
 }
 
-void Crowd::complain(std::string what) {
+void Crowd::note_error(std::string what) {
     what = printable(what);
     if (errors_.size() >= kErrorKindsMax && !errors_.contains(what)) what = "other errors";
     ++errors_[std::move(what)];
@@ -382,10 +382,10 @@ void Crowd::complain(std::string what) {
 
 // ----------------------------------------------------------------------------------------- the end
 
-void Crowd::close_the_books() {
+void Crowd::finish_detection() {
     complete(now_recording());
     finish_outstanding();
-    finish_detection();
+    finish_silenced();
     count_ends();
 }
 
@@ -410,7 +410,7 @@ void Crowd::finish_message(const OutstandingMessages::Message& message) {
     record(Timed::message_service, io_.clock() - message.began);
 }
 
-void Crowd::finish_detection() {
+void Crowd::finish_silenced() {
     const Nanos timeout = conductor_.timeout.load(std::memory_order_relaxed);
     if (timeout == 0) return;
     for (Index index = 0; index < started_; ++index) {
@@ -437,7 +437,7 @@ void Crowd::count_ends() {
         if (client.stage == Stage::open) {
             ++ends_.there;
         } else if (has(index, kSilenced) && has(index, kJudged)) {
-            ++ends_.let_go;
+            ++ends_.evicted;
         } else if (goes_by_kind(client.behaviour) || stays_away) {
             ++ends_.by_kind;
         } else {

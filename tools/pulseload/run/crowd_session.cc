@@ -34,11 +34,11 @@ void Crowd::on_bytes(Index index, std::span<uint8_t> bytes) {
     Client& client = clients_[index];
     if (client.stage == Stage::misbehaving) return;
     const bool websocket = client.wire == Wire::ws || client.wire == Wire::ws_json;
-    if (websocket && !has(index, kUpgraded)) return shake_hands(index, bytes);
+    if (websocket && !has(index, kUpgraded)) return continue_handshake(index, bytes);
     decode(index, bytes);
 }
 
-void Crowd::shake_hands(Index index, std::span<uint8_t> bytes) {
+void Crowd::continue_handshake(Index index, std::span<uint8_t> bytes) {
     Connection& connection = table_[index];
     HandshakeState state;
     std::memcpy(&state, connection.codec.data(), sizeof state);
@@ -110,7 +110,7 @@ void Crowd::decode(Index index, std::span<uint8_t> bytes) {
         return refused(index, "refused: " + std::string(first_line(text_of(bytes))));
     }
     bump(counts_.protocol_errors);
-    complain("the target broke the protocol: " + std::string(decoded.detail));
+    note_error("the target broke the protocol: " + std::string(decoded.detail));
     ended_by_server(index, EPROTO);
 }
 
@@ -131,7 +131,7 @@ void ClientSession::on_pong(uint32_t sequence, std::span<const uint8_t> payload)
 
 void ClientSession::on_message(MessageKind kind, uint32_t, std::span<uint8_t> bytes) {
     if (const std::optional<Stamp> stamp = read_stamp(bytes)) {
-        crowd_.echo(index_, stamp->meant);
+        crowd_.echo(index_, stamp->intended_at);
         return;
     }
     if (kind == MessageKind::text) on_text(bytes);
@@ -161,7 +161,7 @@ void ClientSession::on_text(std::span<uint8_t> text) {
             return on_interval(message.interval_ms, message.timeout_ms);
         case JsonKind::goodbye:
             crowd_.clients_[index_].retry_after_ms = message.retry_after_ms;
-            return crowd_.let_go(index_, message.code, message.reason);
+            return crowd_.closed_by_server(index_, message.code, message.reason);
         case JsonKind::error:
             return on_error(message.code, binary::bytes_of(message.message));
         case JsonKind::application:
@@ -181,7 +181,7 @@ void ClientSession::on_goodbye(uint16_t code, std::span<const uint8_t> reason) {
         std::from_chars(digits, words.data() + words.size(),
                         crowd_.clients_[index_].retry_after_ms);
     }
-    crowd_.let_go(index_, code, words);
+    crowd_.closed_by_server(index_, code, words);
     if (stopped() || !crowd_.answers(crowd_.clients_[index_])) return;
     crowd_.speech(index_).close_answer(code);
     crowd_.flush(index_);
@@ -211,8 +211,8 @@ void ClientSession::on_interval(uint32_t interval_ms, uint32_t timeout_ms) {
 
 void ClientSession::on_error(uint16_t code, std::span<const uint8_t> text) {
     Crowd::bump(crowd_.counts_.error_frames);
-    crowd_.complain("the target reported error " + std::to_string(code) + ": " +
-                    std::string(first_line(text_of(text))));
+    crowd_.note_error("the target reported error " + std::to_string(code) + ": " +
+                      std::string(first_line(text_of(text))));
 }
 
 // -------------------------------------------------------------------- what is not whole yet

@@ -178,7 +178,7 @@ struct Detection {
 // Where the connections that were asked for are at the end of the hold.
 struct ConnectionOutcome {
     uint64_t there = 0;    // open, or on the way back
-    uint64_t let_go = 0;   // silenced, and let go by the server
+    uint64_t evicted = 0;  // silenced, and closed by the server
     uint64_t by_kind = 0;  // gone, as their behaviour or a storm has it
     uint64_t lost = 0;     // the rest
 };

@@ -7,25 +7,25 @@
 #include <cmath>
 #include <optional>
 
-#include "tools/pulseload/run/reading.h"
-#include "tools/pulseload/run/words.h"
+#include "tools/pulseload/run/derived.h"
+#include "tools/pulseload/run/human.h"
 
 namespace pulse::load {
 namespace {
 
 std::string human_rate(double value) {
-    return told_count(static_cast<uint64_t>(std::llround(value))) + "/s";
+    return human_count(static_cast<uint64_t>(std::llround(value))) + "/s";
 }
-std::string human_count(double value) {
-    return told_count(static_cast<uint64_t>(std::llround(value)));
+std::string human_whole(double value) {
+    return human_count(static_cast<uint64_t>(std::llround(value)));
 }
-std::string human_nanos(double value) { return told_duration(static_cast<Nanos>(value)); }
+std::string human_nanos(double value) { return human_duration(static_cast<Nanos>(value)); }
 
 using Value = std::optional<double>;
 
 template <Timed timed, int per_mille>
 Value percentile(const RunResult& result) {
-    const Histogram& histogram = told_latency(result, timed);
+    const Histogram& histogram = reported_latency(result, timed);
     constexpr double kPercent = per_mille / 10.0;
     if (histogram.count() == 0 || histogram.count() < values_for_percentile(kPercent))
         return std::nullopt;
@@ -49,7 +49,7 @@ constexpr Source kSources[] = {
     {"heartbeat max", "ns", human_nanos, percentile<Timed::heartbeat, 1000>},
     {"message p50", "ns", human_nanos, percentile<Timed::message, 500>},
     {"message p99", "ns", human_nanos, percentile<Timed::message, 990>},
-    {"false evictions", "1", human_count,
+    {"false evictions", "1", human_whole,
      [](const RunResult& result) {
          return result.detection.timeout == 0
                     ? Value()
@@ -60,17 +60,17 @@ constexpr Source kSources[] = {
          const Histogram late = silenced_peers(result.detection).late_by;
          return late.count() == 0 ? Value() : Value(static_cast<double>(late.max()));
      }},
-    {"server CPU", "1", told_share,
+    {"server CPU", "1", human_share,
      [](const RunResult& result) {
          const auto cost = server_cost(result);
          return cost ? Value(cost->cores) : Value();
      }},
-    {"server RSS a connection", "B", told_bytes,
+    {"server RSS a connection", "B", human_bytes,
      [](const RunResult& result) {
          const auto cost = server_cost(result);
          return cost ? rss_per_connection(cost->at_the_end, cost->open) : Value();
      }},
-    {"generator CPU", "1", told_share, generator_cores},
+    {"generator CPU", "1", human_share, generator_cores},
 };
 
 std::vector<const Attempt*> valid_rounds(const TargetRounds& rounds) {
@@ -133,7 +133,7 @@ const Attempt& typical_round(const TargetRounds& rounds) {
     std::vector<const Attempt*> valid = valid_rounds(rounds);
     if (valid.empty()) return *rounds.rounds.front();
     const auto p99 = [](const Attempt* round) {
-        return told_latency(round->result, Timed::heartbeat).percentile(99);
+        return reported_latency(round->result, Timed::heartbeat).percentile(99);
     };
     std::ranges::stable_sort(valid, {}, p99);
     return *valid[valid.size() / 2];

@@ -221,7 +221,7 @@ class Run {
             while (!crowd->collected() && monotonic_now() < give_up) usleep(200);
             if (!crowd->collected()) continue;
             worker->cpu = std::max(worker->cpu, crowd->readings().cpu);
-            second.take_in(crowd->readings());
+            second.merge(crowd->readings());
             crowd->readings().reset();
         }
         keep(now, second);
@@ -237,8 +237,8 @@ class Run {
             result_.target_gone_s = now.at_s;
             result_.target_gone = "its process ended";
         }
-        total_.take_in(second);
-        if (now.phase != Phase::ramp) hold_.take_in(second);
+        total_.merge(second);
+        if (now.phase != Phase::ramp) hold_.merge(second);
         const Sample before = result_.samples.empty() ? Sample{} : result_.samples.back();
         result_.samples.push_back(now);
         on_sample_({result_, now, before, second.latency, before.at_s, now.at_s - before.at_s});
@@ -254,7 +254,7 @@ class Run {
             const Crowd* crowd = worker->crowd.load(std::memory_order_acquire);
             if (crowd == nullptr) continue;
             last.counts += crowd->counts().read();
-            for (const Readings& readings : crowd->rest()) rest.take_in(readings);
+            for (const Readings& readings : crowd->rest()) rest.merge(readings);
         }
         keep(last, rest);
         result_.counts = last.counts;

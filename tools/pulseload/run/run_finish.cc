@@ -39,7 +39,7 @@ void merge(Detection& to, const Detection& from) {
 
 void merge(ConnectionOutcome& to, const ConnectionOutcome& from) {
     to.there += from.there;
-    to.let_go += from.let_go;
+    to.evicted += from.evicted;
     to.by_kind += from.by_kind;
     to.lost += from.lost;
 }

@@ -125,13 +125,13 @@ Result<Reconnect> parse_reconnect(std::string_view text) {
 Result<StormPlan> parse_storm(std::string_view text) {
     StormPlan storm;
     storm.text = text;
-    bool told = false;
+    bool has_kind = false;
     const Result<void> done = each_pair(text, [&](auto key, auto value) -> Result<void> {
         constexpr std::string_view kKinds[] = {"kill", "silence", "vanish"};
         for (size_t kind = 0; kind < std::size(kKinds); ++kind) {
             if (kKinds[kind] != key) continue;
-            if (told) return Error{"a storm does one thing; give --storm twice for two"};
-            told = true;
+            if (has_kind) return Error{"a storm does one thing; give --storm twice for two"};
+            has_kind = true;
             storm.kind = static_cast<StormPlan::Kind>(kind);
             return parse_victims(value, storm);
         }
@@ -146,7 +146,7 @@ Result<StormPlan> parse_storm(std::string_view text) {
         return {};
     });
     if (!done) return Error{done.error()};
-    if (!told) return Error{quoted(text) + " has none of kill, silence and vanish"};
+    if (!has_kind) return Error{quoted(text) + " has none of kill, silence and vanish"};
     return storm;
 }
 

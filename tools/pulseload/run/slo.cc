@@ -9,8 +9,8 @@
 
 #include "core/check.h"
 #include "core/units.h"
-#include "tools/pulseload/run/reading.h"
-#include "tools/pulseload/run/words.h"
+#include "tools/pulseload/run/derived.h"
+#include "tools/pulseload/run/human.h"
 
 namespace pulse::load {
 
@@ -31,7 +31,7 @@ using Value = std::optional<double>;
 
 template <Timed timed>
 Histogram latency_of(const RunResult& result) {
-    return told_latency(result, timed);
+    return reported_latency(result, timed);
 }
 template <uint64_t Counts::* field>
 Value count_of(const RunResult& result) {
@@ -47,7 +47,7 @@ Value false_evictions(const RunResult& result) {
     return static_cast<double>(result.detection.false_evictions);
 }
 Value lost(const RunResult& result) {
-    const std::optional<ConnectionOutcome> found = whereabouts(result);
+    const std::optional<ConnectionOutcome> found = connection_outcome(result);
     return found ? Value(static_cast<double>(found->lost)) : std::nullopt;
 }
 // The slowest storm's of those after which a client came back; never, where one did not recover.
@@ -214,17 +214,17 @@ Result<double> measure(const Objective& objective, const RunResult& result) {
     const uint64_t needed = values_for_percentile(objective.percent);
     if (histogram.count() < needed) {
         return Error{fmt::format("{} values have no such percentile, it takes {}",
-                                 told_count(histogram.count()), told_count(needed))};
+                                 human_count(histogram.count()), human_count(needed))};
     }
     return static_cast<double>(histogram.percentile(objective.percent));
 }
 
-std::string told(const Metric& metric, double value) {
+std::string human_value(const Metric& metric, double value) {
     switch (metric.kind) {
         case MetricKind::count:
-            return told_count(static_cast<uint64_t>(value));
+            return human_count(static_cast<uint64_t>(value));
         case MetricKind::rate:
-            return told_count(static_cast<uint64_t>(value)) + "/s";
+            return human_count(static_cast<uint64_t>(value)) + "/s";
         case MetricKind::latency:
         case MetricKind::duration:
             break;
@@ -278,7 +278,7 @@ std::vector<ObjectiveResult> judge(const std::vector<Objective>& objectives,
             judged.push_back({objective.text, "", false, value.error()});
             continue;
         }
-        judged.push_back({objective.text, told(*objective.metric, *value),
+        judged.push_back({objective.text, human_value(*objective.metric, *value),
                           compare(*value, objective.comparison, objective.bound), ""});
     }
     return judged;

@@ -10,8 +10,8 @@
 #include "core/close_reason.h"
 #include "proto/printable.h"
 #include "tools/pulseload/run/close_codes.h"
-#include "tools/pulseload/run/reading.h"
-#include "tools/pulseload/run/words.h"
+#include "tools/pulseload/run/derived.h"
+#include "tools/pulseload/run/human.h"
 
 namespace pulse::load {
 namespace {
@@ -59,8 +59,8 @@ void judge_made(const Generator& generator, Findings& findings) {
     find(findings, Finding::bottleneck,
          fmt::format("It made {} of the {} connects and sends that the schedule held ({}); less "
                      "than {} does not describe the load that was asked for.",
-                     told_count(generator.made), told_count(generator.intended), told_share(share),
-                     told_share(kMadeShareMin)),
+                     human_count(generator.made), human_count(generator.intended),
+                     human_share(share), human_share(kMadeShareMin)),
          "Ask for less (--connect-rate, --connections, a longer --heartbeat-interval), or give the "
          "generator more: --threads, or a machine of its own.");
 }
@@ -68,8 +68,8 @@ void judge_made(const Generator& generator, Findings& findings) {
 // `intended` counts from when it should have begun, `service` from when it did: what lies between
 // is the generator's.
 void judge_own_share(const RunResult& result, Timed intended, Timed service, Findings& findings) {
-    const Histogram& whole = told_latency(result, intended);
-    const Histogram& served = told_latency(result, service);
+    const Histogram& whole = reported_latency(result, intended);
+    const Histogram& served = reported_latency(result, service);
     if (whole.count() < kValuesMin || served.count() < kValuesMin) return;
     const Nanos latency = whole.percentile(99);
     const Nanos own = latency - served.percentile(99);
@@ -79,9 +79,9 @@ void judge_own_share(const RunResult& result, Timed intended, Timed service, Fin
     find(findings, Finding::bottleneck,
          fmt::format("Of the {} latency at p99 ({}), {} passed before the generator had begun: "
                      "from there on it took {}. Its sends and connects were {} late at p99.",
-                     name_of(intended), told_duration(latency), told_duration(own),
-                     told_duration(served.percentile(99)),
-                     told_duration(result.generator.lateness.percentile(99))),
+                     name_of(intended), human_duration(latency), human_duration(own),
+                     human_duration(served.percentile(99)),
+                     human_duration(result.generator.lateness.percentile(99))),
          "Let nothing else run on the generator's cores, give it more of them (--threads), or let "
          "it run on a machine of its own.");
 }
@@ -93,8 +93,8 @@ void judge_busy(const RunResult& result, Findings& findings) {
          fmt::format("The busiest of its threads ({}) used {} of a core while the connections were "
                      "held: over {} there is no reserve, and waiting in the generator looks like "
                      "waiting for the server.",
-                     generator.threads, told_share(generator.busiest_thread),
-                     told_share(kBusyShareMax)),
+                     generator.threads, human_share(generator.busiest_thread),
+                     human_share(kBusyShareMax)),
          generator.threads < generator.cores
              ? "Give it more threads: --threads."
              : "Ask for less a thread (a longer --heartbeat-interval, fewer --connections), or let "
@@ -107,20 +107,20 @@ void judge_gap(const RunResult& result, Findings& findings) {
         find(findings, Finding::stood_still,
              fmt::format("A thread of the generator did not run for {}, until {} after the start: "
                          "what it received and sent in that time is late by its own doing.",
-                         told_duration(generator.gap_max), told_seconds(generator.gap_at_s)),
+                         human_duration(generator.gap_max), human_seconds(generator.gap_at_s)),
              "Do not stop the generator, and let nothing else take its cores.");
     }
     if (const uint64_t own = result.detection.own_silences; own > 0) {
         find(findings, Finding::stood_still,
              fmt::format("{} clients were evicted after the generator had kept them silent past "
                          "their deadline of {}.",
-                         told_count(own), told_duration(result.detection.timeout)),
+                         human_count(own), human_duration(result.detection.timeout)),
              "Do not stop the generator, and let nothing else take its cores.");
     }
     if (generator.untimed > 0) {
         find(findings, Finding::stood_still,
              fmt::format("{} pings were not timed: too many were unanswered at once.",
-                         told_count(generator.untimed)),
+                         human_count(generator.untimed)),
              "Ask for less (fewer --connections, a longer --heartbeat-interval).");
     }
 }
@@ -134,7 +134,7 @@ void judge_connected(const RunResult& result, Findings& findings) {
     find(
         findings, Finding::not_connected,
         fmt::format("Not one connection to {} opened in {} tries{}.", printable(result.target),
-                    told_count(std::max(failed, counts.connects)),
+                    human_count(std::max(failed, counts.connects)),
                     result.errors.empty() ? "" : ": " + printable(result.errors.front())),
         "Start the target, or correct --target; --connect-timeout says how long one try may take.");
 }
@@ -144,7 +144,8 @@ std::string causes_of_loss(const RunResult& result) {
     std::string causes;
     const auto add = [&](uint64_t count, std::string_view what) {
         if (count > 0)
-            causes += fmt::format("{}{} {}", causes.empty() ? ": " : ", ", told_count(count), what);
+            causes +=
+                fmt::format("{}{} {}", causes.empty() ? ": " : ", ", human_count(count), what);
     };
     add(result.counts.refusals, "refused");
     add(result.counts.connect_failures, "failed to connect");
@@ -163,22 +164,22 @@ void judge_outcome(const RunResult& result, Findings& findings) {
     if (result.cut_short) {
         find(findings, Finding::incomplete,
              fmt::format("It was cut short by {} after {}.", result.cut_short_by,
-                         told_seconds(result.ended_s)),
+                         human_seconds(result.ended_s)),
              "");
     }
     if (result.target_gone_s > 0) {
         find(findings, Finding::incomplete,
              fmt::format("The target went away {} after the start ({}); {} connections ended "
                          "without a goodbye.",
-                         told_seconds(result.target_gone_s), result.target_gone,
-                         told_count(result.counts.cut_off)),
+                         human_seconds(result.target_gone_s), result.target_gone,
+                         human_count(result.counts.cut_off)),
              "Look at the target's log for why it ended.");
     }
-    const std::optional<ConnectionOutcome> ends = whereabouts(result);
+    const std::optional<ConnectionOutcome> ends = connection_outcome(result);
     if (!ends || ends->lost == 0) return;
     find(findings, Finding::incomplete,
          fmt::format("{} of {} connections that were asked for were not there at the end{}.",
-                     told_count(ends->lost), told_count(result.wanted), causes_of_loss(result)),
+                     human_count(ends->lost), human_count(result.wanted), causes_of_loss(result)),
          result.target_gone_s > 0 ? ""
                                   : "Raise the target's limits, ask for fewer connections, or let "
                                     "them come back (--reconnect).");

@@ -48,7 +48,7 @@ struct Worker {
         if (!clients.ready()) return fail(clients.ready().error());
         crowd.store(&clients, std::memory_order_release);
         while (!plan.conductor->stop.load(std::memory_order_relaxed)) clients.turn();
-        clients.close_the_books();
+        clients.finish_detection();
         ended.store(true, std::memory_order_release);
         while (!may_leave.load(std::memory_order_acquire)) usleep(1'000);
         crowd.store(nullptr, std::memory_order_release);

@@ -137,7 +137,7 @@ uint64_t highest_us(Nanos value) {
     return Histogram::highest_of(Histogram::counter_of(us));
 }
 
-std::string told_json(const Histogram& whole, int intervals) {
+std::string expected_json(const Histogram& whole, int intervals) {
     std::ostringstream json;
     json << "{\"intervals\": [";
     for (int at = 0; at < intervals; ++at)
@@ -186,7 +186,7 @@ TEST(Hlog, AddsUpToTheWholeRun) {
     for (const auto& [tag, whole] : wholes) {
         for (uint32_t at = 0; at < Histogram::kCounters; ++at)
             ASSERT_EQ(read[tag].at(at), whole.counter_at(at)) << tag << " " << at;
-        json += (json.empty() ? "{\"" : ",\n\"") + tag + "\": " + told_json(whole, kIntervals);
+        json += (json.empty() ? "{\"" : ",\n\"") + tag + "\": " + expected_json(whole, kIntervals);
     }
     std::ofstream(folder + "whole.json") << json << "}\n";
 }

@@ -222,7 +222,7 @@ TEST(HtmlReport, NamesTheFileThatItCouldNotWrite) {
 
 // ------------------------------------------------------------------------------------------ plots
 
-std::string told_number(double value) { return std::to_string(static_cast<int>(value)); }
+std::string human_number(double value) { return std::to_string(static_cast<int>(value)); }
 
 LinePlot small_plot(std::vector<double> values) {
     LinePlot plot;
@@ -230,7 +230,7 @@ LinePlot small_plot(std::vector<double> values) {
     plot.series.push_back({.name = "a", .values = std::move(values)});
     for (size_t at = 0; at < plot.series[0].values.size(); ++at)
         plot.at_s.push_back(static_cast<double>(at));
-    plot.tell = told_number;
+    plot.format = human_number;
     return plot;
 }
 
@@ -282,7 +282,7 @@ TEST(Plot, StacksBars) {
     plot.from = -10;
     plot.series = {{.name = "a", .values = {0, 5}}, {.name = "b", .color = 1, .values = {0, 5}}};
     plot.marks = {{0, "deadline"}};
-    plot.tell = told_number;
+    plot.format = human_number;
     const std::string html = draw(plot);
     EXPECT_NE(html.find("<rect class=\"bar s0\" x=\"540.0\" y=\"500.0\" width=\"420.0\" "
                         "height=\"500.0\"/><rect class=\"bar s1\" x=\"540.0\" y=\"0.0\" "),

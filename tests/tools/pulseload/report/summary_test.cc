@@ -6,15 +6,15 @@
 
 #include <sstream>
 
-#include "tools/pulseload/run/reading.h"
-#include "tools/pulseload/run/words.h"
+#include "tools/pulseload/run/derived.h"
+#include "tools/pulseload/run/human.h"
 
 #include "tests/support/load_result.h"
 
 namespace pulse::load {
 namespace {
 
-std::string told(const RunResult& run, bool color = false) {
+std::string text_of(const RunResult& run, bool color = false) {
     const auto objectives = parse_objectives("p99<10ms,connect-rate>20000/s,recovery<1m");
     EXPECT_TRUE(objectives);
     return summary_text(run, judge_validity(run), judge(*objectives, run), color);
@@ -36,7 +36,7 @@ std::string on_one_line(std::string_view text) {
 }
 
 TEST(Summary, OfAGoodRun) {
-    const std::string text = told(test::plausible_result());
+    const std::string text = text_of(test::plausible_result());
     EXPECT_TRUE(
         has(text,
             "Held        99,080 of 100,000 connections were open at the end of 105.0 s, 920 "
@@ -63,7 +63,7 @@ TEST(Summary, OfAGoodRun) {
 
 TEST(Summary, FitsATerminalOf80Columns) {
     RunResult run = test::plausible_result();
-    std::istringstream lines(told(run));
+    std::istringstream lines(text_of(run));
     size_t first_table = 0;
     size_t at = 0;
     for (std::string line; std::getline(lines, line); ++at) {
@@ -86,10 +86,10 @@ TEST(Summary, OfABadRun) {
     run.cut_short = true;
     run.cut_short_by = "SIGINT";
     run.samples[116].counts.open -= 500;
-    run.ends = ConnectionOutcome{.there = 98'570, .let_go = 920, .by_kind = 200, .lost = 310};
+    run.ends = ConnectionOutcome{.there = 98'570, .evicted = 920, .by_kind = 200, .lost = 310};
     run.counts.connect_failures = 1;
     run.behaviours = {{"beat", 99'800}, {"garbage", 200}};
-    const std::string text = told(run);
+    const std::string text = text_of(run);
     EXPECT_TRUE(has(text, "CUT SHORT   by SIGINT after 120.0 s"));
     EXPECT_TRUE(has(text, "98,580 of 100,000 connections"));
     EXPECT_TRUE(has(text, "evicted,\n            200 gone as planned; 310 are missing."));
@@ -103,7 +103,7 @@ TEST(Summary, OfABadRun) {
 TEST(Summary, OfAnInvalidRun) {
     RunResult run = test::plausible_result();
     run.generator.made = 100'000;
-    const std::string text = told(run);
+    const std::string text = text_of(run);
     EXPECT_TRUE(
         has(text, "INVALID     the generator distorted this run: do not use the numbers above."));
     EXPECT_TRUE(has(text, "It made 100,000 of the 498,112 connects"));
@@ -112,7 +112,7 @@ TEST(Summary, OfAnInvalidRun) {
 }
 
 TEST(Summary, OfARunWithoutConnections) {
-    const std::string text = told(RunResult{});
+    const std::string text = text_of(RunResult{});
     EXPECT_TRUE(has(text, "Held        nothing: 0 of 0 connections were open when it ended.\n"));
     EXPECT_TRUE(has(text, "Heartbeats  none were sent.\n"));
     EXPECT_TRUE(has(text, "The silent  none were to fall silent.\n"));
@@ -124,20 +124,20 @@ TEST(Summary, OfARunWithoutConnections) {
     RunResult unknown = test::plausible_result();
     unknown.detection.timeout = 0;
     EXPECT_TRUE(
-        has(told(unknown), "940 fell silent, but the server's deadline is not known: name"));
+        has(text_of(unknown), "940 fell silent, but the server's deadline is not known: name"));
     RunResult early = test::plausible_result();
     for (Detection::Row& row : early.detection.rows) row = {};
     early.detection.rows[2].silenced = early.detection.rows[2].waiting = 5;
-    EXPECT_TRUE(has(told(early), "the run ended before the deadline of all 5.\n"));
+    EXPECT_TRUE(has(text_of(early), "the run ended before the deadline of all 5.\n"));
 }
 
 TEST(Summary, ColoursAreOptionalAndControlCharactersAreEscaped) {
     RunResult run = test::plausible_result();
-    EXPECT_TRUE(has(told(run, true), "\x1b[32mHeld        \x1b[0m99,080"));
+    EXPECT_TRUE(has(text_of(run, true), "\x1b[32mHeld        \x1b[0m99,080"));
     run.errors = {"evil \x1b[2J\n error"};
     run.storms[0].what = "\x1b]0;title\x07";
     run.files = {{"page", "a\nb"}};
-    const std::string text = told(run);
+    const std::string text = text_of(run);
     EXPECT_TRUE(has(text, "evil \\x1b[2J\\x0a error\n"));
     EXPECT_TRUE(has(text, "\\x1b]0;title\\x07\n"));
     EXPECT_TRUE(has(text, "page: a\\x0ab\n"));
@@ -145,32 +145,32 @@ TEST(Summary, ColoursAreOptionalAndControlCharactersAreEscaped) {
 }
 
 TEST(Words, AreRoundedToThreeDigits) {
-    EXPECT_EQ(told_duration(0), "0 us");
-    EXPECT_EQ(told_duration(312'000), "312 us");
-    EXPECT_EQ(told_duration(999'499), "999 us");
-    EXPECT_EQ(told_duration(999'500), "1.00 ms");
-    EXPECT_EQ(told_duration(9'994'000), "9.99 ms");
-    EXPECT_EQ(told_duration(9'996'000), "10.0 ms");
-    EXPECT_EQ(told_duration(99'960'000), "100 ms");
-    EXPECT_EQ(told_duration(999'600'000), "1.00 s");
-    EXPECT_EQ(told_duration(750 * kSecond), "12 m 30 s");
-    EXPECT_EQ(told_duration(-5 * kMillisecond), "-5.00 ms");
-    EXPECT_EQ(told_seconds(599.9), "599.9 s");
-    EXPECT_EQ(told_seconds(3'599.7), "1 h 0 m");
-    EXPECT_EQ(told_seconds(11'100), "3 h 5 m");
-    EXPECT_EQ(told_count(0), "0");
-    EXPECT_EQ(told_count(999), "999");
-    EXPECT_EQ(told_count(1'000), "1,000");
-    EXPECT_EQ(told_count(UINT64_MAX), "18,446,744,073,709,551,615");
-    EXPECT_EQ(told_bytes(85), "85 B");
-    EXPECT_EQ(told_bytes(4'160), "4.06 KiB");
-    EXPECT_EQ(told_bytes(1'023.9), "1.00 KiB");
-    EXPECT_EQ(told_bytes(1.5 * 1024 * 1024 * 1024), "1.50 GiB");
-    EXPECT_EQ(told_share(0), "0 %");
-    EXPECT_EQ(told_share(0.00001), "0.1 %");
-    EXPECT_EQ(told_share(0.934), "93.4 %");
-    EXPECT_EQ(told_share(0.99999), "99.9 %");
-    EXPECT_EQ(told_share(1), "100 %");
+    EXPECT_EQ(human_duration(0), "0 us");
+    EXPECT_EQ(human_duration(312'000), "312 us");
+    EXPECT_EQ(human_duration(999'499), "999 us");
+    EXPECT_EQ(human_duration(999'500), "1.00 ms");
+    EXPECT_EQ(human_duration(9'994'000), "9.99 ms");
+    EXPECT_EQ(human_duration(9'996'000), "10.0 ms");
+    EXPECT_EQ(human_duration(99'960'000), "100 ms");
+    EXPECT_EQ(human_duration(999'600'000), "1.00 s");
+    EXPECT_EQ(human_duration(750 * kSecond), "12 m 30 s");
+    EXPECT_EQ(human_duration(-5 * kMillisecond), "-5.00 ms");
+    EXPECT_EQ(human_seconds(599.9), "599.9 s");
+    EXPECT_EQ(human_seconds(3'599.7), "1 h 0 m");
+    EXPECT_EQ(human_seconds(11'100), "3 h 5 m");
+    EXPECT_EQ(human_count(0), "0");
+    EXPECT_EQ(human_count(999), "999");
+    EXPECT_EQ(human_count(1'000), "1,000");
+    EXPECT_EQ(human_count(UINT64_MAX), "18,446,744,073,709,551,615");
+    EXPECT_EQ(human_bytes(85), "85 B");
+    EXPECT_EQ(human_bytes(4'160), "4.06 KiB");
+    EXPECT_EQ(human_bytes(1'023.9), "1.00 KiB");
+    EXPECT_EQ(human_bytes(1.5 * 1024 * 1024 * 1024), "1.50 GiB");
+    EXPECT_EQ(human_share(0), "0 %");
+    EXPECT_EQ(human_share(0.00001), "0.1 %");
+    EXPECT_EQ(human_share(0.934), "93.4 %");
+    EXPECT_EQ(human_share(0.99999), "99.9 %");
+    EXPECT_EQ(human_share(1), "100 %");
     EXPECT_EQ(without_zeros("10.0 ms"), "10 ms");
     EXPECT_EQ(without_zeros("1.50 s"), "1.5 s");
     EXPECT_EQ(without_zeros("100 us"), "100 us");

@@ -28,7 +28,7 @@ RunResult easy_run() {
     hold.counts.open = 88;
     hold.counts.pongs = 500;
     run.samples = {ramp, hold};
-    run.ends = ConnectionOutcome{.there = 88, .let_go = 9, .by_kind = 0, .lost = 3};
+    run.ends = ConnectionOutcome{.there = 88, .evicted = 9, .by_kind = 0, .lost = 3};
     run.detection.timeout = 3 * kSecond;
     Detection::Row& mute = run.detection.rows[static_cast<size_t>(Behaviour::mute)];
     mute.silenced = 12;

@@ -20,7 +20,7 @@ bool any_judged(const Detection& detection);
 const Sample* last_held(const RunResult& result);
 
 // Where the connections that were asked for are at the end of the hold; nothing before a hold.
-std::optional<ConnectionOutcome> whereabouts(const RunResult& result);
+std::optional<ConnectionOutcome> connection_outcome(const RunResult& result);
 
 // Connections opened a second, until all that could be were open.
 std::optional<double> connect_rate(const RunResult& result);
@@ -42,7 +42,7 @@ std::optional<ServerCost> server_cost(const RunResult& result);
 
 // What a run is judged by and told with: of heartbeats and messages those of the hold, where it had
 // any, since the storm of connecting has a row of its own; of connects all.
-const Histogram& told_latency(const RunResult& result, Timed timed);
+const Histogram& reported_latency(const RunResult& result, Timed timed);
 
 // So many values have a percentile: with fewer, it would be their maximum under another name. 100
 // is the maximum, 0 the minimum, and one value has both.

@@ -1,10 +1,10 @@
 // Sums and rates over samples and rows.
-#include "tools/pulseload/run/reading.h"
+#include "tools/pulseload/run/derived.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "tools/pulseload/run/words.h"
+#include "tools/pulseload/run/human.h"
 
 namespace pulse::load {
 namespace {
@@ -57,7 +57,7 @@ const Sample* last_held(const RunResult& result) {
     return result.samples.empty() ? nullptr : &result.samples.back();
 }
 
-std::optional<ConnectionOutcome> whereabouts(const RunResult& result) { return result.ends; }
+std::optional<ConnectionOutcome> connection_outcome(const RunResult& result) { return result.ends; }
 
 // Of what opened, not of what was tried.
 std::optional<double> connect_rate(const RunResult& result) {
@@ -101,7 +101,7 @@ std::optional<double> kernel_per_connection(const ServerReading& server, uint64_
     return static_cast<double>(*server.kernel_bytes) / static_cast<double>(open);
 }
 
-const Histogram& told_latency(const RunResult& result, Timed timed) {
+const Histogram& reported_latency(const RunResult& result, Timed timed) {
     const auto at = static_cast<size_t>(timed);
     const bool of_all = timed == Timed::connect || timed == Timed::connect_service;
     const bool held = !of_all && result.hold_latency[at].count() > 0;
@@ -116,7 +116,7 @@ uint64_t values_for_percentile(double percent) {
 
 std::string human_percentile(const Histogram& histogram, double percent) {
     if (histogram.count() < values_for_percentile(percent)) return "-";
-    return told_duration(histogram.percentile(percent));
+    return human_duration(histogram.percentile(percent));
 }
 
 std::optional<double> generator_cores(const RunResult& result) {

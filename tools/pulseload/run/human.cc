@@ -1,5 +1,5 @@
 // Rounding and units for readers.
-#include "tools/pulseload/run/words.h"
+#include "tools/pulseload/run/human.h"
 
 #include <fmt/format.h>
 
@@ -19,30 +19,30 @@ std::string three_digits(double value) {
 
 }  // namespace
 
-std::string told_duration(Nanos duration) {
-    if (duration < 0) return "-" + told_duration(-duration);
+std::string human_duration(Nanos duration) {
+    if (duration < 0) return "-" + human_duration(-duration);
     const auto nanos = static_cast<double>(duration);
     if (nanos < 999'500) return fmt::format("{:.0f} us", nanos / 1e3);
     if (nanos < 999'500'000) return three_digits(nanos / 1e6) + " ms";
     if (nanos < 600e9) return three_digits(nanos / 1e9) + " s";
-    return told_seconds(nanos / 1e9);
+    return human_seconds(nanos / 1e9);
 }
 
-std::string told_seconds(double seconds) {
+std::string human_seconds(double seconds) {
     if (seconds < 599.95) return fmt::format("{:.1f} s", seconds);
     const auto whole = static_cast<int64_t>(std::llround(seconds));
     if (whole < 3'600) return fmt::format("{} m {} s", whole / 60, whole % 60);
     return fmt::format("{} h {} m", whole / 3'600, whole % 3'600 / 60);
 }
 
-std::string told_count(uint64_t count) {
+std::string human_count(uint64_t count) {
     std::string digits = std::to_string(count);
     for (auto at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3)
         digits.insert(static_cast<size_t>(at), 1, ',');
     return digits;
 }
 
-std::string told_bytes(double bytes) {
+std::string human_bytes(double bytes) {
     constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     size_t unit = 0;
     for (; bytes >= 1'023.5 && unit + 1 < std::size(kUnits); ++unit) bytes /= 1'024;
@@ -50,7 +50,7 @@ std::string told_bytes(double bytes) {
     return three_digits(bytes) + " " + kUnits[unit];
 }
 
-std::string told_share(double share) {
+std::string human_share(double share) {
     const double percent = share * 100;
     // 99.97 % must not read as all of it, nor 0.02 % as nothing.
     if (percent > 99.95 && percent < 100) return "99.9 %";
@@ -59,13 +59,13 @@ std::string told_share(double share) {
     return fmt::format("{:.1f} %", percent);
 }
 
-std::string without_zeros(std::string told) {
-    const size_t point = told.find('.');
-    if (point == std::string::npos) return told;
-    const size_t end = std::min(told.find_first_not_of("0123456789", point + 1), told.size());
-    const size_t kept = told.find_last_not_of('0', end - 1);
-    told.erase(kept == point ? point : kept + 1, end - (kept == point ? point : kept + 1));
-    return told;
+std::string without_zeros(std::string text) {
+    const size_t point = text.find('.');
+    if (point == std::string::npos) return text;
+    const size_t end = std::min(text.find_first_not_of("0123456789", point + 1), text.size());
+    const size_t kept = text.find_last_not_of('0', end - 1);
+    text.erase(kept == point ? point : kept + 1, end - (kept == point ? point : kept + 1));
+    return text;
 }
 
 }  // namespace pulse::load
