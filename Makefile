@@ -19,7 +19,7 @@ SEEDS ?= 1..10000
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 # Compilers that run at once do not write into each other's errors. What runs for minutes is shown
 # while it runs: synchronised output comes at the end, and no terminal is seen behind it.
-SHOWN_LIVE := run density million sim bench test plain asan tsan fuzz
+SHOWN_LIVE := run density million sim bench versus test plain asan tsan fuzz
 ifeq ($(filter $(SHOWN_LIVE),$(MAKECMDGOALS)),)
 MAKEFLAGS += --output-sync=target
 endif
@@ -31,7 +31,7 @@ ifeq ($(wildcard $(BUILD)/pulseload),)
 $(info make run: the first time about 2 minutes on 2 cores, nearly all of it compiling; then 30 s.)
 endif
 endif
-# Flags for what `make run`, density, million, sim and bench start; a flag given here wins.
+# Flags for what `make run`, density, million, sim, bench and versus start; a flag given here wins.
 ARGS ?=
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -78,8 +78,8 @@ FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
 TOOL_SOURCES := $(call below,tools,*.cc)
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
-.PHONY: FORCE all help run density million test plain asan tsan sim bench bench-build fuzz \
-        conversations tidy format format-check clean deps deps-bench deps-clients deps-fuzz \
+.PHONY: FORCE all help run density million test plain asan tsan sim bench bench-build versus \
+        fuzz conversations tidy format format-check clean deps deps-bench deps-clients deps-fuzz \
         deps-tidy
 
 all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
@@ -87,7 +87,8 @@ all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: MARCH=native (tune for this machine), BUILD=DIR, CXX, FUZZ_RUNS=N, SEEDS=A..B,"
-	@echo "             CONVERSATIONS=N, ARGS='FLAGS' of what run, density, million, sim, bench start"
+	@echo "             CONVERSATIONS=N,"
+	@echo "             ARGS='FLAGS' of what run, density, million, sim, bench, versus start"
 
 # ---------------------------------------------------------------------------------- dependencies
 # The stamp makes a no-op build skip even the package query; a changed script makes it anew.
@@ -197,6 +198,8 @@ sim: $(BUILD)/pulsesim ## run the server in SEEDS simulated worlds (SEEDS=1..100
 bench-build: $(BENCHES:%=$(BUILD)/release/%)
 bench: bench-build ## measure: side by side with the baselines; tables printed, JSON in build/bench/
 	@BUILD=$(BUILD) python3 bench/run.py $(ARGS) $(BENCHES:%=$(BUILD)/release/%)
+versus: $(LOAD_PAIR) ## beside other people's servers: half an hour (ARGS=--quick: 3 minutes)
+	@BUILD=$(BUILD) CXX='$(CXX)' python3 bench/versus.py $(ARGS)
 
 CONVERSATIONS_TEST := $(BUILD)/asan/tests/net/loop/random_conversations_test
 conversations: $(CONVERSATIONS_TEST) ## random ones over real sockets, under ASan
@@ -207,8 +210,10 @@ fuzz: $(FUZZERS:%=$(BUILD)/fuzz/%) ## run every fuzz target FUZZ_RUNS times on i
 
 # ---------------------------------------------------------------------------------------- hygiene
 CPP_FILES = $(shell git ls-files '*.h' '*.cc')
+# Of what the servers in bench/peers/ include, a machine may have nothing.
+TIDY_FILES = $(filter-out bench/peers/%,$(filter %.cc,$(CPP_FILES)))
 tidy: deps-tidy compile_commands.json ## clang-tidy over everything
-	@printf '%s\n' $(filter %.cc,$(CPP_FILES)) | xargs -P $$(nproc) -n 1 clang-tidy-19 --quiet -p . \
+	@printf '%s\n' $(TIDY_FILES) | xargs -P $$(nproc) -n 1 clang-tidy-19 --quiet -p . \
 	    --extra-arg=-Wno-unknown-warning-option
 format: deps-tidy ## apply .clang-format
 	@clang-format-19 -i $(CPP_FILES)

@@ -17,7 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 RUN = os.path.join(ROOT, BUILD, "run")
 SCRIPTS = ["tools/perf/demo.sh", "tools/perf/density.sh", "tools/perf/million.sh",
            "tools/perf/million.py", "tools/perf/bare_server.py", "tools/perf/memory_group.py",
-           "bench/run.py"]
+           "bench/run.py", "bench/versus.py"]
 # As a user's shell has it: not inside the make that runs this test.
 ENVIRONMENT = {name: value for name, value in os.environ.items()
                if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
