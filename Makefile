@@ -5,6 +5,8 @@
 # net/ are a library, those below tools/NAME/ are the program build/NAME, and each *_test.cc below
 # tests/ and each bench/*_bench.cc is a program. Adding a file needs no line here.
 
+# -------------------------------------------------------------------------------------- settings
+# Any of these may be given on the command line: make MARCH=native.
 BUILD ?= build
 MARCH ?=
 CXX ?= g++
@@ -16,6 +18,10 @@ FUZZ_RUNS ?= 1000000
 CONVERSATIONS ?= 1000000
 SEEDS ?= 1..10000
 
+# Flags for what `make run`, density, million, sim, bench and versus start; a flag given here wins.
+ARGS ?=
+
+# ------------------------------------------------------------------------------- how make behaves
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 # Compilers that run at once do not write into each other's errors. What runs for minutes is shown
 # while it runs: synchronised output comes at the end, and no terminal is seen behind it.
@@ -31,12 +37,11 @@ ifeq ($(wildcard $(BUILD)/pulseload),)
 $(info make run: the first time about 2 minutes on 2 cores, nearly all of it compiling; then 30 s.)
 endif
 endif
-# Flags for what `make run`, density, million, sim, bench and versus start; a flag given here wins.
-ARGS ?=
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
 
+# -------------------------------------------------------------------------------------- flavours
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor \
             -Wold-style-cast -Wunused -Wimplicit-fallthrough -Werror
 # g++ 12 sees overlapping copies in "literal" + std::string (its bug 105651); clang does not warn.
@@ -50,20 +55,28 @@ CXXFLAGS_fuzz := -O2 -DPULSE_AUDIT=1 -DPULSE_FUZZ=1 -fsanitize=fuzzer-no-link,ad
                  -fno-sanitize-recover=all
 # What a fuzzer reaches in the simulated kernel is of no interest, and tracing it is slow.
 $(BUILD)/fuzz/net/sim/%.o: CXXFLAGS_fuzz += -fno-sanitize=fuzzer-no-link
-LDFLAGS_release :=
-LDFLAGS_asan := -fsanitize=address,undefined
-LDFLAGS_tsan := -fsanitize=thread
-LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
+# The linker takes of the libraries that it is given only those that are used.
+LDFLAGS_common := -pthread -Wl,--as-needed
+LDFLAGS_release := $(LDFLAGS_common)
+LDFLAGS_asan := $(LDFLAGS_common) -fsanitize=address,undefined
+LDFLAGS_tsan := $(LDFLAGS_common) -fsanitize=thread
+LDFLAGS_fuzz := $(LDFLAGS_common) -fsanitize=fuzzer,address,undefined
 CXX_release = $(CXX)
 CXX_asan = $(CXX)
 CXX_tsan = $(CXX)
 CXX_fuzz = $(FUZZ_CXX)
 
-# What the libraries of this repository need; `--as-needed` drops what a program does not use.
-LIBS := -Wl,--as-needed -luring -lsimdjson -lfmt -lcrypto -lz -lpthread
-TEST_LIBS := -lgtest -lgtest_main
-BENCH_LIBS := -lbenchmark -lbenchmark_main
+# ------------------------------------------------------------------------------------- libraries
+# Each program is linked to what it uses and to nothing else: tests/structure_test.py compares these
+# lists with what the linker found used.
+LIBS_pulsewheel := -luring -lsimdjson -lfmt -lcrypto -lz
+LIBS_pulseload := -lsimdjson -lfmt -lcrypto -lz
+LIBS_pulsesim := -lsimdjson -lfmt -lcrypto -lz
+LIBS_any := $(sort $(LIBS_pulsewheel) $(LIBS_pulseload) $(LIBS_pulsesim))
+LIBS_test := -lgtest -lgtest_main $(LIBS_any)
+LIBS_bench := -lbenchmark -lbenchmark_main $(LIBS_any)
 
+# --------------------------------------------------------------------------------------- sources
 # $(1) folder, $(2) pattern of the names of files in it or below
 below = $(wildcard $(1)/$(2) $(1)/*/$(2) $(1)/*/*/$(2) $(1)/*/*/*/$(2))
 
@@ -76,6 +89,9 @@ SUPPORT_SOURCES := $(wildcard tests/support/*.cc)
 BENCHES := $(patsubst %.cc,%,$(wildcard bench/*_bench.cc))
 FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
 TOOL_SOURCES := $(call below,tools,*.cc)
+ALL_SOURCES := $(LIB_SOURCES) $(TOOL_SOURCES) $(SUPPORT_SOURCES) $(TESTS:%=%.cc) \
+               $(BENCHES:%=%.cc) $(FUZZERS:%=%.cc)
+# What programs are made of besides main(), so that tests can link it.
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
 .PHONY: FORCE all help run density million test plain asan tsan sim bench bench-build versus \
@@ -116,16 +132,15 @@ $(BUILD)/$(1)/libpulse.a: $(LIB_SOURCES:%.cc=$(BUILD)/$(1)/%.o)
 	@rm -f $$@ && ar rcs $$@ $$^
 $(BUILD)/$(1)/libsupport.a: $(SUPPORT_SOURCES:%.cc=$(BUILD)/$(1)/%.o)
 	@mkdir -p $$(@D) && rm -f $$@ && ar rcs $$@ $$^
-# What programs are made of besides main(), so that tests can link it.
 $(BUILD)/$(1)/libtools.a: $(TOOL_PARTS:%.cc=$(BUILD)/$(1)/%.o)
 	@mkdir -p $$(@D) && rm -f $$@ && ar rcs $$@ $$^
 $(BUILD)/$(1)/tests/tools/%_test: $(BUILD)/$(1)/tests/tools/%_test.o $(BUILD)/$(1)/libsupport.a \
                                   $(BUILD)/$(1)/libtools.a $(BUILD)/$(1)/libpulse.a
 	@echo "  link  $(1)  $$@"
-	@$$(CXX_$(1)) $$(LDFLAGS_$(1)) -pthread $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+	@$$(CXX_$(1)) $$(LDFLAGS_$(1)) $$^ $$(LIBS_test) -o $$@
 $(BUILD)/$(1)/%_test: $(BUILD)/$(1)/%_test.o $(BUILD)/$(1)/libsupport.a $(BUILD)/$(1)/libpulse.a
 	@echo "  link  $(1)  $$@"
-	@$$(CXX_$(1)) $$(LDFLAGS_$(1)) -pthread $$^ $$(TEST_LIBS) $$(LIBS) -o $$@
+	@$$(CXX_$(1)) $$(LDFLAGS_$(1)) $$^ $$(LIBS_test) -o $$@
 endef
 $(foreach flavour,release asan tsan fuzz,$(eval $(call flavour_rules,$(flavour))))
 
@@ -145,24 +160,22 @@ define program_rules
 $(BUILD)/$(1): $(patsubst %.cc,$(BUILD)/release/%.o,$(call below,tools/$(1),*.cc)) \
                $(BUILD)/release/libpulse.a
 	@echo "  link  release  $$@"
-	@$$(CXX) $$(LDFLAGS_release) -pthread $$^ $$(LIBS) -o $$@
+	@$$(CXX) $$(LDFLAGS_release) $$^ $$(LIBS_$(1)) -o $$@
 endef
 $(foreach program,$(PROGRAMS),$(eval $(call program_rules,$(program))))
 
 $(BUILD)/release/%_bench: $(BUILD)/release/%_bench.o $(BUILD)/release/libpulse.a
 	@echo "  link  release  $@"
-	@$(CXX) -pthread $^ $(BENCH_LIBS) $(LIBS) -o $@
+	@$(CXX) $(LDFLAGS_release) $^ $(LIBS_bench) -o $@
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/%_fuzz.o $(BUILD)/fuzz/libpulse.a
 	@echo "  link  fuzz  $@"
-	@$(FUZZ_CXX) $(LDFLAGS_fuzz) -pthread $^ $(LIBS) -o $@
+	@$(FUZZ_CXX) $(LDFLAGS_fuzz) $^ $(LIBS_any) -o $@
 # The benches need packages that a build does not.
 $(BENCHES:%=$(BUILD)/release/%.o): | $(BUILD)/.deps-bench
 $(FUZZERS:%=$(BUILD)/fuzz/%.o) $(LIB_SOURCES:%.cc=$(BUILD)/fuzz/%.o): | $(BUILD)/.deps-fuzz
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
-ALL_SOURCES := $(LIB_SOURCES) $(TOOL_SOURCES) $(SUPPORT_SOURCES) $(TESTS:%=%.cc) \
-               $(BENCHES:%=%.cc) $(FUZZERS:%=%.cc)
 compile_commands.json: Makefile $(ALL_SOURCES)
 	@{ echo '['; sep=''; for f in $(sort $(ALL_SOURCES)); do \
 	    printf '%s{"directory":"%s","file":"%s","command":"$(CXX) %s -c %s"}\n' "$$sep" "$(CURDIR)" \

@@ -411,6 +411,18 @@ def readme_flags_exist(tree):
                         yield f"{path} runs `{name} {flag}`; its --help does not list that flag"
 
 
+def programs_link_what_they_use(tree):
+    """What the Makefile links to a program (LIBS_NAME) is what that program uses."""
+    makefile = tree.get("Makefile", "")
+    for path in [path for path in tree if path.startswith("needed/")]:
+        name = path.removeprefix("needed/")
+        listed = re.search(rf"^LIBS_{name} :=(.*)", makefile, re.M)
+        used = set(re.findall(r"\[lib([\w+-]+)\.so", tree[path]))
+        for library in re.findall(r"-l(\w+)", listed[1] if listed else ""):
+            if library not in used:
+                yield f"the Makefile links {name} to {library}, which it does not use"
+
+
 # Each rule with a tree that breaks it.
 RULES = [
     (includes_go_down, {"core/a.h": '#include "net/b.h"\n'}),
@@ -469,6 +481,9 @@ RULES = [
     (no_machine_is_named, {"README.md": "see /ro" "ot/notes\n"}),
     (readmes_name_what_exists, {"README.md": "`make fly`", "Makefile": "all:\n"}),
     (readmes_name_what_exists, {"README.md": "see `core/gone.h`"}),
+    (programs_link_what_they_use, {
+        "needed/pulseload": "Shared library: [libz.so.1]",
+        "Makefile": "LIBS_pulseload := -luring -lz\n"}),
     (readme_flags_exist, {"README.md": "build/pulsewheel --fly 3", "help/pulsewheel": "--flying"}),
 ]
 
@@ -494,13 +509,17 @@ def repository():
         if os.path.exists(program):
             tree["help/" + name] = subprocess.run(
                 [program, "--help"], stdout=subprocess.PIPE, timeout=10, check=True).stdout.decode()
+            tree["needed/" + name] = subprocess.run(
+                ["readelf", "-d", program], stdout=subprocess.PIPE, check=True).stdout.decode()
     return tree
 
 
 def main():
     tree = repository()
-    sources = {path: tree[path] for path in tree if not path.startswith(("objects/", "help/"))}
-    needs = {core_symbols: "objects/", readme_flags_exist: "help/"}
+    built = ("objects/", "help/", "needed/")
+    sources = {path: tree[path] for path in tree if not path.startswith(built)}
+    needs = {core_symbols: "objects/", readme_flags_exist: "help/",
+             programs_link_what_they_use: "needed/"}
     passed = failed = skipped = 0
     for rule in dict.fromkeys(rule for rule, _ in RULES):
         need = needs.get(rule)
