@@ -81,6 +81,25 @@ inline constexpr size_t kBufferShareMin = size_t{64} << 10;
 // as many as answer in one turn.
 inline constexpr size_t kIdleBufferBytesMax = 1'024 * kBufferFirstBytes;
 
+// ------------------------------------------------------------------------------------- sessions
+// What a hello may name: a user as long as an e-mail address or two UUIDs, a device, and labels as
+// they are kept, "ring=canary region=eu", all of a connection together.
+inline constexpr size_t kUserBytesMax = 128;
+inline constexpr size_t kDeviceBytesMax = 64;
+inline constexpr size_t kLabelsBytesMax = 512;
+// Users and sessions of one shard of the directory: ids of 24 bits, like connections.
+inline constexpr uint32_t kUsersPerShardMax = kConnectionsPerReactorMax;
+// Sessions of one user: a person has a few devices, and what is done to all sessions of a user is
+// done in one turn.
+inline constexpr uint32_t kSessionsPerUserMax = 64;
+// Users of a shard whose last session ended and of whom "last seen" and the reason are still known.
+inline constexpr uint32_t kOfflineUsersKept = 100'000;
+// Users that are forgotten at most to make room for the texts of one login.
+inline constexpr uint32_t kForgottenPerLogin = 16;
+// Changes of presence that a shard keeps for those that follow them: at 1,000 changes a second a
+// follower may be away for a minute. 48 bytes each, and the names they keep alive.
+inline constexpr uint32_t kPresenceChangesKept = 65'536;
+
 // ------------------------------------------------------------------------------------ mailboxes
 // Control messages that may wait between one sender and one reactor; full is an answer, not a wait.
 // 64 messages of 64 bytes are one page a pair: 60 reactors with 61 senders each reserve 14 MiB, and

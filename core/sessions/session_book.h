@@ -1,0 +1,91 @@
+// The logins of one reactor's connections, from hello to end: what is to be reported to the shards
+// of the directory, and when.
+//
+// A login is a question to another thread, and its connection may end before the answer is there.
+// Its entry then stays, abandoned, until the answer says which session to end, so that each session
+// that a shard gave is reported ended once. Only logged-in connections have an entry.
+//
+//     begin -> waiting --answer: accepted--> bound --ended--> report, free
+//                 |                          |  ^
+//                 |                   begin again: waiting and bound
+//                 +--ended--> abandoned --answer--> report if there is a session, free
+#pragma once
+
+#include <cstdint>
+
+#include "core/sessions/directory.h"
+#include "core/sessions/slab.h"
+
+namespace pulse {
+
+class SessionBook {
+  public:
+    using Handle = uint32_t;  // of an entry; 0 is none
+
+    struct Entry {
+        SessionHandle session = 0;  // 0: none, not yet, or not its any more
+        ConnectionId connection;
+        uint16_t shard = 0;
+        bool waiting = false;    // for the answer to a login
+        bool abandoned = false;  // its connection has ended
+        CloseReason reason = CloseReason::none;
+    };
+    enum class Step : uint8_t {
+        none,
+        welcome,  // the connection is logged in
+        refuse,   // it is not, for the verdict's reason
+        report,   // tell the shard that `session` ended for `reason`; the entry is free
+    };
+    struct Outcome {
+        Step step = Step::none;
+        Entry entry{};
+    };
+
+    explicit SessionBook(uint32_t limit) : entries_(limit) {}
+
+    // A hello: a login is on its way to `shard`. With `handle` (not 0) it is the connection's
+    // second, to the same shard. Returns the entry; 0 if all are taken, or if the answer to the
+    // hello before is not there yet.
+    Handle begin(Handle handle, ConnectionId connection, uint32_t shard) {
+        if (handle == 0) handle = entries_.take();
+        if (handle == 0 || entries_[handle].waiting) return 0;
+        entries_[handle].connection = connection;
+        entries_[handle].shard = static_cast<uint16_t>(shard);
+        entries_[handle].waiting = true;
+        return handle;
+    }
+    // Requires: begin() gave the handle, and this is the one answer to it.
+    Outcome answered(Handle handle, const LoginAnswer& answer) {
+        Entry& entry = entries_[handle];
+        PULSE_ASSERT(entry.waiting);
+        entry.waiting = false;
+        if (answer.session != 0) entry.session = answer.session;
+        if (entry.abandoned) return ended(handle, entry.reason);
+        const Outcome outcome{answer.session != 0 ? Step::welcome : Step::refuse, entry};
+        if (entry.session == 0) entries_.release(handle);
+        return outcome;
+    }
+    // The connection ended. The handle is not the connection's any more.
+    Outcome ended(Handle handle, CloseReason reason) {
+        Entry& entry = entries_[handle];
+        if (entry.waiting) {
+            entry.abandoned = true;
+            entry.reason = reason;
+            return {};
+        }
+        entry.reason = reason;
+        const Outcome outcome{entry.session != 0 ? Step::report : Step::none, entry};
+        entries_.release(handle);
+        return outcome;
+    }
+    // Another connection has the session now; the end of this one is not reported.
+    void lost(Handle handle) { entries_[handle].session = 0; }
+
+    const Entry& entry(Handle handle) const { return entries_[handle]; }
+    uint32_t taken() const { return entries_.taken(); }
+
+  private:
+    Slab<Entry> entries_;
+};
+
+}  // namespace pulse
