@@ -62,7 +62,7 @@ std::string names_of(const std::vector<std::pair<std::string, std::string>>& fil
     return text;
 }
 
-// One run with its live table. `outputs` may be null. The error says what kept it from running.
+// One run with its live table. `outputs` may be null. Fails where the run cannot begin.
 Result<Attempt> attempt(const LoadOptions& options, const std::vector<Objective>& objectives,
                         Outputs* outputs, const std::atomic<int>& interrupted) {
     const Result<Layout> layout = lay_out(options);
@@ -108,7 +108,7 @@ int run_single(const LoadOptions& options, const std::atomic<int>& interrupted) 
 namespace {
 
 // The attempts in their order: each round takes the targets in turn, so that what the machine does
-// meanwhile befalls all alike.
+// meanwhile affects all alike.
 Result<std::deque<Attempt>> make_rounds(const LoadOptions& options,
                                         const std::vector<Objective>& objectives,
                                         const std::atomic<int>& interrupted) {

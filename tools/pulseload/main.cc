@@ -1,5 +1,5 @@
 // pulseload: holds very many connections to a server, beats on each of them, lets some fall silent,
-// and says how the server answered, whom it let go, and whether the numbers can be trusted.
+// and reports how the server answered, which it evicted, and whether the run is valid.
 #include <atomic>
 #include <csignal>
 #include <optional>

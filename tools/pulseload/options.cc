@@ -26,10 +26,10 @@ Targets (--target)
 Behaviours (--behaviour beat=90,mute=10)
   beat             pings every interval, answers the server's probes
   idle             answers probes, nothing else
-  mute             reads, but never says anything again: the server must let go of it
-  vanish           neither reads nor writes nor closes: half-open, the server must let go of it
+  mute             reads, but sends nothing: the server must evict it
+  vanish           neither reads nor writes nor closes (half-open): the server must evict it
   slow-reader      asks for more than it reads
-  flapper          leaves and comes back, again and again (--flap-interval)
+  flapper          closes and comes back, again and again (--flap-interval)
   chatty           beats, and sends --message-rate
   slowloris        sends a greeting a byte a second, never to its end
   garbage          sends what no protocol allows
@@ -40,12 +40,13 @@ Paces (--connect-rate, --message-rate)
 
 Storms (--storm, counted from the beginning of the hold)
   kill=50%@30s,reconnect=full-jitter   silence=100000@1m   vanish=10%@30s
-  reconnect: none, fixed, exponential, full-jitter, hint (what the server's goodbye says), never
+  reconnect, and --reconnect: none (at once), fixed, exponential, full-jitter, never, or hint (when
+  the server's goodbye proposes)
 
-Exit code
-  0  the run is whole, and every objective was met
+Exit codes
+  0  the run is valid, and every objective was met
   1  could not run: nothing connected, or a file could not be written
-  2  usage
+  2  the command line is wrong
   3  INVALID: the generator was the bottleneck or did not run for a while
   4  an objective (--slo, --find-max) was missed
   5  INCOMPLETE: cut short, the target went away, or fewer were held than asked for
@@ -285,13 +286,14 @@ class Reader {
 
     LoadOptions& options_;
     CLI::App app_{
-        "Holds very many connections to a heartbeat server, beats on each of them, makes some fall "
-        "silent, and reports how the server answered, which it evicted, "
-        "and whether the run is valid.",
+        "Holds very many connections to a heartbeat server, beats on each of them, makes some\n"
+        "fall silent, and reports how the server answered, which it evicted, and whether the\n"
+        "run is valid.",
         "pulseload"};
     uint64_t connections_ = 1'000;
     uint64_t repeat_ = 0;
-    std::vector<std::unique_ptr<std::string>> texts_;  // CLI11 wants a place; checks store
+    std::vector<std::unique_ptr<std::string>>
+        texts_;  // CLI11 stores the text here, and its check the value
 };
 
 }  // namespace

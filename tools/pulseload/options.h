@@ -7,8 +7,8 @@
 
 namespace pulse::load {
 
-// Reads and checks. Nothing: there is nothing more to do, and `exit_code` says how it went (help
-// and version were printed; errors were, to stderr).
+// Reads and checks. Returns nothing where there is nothing more to do, with `exit_code` set: help
+// or the version was printed, or an error was, to stderr.
 std::optional<LoadOptions> parse_options(int argc, const char* const* argv, int& exit_code);
 
 }  // namespace pulse::load

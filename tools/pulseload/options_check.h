@@ -1,5 +1,5 @@
 // What must hold between flags: a flag that has no effect in this run is an error, because the run
-// would not be what its command line says.
+// would not be the one that its command line describes.
 #pragma once
 
 #include <functional>
@@ -10,8 +10,8 @@
 
 namespace pulse::load {
 
-// `given` tells whether a flag was on the command line. Empty: nothing is wrong; else the offender,
-// the reason and the remedy.
+// `given` returns whether a flag was on the command line. Returns the offender, the reason and the
+// remedy; empty where nothing is wrong.
 std::string find_contradiction(const LoadOptions& options,
                                const std::function<bool(std::string_view)>& given);
 

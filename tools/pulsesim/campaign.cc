@@ -1,4 +1,4 @@
-// Worker processes, the counter they take seeds from, and the pipe they answer through.
+// Worker processes, the counter that they take seeds from, and the pipe for their results.
 #include "tools/pulsesim/campaign.h"
 
 #include <poll.h>
@@ -122,7 +122,7 @@ class Campaign {
     }
 
     [[noreturn]] void worker_main(size_t worker) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);  // no process is left to read the answers
+        prctl(PR_SET_PDEATHSIG, SIGKILL);  // no process is left to read the results
         ::close(pipe_[0]);
         for (;;) {
             const uint64_t seed = shared_->next_seed.fetch_add(1);
@@ -174,12 +174,13 @@ class Campaign {
         total.judge_lag_max = std::max(total.judge_lag_max, result.judge_lag_max);
         if (result.violations > 0 || result.signal != 0) result_.failed.push_back(result);
         if (result_.failed.size() >= options_.failures_max) {
-            shared_->next_seed = UINT64_MAX / 2;  // beyond every last seed: workers go home
+            shared_->next_seed = UINT64_MAX / 2;  // beyond every last seed: the workers end
         }
         progress_(result_);
     }
 
-    // Workers that ended; one that was killed by an assertion names its seed, and has a successor.
+    // Collects workers that ended. Of one that an assertion ended the seed is reported, and another
+    // worker takes its place.
     Result<void> reap_workers() {
         for (size_t worker = 0; worker < workers_.size(); ++worker) {
             int status = 0;

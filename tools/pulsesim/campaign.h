@@ -1,5 +1,5 @@
-// Many seeds on many cores: worker processes that each simulate a seed at a time, so that one that
-// aborts tells which seed it was and the others go on.
+// Many seeds on many cores: worker processes that each simulate a seed at a time, so that of one
+// that aborts the seed is known, and the others go on.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// pulsesim: torments the server's production loop in a simulated kernel and network, one world a
-// seed, and says which invariants broke.
+// pulsesim: runs the server's production loop in a simulated kernel and network, one world a seed,
+// with faults, and reports which invariants broke.
 //
 //     pulsesim --seeds 1..10000           a campaign on all cores
 //     pulsesim --seed 4711 --trace t.txt  one world again, event by event
@@ -45,6 +45,8 @@ bool parse_number(std::string_view text, uint64_t& number) {
 }
 
 Result<void> parse_seeds(const Flags& flags, CampaignOptions& options) {
+    if (!flags.seed.empty() && !flags.seeds.empty())
+        return Error{"--seed and --seeds: contradict each other; leave one out"};
     if (!flags.seed.empty()) {
         if (!parse_number(flags.seed, options.first_seed))
             return Error{"--seed '" + flags.seed + "' is not a number; write for example --seed 7"};
@@ -90,7 +92,7 @@ Result<CampaignOptions> parse(const Flags& flags) {
     return options;
 }
 
-// The one command that plays a seed again.
+// The command that runs a seed again.
 std::string replay(const Flags& flags, uint64_t seed) {
     std::string command = fmt::format("build/pulsesim --seed {} --peers {}", seed, flags.peers);
     if (flags.minutes != 10) command += fmt::format(" --minutes {}", flags.minutes);
@@ -196,6 +198,49 @@ int printed(int code) {
     return 2;
 }
 
+constexpr const char* kFooter = R"(
+Exit codes
+  0  every invariant held
+  1  an invariant broke, or an assertion failed
+  2  the command line is wrong, or the machine gave no process or file
+
+Examples
+  pulsesim --seeds 1..10000            a campaign on all cores
+  pulsesim --seed 4711 --trace t.txt   one world again, event by event
+  pulsesim --seeds 1..40 --mutant stamp_before_pause   a broken rule, which must be found
+)";
+
+void add_flags(CLI::App& app, Flags& flags) {
+    const auto from_one_to = [](uint32_t most) { return CLI::Range(1u, most).description(""); };
+    app.footer(kFooter);
+    app.get_formatter()->column_width(26);
+    app.add_option("--seed", flags.seed, "one world (default 1)")->type_name("N");
+    app.add_option("--seeds", flags.seeds, "a campaign over these worlds")->type_name("A..B");
+    app.add_option("--minutes", flags.minutes, "virtual minutes of a world (default 10)")
+        ->type_name("N");
+    app.add_option("--hours", flags.hours, "virtual hours on top of --minutes (default 0)")
+        ->type_name("N");
+    app.add_option("--peers", flags.peers, "clients of a world, 1 to 100000 (default 300)")
+        ->check(from_one_to(100'000))
+        ->type_name("N");
+    app.add_option("--faults", flags.faults,
+                   "all, none, or names with commas: these and no others (default: by the seed)")
+        ->type_name("LIST");
+    app.add_flag("--list-faults", flags.list_faults, "print the names of the faults");
+    app.add_option("--mutant", flags.mutant, "break a rule on purpose: the judge must find it")
+        ->type_name("NAME");
+    app.add_flag("--list-mutants", flags.list_mutants, "print the names of the mutants");
+    app.add_option("--trace", flags.trace, "write every event of the one world")->type_name("FILE");
+    app.add_flag("--json", flags.json, "print one JSON object");
+    app.add_option("--jobs", flags.jobs, "processes at once, 1 to 256 (default: one a core)")
+        ->check(from_one_to(256))
+        ->type_name("N");
+    app.add_option("--failures-max", flags.failures_max,
+                   "begin no new world after so many broke (default 10)")
+        ->check(from_one_to(1'000'000))
+        ->type_name("N");
+}
+
 }  // namespace
 
 // What escapes cannot be handled here, such as no memory; it ends the program with a
@@ -203,29 +248,11 @@ int printed(int code) {
 int main(int count, char** words) {
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is a failed write, which is reported
     Flags flags;
-    CLI::App app("Torments Pulsewheel's loop in simulated worlds, one a seed.", "pulsesim");
-    auto* seed = app.add_option("--seed", flags.seed, "One world (default 1)");
-    app.add_option("--seeds", flags.seeds, "Worlds A..B")->excludes(seed);
-    app.add_option("--minutes", flags.minutes, "Virtual minutes a world lives")
-        ->capture_default_str();
-    app.add_option("--hours", flags.hours, "Virtual hours, on top of --minutes");
-    app.add_option("--peers", flags.peers, "Clients of each world")
-        ->check(CLI::Range(1u, 100'000u))
-        ->capture_default_str();
-    app.add_option("--faults", flags.faults,
-                   "These and no others: names joined by commas, all or none "
-                   "(default: the seed chooses)");
-    app.add_flag("--list-faults", flags.list_faults, "Print the names of the faults");
-    app.add_option("--mutant", flags.mutant,
-                   "Break a rule on purpose, to see it found; --list-mutants prints the names");
-    app.add_flag("--list-mutants", flags.list_mutants, "Print the names of the mutants");
-    app.add_option("--trace", flags.trace, "Write every event of the one world to FILE");
-    app.add_flag("--json", flags.json, "Print one JSON object");
-    app.add_option("--jobs", flags.jobs, "Processes at once (default: one a core)")
-        ->check(CLI::Range(1u, 256u));
-    app.add_option("--failures-max", flags.failures_max, "Begin no new seed after so many failures")
-        ->check(CLI::Range(1u, 1'000'000u))
-        ->capture_default_str();
+    CLI::App app(
+        "Runs Pulsewheel's production loop in a simulated kernel and network, one world a\n"
+        "seed, and reports which invariants broke.",
+        "pulsesim");
+    add_flags(app, flags);
     try {
         app.parse(count, words);
     } catch (const CLI::ParseError& error) {

@@ -14,7 +14,7 @@
 namespace pulse::load {
 namespace {
 
-// A cookie's second byte from below says how wide a count may be: 0x10 is LEB128's 64 bits.
+// A cookie's second byte from below is the width of a count: 0x10 is LEB128's 64 bits.
 constexpr uint32_t kCookie = 0x1c849313;
 constexpr uint32_t kCompressedCookie = 0x1c849314;
 constexpr uint32_t kSignificantDigits = 3;
@@ -75,7 +75,7 @@ std::string encode_hlog_payload(const Histogram& histogram) {
     put_big_endian(plain, counts.size(), 4);
     put_big_endian(plain, 0, 4);  // no shift of the index
     put_big_endian(plain, kSignificantDigits, 4);
-    put_big_endian(plain, 1, 8);  // lowest value that is told apart
+    put_big_endian(plain, 1, 8);  // lowest value that can be discerned
     put_big_endian(plain, Histogram::kHighestUnits, 8);
     put_big_endian(plain, std::bit_cast<uint64_t>(1.0), 8);  // values are integers as they are
     plain.insert(plain.end(), counts.begin(), counts.end());
@@ -119,7 +119,7 @@ void HlogWriter::append(double start_s, double length_s, std::string_view tag,
                       longest_units / kMillisecondUnits, encode_hlog_payload(histogram)));
 }
 
-// The first failure is the one that says why.
+// The first failure has the reason.
 void HlogWriter::write(std::string_view text) {
     errno = 0;
     const bool wrote = std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size() &&

@@ -22,7 +22,7 @@
 
 namespace pulse::load {
 
-// One thread's. A failed write is remembered and told by close().
+// One thread's. close() reports the first write that failed.
 class HlogWriter {
   public:
     // Writes the header. `epoch_seconds` is the run's beginning, which lines are counted from.

@@ -1,4 +1,4 @@
-// A run as one page for a browser: verdict, what happened in words, tiles, plots, tables, settings.
+// A run as one page for a browser: verdict, what happened as text, tiles, plots, tables, settings.
 //
 // The file is self-contained: no script, no network (its own content security policy forbids both),
 // light and dark as the reader's system is, from a phone's width up. Outside input is escaped.

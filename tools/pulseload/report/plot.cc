@@ -19,7 +19,7 @@ constexpr int64_t kLogStepsMax = 8;
 constexpr uint32_t kPlaceSteps = 6;
 constexpr double kNarrowPercent = 16;  // of the width: too little for a word on a phone
 constexpr double kEndPercent = 95;     // a word centred here would leave the figure
-constexpr size_t kDashes = 5;  // d0 ... d4 of the style sheet: series are told apart without colour
+constexpr size_t kDashes = 5;     // d0 ... d4 of the style sheet: series differ without colour, too
 constexpr size_t kTipsMax = 150;  // columns that can be pointed at; more are narrower than a finger
 
 // From values to 0..1 along an axis.
@@ -234,7 +234,7 @@ std::string legend(const std::vector<Series>& series, bool bars) {
     return html + "</ul>";
 }
 
-// A column to point at, with what it shows in words.
+// A column to point at, with the text that it shows.
 std::string tip(double left, double right, const std::string& words) {
     return fmt::format(
         "<b class=\"tip{}\" style=\"left:{:.2f}%;width:{:.2f}%\" data-tip=\"{}\"></b>",
@@ -251,7 +251,7 @@ std::string figure(const std::string& title, const std::string& note, const std:
         escaped(title), escaped(note), legend, escaped(spoken), shapes, over, labels);
 }
 
-// What a picture shows, for those who do not see it.
+// What a picture shows, as text for screen readers.
 std::string spoken_lines(const LinePlot& plot) {
     std::string words = plot.title + " over time.";
     for (const Series& one : plot.series) {

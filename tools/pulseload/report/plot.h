@@ -46,7 +46,7 @@ struct LinePlot {
     Scale scale = Scale::linear;
     std::string unit;            // of the y axis: "connections", "latency"
     bool integer = false;        // between two whole numbers there is nothing
-    Formatter format = nullptr;  // values in words, at the axis and in tips
+    Formatter format = nullptr;  // values as text, at the axis and in tips
 };
 std::string draw(const LinePlot& plot);
 
@@ -60,7 +60,7 @@ struct BarPlot {
     std::vector<PlotMark> marks;
     std::string unit;            // of the y axis
     std::string place_unit;      // of the x axis
-    Formatter format = nullptr;  // a place on the x axis in words
+    Formatter format = nullptr;  // values of the x axis as text
 };
 std::string draw(const BarPlot& plot);
 

@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kBarColumns = 30;
 constexpr double kSecondsMin = 0.25;
-constexpr size_t kTerminalColumns = 80;  // where it does not say
+constexpr size_t kTerminalColumns = 80;  // where it does not report them
 
 // Differences over the time between two samples. Totals never fall; a gauge is not asked for here.
 class Rates {
@@ -103,7 +103,7 @@ std::string progress_line(const Sample& now, const Sample& before, uint32_t want
 }
 
 void Progress::show(const Sample& now, const Sample& before, uint32_t wanted) {
-    // Rates of a sample that a change of phase cut short say nothing; the table before does.
+    // Rates of a sample that a change of phase cut short mean nothing; the table before does.
     if (now.at_s - before.at_s < kSecondsMin) return;
     std::string drawn;
     if (lines_) drawn = progress_line(now, before, wanted) + "\n";

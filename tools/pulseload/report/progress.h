@@ -1,4 +1,4 @@
-// What a run is doing, told while it runs: a small table that redraws itself on a terminal, lines
+// What a run is doing, shown while it runs: a small table that redraws itself on a terminal, lines
 // where lines were asked for, nothing where the output is piped.
 #pragma once
 

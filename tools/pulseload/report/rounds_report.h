@@ -1,4 +1,4 @@
-// Rounds in words, as JSON (schema "pulseload-rounds/1") and as a page.
+// Rounds as text, as JSON (schema "pulseload-rounds/1") and as a page.
 #pragma once
 
 #include <deque>

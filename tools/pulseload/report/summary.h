@@ -22,7 +22,7 @@ namespace pulse::load {
 
 enum class Mood : uint8_t { plain, good, bad };
 
-// A label, "Held", and what is to be said there. An empty label goes on with the one before.
+// A label, "Held", and its text. An empty label goes on with the one before.
 struct SummaryLine {
     std::string label;
     std::string words;

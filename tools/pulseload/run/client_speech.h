@@ -1,4 +1,4 @@
-// What a client says, in whichever protocol it has: ping, pong, hello, data, and the answer to a
+// What a client sends, in whichever protocol it has: ping, pong, hello, data, and the answer to a
 // close. Made on the stack for one call; writes into the connection's next send and owns nothing.
 //
 //   wire      ping              hello            data
@@ -7,7 +7,7 @@
 //   jsonl     {"type":"ping"}   JSON line        {"type":"data"}
 //   tcp       frame 1           frame 3          frame 5
 //
-// Data carries when it was meant to go out and when it went, so that its echo tells both and the
+// Data carries when it was intended to go out and when it went, so that its echo has both and the
 // client need remember nothing:
 //
 //   binary   "pulse.1\n" | u64 meant | u64 began | 'x' ...       (native order: it comes back here)
@@ -42,7 +42,7 @@ inline constexpr std::string_view kJsonStampMiddle = R"(,"began":)";
 // What any message has room for, in any protocol: the JSON around two instants of 19 digits.
 inline constexpr size_t kDataBytesMin = 96;
 
-// What an echo tells; nothing if it is none of ours.
+// The instants of an echo; nothing if it is none of ours.
 inline std::optional<Stamp> read_stamp(std::span<const uint8_t> bytes) {
     Stamp stamp;
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -66,7 +66,7 @@ class ClientSpeech {
   public:
     ClientSpeech(Out out, Wire wire, Random& random) : out_(out), wire_(wire), random_(random) {}
 
-    // Each says whether there was room.
+    // Each returns whether there was room.
     bool ping(uint32_t sequence) {
         switch (wire_) {
             case Wire::tcp:

@@ -5,9 +5,9 @@
 //                                          upgrade, or the
 //                                          first ping's pong
 //
-// A client is a place in the thread's ConnectionTable, for the whole run; what it remembers beside
-// the record is a Client. One timing wheel, of the finest tick, says whose turn it is: the next
-// beat, and one other thing (give up a connect, come back, leave, say the next byte).
+// A client is an index of the thread's ConnectionTable, for the whole run; what it keeps beside the
+// record is a Client. One timing wheel, of the finest tick, holds what each has to do next: a beat,
+// and one other thing (give up a connect, come back, leave, send the next byte).
 //
 // Everything belongs to the thread that calls turn(), but for counts() and the exchange of
 // readings, which are for one observer on any thread.
@@ -43,7 +43,7 @@ struct Conductor {
     std::atomic<Nanos> hold_began{kNever};  // storms are counted from it
     std::atomic<bool> draining{false};      // nothing new is timed; what is outstanding may come
     std::atomic<bool> stop{false};          // close everything and end
-    // What the server promised (to a client that said hello), or --expect-timeout; 0: not known.
+    // What the server announced (to a client that sent a hello), or --expect-timeout; 0: not known.
     std::atomic<Nanos> interval{0};
     std::atomic<Nanos> timeout{0};
     std::atomic<bool> announced{false};
@@ -113,13 +113,13 @@ class Crowd {
     bool quiet() const { return quiet_.load(std::memory_order_relaxed); }
     // Every client had its try.
     bool settled() const { return settled_.load(std::memory_order_relaxed) == plan_.clients; }
-    // Lets all of them go; true when all have gone.
+    // Closes all of them; true when all are closed.
     bool leave();
 
     // --- for the observer ------------------------------------------------------------------------
     const AtomicCounts& counts() const { return counts_; }
-    // Asks for the readings since the last look. They may be read once collected() says so, and
-    // until the next ask().
+    // Asks for the readings since the last ask(). They may be read once collected(), and until
+    // the next ask().
     void ask() { asked_.fetch_add(1, std::memory_order_release); }
     bool collected() const {
         return answered_.load(std::memory_order_acquire) == asked_.load(std::memory_order_relaxed);
@@ -154,7 +154,7 @@ class Crowd {
     enum Flag : uint16_t {
         kUpgraded = 1 << 0,   // WebSocket frames follow
         kSilenced = 1 << 2,   // it is to be evicted
-        kJudged = 1 << 3,     // the server has let it go, and that was counted
+        kJudged = 1 << 3,     // the server has closed it, and that was counted
         kVictim = 1 << 4,     // of the storm number `storm`, and not back yet
         kSettled = 1 << 5,    // had its first try
         kComesBack = 1 << 6,  // after on_closed
@@ -294,7 +294,7 @@ class Crowd {
     uint32_t connecting_ = 0;
     Index next_talker_ = 0;
     Index leaving_ = 0;
-    uint32_t taken_ = 0;  // places that the backend has and has not closed
+    uint32_t taken_ = 0;  // indices that the backend has and has not closed
     std::vector<StormCount> storms_;
     Nanos last_turn_ = 0;
     std::atomic<bool> quiet_{false};

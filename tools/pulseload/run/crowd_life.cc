@@ -217,9 +217,9 @@ void Crowd::leave_open(Index index, std::atomic<uint64_t>& unanswered) {
     forget_pings(index, unanswered);
 }
 
-// ---------------------------------------------------------------------------------- being let go
+// ------------------------------------------------------------------------- closed by the server
 
-// The server said that it ends this, or did so without a word (code 0).
+// The server announced that it closes this, or did so without a goodbye (code 0).
 void Crowd::closed_by_server(Index index, uint16_t code, std::string_view reason) {
     Client& client = clients_[index];
     if (client.stage == Stage::connecting || client.stage == Stage::greeting) {
@@ -243,7 +243,7 @@ void Crowd::judge(Index index, uint16_t code) {
     ++codes_[code];
     const Nanos timeout = conductor_.timeout.load(std::memory_order_relaxed);
     const Nanos spoke = client.silent_since != 0 ? client.silent_since : client.last_sent;
-    // A fresh clock: this thread may have been stopped since the poll that brought the news.
+    // A fresh clock: this thread may have been stopped since the poll that delivered the end.
     const Nanos late = io_.clock() - (spoke + timeout);
     if (has(index, kSilenced)) {
         if (timeout == 0) return;
@@ -270,7 +270,7 @@ void Crowd::judge(Index index, uint16_t code) {
     if ((code == 0 || blames_silence) && beats_in_time && !unsent) ++detection_.own_silences;
 }
 
-// Before it was open, by the server's word.
+// Before it was open, by a message of the server.
 void Crowd::refused(Index index, std::string why) {
     Client& client = clients_[index];
     bump(counts_.refusals);
@@ -321,7 +321,7 @@ void Crowd::ended_by_server(Index index, IoError error) {
         default:
             break;
     }
-    // Who has vanished does not even answer the end.
+    // One that has vanished does not even answer the end.
     if (client.behaviour == Behaviour::vanish && has(index, kSilenced)) return;
     close(index, error == 0 ? CloseMode::orderly : CloseMode::reset);
 }

@@ -21,7 +21,7 @@ std::string_view first_line(std::string_view text) {
     return text.substr(0, std::min(text.find_first_of("\r\n"), kQuotedBytesMax));
 }
 
-// A server may echo what we sent, and say as much besides.
+// A server may echo what we sent, and send as much besides.
 constexpr CodecLimits kLimits{.message_bytes_max = kMessageBytesMax};
 
 }  // namespace
@@ -106,7 +106,7 @@ void Crowd::decode(Index index, std::span<uint8_t> bytes) {
     }
     if (decoded.ok() || sink.stopped()) return;
     if (clients_[index].stage == Stage::greeting) {
-        // A server that does not know yet what we speak refuses in plain words.
+        // A server that does not know the protocol yet refuses in plain text.
         return refused(index, "refused: " + std::string(first_line(text_of(bytes))));
     }
     bump(counts_.protocol_errors);

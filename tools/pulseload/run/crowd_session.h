@@ -17,7 +17,7 @@ class ClientSession {
 
     void on_ping(uint32_t sequence, std::span<const uint8_t> payload);
     void on_pong(uint32_t sequence, std::span<const uint8_t> payload);
-    void on_hello(uint32_t, std::span<const uint8_t>) {}  // no server says hello
+    void on_hello(uint32_t, std::span<const uint8_t>) {}  // no server sends a hello
     void on_message(MessageKind kind, uint32_t sequence, std::span<uint8_t> bytes);
     void on_goodbye(uint16_t code, std::span<const uint8_t> reason);
     void on_welcome(uint32_t sequence, std::span<uint8_t> object);

@@ -1,4 +1,4 @@
-// What follows from a run's facts: sums, rates and shares that more than one teller says. Pure
+// What follows from a run's facts: sums, rates and shares that more than one report has. Pure
 // functions of a RunResult; nothing where the run has no such thing.
 #pragma once
 
@@ -13,7 +13,7 @@ namespace pulse::load {
 // All behaviours' rows in one.
 Detection::Row silenced_peers(const Detection& detection);
 
-// Whether any row has a peer whose letting go could be judged.
+// Whether any row has a peer whose eviction could be judged.
 bool any_judged(const Detection& detection);
 
 // The last second of the hold; the last of all where there was no hold; null without samples.
@@ -40,8 +40,8 @@ std::optional<double> rss_per_connection(const ServerReading& server, uint64_t o
 std::optional<double> kernel_per_connection(const ServerReading& server, uint64_t open);
 std::optional<ServerCost> server_cost(const RunResult& result);
 
-// What a run is judged by and told with: of heartbeats and messages those of the hold, where it had
-// any, since the storm of connecting has a row of its own; of connects all.
+// What a run is judged by and reported with: of heartbeats and messages those of the hold, where it
+// had any, since the storm of connecting has a row of its own; of connects all.
 const Histogram& reported_latency(const RunResult& result, Timed timed);
 
 // So many values have a percentile: with fewer, it would be their maximum under another name. 100

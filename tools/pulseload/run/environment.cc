@@ -1,4 +1,4 @@
-// Files of /proc and /sys, and what the compiler was told.
+// Files of /proc and /sys, and the flags of the compiler.
 #include "tools/pulseload/run/environment.h"
 
 #include <fmt/format.h>

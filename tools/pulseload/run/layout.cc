@@ -13,7 +13,7 @@ namespace {
 
 // What one thread's descriptor table leaves for connections.
 constexpr uint64_t kOwnDescriptors = 64;
-// Of the ports of one source address. The kernel looks for a free one from a hashed place on, in
+// Of the ports of one source address. The kernel looks for a free one from a hashed port on, in
 // one half of the range and then in the other; as a half fills, the walk grows past all bounds. A
 // million connects on half of the range each came to a standstill at 900,000 (Linux 6.18).
 constexpr double kPortsShare = 0.125;

@@ -28,7 +28,7 @@ struct LoadOptions {
     // With both defaults each client beats twice.
     Nanos heartbeat_interval = 10 * kSecond;  // 0: none pings
     Nanos duration = 20 * kSecond;            // of the hold
-    std::optional<Mix> mix;                   // none: what the first target's scheme says
+    std::optional<Mix> mix;                   // none: as the first target's scheme has it
     std::optional<Behaviours> behaviours;     // none: all beat
     std::vector<StormPlan> storms;
     std::optional<PaceSpec> message_rate;
@@ -40,7 +40,7 @@ struct LoadOptions {
     Nanos expect_timeout = 0;  // 0: ask the server
     Nanos tolerance = kSecond;
     Nanos flap_interval = 5 * kSecond;
-    Reconnect reconnect = Reconnect::never;  // of clients that the server let go
+    Reconnect reconnect = Reconnect::never;  // of clients that the server closed
     Nanos reconnect_base = kSecond;
     Nanos reconnect_cap = 30 * kSecond;
     SourceRange sources;

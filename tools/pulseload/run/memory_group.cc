@@ -1,4 +1,4 @@
-// /proc/PID/cgroup says which cgroup, /proc/self/mountinfo where its files are.
+// /proc/PID/cgroup has the cgroup, /proc/self/mountinfo where its files are.
 #include "tools/pulseload/run/memory_group.h"
 
 #include <fstream>

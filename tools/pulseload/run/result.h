@@ -1,8 +1,8 @@
 // What one run of pulseload saw: facts, before they are judged or shown.
 //
-// Filled by the run (run.h) and read by everything that tells it: the live line, the summary, JSON,
-// CSV, .hlog, the page, the verdict and the objectives. Durations are Nanos, instants are seconds
-// since the run began; counts are totals since then.
+// Filled by the run (run.h) and read by everything that reports it: the live line, the summary,
+// JSON, CSV, .hlog, the page, the verdict and the objectives. Durations are Nanos, instants are
+// seconds since the run began; counts are totals since then.
 #pragma once
 
 #include <array>
@@ -30,7 +30,7 @@ enum class Behaviour : uint8_t {
     chatty,           // beats, and sends messages that come back
     slowloris,        // sends a greeting a byte a second, never to its end
     garbage,          // sends what no protocol allows
-    duplicate_login,  // says hello as a user who is already here
+    duplicate_login,  // sends a hello as a user that is already here
 };
 inline constexpr size_t kBehaviours = 10;
 constexpr std::string_view name_of(Behaviour behaviour) {
@@ -67,7 +67,7 @@ using Latencies = std::array<Histogram, kTimed>;
     X(connects)         /* begun */                                                     \
     X(connected)        /* became open */                                               \
     X(connect_failures) /* by the operating system: refused, reset, timed out */        \
-    X(refusals)         /* by the server, in words: full, forbidden, no upgrade */      \
+    X(refusals)         /* by the server, with a reason: full, forbidden, no upgrade */ \
     X(server_closes)    /* open ones that the server ended */                           \
     X(cut_off)          /* of those, without a goodbye, while they spoke in time */     \
     X(client_closes)    /* open ones that the client ended: flappers, storms */         \
@@ -83,7 +83,7 @@ using Latencies = std::array<Histogram, kTimed>;
     X(messages_returned) /* of those, echoed */                                         \
     X(messages_lost)     /* of those, not echoed: known when the run has ended */       \
     X(messages_skipped)  /* due, but no talker was open, or the one before is unsent */ \
-    X(error_frames)      /* the server complained */                                    \
+    X(error_frames)      /* the server reported an error */                             \
     X(bytes_sent)                                                                       \
     X(bytes_received)
 
@@ -104,7 +104,7 @@ struct Counts {
     }
 };
 
-// One histogram, told short.
+// One histogram in short.
 struct LatencyPoint {
     uint64_t count = 0;
     Nanos p50 = 0, p90 = 0, p99 = 0, p999 = 0, max = 0;
@@ -143,33 +143,33 @@ struct Sample {
 };
 
 // Whether the server evicts the silent, and no others. A peer's deadline is the instant of the last
-// byte it sent plus the server's timeout; the server is seen to let go when its goodbye, FIN or
+// byte it sent plus the server's timeout; the server has evicted it when its goodbye, FIN or
 // reset arrives (for those that read no more: when the kernel knows).
 struct Detection {
-    Nanos interval = 0;  // as the server announced them, or as --expect-timeout said
+    Nanos interval = 0;  // as the server announced them, or as --expect-timeout has it
     Nanos timeout = 0;   // 0: unknown, and nothing below is judged
     bool announced = false;
     Nanos tolerance = 0;  // an eviction up to this late is neither missed nor remarked on
     struct Row {
         uint64_t silenced = 0;  // peers that stopped
-        uint64_t evicted = 0;   // of those: let go at or after the deadline
-        uint64_t early = 0;     // let go before it
+        uint64_t evicted = 0;   // of those: closed at or after the deadline
+        uint64_t early = 0;     // closed before it
         uint64_t missed = 0;    // still held a tolerance after it
         uint64_t waiting = 0;   // the run ended before their deadline (and tolerance)
         Histogram late_by;      // evicted: behind the deadline
         Histogram early_by;     // early: before it
     };
     std::array<Row, kBehaviours> rows;  // by Behaviour; those that are silent, idle ones not
-    uint64_t false_evictions = 0;       // peers that beat on time, or answered, and were let go
+    uint64_t false_evictions = 0;       // peers that beat on time, or answered, and were evicted
     // Peers that spoke in time and whose connection ended without a goodbye while the target went
     // away: a crash is not an eviction.
     uint64_t cut_off = 0;
-    // Peers that the generator itself kept silent past their deadline, and that were let go.
+    // Peers that the generator itself kept silent past their deadline, and that were evicted.
     uint64_t own_silences = 0;
     // Of everything that the server ended: the code it gave (binary goodbye, JSON goodbye,
-    // WebSocket close), counted; 0 is none, an end without a word.
+    // WebSocket close), counted; 0 is none, an end without a goodbye.
     std::vector<std::pair<uint16_t, uint64_t>> codes;
-    // The server's own account, where --server-stats named its --stats-json file: closes by reason
+    // The server's own counts, where --server-stats named its --stats-json file: closes by reason
     // during the run.
     bool server_account = false;
     std::vector<std::pair<std::string, uint64_t>> server_closes;

@@ -1,4 +1,4 @@
-// Threads, and the observer who asks them once a second.
+// Threads, and the observer that samples them once a second.
 #include "tools/pulseload/run/run.h"
 
 #include <fmt/chrono.h>
@@ -22,11 +22,11 @@ namespace pulse::load {
 namespace {
 
 constexpr Nanos kSampleInterval = kSecond;
-// A thread that does not answer by then is told of in the next sample.
+// A thread that does not answer by then is part of the next sample.
 constexpr Nanos kAnswerWait = 300 * kMillisecond;
 // Beyond what the schedule and the connect timeout allow, a ramp is given up.
 constexpr Nanos kRampGrace = 30 * kSecond;
-// Where not one of the first so many opens, in this time, the target is not there.
+// Where none of the first so many opens within this time, the target is not there.
 constexpr uint64_t kTriesBeforeGivingUp = 64;
 constexpr Nanos kTriesTime = 2 * kSecond;
 // That answers to what was sent in the hold may take at its end.
@@ -293,7 +293,7 @@ class Run {
         }
     }
 
-    // The server writes its account once an interval: what it closed last may be missing.
+    // The server writes its statistics once an interval: what it closed last may be missing.
     void finish_account() {
         Closes closes;
         if (options_.server_stats_file.empty()) return;

@@ -24,7 +24,7 @@ struct Layout {
     std::vector<SocketAddress> sources;  // empty: the kernel chooses
     std::vector<std::string> lines;      // the arithmetic, for people
 };
-// The error says what is short and how to get more.
+// Fails with what is short and how to get more.
 Result<Layout> lay_out(const LoadOptions& options);
 
 // ISO 8601.

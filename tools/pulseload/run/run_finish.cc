@@ -101,7 +101,7 @@ double last_cut_off_s(const std::vector<Sample>& samples) {
     return at_s;
 }
 
-// The words of a connect that was refused; empty where it was not.
+// How it is known that a connect is refused; empty where it is not.
 std::string why_refused(const Target& target) {
     sockaddr_un path{};
     path.sun_family = AF_UNIX;

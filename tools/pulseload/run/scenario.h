@@ -1,5 +1,5 @@
-// Who connects and what befalls them: weights of protocols and behaviours, and storms, as the
-// command line writes them.
+// What the clients of a run are and what happens to them: weights of protocols and behaviours, and
+// storms, as the command line writes them.
 //
 //     --mix ws=70,jsonl=20,tcp=10
 //     --behaviour beat=90,mute=10
@@ -40,7 +40,7 @@ struct Weights {
         for (const uint32_t weight : of) sum += weight;
         return sum;
     }
-    // `place` in [0, 1): which kind has that part of the whole.
+    // Returns the kind that has `place`, in [0, 1), of the whole.
     size_t pick(double place) const {
         const auto whole = static_cast<double>(total());
         double upto = 0;
@@ -72,7 +72,7 @@ enum class Reconnect : uint8_t {
     fixed,        // after the base time
     exponential,  // base, 2 base, 4 base ... up to the cap
     full_jitter,  // anywhere between 0 and what exponential waits
-    hint,         // when the server's goodbye said; full_jitter where it said nothing
+    hint,         // when the server's goodbye proposes; full_jitter where it proposes nothing
 };
 Result<Reconnect> parse_reconnect(std::string_view text);
 std::string_view name_of(Reconnect reconnect);
@@ -82,10 +82,10 @@ struct StormPlan {
     enum class Kind : uint8_t {
         kill,     // the client closes
         silence,  // becomes mute
-        vanish,   // becomes deaf and mute
+        vanish,   // stops reading and writing
     };
     Kind kind = Kind::kill;
-    double fraction = 0;  // of the open ones; 0: `count` says how many
+    double fraction = 0;  // of the open ones; 0: `count` of them
     uint64_t count = 0;
     Nanos at = 0;
     Reconnect reconnect = Reconnect::full_jitter;  // of the killed

@@ -28,7 +28,7 @@ class ServerWatch {
     uint64_t kernel_bytes_before_ = 0;
 };
 
-// What the last line of a server's --stats-json file says.
+// What the last line of a server's --stats-json file holds.
 struct ServerAccount {
     std::vector<std::pair<std::string, uint64_t>> closes;  // by reason, so far
     std::optional<ServerIdentity> identity;                // from schema pulsewheel/2 on

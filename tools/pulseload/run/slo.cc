@@ -16,7 +16,7 @@ namespace pulse::load {
 
 enum class MetricKind : uint8_t { latency, duration, count, rate };
 
-// One of `histogram` and `measure`, by kind. Either may have nothing; `missing` says why then.
+// One of `histogram` and `measure`, by kind. Either may have nothing; `missing` is the reason then.
 struct Metric {
     std::string_view name;
     MetricKind kind;
@@ -119,7 +119,7 @@ std::string known_metrics() {
 
 // ---------------------------------------------------------------------------------------- reading
 
-constexpr double kMean = -1;  // in the place of a percent
+constexpr double kMean = -1;  // instead of a percent
 constexpr double kMin = -2;
 
 // Of "p99.9", "mean", "min", "max". Nothing if it is none of them.

@@ -14,7 +14,7 @@
 namespace pulse::load {
 
 struct Target {
-    SocketAddress address;  // none where unix_path says where
+    SocketAddress address;  // none where unix_path is set
     std::string unix_path;
     Scheme scheme = Scheme::detect;
     std::string host;        // as a WebSocket request names it

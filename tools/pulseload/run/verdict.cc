@@ -151,7 +151,7 @@ std::string causes_of_loss(const RunResult& result) {
     add(result.counts.connect_failures, "failed to connect");
     const Detection::Row silenced = silenced_peers(result.detection);
     for (auto [code, count] : result.detection.codes) {
-        // Silenced peers that were let go are not lost.
+        // Silenced peers that were evicted are not lost.
         const uint64_t rightly = silenced.evicted + silenced.early;
         if (code == describe(CloseReason::idle_timeout).code) count -= std::min(count, rightly);
         add(count, code == 0 ? "ended by the target without a goodbye"

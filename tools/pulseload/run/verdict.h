@@ -29,7 +29,7 @@ inline constexpr double kMadeShareMin = 0.95;
 // Above this share of a latency at p99, the number describes the generator more than the server.
 inline constexpr double kOwnShareMax = 0.5;
 // ... but only where it is more than the scheduler of a shared machine takes now and then (a slice
-// or two of a neighbour's): below it, both are small, and the lateness beside them says it.
+// or two of a neighbour's): below it, both are small, and the lateness beside them shows it.
 inline constexpr Nanos kOwnLatencyMin = 5 * kMillisecond;
 // Fewer values have no 99th percentile to speak of: it would be their maximum.
 inline constexpr uint64_t kValuesMin = 100;
