@@ -239,6 +239,8 @@ class Connections {
     bool window_over_ = false;  // of the drain
     bool stopping_hard_ = false;
     Nanos drain_began_ = 0;
+    std::optional<Nanos> drain_ends_after_;  // known once the last goodbye was said
+    uint32_t turns_after_window_ = 0;
     uint32_t drain_total_ = 0;  // who was inside when it began
     uint32_t goodbyes_said_ = 0;
     Sweep goodbyes_, ending_;

@@ -71,6 +71,8 @@ void Connections::evict(Index index, Tick reached) {
                 wheel_.arm(index, heartbeat_deadline(connection.heard, index, reached, linger));
                 return;
             }
+            // As at the end of the window (end_one): its goodbye has not left.
+            if (draining_ && (connection.flags & kFinished) == 0) cut_short_ = true;
             return close_now(index, connection.close_reason, CloseMode::reset);
         default:
             break;

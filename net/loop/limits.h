@@ -66,6 +66,9 @@ inline constexpr int64_t kCloseLingerMaxNs = 10'000'000'000;
 // How long a peer may take to answer our goodbye with its own FIN. About a second of draining is
 // what keeps a goodbye from being destroyed by a reset; a peer that is dead is reset afterwards.
 inline constexpr int64_t kCloseLingerNs = 1'000'000'000;
+// A drain's window may end while this thread is away. So many turns later what was sent before has
+// its FIN: one reaps the send, or submits it, the next reaps that, and its flush sends FIN.
+inline constexpr uint32_t kTurnsAfterWindow = 3;
 // A server that stops says its goodbyes in shares of this much time: even enough for a reconnect
 // storm to be none, and 100 wake-ups a second for a few seconds.
 inline constexpr int64_t kGoodbyeEveryNs = 10'000'000;

@@ -71,7 +71,7 @@ void Connections::retune_some(uint32_t& budget) {
 void Connections::drain() {
     if (draining_) return;
     draining_ = true;
-    drain_began_ = io_.now();
+    drain_began_ = io_.clock();  // now() may be from before a pause of this thread
     drain_total_ = table_.live();
     goodbyes_ = Sweep(table_.limit());
     const Result<void> stopped = io_.listen({});
@@ -79,16 +79,20 @@ void Connections::drain() {
 }
 
 // Goodbyes are spread evenly over the first three quarters of the window, so that the peers do not
-// all come back in one instant, and the last of them has a quarter to take it.
+// all come back in one instant, and the last of them has a quarter to take it. Where this thread
+// was away for so long that goodbyes are late, the last quarter begins behind them; and where it
+// was away in that quarter, what it has sent meanwhile is followed by FIN first.
 void Connections::say_goodbyes(uint32_t& budget) {
     if (table_.live() == 0 || window_over_) return;
-    const Nanos elapsed = io_.now() - drain_began_;
-    if (elapsed >= config_.options->drain_timeout) {
+    const Nanos elapsed = std::max<Nanos>(0, io_.now() - drain_began_);
+    if (drain_ends_after_ && elapsed >= *drain_ends_after_) {
+        if (++turns_after_window_ < kTurnsAfterWindow) return;
         window_over_ = true;
         ending_ = Sweep(table_.limit());
         return;
     }
-    const Nanos spread = std::max<Nanos>(1, config_.options->drain_timeout / 4 * 3);
+    const Nanos window = config_.options->drain_timeout;
+    const Nanos spread = std::max<Nanos>(1, window / 4 * 3);
     const double share = std::min(1.0, static_cast<double>(elapsed) / static_cast<double>(spread));
     const auto due = static_cast<uint32_t>(std::ceil(share * drain_total_));
     while (!goodbyes_.done() && goodbyes_said_ < due && budget > 0) {
@@ -100,6 +104,9 @@ void Connections::say_goodbyes(uint32_t& budget) {
         let_go(index, CloseReason::going_away);
         ++goodbyes_said_;
     }
+    const bool all = goodbyes_.done() || goodbyes_said_ == drain_total_;
+    if (!all || drain_ends_after_) return;
+    drain_ends_after_ = std::max(window, elapsed + std::min<Nanos>(window / 4, kCloseLingerNs));
 }
 
 // All are reset from now on, those too that a drain's end would close in order.

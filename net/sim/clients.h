@@ -74,8 +74,9 @@ struct SimServerFacts {
     std::vector<std::string> profile_names;
     // A probe and its answer take no longer; kNever: the network may keep them for ever.
     Nanos round_trip_max = kNever;
-    // From then on the server may reset without a goodbye: it was told to, or its drain is over.
+    // From then on the server may reset a peer before it has read its goodbye: the drain is over.
     Nanos hard_stop_at = kNever;
+    bool stops_hard = false;  // it may reset without one: it was told to
 };
 
 struct SimClientCounts {

@@ -80,6 +80,8 @@ void SimClients::on_let_go(Index index) {
     if (line == nullptr) return;
     line->let_go_for = records_[index].close_reason;
     line->let_go_unknown = line->delivered == 0;
+    if (line->let_go_for == CloseReason::hard_stop && !facts_.stops_hard)
+        broken("goodbye_unsaid", *line, "a drain ended before it was its turn");
     if (line->let_go_for == CloseReason::handshake_timeout) judge_handshake(*line);
     if (line->let_go_for == CloseReason::out_of_memory ||
         line->let_go_for == CloseReason::slow_reader) {

@@ -339,7 +339,10 @@ class Simulation {
     // A full mailbox is an answer; an operator asks again.
     void stop(Message::Kind kind) {
         Nanos& hard_stop_at = clients_.facts().hard_stop_at;
-        if (kind == Message::Kind::stop) hard_stop_at = std::min(hard_stop_at, network_.clock());
+        if (kind == Message::Kind::stop) {
+            hard_stop_at = std::min(hard_stop_at, network_.clock());
+            clients_.facts().stops_hard = true;
+        }
         Message message;
         message.kind = kind;
         while (!operator_.post(message)) turn(network_.clock());

@@ -387,6 +387,24 @@ def test_a_drain_is_whole_once_every_goodbye_was_sent(backend):
             assert peer.receive() is None, "closed in order, not reset"
 
 
+def test_a_drain_that_is_paused_says_every_goodbye(backend):
+    """Stopped for longer than its window and the grace of the main thread together."""
+    with Server(backend, "--drain-timeout", "1s") as server:
+        peers = [Peer(server.port) for _ in range(50)]
+        for peer in peers:
+            peer.send(frame(PING, 1))
+            assert peer.receive(skip=(PING,))[0] == PONG
+        server.process.send_signal(signal.SIGTERM)
+        assert peers[0].receive(skip=(PING,))[0] == GOODBYE
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(7)
+        server.process.send_signal(signal.SIGCONT)
+        assert server.process.wait(timeout=10) == 0, server.text()
+        for peer in peers[1:]:
+            assert peer.receive(skip=(PING,))[0] == GOODBYE
+            assert peer.receive() is None, "closed in order, not reset"
+
+
 def wait_for_echoes(server, size_bytes):
     """Until so much was read from a peer, more than the kernel takes back for one."""
     deadline = time.monotonic() + 20
@@ -396,7 +414,13 @@ def wait_for_echoes(server, size_bytes):
 
 
 def test_a_drain_is_cut_short_where_a_goodbye_does_not_leave(backend):
-    with Server(backend, "--drain-timeout", "1s", "--on-message", "echo",
+    """Whether the window ends first, or the linger of the peer."""
+    for window in ("500ms", "10s"):
+        drain_with_a_deaf_peer(backend, window)
+
+
+def drain_with_a_deaf_peer(backend, window):
+    with Server(backend, "--drain-timeout", window, "--on-message", "echo",
                 "--send-queue-bytes", "64MiB") as server:
         # It never reads: its echoes fill what the kernel takes, and stay below the send queue.
         with socket.socket() as deaf:

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
+#include <utility>
 
 #include "core/units.h"
 #include "tools/pulsewheel/flags.h"
@@ -162,7 +163,7 @@ void Operator::watch_reactors() {
 
 void Operator::stop() {
     if (stopping_at_ != 0) return stop_now();
-    stopping_at_ = monotonic_now();
+    stopping_at_ = stop_watched_at_ = monotonic_now();
     server_->drain();
     spdlog::info("stopping: saying goodbye over {}; once more stops at once",
                  format_duration(options_.drain_timeout));
@@ -175,8 +176,11 @@ void Operator::stop_now() {
     spdlog::warn("stopping at once");
 }
 
+// A pause of this thread was one of the process, as a rule: the reactors did not have it either.
 void Operator::watch_stop() {
     const Nanos now = monotonic_now();
+    const Nanos away = now - std::exchange(stop_watched_at_, now);
+    if (away > kStopGraceNs / 2) stopping_at_ += away;
     if (stopped_at_ == 0 && now - stopping_at_ > options_.drain_timeout + kStopGraceNs)
         return stop_now();
     if (stopped_at_ == 0 || now - stopped_at_ < kHardStopNs) return;

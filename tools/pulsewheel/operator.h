@@ -62,6 +62,7 @@ class Operator {
     Nanos stalled_since_ = 0;  // a reactor takes no messages; 0: all do
     bool stall_logged_ = false;
     Nanos stopping_at_ = 0;
+    Nanos stop_watched_at_ = 0;
     Nanos stopped_at_ = 0;  // the hard stop
 };
 

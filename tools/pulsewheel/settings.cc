@@ -289,8 +289,9 @@ constexpr Setting kSettings[] = {
     {"pin", kProcess, "", "Keep each reactor on a core of its own.", flag, restart,
      WORD(pin, kSwitch)},
     {"drain-timeout", kProcess, "TIME",
-     "Time over which a drain spreads its goodbyes; peers left after it are reset.", text, restart,
-     DURATION(drain_timeout, 0, kHour)},
+     "Time over which a drain spreads its goodbyes; peers left after it are reset, but none "
+     "without a goodbye.",
+     text, restart, DURATION(drain_timeout, 0, kHour)},
 
     {"heartbeat-profile", kHeartbeats, "NAME",
      "Interval and timeout by name: realtime 15s/45s, standard 30s/90s, mobile 60s/120s, "

@@ -67,6 +67,7 @@ TEST(Operation, AMessageTurnsTheDebugLogOnAndOff) {
 
 // ---------------------------------------------------------------------------- in slices of a turn
 constexpr uint32_t kPeers = 1'000;
+constexpr size_t kGoodbyeBytes = 41;  // a frame of type 6: its code, and words
 constexpr uint32_t kMostInATurn = kSweepBudgetPerTurn / kEvictCost + 1;
 
 // Peers that have spoken, so that they are told what changes.
@@ -175,11 +176,66 @@ TEST(Slices, GoodbyesThatAreDueAtOnceAreSaidSomeInATurn) {
     ASSERT_TRUE(stage.post({.kind = Message::Kind::drain}));
     stage.reactor().turn(0);
     stage.io().pass_time(8 * kSecond);
-    constexpr uint64_t kGoodbyeBytes = 41;  // a frame of type 6: its code, and words
     EXPECT_LE(most_sent_in_a_turn(stage, kPeers * kGoodbyeBytes), kMostInATurn * kGoodbyeBytes);
     stage.settle(kMillisecond);
     for (size_t peer = 0; peer < kPeers; ++peer) {
         EXPECT_EQ(stage.heard(peer).size(), kGoodbyeBytes);
+    }
+}
+
+// --------------------------------------------------------------------------------------- draining
+// Each was sent its goodbye and then FIN.
+void expect_goodbyes(ReactorStage& stage, const std::string& when) {
+    EXPECT_TRUE(stage.reactor().drained()) << when;
+    EXPECT_FALSE(stage.reactor().drain_cut_short()) << when;
+    size_t whole = 0;
+    for (size_t peer = 0; peer < kPeers; ++peer) {
+        const std::string& heard = stage.heard(peer);  // a probe may come before
+        whole += stage.ended(peer) && heard.size() >= kGoodbyeBytes &&
+                 heard[heard.size() - kGoodbyeBytes + 1] == 6;
+    }
+    EXPECT_EQ(whole, kPeers) << when;
+}
+
+// A pause of this thread between poll and mailbox takes nothing from the window, which begins when
+// the drain does.
+TEST(Drain, APauseBeforeItBeginsDoesNotShortenIt) {
+    LoopOptions options;
+    options.drain_timeout = 4 * kSecond;
+    ReactorStage stage(plan_of(options));
+    open_peers(stage);
+    Message pause{.kind = Message::Kind::snapshot, .context = &stage.io()};
+    pause.respond = [](void* io, uint32_t) {
+        static_cast<SimBackend*>(io)->pass_time(5 * kSecond);
+    };
+    ASSERT_TRUE(stage.post(pause));
+    ASSERT_TRUE(stage.post({.kind = Message::Kind::drain}));
+    stage.settle(5 * kSecond + kSecond);
+    size_t told_some = 0;
+    for (size_t peer = 0; peer < kPeers; ++peer) told_some += !stage.heard(peer).empty();
+    EXPECT_GT(told_some, kPeers / 4) << "a third: they are spread over 3 s";
+    EXPECT_LT(told_some, kPeers / 2);
+    stage.settle(10 * kSecond);
+    expect_goodbyes(stage, "a pause before");
+}
+
+// A pause of the whole window or more, whichever turn it follows: those that were not told yet are
+// told before the end, and have some time to take it.
+TEST(Drain, EachPeerHasItsGoodbyeHoweverLongAPauseIs) {
+    for (const Nanos window : {Nanos{0}, kSecond, 10 * kSecond}) {
+        for (const int turns : {1, 2, 3, 10, 18, 19, 20, 21, 25}) {
+            LoopOptions options;
+            options.drain_timeout = window;
+            ReactorStage stage(plan_of(options));
+            open_peers(stage);
+            ASSERT_TRUE(stage.post({.kind = Message::Kind::drain}));
+            for (int turn = 0; turn < turns; ++turn)
+                stage.reactor().turn(stage.network().clock() + kSecond);
+            stage.io().pass_time(60 * kSecond);
+            stage.settle(20 * kSecond);
+            expect_goodbyes(stage, std::to_string(turns) + " turns of a window of " +
+                                       std::to_string(window / kSecond) + " s");
+        }
     }
 }
 
