@@ -77,6 +77,7 @@ class Inflater {
     // The payload of a whole message. Stops as soon as more than `message_bytes_max` come out.
     Outcome inflate(std::span<const uint8_t> payload, size_t message_bytes_max);
     void trim() { buffer_.trim(); }  // after the message was used
+    size_t kept_bytes() const { return buffer_.capacity(); }
 
   private:
     bool prepare();

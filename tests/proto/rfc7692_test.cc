@@ -336,6 +336,34 @@ TEST(Rfc7692_Limits, AfterABombTheInflaterIsSound) {
     }
 }
 
+// An error ends the connection; the inflater is all connections', and does not keep what it took.
+TEST(Rfc7692_Limits, TheDecoderKeepsNoLargeBufferWhateverAMessageCameTo) {
+    const std::string large(20'000'000, 'a');
+    const struct {
+        uint8_t first;
+        Bytes payload;
+        size_t bytes_max;
+        CloseReason fault;
+    } cases[] = {{0xC2, compressed(large), 10'000'000, kTooBig},
+                 {0xC2, compressed(large), 30'000'000, CloseReason::none},
+                 {0xC1, compressed(large + "\xFF"), 30'000'000, kInvalid}};
+    for (const auto& [first, payload, bytes_max, fault] : cases) {
+        Inflater inflater;
+        websocket::State state;
+        state.window_bits = 15;
+        RecordingSink sink;
+        const Bytes wire = frame(first, payload);
+        Decoded decoded;
+        feed_in_pieces(wire, {}, [&](std::span<uint8_t> piece) {
+            decoded = websocket::decode<Role::server>(
+                state, piece, {.message_bytes_max = bytes_max}, sink, inflater);
+            return decoded.ok();
+        });
+        EXPECT_EQ(decoded.fault, fault);
+        EXPECT_LE(inflater.kept_bytes(), kDeflateKeepBytes) << describe(fault).name;
+    }
+}
+
 // ---------------------------------------------------------------------------- 7.2.1: sending
 std::string json_like(size_t bytes, uint64_t seed) {
     Random random(seed);

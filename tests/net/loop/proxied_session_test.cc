@@ -312,5 +312,46 @@ TEST(ProxiedSession, StoppingSendsNothingToPeersWithoutAHeader) {
     EXPECT_TRUE(stage.ended(known));
 }
 
+// A kernel that does not know the address of a peer any more: it was reset before it was accepted.
+class NamelessKernel : public SimBackend {
+  public:
+    using SimBackend::SimBackend;
+    template <IoHandler H>
+    void poll(Nanos until, H& handler) {
+        Nameless<H> nameless{handler};
+        SimBackend::poll(until, nameless);
+    }
+
+  private:
+    template <IoHandler H>
+    struct Nameless {
+        H& handler;
+        void on_accept(const Accepted& accepted) {
+            Accepted nameless = accepted;
+            nameless.peer = SocketAddress();
+            handler.on_accept(nameless);
+        }
+        void on_connected(Index index, IoError error) { handler.on_connected(index, error); }
+        void on_bytes(Index index, std::span<uint8_t> bytes) { handler.on_bytes(index, bytes); }
+        void on_end(Index index, IoError error) { handler.on_end(index, error); }
+        void on_sent(Index index, IoError error) { handler.on_sent(index, error); }
+        void on_closed(Index index) { handler.on_closed(index); }
+    };
+};
+
+// That peer is not a stranger that an operator should look for.
+TEST(ProxiedSession, APeerWithoutAnAddressWasResetAndIsNotUntrusted) {
+    for (const size_t listener : kProxied) {
+        ReactorStageOn<NamelessKernel> stage(plan());
+        stage.connect(listener);
+        stage.connect(kPlain);
+        stage.settle();
+        const auto& refused = stage.metrics().refused;
+        EXPECT_EQ(refused[static_cast<size_t>(CloseReason::peer_reset)], 1u) << listener;
+        EXPECT_EQ(refused[static_cast<size_t>(CloseReason::untrusted_source)], 0u) << listener;
+        EXPECT_EQ(stage.metrics()[Metric::accepted], 1u) << "where no address is needed";
+    }
+}
+
 }  // namespace
 }  // namespace pulse::test

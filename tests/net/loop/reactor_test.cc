@@ -64,6 +64,50 @@ TEST(Reactor, JudgeLagIsHowLateADueLookIsJudged) {
     EXPECT_GT(stats_of(punctual).gauges.judge_lag_max, kSecond / 2) << "the most is kept";
 }
 
+// Decoding, answering and logging happen inside poll, and are work: 300 ms in a handler.
+TEST(Reactor, WorkInsidePollCountsAsWorkAndNotAsWaiting) {
+    StagePlan plan = silent_plan(4);
+    plan.keeps_debug_lines = true;
+    plan.log_takes = 300 * kMillisecond;  // a line is logged when a peer is accepted
+    ReactorStage stage(plan);
+    const Nanos began = stage.network().clock();
+    stage.connect(0);
+    stage.settle(2 * kSecond);
+    ASSERT_EQ(stage.debug_lines().size(), 1u);
+    const ReactorStats stats = stats_of(stage);
+    EXPECT_GE(stats.distributions.turn_time.max(), 290 * kMillisecond);
+    EXPECT_LE(stats.gauges.wait_total, stage.network().clock() - began - 300 * kMillisecond);
+}
+
+// A pause of this thread between poll and judge: a message that takes its time.
+void pause_after_poll(ReactorStage& stage, Nanos length) {
+    static Nanos span;
+    span = length;
+    Message pause{.kind = Message::Kind::snapshot, .context = &stage.io()};
+    pause.respond = [](void* io, uint32_t) { static_cast<SimBackend*>(io)->pass_time(span); };
+    ASSERT_TRUE(stage.post(pause));
+}
+
+TEST(Reactor, JudgeLagAndEvictionDelayCountWhatPassedSincePoll) {
+    ReactorStage stage(silent_plan(4));
+    join(stage, 4);
+    stage.settle(kSecond / 2);
+    pause_after_poll(stage, 2 * kSecond);
+    stage.reactor().turn(stage.network().clock());
+    EXPECT_GT(stats_of(stage).gauges.judge_lag, kSecond / 2) << "looks fell due meanwhile";
+
+    StagePlan unprobed = silent_plan(4);
+    unprobed.options.heartbeat_probe = false;
+    ReactorStage late(unprobed);
+    join(late, 4);
+    late.network().run_until(late.network().clock() + 4 * kSecond);  // a second late
+    pause_after_poll(late, 5 * kSecond);
+    late.reactor().turn(late.network().clock());
+    const ReactorStats stats = stats_of(late);
+    ASSERT_EQ(stats.metrics[Metric::evicted], 4u);
+    EXPECT_GT(stats.distributions.eviction_delay.max(), 5 * kSecond);
+}
+
 // -------------------------------------------------------------------------------- what is bounded
 // All deadlines pass while nothing runs; the loop then judges them in slices.
 TEST(Reactor, ATurnEvictsAndProbesWithinItsBudget) {
