@@ -12,7 +12,7 @@ done on the machine waits for them. In each round a server is
   judged      by a fifth of 3,000 peers, silenced at once, under a timeout of 2 s: evicted how late
               behind the deadline, how many before it
 
-A server whose core is not enough for a rate, by its CPU at the rate before, is offered 65 % of
+A server whose core is not enough for a rate, by its CPU at the rate before, is offered 60 % of
 what it could serve; that rate is then in the table. A run that pulseload does not call valid does
 not count; a figure without a valid run is a dash. What is not installed is skipped by name.
 
@@ -46,7 +46,7 @@ IDLE_TIMEOUT_S = 60    # of the servers under load: longer than a run, as in ser
 # answers several at once. At the first, lowest rate it costs some 2.5 times as much as at the next.
 FIRST_COSTS_TIMES = 2.5
 CORES_FORESEEN_MAX = 1.1  # more than its one core, since it costs less yet at the rate itself
-CORE_SHARE = 0.65         # of its core, where that is not enough: the connects need time, too
+CORE_SHARE = 0.6          # of its core, where that is not enough: the connects need time, too
 DESCRIPTORS_SPARE = 200
 RUN_SLACK_S = 60       # a load run that takes this much longer than its plan is ended
 OTHER_WORK_MAX = 0.3   # cores that other work had; above it, a warning
@@ -351,10 +351,15 @@ def announce(plan, machine, all_figures, skipped):
     packages = sorted({package for _, _, names in skipped for package in names})
     if packages:
         print(f"these packages would add what is missing: apt-get install -y {' '.join(packages)}")
-    total = plan.rounds * len(all_figures) * plan.seconds_a_peer()
-    print(f"{len(all_figures)} servers, {plan.rounds} rounds of {plan.connections:,} connections: "
-          f"about {total / 60:.0f} minutes, {plan.seconds_a_peer():.0f} s a server and round",
-          flush=True)
+    seconds = plan.rounds * len(all_figures) * plan.seconds_a_peer()
+    print(f"{counted(len(all_figures), 'server')}, {counted(plan.rounds, 'round')}, "
+          f"{plan.connections:,} connections: about "
+          f"{f'{seconds:.0f} s' if seconds < 120 else f'{seconds / 60:.0f} minutes'}, "
+          f"{plan.seconds_a_peer():.0f} s a server and round", flush=True)
+
+
+def counted(number, thing):
+    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def measure_all(plan, load, all_figures, folder):

@@ -92,7 +92,7 @@ def block(result, shown):
 
 def text(result):
     shown = columns(result)
-    parts = [f"\nMedians of {result['settings']['rounds']} rounds (least-most)",
+    parts = ["\n" + rounds_text(result) + " (least-most)",
              "\nMemory a connection, CPU a heartbeat, connect rate",
              block(result, [column for column in shown if column[0].startswith(
                  ("rss", "kernel", "cpu", "connects"))]),
@@ -104,6 +104,11 @@ def text(result):
         parts += [f"  {name}: {note}" for note in peer["notes"]]
     parts.append("\n" + quietness(result))
     return "\n".join(parts)
+
+
+def rounds_text(result):
+    rounds = result["settings"]["rounds"]
+    return f"Medians of {rounds} rounds" if rounds > 1 else "Of one round"
 
 
 def quietness(result):
@@ -195,10 +200,10 @@ def table(result):
 
 
 def page(result):
-    machine, settings = result["machine"], result["settings"]
+    machine = result["machine"]
     about = (f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores, Linux "
-             f"{machine['kernel']}, revision {machine['revision']}. Medians of "
-             f"{settings['rounds']} rounds in turn; a line goes from the least to the most. "
+             f"{machine['kernel']}, revision {machine['revision']}. "
+             f"{rounds_text(result)}; a line goes from the least to the most. "
              f"{quietness(result)}.")
     plots = "".join(plot(result, key, what if less else what + " (more is better)")
                     for key, _, _, less, what in columns(result))

@@ -161,7 +161,7 @@ def test_a_peer_is_offered_no_more_than_its_core_serves():
     assert versus.rate_offered(plan, figures, 1) == 15_000  # nothing is known of the rate before
     figures.add("cpu_us.0", 100.0)
     assert versus.rate_offered(plan, figures, 1) == 15_000  # foreseen: 40 us, 0.6 of a core
-    assert versus.rate_offered(plan, figures, 2) == 16_000  # the rate between has no valid run
+    assert versus.rate_offered(plan, figures, 2) == 15_000  # the rate between has no valid run
     figures.add("cpu_us.0", 250.0)
     assert versus.rate_offered(plan, figures, 1) == 6_000
     figures.add("cpu_us.1", 14.0)
