@@ -54,8 +54,10 @@ SeedResult result_of(const SimulationVerdict& verdict) {
     copy_text(result.faults, sizeof result.faults, describe_faults(verdict.faults));
     std::string words;
     for (const Violation& each : verdict.broken) {
-        words += each.rule + " at " + std::to_string(each.at / kMillisecond) + " ms: " + each.what +
-                 "\n";
+        const std::string line = each.rule + " at " + std::to_string(each.at / kMillisecond) +
+                                 " ms: " + each.what + "\n";
+        if (words.size() + line.size() >= sizeof result.words) break;
+        words += line;
     }
     copy_text(result.words, sizeof result.words, words);
     return result;
