@@ -129,6 +129,23 @@ class Reader {
             ->group(group)
             ->type_name(shape);
     }
+    // A flag that may be repeated.
+    template <class T, class Parse>
+    void list(const char* flag, const char* shape, const char* help, std::vector<T>& values,
+              Parse parse_one, const char* group) {
+        app_.add_option_function<std::vector<std::string>>(
+                flag, [](const auto&) {}, help)
+            ->check(CLI::Validator(
+                [&values, parse_one](const std::string& given) -> std::string {
+                    auto parsed = parse_one(given);
+                    if (!parsed) return parsed.error();
+                    values.push_back(*std::move(parsed));
+                    return {};
+                },
+                ""))
+            ->group(group)
+            ->type_name(shape);
+    }
     void duration(const char* flag, Nanos& field, const char* help, const char* group) {
         text(flag, "TIME", help, stores(field, parse_duration), group);
     }
@@ -142,32 +159,11 @@ class Reader {
 
     void connecting() {
         const char* group = "Connecting";
-        app_.add_option_function<std::vector<std::string>>(
-                "--target", [](const auto&) {},
-                "where to connect, see below; repeatable (default ws://127.0.0.1:9000)")
-            ->check(CLI::Validator(
-                [this](const std::string& given) -> std::string {
-                    auto target = parse_target(given);
-                    if (!target) return target.error();
-                    options_.targets.push_back(*std::move(target));
-                    return {};
-                },
-                ""))
-            ->group(group)
-            ->type_name("URI");
-        app_.add_option_function<std::vector<std::string>>(
-                "--header", [](const auto&) {},
-                "'Name: value' to send in WebSocket handshakes; repeatable")
-            ->check(CLI::Validator(
-                [this](const std::string& given) -> std::string {
-                    auto header = parse_header(given);
-                    if (!header) return header.error();
-                    options_.headers.push_back(*std::move(header));
-                    return {};
-                },
-                ""))
-            ->group(group)
-            ->type_name("HEADER");
+        list("--target", "URI",
+             "where to connect, see below; repeatable (default ws://127.0.0.1:9000)",
+             options_.targets, parse_target, group);
+        list("--header", "HEADER", "'Name: value' to send in WebSocket handshakes; repeatable",
+             options_.headers, parse_header, group);
         text("--subprotocol", "NAME", "offered in WebSocket handshakes (default none)",
              stores(options_.subprotocol, parse_subprotocol), group);
         text("--connections,-n", "N", "connections to hold (default 1000)",
@@ -212,19 +208,8 @@ class Reader {
     }
     void faults() {
         const char* group = "Faults and storms";
-        app_.add_option_function<std::vector<std::string>>(
-                "--storm", [](const auto&) {},
-                "what happens to many at once, see below; repeatable")
-            ->check(CLI::Validator(
-                [this](const std::string& given) -> std::string {
-                    auto storm = parse_storm(given);
-                    if (!storm) return storm.error();
-                    options_.storms.push_back(*std::move(storm));
-                    return {};
-                },
-                ""))
-            ->group(group)
-            ->type_name("STORM");
+        list("--storm", "STORM", "what happens to many at once, see below; repeatable",
+             options_.storms, parse_storm, group);
         duration("--expect-timeout", options_.expect_timeout,
                  "the target's heartbeat timeout (default: as it announces)", group);
         duration("--tolerance", options_.tolerance,

@@ -7,6 +7,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
+#include <string>
+#include <utility>
 
 namespace pulse {
 namespace {
@@ -16,19 +19,21 @@ constexpr uint64_t kMiB = uint64_t{1} << 20;
 // A directory that stands for the root of a machine.
 class FakeRoot {
   public:
-    FakeRoot() {
+    using Files = std::initializer_list<std::pair<std::string, std::string>>;  // path and text
+    explicit FakeRoot(Files files = {}) {
         char path[] = "/tmp/pulsewheel_machine_XXXXXX";
         root_ = mkdtemp(path);
         write("/proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
+        for (const auto& [name, text] : files) write(name, text);
     }
     ~FakeRoot() { std::filesystem::remove_all(root_); }
+    Machine machine() const { return Machine(root_); }
+
+  private:
     void write(const std::string& path, const std::string& text) {
         std::filesystem::create_directories(std::filesystem::path(root_ + path).parent_path());
         std::ofstream(root_ + path) << text;
     }
-    Machine machine() const { return Machine(root_); }
-
-  private:
     std::string root_;
 };
 
@@ -44,50 +49,47 @@ TEST(Machine, IsUnknownWhereNothingIsToBeRead) {
 }
 
 TEST(Machine, CountsTheTightestCgroupAboveItAndItsPageCacheAsFree) {
-    FakeRoot root;
-    root.write("/proc/self/cgroup", "0::/service.slice/wheel.service\n");
-    root.write("/sys/fs/cgroup/service.slice/wheel.service/memory.max", "max\n");
-    root.write("/sys/fs/cgroup/service.slice/memory.max", "536870912\n");
-    root.write("/sys/fs/cgroup/service.slice/memory.current", "209715200\n");
-    root.write("/sys/fs/cgroup/service.slice/memory.stat",
-               "anon 1\ninactive_file 52428800\nactive_file 52428800\n");
+    const FakeRoot root({{"/proc/self/cgroup", "0::/service.slice/wheel.service\n"},
+                         {"/sys/fs/cgroup/service.slice/wheel.service/memory.max", "max\n"},
+                         {"/sys/fs/cgroup/service.slice/memory.max", "536870912\n"},
+                         {"/sys/fs/cgroup/service.slice/memory.current", "209715200\n"},
+                         {"/sys/fs/cgroup/service.slice/memory.stat",
+                          "anon 1\ninactive_file 52428800\nactive_file 52428800\n"}});
     const MemoryRoom room = root.machine().memory();
     EXPECT_EQ(room.bytes, (512 - 200 + 100) * kMiB);
     EXPECT_EQ(room.bound, "the cgroup's memory limit");
 }
 
 TEST(Machine, ReadsVersionOneAndTheContainersOwnRoot) {
-    FakeRoot root;
     // The path is the host's: below the container's mount there is only its root.
-    root.write("/proc/self/cgroup", "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n0::/\n");
-    root.write("/sys/fs/cgroup/memory/memory.limit_in_bytes", "209715200\n");
-    root.write("/sys/fs/cgroup/memory/memory.usage_in_bytes", "10485760\n");
-    root.write("/sys/fs/cgroup/memory/memory.stat",
-               "inactive_file 5\ntotal_inactive_file 4194304\ntotal_active_file 1048576\n");
-    root.write("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "150000\n");
-    root.write("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+    const FakeRoot root(
+        {{"/proc/self/cgroup", "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n0::/\n"},
+         {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "209715200\n"},
+         {"/sys/fs/cgroup/memory/memory.usage_in_bytes", "10485760\n"},
+         {"/sys/fs/cgroup/memory/memory.stat",
+          "inactive_file 5\ntotal_inactive_file 4194304\ntotal_active_file 1048576\n"},
+         {"/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "150000\n"},
+         {"/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n"}});
     EXPECT_EQ(root.machine().memory().bytes, (200 - 10 + 5) * kMiB);
     EXPECT_DOUBLE_EQ(root.machine().cpu_quota(), 1.5);
 }
 
 TEST(Machine, ReadsUnlimitedValues) {
-    FakeRoot root;
-    root.write("/proc/self/cgroup", "5:cpu:/\n4:memory:/\n0::/x\n");
-    root.write("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
-    root.write("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
-    root.write("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
-    root.write("/sys/fs/cgroup/x/memory.max", "max\n");
-    root.write("/sys/fs/cgroup/x/cpu.max", "max 100000\n");
+    const FakeRoot root({{"/proc/self/cgroup", "5:cpu:/\n4:memory:/\n0::/x\n"},
+                         {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"},
+                         {"/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n"},
+                         {"/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"},
+                         {"/sys/fs/cgroup/x/memory.max", "max\n"},
+                         {"/sys/fs/cgroup/x/cpu.max", "max 100000\n"}});
     EXPECT_EQ(root.machine().memory().bound, "this machine");
     EXPECT_EQ(root.machine().cpu_quota(), 0);
 }
 
 TEST(Machine, AFullCgroupLeavesZeroAndNotUnknown) {
-    FakeRoot root;
-    root.write("/proc/self/cgroup", "0::/\n");
-    root.write("/sys/fs/cgroup/memory.max", "1048576\n");
-    root.write("/sys/fs/cgroup/memory.current", "2097152\n");
-    root.write("/sys/fs/cgroup/cpu.max", "50000 100000\n");
+    const FakeRoot root({{"/proc/self/cgroup", "0::/\n"},
+                         {"/sys/fs/cgroup/memory.max", "1048576\n"},
+                         {"/sys/fs/cgroup/memory.current", "2097152\n"},
+                         {"/sys/fs/cgroup/cpu.max", "50000 100000\n"}});
     EXPECT_EQ(root.machine().memory().bytes, 0u);
     EXPECT_FALSE(root.machine().memory().bound.empty());
     EXPECT_DOUBLE_EQ(root.machine().cpu_quota(), 0.5);

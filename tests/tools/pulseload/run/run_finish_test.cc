@@ -18,14 +18,6 @@ Sample sample_of(double at_s, uint64_t open, uint64_t cut_off) {
     return sample;
 }
 
-RunResult run_of(std::vector<Sample> samples) {
-    RunResult run;
-    run.samples = std::move(samples);
-    run.counts = run.samples.back().counts;
-    run.detection.timeout = 3 * kSecond;
-    return run;
-}
-
 // Nothing listens there, or something that takes connections.
 class Port {
   public:
@@ -47,47 +39,54 @@ class Port {
     int socket_ = -1;
 };
 
-TEST(TargetGone, ConnectionsThatEndTogetherAreACrashThoughItListensAgain) {
-    const Port port(true);
-    RunResult run = run_of({sample_of(1, 100, 0), sample_of(2, 100, 0), sample_of(3, 5, 95)});
+enum class Then { listens, refuses };
+
+// What is found of a run with these samples, to a target that then listens or refuses.
+RunResult run_to(Then target, std::vector<Sample> samples, Nanos timeout = 3 * kSecond) {
+    const Port port(target == Then::listens);
+    RunResult run;
+    run.samples = std::move(samples);
+    run.counts = run.samples.back().counts;
+    run.detection.timeout = timeout;
     find_target_gone(port.options, run);
-    EXPECT_EQ(run.target_gone_s, 3);
-    EXPECT_EQ(run.target_gone, "most of its connections ended together, without a goodbye");
-    EXPECT_EQ(run.detection.cut_off, 95u);
+    return run;
+}
+
+void expect_gone(const RunResult& run, double at_s, std::string_view why, uint64_t cut_off) {
+    EXPECT_EQ(run.target_gone_s, at_s);
+    EXPECT_EQ(run.target_gone, why);
+    EXPECT_EQ(run.detection.cut_off, cut_off);
     EXPECT_EQ(run.detection.false_evictions, 0u);
+}
+
+TEST(TargetGone, ConnectionsThatEndTogetherAreACrashThoughItListensAgain) {
+    expect_gone(
+        run_to(Then::listens, {sample_of(1, 100, 0), sample_of(2, 100, 0), sample_of(3, 5, 95)}), 3,
+        "most of its connections ended together, without a goodbye", 95);
 }
 
 TEST(TargetGone, ATargetThatRefusesConnectsIsGoneHoweverTheyEnded) {
-    const Port port(false);
-    RunResult run = run_of({sample_of(1, 100, 0), sample_of(2, 80, 20), sample_of(3, 60, 40),
-                            sample_of(4, 40, 60), sample_of(5, 40, 60)});
-    find_target_gone(port.options, run);
-    EXPECT_EQ(run.target_gone_s, 4) << "the last that was cut off";
-    EXPECT_EQ(run.target_gone, "it refuses connections now");
-    EXPECT_EQ(run.detection.cut_off, 60u);
-    EXPECT_EQ(run.detection.false_evictions, 0u);
+    // At the last that was cut off.
+    expect_gone(
+        run_to(Then::refuses, {sample_of(1, 100, 0), sample_of(2, 80, 20), sample_of(3, 60, 40),
+                               sample_of(4, 40, 60), sample_of(5, 40, 60)}),
+        4, "it refuses connections now", 60);
 }
 
 TEST(TargetGone, OneByOneWhileItTakesConnectsTheyAreEvictions) {
-    const Port port(true);
-    RunResult run = run_of({sample_of(1, 100, 0), sample_of(2, 80, 20), sample_of(3, 60, 40)});
-    find_target_gone(port.options, run);
+    RunResult run =
+        run_to(Then::listens, {sample_of(1, 100, 0), sample_of(2, 80, 20), sample_of(3, 60, 40)});
     EXPECT_EQ(run.target_gone_s, 0);
     EXPECT_EQ(run.target_gone, "");
     EXPECT_EQ(run.detection.cut_off, 0u);
     EXPECT_EQ(run.detection.false_evictions, 40u);
-    run = run_of({sample_of(1, 100, 0), sample_of(2, 91, 9)});
-    run.detection.timeout = 0;  // unknown: nothing can be said
-    find_target_gone(port.options, run);
+    const Nanos unknown = 0;  // nothing can be said
+    run = run_to(Then::listens, {sample_of(1, 100, 0), sample_of(2, 91, 9)}, unknown);
     EXPECT_EQ(run.detection.false_evictions, 0u);
 }
 
 TEST(TargetGone, WithoutAnyCutOffNothingIsAsked) {
-    const Port port(false);
-    RunResult run = run_of({sample_of(1, 100, 0), sample_of(2, 0, 0)});
-    find_target_gone(port.options, run);
-    EXPECT_EQ(run.target_gone_s, 0);
-    EXPECT_EQ(run.detection.cut_off, 0u);
+    expect_gone(run_to(Then::refuses, {sample_of(1, 100, 0), sample_of(2, 0, 0)}), 0, "", 0);
 }
 
 }  // namespace
