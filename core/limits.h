@@ -105,5 +105,8 @@ inline constexpr uint32_t kPresenceChangesKept = 65'536;
 // 64 messages of 64 bytes are one page a pair: 60 reactors with 61 senders each reserve 14 MiB, and
 // a pair that never spoke has touched none of it.
 inline constexpr uint32_t kMailboxSlots = 64;
+// Threads that may post to one reactor: 256 reactors, the main thread, and others. All lanes of a
+// mailbox are then 1.2 MiB, of which 72 KiB are backed before the first message (core/mailbox.h).
+inline constexpr uint32_t kMailboxSendersMax = 288;
 
 }  // namespace pulse

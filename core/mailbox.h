@@ -22,8 +22,17 @@
 // sleep. (With a plain store and a plain load instead, x86 too would let both sides look before
 // either wrote. Full fences would do, but ThreadSanitizer does not model them.)
 //
+// Why a ring for each sender, and not one ring that all push into. Both sides are wait-free: a post
+// is one copy and one exchange, whatever other senders do. In a shared ring a sender that loses its
+// core between taking a slot and filling it hides all that came behind it, and one that floods
+// takes the others' room: a drain could then not be posted. The price is memory, and a look into
+// every ring when something was posted. For each sender, of at most kMailboxSendersMax, a mailbox
+// has kMailboxSlots of 64 B, which is one page that stays untouched until it posts, and 256 B of
+// indexes and counts.
+//
 // An owner whose mailbox is empty looks at this one word a turn, however many senders there are.
-// Full is an answer: post() returns false, counts it, and never waits. A message that was posted
+// Full is an answer: post() returns false, counts it, and never waits; what becomes of the message
+// is the sender's decision, written where it sends (net/server/orders.h). A message that was posted
 // and not drained when the mailbox goes is forgotten: what it points to is the sender's to free.
 #pragma once
 
@@ -32,6 +41,7 @@
 #include <cstdint>
 #include <deque>
 
+#include "core/limits.h"
 #include "core/message.h"
 #include "core/spsc_ring.h"
 #include "core/types.h"
@@ -55,7 +65,7 @@ class BasicMailbox {
         : block_(size_t{senders} * slots),
           block_bytes_(size_t{senders} * slots * sizeof(T)),
           doorbell_(doorbell) {
-        PULSE_ASSERT(senders > 0);
+        PULSE_ASSERT(senders > 0 && senders <= kMailboxSendersMax);
         for (size_t i = 0; i < senders; ++i) lanes_.emplace_back(block_.get() + i * slots, slots);
     }
 

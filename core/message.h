@@ -1,40 +1,74 @@
-// What threads say to a reactor: one cache line, trivially copied.
+// What threads ask of a reactor: a tagged union in one cache line, trivially copied.
 //
-// A message owns nothing. What it points to belongs to the sender, who keeps it until the reactor
-// has answered; a message that post() refused, or that still waited when the mailbox was destroyed,
-// is never answered.
+// A message is of one kind, which has its own fields. Whatever its kind it may carry two things of
+// its sender's: a payload, for what does not fit into it, and an acknowledgement, which the reactor
+// calls once it has handled the message. A message owns nothing: what both point to is the
+// sender's, and must live until the acknowledgement was called. A message that post() refused, or
+// that still waited when the mailbox was destroyed, is never handled and never acknowledged.
+//
+// A new kind is a struct here, with its name in `Body`, and what it does in `Handle`
+// (net/loop/connections.cc): without that it does not compile (tests/add_one_test.py).
 #pragma once
 
 #include <cstdint>
 #include <type_traits>
+#include <variant>
 
+#include "core/check.h"
 #include "core/close_reason.h"
-#include "core/heartbeat_policy.h"
 #include "core/types.h"
 
 namespace pulse {
 
-struct alignas(kCacheLineBytes) Message {
-    enum class Kind : uint8_t {
-        kick,      // let `target` go, for `reason`, if that connection still lives
-        retune,    // profile `profile` is `heartbeat` from now on; its peers are told
-        debug,     // `on`: log every peer's coming and going from now on, or no longer
-        drain,     // stop accepting, say goodbye to all peers over the drain window
-        stop,      // reset all peers now
-        snapshot,  // call `respond(context, reactor)` on the reactor's thread, to read what is its
-    };
+// A handle on a value of the sender's, which the reactor reads as the type that it was made of.
+class Payload {
+  public:
+    Payload() = default;
+    template <class T>
+    static Payload of(const T& value) {
+        return Payload(&value, &kTypeTag<T>);
+    }
+    // Requires: made by of() of a T.
+    template <class T>
+    const T& as() const {
+        PULSE_ASSERT(type_ == &kTypeTag<T>);
+        return *static_cast<const T*>(value_);
+    }
 
-    Kind kind = Kind::snapshot;
-    CloseReason reason = CloseReason::none;
-    uint8_t profile = 0;
-    bool on = false;
-    uint32_t interval_ms = 0;  // what peers are told of a retuned profile
-    uint32_t timeout_ms = 0;
-    ConnectionId target{};
-    HeartbeatConfig heartbeat{};
-    // snapshot: the context is the sender's and must live until respond was called.
-    void (*respond)(void* context, uint32_t reactor) = nullptr;
+  private:
+    template <class T>
+    static constexpr char kTypeTag = 0;  // its address is the type's
+    Payload(const void* value, const char* type) : value_(value), type_(type) {}
+
+    const void* value_ = nullptr;
+    const char* type_ = nullptr;
+};
+
+// Called on the reactor's thread, once, after the message was handled: it must not wait.
+struct Acknowledgement {
+    void (*call)(void* context, uint32_t reactor) = nullptr;
     void* context = nullptr;
+};
+
+struct alignas(kCacheLineBytes) Message {
+    // Nothing by itself. Its acknowledgement, on the reactor's thread, reads what is the reactor's.
+    struct Snapshot {};
+    // Closes `target` for `reason`, if that connection still lives.
+    struct Kick {
+        ConnectionId target;
+        CloseReason reason = CloseReason::kicked;
+    };
+    // The options of the payload, a std::shared_ptr<const LoopOptions>, are in force from now on.
+    struct Reload {};
+    // Stop accepting, send goodbyes to all peers over the drain window.
+    struct Drain {};
+    // Reset all peers now.
+    struct Stop {};
+
+    using Body = std::variant<Snapshot, Kick, Reload, Drain, Stop>;
+    Body body;
+    Payload payload{};
+    Acknowledgement acknowledgement{};
 };
 
 static_assert(sizeof(Message) == kCacheLineBytes && std::is_trivially_copyable_v<Message>);

@@ -1,12 +1,34 @@
 // Beginnings: who is let in, phases, what other threads ask, and what can be read.
 #include "net/loop/connections.h"
 
+#include <memory>
 #include <numeric>
 #include <utility>
+#include <variant>
 
 #include "net/loop/session.h"
 
 namespace pulse {
+namespace {
+
+// What each kind of message does. A kind that is missing here does not compile.
+struct Handle {
+    Connections& connections;
+    const Payload& payload;
+
+    void operator()(const Message::Snapshot&) const {}
+    void operator()(const Message::Kick& kick) const { connections.kick(kick.target, kick.reason); }
+    void operator()(const Message::Reload&) const {
+        connections.reload(payload.as<std::shared_ptr<const LoopOptions>>());
+    }
+    void operator()(const Message::Drain&) const { connections.drain(); }
+    void operator()(const Message::Stop&) const {
+        connections.drain();
+        connections.stop_hard();
+    }
+};
+
+}  // namespace
 
 Connections::Connections(const ReactorConfig& config, PageSource& pages, ConnectionTable& table,
                          IoRequests& io, ReactorMetrics& metrics)
@@ -143,24 +165,14 @@ void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
 
 void Connections::handle(const Message& message) {
     metrics_.add(Metric::control_messages);
-    switch (message.kind) {
-        case Message::Kind::kick:
-            if (table_.find(message.target) != nullptr)
-                let_go(message.target.index, message.reason);
-            return;
-        case Message::Kind::retune:
-            return retune(message);
-        case Message::Kind::debug:
-            log_peers(message.on);
-            return;
-        case Message::Kind::drain:
-            return drain();
-        case Message::Kind::stop:
-            drain();
-            return stop_hard();
-        case Message::Kind::snapshot:
-            return message.respond(message.context, config_.number);
-    }
+    std::visit(Handle{*this, message.payload}, message.body);
+    const Acknowledgement& acknowledgement = message.acknowledgement;
+    if (acknowledgement.call != nullptr)
+        acknowledgement.call(acknowledgement.context, config_.number);
+}
+
+void Connections::kick(ConnectionId target, CloseReason reason) {
+    if (table_.find(target) != nullptr) let_go(target.index, reason);
 }
 
 void Connections::report_notices(uint64_t completions_lost) {

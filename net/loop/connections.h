@@ -14,7 +14,7 @@
 #pragma once
 
 #include <array>
-#include <deque>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -78,8 +78,13 @@ class Connections {
     // R4. A share for each connection of which bytes are parked, in turn.
     void decode_parked();
     bool has_parked() const { return !parking_.empty(); }
-    // A message of another thread's.
+    // A message of another thread's, and its acknowledgement.
     void handle(const Message& message);
+    // Closes `target`, if that connection still lives.
+    void kick(ConnectionId target, CloseReason reason);
+    // These options are in force from now on; of them only what a reload may change
+    // (tools/pulsewheel/settings.cc) differs from those before.
+    void reload(std::shared_ptr<const LoopOptions> options);
     // R1. Processes what is due by drained_until, up to the budget. Returns true if some are left.
     bool judge();
     // This turn's share of what is done to every connection (sweeps.cc); true if some is left.
@@ -160,7 +165,6 @@ class Connections {
     bool is_stranger(const Accepted& accepted) const;
     void refuse(const Accepted& accepted, CloseReason reason);
     // Sweeps.
-    void retune(const Message& message);
     void begin_retune();
     void retune_some(uint32_t& budget);
     void say_goodbyes(uint32_t& budget);
@@ -245,8 +249,7 @@ class Connections {
     uint32_t goodbyes_said_ = 0;
     Sweep goodbyes_, ending_;
 
-    std::deque<Message> retunes_;  // the first is under way
-    Sweep retuning_;
+    Sweep retuning_;  // of connections that have heartbeats from before a reload
     std::array<uint8_t, kRetunedProfiles> profile_place_;
 };
 

@@ -3,6 +3,8 @@
 // starts at once.
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <utility>
 
 #include "net/loop/connections.h"
 #include "net/loop/session.h"
@@ -20,50 +22,52 @@ uint8_t other_place(uint8_t place) {
 
 bool Connections::sweep() {
     uint32_t budget = kSweepBudgetPerTurn;
-    if (!retunes_.empty()) retune_some(budget);
+    while (budget > 0 && !retuning_.done()) retune_some(budget);
     if (draining_) say_goodbyes(budget);
     if (!ending_.done()) ending_.advance(budget, [this](Index index) { return end_one(index); });
     return budget == 0;
 }
 
-// A profile changes under those who have it: they are told, and their silence begins anew, so that
-// none is judged by a promise that it was not given, and probes are counted in new intervals. Until
-// the walk has come to a connection it keeps the heartbeats that it knows, in the other of two
-// places; the next retune waits until none is left there.
-void Connections::retune(const Message& message) {
-    retunes_.push_back(message);
-    if (retunes_.size() == 1) begin_retune();
+void Connections::reload(std::shared_ptr<const LoopOptions> options) {
+    config_.options = std::move(options);
+    log_peers(config_.options->log_level == LogLevel::debug);
+    if (retuning_.done()) begin_retune();
 }
 
+// A profile changes under the connections that have it: each is sent the new interval, and its
+// silence begins anew, so that none is judged by a promise that it was not given, and probes are
+// counted in new intervals. Until the walk has come to a connection it keeps the heartbeats that it
+// knows, in the other of two places. Options that come in the meantime wait until none is left
+// there; of several reloads the last counts.
 void Connections::begin_retune() {
-    const Message& message = retunes_.front();
-    PULSE_ASSERT(message.profile >= kProfileDefault && message.profile < kRetunedProfiles);
-    uint8_t& place = profile_place_[message.profile];
-    place = other_place(place);
-    config_.profiles[place] = message.heartbeat;
-    config_.interval_ms[place] = message.interval_ms;
-    config_.timeout_ms[place] = message.timeout_ms;
-    retuning_ = Sweep(table_.limit());
+    const ReactorConfig fresh = make_reactor_config(config_.options);
+    for (size_t profile = kProfileDefault; profile < fresh.profile_names.size(); ++profile) {
+        uint8_t& place = profile_place_[profile];
+        if (fresh.profiles[profile] == config_.profiles[place] &&
+            fresh.interval_ms[profile] == config_.interval_ms[place] &&
+            fresh.timeout_ms[profile] == config_.timeout_ms[place]) {
+            continue;
+        }
+        place = other_place(place);
+        config_.profiles[place] = fresh.profiles[profile];
+        config_.interval_ms[place] = fresh.interval_ms[profile];
+        config_.timeout_ms[place] = fresh.timeout_ms[profile];
+        retuning_ = Sweep(table_.limit());
+    }
 }
 
 void Connections::retune_some(uint32_t& budget) {
-    while (budget > 0) {
-        const uint8_t now = profile_place_[retunes_.front().profile];
-        const uint8_t before = other_place(now);
-        retuning_.advance(budget, [&](Index index) {
-            const Connection& connection = at(index);
-            if (connection.state != ConnectionState::open || connection.profile != before) {
-                return kPassCost;
-            }
-            set_profile(index, now);
-            Session(*this, index).send_interval();
-            return kEvictCost;
-        });
-        if (!retuning_.done()) return;
-        retunes_.pop_front();
-        if (retunes_.empty()) return;
-        begin_retune();
-    }
+    retuning_.advance(budget, [this](Index index) {
+        const Connection& connection = at(index);
+        const uint8_t now = profile_place_[connection.profile % kRetunedProfiles];
+        if (connection.state != ConnectionState::open || connection.profile == now) {
+            return kPassCost;
+        }
+        set_profile(index, now);
+        Session(*this, index).send_interval();
+        return kEvictCost;
+    });
+    if (retuning_.done()) begin_retune();
 }
 
 // --------------------------------------------------------------------------------------- stopping

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/limits.h"
+
 namespace pulse {
 
 // ------------------------------------------------------------------------------------- reactors
@@ -14,6 +16,11 @@ inline constexpr uint32_t kReactorsMax = 256;
 inline constexpr uint32_t kReactorsPerCoreAdvised = 4;
 // What a reactor opens for itself: its epoll or ring, its spare, its listeners' slack, the log.
 inline constexpr uint32_t kReactorDescriptors = 32;
+
+// Lanes of a reactor's mailbox: threads that post to it, each by its own number.
+inline constexpr uint32_t kMainSender = 0;
+inline constexpr uint32_t kMailboxSenders = 1;
+static_assert(kMailboxSenders <= kMailboxSendersMax);
 
 // --------------------------------------------------------------------------------------- memory
 // What an idle connection costs, for the estimate at start; the README has what was measured. In

@@ -27,6 +27,7 @@
 #include "net/loop/reactor.h"
 #include "net/server/descriptors.h"
 #include "net/server/limits.h"
+#include "net/server/orders.h"
 #include "net/server/threads.h"
 
 namespace pulse {
@@ -67,14 +68,14 @@ struct Server::Thread {
     std::atomic<bool> ended{false};
     bool cut_short = false;  // written before `ended`
 
-    Mailbox mailbox{1, kMailboxSlots, {&Thread::ring, this}};
+    Mailbox mailbox{kMailboxSenders, kMailboxSlots, {&Thread::ring, this}};
+    Orders orders{mailbox, kMainSender};      // the main thread's
     std::function<void(ReactorStats&)> fill;  // the reactor thread's
     std::unique_ptr<ReactorStats> answer;     // the reactor thread's from asked to `answered`
     std::unique_ptr<ReactorStats> last;       // the reactor thread's until `ended`
     std::counting_semaphore<8> answered{0};
     bool asked = false;  // the main thread's: an answer is outstanding
     std::chrono::steady_clock::time_point answers_by;  // the main thread's
-    std::vector<Message> waiting;  // the main thread's: what found the mailbox full, in order
 
     // Not the backend's wake(): the backend is gone before the last message may have been posted.
     static void ring(void* context) {
@@ -165,6 +166,7 @@ Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan, LogLine de
 
 Result<void> Server::start_threads(LogLine debug, LogLine warn) {
     const auto options = std::make_shared<ServerOptions>(plan_.options);
+    options_ = options;
     std::vector<PortHolder> holders(options->listen.size());
     for (size_t i = 0; i < holders.size(); ++i) {
         // Writes the port that the kernel chose.
@@ -227,35 +229,35 @@ Server::~Server() {
     }
 }
 
-// Of two messages that say the same kind of thing, about the same profile, the later one counts.
-void Server::post_to_all(const Message& message) {
+uint32_t Server::deliver() {
+    uint32_t pending = 0;
     for (const auto& thread : threads_) {
-        std::erase_if(thread->waiting, [&](const Message& earlier) {
-            return earlier.kind == message.kind && earlier.profile == message.profile;
-        });
-        thread->waiting.push_back(message);
+        if (thread->ended.load(std::memory_order_acquire)) thread->orders.cancel();
+        pending += thread->orders.deliver() ? 1 : 0;
     }
+    return pending;
+}
+
+void Server::drain() {
+    for (const auto& thread : threads_) thread->orders.drain();
     deliver();
 }
 
-uint32_t Server::deliver() {
-    uint32_t waiting = 0;
-    for (const auto& thread : threads_) {
-        std::vector<Message>& messages = thread->waiting;
-        if (thread->ended.load(std::memory_order_acquire)) messages.clear();
-        size_t posted = 0;
-        while (posted < messages.size() && thread->mailbox.post(0, messages[posted])) ++posted;
-        messages.erase(messages.begin(), messages.begin() + static_cast<ptrdiff_t>(posted));
-        waiting += messages.empty() ? 0 : 1;
-    }
-    return waiting;
+void Server::stop() {
+    for (const auto& thread : threads_) thread->orders.stop();
+    deliver();
 }
 
-void Server::drain() { post_to_all({.kind = Message::Kind::drain}); }
-
-void Server::stop() { post_to_all({.kind = Message::Kind::stop}); }
-
-void Server::set_debug(bool on) { post_to_all({.kind = Message::Kind::debug, .on = on}); }
+void Server::reload(const ServerOptions& options) {
+    // What the plan and the kernel decided at the start.
+    const std::shared_ptr<const ServerOptions> running = std::move(options_);
+    auto fresh = std::make_shared<ServerOptions>(options);
+    fresh->max_connections = running->max_connections;
+    fresh->listen = running->listen;
+    options_ = std::move(fresh);
+    for (const auto& thread : threads_) thread->orders.reload(options_);
+    deliver();
+}
 
 bool Server::ended(Nanos wait) {
     const Nanos until = monotonic_now() + wait;
@@ -274,31 +276,6 @@ bool Server::drain_cut_short() const {
     });
 }
 
-// The reactors took their copies of the shared config before start() returned; from then on it is
-// the main thread's account of what they were told.
-void Server::retune(const ServerOptions& options) {
-    // What statistics report as the settings in force.
-    const uint64_t max_connections = plan_.options.max_connections;
-    plan_.options = options;
-    plan_.options.max_connections = max_connections;
-    ReactorConfig& told = shared_->config;
-    const ReactorConfig fresh = make_reactor_config(std::make_shared<const ServerOptions>(options));
-    for (size_t profile = kProfileDefault; profile < fresh.profile_names.size(); ++profile) {
-        const bool same = fresh.profiles[profile] == told.profiles[profile] &&
-                          fresh.interval_ms[profile] == told.interval_ms[profile] &&
-                          fresh.timeout_ms[profile] == told.timeout_ms[profile];
-        if (same) continue;
-        told.profiles[profile] = fresh.profiles[profile];
-        told.interval_ms[profile] = fresh.interval_ms[profile];
-        told.timeout_ms[profile] = fresh.timeout_ms[profile];
-        post_to_all({.kind = Message::Kind::retune,
-                     .profile = static_cast<uint8_t>(profile),
-                     .interval_ms = fresh.interval_ms[profile],
-                     .timeout_ms = fresh.timeout_ms[profile],
-                     .heartbeat = fresh.profiles[profile]});
-    }
-}
-
 const ServerStats& Server::stats() {
     const auto now = std::chrono::steady_clock::now();
     for (const auto& thread : threads_) {
@@ -306,9 +283,10 @@ const ServerStats& Server::stats() {
         thread->answers_by = thread->asked ? now : now + std::chrono::seconds(1);
         if (thread->asked || thread->ended.load(std::memory_order_acquire)) continue;
         if (thread->answer == nullptr) thread->answer = std::make_unique<ReactorStats>();
-        thread->asked = thread->mailbox.post(0, {.kind = Message::Kind::snapshot,
-                                                 .respond = &Thread::respond,
-                                                 .context = thread.get()});
+        // One that finds the mailbox full is asked the next time, and reported as it was.
+        thread->asked = thread->mailbox.post(
+            kMainSender,
+            {.body = Message::Snapshot{}, .acknowledgement = {&Thread::respond, thread.get()}});
     }
     stats_.reactors.resize(threads_.size());
     stats_.total = ReactorStats{};
@@ -329,7 +307,7 @@ const ServerStats& Server::stats() {
     stats_.uptime = stats_.at - started_at_;
     stats_.backend = plan_.uring ? "io_uring" : "epoll";
     stats_.listening = listening_;
-    if (plan_.options.texts != nullptr) stats_.settings = plan_.options.texts(plan_.options);
+    if (options_->texts != nullptr) stats_.settings = options_->texts(*options_);
     read_process(stats_);
     return stats_;
 }

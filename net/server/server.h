@@ -1,5 +1,5 @@
 // The server: as many reactors as were asked for, each on a thread of its own, and what the main
-// thread needs to tell them.
+// thread asks of them.
 //
 //     plan_server(options)   any time: what it will hold and cost, or why this machine cannot
 //     Server::start(plan)    threads up, all listening; or an error, and nothing left behind
@@ -65,24 +65,23 @@ class Server {
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
 
-    // Everything below: the thread that called start(). What the reactors are told is never lost
-    // and never waited for: what finds a mailbox full is kept, and posted by deliver().
+    // Everything below: the thread that called start(). Orders to the reactors are never lost and
+    // never waited for (orders.h); deliver() posts those that had to wait.
 
-    // Stop accepting, say goodbye to all peers over the drain window.
+    // Stop accepting, send goodbyes to all peers over the drain window.
     void drain();
     // Reset all peers now.
     void stop();
-    // Posts what found a mailbox full. Returns how many reactors have something waiting: while it
-    // is not 0, call it again soon.
+    // These options are in force from now on. Of those that are not live (settings.h) the values
+    // must be the running ones. Where it listens and how many it holds stay as they are.
+    void reload(const ServerOptions& options);
+    // Posts orders that had to wait. Returns how many reactors have not acknowledged all of theirs:
+    // while it is not 0, call it again soon.
     uint32_t deliver();
     // True once every reactor has ended, waiting for that at most `wait`.
     bool ended(Nanos wait);
     // A reactor that has ended had to reset peers that did not take their goodbye in time.
     bool drain_cut_short() const;
-    // Heartbeats of all profiles are these from now on; the tick is still that of the start.
-    void retune(const ServerOptions& options);
-    // Lines for the debug log are made from now on, or no longer.
-    void set_debug(bool on);
     // Asked of each reactor and waited for, but no longer than a second, and once: one that is
     // stuck is reported with its last answer.
     const ServerStats& stats();
@@ -93,9 +92,9 @@ class Server {
     struct Thread;
     explicit Server(const ServerPlan& plan);
     Result<void> start_threads(LogLine debug, LogLine warn);
-    void post_to_all(const struct Message& message);
 
     ServerPlan plan_;
+    std::shared_ptr<const ServerOptions> options_;  // in force
     std::vector<std::unique_ptr<Thread>> threads_;
     std::vector<std::string> listening_;
     struct Shared;

@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <variant>
 
 #include "core/page_source.h"
 #include "net/loop/admission.h"
@@ -136,37 +138,33 @@ class SimOperator final : private SimProgram {
         network_.set_timer(*this, 0, network_.clock() + static_cast<Nanos>(delay));
     }
     // A place that is in use, was in use, or never was.
-    Message any_kick() {
-        Message message;
-        message.kind = Message::Kind::kick;
-        message.reason = CloseReason::kicked;
-        message.target = table_.id(static_cast<Index>(random_.below(table_.limit())));
-        if (random_.chance(1, 4)) ++message.target.generation;
-        return message;
+    Message::Kick any_kick() {
+        Message::Kick kick{.target = table_.id(static_cast<Index>(random_.below(table_.limit()))),
+                           .reason = CloseReason::kicked};
+        if (random_.chance(1, 4)) ++kick.target.generation;
+        return kick;
     }
-    void kick() { post(any_kick()); }
+    void kick() { post({any_kick()}); }
     // More than the mailbox holds: the rest is refused, and no sender waits.
     void flood() {
-        Message message = any_kick();
-        message.target.generation += 1'000;
-        for (uint32_t left = kMailboxSlots + 10; left > 0; --left) post(message);
+        Message::Kick kick = any_kick();
+        kick.target.generation += 1'000;
+        for (uint32_t left = kMailboxSlots + 10; left > 0; --left) post({kick});
     }
+    // Other heartbeats for those that name no profile, as a reload of the settings brings them.
     void retune() {
         retuned_ = true;
-        const HeartbeatConfig& old = config_.profiles[kProfileDefault];
-        Message message;
-        message.kind = Message::Kind::retune;
-        message.profile = kProfileDefault;
-        message.heartbeat = old;
-        const auto percent = static_cast<uint32_t>(random_.between(60, 200));
-        message.heartbeat.interval_ticks = std::max(1u, old.interval_ticks * percent / 100);
-        message.heartbeat.timeout_ticks = std::max(2u, old.timeout_ticks * percent / 100);
-        message.interval_ms = config_.interval_ms[kProfileDefault] * percent / 100;
-        message.timeout_ms = config_.timeout_ms[kProfileDefault] * percent / 100;
-        if (!post(message)) return;
-        const Nanos timeout = config_.clock.tick_ns() * message.heartbeat.timeout_ticks;
+        auto options = std::make_shared<LoopOptions>(*config_.options);
+        const auto percent = static_cast<Nanos>(random_.between(60, 200));
+        options->heartbeat_interval = options->heartbeat_interval * percent / 100;
+        options->heartbeat_timeout = options->heartbeat_timeout * percent / 100;
+        retuned_to_ = std::move(options);
+        if (!post({.body = Message::Reload{}, .payload = Payload::of(retuned_to_)})) return;
+        const ReactorConfig fresh = make_reactor_config(retuned_to_);
+        const HeartbeatConfig& heartbeat = fresh.profiles[kProfileDefault];
+        const Nanos timeout = fresh.clock.tick_ns() * heartbeat.timeout_ticks;
         Nanos& answer = facts_.answer_time_min[kProfileDefault];
-        answer = std::min(answer, answer_time(message.heartbeat, config_.clock));
+        answer = std::min(answer, answer_time(heartbeat, fresh.clock));
         Nanos& least = facts_.timeout_min[kProfileDefault];
         Nanos& most = facts_.timeout_max[kProfileDefault];
         least = std::min(least, timeout);
@@ -182,6 +180,7 @@ class SimOperator final : private SimProgram {
     SimServerFacts& facts_;
     Nanos every_ = 0;
     bool retuned_ = false;
+    std::shared_ptr<const LoopOptions> retuned_to_;  // the payload
 };
 
 using LogSink = std::function<void(const std::string& line)>;
@@ -318,33 +317,31 @@ class Simulation {
             case World::Ending::drain:
                 clients_.stop(false);
                 clients_.facts().hard_stop_at = network_.clock() + world_.server.drain_timeout;
-                stop(Message::Kind::drain);
+                stop({Message::Drain{}});
                 wait_until_empty(
                     world_.server.drain_timeout + 2 * kSecond + 8 * world_.faults.completion_max,
                     "drain");
                 break;
             case World::Ending::stop:
                 clients_.stop(false);
-                stop(Message::Kind::stop);
+                stop({Message::Stop{}});
                 wait_until_empty(kSecond + 8 * world_.faults.completion_max, "drain");
                 break;
         }
         clients_.stop(false);
-        if (world_.ending == World::Ending::all_vanish) stop(Message::Kind::stop);
+        if (world_.ending == World::Ending::all_vanish) stop({Message::Stop{}});
         clients_.leave();
         live_until(network_.clock() + kOrphanPatience);
         check_pools();
     }
 
     // A full mailbox is an answer; an operator asks again.
-    void stop(Message::Kind kind) {
+    void stop(const Message& message) {
         Nanos& hard_stop_at = clients_.facts().hard_stop_at;
-        if (kind == Message::Kind::stop) {
+        if (std::holds_alternative<Message::Stop>(message.body)) {
             hard_stop_at = std::min(hard_stop_at, network_.clock());
             clients_.facts().stops_hard = true;
         }
-        Message message;
-        message.kind = kind;
         while (!operator_.post(message)) turn(network_.clock());
     }
 

@@ -230,25 +230,19 @@ class Play {
     }
     void command(uint8_t how) {
         const uint8_t choice = take();
-        Message message;
         switch (how) {
             case 0:
-                message.kind = Message::Kind::kick;
-                message.reason = CloseReason::kicked;
-                message.target = stage_.table().id(choice % kPeersMax);
-                break;
+                stage_.post({Message::Kick{.target = stage_.table().id(choice % kPeersMax)}});
+                return;
             case 2:
-                message.kind = Message::Kind::retune;
-                message.profile = kProfileDefault;
-                message.heartbeat = stage_.config().profiles[kProfileDefault];
-                message.heartbeat.timeout_ticks += choice;
-                message.interval_ms = 1'000;
-                message.timeout_ms = 3'000 + 8u * choice;
-                break;
+                stage_.reload([&](LoopOptions& options) {
+                    options.heartbeat_timeout = stage_.config().options->heartbeat_timeout +
+                                                choice * stage_.config().clock.tick_ns();
+                });
+                return;
             default:
-                message.kind = choice > 250 ? Message::Kind::stop : Message::Kind::drain;
+                stage_.post(choice > 250 ? Message{Message::Stop{}} : Message{Message::Drain{}});
         }
-        stage_.post(message);
     }
     void check_pools() {
         stage_.reactor().connections().validate();

@@ -238,10 +238,8 @@ void Operator::reload() {
 void Operator::apply(const ServerOptions& options) {
     const bool timing = options.stats_interval != options_.stats_interval ||
                         options.stats_json != options_.stats_json;
-    const bool debug = options.log_level == LogLevel::debug;
-    if (debug != (options_.log_level == LogLevel::debug)) server_->set_debug(debug);
     options_ = options;
-    server_->retune(options_);
+    server_->reload(options_);
     log_.tune(options_);
     if (timing) set_interval();
 }

@@ -68,11 +68,8 @@ TEST(Goodbye, IsSentAfterAStallLongerThanTheLinger) {
         stage.settle(kSecond);
         stage.write(peer, "{\"type\":\"ping\"}\n");
         while (stage.heard(peer).empty()) stage.settle(kMillisecond / 10);
-        Message kick;
-        kick.kind = Message::Kind::kick;
-        kick.reason = CloseReason::kicked;
-        kick.target = stage.table().id(*stage.index(peer));
-        ASSERT_TRUE(stage.post(kick));
+        const ConnectionId target = stage.table().id(*stage.index(peer));
+        ASSERT_TRUE(stage.post({Message::Kick{.target = target}}));
         stage.settle(kMillisecond);
         stage.io().pass_time(2 * kCloseLingerNs);
         stage.settle(kSecond);
@@ -160,11 +157,8 @@ TEST(AfterTheEnd, NothingThatComesIsCountedOrAnswered) {
     ReactorStage stage(plan());
     const size_t peer = stage.connect(kLines);
     answer(stage, peer, "PING\n");
-    Message kick;
-    kick.kind = Message::Kind::kick;
-    kick.reason = CloseReason::kicked;
-    kick.target = stage.table().id(0);
-    ASSERT_TRUE(stage.post(kick));
+    const ConnectionId target = stage.table().id(0);
+    ASSERT_TRUE(stage.post({Message::Kick{.target = target}}));
     EXPECT_NE(take(stage, peer).find("kicked"), std::string::npos);
     EXPECT_EQ(answer(stage, peer, "PING\nPING\n"), "");
     EXPECT_EQ(stage.metrics()[Metric::frames_received], 1u);

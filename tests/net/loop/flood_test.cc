@@ -237,11 +237,8 @@ TEST(Flood, AKickedPeerIsReadAtOnce) {
     for (uint32_t sequence = 0; sequence < 8'000; ++sequence) pings = pings + binary_ping(sequence);
     park_some(stage, peer, pings);
     const Index index = *stage.index(peer);
-    Message kick;
-    kick.kind = Message::Kind::kick;
-    kick.target = stage.table().id(index);
-    kick.reason = CloseReason::kicked;
-    ASSERT_TRUE(stage.post(kick));
+    const ConnectionId target = stage.table().id(index);
+    ASSERT_TRUE(stage.post({Message::Kick{.target = target}}));
     stage.reactor().turn(stage.network().clock());
     ASSERT_EQ(stage.table()[index].state, ConnectionState::closing);
     ASSERT_LT(stage.metrics()[Metric::frames_received], 8'000u);

@@ -41,12 +41,12 @@ TEST(CloseLine, HasReasonDurationAndBytes) {
 
 TEST(CloseLine, EndsWithItsReasonForAConnectionFromBeforeTheDebugLog) {
     ReactorStage stage(plan("jsonl://10.0.0.1:9000", true));
-    stage.post({.kind = Message::Kind::debug, .on = false});
+    stage.reload([](LoopOptions& o) { o.log_level = LogLevel::info; });
     stage.settle();
     const size_t before = stage.connect(0);
     stage.settle();
     EXPECT_TRUE(stage.debug_lines().empty());
-    stage.post({.kind = Message::Kind::debug, .on = true});
+    stage.reload([](LoopOptions& o) { o.log_level = LogLevel::debug; });
     stage.settle();
     const size_t after = stage.connect(0);
     stage.write(after, "PING\n");
@@ -64,8 +64,8 @@ TEST(CloseLine, BeginsAtNothingForTheNextOwnerOfAPlace) {
     ReactorStage stage(plan("jsonl://10.0.0.1:9000", true));
     for (const bool off_between : {false, true, false}) {
         if (off_between) {
-            stage.post({.kind = Message::Kind::debug, .on = false});
-            stage.post({.kind = Message::Kind::debug, .on = true});
+            stage.reload([](LoopOptions& o) { o.log_level = LogLevel::info; });
+            stage.reload([](LoopOptions& o) { o.log_level = LogLevel::debug; });
             stage.settle();
         }
         const size_t peer = stage.connect(0);

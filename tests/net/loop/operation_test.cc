@@ -13,6 +13,10 @@ StagePlan plan_of(const LoopOptions& options = {}) {
     return {.listen = {"tcp://10.0.0.1:9000"}, .options = options, .places = 2'000};
 }
 
+auto log_at(LogLevel level) {
+    return [level](LoopOptions& options) { options.log_level = level; };
+}
+
 TEST(Operation, AcceptsNoFasterThanTheRate) {
     LoopOptions options;
     options.accept_rate = 100;
@@ -39,7 +43,7 @@ TEST(Operation, ATurnTakesNoMoreMessagesThanItsBudget) {
     ReactorStage stage(plan);
     stage.settle();
     for (uint32_t sender = 0; sender < plan.senders; ++sender)
-        while (stage.post({.kind = Message::Kind::debug}, sender)) continue;
+        while (stage.post({Message::Snapshot{}}, sender)) continue;
     uint64_t before = stage.metrics()[Metric::control_messages];
     for (int turn = 0; turn < 2; ++turn) {
         stage.reactor().turn(kNever);  // at once, as long as some are left
@@ -49,16 +53,16 @@ TEST(Operation, ATurnTakesNoMoreMessagesThanItsBudget) {
     }
 }
 
-TEST(Operation, AMessageTurnsTheDebugLogOnAndOff) {
+TEST(Operation, AReloadTurnsTheDebugLogOnAndOff) {
     StagePlan plan = plan_of();
     plan.keeps_debug_lines = true;
     ReactorStage stage(plan);
-    stage.post({.kind = Message::Kind::debug, .on = false});
+    stage.reload(log_at(LogLevel::info));
     stage.settle();
     stage.connect(0);
     stage.settle();
     EXPECT_TRUE(stage.debug_lines().empty());
-    stage.post({.kind = Message::Kind::debug, .on = true});
+    stage.reload(log_at(LogLevel::debug));
     stage.settle();
     stage.connect(0);
     stage.settle();
@@ -79,14 +83,11 @@ void open_peers(ReactorStage& stage) {
     ASSERT_EQ(stage.table().live(), kPeers);
     for (size_t peer = 0; peer < kPeers; ++peer) stage.heard(peer).clear();
 }
-Message retune_to(Nanos interval, Nanos timeout) {
-    const TickClock clock{kTickShiftDefault};
-    Message message{.kind = Message::Kind::retune, .profile = kProfileDefault};
-    message.heartbeat.interval_ticks = clock.ticks(interval);
-    message.heartbeat.timeout_ticks = clock.ticks(timeout);
-    message.interval_ms = static_cast<uint32_t>(interval / kMillisecond);
-    message.timeout_ms = static_cast<uint32_t>(timeout / kMillisecond);
-    return message;
+auto retune_to(Nanos interval, Nanos timeout) {
+    return [=](LoopOptions& options) {
+        options.heartbeat_interval = interval;
+        options.heartbeat_timeout = timeout;
+    };
 }
 size_t told(ReactorStage& stage) {
     size_t count = 0;
@@ -112,20 +113,22 @@ uint64_t most_sent_in_a_turn(ReactorStage& stage, uint64_t bytes) {
 TEST(Slices, ARetuneTellsEachPeerOnceAndSomeInATurn) {
     ReactorStage stage(plan_of());
     open_peers(stage);
-    ASSERT_TRUE(stage.post(retune_to(10 * kSecond, 40 * kSecond)));
+    ASSERT_TRUE(stage.reload(retune_to(10 * kSecond, 40 * kSecond)));
     EXPECT_LE(most_sent_in_a_turn(stage, kPeers * 16), kMostInATurn * 16);
     stage.settle(kSecond);
     EXPECT_EQ(told(stage), kPeers) << "once";
 }
 
-// One retune is under way when the next comes; in the meantime each peer is judged by what it was
-// told last, however short the new timeout is.
-TEST(Slices, ARetuneWaitsForTheOneBeforeAndNoPeerIsJudgedByWhatItWasNotTold) {
+// Several reloads come while the first walk is under way: of those that wait the last counts. In
+// the meantime each peer is judged by what it was sent last, however short the new timeout is.
+TEST(Slices, OfReloadsDuringARetuneTheLastFollowsAndNoPeerIsJudgedByWhatItWasNotSent) {
     ReactorStage stage(plan_of());
     open_peers(stage);
     stage.settle(20 * kSecond);
-    ASSERT_TRUE(stage.post(retune_to(2 * kSecond, 5 * kSecond)));
-    ASSERT_TRUE(stage.post(retune_to(30 * kSecond, 100 * kSecond)));
+    ASSERT_TRUE(stage.reload(retune_to(2 * kSecond, 5 * kSecond)));
+    stage.reactor().turn(0);
+    for (const Nanos timeout : {70 * kSecond, 80 * kSecond, 90 * kSecond, 100 * kSecond})
+        ASSERT_TRUE(stage.reload(retune_to(30 * kSecond, timeout)));
     stage.reactor().turn(0);
     EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
     stage.settle(100 * kMillisecond);
@@ -146,7 +149,7 @@ TEST(Slices, ARetuneBeginsTheSilenceOfEachPeerAnew) {
     ReactorStage stage(plan_of());
     open_peers(stage);
     stage.settle(20 * kSecond);
-    ASSERT_TRUE(stage.post(retune_to(2 * kSecond, 5 * kSecond)));
+    ASSERT_TRUE(stage.reload(retune_to(2 * kSecond, 5 * kSecond)));
     stage.settle(4 * kSecond);
     EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
     stage.settle(2 * kSecond);
@@ -156,7 +159,7 @@ TEST(Slices, ARetuneBeginsTheSilenceOfEachPeerAnew) {
 TEST(Slices, AHardStopResetsAllAndSomeInATurn) {
     ReactorStage stage(plan_of());
     open_peers(stage);
-    ASSERT_TRUE(stage.post({.kind = Message::Kind::stop}));
+    ASSERT_TRUE(stage.post({Message::Stop{}}));
     uint32_t live = kPeers;
     for (int turn = 0; turn < 100 && live > 0; ++turn) {
         stage.reactor().turn(0);
@@ -173,7 +176,7 @@ TEST(Slices, GoodbyesThatAreDueAtOnceAreSaidSomeInATurn) {
     options.drain_timeout = 10 * kSecond;
     ReactorStage stage(plan_of(options));
     open_peers(stage);
-    ASSERT_TRUE(stage.post({.kind = Message::Kind::drain}));
+    ASSERT_TRUE(stage.post({Message::Drain{}}));
     stage.reactor().turn(0);
     stage.io().pass_time(8 * kSecond);
     EXPECT_LE(most_sent_in_a_turn(stage, kPeers * kGoodbyeBytes), kMostInATurn * kGoodbyeBytes);
@@ -204,12 +207,11 @@ TEST(Drain, APauseBeforeItBeginsDoesNotShortenIt) {
     options.drain_timeout = 4 * kSecond;
     ReactorStage stage(plan_of(options));
     open_peers(stage);
-    Message pause{.kind = Message::Kind::snapshot, .context = &stage.io()};
-    pause.respond = [](void* io, uint32_t) {
+    const auto pause = [](void* io, uint32_t) {
         static_cast<SimBackend*>(io)->pass_time(5 * kSecond);
     };
-    ASSERT_TRUE(stage.post(pause));
-    ASSERT_TRUE(stage.post({.kind = Message::Kind::drain}));
+    ASSERT_TRUE(stage.post({.body = Message::Snapshot{}, .acknowledgement = {pause, &stage.io()}}));
+    ASSERT_TRUE(stage.post({Message::Drain{}}));
     stage.settle(5 * kSecond + kSecond);
     size_t told_some = 0;
     for (size_t peer = 0; peer < kPeers; ++peer) told_some += !stage.heard(peer).empty();
@@ -228,7 +230,7 @@ TEST(Drain, EachPeerHasItsGoodbyeHoweverLongAPauseIs) {
             options.drain_timeout = window;
             ReactorStage stage(plan_of(options));
             open_peers(stage);
-            ASSERT_TRUE(stage.post({.kind = Message::Kind::drain}));
+            ASSERT_TRUE(stage.post({Message::Drain{}}));
             for (int turn = 0; turn < turns; ++turn)
                 stage.reactor().turn(stage.network().clock() + kSecond);
             stage.io().pass_time(60 * kSecond);

@@ -304,7 +304,7 @@ TEST(ProxiedSession, StoppingSendsNothingToPeersWithoutAHeader) {
     const size_t known = stage.connect(kLines);
     stage.write(known, kLine);
     stage.settle();
-    stage.post({.kind = Message::Kind::drain});
+    stage.post({Message::Drain{}});
     stage.settle(12 * kSecond);
     EXPECT_EQ(stage.heard(waiting), "");
     EXPECT_NE(stage.heard(known).find("going_away"), std::string::npos);

@@ -129,6 +129,17 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     bool post(const Message& message, uint32_t sender = 0) {
         return mailbox_.post(sender, message);
     }
+    // Posts a reload of options that `change` has changed since the reload before, or the start.
+    template <class Change>
+    bool reload(Change&& change) {
+        auto options = std::make_shared<LoopOptions>(*options_.back());
+        change(*options);
+        return reload_to(std::move(options));
+    }
+    bool reload_to(std::shared_ptr<const LoopOptions> options) {
+        options_.push_back(std::move(options));
+        return post({.body = Message::Reload{}, .payload = Payload::of(options_.back())});
+    }
     const std::vector<std::string>& debug_lines() const { return debug_lines_; }
     const std::vector<std::string>& warnings() const { return warnings_; }
 
@@ -219,6 +230,8 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     std::vector<std::string> debug_lines_, warnings_;
     std::deque<Peer> peers_;
     ReactorConfig config_;
+    // Of the start, and of each reload: payloads.
+    std::deque<std::shared_ptr<const LoopOptions>> options_{config_.options};
     Loop reactor_;
 };
 

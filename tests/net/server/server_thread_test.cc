@@ -1,4 +1,4 @@
-// A whole server in this process: what the main thread tells reactors that are busy, and reads of
+// A whole server in this process: what the main thread asks of reactors that are busy, and reads of
 // them, also under ThreadSanitizer.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -58,9 +58,9 @@ bool ended_within(Server& server, Nanos most) {
     return false;
 }
 
-// The log sink of one reactor blocks, as if the reactor were stuck, while it is told more than its
-// mailbox holds. Then it runs again.
-TEST_P(ServerThreads, MessagesWhileTheyAreStuckAreReducedToTheLastOfEachKind) {
+// The log sink of one reactor blocks, as if the reactor were stuck, while it is sent 92 reloads.
+// Then it runs again.
+TEST_P(ServerThreads, ReloadsWhileAReactorIsStuckAreReducedToTheLast) {
     const Result<ServerPlan> plan = plan_of(GetParam());
     ASSERT_TRUE(plan) << plan.error();
     std::mutex gate;
@@ -78,33 +78,34 @@ TEST_P(ServerThreads, MessagesWhileTheyAreStuckAreReducedToTheLastOfEachKind) {
     for (int second = 31; second <= 120; ++second) {
         options.heartbeat_interval = second * kSecond;
         options.heartbeat_timeout = 3 * options.heartbeat_interval;
-        (*server)->retune(options);
+        (*server)->reload(options);
     }
     // Of every profile, not only of the flags' own.
     options.liveness = Liveness::roundtrip;
-    (*server)->retune(options);
-    (*server)->set_debug(false);
-    (*server)->drain();
-    // The other reactor takes messages.
+    (*server)->reload(options);
+    options.log_level = LogLevel::info;
+    (*server)->reload(options);
+    // The other reactor handles its own.
     while ((*server)->deliver() > 1) usleep(1'000);
     EXPECT_EQ((*server)->deliver(), 1u);
     const ServerStats& before = (*server)->stats();
     EXPECT_EQ(before.reactors.size(), 2u);
     closed.unlock();
     while ((*server)->deliver() > 0) usleep(1'000);
+    (*server)->drain();
     // The peer lingers: the drain ends it all the same.
     ASSERT_TRUE(ended_within(**server, 20 * kSecond)) << "the drain was lost";
     EXPECT_FALSE((*server)->drain_cut_short());
     const ServerStats& after = (*server)->stats();
     EXPECT_EQ(after.total.metrics[Metric::accepted], 1u);
+    EXPECT_EQ(lines, 1) << "the log level of the last reload is in force when the peer ends";
     for (const ReactorStats& reactor : after.reactors) {
         if (reactor.metrics[Metric::accepted] == 0) continue;
-        // Retunes filled the mailbox; the last of each profile, the debug log and the drain waited.
-        constexpr uint64_t kWaited = 1 + std::size(kNamedProfiles) + 2;
-        EXPECT_EQ(reactor.metrics[Metric::control_messages], kMailboxSlots + kWaited);
+        // The first reload, the last, the drain, and a snapshot.
+        EXPECT_EQ(reactor.metrics[Metric::control_messages], 4u);
     }
-    // What is told to a reactor that has ended waits for nothing.
-    for (uint32_t i = 0; i <= kMailboxSlots; ++i) (*server)->set_debug(i % 2 == 0);
+    // Orders to a reactor that has ended wait for nothing.
+    for (uint32_t i = 0; i <= kMailboxSlots; ++i) (*server)->reload(options);
     EXPECT_EQ((*server)->deliver(), 0u);
     close(peer);
 }
@@ -125,7 +126,7 @@ TEST_P(ServerThreads, WhatWasStartedStopsWithTheServer) {
     close(peer);
 }
 
-// Its mailbox is full when the server goes: the stop is posted as soon as there is room.
+// It has not handled what it was asked for when the server goes: the stop follows.
 TEST_P(ServerThreads, AReactorThatIsStuckForAWhileStopsWithTheServer) {
     const Result<ServerPlan> plan = plan_of(GetParam());
     ASSERT_TRUE(plan) << plan.error();
@@ -144,7 +145,7 @@ TEST_P(ServerThreads, AReactorThatIsStuckForAWhileStopsWithTheServer) {
         ServerOptions options = plan->options;
         for (uint32_t i = 0; i <= kMailboxSlots; ++i) {
             options.heartbeat_timeout += kSecond;
-            (*server)->retune(options);
+            (*server)->reload(options);
         }
         EXPECT_GT((*server)->deliver(), 0u);
         opener = std::thread([&] {

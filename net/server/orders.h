@@ -1,0 +1,56 @@
+// What the main thread has asked of one reactor and was not acknowledged yet.
+//
+// An order is never lost and never waited for. One of a kind is on its way at a time; of those that
+// follow meanwhile the last counts, and is posted once the first was acknowledged: a reactor that
+// is stuck costs one message of each kind, however often it is asked. An order that finds the
+// mailbox full stays wanted: deliver() posts it again. A drain follows the reloads before it, so
+// that peers have the last settings before their goodbyes; a stop waits for nothing.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "core/mailbox.h"
+#include "core/message.h"
+#include "net/loop/loop_options.h"
+
+namespace pulse {
+
+class Orders {
+  public:
+    // `mailbox` outlives the orders; `sender` is the lane of the one thread that calls them. What
+    // was posted must be handled, or the reactor's thread have ended, before they are destroyed.
+    Orders(Mailbox& mailbox, uint32_t sender) : mailbox_(mailbox), sender_(sender) {}
+    Orders(const Orders&) = delete;
+    Orders& operator=(const Orders&) = delete;
+
+    void reload(std::shared_ptr<const LoopOptions> options);
+    void drain() { drain_.wanted = true; }
+    void stop() { stop_.wanted = true; }
+
+    // Posts what is wanted, as far as there is room. Returns true while something is wanted or not
+    // acknowledged: then call it again soon.
+    bool deliver();
+    // The reactor's thread has ended: nothing is wanted of it any more.
+    void cancel();
+
+  private:
+    struct Order {
+        bool wanted = false;
+        std::atomic<bool> on_its_way{false};  // set by the sender, cleared by the reactor's thread
+        bool may_post() const { return wanted && !on_its_way.load(std::memory_order_acquire); }
+        bool pending() const { return wanted || on_its_way.load(std::memory_order_acquire); }
+    };
+    static void acknowledge(void* order, uint32_t reactor);
+    void post(Order& order, const Message::Body& body, Payload payload = {});
+
+    Mailbox& mailbox_;
+    const uint32_t sender_;
+    Order reload_, drain_, stop_;
+    // The payload: read by the reactor's thread while the reload is on its way.
+    std::shared_ptr<const LoopOptions> posted_options_;
+    std::shared_ptr<const LoopOptions> wanted_options_;
+};
+
+}  // namespace pulse
