@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Adding a gauge, a distribution, an io counter, a counter or a close reason is one line each.
+"""Adding a gauge, a distribution, an io counter, a counter or a close reason is one line each;
+a control message is a kind and what it does, and does not compile without that.
 
 Copies the folders that matter into a temporary tree, adds a line to each table and nothing else,
 builds the test of --stats-json there, and looks for the new names among the tests that passed.
@@ -34,6 +35,37 @@ ADDED = [("core/gauges.def", "Gauges", "added_gauge",
 TESTS = {"Gauges": "IsAMemberInItsUnit", "Distributions": "IsAMemberWithItsSum",
          "Counters": "IsAMemberWithItsSum", "IoCounters": "IsAMemberOfIoWithItsSum",
          "CloseReasons": "IsCountedForClosesAndRefusals"}
+
+
+# Of a control message: the kind, and what it does.
+KIND = ("core/message.h", r"    using Body = std::variant<(.*)>;",
+        r"    struct Added {};\n    using Body = std::variant<\1, Added>;")
+HANDLER = ("net/loop/connections.cc", r"(    void operator\(\)\(const Message::Snapshot&\).*)",
+           r"\1\n    void operator()(const Message::Added&) const { connections.drain(); }")
+
+
+def change(tree, path, pattern, replacement):
+    with open(os.path.join(tree, path), encoding="utf-8") as file:
+        text, count = re.subn(pattern, replacement, file.read())
+    assert count == 1, f"{path}: {pattern} matches {count} times"
+    with open(os.path.join(tree, path), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def check_message(tree):
+    """Two lines of the report: a kind that nothing handles, and one that is handled."""
+    handler = HANDLER[0]
+    command = [*CXX, *FLAGS, "-fsyntax-only", handler]
+
+    def compiles():
+        done = subprocess.run(command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return done.returncode == 0, done.stdout.decode(errors="replace")
+    change(tree, *KIND)
+    without, text = compiles()
+    yield not without and "Added" in text, f"a kind in {KIND[0]} needs what it does in {handler}"
+    change(tree, *HANDLER)
+    whole, text = compiles()
+    yield whole, "and nothing else" + ("" if whole else ":\n" + text[-4000:])
 
 
 def compile_one(tree, source):
@@ -77,6 +109,9 @@ def main():
         whole = re.search(r"\[  PASSED  \] \d+ tests\.\n$", output)
         print(f"{'ok' if whole else 'FAIL'}  and nothing else of --stats-json is changed by it")
         passed, failed = passed + bool(whole), failed + (not whole)
+        for good, what in check_message(tree):
+            print(f"{'ok' if good else 'FAIL'}  {what}")
+            passed, failed = passed + good, failed + (not good)
         if program is not None and failed:
             print(output[-4000:])
     print(f"{passed} passed, {failed} failed")

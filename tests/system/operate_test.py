@@ -238,6 +238,10 @@ class Configured:
         time.sleep(0.1)
         return self.server.text()[before:]
 
+    def check(self):
+        return subprocess.run([f"{BUILD}/pulsewheel", "--config", self.path, "--check-config"],
+                              capture_output=True, text=True)
+
     def __enter__(self):
         return self
 
@@ -250,15 +254,18 @@ def test_a_reload_names_what_it_applied_and_what_waits(backend):
     with Configured(backend, 'heartbeat-interval = "30s"\n') as configured:
         said = configured.reload('heartbeat-interval = "20s"\nmax-connections = 5000\n'
                                  'on-message = "echo"\nlog-format = "text"\n')
-        assert "reloaded: heartbeat-interval, heartbeat-timeout\n" in said, said
-        assert "only by a restart: max-connections, on-message\n" in said, said
+        assert "reload: heartbeat-interval: 30s -> 20s\n" in said, said
+        assert "reload: heartbeat-timeout: 90s -> 1m\n" in said, said
+        assert "reload: max-connections: 100k -> 5k waits for a restart\n" in said, said
+        assert "reload: on-message: discard -> echo waits for a restart\n" in said, said
+        assert "reloaded: 2 settings changed, 2 wait for a restart\n" in said, said
         with connect(configured.server.port) as peer:
             peer.sendall(frame(KIND_HELLO, 1, b'{"user":"u"}'))
             _, welcome = receive(peer)
             assert json.loads(welcome)["interval_ms"] == 20000, welcome
             peer.sendall(frame(5, 2, b"x") + frame(KIND_PING, 3))
             assert receive(peer)[0] == KIND_PONG, "on-message was not applied"
-        assert "no setting that can change now" in configured.hang_up()
+        assert "reloaded: 0 settings changed, 2 wait" in configured.hang_up(), "as before"
 
 
 def test_a_reload_with_an_error_changes_nothing(backend):
@@ -266,7 +273,12 @@ def test_a_reload_with_an_error_changes_nothing(backend):
         peer = connect(configured.server.port)
         for wrong in ('liveness = "sometimes"\n', 'heartbeat-timeout = "5s"\n', "=\n"):
             said = configured.reload('heartbeat-interval = "20s"\n' + wrong)
-            assert "nothing was changed" in said and "reloaded" not in said, said
+            # FILE:LINE: OFFENDER: REASON; REMEDY, as --check-config reports it.
+            assert f"nothing was changed: {configured.path}:2: " in said, said
+            assert "; " in said and "->" not in said and "reloaded" not in said, said
+            check = configured.check()
+            assert check.returncode == 2, check
+            assert check.stderr.removeprefix("pulsewheel: ").strip() in said, (check, said)
         peer.settimeout(0.3)
         try:
             raise AssertionError(f"told of a change: {receive(peer)}")
@@ -292,9 +304,9 @@ def test_a_reload_opens_other_statistics_or_changes_nothing(backend):
             file.write(f'stats-json = "{first}"\nstats-interval = "100ms"\n')
         with Process(backend, "--config", config, "--log-file", log) as server:
             reload(f'stats-json = "{directory}/none/file"\nheartbeat-interval = "7s"\n')
-            wait_until(lambda: logged("nothing was changed: --stats-json"), "no error")
+            wait_until(lambda: logged(f"nothing was changed: {config}:1: stats-json: "), "no error")
             reload(f'stats-json = "{second}"\nstats-interval = "200ms"\n')
-            wait_until(lambda: logged("reloaded: stats-interval, stats-json\n"), "not applied")
+            wait_until(lambda: logged(f"reload: stats-json: {first} -> {second}\n"), "not applied")
             wait_until(lambda: os.path.exists(second) and os.path.getsize(second) > 0, "no second")
             assert server.stop() == 0
         with open(second) as file:
@@ -372,7 +384,7 @@ def test_a_reload_retunes_every_profile(backend):
             assert kind == KIND_WELCOME
             peers.append((peer, json.loads(payload)["interval_ms"]))
         said = configured.reload('liveness = "roundtrip"\n')
-        assert "reloaded: liveness\n" in said, said
+        assert "reload: liveness: any -> roundtrip\n" in said, said
         for peer, interval_ms in peers:
             kind, payload = receive(peer)
             assert kind == KIND_INTERVAL, kind

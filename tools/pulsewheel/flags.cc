@@ -8,7 +8,6 @@
 #include <fstream>
 #include <map>
 #include <optional>
-#include <set>
 #include <sstream>
 #include <toml++/toml.h>
 
@@ -32,10 +31,10 @@ std::vector<std::string> split(std::string_view text, char separator) {
     }
 }
 
-// What the layers write into: options, which settings were given at all, and what was wrong.
+// What the layers write into: options, where each given setting was given last, and errors.
 struct Draft {
     ServerOptions options;
-    std::set<std::string_view> given;
+    Origins given;
     std::string errors;
 
     // One line each, whatever was given.
@@ -55,7 +54,7 @@ struct Draft {
             const Result<void> done = setting.set(options, value);
             if (!done) complain(where, done.error());
         }
-        given.insert(setting.name);
+        given[setting.name] = where;
     }
 };
 
@@ -256,7 +255,8 @@ void derive(Draft& draft) {
     ServerOptions& options = draft.options;
     if (options.listen.empty()) {
         if (draft.given.contains("listen"))
-            draft.complain("--listen", "no address at all; write for example tcp://127.0.0.1:9000");
+            draft.complain(origin_of(draft.given, "listen"),
+                           "no address at all; write for example tcp://127.0.0.1:9000");
         options.listen.push_back(*parse_listen_uri(kListenDefault));
     }
     const NamedProfile& profile = kNamedProfiles[options.heartbeat_profile];
@@ -273,9 +273,8 @@ void derive(Draft& draft) {
             std::min(kMessageBytesDefault, echoed_by(options.send_queue_bytes));
     }
     if (!draft.given.contains("buffer-bytes")) {
-        options.buffer_bytes =
-            std::max(kBufferedBytesDefault,
-                     buffers_for(options.max_message_bytes, options.on_message));
+        options.buffer_bytes = std::max(kBufferedBytesDefault,
+                                        buffers_for(options.max_message_bytes, options.on_message));
     }
 }
 
@@ -283,7 +282,7 @@ std::string in_ms(Nanos least) {
     return format_duration((least + kMillisecond - 1) / kMillisecond * kMillisecond);
 }
 
-std::optional<std::string> wrong_heartbeats(const ServerOptions& options) {
+std::optional<std::string> wrong_heartbeats(const ServerOptions& options, const Origins& origins) {
     const TickClock clock{options.tick_shift};
     const Nanos longest = clock.begins(kTimeoutTicksMax);
     const Nanos interval = options.heartbeat_interval;
@@ -291,52 +290,54 @@ std::optional<std::string> wrong_heartbeats(const ServerOptions& options) {
     // A tick to round the interval, a tick to round the timeout.
     const Nanos least = interval + answer_time(interval) + 2 * clock.tick_ns();
     if (interval < 2 * clock.tick_ns()) {
-        return "--heartbeat-interval: '" + format_duration(interval) +
+        return origin_of(origins, "heartbeat-interval") + ": '" + format_duration(interval) +
                "' is less than two ticks; write more, or a shorter --tick";
     }
     if (timeout < least) {
-        return "--heartbeat-timeout: '" + format_duration(timeout) +
+        return origin_of(origins, "heartbeat-timeout") + ": '" + format_duration(timeout) +
                "' leaves too little time for an answer after an interval of " +
                format_duration(interval) + "; write at least " + in_ms(least) +
                ", or three intervals: " + format_duration(3 * interval);
     }
     if (timeout > longest) {
-        return "--heartbeat-timeout: '" + format_duration(timeout) +
+        return origin_of(origins, "heartbeat-timeout") + ": '" + format_duration(timeout) +
                "' is longer than a wheel of this --tick can wait; write at most " +
                format_duration(longest / kSecond * kSecond) + ", or a longer --tick";
     }
     if (options.handshake_timeout > longest) {
-        return "--handshake-timeout: '" + format_duration(options.handshake_timeout) +
+        return origin_of(origins, "handshake-timeout") + ": '" +
+               format_duration(options.handshake_timeout) +
                "' is longer than a wheel of this --tick can wait; write at most " +
                format_duration(longest / kSecond * kSecond);
     }
     return std::nullopt;
 }
 
-std::optional<std::string> wrong_buffers(const ServerOptions& options) {
+std::optional<std::string> wrong_buffers(const ServerOptions& options, const Origins& origins) {
     const size_t least = buffers_for(options.max_message_bytes, options.on_message);
     if (options.buffer_bytes >= least) return std::nullopt;
     const std::string what = options.on_message == OnMessage::echo ? "echo" : "hold";
-    return "--buffer-bytes: '" + format_size(options.buffer_bytes) + "' cannot " + what +
-           " messages of " + format_size(options.max_message_bytes) + "; write at least " +
-           format_size(least) + ", or a shorter --max-message-bytes";
+    return origin_of(origins, "buffer-bytes") + ": '" + format_size(options.buffer_bytes) +
+           "' cannot " + what + " messages of " + format_size(options.max_message_bytes) +
+           "; write at least " + format_size(least) + ", or a shorter --max-message-bytes";
 }
 
-std::optional<std::string> wrong_queues(const ServerOptions& options) {
+std::optional<std::string> wrong_queues(const ServerOptions& options, const Origins& origins) {
     const size_t least = echo_bytes(options.max_message_bytes);
     if (options.on_message != OnMessage::echo || options.send_queue_bytes >= least)
         return std::nullopt;
-    return "--send-queue-bytes: '" + format_size(options.send_queue_bytes) +
+    return origin_of(origins, "send-queue-bytes") + ": '" + format_size(options.send_queue_bytes) +
            "' cannot hold the echo of a message of " + format_size(options.max_message_bytes) +
            "; write at least " + format_size((least + 1'023) / 1'024 * 1'024) +
            ", or a shorter --max-message-bytes";
 }
 
-std::optional<std::string> wrong_listeners(const ServerOptions& options) {
+std::optional<std::string> wrong_listeners(const ServerOptions& options, const Origins& origins) {
     for (const ListenAddress& listener : options.listen) {
         if (!listener.expects_proxy_header || !options.proxy_trusted.empty()) continue;
-        return "--proxy-trusted: no address is trusted, so that no peer can connect to '" +
-               listener.text + "'; name the balancer's address";
+        return origin_of(origins, "proxy-trusted") +
+               ": no address is trusted, so that no peer can connect to '" + listener.text +
+               "'; name the balancer's address";
     }
     return std::nullopt;
 }
@@ -424,10 +425,6 @@ std::string help_text() {
     return out;
 }
 
-}  // namespace
-
-namespace {
-
 // Strings always in the quotes that --help and the README use.
 toml::toml_formatter in_quotes(const toml::node& node) {
     return toml::toml_formatter{
@@ -435,6 +432,11 @@ toml::toml_formatter in_quotes(const toml::node& node) {
 }
 
 }  // namespace
+
+std::string origin_of(const Origins& origins, std::string_view setting) {
+    const auto found = origins.find(setting);
+    return found != origins.end() ? found->second : "--" + std::string(setting);
+}
 
 std::string to_toml(const ServerOptions& options) {
     std::ostringstream out;
@@ -461,10 +463,10 @@ std::string to_toml(const ServerOptions& options) {
     return out.str();
 }
 
-Result<void> check_between(const ServerOptions& options) {
+Result<void> check_between(const ServerOptions& options, const Origins& origins) {
     std::string errors;
-    for (const auto& wrong : {wrong_listeners(options), wrong_heartbeats(options),
-                              wrong_buffers(options), wrong_queues(options)}) {
+    for (const auto& wrong : {wrong_listeners(options, origins), wrong_heartbeats(options, origins),
+                              wrong_buffers(options, origins), wrong_queues(options, origins)}) {
         if (wrong) errors.append(errors.empty() ? "" : "\n").append(*wrong);
     }
     if (errors.empty()) return {};
@@ -506,11 +508,13 @@ Result<Invocation> read_invocation(std::span<const char* const> arguments,
     // Between fields that could not be read nothing can be said.
     if (draft.errors.empty()) derive(draft);
     if (draft.errors.empty()) {
-        if (Result<void> fits = check_between(draft.options); !fits) draft.errors = fits.error();
+        if (Result<void> fits = check_between(draft.options, draft.given); !fits)
+            draft.errors = fits.error();
     }
     if (!draft.errors.empty()) return Error{draft.errors};
 
     invocation.options = std::move(draft.options);
+    invocation.origins = std::move(draft.given);
     invocation.options.texts = &settings_text;
     if (requests.print_config)
         invocation.text = to_toml(invocation.options);

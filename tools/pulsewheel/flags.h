@@ -12,6 +12,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -31,9 +32,16 @@ enum class Action : uint8_t {
     serve,
 };
 
+// Where each setting that was given was given, in the words of its layer: "FILE:LINE: KEY",
+// "PULSEWHEEL_KEY" or "--KEY". Errors begin with it.
+using Origins = std::map<std::string_view, std::string>;
+// "--KEY" of a setting that was not given.
+std::string origin_of(const Origins& origins, std::string_view setting);
+
 struct Invocation {
     Action action = Action::print;
     ServerOptions options;  // whole and consistent unless `print`
+    Origins origins;
     std::string text;
     // Of a config that cannot be read again, because it came from a pipe: its text.
     std::optional<std::string> kept_config;
@@ -50,7 +58,7 @@ Result<Invocation> read_invocation(std::span<const char* const> arguments,
                                    const std::optional<std::string>& kept_config = std::nullopt);
 
 // What must hold between settings. An error has one line for each that does not.
-Result<void> check_between(const ServerOptions& options);
+Result<void> check_between(const ServerOptions& options, const Origins& origins);
 
 // The options as a TOML file that --config reads back to the same.
 std::string to_toml(const ServerOptions& options);

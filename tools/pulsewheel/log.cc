@@ -96,7 +96,7 @@ Result<Log> Log::open(const ServerOptions& options) {
                                                      ? LineWriter::to(STDERR_FILENO, "stderr")
                                                      : LineWriter::append_to(options.log_file);
     if (!writer) {
-        return Error{(options.log_file.empty() ? "" : "--log-file ") + writer.error()};
+        return Error{(options.log_file.empty() ? "" : "--log-file: ") + writer.error()};
     }
     Log log;
     log.writer_ = std::move(*writer);

@@ -43,12 +43,12 @@ int print(const std::string& text) {
 }
 
 // --check-config: everything that a start does, but for the listening.
-int check(const ServerOptions& options) {
-    for (const auto& [flag, path] : {std::pair{"--log-file ", options.log_file},
-                                     std::pair{"--stats-json ", options.stats_json}}) {
+int check(const ServerOptions& options, const Origins& origins) {
+    for (const auto& [setting, path] :
+         {std::pair{"log-file", options.log_file}, std::pair{"stats-json", options.stats_json}}) {
         if (path.empty()) continue;
         if (Result<void> possible = can_append_to(path); !possible)
-            return complain(flag + possible.error(), kCouldNotStart);
+            return complain(origin_of(origins, setting) + ": " + possible.error(), kCouldNotStart);
     }
     const Result<ServerPlan> plan = plan_server(options);
     if (!plan) return complain(plan.error(), kCouldNotStart);
@@ -101,8 +101,9 @@ int serve_with(Invocation invocation, std::span<const char* const> arguments) {
     const sigset_t signals = block_signals();
     Result<Log> log = Log::open(invocation.options);
     if (!log) return complain(log.error(), kCouldNotStart);
-    const int code = start_and_run(*log, invocation.options,
-                                   {arguments, std::move(invocation.kept_config)}, signals);
+    const int code = start_and_run(
+        *log, invocation.options,
+        {arguments, std::move(invocation.kept_config), std::move(invocation.origins)}, signals);
     log->finish(kFinishNs);
     return code;
 }
@@ -126,7 +127,7 @@ int main(int argc, char** argv) {
         case Action::print:
             return print(invocation->text);
         case Action::check:
-            return check(invocation->options);
+            return check(invocation->options, invocation->origins);
         case Action::serve:
             break;
     }

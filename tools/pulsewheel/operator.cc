@@ -44,10 +44,13 @@ void refuse_reload(std::string_view errors) {
     }
 }
 
-std::string joined(const std::vector<std::string_view>& names) {
-    std::string text;
-    for (const std::string_view name : names) text.append(text.empty() ? "" : ", ").append(name);
-    return text;
+// A line for each change, and one for all of them.
+void log_reload(const Reload& reload) {
+    for (const Change& change : reload.applied) spdlog::info("reload: {}", change.text());
+    for (const Change& change : reload.deferred)
+        spdlog::warn("reload: {} waits for a restart", change.text());
+    spdlog::info("reloaded: {} settings changed, {} wait for a restart", reload.applied.size(),
+                 reload.deferred.size());
 }
 
 }  // namespace
@@ -59,16 +62,16 @@ Result<void> Operator::open_outputs() {
     Result<std::unique_ptr<LineWriter>> lines = LineWriter::to(STDOUT_FILENO, "stdout");
     if (!lines) return Error{lines.error()};
     lines_ = std::move(*lines);
-    return open_stats_file(options_.stats_json);
+    return open_stats_file(options_.stats_json, origin_of(source_.origins, "stats-json"));
 }
 
-Result<void> Operator::open_stats_file(const std::string& path) {
+Result<void> Operator::open_stats_file(const std::string& path, const std::string& origin) {
     if (path.empty()) {
         stats_file_.reset();
         return {};
     }
     Result<std::unique_ptr<LineWriter>> file = LineWriter::append_to(path);
-    if (!file) return Error{"--stats-json " + file.error()};
+    if (!file) return Error{origin + ": " + file.error()};
     stats_file_ = std::move(*file);
     return {};
 }
@@ -165,7 +168,7 @@ void Operator::stop() {
     if (stopping_at_ != 0) return stop_now();
     stopping_at_ = stop_watched_at_ = monotonic_now();
     server_->drain();
-    spdlog::info("stopping: saying goodbye over {}; once more stops at once",
+    spdlog::info("stopping: sends goodbyes over {}; a second signal stops at once",
                  format_duration(options_.drain_timeout));
 }
 
@@ -213,10 +216,11 @@ void Operator::reload() {
     const Result<Invocation> again = read_invocation(
         source_.arguments, [](const char* name) { return std::getenv(name); }, source_.kept_config);
     if (!again) return refuse_reload(again.error());
-    const Result<Reload> reload = plan_reload(options_, again->options);
+    const Result<Reload> reload = plan_reload(options_, again->options, again->origins);
     if (!reload) return refuse_reload(reload.error());
     if (reload->options.stats_json != options_.stats_json) {
-        if (Result<void> opened = open_stats_file(reload->options.stats_json); !opened)
+        const std::string origin = origin_of(again->origins, "stats-json");
+        if (Result<void> opened = open_stats_file(reload->options.stats_json, origin); !opened)
             return refuse_reload(opened.error());
     } else if (stats_file_) {
         stats_file_->reopen();
@@ -225,14 +229,7 @@ void Operator::reload() {
     if (source_.kept_config)
         spdlog::info(
             "reload: the config came from a pipe, and is kept as it was read at the start");
-    if (reload->applied.empty())
-        spdlog::info("reload: no setting that can change now has changed");
-    else
-        spdlog::info("reloaded: {}", joined(reload->applied));
-    if (!reload->waiting.empty()) {
-        spdlog::warn("reload: changed too, but applied only by a restart: {}",
-                     joined(reload->waiting));
-    }
+    log_reload(*reload);
 }
 
 void Operator::apply(const ServerOptions& options) {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "net/server/server.h"
+#include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/line_writer.h"
 #include "tools/pulsewheel/log.h"
 
@@ -20,6 +21,7 @@ enum ExitCode { kOk = 0, kCouldNotStart = 1, kUsage = 2, kDrainCutShort = 3 };
 struct SettingsSource {
     std::span<const char* const> arguments;
     std::optional<std::string> kept_config;  // of a config that was a pipe
+    Origins origins;                         // of the start
 };
 
 class Operator {
@@ -34,7 +36,8 @@ class Operator {
     int run(Server& server, const sigset_t& signals);
 
   private:
-    Result<void> open_stats_file(const std::string& path);
+    // An error begins with `origin`, which names the setting.
+    Result<void> open_stats_file(const std::string& path, const std::string& origin);
     void set_interval();
     void wait_for_signal(const sigset_t& signals);
     void on_signal(int number);

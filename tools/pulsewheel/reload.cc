@@ -1,27 +1,44 @@
 // The table of settings, walked twice over.
 #include "tools/pulsewheel/reload.h"
 
-#include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/settings.h"
 
 namespace pulse::serve {
+namespace {
 
-Result<Reload> plan_reload(const ServerOptions& running, const ServerOptions& fresh) {
-    Reload reload{.options = running, .applied = {}, .waiting = {}};
+std::string joined(const std::vector<std::string>& values) {
+    std::string text;
+    for (const std::string& value : values) text.append(text.empty() ? "" : ",").append(value);
+    return text.empty() ? "none" : text;
+}
+
+}  // namespace
+
+std::string Change::text() const {
+    return std::string(setting).append(": ").append(before).append(" -> ").append(after);
+}
+
+Result<Reload> plan_reload(const ServerOptions& running, const ServerOptions& fresh,
+                           const Origins& origins) {
+    Reload reload{.options = running, .applied = {}, .deferred = {}};
     for (const Setting& setting : settings()) {
-        const std::vector<std::string> values = setting.get(fresh);
-        if (values == setting.get(running)) continue;
+        const std::vector<std::string> before = setting.get(running);
+        const std::vector<std::string> after = setting.get(fresh);
+        if (after == before) continue;
+        const Change change{setting.name, joined(before), joined(after)};
         if (setting.reload == ReloadKind::restart) {
-            reload.waiting.push_back(setting.name);
+            reload.deferred.push_back(change);
             continue;
         }
-        reload.applied.push_back(setting.name);
+        reload.applied.push_back(change);
         if (setting.clear != nullptr) setting.clear(reload.options);
-        for (const std::string& value : values)
+        for (const std::string& value : after) {
             if (Result<void> set = setting.set(reload.options, value); !set)
-                return Error{std::string(setting.name) + ": " + set.error()};
+                return Error{origin_of(origins, setting.name) + ": " + set.error()};
+        }
     }
-    if (Result<void> fits = check_between(reload.options); !fits) return Error{fits.error()};
+    if (Result<void> fits = check_between(reload.options, origins); !fits)
+        return Error{fits.error()};
     return reload;
 }
 

@@ -7,17 +7,29 @@
 
 #include "core/result.h"
 #include "net/server/options.h"
+#include "tools/pulsewheel/flags.h"
 
 namespace pulse::serve {
 
-struct Reload {
-    ServerOptions options;                  // in force from now on
-    std::vector<std::string_view> applied;  // settings that changed and are live
-    std::vector<std::string_view> waiting;  // settings that changed and wait for a restart
+// Of one setting; a list's values are separated by commas.
+struct Change {
+    std::string_view setting;
+    std::string before;
+    std::string after;
+    // "heartbeat-interval: 30s -> 20s"
+    std::string text() const;
 };
 
-// Exactly the live settings of `fresh` over `running`. An error where they do not fit to those that
-// stay, such as a heartbeat to the tick that runs; then nothing is to be applied.
-Result<Reload> plan_reload(const ServerOptions& running, const ServerOptions& fresh);
+struct Reload {
+    ServerOptions options;         // in force from now on
+    std::vector<Change> applied;   // of live settings
+    std::vector<Change> deferred;  // of the others: they wait for a restart
+};
+
+// Exactly the live settings of `fresh` over `running`; `origins` are those of `fresh`. An error
+// where they do not fit to those that stay, such as a heartbeat to the tick that runs; then nothing
+// is to be applied.
+Result<Reload> plan_reload(const ServerOptions& running, const ServerOptions& fresh,
+                           const Origins& origins);
 
 }  // namespace pulse::serve

@@ -13,8 +13,9 @@
 #include "core/version.h"
 #include "net/io/limits.h"
 #include "net/io/sockets.h"
-#include "tools/pulsewheel/reload.h"
 #include "tools/pulsewheel/settings.h"
+
+#include "tests/tools/pulsewheel/other_values.h"
 
 namespace pulse::serve {
 namespace {
@@ -155,39 +156,6 @@ TEST(Flags, HeartbeatsMessagesAndFigures) {
     EXPECT_EQ(options.stats_json, "out.json");
 }
 
-// One value for each setting that is not its default, as a flag would be given it.
-const std::map<std::string_view, const char*> kOther = {
-    {"listen", "jsonl://127.0.0.1:9100"},
-    {"proxy-trusted", "10.0.0.0/8"},
-    {"share-port", "on"},
-    {"max-connections", "5k"},
-    {"accept-rate", "7/s"},
-    {"handshake-timeout", "2s"},
-    {"tcp-keepalive", "90s"},
-    {"tcp-user-timeout", "20s"},
-    {"backend", "io_uring"},
-    {"reactors", "5"},
-    {"pin", "on"},
-    {"drain-timeout", "1s"},
-    {"heartbeat-profile", "realtime"},
-    {"heartbeat-interval", "20s"},
-    {"heartbeat-timeout", "61s"},
-    {"heartbeat-probe", "off"},
-    {"liveness", "roundtrip"},
-    {"tick", "16ms"},
-    {"on-message", "echo"},
-    {"max-message-bytes", "4KiB"},
-    {"send-queue-bytes", "8KiB"},
-    {"buffer-bytes", "16MiB"},
-    {"ws-deflate", "on"},
-    {"ws-origin", "https://b.example:8443"},
-    {"log-file", "a log"},
-    {"log-level", "error"},
-    {"log-format", "json"},
-    {"stats-interval", "500ms"},
-    {"stats-json", "a \"quoted\" \\ name # of a file"},
-};
-
 std::vector<std::string> value_of(const Setting& setting, const ServerOptions& options) {
     return setting.get(options);
 }
@@ -235,7 +203,7 @@ TEST(Flags, ProxySourcesAreABlockEachInEveryLayer) {
     expect_error(read({"--proxy-trusted", "10.0.0.1/8"}), {"'10.0.0.1/8'", "as zeros"});
     const ConfigFile no_range("proxy-trusted = []\nlisten = \"tcp://*:1?proxy=on\"\n");
     expect_error(read({"--config", no_range.path()}),
-                 {"--proxy-trusted: no address is trusted", "'tcp://*:1?proxy=on'", "balancer"});
+                 {":1: proxy-trusted: no address is trusted", "'tcp://*:1?proxy=on'", "balancer"});
 }
 
 TEST(Flags, VariablesOverrideTheFileAndFlagsOverrideBoth) {
@@ -463,32 +431,6 @@ TEST(Flags, AConfigThatCannotBeReadAgainIsKept) {
     EXPECT_FALSE(read({"--config", file.path()})->kept_config);
 }
 
-TEST(Reload, AppliesExactlyWhatIsLive) {
-    const ServerOptions running = options_of({});
-    for (const Setting& setting : settings()) {
-        SCOPED_TRACE(setting.name);
-        const std::string flag = "--" + std::string(setting.name) + "=" + kOther.at(setting.name);
-        const ServerOptions fresh = options_of({flag.c_str()});
-        const Result<Reload> reload = plan_reload(running, fresh);
-        ASSERT_TRUE(reload) << reload.error();
-        const bool live = setting.reload == ReloadKind::live;
-        const auto& named = live ? reload->applied : reload->waiting;
-        EXPECT_NE(std::ranges::find(named, setting.name), named.end());
-        EXPECT_EQ(setting.get(reload->options), setting.get(live ? fresh : running));
-    }
-    const Result<Reload> none = plan_reload(running, running);
-    ASSERT_TRUE(none);
-    EXPECT_TRUE(none->applied.empty() && none->waiting.empty());
-}
-
-TEST(Reload, IsRefusedWhereItDoesNotFitToWhatStays) {
-    const ServerOptions running = options_of({"--tick", "1ms"});
-    const ServerOptions fresh = options_of({"--tick", "128ms", "--heartbeat-timeout", "20h"});
-    const Result<Reload> reload = plan_reload(running, fresh);
-    ASSERT_FALSE(reload);
-    EXPECT_NE(reload.error().find("--heartbeat-timeout: '20h'"), std::string::npos);
-}
-
 TEST(Flags, AllErrorsAreReportedAtOnce) {
     const ConfigFile file("reactors = 0\n");
     const Result<Invocation> invocation =
@@ -510,13 +452,27 @@ TEST(Flags, MistakesInTheFileNameTheLine) {
     expect_error(read_file("max-connections = -1\n"),
                  {":1: max-connections: '-1' is not a number"});
     expect_error(read_file("listen = [\"tcp://*:1\", 2]\n"), {":1: listen:", "a list of them"});
-    expect_error(read_file("listen = []\n"), {"--listen: no address at all"});
+    expect_error(read_file("listen = []\n"), {":1: listen: no address at all"});
     expect_error(read_file("reactors = 1\nreactors = 2\n"), {":2: "});
     expect_error(read_file("reactors 1\n"), {":1: ", "write TOML"});
     expect_error(read_file("\n[server]\nreactors = 1\n"), {":2: 'server' is a section"});
     expect_error(read_file("log-level = \"loud\"\n"), {":1: log-level: 'loud' is not known here"});
     expect_error(read({"--config", "/nonexistent/file"}), {"--config: '/nonexistent/file'"});
     expect_error(read({"--config", "/"}), {"--config"});
+}
+
+// What holds between settings, too: the offender is where it was given last.
+TEST(Flags, MistakesBetweenSettingsNameWhereTheOffenderWasGiven) {
+    const ConfigFile file("heartbeat-interval = \"30s\"\nheartbeat-timeout = \"5s\"\n");
+    expect_error(read({"--config", file.path()}),
+                 {std::string(file.path()) + ":2: heartbeat-timeout: '5s' leaves too little time"});
+    const ConfigFile interval("heartbeat-interval = \"30s\"\n");
+    expect_error(read({"--config", interval.path()}, {{"PULSEWHEEL_HEARTBEAT_TIMEOUT", "5s"}}),
+                 {"PULSEWHEEL_HEARTBEAT_TIMEOUT: '5s' leaves too little time"});
+    expect_error(read({"--config", interval.path(), "--heartbeat-timeout", "5s"}),
+                 {"--heartbeat-timeout: '5s' leaves too little time"});
+    const ConfigFile buffers("# small\nbuffer-bytes = \"4KiB\"\n");
+    expect_error(read({"--config", buffers.path()}), {":2: buffer-bytes: '4KiB' cannot hold"});
 }
 
 TEST(Flags, UnknownVariablesAreLeftAlone) {

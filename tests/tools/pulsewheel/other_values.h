@@ -1,0 +1,42 @@
+// A value for every setting that is not its default.
+#pragma once
+
+#include <map>
+#include <string_view>
+
+namespace pulse::serve {
+
+// One value for each setting that is not its default, as a flag would be given it.
+inline const std::map<std::string_view, const char*> kOther = {
+    {"listen", "jsonl://127.0.0.1:9100"},
+    {"proxy-trusted", "10.0.0.0/8"},
+    {"share-port", "on"},
+    {"max-connections", "5k"},
+    {"accept-rate", "7/s"},
+    {"handshake-timeout", "2s"},
+    {"tcp-keepalive", "90s"},
+    {"tcp-user-timeout", "20s"},
+    {"backend", "io_uring"},
+    {"reactors", "5"},
+    {"pin", "on"},
+    {"drain-timeout", "1s"},
+    {"heartbeat-profile", "realtime"},
+    {"heartbeat-interval", "20s"},
+    {"heartbeat-timeout", "61s"},
+    {"heartbeat-probe", "off"},
+    {"liveness", "roundtrip"},
+    {"tick", "16ms"},
+    {"on-message", "echo"},
+    {"max-message-bytes", "4KiB"},
+    {"send-queue-bytes", "8KiB"},
+    {"buffer-bytes", "16MiB"},
+    {"ws-deflate", "on"},
+    {"ws-origin", "https://b.example:8443"},
+    {"log-file", "a log"},
+    {"log-level", "error"},
+    {"log-format", "json"},
+    {"stats-interval", "500ms"},
+    {"stats-json", "a \"quoted\" \\ name # of a file"},
+};
+
+}  // namespace pulse::serve
