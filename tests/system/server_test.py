@@ -433,6 +433,39 @@ def drain_with_a_deaf_peer(backend, window):
             assert server.process.wait(timeout=10) == 3, server.text()
 
 
+def read_slowly(peer, bytes_per_second):
+    """All until the end of the stream, a hundredth of a second's share at a time."""
+    parts, began, size = [], time.monotonic(), 0
+    while data := peer.recv(bytes_per_second // 100):
+        parts.append(data)
+        size += len(data)
+        ahead = size / bytes_per_second - (time.monotonic() - began)
+        if ahead > 0:
+            time.sleep(ahead)
+    return b"".join(parts)
+
+
+def test_a_drain_waits_for_what_a_slow_peer_still_reads(backend):
+    """1.8 MB on their way at the signal take longer than the linger; the window is 30 s."""
+    for bytes_per_second in (400_000, 1_600_000):
+        with Server(backend, "--drain-timeout", "30s", "--on-message", "echo") as server, \
+                socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+            slow.settimeout(10)
+            slow.connect(("127.0.0.1", server.port))
+            messages = frame(DATA, 1, b"x" * 60_000) * 30
+            slow.sendall(messages)
+            wait_for_echoes(server, len(messages))
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            answer = read_slowly(slow, bytes_per_second)  # a reset would raise
+            assert answer.startswith(messages), f"{len(answer)} of {len(messages)} bytes arrived"
+            goodbye = answer[len(messages):]
+            assert goodbye[1] == GOODBYE and goodbye[8:10] == struct.pack(">H", 1001), goodbye
+            slow.close()
+            assert server.process.wait(timeout=10) == 0, server.text()
+
+
 def test_a_second_signal_stops_at_once(backend):
     with Server(backend, "--drain-timeout", "30s") as server:
         peers = [Peer(server.port) for _ in range(10)]
