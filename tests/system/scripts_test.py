@@ -8,16 +8,20 @@ import os
 import pty
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from server import BUILD, run_tests  # noqa: E402: its path comes first
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tools", "perf"))
+from density_report import above_empty  # noqa: E402: its path comes first
+
 RUN = os.path.join(ROOT, BUILD, "run")
 SCRIPTS = ["tools/perf/demo.sh", "tools/perf/density.sh", "tools/perf/million.sh",
            "tools/perf/million.py", "tools/perf/bare_server.py", "tools/perf/memory_group.py",
-           "bench/run.py", "bench/versus.py"]
+           "tools/perf/density_report.py", "bench/run.py", "bench/versus.py"]
 # As a user's shell has it: not inside the make that runs this test.
 ENVIRONMENT = {name: value for name, value in os.environ.items()
                if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
@@ -59,7 +63,9 @@ def test_bytes_per_connection_are_above_the_empty_server():
     server = report["server"]
     above = server["rss_bytes"] - server["rss_empty_bytes"]
     assert 0 <= above, server
-    assert abs(server["rss_bytes_per_connection"] - above / server["open"]) < 1, server
+    # pulseload's definition is that of density.sh.
+    ours = above_empty(server["rss_bytes"], server["rss_empty_bytes"], server["open"])
+    assert abs(server["rss_bytes_per_connection"] - (ours or 0)) < 1, server
     with open(os.path.join(RUN, "server.group"), encoding="utf-8") as file:
         group = file.read()
     if not group:
@@ -69,6 +75,34 @@ def test_bytes_per_connection_are_above_the_empty_server():
     # The socket's file, inode and place in the watch set: 1.4 KiB, and with the socket 3.9.
     assert 1_000 < server["kernel_bytes_per_connection"] < 6_000, server
     assert not os.path.exists(group), "the cgroup is left behind"
+
+
+def density(*numbers, as_json="yes"):
+    """The last part of density.sh, of measurements that the caller makes up."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as stats:
+        stats.write('{"total": {"connections": 1000}, "backend": "epoll"}')
+        stats.flush()
+        return run(os.path.join(ROOT, "tools/perf/density_report.py"), as_json, "1000", stats.name,
+                   *(str(number) for number in numbers))
+
+
+def test_density_reports_nothing_that_cannot_be():
+    rss, kernel = "rss_bytes_per_connection", "kernel_bytes_above_bare_per_connection"
+    code, out, err = density(1_000_000, 1_072_000, 0, 4_000_000, 0, 4_200_000)
+    assert code == 0 and err == "", (code, err)
+    result = json.loads(out)
+    assert (result[rss], result[kernel], result["missed"]) == (72.0, 200.0, []), result
+    # Another program's memory was given back meanwhile: -114 B.
+    code, out, err = density(1_000_000, 1_072_000, 0, 4_000_000, 0, 3_886_000)
+    assert code == 0 and "-114.0 B above a bare socket, which cannot be" in err, (code, err)
+    assert json.loads(out)[kernel] is None, out
+    code, out, err = density(1_072_000, 1_000_000, "", "", "", "")
+    assert code == 1 and "cannot be: not reported" in err and "not measured" in err, (code, err)
+    assert json.loads(out)[rss] is None, out
+    _, out, _ = density(1_072_000, 1_000_000, 0, 4_000_000, 0, 3_886_000, as_json="no")
+    assert "bar" not in out and "met" not in out, out
+    code, out, _ = density(1_000_000, 1_101_000, 0, 4_000_000, 0, 4_261_000)
+    assert code == 1 and json.loads(out)["missed"] == [rss, kernel], out
 
 
 def test_the_table_is_seen_while_it_runs():

@@ -480,8 +480,8 @@ def test_a_second_signal_stops_at_once(backend):
 
 
 def test_refuses_to_start_when_it_cannot_hold_them(backend):
-    with Server(backend, "--max-connections", "1000000", "--reactors", "2",
-                expect_start=False) as server:
+    with Server(backend, "--max-connections", "5000", "--reactors", "2", expect_start=False,
+                before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))) as server:
         assert server.process.wait(timeout=10) == 1
         text = server.text()
         for word in ("--max-connections", "RLIMIT_NOFILE", "--reactors"):

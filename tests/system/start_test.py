@@ -243,7 +243,11 @@ def test_stays_on_the_cores_that_are_allowed():
 
 
 def test_a_default_shrinks_and_what_was_asked_for_refuses():
-    low = lower_descriptors(1024)
+    def low():
+        lower_descriptors(1024)()
+        # 20 reactors are too many for 2 cores, and not for all that this machine may have.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+
     with Server("epoll", "--reactors", "1", before=low) as server:
         assert answers(server.port)
         assert "warn" in server.text() and "instead of the default 100000" in server.text()
@@ -251,7 +255,7 @@ def test_a_default_shrinks_and_what_was_asked_for_refuses():
         text = server.text()
         assert "instead of the default 100000" in text, text
         reactors = int(text.split(" reactors")[0].rsplit(" ", 1)[1])
-        assert reactors <= 4 * len(os.sched_getaffinity(0)), text
+        assert reactors <= 4 * min(2, len(os.sched_getaffinity(0))), text
     done = pulsewheel("--reactors", "1", "--max-connections", "100k", "--listen",
                       "tcp://127.0.0.1:0", before=low)
     assert done.returncode == 1 and "--max-connections 100000" in done.stderr, done.stderr

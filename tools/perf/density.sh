@@ -111,51 +111,5 @@ tail -n 1 "$work/stats" >"$work/last"
 stop "$clients"
 stop "$server"
 
-python3 - "$json" "$connections" "$work/last" "$rss_empty" "$rss_full" \
-    "$bare_before" "$bare_after" "$server_before" "$server_after" <<'PY'
-import json
-import os
-import sys
-
-as_json, connections = sys.argv[1] == "yes", int(sys.argv[2])
-with open(sys.argv[3], encoding="utf-8") as file:
-    stats = json.load(file)
-rss_empty, rss_full = int(sys.argv[4]), int(sys.argv[5])
-live = stats["total"]["connections"]
-result = {
-    "connections": live,
-    "backend": stats["backend"],
-    "rss_empty_bytes": rss_empty,
-    "rss_bytes_per_connection": round((rss_full - rss_empty) / connections, 1),
-    "kernel_bytes_above_bare_per_connection": None,
-}
-if all(sys.argv[6:10]):
-    bare_before, bare_after, before, after = (int(word) for word in sys.argv[6:10])
-    above = ((after - before) - (bare_after - bare_before)) / connections
-    if above > 0:
-        result["kernel_bytes_above_bare_per_connection"] = round(above, 1)
-    else:
-        print(f"density.sh: the kernel charged {above:.1f} B above a bare socket, which cannot be: "
-              "not reported; let nothing else run in this cgroup", file=sys.stderr)
-else:
-    print("density.sh: kernel memory is not measured: no cgroup could be made; run as root",
-          file=sys.stderr)
-bars = {"rss_bytes_per_connection": 100, "kernel_bytes_above_bare_per_connection": 260}
-missed = [name for name, bar in bars.items() if result[name] is not None and result[name] > bar]
-lines = [json.dumps(dict(result, missed=missed))]
-if not as_json:
-    measured = {name: value for name, value in result.items() if value is not None}
-    lines = []
-    for name, value in measured.items():
-        verdict = "missed" if name in missed else "met"
-        bar = f"   bar {bars[name]}: {verdict}" if name in bars else ""
-        lines.append(f"  {name.replace('_', ' '):<40} {value:>10}{bar}")
-try:
-    print("\n".join(lines), flush=True)
-except OSError as error:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its exit
-    sys.exit(f"density.sh: stdout: {error.strerror}; free space, or write elsewhere")
-if live != connections:
-    print(f"density.sh: {live} of {connections} were held", file=sys.stderr)
-sys.exit(1 if missed or live != connections else 0)
-PY
+tools/perf/density_report.py "$json" "$connections" "$work/last" "$rss_empty" "$rss_full" \
+    "$bare_before" "$bare_after" "$server_before" "$server_after"
