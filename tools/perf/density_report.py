@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""
+density_report.py JSON CONNECTIONS STATS RSS_EMPTY RSS_FULL BARE0 BARE1 SERVER0 SERVER1
+
+What density.sh has measured, in bytes a connection: RSS above the empty server, and kernel memory
+above a bare socket. JSON is yes or no; STATS is the server's last line of --stats-json; the last
+four are kernel bytes before and after, of the bare server and of ours, or empty where they were not
+measured. What cannot be, 0 or less, is not reported and meets no bar. Exit code 1 when a bar is
+missed, when RSS is not reported, or when fewer connections were held.
+"""
+import json
+import sys
+
+from script import run_script, usage
+
+RSS, KERNEL = "rss_bytes_per_connection", "kernel_bytes_above_bare_per_connection"
+BARS = {RSS: 100, KERNEL: 260}
+
+
+def complain(text):
+    print(f"density.sh: {text}", file=sys.stderr)
+
+
+def above_empty(full_bytes, empty_bytes, connections):
+    """The one definition of bytes per connection; pulseload's is the same (report/json_report.cc).
+
+    None where it cannot be.
+    """
+    above = (full_bytes - empty_bytes) / connections
+    return round(above, 1) if above > 0 else None
+
+
+def figures(connections, rss, kernel):
+    """`rss`: empty and full; `kernel`: bare before and after, ours before and after, or None."""
+    result = {RSS: above_empty(rss[1], rss[0], connections), KERNEL: None}
+    if result[RSS] is None:
+        complain(f"RSS went from {rss[0]} to {rss[1]} B, which cannot be: not reported")
+    if kernel is None:
+        complain("kernel memory is not measured: no cgroup could be made; run as root")
+        return result
+    bare, ours = kernel[1] - kernel[0], kernel[3] - kernel[2]
+    result[KERNEL] = above_empty(ours, bare, connections)
+    if result[KERNEL] is None:
+        complain(f"the kernel charged {(ours - bare) / connections:.1f} B above a bare socket, "
+                 "which cannot be: not reported; let nothing else run in this cgroup")
+    return result
+
+
+def main(arguments):
+    if len(arguments) != 9:
+        return usage("density_report.py", f"{len(arguments)} words in place of 9")
+    as_json, connections = arguments[0] == "yes", int(arguments[1])
+    with open(arguments[2], encoding="utf-8") as file:
+        stats = json.load(file)
+    rss = [int(word) for word in arguments[3:5]]
+    kernel = [int(word) for word in arguments[5:9]] if all(arguments[5:9]) else None
+    measured = figures(connections, rss, kernel)
+    missed = [name for name, bar in BARS.items()
+              if measured[name] is not None and measured[name] > bar]
+    live = stats["total"]["connections"]
+    result = {"connections": live, "backend": stats["backend"], "rss_empty_bytes": rss[0],
+              **measured}
+    if as_json:
+        print(json.dumps(dict(result, missed=missed)))
+    else:
+        for name, value in result.items():
+            if value is None:
+                continue
+            verdict = "missed" if name in missed else "met"
+            bar = f"   bar {BARS[name]}: {verdict}" if name in BARS else ""
+            print(f"  {name.replace('_', ' '):<40} {value:>10}{bar}")
+    if live != connections:
+        complain(f"{live} of {connections} were held")
+    return 1 if missed or measured[RSS] is None or live != connections else 0
+
+
+if __name__ == "__main__":
+    run_script("density_report.py", __doc__, main, kept="nothing")
