@@ -28,7 +28,7 @@ SUFFIXES = re.compile(
     r"/(iterations:\d+|repeats:\d+|min_time:[\d.]+|manual_time|real_time|process_time"
     r"|threads:\d+)(?=/|$)")
 NANOSECONDS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
-# What Google Benchmark says of a row besides the counters that the bench gave it.
+# What Google Benchmark reports of a row besides the counters that the bench gave it.
 STANDARD = {"name", "family_index", "per_family_instance_index", "run_name", "run_type",
             "repetitions", "repetition_index", "threads", "iterations", "real_time", "cpu_time",
             "time_unit", "label", "aggregate_name", "aggregate_unit", "items_per_second",
@@ -94,7 +94,7 @@ def row_of(bench):
     if "bytes_per_second" in bench:
         counters["bytes/s"] = bench["bytes_per_second"]
     counters.update((key, value) for key, value in bench.items() if key not in STANDARD)
-    # A bench that keeps its own time says so; for all others it is what they had of a processor.
+    # A bench with a clock of its own names it so; of all others it is the time on a processor.
     time = bench["real_time" if "/manual_time" in bench["run_name"] else "cpu_time"]
     return time * NANOSECONDS[bench["time_unit"]], counters
 
