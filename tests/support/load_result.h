@@ -1,5 +1,5 @@
 // A run of pulseload as one might be: 120 s, ramp, hold and drain, all behaviours, two storms, a
-// server that was watched. For tests of what tells a run, and for looking at the page.
+// server that was watched. For tests of what reports a run, and for looking at the page.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,7 @@ inline Nanos draw_latency(Random& random, double median_us, double spread) {
     return static_cast<Nanos>(1'000 * median_us * std::exp(spread * normal));
 }
 
-// One second's latencies into the run's, and told short into the sample.
+// One second's latencies into the run's, and in short into the sample.
 inline void fill_latencies(RunResult& run, Sample& sample, Random& random, double stress) {
     const auto add = [&](Timed intended, Timed service, int values, double median_us) {
         Histogram second;

@@ -1,5 +1,5 @@
-// A campaign finds the same things in any number of processes, says which seed killed one, and sees
-// what the simulator is for: every rule that is broken on purpose, within 40 seeds.
+// A campaign finds the same things in any number of processes, reports which seed ended one, and
+// finds what the simulator is for: every rule that is broken on purpose, within 40 seeds.
 #include "tools/pulsesim/campaign.h"
 
 #include <gtest/gtest.h>

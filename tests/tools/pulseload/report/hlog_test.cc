@@ -53,7 +53,7 @@ Bytes inflated(const Bytes& whole) {
     return plain;
 }
 
-// Reads counts as the format's description says, one byte at a time.
+// Reads counts as the format describes them, one byte at a time.
 std::vector<uint64_t> decoded_counts(const Bytes& plain) {
     EXPECT_EQ(big_endian(plain, 0, 4), 0x1c849313u);
     EXPECT_EQ(big_endian(plain, 4, 4), plain.size() - 40);
@@ -131,7 +131,7 @@ TEST(Hlog, WritesALineForEachIntervalAndTag) {
     EXPECT_EQ(read[5], "Tag=heartbeat,1.000,1.002,1.500," + encode_hlog_payload(histogram));
 }
 
-// What a reader who rounds each value up to its counter's highest is to get.
+// What a reader that rounds each value up to its counter's highest is to get.
 uint64_t highest_us(Nanos value) {
     const auto us = static_cast<uint64_t>(value) / Histogram::kUnitNanos;
     return Histogram::highest_of(Histogram::counter_of(us));

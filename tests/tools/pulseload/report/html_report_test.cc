@@ -99,7 +99,7 @@ TEST(HtmlReport, ShowsEveryPlotTableAndTile) {
           "Target: ws://127.0.0.1:9000 · pulsewheel 0.1.0, io_uring, process 4711",
           "<td>heartbeat-timeout</td><td class=\"wide\">30s</td>", "<td>CPU</td>"})
         EXPECT_NE(html.find(part), std::string::npos) << part;
-    // Percentiles are told apart without colour, in the legend as in the plot.
+    // Percentiles differ without colour, in the legend as in the plot.
     for (const std::string_view line : {"s5 d0", "s4 d1", "s2 d2", "s1 d3", "s0 d4"})
         EXPECT_GE(count_of(html, "<path class=\"line " + std::string(line) + "\""), 4u) << line;
     EXPECT_NE(html.find("reconnect=full-jitter --server-pid 4711</pre>"), std::string::npos);

@@ -1,4 +1,4 @@
-// What a run leaves for programs, and what it tells while it runs: JSON, CSV, the live table.
+// What a run leaves for programs, and what it shows while it runs: JSON, CSV, the live table.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -213,7 +213,7 @@ TEST(Progress, RedrawsOnATerminalAndIsQuietInAPipe) {
     const auto show_twice = [&](Progress& progress) {
         progress.show(run.samples[50], run.samples[49], run.wanted);
         progress.show(run.samples[51], run.samples[50], run.wanted);
-        Sample cut_short = run.samples[51];  // tells nothing
+        Sample cut_short = run.samples[51];  // carries nothing
         cut_short.at_s += 0.01;
         progress.show(cut_short, run.samples[51], run.wanted);
         progress.finish();

@@ -1,5 +1,5 @@
 // The summary's sentences and tables: of a good run, a bad one, an invalid one, an empty one; and
-// the words that quantities are told in.
+// the words that quantities are reported in.
 #include "tools/pulseload/report/summary.h"
 
 #include <gtest/gtest.h>

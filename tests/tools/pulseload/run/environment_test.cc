@@ -1,4 +1,4 @@
-// What a run says of where it took place, and what it reads of the server's own account.
+// What a run reports of where it took place, and what it reads of the server's own statistics.
 #include "tools/pulseload/run/environment.h"
 
 #include <gtest/gtest.h>

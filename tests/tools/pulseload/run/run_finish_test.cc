@@ -80,7 +80,7 @@ TEST(TargetGone, OneByOneWhileItTakesConnectsTheyAreEvictions) {
     EXPECT_EQ(run.target_gone, "");
     EXPECT_EQ(run.detection.cut_off, 0u);
     EXPECT_EQ(run.detection.false_evictions, 40u);
-    const Nanos unknown = 0;  // nothing can be said
+    const Nanos unknown = 0;  // nothing can be judged
     run = run_to(Then::listens, {sample_of(1, 100, 0), sample_of(2, 91, 9)}, unknown);
     EXPECT_EQ(run.detection.false_evictions, 0u);
 }

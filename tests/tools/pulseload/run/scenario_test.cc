@@ -1,4 +1,4 @@
-// Weights, storms, and who becomes what.
+// Weights, storms, and what each client becomes.
 #include "tools/pulseload/run/scenario.h"
 
 #include <gtest/gtest.h>

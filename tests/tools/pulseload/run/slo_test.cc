@@ -1,4 +1,4 @@
-// Objectives: what may be written, what is said of what may not, and when each is met.
+// Objectives: what may be written, what the errors are, and when each is met.
 #include "tools/pulseload/run/slo.h"
 
 #include <gtest/gtest.h>

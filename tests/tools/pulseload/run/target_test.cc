@@ -1,4 +1,4 @@
-// Targets, headers and subprotocols: what may be written, what is said of what may not; and the
+// Targets, headers and subprotocols: what may be written, what the errors are; and the
 // handshake with a server that may be any.
 #include "tools/pulseload/run/target.h"
 
