@@ -19,35 +19,12 @@ done
 mkdir -p "$out"
 rm -f "$out/server.log" "$out/server.json" "$out/server.group"
 rm -f "$out/report.html" "$out/report.json"
-: >"$out/server.log"
-
-tools/perf/memory_group.py run "$out/server.group" \
-    "$build/pulsewheel" --listen auto://127.0.0.1:0 --max-connections 25000 \
-    --heartbeat-interval 1s --heartbeat-timeout 3s --on-message echo \
-    --stats-json "$out/server.json" --stats-interval 1s >"$out/server.log" 2>&1 &
-server=$!
-cleanup() {
-    kill "$server" 2>/dev/null || true
-    wait "$server" 2>/dev/null || true
-    if [ -e "$out/server.group" ]; then tools/perf/memory_group.py remove "$out/server.group"; fi
-}
-trap cleanup EXIT
+. tools/perf/server.sh
 trap 'exit 130' INT TERM
-
-port=""
-tries=0
-while [ "$tries" -lt 100 ]; do
-    port=$(sed -n 's/.*listening on .*:\([0-9]*\)$/\1/p' "$out/server.log" | head -n 1)
-    [ -n "$port" ] && break
-    kill -0 "$server" 2>/dev/null || break
-    sleep 0.1
-    tries=$((tries + 1))
-done
-if [ -z "$port" ]; then
-    echo "demo.sh: the server did not start; $out/server.log says why:" >&2
-    tail -n 5 "$out/server.log" >&2
-    exit 1
-fi
+start_server --listen auto://127.0.0.1:0 --max-connections 25000 \
+    --heartbeat-interval 1s --heartbeat-timeout 3s --on-message echo \
+    --stats-json "$out/server.json" --stats-interval 1s
+port=$(sed -n 's/.*listening on .*:\([0-9]*\)$/\1/p' "$out/server.log" | head -n 1)
 
 if [ $# -eq 0 ]; then
     echo "20,000 connections, held for 20 s: done in about 30 s. A server of your own flags and"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One million WebSocket connections on one machine, both ends: ramp, hold at 30 s heartbeats,
-# silence a tenth of them at once, watch the eviction and those who are beside it, drain. Prints the
+# silence a tenth of them at once, watch the eviction and the peers beside it, drain. Prints the
 # table that the README quotes; --json prints an object.
 #
 #   tools/perf/million.sh [--connections N] [--backend io_uring|epoll] [--hold TIME]
@@ -42,22 +42,10 @@ fi
 mkdir -p "$out"
 rm -f "$out"/server.* "$out"/run.* "$out"/report.html "$out"/summary.txt "$out"/progress.txt
 
-tools/perf/memory_group.py run "$out/server.group" \
-    "$build/pulsewheel" --listen "ws://127.0.0.1:$port" --backend "$backend" \
+. tools/perf/server.sh
+start_server --listen "ws://127.0.0.1:$port" --backend "$backend" \
     --max-connections $((connections + 1000)) --heartbeat-interval 30s --heartbeat-timeout 90s \
-    --stats-json "$out/server.json" --stats-interval 1s >"$out/server.log" 2>&1 &
-server=$!
-cleanup() {
-    kill "$server" 2>/dev/null || true
-    wait "$server" 2>/dev/null || true
-    if [ -e "$out/server.group" ]; then tools/perf/memory_group.py remove "$out/server.group"; fi
-}
-trap cleanup EXIT
-for _ in $(seq 100); do
-    grep -q 'listening on' "$out/server.log" && break
-    kill -0 "$server" 2>/dev/null || { cat "$out/server.log" >&2; exit 1; }
-    sleep 0.1
-done
+    --stats-json "$out/server.json" --stats-interval 1s
 # A terminal is shown the live table; elsewhere a line a second goes into a file.
 if [ -t 2 ]; then
     progress=() progress_file=/dev/stderr
@@ -79,7 +67,6 @@ if [ ! -s "$out/run.json" ]; then
     cat "$out/summary.txt" >&2
     exit 1
 fi
-cleanup
-trap - EXIT
+stop_server
 python3 tools/perf/million.py "$out" "$connections" "$json"
 echo "pulseload ended with code $code; its page is $out/report.html" >&2
