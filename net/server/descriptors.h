@@ -1,8 +1,8 @@
 // Descriptor tables and their limit: what decides how many connections a thread can hold.
 //
-// RLIMIT_NOFILE bounds each table, not each process, and Linux gives a thread a table of its own
-// for the asking. So every reactor has one: as many connections as the limit says *each*, and no
-// lock of a shared table on the way of every accept and close. Where seccomp refuses that (the
+// RLIMIT_NOFILE bounds each table, not each process, and unshare(CLONE_FILES) gives a thread its
+// own table. So every reactor has one: each holds as many connections as the limit allows, and no
+// accept or close takes the lock of a shared table. Where seccomp refuses that (the
 // default profile of every container runtime), reactors share the process's table, and the limit.
 #pragma once
 
@@ -21,10 +21,10 @@ Result<void> own_descriptor_table();
 // Whether own_descriptor_table() will succeed: tried on a thread that ends at once.
 Result<void> try_own_descriptor_table();
 
-// Most descriptors that this thread's table may hold (soft RLIMIT_NOFILE).
+// Returns how many descriptors this thread's table may hold (soft RLIMIT_NOFILE).
 uint64_t descriptor_limit();
 
-// Raises the soft limit to the hard one, which needs no privilege. The limit that now holds.
+// Raises the soft limit to the hard one, which needs no privilege. Returns what holds now.
 uint64_t raise_descriptor_limit();
 
 // Gives the calling thread's table its size for `count` descriptors at once, at 8 bytes each. Each
@@ -32,7 +32,7 @@ uint64_t raise_descriptor_limit();
 // period of the kernel, 20 ms (bench/README.md). Best effort: a table that stays small grows later.
 void widen_descriptor_table(uint64_t count);
 
-// Descriptors open in the calling thread's table; 0 where /proc is not to be had. O(1) from Linux
+// Returns how many of the calling thread's are open; 0 where /proc is missing. O(1) from Linux
 // 6.2 on, before that it walks them.
 uint64_t open_descriptors();
 
@@ -41,7 +41,7 @@ uint64_t open_descriptors();
 void open_standard_descriptors();
 
 // A stderr that is a pipe never makes its writers wait from now on: what it does not take is lost.
-// Only for this process: others that share the pipe keep their own way of writing to it.
+// Other processes that share the pipe are not affected.
 void unblock_stderr();
 
 }  // namespace pulse

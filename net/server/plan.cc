@@ -154,7 +154,7 @@ Result<void> plan_descriptors(ServerPlan& plan) {
         plan.warnings.push_back(fmt::format(
             "holds {} connections instead of the default {}, because a process may open {} "
             "descriptors (RLIMIT_NOFILE, hard); raise the limit (ulimit -Hn, or LimitNOFILE= in "
-            "the unit), or say with --max-connections what must fit",
+            "the unit), or set --max-connections to what must fit",
             room, options.max_connections, plan.descriptors));
         options.max_connections = room;
     }
@@ -185,8 +185,8 @@ Result<void> plan_memory(ServerPlan& plan, const Machine& machine) {
                 format_mib(options.max_connections * kIdleKernelBytes), why)};
         }
         plan.warnings.push_back(fmt::format(
-            "holds {} connections instead of the default {}, because {}; add memory, or say with "
-            "--max-connections what must fit",
+            "holds {} connections instead of the default {}, because {}; add memory, or set "
+            "--max-connections to what must fit",
             fits, options.max_connections, why));
         options.max_connections = fits;
     }

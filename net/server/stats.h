@@ -1,5 +1,5 @@
-// What the whole server can say about itself at one moment, and how it says it: a line for a
-// person, an object for a script. Sums of all reactors, and each apart.
+// What the whole server reports of itself at one moment: a line for a terminal, an object for a
+// script. Sums of all reactors, and each apart.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,7 @@ struct ServerStats {
     std::string line(const Moment& earlier) const;
 };
 
-// What the kernel says of this process: its number, RSS and CPU time, and the time of day.
+// What the kernel reports of this process: its number, RSS and CPU time, and the time of day.
 void read_process(ServerStats& stats);
 
 }  // namespace pulse

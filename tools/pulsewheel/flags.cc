@@ -38,7 +38,7 @@ struct Draft {
     std::string errors;
 
     // One line each, whatever was given.
-    void complain(std::string_view where, std::string_view what) {
+    void add_error(std::string_view where, std::string_view what) {
         if (!errors.empty()) errors += '\n';
         errors.append(printable(where)).append(": ").append(printable(what));
     }
@@ -48,11 +48,11 @@ struct Draft {
         for (const std::string& value : values) {
             // A TOML string can hold one, and what reads C strings would see only what is before.
             if (value.find('\0') != std::string::npos) {
-                complain(where, "the value contains a NUL character; remove it");
+                add_error(where, "the value contains a NUL character; remove it");
                 continue;
             }
             const Result<void> done = setting.set(options, value);
-            if (!done) complain(where, done.error());
+            if (!done) add_error(where, done.error());
         }
         given[setting.name] = where;
     }
@@ -98,10 +98,10 @@ void read_key(Draft& draft, std::string_view key, const toml::node& node,
     if (setting == nullptr) {
         const std::string quoted = "'" + std::string(key) + "'";
         if (node.is_table())
-            return draft.complain(where, quoted + " is a section; this file has none, remove it");
-        return draft.complain(where, quoted + " is not a setting; " +
-                                         did_you_mean(nearest_setting(key), "'", "'") +
-                                         "--help lists them all");
+            return draft.add_error(where, quoted + " is a section; this file has none, remove it");
+        return draft.add_error(where, quoted + " is not a setting; " +
+                                          did_you_mean(nearest_setting(key), "'", "'") +
+                                          "--help lists them all");
     }
     std::vector<std::string> values;
     const auto add = [&](const toml::node& value) {
@@ -118,8 +118,8 @@ void read_key(Draft& draft, std::string_view key, const toml::node& node,
     }
     const std::string named = where + ": " + std::string(key);
     if (!fits) {
-        return draft.complain(named, "the value has the wrong type; write " +
-                                         std::string(wanted_type(setting->kind)));
+        return draft.add_error(named, "the value has the wrong type; write " +
+                                          std::string(wanted_type(setting->kind)));
     }
     draft.set(*setting, values, named);
 }
@@ -145,8 +145,8 @@ void read_text(Draft& draft, const std::string& path, const std::string& text) {
     const toml::parse_result parsed = toml::parse(text);
     if (!parsed) {
         const toml::parse_error& error = parsed.error();
-        return draft.complain(path + ":" + std::to_string(error.source().begin.line),
-                              std::string(error.description()) + "; write TOML: KEY = VALUE");
+        return draft.add_error(path + ":" + std::to_string(error.source().begin.line),
+                               std::string(error.description()) + "; write TOML: KEY = VALUE");
     }
     for (const auto& [key, node] : parsed.table())
         read_key(draft, key.str(), node, path + ":" + std::to_string(key.source().begin.line));
@@ -191,7 +191,7 @@ constexpr std::string_view kProgram = "This program";
 constexpr RequestFlag kRequestFlags[] = {
     {"config", "FILE", "Read settings from a TOML file whose keys are the flags' names."},
     {"check-config", "",
-     "Say whether everything given makes sense and this machine can do it, and exit."},
+     "Check everything given, and whether this machine can do it; print errors, and exit."},
     {"print-config", "", "Print the settings in force as a file for --config, and exit."},
     {"version", "", "Print the version, and exit."},
     {"help", "", "Print this, and exit."},
@@ -220,7 +220,7 @@ void read_command_line(Draft& draft, Requests& requests, std::span<const char* c
     try {
         app.parse(reversed);
     } catch (const CLI::ParseError& error) {
-        return draft.complain("command line", std::string(error.what()) + "; --help shows how");
+        return draft.add_error("command line", std::string(error.what()) + "; --help shows how");
     }
     for (const auto& [name, value] : flags)
         if (!value.empty()) values[name] = {value == "true" ? "on" : value};
@@ -230,10 +230,10 @@ void read_command_line(Draft& draft, Requests& requests, std::span<const char* c
         if (std::exchange(after_unknown, is_flag) && !is_flag) continue;
         const std::string bare =
             extra.starts_with("--") ? extra.substr(2, extra.find('=') - 2) : "";
-        draft.complain("command line", "'" + extra + "' is " +
-                                           (is_flag ? "not a flag" : "not a flag's value") + "; " +
-                                           did_you_mean(nearest_setting(bare), "--", "") +
-                                           "--help lists all flags");
+        draft.add_error("command line", "'" + extra + "' is " +
+                                            (is_flag ? "not a flag" : "not a flag's value") + "; " +
+                                            did_you_mean(nearest_setting(bare), "--", "") +
+                                            "--help lists all flags");
     }
 }
 
@@ -255,8 +255,8 @@ void derive(Draft& draft) {
     ServerOptions& options = draft.options;
     if (options.listen.empty()) {
         if (draft.given.contains("listen"))
-            draft.complain(origin_of(draft.given, "listen"),
-                           "no address at all; write for example tcp://127.0.0.1:9000");
+            draft.add_error(origin_of(draft.given, "listen"),
+                            "no address at all; write for example tcp://127.0.0.1:9000");
         options.listen.push_back(*parse_listen_uri(kListenDefault));
     }
     const NamedProfile& profile = kNamedProfiles[options.heartbeat_profile];
@@ -400,9 +400,9 @@ std::string help_text() {
             out.append("\n").append(group).append(":\n");
         }
         const std::string standard = joined(setting.get(draft.options));
-        const bool tells = setting.kind != SettingKind::flag && !standard.empty();
+        const bool shows_default = setting.kind != SettingKind::flag && !standard.empty();
         append_flag(out, setting.name, setting.value,
-                    std::string(setting.about) + (tells ? " [" + standard + "]" : ""));
+                    std::string(setting.about) + (shows_default ? " [" + standard + "]" : ""));
     }
     out.append("\n").append(kProgram).append(":\n");
     for (const RequestFlag& flag : kRequestFlags)
@@ -500,12 +500,12 @@ Result<Invocation> read_invocation(std::span<const char* const> arguments,
             read_text(draft, requests.config, config->text);
             if (!config->rereadable) invocation.kept_config = std::move(config->text);
         } else {
-            draft.complain("--config", config.error());
+            draft.add_error("--config", config.error());
         }
     }
     read_environment(draft, environment);
     apply_command_line(draft, values);
-    // Between fields that could not be read nothing can be said.
+    // Fields that could not be read are not compared.
     if (draft.errors.empty()) derive(draft);
     if (draft.errors.empty()) {
         if (Result<void> fits = check_between(draft.options, draft.given); !fits)

@@ -1,5 +1,4 @@
-// From a command line, the environment and a config file to the server's options, or to a text that
-// says what is wrong with them.
+// From command line, environment and config file to the server's options, or to their errors.
 //
 // Every setting has one name, written three ways: --heartbeat-timeout, heartbeat-timeout = "90s" in
 // the TOML file that --config names, PULSEWHEEL_HEARTBEAT_TIMEOUT in the environment. The file
@@ -23,7 +22,7 @@
 
 namespace pulse::serve {
 
-// Where a server listens that is told nothing: only this machine can reach it.
+// Where a server without --listen listens: only this machine can reach it.
 inline constexpr std::string_view kListenDefault = "auto://127.0.0.1:9000";
 
 enum class Action : uint8_t {

@@ -1,6 +1,6 @@
-// pulsewheel: the server. Reads its settings, says what it found and what that will cost, serves
-// until it is told to stop, and says how it went by its exit code: 0 ok, 1 could not start, 2
-// usage, 3 some peers did not take their goodbye in time.
+// pulsewheel: the server. Reads its settings, logs what it will hold and cost, and serves until a
+// signal stops it. Exit codes: 0 ok, 1 could not start, 2 usage, 3 some peers did not take their
+// goodbye in time.
 #include <malloc.h>
 #include <spdlog/spdlog.h>
 
@@ -29,7 +29,7 @@ constexpr int kMappedBlockBytes = 128 * 1024;
 // What the log has at the exit to take what is still queued.
 constexpr Nanos kFinishNs = 500 * kMillisecond;
 
-int complain(const std::string& what, int code) {
+int print_error(const std::string& what, int code) {
     std::fprintf(stderr, "pulsewheel: %s\n", printable_lines(what).c_str());
     return code;
 }
@@ -37,9 +37,9 @@ int complain(const std::string& what, int code) {
 int print(const std::string& text) {
     // A configuration that was cut short must not look like one.
     if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return kOk;
-    return complain(std::string("stdout cannot be written: ") + std::strerror(errno) +
-                        "; give it a file or a pipe that takes the output",
-                    kCouldNotStart);
+    return print_error(std::string("stdout cannot be written: ") + std::strerror(errno) +
+                           "; give it a file or a pipe that takes the output",
+                       kCouldNotStart);
 }
 
 // --check-config: everything that a start does, but for the listening.
@@ -48,10 +48,11 @@ int check(const ServerOptions& options, const Origins& origins) {
          {std::pair{"log-file", options.log_file}, std::pair{"stats-json", options.stats_json}}) {
         if (path.empty()) continue;
         if (Result<void> possible = can_append_to(path); !possible)
-            return complain(origin_of(origins, setting) + ": " + possible.error(), kCouldNotStart);
+            return print_error(origin_of(origins, setting) + ": " + possible.error(),
+                               kCouldNotStart);
     }
     const Result<ServerPlan> plan = plan_server(options);
-    if (!plan) return complain(plan.error(), kCouldNotStart);
+    if (!plan) return print_error(plan.error(), kCouldNotStart);
     std::string text = "the configuration makes sense, and this machine can serve it\n";
     for (const std::string& line : plan->describe()) text += "  " + line + "\n";
     for (const std::string& line : plan->warnings) text += "warning: " + line + "\n";
@@ -100,7 +101,7 @@ int serve_with(Invocation invocation, std::span<const char* const> arguments) {
     mallopt(M_MMAP_THRESHOLD, kMappedBlockBytes);
     const sigset_t signals = block_signals();
     Result<Log> log = Log::open(invocation.options);
-    if (!log) return complain(log.error(), kCouldNotStart);
+    if (!log) return print_error(log.error(), kCouldNotStart);
     const int code = start_and_run(
         *log, invocation.options,
         {arguments, std::move(invocation.kept_config), std::move(invocation.origins)}, signals);
@@ -122,7 +123,7 @@ int main(int argc, char** argv) {
                                                  static_cast<size_t>(argc > 0 ? argc - 1 : 0));
     auto invocation =
         read_invocation(arguments, [](const char* name) { return std::getenv(name); });
-    if (!invocation) return complain(invocation.error(), kUsage);
+    if (!invocation) return print_error(invocation.error(), kUsage);
     switch (invocation->action) {
         case Action::print:
             return print(invocation->text);

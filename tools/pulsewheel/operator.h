@@ -1,5 +1,5 @@
 // What the main thread does while the reactors serve: signals, reloads and statistics. It acts
-// before it logs, and never waits for a reactor or for an output.
+// before it logs, and never waits for an output; for a reactor's statistics at most a second.
 #pragma once
 
 #include <csignal>
