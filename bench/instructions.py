@@ -13,6 +13,9 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "tools", "perf"))
+from script import run_script, usage  # noqa: E402: its path comes first
+
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 COUNTED = "*Stage::run_heartbeats*"
 HEARTBEATS = 5 * 200 * 1000  # iterations, turns and connections of bench/loop_bench.cc
@@ -36,13 +39,12 @@ def instructions(binary, form):
     return int(found[1]) / HEARTBEATS
 
 
-def main():
-    if any(word.startswith("-") for word in sys.argv[1:]) or len(sys.argv) > 3:
-        print(__doc__.strip())
-        sys.exit(0 if "--help" in sys.argv or "-h" in sys.argv else 2)
+def main(arguments):
+    if len(arguments) > 2:
+        return usage("bench/instructions.py", "give at most two binaries")
     if not shutil.which("valgrind"):
         sys.exit("instructions: valgrind is not installed; `make deps-bench` installs it")
-    binaries = sys.argv[1:] or [os.path.join(BUILD, "release/bench/loop_bench")]
+    binaries = arguments or [os.path.join(BUILD, "release/bench/loop_bench")]
     for binary in binaries:
         if not os.path.exists(binary):
             sys.exit(f"instructions: no binary {binary}; `make bench-build` makes it")
@@ -52,7 +54,8 @@ def main():
         counts = [instructions(binary, form) for binary in binaries]
         line = f"  {name:<24}" + "".join(f" {count:8.1f}" for count in counts)
         print(line + (f" {counts[0] / counts[1]:7.3f}" if len(counts) == 2 else ""), flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run_script("bench/instructions.py", __doc__, main, kept="nothing is kept")
