@@ -163,9 +163,7 @@ TYPED_TEST(UringPoll, FloodersShareABudget) {
 }
 
 // A poll ends after kUringCompletionsPerPoll, of which an accept counts as kUringAcceptCost; and
-// C8, where it ended between a receive and its completion: what a peer wrote meanwhile must not be
-// passed. Receives that found nothing are the case, since theirs are the connections that were not
-// given bytes at the time; they are made as soon as a peer is accepted.
+// C8, where it ended before all that is ready was read: what a peer wrote must not be passed.
 TYPED_TEST(UringPoll, WhatIsLeftForTheNextIsNotPassed) {
     constexpr uint32_t kPeers = 600;
     Stage<TypeParam> stage(kPeers);
