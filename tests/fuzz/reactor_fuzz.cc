@@ -105,7 +105,9 @@ void put_frame(Bytes& out, uint8_t first, std::span<const uint8_t> payload) {
 class Play {
   public:
     explicit Play(std::span<const uint8_t> script)
-        : script_(script), stage_(world_of(take())), listeners_(stage_.config().listeners.size()) {}
+        : script_(script),
+          stage_(world_of(take())),
+          listeners_(stage_.config().options->listen.size()) {}
 
     void run() {
         for (size_t act = 0; act < kActsMax && !script_.empty(); ++act) perform(take());
