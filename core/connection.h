@@ -16,13 +16,19 @@
 
 namespace pulse {
 
-enum class ConnectionState : uint8_t {
-    free,      // in the table's free list; the wheel may still hold an entry for the place
-    greeting,  // accepted, not yet spoken to: the handshake deadline runs
-    open,      // speaks its protocol, heartbeats count
-    closing,   // a goodbye is on its way or was answered; the close deadline runs
-    closed,    // handed to the backend's close; only its on_closed may follow
+// Where a connection is in its life, in order; any of them may be skipped but the last two. From
+// `proxy` to `open` it is live, and the stage says what reads its next bytes.
+enum class Stage : uint8_t {
+    free,     // in the table's free list; the wheel may still hold an entry for the index
+    proxy,    // a PROXY header
+    detect,   // the first bytes, which tell the protocol; TLS records will come before them
+    http,     // the head of an upgrade
+    open,     // frames of its protocol
+    closing,  // a goodbye is on its way or was answered; the close deadline runs
+    closed,   // handed to the backend's close; only its on_closed may follow
 };
+
+constexpr bool is_live(Stage stage) { return stage > Stage::free && stage < Stage::closing; }
 
 enum class Protocol : uint8_t { detect, binary, websocket, jsonl };
 
@@ -31,7 +37,7 @@ struct Connection {
     uint32_t heard;   // what the heartbeat policy remembers: see heartbeat_policy.h
     uint16_t armed;   // the wheel's: where the valid entry of this place is; outlives the owner
     uint8_t profile;  // which HeartbeatConfig
-    ConnectionState state;
+    Stage stage;
     uint32_t generation;  // changes with every owner
     int32_t descriptor;   // socket or direct descriptor; the backend's
     // The codec's memory between reads.
@@ -53,7 +59,7 @@ static_assert(sizeof(Connection) == kConnectionBytes, "one cache line; see core/
 static_assert(offsetof(Connection, heard) == 0);
 static_assert(offsetof(Connection, armed) == 4);
 static_assert(offsetof(Connection, profile) == 6);
-static_assert(offsetof(Connection, state) == 7);
+static_assert(offsetof(Connection, stage) == 7);
 static_assert(offsetof(Connection, generation) == 8);
 static_assert(offsetof(Connection, descriptor) == 12);
 static_assert(offsetof(Connection, codec) == 16);

@@ -61,23 +61,23 @@ Index ConnectionTable::take() {
     if (!has_room(number)) mark_room(number, false);
 
     Connection& record = records_[index];
-    PULSE_ASSERT(record.state == ConnectionState::free);
+    PULSE_ASSERT(record.stage == Stage::free);
     const uint16_t armed = record.armed;
     record = Connection{};
     record.armed = armed;
     record.generation = generation;
     record.descriptor = -1;
-    record.state = ConnectionState::greeting;
+    record.stage = Stage::detect;
     return index;
 }
 
 void ConnectionTable::release(Index index) {
     PULSE_ASSERT(index < limit_);
     Connection& record = records_[index];
-    PULSE_ASSERT(record.state != ConnectionState::free);
+    PULSE_ASSERT(record.stage != Stage::free);
     const uint32_t number = index / kTableChunkRecords;
     Chunk& chunk = chunks_[number];
-    record.state = ConnectionState::free;
+    record.stage = Stage::free;
     ++record.generation;
     record.user = chunk.free_head;
     chunk.free_head = index;
@@ -115,7 +115,7 @@ void ConnectionTable::give_back(uint32_t number) {
 Connection* ConnectionTable::find(ConnectionId id) {
     if (id.index >= limit_) return nullptr;
     Connection& record = records_[id.index];
-    if (record.state == ConnectionState::free || record.generation != id.generation) return nullptr;
+    if (record.stage == Stage::free || record.generation != id.generation) return nullptr;
     return &record;
 }
 
@@ -127,13 +127,13 @@ void ConnectionTable::validate() const {
         PULSE_ASSERT(chunk.fresh <= chunk_capacity(number));
         uint32_t taken = 0;
         for (Index index = first; index < first + chunk.fresh; ++index) {
-            if (records_[index].state != ConnectionState::free) ++taken;
+            if (records_[index].stage != Stage::free) ++taken;
         }
         PULSE_ASSERT(taken == chunk.live);
         uint32_t chained = 0;
         for (Index index = chunk.free_head; index != kNoIndex; index = records_[index].user) {
             PULSE_ASSERT(index >= first && index < first + chunk.fresh);
-            PULSE_ASSERT(records_[index].state == ConnectionState::free);
+            PULSE_ASSERT(records_[index].stage == Stage::free);
             ++chained;
             PULSE_ASSERT(chained <= chunk.fresh);
         }

@@ -37,7 +37,7 @@ BufferPool::Handle Connections::keep(Index index, std::span<const uint8_t> bytes
 // Nothing more is decoded of a connection that is closing.
 void Connections::drop_unfinished(Index index) {
     Connection& connection = at(index);
-    if (connection.state < ConnectionState::closing || connection.inbox == 0) return;
+    if (connection.stage < Stage::closing || connection.inbox == 0) return;
     buffers_.release(connection.inbox);
     connection.inbox = 0;
 }
@@ -127,8 +127,8 @@ void Connections::decode_parked() {
 // connection that is not closing begins now.
 void Connections::resume(Index index) {
     Connection& connection = at(index);
-    if (connection.state == ConnectionState::closed || !io_.is_held_off(index)) return;
-    if (connection.state != ConnectionState::closing) {
+    if (connection.stage == Stage::closed || !io_.is_held_off(index)) return;
+    if (connection.stage != Stage::closing) {
         connection.heard = heard_progress(connection.heard, kAllTicks, config_.clock.up(io_.now()));
     }
     io_.resume(index);

@@ -48,8 +48,8 @@ CloseReason reason_of(IoError error) {
 // deadline, not before.
 void Connections::let_go(Index index, CloseReason reason, std::string_view detail) {
     Connection& connection = at(index);
-    if (connection.state == ConnectionState::closed) return;
-    if (connection.state != ConnectionState::closing) {
+    if (connection.stage == Stage::closed) return;
+    if (connection.stage != Stage::closing) {
         connection.close_reason = reason;
         if (reason == CloseReason::slow_reader) outboxes_.drop_queue(connection);
         Session(*this, index).send_goodbye(reason, detail);
@@ -66,10 +66,10 @@ void Connections::set_close_reason(Connection& connection, CloseReason reason) {
 // The same without a word of ours: what there was to say was said.
 void Connections::let_go_quietly(Index index, CloseReason reason) {
     Connection& connection = at(index);
-    if (connection.state == ConnectionState::closed) return;
-    if (connection.state != ConnectionState::closing) {
+    if (connection.stage == Stage::closed) return;
+    if (connection.stage != Stage::closing) {
         set_close_reason(connection, reason);
-        connection.state = ConnectionState::closing;
+        connection.stage = Stage::closing;
         if ((connection.flags & kBulkOut) != 0) note_bulk(index);
         if (index != decoding_ && io_.is_held_off(index)) {
             parking_.drop(index);
@@ -89,15 +89,15 @@ void Connections::on_end(Index index, IoError error) {
 
 void Connections::close_now(Index index, CloseReason reason, CloseMode mode) {
     Connection& connection = at(index);
-    if (connection.state == ConnectionState::closed) return;
-    if (connection.state != ConnectionState::closing) set_close_reason(connection, reason);
-    connection.state = ConnectionState::closed;
+    if (connection.stage == Stage::closed) return;
+    if (connection.stage != Stage::closing) set_close_reason(connection, reason);
+    connection.stage = Stage::closed;
     io_.close(index, mode);
 }
 
 void Connections::on_closed(Index index) {
     Connection& connection = at(index);
-    PULSE_ASSERT(connection.state == ConnectionState::closed);
+    PULSE_ASSERT(connection.stage == Stage::closed);
     if (!parking_.empty()) parking_.drop(index);
     if ((connection.flags & kBulkOut) != 0) send_notes_.erase(index);
     outboxes_.release(connection);

@@ -97,7 +97,7 @@ void Connections::on_accept(const Accepted& accepted) {
         traffic_.accepted(index, io_.now());
         tell(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
     }
-    if (listener.expects_proxy_header) connection.flags |= kAwaitsProxyHeader;
+    if (listener.expects_proxy_header) connection.stage = Stage::proxy;
     Session(*this, index).begin();
 }
 
@@ -142,10 +142,7 @@ void Connections::change_profile(Index index, uint8_t profile) {
                                heartbeat_deadline(heard_at(now), index, now, heartbeat)));
 }
 
-void Connections::open(Index index) {
-    at(index).state = ConnectionState::open;
-    set_profile(index, place_of(kProfileDefault));
-}
+void Connections::begin_heartbeats(Index index) { set_profile(index, place_of(kProfileDefault)); }
 
 void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
     metrics_.add(Metric::bytes_received, bytes.size());
@@ -156,11 +153,11 @@ void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
     Session session(*this, index);
     session.receive(bytes);
     const Connection& connection = at(index);
-    if (connection.inbox != 0 || connection.state == ConnectionState::greeting)
+    if (connection.inbox != 0 || is_greeting(connection))
         credit_upload(index, unfinished, bytes.size());
     if (session.left_something()) return park(index, session);
     if (session.kept_message() != 0) buffers_.release(session.kept_message());
-    if (connection.state >= ConnectionState::closing) drop_unfinished(index);
+    if (connection.stage >= Stage::closing) drop_unfinished(index);
 }
 
 void Connections::handle(const Message& message) {
@@ -185,8 +182,7 @@ void Connections::validate() const {
     table_.validate();
     wheel_.validate([&](Index index) -> Tick {
         const Connection& connection = table_[index];
-        if (connection.state == ConnectionState::free ||
-            connection.state == ConnectionState::closed) {
+        if (connection.stage == Stage::free || connection.stage == Stage::closed) {
             return kNoTick;
         }
         return heartbeat_deadline(connection.heard, index, wheel_.cursor(),

@@ -116,11 +116,11 @@ class Connections {
     void set_profile(Index index, uint8_t profile);
     // The same phase goes on under another profile: so does the silence.
     void change_profile(Index index, uint8_t profile);
-    // It speaks its protocol from now on.
-    void open(Index index);
+    // Its greeting is over, or it has none: silence is judged by the default profile.
+    void begin_heartbeats(Index index);
     // It was heard of: by what proves a round trip, or by any complete frame.
     void proof(Connection& connection) {
-        if (connection.state != ConnectionState::closing &&
+        if (connection.stage != Stage::closing &&
             heartbeat_of(connection).liveness != Liveness::none) {
             connection.heard = heard_now_;
         }

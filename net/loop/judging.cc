@@ -22,11 +22,11 @@ bool Connections::judge() {
 
 uint32_t Connections::judge_one(Index index, Tick reached) {
     Connection& connection = at(index);
-    if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed) {
+    if (connection.stage == Stage::free || connection.stage == Stage::closed) {
         return kLookCost;
     }
     // R1. Bytes of it are here and not decoded yet: it is not silent.
-    if (connection.state != ConnectionState::closing && io_.is_held_off(index))
+    if (connection.stage != Stage::closing && io_.is_held_off(index))
         connection.heard = heard_progress(connection.heard, kAllTicks, reached);
     if ((connection.flags & kBulkOut) != 0) credit_download(index, reached);
     const HeartbeatConfig& heartbeat = heartbeat_of(connection);
@@ -60,22 +60,18 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
 void Connections::evict(Index index, Tick reached) {
     Connection& connection = at(index);
     const Tick due = heartbeat_evict_at(connection.heard, reached, heartbeat_of(connection));
-    switch (connection.state) {
-        case ConnectionState::greeting:
-            return let_go(index, CloseReason::handshake_timeout);
-        case ConnectionState::closing:
-            // Its goodbye waits in this turn's list: this thread was away for the whole linger.
-            if ((connection.flags & kDirty) != 0 && !outboxes_.in_flight(connection)) {
-                flush_one(index);
-                const HeartbeatConfig& linger = heartbeat_of(connection);
-                wheel_.arm(index, heartbeat_deadline(connection.heard, index, reached, linger));
-                return;
-            }
-            // As at the end of the window (end_one): its goodbye has not left.
-            if (draining_ && (connection.flags & kFinished) == 0) cut_short_ = true;
-            return close_now(index, connection.close_reason, CloseMode::reset);
-        default:
-            break;
+    if (is_greeting(connection)) return let_go(index, CloseReason::handshake_timeout);
+    if (connection.stage == Stage::closing) {
+        // Its goodbye waits in this turn's list: this thread was away for the whole linger.
+        if ((connection.flags & kDirty) != 0 && !outboxes_.in_flight(connection)) {
+            flush_one(index);
+            const HeartbeatConfig& linger = heartbeat_of(connection);
+            wheel_.arm(index, heartbeat_deadline(connection.heard, index, reached, linger));
+            return;
+        }
+        // As at the end of the window (end_one): its goodbye has not left.
+        if (draining_ && (connection.flags & kFinished) == 0) cut_short_ = true;
+        return close_now(index, connection.close_reason, CloseMode::reset);
     }
     metrics_.add(Metric::evicted);
     metrics_.distributions.eviction_delay.record(io_.clock() - config_.clock.begins(due));
@@ -97,13 +93,13 @@ uint64_t Connections::ticks_for(uint64_t bytes) const {
 void Connections::credit_upload(Index index, size_t before, size_t read_bytes) {
     Connection& connection = at(index);
     // A first message of more than one read: C8 does not wait for the others, so the deadline does.
-    if (connection.state == ConnectionState::greeting && read_bytes >= kBulkBytes) {
+    if (is_greeting(connection) && read_bytes >= kBulkBytes) {
         connection.heard =
             heard_progress(connection.heard, ticks_for(read_bytes), config_.clock.up(io_.now()));
         return;
     }
     const size_t after = unfinished_bytes(index);
-    if (connection.state != ConnectionState::open || after < kUploadBytesMin) return;
+    if (!is_live(connection.stage) || is_greeting(connection) || after < kUploadBytesMin) return;
     if (heartbeat_of(connection).liveness == Liveness::none) return;
     const uint64_t credit = ticks_for(after) - (after < before ? 0 : ticks_for(before));
     connection.heard = heard_progress(connection.heard, credit, config_.clock.up(io_.now()));
@@ -146,7 +142,7 @@ void Connections::credit_download(Index index, Tick reached) {
         send_notes_.erase(place);
     }
     // While draining the window is the bound: say_goodbyes().
-    if (connection.state == ConnectionState::closing && !draining_ &&
+    if (connection.stage == Stage::closing && !draining_ &&
         closing_for > config_.clock.ticks(kCloseLingerMaxNs)) {
         return;
     }

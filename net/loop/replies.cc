@@ -143,8 +143,7 @@ void Replies::error(uint16_t code, std::string_view words) {
 void Replies::goodbye(CloseReason reason, std::string_view detail, uint32_t retry_after_ms) {
     const CloseReasonInfo& info = describe(reason);
     if (info.code == 1000) return;
-    if (connection_.protocol == Protocol::websocket &&
-        connection_.state == ConnectionState::greeting) {
+    if (is_websocket() && connection_.stage < Stage::open) {
         return http_goodbye(reason, retry_after_ms);
     }
     ShortText words;

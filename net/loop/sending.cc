@@ -10,7 +10,7 @@ void Connections::on_sent(Index index, IoError error) {
     traffic_.sent(index, outboxes_.flight_bytes(connection));
     outboxes_.end_flight(connection);
     // A close goes on when its last words have gone.
-    const bool closing = connection.state == ConnectionState::closing;
+    const bool closing = connection.stage == Stage::closing;
     if (closing || outboxes_.queued(connection)) mark_dirty(index);
 }
 
@@ -18,7 +18,7 @@ void Connections::on_sent(Index index, IoError error) {
 // it is let go as a slow reader, or for want of memory.
 uint8_t* Connections::claim(Index index, size_t bytes) {
     Connection& connection = at(index);
-    if (connection.state >= ConnectionState::closing) return nullptr;
+    if (connection.stage >= Stage::closing) return nullptr;
     uint8_t* place = nullptr;
     // A goodbye has room behind what fills the queue.
     const bool leaving = connection.close_reason != CloseReason::none;
@@ -45,17 +45,17 @@ void Connections::flush_one(Index index) {
     Connection& connection = at(index);
     if ((connection.flags & kDirty) == 0) return;
     connection.flags &= static_cast<uint8_t>(~kDirty);
-    if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed ||
+    if (connection.stage == Stage::free || connection.stage == Stage::closed ||
         outboxes_.in_flight(connection)) {
         return;  // on_sent comes back here
     }
     if (outboxes_.queued(connection)) {
         const std::span<const uint8_t> flight = outboxes_.begin_flight(connection);
         note_flight(index, flight.size());
-        if (connection.state == ConnectionState::closing) linger_from_now(connection);
+        if (connection.stage == Stage::closing) linger_from_now(connection);
         return io_.send(index, flight);
     }
-    if (connection.state != ConnectionState::closing) return;
+    if (connection.stage != Stage::closing) return;
     if ((connection.flags & kPeerEnded) != 0) {
         return close_now(index, connection.close_reason, CloseMode::orderly);
     }

@@ -35,14 +35,31 @@ SocketAddress address_of(const ProxyAddress& named) {
 }  // namespace
 
 void Session::begin() {
-    if (!awaits_proxy_header() && !shakes_hands()) return connections_.open(index_);
+    if (connection_.stage != Stage::proxy && !shakes_hands()) {
+        return connections_.begin_heartbeats(index_);
+    }
     greet();
 }
 
 void Session::receive(std::span<uint8_t> bytes) {
-    if (stopped()) return;
-    if (awaits_proxy_header() && !take_proxy_header(bytes)) return;
-    if ((connection_.flags & kToldApart) == 0) return detect(bytes);
+    switch (connection_.stage) {
+        case Stage::open:
+            return decode(bytes);
+        case Stage::proxy:
+            if (!take_proxy_header(bytes)) return;
+            [[fallthrough]];
+        case Stage::detect:
+            return detect(bytes);
+        case Stage::http:
+            return shake_hands(bytes);
+        case Stage::free:
+        case Stage::closing:
+        case Stage::closed:
+            return;
+    }
+}
+
+void Session::decode(std::span<uint8_t> bytes) {
     switch (connection_.protocol) {
         case Protocol::detect:
             return;
@@ -51,7 +68,6 @@ void Session::receive(std::span<uint8_t> bytes) {
         case Protocol::jsonl:
             return end(jsonl::decode(bytes, limits(), *this), bytes);
         case Protocol::websocket:
-            if (connection_.state == ConnectionState::greeting) return shake_hands(bytes);
             return decode_websocket(bytes);
     }
 }
@@ -159,7 +175,7 @@ void Session::send_probe() {
 
 void Session::send_goodbye(CloseReason reason, std::string_view detail) {
     // To a balancer that has not said whose connection this is: it would pass the words on.
-    if (awaits_proxy_header()) return;
+    if (connection_.stage == Stage::proxy) return;
     const bool come_back = reason == CloseReason::going_away;
     replies().goodbye(reason, detail, come_back ? connections_.config().retry_after_ms : 0);
 }
@@ -175,10 +191,7 @@ bool Session::shakes_hands() const {
 }
 
 // Its handshake, or its first complete message, has this long.
-void Session::greet() {
-    connection_.state = ConnectionState::greeting;
-    connections_.set_profile(index_, kProfileGreeting);
-}
+void Session::greet() { connections_.set_profile(index_, kProfileGreeting); }
 
 const ListenAddress& Session::listener() const {
     return connections_.config().options->listen[connection_.listener];
@@ -212,8 +225,8 @@ void Session::pong(Matches matches) {
 // The first one ends the greeting.
 void Session::complete_message() {
     connections_.metrics().add(Metric::frames_received);
-    if (connection_.state == ConnectionState::greeting) [[unlikely]]
-        connections_.open(index_);
+    if (is_greeting(connection_)) [[unlikely]]
+        connections_.begin_heartbeats(index_);
 }
 
 bool Session::wants_echo() {
@@ -246,10 +259,10 @@ bool Session::take_proxy_header(std::span<uint8_t>& bytes) {
         return false;
     }
     if (header.bytes == 0) return false;
-    connection_.flags &= static_cast<uint8_t>(~kAwaitsProxyHeader);
+    connection_.stage = Stage::detect;
     connections_.metrics().add(Metric::proxy_headers);
     connections_.meet(index_, address_of(header.source));
-    if (!shakes_hands()) connections_.open(index_);
+    if (!shakes_hands()) connections_.begin_heartbeats(index_);
     return !bytes.empty();
 }
 
@@ -257,7 +270,7 @@ bool Session::take_proxy_header(std::span<uint8_t>& bytes) {
 // mid-conversation is a line. The first bytes may come one by one; those before them are held,
 // and are few.
 void Session::detect(std::span<uint8_t> bytes) {
-    if (connection_.state == ConnectionState::open) greet();
+    if (!is_greeting(connection_)) greet();
     uint8_t first[kReceiveFrontBytes + kDetectBytesMax + kReceivePadBytes] = {};
     const std::span<uint8_t> before = held();
     uint8_t* const start = first + kReceiveFrontBytes;
@@ -279,8 +292,9 @@ void Session::detect(std::span<uint8_t> bytes) {
     }
     const size_t held_bytes = before.size();
     keep_held(0);
-    connection_.flags |= kToldApart;
     if (connection_.protocol == Protocol::detect) connection_.protocol = detected.protocol;
+    const bool upgrades = connection_.protocol == Protocol::websocket;
+    connection_.stage = upgrades ? Stage::http : Stage::open;
     if (held_bytes > 0) receive({start, held_bytes});
     receive(bytes);
 }
@@ -349,7 +363,8 @@ void Session::shake_hands(std::span<uint8_t> bytes) {
     store(frames);
     if (handshake.subprotocol == Subprotocol::json) connection_.flags |= kSpeaksJson;
     if (handshake.subprotocol == Subprotocol::binary) connection_.flags |= kFramedBinary;
-    connections_.open(index_);
+    connection_.stage = Stage::open;
+    connections_.begin_heartbeats(index_);
     const std::span<uint8_t> rest = bytes.subspan(handshake.consumed_bytes);
     if (!rest.empty()) decode_websocket(rest);
 }

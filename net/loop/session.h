@@ -4,13 +4,13 @@
 // that a codec talks to (proto/codec.h), over the connection's record and its reactor's
 // Connections. What is said back is worded by Replies.
 //
-//   auto://, ws://     greeting: detect --> websocket: handshake ----------------> open
-//                                       --> binary, jsonl: a complete message ---> open
-//   tcp://, jsonl://   open: silent --> greeting: detect --> a complete message --> open
+//   Stage      proxy ----> detect ----> http ----> open ----> closing
+//   reads      a header    first bytes  an upgrade frames     nothing
+//   where      ?proxy=on   everywhere   WebSocket
 //
-// While a connection is greeting --handshake-timeout runs, from the accept or, on tcp:// and
-// jsonl://, where a peer may do nothing but answer probes, from its first byte. With ?proxy=on a
-// PROXY header comes before all of that; until then the connection is greeting.
+// Besides, a connection is greeting until its handshake or its first complete message is whole:
+// --handshake-timeout runs, from the accept or, on tcp:// and jsonl://, where a peer may do nothing
+// but answer probes, from its first byte or the PROXY header's.
 #pragma once
 
 #include <cstring>
@@ -88,7 +88,7 @@ class Session {
     bool hold(std::span<const uint8_t> piece);
     std::span<uint8_t> held();
     void keep_held(size_t bytes);
-    bool stopped() const { return connection_.state >= ConnectionState::closing; }
+    bool stopped() const { return connection_.stage >= Stage::closing; }
 
     // The connection's public name: r3-000123-9.
     ShortText name() const;
@@ -120,10 +120,10 @@ class Session {
     void store(const State& state);
 
     // --- PROXY headers ---------------------------------------------------------------------------
-    bool awaits_proxy_header() const { return (connection_.flags & kAwaitsProxyHeader) != 0; }
     bool take_proxy_header(std::span<uint8_t>& bytes);
 
     // --- protocols -------------------------------------------------------------------------------
+    void decode(std::span<uint8_t> bytes);
     void detect(std::span<uint8_t> bytes);
     bool is_for_codec(const Detected& detected) const;
     void refuse(const Detected& detected);

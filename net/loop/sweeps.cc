@@ -60,9 +60,7 @@ void Connections::retune_some(uint32_t& budget) {
     retuning_.advance(budget, [this](Index index) {
         const Connection& connection = at(index);
         const uint8_t now = profile_place_[connection.profile % kRetunedProfiles];
-        if (connection.state != ConnectionState::open || connection.profile == now) {
-            return kPassCost;
-        }
+        if (!is_live(connection.stage) || connection.profile == now) return kPassCost;
         set_profile(index, now);
         Session(*this, index).send_interval();
         return kEvictCost;
@@ -101,8 +99,7 @@ void Connections::say_goodbyes(uint32_t& budget) {
     const auto due = static_cast<uint32_t>(std::ceil(share * drain_total_));
     while (!goodbyes_.done() && goodbyes_said_ < due && budget > 0) {
         const Index index = goodbyes_.next();
-        const ConnectionState state = at(index).state;
-        const bool inside = state == ConnectionState::greeting || state == ConnectionState::open;
+        const bool inside = is_live(at(index).stage);
         budget -= std::min(budget, inside ? kEvictCost : kPassCost);
         if (!inside) continue;
         let_go(index, CloseReason::going_away);
@@ -125,11 +122,10 @@ void Connections::stop_hard() {
 // that was cut short.
 uint32_t Connections::end_one(Index index) {
     const Connection& connection = at(index);
-    if (connection.state == ConnectionState::free || connection.state == ConnectionState::closed) {
+    if (connection.stage == Stage::free || connection.stage == Stage::closed) {
         return kPassCost;
     }
-    const bool told =
-        connection.state == ConnectionState::closing && (connection.flags & kFinished) != 0;
+    const bool told = connection.stage == Stage::closing && (connection.flags & kFinished) != 0;
     if (!stopping_hard_) cut_short_ |= !told;
     const bool in_order = told && !stopping_hard_;
     close_now(index, CloseReason::hard_stop, in_order ? CloseMode::orderly : CloseMode::reset);

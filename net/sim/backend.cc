@@ -158,8 +158,8 @@ void SimBackend::send(Index index, std::span<const uint8_t> bytes) {
     }
     PULSE_ASSERT(!bytes.empty());
     at.sending = bytes;
-    const bool swallowed = faults_.mutant == SimMutant::goodbye_swallowed &&
-                           records_[index].state == ConnectionState::closing;
+    const bool swallowed =
+        faults_.mutant == SimMutant::goodbye_swallowed && records_[index].stage == Stage::closing;
     at.taken_bytes = swallowed ? bytes.size() : 0;
     at.pinned_hash = hash_of(bytes);
     at.send_armed = true;

@@ -127,7 +127,7 @@ void SimClients::judge_evictions(const ConnectionTable& table, Nanos judged) {
         Line* line = line_at(index);
         if (line == nullptr || line->evicted) continue;
         const Connection& connection = table[index];
-        if (connection.state < ConnectionState::closing ||
+        if (connection.stage < Stage::closing ||
             (connection.close_reason != CloseReason::idle_timeout &&
              connection.close_reason != CloseReason::slow_upload)) {
             continue;
@@ -289,7 +289,7 @@ void SimClients::watch_bulk(const ConnectionTable& table) {
         if (std::exchange(line->was_held_off, held_off) && !held_off) {
             line->maybe_heard_at = io_.now();
         }
-        if (watched && table[index].state == ConnectionState::closing) {
+        if (watched && table[index].stage == Stage::closing) {
             line->closed_on_bulk = true;
         }
     }
@@ -299,14 +299,15 @@ void SimClients::judge_the_living(const ConnectionTable& table) {
     for (Index index = 0; index < line_of_index_.size(); ++index) {
         Line* line = line_at(index);
         if (line == nullptr) continue;
-        const ConnectionState state = table[index].state;
-        if (state == ConnectionState::open && line->innocent) {
+        const Connection& connection = table[index];
+        const Stage stage = connection.stage;
+        if (is_live(stage) && !is_greeting(connection) && line->innocent) {
             const Nanos silence = io_.now() - silence_began(index, *line);
             if (silence > facts_.timeout_max[line->profile] + lateness_allowed(line->behind_at)) {
                 broken("silent_peer_kept", *line, ms(silence));
             }
         }
-        if (state != ConnectionState::closing && state != ConnectionState::closed) continue;
+        if (stage != Stage::closing && stage != Stage::closed) continue;
         if (line->closing_seen_at == 0) {
             line->closing_seen_at = network_.clock();
             line->closing_behind_at = io_.behind_total();

@@ -59,7 +59,7 @@ TEST(ConnectionTable, ANewConnectionIsZeroedButForItsIdentity) {
     expected.armed = 0xa5a5;
     expected.generation = 0xa5a5a5a6;
     expected.descriptor = -1;
-    expected.state = ConnectionState::greeting;
+    expected.stage = Stage::detect;
     EXPECT_EQ(std::memcmp(&table[index], &expected, sizeof expected), 0);
 }
 
@@ -154,8 +154,8 @@ TEST(ConnectionTableDeathTest, ReleasingAFreeRecordAborts) {
     ConnectionTable table(pages, 4);
     const Index index = table.take();
     table.release(index);
-    EXPECT_DEATH(table.release(index), "ConnectionState::free");
-    EXPECT_DEATH(table.release(3), "ConnectionState::free");
+    EXPECT_DEATH(table.release(index), "Stage::free");
+    EXPECT_DEATH(table.release(3), "Stage::free");
     EXPECT_DEATH(table.release(4), "index < limit_");
 }
 
@@ -339,7 +339,7 @@ void random_run(uint64_t seed, uint32_t limit, uint64_t operations) {
                 ASSERT_LT(index, limit);
                 ASSERT_NO_FATAL_FAILURE(model.take(table.id(index)));
                 ASSERT_EQ(table[index].user, 0u);
-                ASSERT_EQ(table[index].state, ConnectionState::greeting);
+                ASSERT_EQ(table[index].stage, Stage::detect);
                 table[index].user = index * 7 + 1;
             }
         } else if (!model.live.empty()) {

@@ -700,7 +700,7 @@ class Soak {
         peer.mute_from = peer.manner == Manner::silent ? now_ : now_ + life;
         const HeartbeatStep step = heartbeat_step(0, kConnected, index, now_, config);
         connection.heard = step.heard;
-        connection.state = ConnectionState::open;
+        connection.stage = Stage::open;
         wheel_.arm(index, step.next);
         if (peer.manner == Manner::beats) plan_beat(index);
         if (random_.chance(1, 4)) plan({now_ + life, index, connection.generation, Kind::leave});
@@ -715,7 +715,7 @@ class Soak {
             uint32_t budget = 1 + static_cast<uint32_t>(random_.below(20));
             Index index;
             while ((index = wheel_.pop_due(now_, budget)) != kNoIndex) {
-                if (table_[index].state != ConnectionState::free) judge(index);
+                if (table_[index].stage != Stage::free) judge(index);
             }
         }
     }
@@ -759,12 +759,12 @@ class Soak {
         table_.validate();
         wheel_.validate([&](Index index) {
             const Connection& connection = table_[index];
-            if (connection.state == ConnectionState::free) return kNoTick;
+            if (connection.stage == Stage::free) return kNoTick;
             return heartbeat_deadline(connection.heard, index, now_, config_of(connection.profile));
         });
         for (Index index = 0; index < peers_.size(); ++index) {
             const Connection& connection = table_[index];
-            if (connection.state == ConnectionState::free) continue;
+            if (connection.stage == Stage::free) continue;
             ASSERT_GT(peers_[index].last_proof + config_of(connection.profile).timeout_ticks, now_);
         }
     }

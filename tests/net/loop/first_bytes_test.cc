@@ -147,7 +147,7 @@ TEST(FirstMessage, IsAwaitedNoLongerThanTheHandshakeMayTake) {
         if (row.unfinished.empty()) stage.settle(kSecond);
         stage.settle(900 * kMillisecond);
         ASSERT_NE(stage.record(peer), nullptr) << row.unfinished;
-        EXPECT_EQ(stage.record(peer)->state, ConnectionState::greeting) << row.unfinished;
+        EXPECT_TRUE(is_greeting(*stage.record(peer))) << row.unfinished;
         stage.settle(400 * kMillisecond);
         EXPECT_TRUE(stage.ended(peer)) << row.unfinished;
         EXPECT_NE(stage.heard(peer).find(row.says), std::string::npos) << stage.heard(peer);
@@ -177,7 +177,7 @@ TEST(FirstMessage, OfAnyKindOpensTheConnection) {
         stage.write(peer, words);
         stage.settle(10 * kSecond);
         ASSERT_NE(stage.record(peer), nullptr) << words;
-        EXPECT_EQ(stage.record(peer)->state, ConnectionState::open) << words;
+        EXPECT_EQ(stage.record(peer)->profile, kProfileDefault) << words;
         stage.settle(90 * kSecond);
         EXPECT_EQ(closed_for(stage, CloseReason::handshake_timeout), 0u) << words;
         EXPECT_EQ(stage.metrics()[Metric::evicted], 1u) << words;
@@ -202,11 +202,11 @@ TEST(FirstMessage, MayBeTheAnswerToAProbe) {
             binary ? binary_frame(kBinaryPong, 0, "") : "{\"type\":\"pong\"}\n";
         stage.write(peer, pong.substr(0, 1));
         stage.settle(kSecond);
-        EXPECT_EQ(stage.record(peer)->state, ConnectionState::greeting);
+        EXPECT_TRUE(is_greeting(*stage.record(peer)));
         stage.write(peer, pong.substr(1));
         stage.settle(60 * kSecond);
         ASSERT_NE(stage.record(peer), nullptr);
-        EXPECT_EQ(stage.record(peer)->state, ConnectionState::open);
+        EXPECT_EQ(stage.record(peer)->profile, kProfileDefault);
         EXPECT_EQ(stage.metrics()[Metric::probe_answers], 1u);
     }
 }

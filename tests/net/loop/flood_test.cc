@@ -240,7 +240,7 @@ TEST(Flood, AKickedPeerIsReadAtOnce) {
     const ConnectionId target = stage.table().id(index);
     ASSERT_TRUE(stage.post({Message::Kick{.target = target}}));
     stage.reactor().turn(stage.network().clock());
-    ASSERT_EQ(stage.table()[index].state, ConnectionState::closing);
+    ASSERT_EQ(stage.table()[index].stage, Stage::closing);
     ASSERT_LT(stage.metrics()[Metric::frames_received], 8'000u);
     EXPECT_FALSE(stage.io().is_held_off(index));
     EXPECT_LE(stage.reactor().connections().buffers().taken(), 1u) << "only the goodbye";

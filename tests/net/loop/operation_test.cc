@@ -135,7 +135,7 @@ TEST(Slices, OfReloadsDuringARetuneTheLastFollowsAndNoPeerIsJudgedByWhatItWasNot
     EXPECT_EQ(told(stage), 2 * kPeers);
     for (Index index = 0; index < stage.table().limit(); ++index) {
         const Connection& connection = stage.table()[index];
-        if (connection.state != ConnectionState::open) continue;
+        if (!is_live(connection.stage)) continue;
         EXPECT_EQ(stage.reactor().connections().heartbeat_of(connection).timeout_ticks,
                   TickClock{kTickShiftDefault}.ticks(100 * kSecond));
     }

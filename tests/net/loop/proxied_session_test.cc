@@ -91,7 +91,7 @@ TEST(ProxiedSession, EveryProtocolFollowsAHeaderOfEitherVersion) {
             stage.settle();
             EXPECT_TRUE(stage.heard(peer).ends_with(words.expected)) << stage.heard(peer);
             ASSERT_NE(stage.record(peer), nullptr);
-            EXPECT_EQ(stage.record(peer)->state, ConnectionState::open);
+            EXPECT_EQ(stage.record(peer)->stage, Stage::open);
             EXPECT_EQ(stage.record(peer)->inbox, 0u) << "nothing is held once it is idle";
             EXPECT_EQ(stage.metrics()[Metric::proxy_headers], 1u);
             EXPECT_EQ(stage.log().violations(), 0u);
@@ -110,7 +110,7 @@ TEST(ProxiedSession, TheHeaderMayBeCutAnywhereAndSoMayWhatFollows) {
                 stage.settle();
                 ASSERT_NE(stage.record(peer), nullptr);
                 if (cut < header.size()) {
-                    ASSERT_EQ(stage.record(peer)->state, ConnectionState::greeting) << cut;
+                    ASSERT_EQ(stage.record(peer)->stage, Stage::proxy) << cut;
                     ASSERT_EQ(stage.heard(peer), "")
                         << "nothing is said before the header is whole";
                 }

@@ -147,7 +147,7 @@ TEST(Reactor, ASlowReaderIsSentTheReasonInPlaceOfItsQueue) {
     stage.set_reading(peer, false);
     const std::string message = binary_frame(kBinaryData, 1, std::string(4'000, 'x'));
     const auto is_open = [&] {
-        return stage.record(peer) != nullptr && stage.record(peer)->state == ConnectionState::open;
+        return stage.record(peer) != nullptr && is_live(stage.record(peer)->stage);
     };
     for (int sent = 0; sent < 1'000 && is_open(); ++sent) {
         stage.write(peer, message);

@@ -208,7 +208,7 @@ TEST(Shortage, OnlyWhatIsClosedForItIsCounted) {
     stage.write(deaf, frame(0x82, Bytes(kMebibyte - 64, 'e')) + close_frame(1000));
     stage.settle(200 * kMillisecond);
     ASSERT_NE(stage.record(deaf), nullptr);
-    ASSERT_EQ(stage.record(deaf)->state, ConnectionState::closing);
+    ASSERT_EQ(stage.record(deaf)->stage, Stage::closing);
     const Bytes message = unfinished(kMebibyte - 64);
     for (int i = 0; i < 10; ++i) stage.write(upgraded(stage), message);
     stage.settle(200 * kMillisecond);
@@ -321,8 +321,7 @@ TEST(Shortage, TheMessageThatEndsASlowReaderIsNotDelivered) {
         ASSERT_EQ(stage.metrics()[Metric::messages_echoed], 1u);
         stage.write(deaf, frame(0x81, hello + std::string(spaces, ' ')));
         stage.settle(kSecond);
-        const bool fits =
-            stage.record(deaf) != nullptr && stage.record(deaf)->state == ConnectionState::open;
+        const bool fits = stage.record(deaf) != nullptr && stage.record(deaf)->stage == Stage::open;
         EXPECT_EQ(stage.metrics()[Metric::hellos], fits ? 1u : 0u) << spaces;
         EXPECT_EQ(stage.metrics()[Metric::faults], 0u) << spaces;
         if (!fits) {

@@ -30,7 +30,7 @@ TEST(SlowLog, AHeartbeatIsNotOlderThanThePhaseThatItIsIn) {
         stage.write(peer, std::string(kProxyLine) + std::string(kBinaryPing));
         stage.settle(takes + kSecond);
         ASSERT_NE(stage.record(peer), nullptr);
-        EXPECT_EQ(stage.record(peer)->state, ConnectionState::open);
+        EXPECT_EQ(stage.record(peer)->stage, Stage::open);
         stage.reactor().connections().validate();
     }
 }

@@ -135,7 +135,7 @@ void Crowd::note_speech(Index index) {
 
 void Crowd::flush(Index index) {
     Connection& connection = table_[index];
-    if (connection.state == ConnectionState::closed) return;
+    if (connection.stage == pulse::Stage::closed) return;
     if (outboxes_.in_flight(connection) || !outboxes_.queued(connection)) return;
     const std::span<const uint8_t> bytes = outboxes_.begin_flight(connection);
     bump(counts_.bytes_sent, bytes.size());

@@ -40,7 +40,7 @@ void Crowd::connect(Index index, Nanos intended_at) {
         bump(counts_.connects);
     }
     connection.codec = {};
-    connection.state = ConnectionState::greeting;
+    connection.stage = pulse::Stage::detect;
     ++connecting_;
     ++taken_;
     bump(counts_.connecting);
@@ -327,10 +327,10 @@ void Crowd::ended_by_server(Index index, IoError error) {
 }
 
 void Crowd::close(Index index, CloseMode mode) {
-    if (table_[index].state == ConnectionState::closed) return;
+    if (table_[index].stage == pulse::Stage::closed) return;
     clients_[index].stage = Stage::ending;
     clients_[index].beat = clients_[index].other = kNoTick;
-    table_[index].state = ConnectionState::closed;
+    table_[index].stage = pulse::Stage::closed;
     io_.close(index, mode);
 }
 

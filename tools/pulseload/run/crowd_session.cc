@@ -29,7 +29,7 @@ constexpr CodecLimits kLimits{.message_bytes_max = kMessageBytesMax};
 // ---------------------------------------------------------------------------------- bytes in
 
 void Crowd::on_bytes(Index index, std::span<uint8_t> bytes) {
-    if (table_[index].state == ConnectionState::closed) return;
+    if (table_[index].stage == pulse::Stage::closed) return;
     bump(counts_.bytes_received, bytes.size());
     Client& client = clients_[index];
     if (client.stage == Stage::misbehaving) return;

@@ -27,7 +27,7 @@ class ClientSession {
     bool hold(std::span<const uint8_t> piece);
     std::span<uint8_t> held();
     void keep_held(size_t bytes);
-    bool stopped() const { return connection_.state == ConnectionState::closed; }
+    bool stopped() const { return connection_.stage == Stage::closed; }
 
   private:
     void on_text(std::span<uint8_t> text);
