@@ -30,6 +30,7 @@
 #include "core/connection.h"
 #include "net/io/epoll_backend.h"
 #include "net/io/uring_backend.h"
+#include "net/protocols/listen_uri.h"
 #include "net/server/descriptors.h"
 
 namespace pulse {

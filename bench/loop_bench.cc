@@ -14,6 +14,7 @@
 #include "net/loop/reactor_config.h"
 
 #include "bench/allocations.h"
+#include "net/protocols/listen_uri.h"
 
 namespace pulse::bench {
 namespace {

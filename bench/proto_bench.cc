@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "proto/binary.h"
-#include "proto/detect.h"
+#include "net/protocols/first_bytes.h"
 #include "proto/json.h"
 #include "proto/jsonl.h"
 
@@ -135,7 +135,7 @@ void detect(benchmark::State& bench, const std::string& first) {
     for (auto _ : bench) {
         std::span<uint8_t> input = lent.input();
         benchmark::DoNotOptimize(input);
-        Detected found = detect_protocol(input);
+        FirstBytes found = classify(input);
         benchmark::DoNotOptimize(found);
     }
     bench.SetItemsProcessed(static_cast<int64_t>(bench.iterations()));

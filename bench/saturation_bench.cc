@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "net/protocols/listen_uri.h"
 #include "net/server/descriptors.h"
 #include "net/server/server.h"
 

@@ -30,8 +30,6 @@ enum class Stage : uint8_t {
 
 constexpr bool is_live(Stage stage) { return stage > Stage::free && stage < Stage::closing; }
 
-enum class Protocol : uint8_t { detect, binary, websocket, jsonl };
-
 // Handles are indexes into pools of the reactor; 0 means none: a zeroed record borrows nothing.
 struct Connection {
     uint32_t heard;   // what the heartbeat policy remembers: see heartbeat_policy.h
@@ -47,7 +45,7 @@ struct Connection {
     uint32_t user;        // who said hello; next free place while the record is free
     uint32_t address;     // the peer's, as a number (net/io/address.h: number_of); the reactor's
     uint16_t operations;  // requests in flight and other marks; the backend's
-    Protocol protocol;
+    uint8_t protocol;  // what is spoken: a row of kProtocols (net/protocols/protocol.h)
     CloseReason close_reason;
     uint8_t flags;     // the reactor's and its sessions': kDirty and on (connection_flags.h)
     uint8_t offences;  // bad messages forgiven so far

@@ -27,6 +27,12 @@ class FixedText {
         const auto end = std::to_chars(digits, digits + sizeof digits, number).ptr;
         return *this << std::string_view(digits, static_cast<size_t>(end - digits));
     }
+    // Room for that many more, which the caller writes.
+    uint8_t* claim(size_t bytes) {
+        PULSE_ASSERT(bytes <= sizeof text_ - size_);
+        size_ += bytes;
+        return reinterpret_cast<uint8_t*>(text_) + size_ - bytes;
+    }
     std::string_view view() const { return {text_, size_}; }
     std::span<const uint8_t> bytes() const {
         return {reinterpret_cast<const uint8_t*>(text_), size_};

@@ -4,7 +4,7 @@
 // reads (Connection::codec; all zero is the initial state). No I/O, no clock, no allocation.
 // Encoders append to a ByteSink. Codecs: proto/binary.h, proto/websocket.h (with proto/handshake.h
 // before it and proto/deflate.h inside), proto/jsonl.h (with proto/json.h for the objects);
-// proto/detect.h chooses one.
+// net/protocols/ chooses one and says what its frames come to.
 //
 //     template <CodecSink S>
 //     Decoded decode(State& state, std::span<uint8_t> input, const CodecLimits& limits, S& sink);

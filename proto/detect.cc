@@ -1,114 +1,42 @@
-// A table of beginnings, none of which is the beginning of another.
+// Prefixes, and a table of other servers' protocols.
 #include "proto/detect.h"
 
-#include <string_view>
+#include <algorithm>
 
 namespace pulse {
 namespace {
 
 using namespace std::string_view_literals;
 
-struct Beginning {
-    std::string_view bytes;
-    Spoken spoken;
-};
-
-constexpr Beginning kBeginnings[] = {
-    {"\xB7"sv, Spoken::binary},
-    {"{"sv, Spoken::jsonl},
-    {"GET "sv, Spoken::http},
-    {"PING"sv, Spoken::jsonl},
-    {"ping"sv, Spoken::jsonl},
-    {" "sv, Spoken::jsonl},
-    {"\t"sv, Spoken::jsonl},
-    {"\n"sv, Spoken::jsonl},
-    {"HEAD "sv, Spoken::http},
-    {"POST "sv, Spoken::http},
-    {"PUT "sv, Spoken::http},
-    {"PATCH "sv, Spoken::http},
-    {"DELETE "sv, Spoken::http},
-    {"OPTIONS "sv, Spoken::http},
-    {"CONNECT "sv, Spoken::http},
-    {"TRACE "sv, Spoken::http},
-    {"PRI "sv, Spoken::http},  // HTTP/2 with prior knowledge
-    {"\x16\x03"sv, Spoken::tls},
-    {"PROXY "sv, Spoken::proxy_header},
-    {"\r\n\r\n\0\r\nQUIT\n"sv, Spoken::proxy_header},
-};
-
-// With the longest method behind them they are as long as the PROXY signature.
-constexpr size_t kEmptyLinesMax = 2;
-
-constexpr bool none_begins_another() {
-    for (const Beginning& one : kBeginnings) {
-        const size_t before = one.spoken == Spoken::http ? 2 * kEmptyLinesMax : 0;
-        if (before + one.bytes.size() > kDetectBytesMax) return false;
-        for (const Beginning& other : kBeginnings) {
-            if (&one != &other && one.bytes.starts_with(other.bytes)) return false;
-        }
+// As the first bytes have it: one prefix, in front of which something may stand.
+void match_one(std::string_view text, std::string_view before, std::string_view bytes,
+               PrefixMatch& match) {
+    const size_t size = before.size() + bytes.size();
+    const std::string_view head = text.substr(0, before.size());
+    if (!before.starts_with(head)) return;
+    const std::string_view rest = text.substr(head.size());
+    if (text.size() < size) {
+        match.may_grow |= bytes.starts_with(rest);
+    } else if (rest.starts_with(bytes)) {
+        match.bytes = std::max(match.bytes, size);
     }
-    return true;
-}
-static_assert(none_begins_another());
-
-Protocol codec_of(Spoken spoken) {
-    switch (spoken) {
-        case Spoken::binary:
-            return Protocol::binary;
-        case Spoken::http:
-            return Protocol::websocket;
-        case Spoken::jsonl:
-            return Protocol::jsonl;
-        default:
-            return Protocol::detect;
-    }
-}
-
-// Why a peer that spoke like this is refused by a listener which speaks only `wanted`, or all.
-std::string_view complaint(Spoken spoken, Protocol wanted) {
-    if (spoken == Spoken::tls) {
-        return "this listener speaks no TLS: connect without it, or through a proxy that ends it";
-    }
-    if (spoken == Spoken::proxy_header) {
-        return "this listener expects no PROXY header: add ?proxy=on to its URI";
-    }
-    switch (wanted) {
-        case Protocol::binary:
-            return "this listener speaks binary frames only (tcp://), which begin with 0xB7";
-        case Protocol::websocket:
-            return "this listener speaks WebSocket only (ws://): begin with an HTTP upgrade";
-        case Protocol::jsonl:
-            return "this listener speaks JSON lines only (jsonl://): one object a line";
-        case Protocol::detect:
-            break;
-    }
-    return "not a protocol of this listener (auto://): WebSocket, JSON lines, "
-           "or binary frames (0xB7)";
 }
 
 }  // namespace
 
-Spoken recognise(std::span<const uint8_t> bytes) {
-    std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    for (const Beginning& beginning : kBeginnings) {
-        if (text.starts_with(beginning.bytes)) return beginning.spoken;
-        if (beginning.bytes.starts_with(text)) return Spoken::undecided;
+PrefixMatch match_prefixes(std::span<const uint8_t> bytes, std::span<const Prefix> prefixes) {
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    PrefixMatch match;
+    for (const Prefix& prefix : prefixes) {
+        match_one(text, "", prefix.bytes, match);
+        if (!prefix.behind_empty_lines || !text.starts_with('\r')) continue;
+        match_one(text, "\r\n", prefix.bytes, match);
+        match_one(text, "\r\n\r\n", prefix.bytes, match);
     }
-    if (text.front() != '\r') return Spoken::unknown;
-    // Not a PROXY signature any more: empty lines, before JSON lines or before a request line (RFC
-    // 9112 section 2.2), of which this many are looked behind.
-    for (size_t lines = 0; lines < kEmptyLinesMax && text.starts_with("\r\n"); ++lines) {
-        text.remove_prefix(2);
-    }
-    for (const Beginning& beginning : kBeginnings) {
-        if (beginning.spoken != Spoken::http) continue;
-        if (text.starts_with(beginning.bytes)) return Spoken::http;
-        if (beginning.bytes.starts_with(text)) return Spoken::undecided;
-    }
-    return Spoken::jsonl;
+    return match;
 }
 
-std::string_view name_of_what_began(std::span<const uint8_t> bytes, Spoken spoken) {
+std::string_view name_of_foreign(std::span<const uint8_t> bytes) {
     struct Foreign {
         std::string_view bytes, name;
     };
@@ -135,35 +63,7 @@ std::string_view name_of_what_began(std::span<const uint8_t> bytes, Spoken spoke
     // An array of bulk strings: `*1\r\n$4\r\nPING\r\n`.
     const bool array = text.size() >= 4 && text[0] == '*' && text[1] >= '0' && text[1] <= '9';
     if (array && text.find("\r\n") <= 4) return "Redis";
-    switch (spoken) {
-        case Spoken::binary:
-            return "binary frames";
-        case Spoken::http:
-            return "HTTP";
-        case Spoken::jsonl:
-            return "JSON lines";
-        case Spoken::tls:
-            return "TLS";
-        case Spoken::proxy_header:
-            return "a PROXY header";
-        case Spoken::unknown:
-        case Spoken::undecided:
-            break;
-    }
     return {};
-}
-
-Detected detect_protocol(std::span<const uint8_t> bytes, Protocol wanted) {
-    Detected detected;
-    detected.spoken = recognise(bytes);
-    if (detected.spoken == Spoken::undecided) return detected;
-    const Protocol protocol = codec_of(detected.spoken);
-    if (protocol == Protocol::detect || (wanted != Protocol::detect && wanted != protocol)) {
-        detected.fault = {CloseReason::protocol_error, complaint(detected.spoken, wanted)};
-    } else {
-        detected.protocol = protocol;
-    }
-    return detected;
 }
 
 }  // namespace pulse

@@ -1,40 +1,30 @@
-// Which protocol a peer speaks, told from its first bytes, and whether its listener speaks it too.
-//
-//     0xB7                                             binary frames
-//     an HTTP method and a space, or that behind one   HTTP, and so WebSocket
-//     or two empty lines
-//     { or white space, PING, ping                     JSON lines
-//     0x16 0x03                                        TLS, which is not decrypted here
-//     PROXY and a space, 0D 0A 0D 0A 00 0D 0A 51 ...   a PROXY header (proto/proxy.h)
-//
-// The fewest bytes that leave one of them are enough, at most kDetectBytesMax. Nothing is consumed:
-// the bytes are the codec's.
+// What begins with what: the first bytes of a connection against prefixes, and the names of
+// protocols that are not spoken here. Which prefixes there are is the caller's
+// (net/protocols/first_bytes.h). Nothing is consumed: the bytes are the codec's.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <string_view>
 
-#include "core/connection.h"
-#include "proto/codec.h"
-
 namespace pulse {
 
-enum class Spoken : uint8_t { undecided, binary, http, jsonl, tls, proxy_header, unknown };
-
-Spoken recognise(std::span<const uint8_t> bytes);
-
-// What the first bytes are likely to be, by its name ("MQTT", "a PROXY header"); empty where they
-// say nothing. `spoken` is what recognise() made of them.
-std::string_view name_of_what_began(std::span<const uint8_t> bytes, Spoken spoken);
-
-struct Detected {
-    Protocol protocol = Protocol::detect;  // detect and no fault: more bytes are needed
-    Spoken spoken = Spoken::undecided;
-    Decoded fault;  // the listener does not speak it: proto/refusal.h tells the peer in its words
+struct Prefix {
+    std::string_view bytes;
+    // Also behind one or two empty lines (RFC 9112 section 2.2): with the longest method behind
+    // them they are as long as the PROXY signature.
+    bool behind_empty_lines = false;
 };
 
-// `wanted` is the only protocol of the listener, Protocol::detect where it speaks all.
-Detected detect_protocol(std::span<const uint8_t> bytes, Protocol wanted = Protocol::detect);
+// The bytes of the longest of `prefixes` that `bytes` begins with, 0 for none, and whether more
+// bytes may make one of them match that is longer.
+struct PrefixMatch {
+    size_t bytes = 0;
+    bool may_grow = false;
+};
+PrefixMatch match_prefixes(std::span<const uint8_t> bytes, std::span<const Prefix> prefixes);
+
+// The name of a protocol that others speak ("MQTT"), by its first bytes; empty if none is known.
+std::string_view name_of_foreign(std::span<const uint8_t> bytes);
 
 }  // namespace pulse

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Adding a gauge, a distribution, an io counter, a counter or a close reason is one line each;
-a control message is a kind and what it does, and does not compile without that.
+a control message is a kind and what it does, and does not compile without that; a protocol is a
+file and a line.
 
 Copies the folders that matter into a temporary tree, adds a line to each table and nothing else,
 builds the test of --stats-json there, and looks for the new names among the tests that passed.
-Built without optimization and from the few sources that the test needs.
+Built without optimization and from the few sources that the test needs. A protocol is added to
+another copy: its file and the table are compiled, everything else is the library of the build.
 """
 import concurrent.futures
 import os
@@ -68,6 +70,20 @@ def check_message(tree):
     yield whole, "and nothing else" + ("" if whole else ":\n" + text[-4000:])
 
 
+# A protocol: a file, a line, the only source that is compiled anew for it, and its tests.
+LIBRARY = os.path.join(ROOT, os.environ.get("BUILD", "build"), "release/libpulse.a")
+PROTOCOL_SOURCES = ["net/protocols/added.cc", "net/protocols/protocols.cc",
+                    "tests/net/protocols/protocols_test.cc",
+                    "tests/support/add_one/speaks_added.cc"]
+PROTOCOL_LIBS = [LIBRARY, *LIBS, "-luring", "-lsimdjson", "-lcrypto", "-lz"]
+PROTOCOL_TESTS = {
+    r"Rows/EachProtocol\.IsItsListenersSchemeAndIsInTheHelp/added": "is a scheme, and in --help",
+    r"Rows/EachProtocol\.IsToldByItsPrefixesAndNoOtherIs/added": "is told by its first bytes",
+    r"AddedProtocol\.IsSpokenByItsListenerAndByOneOfAll":
+        "is answered, probed and evicted with a goodbye",
+    r"AddedProtocol\.IsRefusedInItsWordsAndRefusesInItsName": "is refused, and refuses others"}
+
+
 def compile_one(tree, source):
     output = os.path.join(tree, source.replace("/", "_") + ".o")
     done = subprocess.run([*CXX, *FLAGS, "-c", source, "-o", output], cwd=tree,
@@ -75,33 +91,67 @@ def compile_one(tree, source):
     return output, done.returncode, done.stdout.decode(errors="replace")
 
 
-def build(tree):
+def build(tree, sources, libs):
     """The program, or None and what the compiler printed."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(lambda source: compile_one(tree, source), SOURCES))
+        objects = list(pool.map(lambda source: compile_one(tree, source), sources))
     if any(code for _, code, _ in objects):
         return None, "".join(text for _, _, text in objects)
-    program = os.path.join(tree, "stats_test")
-    done = subprocess.run([*CXX, *FLAGS, *[path for path, _, _ in objects], *LIBS, "-o", program],
+    program = os.path.join(tree, "added_test")
+    done = subprocess.run([*CXX, *FLAGS, *[path for path, _, _ in objects], *libs, "-o", program],
                           cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return (program if done.returncode == 0 else None), done.stdout.decode(errors="replace")
 
 
-def main():
+def output_of(program, tree):
+    return subprocess.run([program], cwd=tree, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT).stdout.decode(errors="replace")
+
+
+def add_protocol():
+    """Returns how many checks passed, and how many failed."""
     passed = failed = 0
+    with tempfile.TemporaryDirectory() as tree:
+        for folder in ("core", "net", "proto", "tests/net", "tests/support"):
+            shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder))
+        shutil.copy(os.path.join(tree, "tests/support/add_one/added.cc"),
+                    os.path.join(tree, "net/protocols/added.cc"))
+        rows = os.path.join(tree, "net/protocols/protocols.def")
+        with open(rows, "a", encoding="utf-8") as table:
+            table.write("X(added)\n")
+        program, text = build(tree, PROTOCOL_SOURCES, PROTOCOL_LIBS)
+        output = ""
+        if program is None:
+            hint = "" if os.path.exists(LIBRARY) else f"; {LIBRARY} is missing: run `make`"
+            print(f"      the tree with a protocol more does not build{hint}:\n{text[-4000:]}")
+        else:
+            output = output_of(program, tree)
+        for test, words in PROTOCOL_TESTS.items():
+            ok = re.search(rf"\[ +OK \] {test} ", output)
+            print(f"{'ok' if ok else 'FAIL'}  a file and a line in net/protocols/: it {words}")
+            passed, failed = passed + bool(ok), failed + (not ok)
+        whole = re.search(r"\[  PASSED  \] \d+ tests\.\n$", output)
+        print(f"{'ok' if whole else 'FAIL'}  and no other protocol is changed by it")
+        passed, failed = passed + bool(whole), failed + (not whole)
+        if program is not None and failed:
+            print(output[-4000:])
+    return passed, failed
+
+
+def main():
+    passed, failed = add_protocol()
     with tempfile.TemporaryDirectory() as tree:
         for folder in ("core", "net", "proto", "tests/net/server"):
             shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder))
         for path, _, _, line in ADDED:
             with open(os.path.join(tree, path), "a", encoding="utf-8") as table:
                 table.write(line + "\n")
-        program, text = build(tree)
+        program, text = build(tree, SOURCES, LIBS)
         output = ""
         if program is None:
             print("      the tree with a line more in each table does not build:\n" + text[-4000:])
         else:
-            output = subprocess.run([program], cwd=tree, stdout=subprocess.PIPE,
-                                    stderr=subprocess.STDOUT).stdout.decode(errors="replace")
+            output = output_of(program, tree)
         for path, suite, name, _ in ADDED:
             test = re.search(rf"\[ +OK \] {suite}/\w+\.{TESTS[suite]}/{name} ", output)
             print(f"{'ok' if test else 'FAIL'}  a line in {path} is {name} in --stats-json")

@@ -14,15 +14,6 @@
 namespace pulse {
 namespace {
 
-struct SchemeName {
-    std::string_view name;
-    Scheme scheme;
-};
-constexpr SchemeName kSchemes[] = {
-    {"auto", Scheme::detect}, {"ws", Scheme::websocket}, {"wss", Scheme::websocket_tls},
-    {"tcp", Scheme::binary},  {"jsonl", Scheme::jsonl},
-};
-
 Error wrong(std::string_view text, std::string_view what, std::string_view remedy) {
     return Error{"'" + std::string(text) + "': " + std::string(what) + "; " + std::string(remedy)};
 }
@@ -88,25 +79,6 @@ std::span<const uint8_t> bytes_of(const SocketAddress& address) {
 uint8_t mask_of(uint32_t bits, size_t at) {
     const uint32_t left = bits > 8 * at ? static_cast<uint32_t>(bits - 8 * at) : 0;
     return static_cast<uint8_t>(0xFF00 >> std::min(left, 8u));
-}
-
-// What follows the '?' of a listener: name=value, joined by '&'.
-Result<void> parse_options(std::string_view uri, std::string_view options,
-                           ListenAddress& listener) {
-    while (!options.empty()) {
-        const size_t end = std::min(options.find('&'), options.size());
-        const std::string_view option = options.substr(0, end);
-        options.remove_prefix(std::min(end + 1, options.size()));
-        if (option == "proxy=on") {
-            listener.expects_proxy_header = true;
-        } else if (option == "proxy=off") {
-            listener.expects_proxy_header = false;
-        } else {
-            return wrong(uri, quoted(option) + " is not an option of a listener",
-                         "write ?proxy=on, ?proxy=off, or nothing");
-        }
-    }
-    return {};
 }
 
 }  // namespace
@@ -240,40 +212,6 @@ uint32_t number_of(const SocketAddress& address, const SipKey& key) {
         std::memcpy(&site, &address.v4.sin_addr, sizeof address.v4.sin_addr);
     const uint64_t hash = sip_hash(key, site, address.base.sa_family);
     return std::max(1u, static_cast<uint32_t>(hash));
-}
-
-Result<ListenAddress> parse_listen_uri(std::string_view uri) {
-    ListenAddress listener;
-    listener.text = uri;
-    std::string_view rest = uri;
-    if (const size_t end = uri.find("://"); end != std::string_view::npos) {
-        const std::string_view name = uri.substr(0, end);
-        const SchemeName* found = nullptr;
-        for (const SchemeName& known : kSchemes)
-            if (known.name == name) found = &known;
-        if (found == nullptr) {
-            return wrong(uri, quoted(name) + " is not a known scheme",
-                         "write auto://, ws://, wss://, tcp:// or jsonl:// before HOST:PORT");
-        }
-        listener.scheme = found->scheme;
-        rest.remove_prefix(end + 3);
-    }
-    if (const size_t mark = rest.find('?'); mark != std::string_view::npos) {
-        if (Result<void> done = parse_options(uri, rest.substr(mark + 1), listener); !done)
-            return Error{done.error()};
-        rest = rest.substr(0, mark);
-    }
-    if (rest.ends_with('/')) rest.remove_suffix(1);
-    if (rest.find('/') != std::string_view::npos)
-        return wrong(uri, "a listener has no path", "write only SCHEME://HOST:PORT");
-    Result<SocketAddress> address = parse_address(rest);
-    if (!address) {
-        // The part that was wrong is named; the whole is what the operator can find again.
-        return rest == uri ? Error{address.error()}
-                           : Error{"'" + std::string(uri) + "': " + address.error()};
-    }
-    listener.address = *address;
-    return listener;
 }
 
 }  // namespace pulse

@@ -1,4 +1,4 @@
-// Socket addresses, prefixes of them, and listener URIs such as auto://HOST:PORT.
+// Socket addresses, prefixes of them, and where to listen.
 #pragma once
 
 #include <netinet/in.h>
@@ -60,17 +60,13 @@ std::vector<AddressPrefix> loopback_prefixes();
 // site has in common. 0: no address. Two may have the same number, by chance alone.
 uint32_t number_of(const SocketAddress& address, const SipKey& key);
 
-enum class Scheme : uint8_t { detect, binary, websocket, websocket_tls, jsonl };
-
-// One listener: what to speak, and where. The text is kept for messages and metrics.
+// One listener: where, and what is spoken there, which is not for the backends. The text is kept
+// for messages and metrics. parse_listen_uri() of net/protocols/listen_uri.h makes one.
 struct ListenAddress {
-    Scheme scheme = Scheme::detect;
+    uint8_t protocol = 0;               // a row of kProtocols; 0: the first bytes of a peer tell
     bool expects_proxy_header = false;  // ?proxy=on
     SocketAddress address;
     std::string text;
 };
-
-// "tcp://127.0.0.1:9000", "auto://*:9000?proxy=on"; a bare HOST:PORT means auto://.
-Result<ListenAddress> parse_listen_uri(std::string_view uri);
 
 }  // namespace pulse

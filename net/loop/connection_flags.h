@@ -11,9 +11,7 @@ namespace pulse {
 inline constexpr uint8_t kDirty = 1;          // stands in the list of those to be sent to
 inline constexpr uint8_t kPeerEnded = 2;      // its FIN was seen
 inline constexpr uint8_t kFinished = 4;       // our FIN was asked for
-inline constexpr uint8_t kSpeaksJson = 8;     // it sent a JSON object of ours, or pulse.v1.json
-inline constexpr uint8_t kFramedBinary = 16;  // agreed on pulse.v1.binary
-inline constexpr uint8_t kBulkOut = 32;       // kBulkBytes or more were sent, may still wait
+inline constexpr uint8_t kBulkOut = 8;       // kBulkBytes or more were sent, may still wait
 
 // Its handshake, or its first complete message, is not whole: the handshake deadline runs.
 inline bool is_greeting(const Connection& connection) {

@@ -77,8 +77,8 @@ void Connections::refuse(const Accepted& accepted, CloseReason reason) {
                       std::string(describe(reason).name));
     }
     const bool come_back = reason != CloseReason::untrusted_source;
-    const RefusalMessage words = refusal_message(protocol_of(listener.scheme), reason,
-                                                 come_back ? config_.retry_after_ms : 0);
+    const RefusalMessage words =
+        kProtocols[listener.protocol]->refuse(reason, come_back ? config_.retry_after_ms : 0);
     io_.refuse(accepted, words.bytes());
 }
 
@@ -92,7 +92,7 @@ void Connections::on_accept(const Accepted& accepted) {
     io_.attach(index, accepted);
     metrics_.add(Metric::accepted);
     const ListenAddress& listener = config_.options->listen[accepted.listener];
-    connection.protocol = protocol_of(listener.scheme);
+    connection.protocol = listener.protocol;
     if (logs_peers_) {
         traffic_.accepted(index, io_.now());
         tell(index, "accepted from ", accepted.peer.text() + " on " + listener.text);

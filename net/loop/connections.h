@@ -7,7 +7,7 @@
 //   sweeps.cc        what is done to every connection: retunes, draining, stopping
 //   sending.cc       one send a connection and turn
 //   buffers.cc       unfinished messages, parked bytes, who gives way
-//   session.cc       what a peer's frames come to; replies.cc: what is said to it
+//   session.cc       what a peer's bytes come to, by its protocol (net/protocols/)
 //
 // Everything here belongs to the reactor's thread. The turn (reactor.h) calls what the first part
 // of the class lists, in its order; the second part is for sessions.
@@ -38,8 +38,7 @@
 #include "net/loop/reactor_config.h"
 #include "net/loop/reactor_metrics.h"
 #include "net/loop/traffic_notes.h"
-#include "proto/deflate.h"
-#include "proto/json.h"
+#include "net/protocols/conversation.h"
 
 namespace pulse {
 
@@ -48,13 +47,6 @@ class Session;
 // Whose failure an error of a connection is: the peer's and the network's, or that of this machine,
 // which has no memory or lost the socket.
 CloseReason reason_of(IoError error);
-
-// What the sessions of one reactor share.
-struct SessionShared {
-    JsonParser json;
-    Inflater inflater;
-    Deflater deflater;
-};
 
 class Connections {
   public:
@@ -144,7 +136,7 @@ class Connections {
     void tell(Index index, std::string_view what, std::string_view of_what);
     WorkBudget& fresh_work() { return fresh_work_; }
     WorkBudget& parked_work() { return parked_work_; }
-    SessionShared& shared() { return shared_; }
+    ConversationShared& shared() { return shared_; }
     BufferPool& buffers() { return buffers_; }
     ReactorMetrics& metrics() { return metrics_; }
     Notices& notices() { return notices_; }
@@ -221,7 +213,7 @@ class Connections {
     WorkBudget fresh_work_, parked_work_;
     Index decoding_ = kNoIndex;  // whose parked bytes are decoded
     bool giving_way_ = false;    // memory is taken from a connection
-    SessionShared shared_;
+    ConversationShared shared_{.limits = config_.limits, .buffers = buffers_};
 
     // One for each connection with kBulkOut, and for no other.
     struct SendNote {

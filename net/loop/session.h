@@ -1,8 +1,7 @@
-// One connection's conversation: what its codec found becomes heartbeats, replies and endings.
+// One connection's conversation: what its protocol makes of bytes becomes heartbeats and endings.
 //
-// A Session is made on the stack for the length of one call and owns nothing: it is the CodecSink
-// that a codec talks to (proto/codec.h), over the connection's record and its reactor's
-// Connections. What is said back is worded by Replies.
+// A Session is made on the stack for the length of one call and owns nothing: it is what a protocol
+// (net/protocols/) sees as its Conversation, over the connection's record and Connections.
 //
 //   Stage      proxy ----> detect ----> http ----> open ----> closing
 //   reads      a header    first bytes  an upgrade frames     nothing
@@ -13,7 +12,6 @@
 // but answer probes, from its first byte or the PROXY header's.
 #pragma once
 
-#include <cstring>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -21,41 +19,21 @@
 #include "core/buffer_pool.h"
 #include "core/connection.h"
 #include "core/fixed_text.h"
-#include "core/turn_budget.h"
 #include "net/io/address.h"
-#include "net/loop/connection_flags.h"
 #include "net/loop/connections.h"
-#include "net/loop/replies.h"
-#include "proto/codec.h"
-#include "proto/detect.h"
-#include "proto/json.h"
+#include "net/protocols/conversation.h"
+#include "net/protocols/first_bytes.h"
 
 namespace pulse {
 
-// The protocol of a listener's connections; detect: their first bytes tell.
-constexpr Protocol protocol_of(Scheme scheme) {
-    switch (scheme) {
-        case Scheme::binary:
-            return Protocol::binary;
-        case Scheme::jsonl:
-            return Protocol::jsonl;
-        case Scheme::websocket:
-        case Scheme::websocket_tls:
-            return Protocol::websocket;
-        case Scheme::detect:
-            break;
-    }
-    return Protocol::detect;
-}
-
-class Session {
+class Session final : public Conversation {
   public:
     // `fresh`: what it is given was read just now.
     Session(Connections& connections, Index index, bool fresh = true)
-        : connections_(connections),
-          index_(index),
-          connection_(connections.at(index)),
-          share_(fresh ? connections.fresh_work() : connections.parked_work(), fresh) {}
+        : Conversation(connections.at(index), connections.shared(),
+                       fresh ? connections.fresh_work() : connections.parked_work(), fresh),
+          connections_(connections),
+          index_(index) {}
 
     // Just accepted. Where there is no handshake, heartbeats count until the first byte.
     void begin();
@@ -66,29 +44,31 @@ class Session {
 
     // What was parked, in the order of its coming. Requires: made with `fresh` false.
     void resume(std::span<uint8_t> message, std::span<uint8_t> bytes);
-    // What a turn's share did not reach: of a message of pulse.v1.binary, and of the bytes given.
+    // What a turn's share did not reach: of a message in parts, and of the bytes given.
     bool left_something() const { return !stopped() && share_.paused(); }
     std::span<uint8_t> message_rest() const { return message_rest_; }
     BufferPool::Handle kept_message() const { return kept_message_; }
     std::span<uint8_t> rest() const { return rest_; }
 
-    // --- what the codec calls --------------------------------------------------------------------
-    void on_ping(uint32_t sequence, std::span<const uint8_t> payload);
-    void on_pong(uint32_t sequence, std::span<const uint8_t> payload);
-    void on_hello(uint32_t sequence, std::span<const uint8_t> object);
-    void on_message(MessageKind kind, uint32_t sequence, std::span<uint8_t> bytes);
-    void on_fragment() { frame(); }
-    void on_goodbye(uint16_t code, std::span<const uint8_t>);
-
-    // While a message of pulse.v1.binary is decoded it may lie in the inbox itself: nothing is
-    // kept there, and nothing moves it. Such a message is whole, so that a frame which does not fit
-    // into it is a fault (decode_framed) and its bytes are wanted by nothing.
-    // Asked before each frame and message is handed over; what is left after a no is parked.
-    bool admits(size_t wire_bytes, bool compressed);
-    bool hold(std::span<const uint8_t> piece);
-    std::span<uint8_t> held();
-    void keep_held(size_t bytes);
-    bool stopped() const { return connection_.stage >= Stage::closing; }
+    // --- what its protocol calls -----------------------------------------------------------------
+    bool hold(std::span<const uint8_t> piece) override;
+    uint8_t* claim(size_t bytes) override { return connections_.claim(index_, bytes); }
+    void finish(const Decoded& decoded, std::span<uint8_t> input) override;
+    void on_ping() override;
+    void on_pong(const ProbeAnswer& answer) override;
+    void on_frame() override;
+    bool on_hello(const JsonMessage& hello) override;
+    ShortText welcome() const override;
+    bool wants_echo() override;
+    void keep_message(std::span<uint8_t> rest) override;
+    HandshakePolicy handshake_policy() const override;
+    void open() override;
+    void report_error(const JsonFault& wrong) override;
+    void fail(const Decoded& decoded) override;
+    void begin_close(CloseReason reason) override { connections_.let_go(index_, reason); }
+    void begin_close_silent(CloseReason reason) override {
+        connections_.let_go_quietly(index_, reason);
+    }
 
     // The connection's public name: r3-000123-9.
     ShortText name() const;
@@ -100,62 +80,25 @@ class Session {
     void send_interval();
 
   private:
-    Replies replies() { return {{connections_, index_}, connection_, shared().deflater}; }
-    SessionShared& shared() { return connections_.shared(); }
-    bool shakes_hands() const;
+    void send_error(CloseReason reason, std::string_view words);
     void greet();
     const ListenAddress& listener() const;
-    const CodecLimits& limits() const { return connections_.config().limits; }
-    void frame();
     void proof();
     bool wants_roundtrip() const;
-    template <class Matches>
-    void pong(Matches matches);
     void complete_message();
-    bool wants_echo();
-
-    template <class State>
-    State load() const;
-    template <class State>
-    void store(const State& state);
-
-    // --- PROXY headers ---------------------------------------------------------------------------
-    bool take_proxy_header(std::span<uint8_t>& bytes);
-
-    // --- protocols -------------------------------------------------------------------------------
-    void decode(std::span<uint8_t> bytes);
-    void detect(std::span<uint8_t> bytes);
-    bool is_for_codec(const Detected& detected) const;
-    void refuse(const Detected& detected);
-    void decode_binary(std::span<uint8_t> bytes);
-    void decode_websocket(std::span<uint8_t> bytes);
-    void decode_framed(std::span<uint8_t> message);
-    void keep_message(std::span<uint8_t> rest);
-    void shake_hands(std::span<uint8_t> bytes);
-
-    // --- JSON ------------------------------------------------------------------------------------
-    void on_text(std::span<uint8_t> text);
-    void on_json_pong(const JsonMessage& message);
-    void on_json(const JsonMessage& message, std::span<const uint8_t> text);
-
-    // --- endings ---------------------------------------------------------------------------------
-    void end(const Decoded& decoded, std::span<uint8_t> input = {});
-    void offence(const JsonFault& wrong);
-
-    // --- hello -----------------------------------------------------------------------------------
-    bool settle_profile(const JsonMessage& hello);
     std::optional<uint8_t> profile_named(std::string_view name) const;
-    ShortText welcome() const;
+
+    // --- what comes before frames ----------------------------------------------------------------
+    bool take_proxy_header(std::span<uint8_t>& bytes);
+    void detect(std::span<uint8_t> bytes);
+    bool speaks_other_protocol(std::span<const uint8_t> first_bytes, const FirstBytes& first);
 
     Connections& connections_;
     Index index_;
-    Connection& connection_;
-    TurnShare share_;
     std::span<uint8_t> rest_;
     std::span<uint8_t> message_rest_;
     BufferPool::Handle kept_message_ = 0;
-    bool resumed_ = false;     // a message that was parked is decoded
-    bool in_message_ = false;  // a binary frame inside a WebSocket message is decoded
+    bool resumed_ = false;  // a message that was parked is decoded
 };
 
 }  // namespace pulse

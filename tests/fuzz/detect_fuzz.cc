@@ -1,7 +1,7 @@
 // Any bytes as the first of a connection: decided within kDetectBytesMax, never otherwise than by
 // fewer of them, by a listener of one protocol as by one of all; and a refusal always fits.
-#include "proto/detect.h"
-#include "proto/refusal.h"
+#include "net/protocols/first_bytes.h"
+#include "proto/limits.h"
 
 #include "tests/support/recording_sink.h"
 
@@ -10,32 +10,31 @@ namespace {
 using namespace pulse;
 using namespace pulse::test;
 
-void check(std::span<const uint8_t> bytes, Protocol wanted, Spoken spoken) {
-    const Detected detected = detect_protocol(bytes, wanted);
-    if (detected.spoken != spoken) __builtin_trap();
-    const bool undecided = spoken == Spoken::undecided;
-    const bool taken = detected.protocol != Protocol::detect;
-    if (taken && !detected.fault.ok()) __builtin_trap();
-    if (!taken && detected.fault.ok() && !undecided) __builtin_trap();
-    if (taken && wanted != Protocol::detect && wanted != detected.protocol) __builtin_trap();
-    if (detected.fault.ok()) return;
-    ByteBuffer out;
-    if (!write_refusal(out, spoken, detected.fault) || out.bytes.size() > 1024) __builtin_trap();
+void check(std::span<const uint8_t> bytes, uint8_t listener, const FirstBytes& first) {
+    const FirstBytes here = classify(bytes, listener);
+    if (here.kind != first.kind || here.protocol != first.protocol) __builtin_trap();
+    const bool taken = here.kind == WireKind::spoken &&
+                       (listener == kUndetected || listener == here.protocol);
+    if (here.fault.ok() != (taken || here.kind == WireKind::undecided)) __builtin_trap();
+    if (!here.fault.ok()) reject(here);  // a text asserts that it fits
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-    Spoken before = Spoken::undecided;
+    FirstBytes before;
     for (size_t count = 1; count <= size && count <= kDetectBytesMax + 2; ++count) {
         LentBytes lent({data, count});
-        const Spoken spoken = recognise(lent.span());
-        if (before != Spoken::undecided && spoken != before) __builtin_trap();
-        if (count >= kDetectBytesMax && spoken == Spoken::undecided) __builtin_trap();
-        before = spoken;
-        for (const Protocol wanted :
-             {Protocol::detect, Protocol::binary, Protocol::websocket, Protocol::jsonl})
-            check(lent.span(), wanted, spoken);
+        const FirstBytes first = classify(lent.span());
+        const bool decided = before.kind != WireKind::undecided;
+        if (decided && (first.kind != before.kind || first.protocol != before.protocol))
+            __builtin_trap();
+        if (count >= kDetectBytesMax && first.kind == WireKind::undecided) __builtin_trap();
+        before = first;
+        for (size_t row = 0; row < all_protocols().size(); ++row) {
+            const bool listens = !kProtocols[row]->scheme.empty();
+            if (listens) check(lent.span(), static_cast<uint8_t>(row), first);
+        }
     }
     return 0;
 }

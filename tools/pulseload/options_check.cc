@@ -130,10 +130,10 @@ std::string wrong_with_mix(const LoadOptions& options) {
     for (const Target& target : options.targets) {
         for (size_t kind = 0; kind < kWires; ++kind) {
             const auto wire = static_cast<Wire>(kind);
-            const Scheme speaks = wire == Wire::tcp     ? Scheme::binary
-                                  : wire == Wire::jsonl ? Scheme::jsonl
-                                                        : Scheme::websocket;
-            if (mix.of[kind] == 0 || target.scheme == Scheme::detect) continue;
+            const std::string_view speaks = wire == Wire::tcp     ? "tcp"
+                                  : wire == Wire::jsonl ? "jsonl"
+                                                        : "ws";
+            if (mix.of[kind] == 0 || target.scheme == "auto") continue;
             if (target.scheme == speaks) continue;
             return "--mix: " + std::string(name_of(wire)) + " is not what " + target.text +
                    " speaks; give a target auto://, or another mix";

@@ -15,6 +15,8 @@
 #include "core/time.h"
 #include "core/units.h"
 #include "core/version.h"
+#include "net/protocols/listen_uri.h"
+#include "net/protocols/protocol.h"
 #include "proto/printable.h"
 #include "tools/pulsewheel/settings.h"
 
@@ -384,6 +386,14 @@ std::vector<std::string> live_settings() {
     return names;
 }
 
+std::string about(const Setting& setting) {
+    constexpr std::string_view kSchemes = "{schemes}";
+    std::string text(setting.about);
+    const size_t at = text.find(kSchemes);
+    if (at != text.npos) text.replace(at, kSchemes.size(), scheme_help());
+    return text;
+}
+
 std::string help_text() {
     Draft draft;
     derive(draft);
@@ -402,7 +412,7 @@ std::string help_text() {
         const std::string standard = joined(setting.get(draft.options));
         const bool shows_default = setting.kind != SettingKind::flag && !standard.empty();
         append_flag(out, setting.name, setting.value,
-                    std::string(setting.about) + (shows_default ? " [" + standard + "]" : ""));
+                    about(setting) + (shows_default ? " [" + standard + "]" : ""));
     }
     out.append("\n").append(kProgram).append(":\n");
     for (const RequestFlag& flag : kRequestFlags)

@@ -8,6 +8,7 @@
 
 #include "core/units.h"
 #include "net/io/limits.h"
+#include "net/protocols/listen_uri.h"
 #include "net/server/limits.h"
 
 namespace pulse::serve {
@@ -122,10 +123,6 @@ bool overlap(SocketAddress one, SocketAddress other) {
 Result<void> add_listener(ServerOptions& options, std::string_view text) {
     const Result<ListenAddress> listener = parse_listen_uri(text);
     if (!listener) return Error{listener.error()};
-    if (listener->scheme == Scheme::websocket_tls) {
-        return refuse(text, "asks for TLS, which this server does not speak",
-                      "listen on ws:// and let a proxy in front of it speak TLS");
-    }
     for (const ListenAddress& other : options.listen) {
         if (!overlap(listener->address, other.address)) continue;
         return refuse(text, "is listened on already by '" + other.text + "'",
@@ -241,8 +238,7 @@ using enum SettingKind;
 using enum ReloadKind;
 constexpr Setting kSettings[] = {
     {"listen", kListening, "URI",
-     "Where to accept: SCHEME://HOST:PORT. auto:// tells protocols apart by their first bytes, "
-     "ws:// is WebSocket, tcp:// binary frames, jsonl:// lines of JSON; a bare HOST:PORT is auto. "
+     "Where to accept: SCHEME://HOST:PORT. {schemes}. A bare HOST:PORT is auto. "
      "* is every interface. ?proxy=on behind it demands a PROXY protocol header (1 or 2) before "
      "everything else. May be repeated.",
      list, restart, add_listener, get_listeners, [](ServerOptions& o) { o.listen.clear(); }},

@@ -29,7 +29,7 @@ struct Setting {
     std::string_view name;   // of the flag without dashes, and of the TOML key
     std::string_view group;  // the heading in --help
     std::string_view value;  // how --help calls what is to be given
-    std::string_view about;  // for --help
+    std::string_view about;  // for --help; {schemes} stands for those of net/protocols/
     SettingKind kind;
     ReloadKind reload;
     // Reads one value (of a list, one more). The error quotes it and names a remedy.

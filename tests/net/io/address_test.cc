@@ -137,58 +137,5 @@ TEST(Prefix, RefusesWithOffenderAndRemedy) {
     }
 }
 
-TEST(ListenUri, KnowsTheSchemesAndTheirDefault) {
-    const struct {
-        const char* uri;
-        Scheme scheme;
-        bool proxy;
-        const char* address;
-    } rows[] = {
-        {"auto://127.0.0.1:1", Scheme::detect, false, "127.0.0.1:1"},
-        {"127.0.0.1:1", Scheme::detect, false, "127.0.0.1:1"},
-        {"*:9000", Scheme::detect, false, "[::]:9000"},
-        {"ws://[::1]:2", Scheme::websocket, false, "[::1]:2"},
-        {"wss://localhost:3", Scheme::websocket_tls, false, "127.0.0.1:3"},
-        {"tcp://127.0.0.1:4", Scheme::binary, false, "127.0.0.1:4"},
-        {"jsonl://127.0.0.1:5", Scheme::jsonl, false, "127.0.0.1:5"},
-        {"ws://127.0.0.1:6/", Scheme::websocket, false, "127.0.0.1:6"},
-        {"auto://*:7?proxy=on", Scheme::detect, true, "[::]:7"},
-        {"127.0.0.1:7?proxy=on", Scheme::detect, true, "127.0.0.1:7"},
-        {"ws://127.0.0.1:8/?proxy=on&proxy=off", Scheme::websocket, false, "127.0.0.1:8"},
-    };
-    for (const auto& row : rows) {
-        const Result<ListenAddress> listener = parse_listen_uri(row.uri);
-        ASSERT_TRUE(listener) << row.uri << ": " << listener.error();
-        EXPECT_EQ(listener->scheme, row.scheme) << row.uri;
-        EXPECT_EQ(listener->expects_proxy_header, row.proxy) << row.uri;
-        EXPECT_EQ(listener->address.text(), row.address);
-        EXPECT_EQ(listener->text, row.uri);
-    }
-}
-
-TEST(ListenUri, RefusesWithOffenderAndRemedy) {
-    const struct {
-        const char* uri;
-        const char* error;
-    } rows[] = {
-        {"http://127.0.0.1:1", "'http' is not a known scheme; write auto://, ws://"},
-        {"://127.0.0.1:1", "'' is not a known scheme"},
-        {"TCP://127.0.0.1:1", "'TCP' is not a known scheme"},
-        {"tcp://x", "'x': no port; write HOST:PORT"},
-        {"tcp://", "no host"},
-        {"tcp://127.0.0.1:1/chat", "a listener has no path; write only SCHEME://HOST:PORT"},
-        {"tcp://127.0.0.1:1?proxy", "'proxy' is not an option of a listener; write ?proxy=on"},
-        {"tcp://127.0.0.1:1?tls=on", "'tls=on' is not an option"},
-        {"tcp://127.0.0.1:1?proxy=on&x=1", "'x=1' is not an option"},
-        {"127.0.0.1", "'127.0.0.1': no port"},
-    };
-    for (const auto& row : rows) {
-        const Result<ListenAddress> listener = parse_listen_uri(row.uri);
-        ASSERT_FALSE(listener) << row.uri;
-        EXPECT_NE(listener.error().find(row.error), std::string::npos) << listener.error();
-        EXPECT_NE(listener.error().find("'" + std::string(row.uri) + "'"), std::string::npos);
-    }
-}
-
 }  // namespace
 }  // namespace pulse

@@ -1,5 +1,6 @@
 // What is the epoll backend's alone: socket options, its fallbacks, its budgets, and what it does
 // when any one of its system calls fails.
+#include "net/protocols/listen_uri.h"
 #include "net/io/epoll_backend.h"
 
 #include <fcntl.h>

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include "net/protocols/limits.h"
 #include "proto/binary.h"
 #include "proto/endian.h"
 

@@ -116,5 +116,20 @@ TEST(FramedBinary, EveryFrameOfAWholeMessageIsAnsweredHoweverItArrives) {
     }
 }
 
+// It is answered in JSON, but what was agreed on stays: one goodbye, and that a binary frame.
+TEST(FramedBinary, JsonBesidesItDoesNotChangeTheDialect) {
+    ReactorStage stage(plan(false));
+    const size_t peer = upgraded(stage);
+    const std::string ping = R"({"type":"ping","seq":7})";
+    stage.write(peer, frame(0x81, Bytes(ping.begin(), ping.end())));
+    stage.settle();
+    EXPECT_EQ(stage.heard(peer).substr(2), R"({"type":"pong","seq":7})");
+    stage.heard(peer).clear();
+    ASSERT_TRUE(stage.post({Message::Drain{}}));
+    stage.settle(20 * kSecond);
+    EXPECT_EQ(stage.heard(peer).substr(2, 2), "\xB7\x06");
+    EXPECT_EQ(stage.heard(peer).find("\"goodbye\""), std::string::npos) << stage.heard(peer);
+}
+
 }  // namespace
 }  // namespace pulse::test

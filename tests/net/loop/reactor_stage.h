@@ -22,6 +22,7 @@
 #include "net/loop/admission.h"
 #include "net/loop/reactor.h"
 #include "net/loop/reactor_config.h"
+#include "net/protocols/listen_uri.h"
 #include "net/sim/backend.h"
 #include "proto/binary.h"
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "net/protocols/listen_uri.h"
 #include "net/server/server.h"
 
 namespace pulse {

@@ -13,6 +13,8 @@
 #include "core/version.h"
 #include "net/io/limits.h"
 #include "net/io/sockets.h"
+#include "net/protocols/listen_uri.h"
+#include "net/protocols/protocol.h"
 #include "tools/pulsewheel/settings.h"
 
 #include "tests/tools/pulsewheel/other_values.h"
@@ -61,7 +63,7 @@ TEST(Flags, NothingGivenMeansTheDefaults) {
     const ServerOptions options = options_of({});
     ASSERT_EQ(options.listen.size(), 1u);
     EXPECT_EQ(options.listen[0].address.text(), "127.0.0.1:9000");
-    EXPECT_EQ(options.listen[0].scheme, Scheme::detect);
+    EXPECT_EQ(kProtocols[options.listen[0].protocol], &undetected_protocol);
     EXPECT_EQ(options.max_connections, 100'000u);
     EXPECT_EQ(options.heartbeat_interval, 30 * kSecond);
     EXPECT_EQ(options.heartbeat_timeout, 90 * kSecond);
@@ -92,8 +94,8 @@ TEST(Flags, WhereAndHowToServe) {
                                               "--drain-timeout",
                                               "0s"});
     ASSERT_EQ(options.listen.size(), 2u);
-    EXPECT_EQ(options.listen[0].scheme, Scheme::binary);
-    EXPECT_EQ(options.listen[1].scheme, Scheme::websocket);
+    EXPECT_EQ(kProtocols[options.listen[0].protocol], &binary_protocol);
+    EXPECT_EQ(kProtocols[options.listen[1].protocol], &websocket_protocol);
     EXPECT_EQ(options.max_connections, 1'000'000u);
     EXPECT_EQ(options.accept_rate, 5'000u);
     EXPECT_EQ(options.handshake_timeout, 3 * kSecond);

@@ -6,9 +6,9 @@ namespace pulse::load {
 Mix LoadOptions::effective_mix() const {
     if (mix) return *mix;
     Mix own;
-    const Scheme scheme = targets.empty() ? Scheme::websocket : targets.front().scheme;
-    const Wire wire = scheme == Scheme::binary  ? Wire::tcp
-                      : scheme == Scheme::jsonl ? Wire::jsonl
+    const std::string_view scheme = targets.empty() ? "ws" : targets.front().scheme;
+    const Wire wire = scheme == "tcp"  ? Wire::tcp
+                      : scheme == "jsonl" ? Wire::jsonl
                                                 : Wire::ws;
     own.of[static_cast<size_t>(wire)] = 1;
     return own;

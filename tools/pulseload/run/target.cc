@@ -15,6 +15,8 @@
 #include <optional>
 #include <vector>
 
+#include "net/protocols/protocol.h"
+
 namespace pulse::load {
 namespace {
 
@@ -148,17 +150,8 @@ Result<Authority> split_authority(std::string_view text, std::string_view author
 }
 
 Result<void> read_scheme(std::string_view text, std::string_view name, Target& target) {
-    struct Known {
-        std::string_view name;
-        Scheme scheme;
-    };
-    constexpr Known kKnown[] = {{"ws", Scheme::websocket},
-                                {"tcp", Scheme::binary},
-                                {"jsonl", Scheme::jsonl},
-                                {"auto", Scheme::detect}};
-    for (const Known& known : kKnown) {
-        if (known.name != name) continue;
-        target.scheme = known.scheme;
+    if (const std::optional<uint8_t> protocol = find_scheme(name)) {
+        target.scheme = kProtocols[*protocol]->scheme;
         return {};
     }
     if (name == "wss" || name == "https")
@@ -182,7 +175,7 @@ Result<Target> parse_target(std::string_view text) {
             return Error{scheme.error()};
         rest.remove_prefix(end + 3);
     }
-    const bool has_requests = target.scheme == Scheme::websocket || target.scheme == Scheme::detect;
+    const bool has_requests = target.scheme == "ws" || target.scheme == "auto";
     if (const size_t end = rest.find_first_of("/?#"); end != rest.npos) {
         if (rest.substr(end) != "/") {
             if (!has_requests)
@@ -196,7 +189,7 @@ Result<Target> parse_target(std::string_view text) {
     const Result<Authority> authority = split_authority(text, rest);
     if (!authority) return Error{authority.error()};
     const uint16_t port = authority->port.value_or(80);
-    if (!authority->port && target.scheme != Scheme::websocket)
+    if (!authority->port && target.scheme != "ws")
         return wrong(text, "no port", kForms);
     target.host = authority->host;
     if (port != 80) target.host += ":" + std::to_string(port);

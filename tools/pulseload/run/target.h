@@ -16,13 +16,13 @@ namespace pulse::load {
 struct Target {
     SocketAddress address;  // none where unix_path is set
     std::string unix_path;
-    Scheme scheme = Scheme::detect;
+    std::string_view scheme = "auto";  // of kProtocols (net/protocols/protocol.h)
     std::string host;        // as a WebSocket request names it
     std::string path = "/";  // with its query
     std::string text;        // as given
 
     // Only Pulsewheel speaks its protocols; what speaks WebSocket may be any server.
-    bool is_ours() const { return scheme != Scheme::websocket && unix_path.empty(); }
+    bool is_ours() const { return scheme != "ws" && unix_path.empty(); }
     std::string address_text() const;
 };
 

@@ -2,6 +2,7 @@
 // storms, and the observer beside them; what sanitizers are to look at.
 #include <gtest/gtest.h>
 
+#include "net/protocols/listen_uri.h"
 #include "net/server/server.h"
 #include "tools/pulseload/run/run.h"
 

@@ -13,23 +13,23 @@ TEST(Target, MayBeAnyServer) {
     const struct {
         std::string_view text;
         std::string_view address;
-        Scheme scheme;
+        std::string_view scheme;
         std::string_view host;
         std::string_view path;
     } kRows[] = {
-        {"ws://127.0.0.1:9000", "127.0.0.1:9000", Scheme::websocket, "127.0.0.1:9000", "/"},
-        {"ws://127.0.0.1:9000/", "127.0.0.1:9000", Scheme::websocket, "127.0.0.1:9000", "/"},
-        {"ws://127.0.0.1/chat", "127.0.0.1:80", Scheme::websocket, "127.0.0.1", "/chat"},
-        {"ws://127.0.0.1?a=b", "127.0.0.1:80", Scheme::websocket, "127.0.0.1", "/?a=b"},
-        {"ws://localhost:8080/a/b?c=d&e", "127.0.0.1:8080", Scheme::websocket, "localhost:8080",
+        {"ws://127.0.0.1:9000", "127.0.0.1:9000", "ws", "127.0.0.1:9000", "/"},
+        {"ws://127.0.0.1:9000/", "127.0.0.1:9000", "ws", "127.0.0.1:9000", "/"},
+        {"ws://127.0.0.1/chat", "127.0.0.1:80", "ws", "127.0.0.1", "/chat"},
+        {"ws://127.0.0.1?a=b", "127.0.0.1:80", "ws", "127.0.0.1", "/?a=b"},
+        {"ws://localhost:8080/a/b?c=d&e", "127.0.0.1:8080", "ws", "localhost:8080",
          "/a/b?c=d&e"},
-        {"ws://[::1]:9000/x", "[::1]:9000", Scheme::websocket, "[::1]:9000", "/x"},
-        {"ws://[::1]", "[::1]:80", Scheme::websocket, "[::1]", "/"},
-        {"auto://127.0.0.1:9000/x", "127.0.0.1:9000", Scheme::detect, "127.0.0.1:9000", "/x"},
-        {"127.0.0.1:9000", "127.0.0.1:9000", Scheme::detect, "127.0.0.1:9000", "/"},
-        {"tcp://127.0.0.1:9000/", "127.0.0.1:9000", Scheme::binary, "127.0.0.1:9000", "/"},
-        {"unix:/run/app.sock", "unix:/run/app.sock", Scheme::detect, "localhost", "/"},
-        {"unix:/run/app.sock:/chat?x", "unix:/run/app.sock", Scheme::detect, "localhost",
+        {"ws://[::1]:9000/x", "[::1]:9000", "ws", "[::1]:9000", "/x"},
+        {"ws://[::1]", "[::1]:80", "ws", "[::1]", "/"},
+        {"auto://127.0.0.1:9000/x", "127.0.0.1:9000", "auto", "127.0.0.1:9000", "/x"},
+        {"127.0.0.1:9000", "127.0.0.1:9000", "auto", "127.0.0.1:9000", "/"},
+        {"tcp://127.0.0.1:9000/", "127.0.0.1:9000", "tcp", "127.0.0.1:9000", "/"},
+        {"unix:/run/app.sock", "unix:/run/app.sock", "auto", "localhost", "/"},
+        {"unix:/run/app.sock:/chat?x", "unix:/run/app.sock", "auto", "localhost",
          "/chat?x"},
     };
     for (const auto& row : kRows) {

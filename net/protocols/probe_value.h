@@ -20,6 +20,13 @@
 
 namespace pulse {
 
+// What a pong brought back, as far as a probe's value can tell; `given` is false for what is none.
+struct ProbeAnswer {
+    uint64_t bits = 0;
+    uint32_t dropped_bits = 0;  // that the protocol does not carry
+    bool given = false;
+};
+
 // As each protocol carries it.
 class ProbeValue {
   public:
@@ -33,6 +40,10 @@ class ProbeValue {
         store_be32(bytes.data(), static_cast<uint32_t>(bits_ >> 32));
         return bytes;
     }
+    static ProbeAnswer in_frame(uint32_t sequence, std::span<const uint8_t> payload) {
+        if (payload.size() != 4) return {};
+        return {.bits = uint64_t{load_be32(payload.data())} << 32 | sequence, .given = true};
+    }
     // WebSocket: the payload of a ping frame.
     std::array<uint8_t, 8> bytes() const {
         std::array<uint8_t, 8> bytes;
@@ -40,25 +51,26 @@ class ProbeValue {
         store_be32(bytes.data() + 4, static_cast<uint32_t>(bits_));
         return bytes;
     }
-    // JSON: `seq`. 53 bits survive a peer whose numbers are doubles.
-    uint64_t number() const { return bits_ >> 11; }
-
-    bool in_frame(uint32_t given, std::span<const uint8_t> payload_given) const {
-        return given == sequence() && equal(payload_given, payload());
+    static ProbeAnswer in_ping(std::span<const uint8_t> payload) {
+        if (payload.size() != 8) return {};
+        return in_frame(load_be32(payload.data() + 4), payload.first(4));
     }
-    bool in_ping(std::span<const uint8_t> given) const { return equal(given, bytes()); }
-    bool in_json(std::string_view seq) const {
-        uint64_t given = 0;
-        const auto result = std::from_chars(seq.data(), seq.data() + seq.size(), given);
-        return !seq.empty() && result.ec == std::errc{} && result.ptr == seq.data() + seq.size() &&
-               given == number();
+    // JSON: `seq`. 53 bits survive a peer whose numbers are doubles.
+    uint64_t number() const { return bits_ >> kDroppedInJson; }
+    static ProbeAnswer in_json(std::string_view seq) {
+        ProbeAnswer answer{.dropped_bits = kDroppedInJson};
+        const auto result = std::from_chars(seq.data(), seq.data() + seq.size(), answer.bits);
+        answer.given =
+            !seq.empty() && result.ec == std::errc{} && result.ptr == seq.data() + seq.size();
+        return answer;
+    }
+
+    bool is(const ProbeAnswer& answer) const {
+        return answer.given && bits_ >> answer.dropped_bits == answer.bits;
     }
 
   private:
-    template <size_t kBytes>
-    static bool equal(std::span<const uint8_t> given, const std::array<uint8_t, kBytes>& wanted) {
-        return given.size() == kBytes && std::equal(given.begin(), given.end(), wanted.begin());
-    }
+    static constexpr uint32_t kDroppedInJson = 11;
     uint64_t bits_ = 0;
 };
 
@@ -67,12 +79,12 @@ inline ProbeValue probe_value(const SipKey& key, ConnectionId id, uint32_t heard
     return ProbeValue(sip_hash(key, uint64_t{id.index} << 32 | id.generation, heard));
 }
 
-// Whether one of the probes that are out has the value that was given back: matches(ProbeValue).
-template <class Matches>
-bool answers_probe(const SipKey& key, ConnectionId id, uint32_t heard, Matches matches) {
+// Whether one of the probes that are out has the value that was given back.
+inline bool answers_probe(const SipKey& key, ConnectionId id, uint32_t heard,
+                          const ProbeAnswer& answer) {
     for (uint32_t sent = probes_sent(heard); sent > 0; --sent) {
         const uint32_t then = (heard & ~kHeardProbeMask) | sent << kHeardProbeShift;
-        if (matches(probe_value(key, id, then))) return true;
+        if (probe_value(key, id, then).is(answer)) return true;
     }
     return false;
 }

@@ -1,0 +1,77 @@
+// Text to listeners.
+#include "net/protocols/listen_uri.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "net/protocols/protocol.h"
+
+namespace pulse {
+namespace {
+
+Error wrong(std::string_view text, std::string_view what, std::string_view remedy) {
+    return Error{"'" + std::string(text) + "': " + std::string(what) + "; " + std::string(remedy)};
+}
+
+std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
+
+// What follows the '?' of a listener: name=value, joined by '&'.
+Result<void> parse_options(std::string_view uri, std::string_view options,
+                           ListenAddress& listener) {
+    while (!options.empty()) {
+        const size_t end = std::min(options.find('&'), options.size());
+        const std::string_view option = options.substr(0, end);
+        options.remove_prefix(std::min(end + 1, options.size()));
+        if (option == "proxy=on") {
+            listener.expects_proxy_header = true;
+        } else if (option == "proxy=off") {
+            listener.expects_proxy_header = false;
+        } else {
+            return wrong(uri, quoted(option) + " is not an option of a listener",
+                         "write ?proxy=on, ?proxy=off, or nothing");
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<ListenAddress> parse_listen_uri(std::string_view uri) {
+    ListenAddress listener;
+    listener.text = uri;
+    std::string_view rest = uri;
+    if (const size_t end = uri.find("://"); end != std::string_view::npos) {
+        const std::string_view scheme = uri.substr(0, end);
+        const std::optional<uint8_t> protocol = find_scheme(scheme);
+        if (!protocol && scheme == "wss") {
+            return Error{quoted(uri) +
+                         " asks for TLS, which this server does not speak; listen on ws:// and "
+                         "let a proxy in front of it speak TLS"};
+        }
+        if (!protocol) {
+            return wrong(uri, quoted(scheme) + " is not a known scheme",
+                         "write " + scheme_list() + " before HOST:PORT");
+        }
+        listener.protocol = *protocol;
+        rest.remove_prefix(end + 3);
+    }
+    if (const size_t mark = rest.find('?'); mark != std::string_view::npos) {
+        if (Result<void> done = parse_options(uri, rest.substr(mark + 1), listener); !done)
+            return Error{done.error()};
+        rest = rest.substr(0, mark);
+    }
+    if (rest.ends_with('/')) rest.remove_suffix(1);
+    if (rest.find('/') != std::string_view::npos)
+        return wrong(uri, "a listener has no path", "write only SCHEME://HOST:PORT");
+    Result<SocketAddress> address = parse_address(rest);
+    if (!address) {
+        // The part that was wrong is named; the whole is what the operator can find again.
+        return rest == uri ? Error{address.error()}
+                           : Error{"'" + std::string(uri) + "': " + address.error()};
+    }
+    listener.address = *address;
+    return listener;
+}
+
+}  // namespace pulse

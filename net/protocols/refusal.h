@@ -1,0 +1,39 @@
+// Refusals that more than one protocol is told with: a plain HTTP answer, a binary frame, a line.
+#pragma once
+
+#include <string_view>
+
+#include "net/protocols/protocol.h"
+#include "proto/binary.h"
+#include "proto/handshake.h"
+#include "proto/json.h"
+
+namespace pulse {
+
+inline RefusalMessage http_refusal(uint16_t status, std::string_view words,
+                                   uint32_t retry_after_ms = 0) {
+    HttpBytes answer;
+    write_http_answer(answer, status, words, false, (retry_after_ms + 999) / 1000);
+    RefusalMessage text;
+    text << std::string_view(answer.chars.data(), answer.count);
+    return text;
+}
+
+// A peer that has not spoken yet is most likely to be a browser or a proxy.
+inline RefusalMessage http_refusal_for(CloseReason reason, uint32_t retry_after_ms) {
+    const CloseReasonInfo& info = describe(reason);
+    return http_refusal(info.code == 1008 ? 403 : 503, info.text, retry_after_ms);
+}
+
+inline RefusalMessage line_refusal(json::Object object) {
+    RefusalMessage text;
+    object.raw("\n");
+    object.write(text.claim(object.bytes()));
+    return text;
+}
+// To JSON lines, and to what speaks nothing that is known here.
+inline RefusalMessage error_line(uint16_t code, std::string_view words) {
+    return line_refusal(json::error(code, words));
+}
+
+}  // namespace pulse

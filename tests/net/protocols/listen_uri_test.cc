@@ -1,0 +1,68 @@
+// Listener URIs: schemes, options, and what is wrong with one.
+#include "net/protocols/listen_uri.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "net/protocols/protocol.h"
+
+namespace pulse::test {
+namespace {
+
+TEST(ListenUri, KnowsTheSchemesAndTheirDefault) {
+    const struct {
+        const char* uri;
+        const Protocol* protocol;
+        bool proxy;
+        const char* address;
+    } rows[] = {
+        {"auto://127.0.0.1:1", &undetected_protocol, false, "127.0.0.1:1"},
+        {"127.0.0.1:1", &undetected_protocol, false, "127.0.0.1:1"},
+        {"*:9000", &undetected_protocol, false, "[::]:9000"},
+        {"ws://[::1]:2", &websocket_protocol, false, "[::1]:2"},
+        {"tcp://127.0.0.1:4", &binary_protocol, false, "127.0.0.1:4"},
+        {"jsonl://127.0.0.1:5", &jsonl_protocol, false, "127.0.0.1:5"},
+        {"ws://127.0.0.1:6/", &websocket_protocol, false, "127.0.0.1:6"},
+        {"auto://*:7?proxy=on", &undetected_protocol, true, "[::]:7"},
+        {"127.0.0.1:7?proxy=on", &undetected_protocol, true, "127.0.0.1:7"},
+        {"ws://127.0.0.1:8/?proxy=on&proxy=off", &websocket_protocol, false, "127.0.0.1:8"},
+    };
+    for (const auto& row : rows) {
+        const Result<ListenAddress> listener = parse_listen_uri(row.uri);
+        ASSERT_TRUE(listener) << row.uri << ": " << listener.error();
+        EXPECT_EQ(kProtocols[listener->protocol], row.protocol) << row.uri;
+        EXPECT_EQ(listener->expects_proxy_header, row.proxy) << row.uri;
+        EXPECT_EQ(listener->address.text(), row.address);
+        EXPECT_EQ(listener->text, row.uri);
+    }
+}
+
+TEST(ListenUri, RefusesWithOffenderAndRemedy) {
+    const struct {
+        const char* uri;
+        const char* error;
+    } rows[] = {
+        {"wss://127.0.0.1:1", "asks for TLS, which this server does not speak; listen on ws://"},
+        {"http://127.0.0.1:1",
+         "'http' is not a known scheme; write auto://, ws://, jsonl:// or tcp://"},
+        {"://127.0.0.1:1", "'' is not a known scheme"},
+        {"TCP://127.0.0.1:1", "'TCP' is not a known scheme"},
+        {"tcp://x", "'x': no port; write HOST:PORT"},
+        {"tcp://", "no host"},
+        {"tcp://127.0.0.1:1/chat", "a listener has no path; write only SCHEME://HOST:PORT"},
+        {"tcp://127.0.0.1:1?proxy", "'proxy' is not an option of a listener; write ?proxy=on"},
+        {"tcp://127.0.0.1:1?tls=on", "'tls=on' is not an option"},
+        {"tcp://127.0.0.1:1?proxy=on&x=1", "'x=1' is not an option"},
+        {"127.0.0.1", "'127.0.0.1': no port"},
+    };
+    for (const auto& row : rows) {
+        const Result<ListenAddress> listener = parse_listen_uri(row.uri);
+        ASSERT_FALSE(listener) << row.uri;
+        EXPECT_NE(listener.error().find(row.error), std::string::npos) << listener.error();
+        EXPECT_NE(listener.error().find("'" + std::string(row.uri) + "'"), std::string::npos);
+    }
+}
+
+}  // namespace
+}  // namespace pulse::test
