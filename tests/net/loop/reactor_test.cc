@@ -83,9 +83,8 @@ TEST(Reactor, WorkInsidePollCountsAsWorkAndNotAsWaiting) {
 void pause_after_poll(ReactorStage& stage, Nanos length) {
     static Nanos span;
     span = length;
-    Message pause{.kind = Message::Kind::snapshot, .context = &stage.io()};
-    pause.respond = [](void* io, uint32_t) { static_cast<SimBackend*>(io)->pass_time(span); };
-    ASSERT_TRUE(stage.post(pause));
+    const auto pause = [](void* io, uint32_t) { static_cast<SimBackend*>(io)->pass_time(span); };
+    ASSERT_TRUE(stage.post({.body = Message::Snapshot{}, .acknowledgement = {pause, &stage.io()}}));
 }
 
 TEST(Reactor, JudgeLagAndEvictionDelayCountWhatPassedSincePoll) {
