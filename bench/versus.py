@@ -16,7 +16,7 @@ A server whose core is not enough for a rate, by its CPU at the rate before, is 
 what it could serve; that rate is then in the table. A run that pulseload does not call valid does
 not count; a figure without a valid run is a dash. What is not installed is skipped by name.
 
-Written to build/versus/: versus.json (schema versus/1), and beside it versus.html and versus.md.
+Written to build/versus/: versus.json (schema versus/1), versus.html and versus.md; quick: quick.*.
 Exit code: 0 whole; 1 a server or a run failed; 2 usage; 3 a figure has no valid run.
 """
 import argparse
@@ -40,7 +40,7 @@ from versus_peers import (BUILD, PEERS, ROOT, Missing, Place, Running, may_be_re
                           output_of)
 
 PULSELOAD = os.path.join(BUILD, "pulseload")
-JSON_PATH = os.path.join(BUILD, "versus", "versus.json")
+OUT = os.path.join(BUILD, "versus")
 IDLE_TIMEOUT_S = 60    # of the servers under load: longer than a run, as in service
 # What a heartbeat costs at a rate is foreseen from the rate before: a busier server sleeps less and
 # answers several at once. At the first, lowest rate it costs some 2.5 times as much as at the next.
@@ -397,10 +397,13 @@ def parse(arguments):
                         help="of all peers, which take turns (default 3; quick: 1)")
     parser.add_argument("--no-real-time", action="store_true",
                         help="leave servers and load at the usual priority")
-    parser.add_argument("--json", metavar="FILE", default=JSON_PATH,
+    parser.add_argument("--json", metavar="FILE",
                         help="where the JSON goes, and .html and .md beside it (default "
-                             "build/versus/versus.json)")
-    return parser.parse_args(arguments)
+                             "build/versus/versus.json; quick: build/versus/quick.json)")
+    options = parser.parse_args(arguments)
+    if options.json is None:
+        options.json = os.path.join(OUT, "quick.json" if options.quick else "versus.json")
+    return options
 
 
 def peers_named(text):

@@ -170,6 +170,12 @@ def test_a_peer_is_offered_no_more_than_its_core_serves():
     assert versus.rate_offered(plan, figures, 2) == 600
 
 
+def test_a_quick_run_leaves_the_files_of_a_whole_one():
+    for flags, name in (([], "versus.json"), (["--quick"], "quick.json")):
+        assert os.path.basename(versus.parse(flags).json) == name, flags
+    assert versus.parse(["--quick", "--json", "a.json"]).json == "a.json"
+
+
 def test_connects_are_paced_by_what_a_server_can_take():
     plan = versus.Plan(versus.parse([]))
     figures = versus.Figures(PEERS[0])
