@@ -160,7 +160,7 @@ text { fill: var(--ink); font-size: 13px; } text.value { fill: var(--soft); }
 th, td { text-align: right; padding: 6px 10px; border-bottom: 1px solid var(--rule);
   white-space: nowrap; } th:first-child, td:first-child { text-align: left; }
 """
-BAR_LEFT, BAR_WIDTH, ROW_HEIGHT, PLOT_WIDTH = 150, 210, 26, 540
+BAR_LEFT, BAR_WIDTH, ROW_HEIGHT, PLOT_WIDTH = 150, 200, 26, 570
 
 
 def plot(result, key, what):
