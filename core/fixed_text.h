@@ -42,7 +42,5 @@ class FixedText {
     char text_[kBytes];
     size_t size_ = 0;
 };
-// Of our own literals and a number or two.
-using ShortText = FixedText<512>;
 
 }  // namespace pulse

@@ -18,7 +18,7 @@ bool Connections::hold(Index index, std::span<const uint8_t> piece, size_t most)
         std::max(config_.options->send_queue_bytes, config_.limits.message_bytes_max) +
         kConnectionSlackBytes;
     if (waiting > 0 && buffers_.size(connection.inbox) + piece.size() + waiting > all) {
-        let_go(index, CloseReason::slow_reader);
+        begin_close(index, CloseReason::slow_reader);
         return false;  // a fault of a session that has stopped is not reported
     }
     while (!buffers_.append(connection.inbox, piece, most)) {
@@ -69,7 +69,7 @@ bool Connections::make_room(Index asker) {
 // and a peer that does not take it would not see a goodbye behind it.
 void Connections::take_memory_from(Index index) {
     Connection& connection = at(index);
-    tell(index, "gives way, being the largest holder of buffers: ", "out_of_memory");
+    log_debug(index, "gives way, being the largest holder of buffers: ", "out_of_memory");
     if (connection.inbox != 0) {
         buffers_.release(connection.inbox);
         connection.inbox = 0;
@@ -78,9 +78,9 @@ void Connections::take_memory_from(Index index) {
     outboxes_.drop_queue(connection);
     if (outboxes_.in_flight(connection)) {
         outboxes_.write_off(connection);
-        return close_now(index, CloseReason::out_of_memory, CloseMode::reset);
+        return close_socket(index, CloseReason::out_of_memory, CloseMode::reset);
     }
-    let_go(index, CloseReason::out_of_memory);
+    begin_close(index, CloseReason::out_of_memory);
     resume(index);
 }
 
@@ -91,7 +91,7 @@ void Connections::park(Index index, const Session& session) {
         entry.bytes = keep(index, session.rest());
         if (entry.bytes == 0) {
             parking_.release(entry);
-            let_go(index, CloseReason::out_of_memory);
+            begin_close(index, CloseReason::out_of_memory);
             return drop_unfinished(index);
         }
     }

@@ -1,23 +1,23 @@
 // How connections end.
 //
-// A connection is let go with a goodbye (let_go), after words that were said already
-// (let_go_quietly), or without any (close_now). Seven functions move it:
+// A connection is closed with a goodbye (begin_close), after words that were sent already
+// (begin_close_silent), or without any (close_socket). Seven functions move it:
 //
-//   open, greeting
-//     |  let_go, let_go_quietly         goodbye queued, kProfileClosing: the linger runs
+//   live
+//     |  begin_close(_silent)           goodbye queued, kProfileClosing: the linger runs
 //     v
 //   closing, goodbye queued
 //     |  flush_one                      the kernel has all of it: FIN is asked for (kFinished)
 //     v
-//   closing, finished -- on_end(0), then flush_one: the peer has ended, too --> close_now(orderly)
+//   closing, finished -- on_end(0), flush_one: the peer has ended, too --> close_socket(orderly)
 //     |
-//     |  evict: the linger is over and the peer is silent ------------------> close_now(reset)
-//     |  end_one: the drain window is over; its goodbye was taken or not ----> close_now(either)
+//     |  evict: the linger is over and the peer is silent --------------> close_socket(reset)
+//     |  end_one: the drain window is over; its goodbye was taken or not -> close_socket(either)
 //     v
 //   closed:  the backend joins what is in flight; on_closed frees the record --> free
 //
 // From any state but closed and free:
-//   on_end(error), on_sent(error), stop_hard, a flight that holds memory --> close_now(reset)
+//   on_end(error), on_sent(error), stop_hard, a flight that holds memory --> close_socket(reset)
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
@@ -46,7 +46,7 @@ CloseReason reason_of(IoError error) {
 // Says why, sends FIN behind it, and gives the peer a moment to do the same: a close with unread
 // input, or a reset, would destroy the goodbye on its way. A peer that stays silent is reset at the
 // deadline, not before.
-void Connections::let_go(Index index, CloseReason reason, std::string_view detail) {
+void Connections::begin_close(Index index, CloseReason reason, std::string_view detail) {
     Connection& connection = at(index);
     if (connection.stage == Stage::closed) return;
     if (connection.stage != Stage::closing) {
@@ -54,7 +54,7 @@ void Connections::let_go(Index index, CloseReason reason, std::string_view detai
         if (reason == CloseReason::slow_reader) outboxes_.drop_queue(connection);
         Session(*this, index).send_goodbye(reason, detail);
     }
-    let_go_quietly(index, reason);
+    begin_close_silent(index, reason);
 }
 
 // Of a connection that was not closing yet.
@@ -64,7 +64,7 @@ void Connections::set_close_reason(Connection& connection, CloseReason reason) {
 }
 
 // The same without a word of ours: what there was to say was said.
-void Connections::let_go_quietly(Index index, CloseReason reason) {
+void Connections::begin_close_silent(Index index, CloseReason reason) {
     Connection& connection = at(index);
     if (connection.stage == Stage::closed) return;
     if (connection.stage != Stage::closing) {
@@ -82,12 +82,12 @@ void Connections::let_go_quietly(Index index, CloseReason reason) {
 
 void Connections::on_end(Index index, IoError error) {
     Connection& connection = at(index);
-    if (error != 0) return close_now(index, reason_of(error), CloseMode::reset);
+    if (error != 0) return close_socket(index, reason_of(error), CloseMode::reset);
     connection.flags |= kPeerEnded;
-    let_go(index, CloseReason::peer_closed);
+    begin_close(index, CloseReason::peer_closed);
 }
 
-void Connections::close_now(Index index, CloseReason reason, CloseMode mode) {
+void Connections::close_socket(Index index, CloseReason reason, CloseMode mode) {
     Connection& connection = at(index);
     if (connection.stage == Stage::closed) return;
     if (connection.stage != Stage::closing) set_close_reason(connection, reason);
@@ -105,7 +105,7 @@ void Connections::on_closed(Index index) {
     metrics_.closed(connection.close_reason);
     if (logs_peers_) {
         const std::string_view reason = describe(connection.close_reason).name;
-        tell(index, "closed: ", std::string(reason) + traffic_.summary(index, io_.now()));
+        log_debug(index, "closed: ", std::string(reason) + traffic_.summary(index, io_.now()));
         traffic_.forget(index);
     }
     table_.release(index);

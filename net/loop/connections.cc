@@ -52,7 +52,7 @@ std::optional<CloseReason> Connections::reason_to_refuse(const Accepted& accepte
     // It was reset before it was accepted, and has no address any more.
     const bool names_peer = config_.options->listen[accepted.listener].expects_proxy_header;
     if (names_peer && !accepted.peer.present()) return CloseReason::peer_reset;
-    if (is_stranger(accepted)) return CloseReason::untrusted_source;
+    if (is_untrusted_proxy(accepted)) return CloseReason::untrusted_source;
     if (draining_) return CloseReason::going_away;
     if (table_.live() == table_.limit()) return CloseReason::server_full;
     if (!accept_rate_.allow(io_.now())) return CloseReason::accept_rate;
@@ -62,7 +62,7 @@ std::optional<CloseReason> Connections::reason_to_refuse(const Accepted& accepte
 
 // A PROXY header replaces the address of a peer, so only a trusted source may connect where
 // one is read.
-bool Connections::is_stranger(const Accepted& accepted) const {
+bool Connections::is_untrusted_proxy(const Accepted& accepted) const {
     if (!config_.options->listen[accepted.listener].expects_proxy_header) return false;
     return std::ranges::none_of(config_.options->proxy_trusted, [&](const AddressPrefix& prefix) {
         return prefix.contains(accepted.peer);
@@ -95,7 +95,7 @@ void Connections::on_accept(const Accepted& accepted) {
     connection.protocol = listener.protocol;
     if (logs_peers_) {
         traffic_.accepted(index, io_.now());
-        tell(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
+        log_debug(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
     }
     if (listener.expects_proxy_header) connection.stage = Stage::proxy;
     Session(*this, index).begin();
@@ -103,12 +103,12 @@ void Connections::on_accept(const Accepted& accepted) {
 
 // Who the peer of a connection is: known when it is accepted, and again when a PROXY header names
 // another. Without an address (LOCAL, UNKNOWN) it is the proxy itself.
-void Connections::meet(Index index, const SocketAddress& peer) {
+void Connections::set_peer_address(Index index, const SocketAddress& peer) {
     if (peer.present()) at(index).address = number_of(peer, config_.probe_key);
-    if (logs_peers_) tell(index, "speaks for ", peer.present() ? peer.text() : "its proxy");
+    if (logs_peers_) log_debug(index, "speaks for ", peer.present() ? peer.text() : "its proxy");
 }
 
-void Connections::tell(Index index, std::string_view what, std::string_view of_what) {
+void Connections::log_debug(Index index, std::string_view what, std::string_view of_what) {
     if (!logs_peers_) return;
     std::string line(Session(*this, index).name().view());
     config_.debug(line.append(" ").append(what).append(of_what));
@@ -169,7 +169,7 @@ void Connections::handle(const Message& message) {
 }
 
 void Connections::kick(ConnectionId target, CloseReason reason) {
-    if (table_.find(target) != nullptr) let_go(target.index, reason);
+    if (table_.find(target) != nullptr) begin_close(target.index, reason);
 }
 
 void Connections::report_notices(uint64_t completions_lost) {

@@ -121,19 +121,19 @@ class Connections {
         if (heartbeat_of(connection).liveness == Liveness::any) proof(connection);
     }
     // Ends it: with a goodbye, or quietly after what there was to say was said.
-    void let_go(Index index, CloseReason reason, std::string_view detail = {});
-    void let_go_quietly(Index index, CloseReason reason);
-    // Room in its next send. nullptr: it is gone, or going, or has too much waiting; then it is let
-    // go as a slow reader, or for want of memory.
+    void begin_close(Index index, CloseReason reason, std::string_view detail = {});
+    void begin_close_silent(Index index, CloseReason reason);
+    // Room in its next send. nullptr: it is gone, or closing, or has too much waiting; then it is
+    // closed as a slow reader, or for want of memory.
     uint8_t* claim(Index index, size_t bytes);
     // More of a message that is not whole, `most` bytes in all. False: there is no memory for it.
     bool hold(Index index, std::span<const uint8_t> piece, size_t most);
     // A copy for later, with slack in front; 0: there is no memory.
     BufferPool::Handle keep(Index index, std::span<const uint8_t> bytes);
     // Who its peer is: when it is accepted, and again when a PROXY header names another.
-    void meet(Index index, const SocketAddress& peer);
+    void set_peer_address(Index index, const SocketAddress& peer);
     // A debug line about it.
-    void tell(Index index, std::string_view what, std::string_view of_what);
+    void log_debug(Index index, std::string_view what, std::string_view of_what);
     WorkBudget& fresh_work() { return fresh_work_; }
     WorkBudget& parked_work() { return parked_work_; }
     ConversationShared& shared() { return shared_; }
@@ -154,12 +154,12 @@ class Connections {
     // Beginnings.
     std::optional<CloseReason> reason_to_refuse(const Accepted& accepted);
     void log_peers(bool on);
-    bool is_stranger(const Accepted& accepted) const;
+    bool is_untrusted_proxy(const Accepted& accepted) const;
     void refuse(const Accepted& accepted, CloseReason reason);
     // Sweeps.
     void begin_retune();
     void retune_some(uint32_t& budget);
-    void say_goodbyes(uint32_t& budget);
+    void drain_step(uint32_t& budget);
     uint32_t end_one(Index index);
 
     // Judging. Bytes on their way are life (heartbeat_policy.h: heard_progress).
@@ -177,7 +177,7 @@ class Connections {
 
     // Endings.
     void set_close_reason(Connection& connection, CloseReason reason);
-    void close_now(Index index, CloseReason reason, CloseMode mode);
+    void close_socket(Index index, CloseReason reason, CloseMode mode);
 
     // Sending.
     void mark_dirty(Index index) {

@@ -60,7 +60,7 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
 void Connections::evict(Index index, Tick reached) {
     Connection& connection = at(index);
     const Tick due = heartbeat_evict_at(connection.heard, reached, heartbeat_of(connection));
-    if (is_greeting(connection)) return let_go(index, CloseReason::handshake_timeout);
+    if (is_greeting(connection)) return begin_close(index, CloseReason::handshake_timeout);
     if (connection.stage == Stage::closing) {
         // Its goodbye waits in this turn's list: this thread was away for the whole linger.
         if ((connection.flags & kDirty) != 0 && !outboxes_.in_flight(connection)) {
@@ -71,13 +71,13 @@ void Connections::evict(Index index, Tick reached) {
         }
         // As at the end of the window (end_one): its goodbye has not left.
         if (draining_ && (connection.flags & kFinished) == 0) cut_short_ = true;
-        return close_now(index, connection.close_reason, CloseMode::reset);
+        return close_socket(index, connection.close_reason, CloseMode::reset);
     }
     metrics_.add(Metric::evicted);
     metrics_.distributions.eviction_delay.record(io_.clock() - config_.clock.begins(due));
     // With a message begun that does not come on, it may not be silent, but it is too slow.
     const bool unfinished = connection.inbox != 0;
-    let_go(index, unfinished ? CloseReason::slow_upload : CloseReason::idle_timeout);
+    begin_close(index, unfinished ? CloseReason::slow_upload : CloseReason::idle_timeout);
 }
 
 // Ticks of life that so many bytes of a message are worth, counted from its beginning so that no
@@ -141,7 +141,7 @@ void Connections::credit_download(Index index, Tick reached) {
         connection.flags &= static_cast<uint8_t>(~kBulkOut);
         send_notes_.erase(place);
     }
-    // While draining the window is the bound: say_goodbyes().
+    // While draining the window is the bound: drain_step().
     if (connection.stage == Stage::closing && !draining_ &&
         closing_for > config_.clock.ticks(kCloseLingerMaxNs)) {
         return;

@@ -14,9 +14,9 @@
 //       heartbeats that were not read; a server that judges by its clock evicts healthy peers.
 //   R2  Replies are coalesced: whatever a turn has to say to a peer goes out in one send at its
 //       end.
-//   R3  A connection ends by let_go() (with a goodbye) or close_now() (without), its record is
-//       freed in on_closed() and nowhere else, and what the kernel may still read is not touched
-//       before that.
+//   R3  A connection ends by begin_close() (with a goodbye) or close_socket() (without), its
+//       record is freed in on_closed() and nowhere else, and what the kernel may still read is not
+//       touched before that.
 //   R4  Every budget that runs out makes the next turn start at once, and none starves: poll,
 //       mailbox and judge each get their share of every turn.
 //

@@ -5,7 +5,7 @@ namespace pulse {
 
 void Connections::on_sent(Index index, IoError error) {
     Connection& connection = at(index);
-    if (error != 0) return close_now(index, reason_of(error), CloseMode::reset);
+    if (error != 0) return close_socket(index, reason_of(error), CloseMode::reset);
     metrics_.add(Metric::bytes_sent, outboxes_.flight_bytes(connection));
     traffic_.sent(index, outboxes_.flight_bytes(connection));
     outboxes_.end_flight(connection);
@@ -15,7 +15,7 @@ void Connections::on_sent(Index index, IoError error) {
 }
 
 // Room in the connection's next send. nullptr: it is gone, or going, or has too much waiting; then
-// it is let go as a slow reader, or for want of memory.
+// it is closed as a slow reader, or for want of memory.
 uint8_t* Connections::claim(Index index, size_t bytes) {
     Connection& connection = at(index);
     if (connection.stage >= Stage::closing) return nullptr;
@@ -28,7 +28,8 @@ uint8_t* Connections::claim(Index index, size_t bytes) {
     } while (place == nullptr && buffers_.was_short() && make_room(index));
     if (place == nullptr) {
         if (leaving) return nullptr;  // this is the goodbye itself: it goes unsaid
-        let_go(index, buffers_.was_short() ? CloseReason::out_of_memory : CloseReason::slow_reader);
+        begin_close(index,
+                    buffers_.was_short() ? CloseReason::out_of_memory : CloseReason::slow_reader);
         return nullptr;
     }
     mark_dirty(index);
@@ -57,7 +58,7 @@ void Connections::flush_one(Index index) {
     }
     if (connection.stage != Stage::closing) return;
     if ((connection.flags & kPeerEnded) != 0) {
-        return close_now(index, connection.close_reason, CloseMode::orderly);
+        return close_socket(index, connection.close_reason, CloseMode::orderly);
     }
     if ((connection.flags & kFinished) != 0) return;
     connection.flags |= kFinished;

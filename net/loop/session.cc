@@ -125,8 +125,8 @@ bool Session::on_hello(const JsonMessage& hello) {
 }
 
 // {"type":"welcome","conn":"r3-000123-9","interval_ms":60000,"timeout_ms":120000}
-ShortText Session::welcome() const {
-    ShortText text;
+FixedText<512> Session::welcome() const {
+    FixedText<512> text;
     text << R"({"type":"welcome","conn":")" << name().view() << R"(","interval_ms":)"
          << uint64_t{connections_.config().interval_ms[connection_.profile]} << R"(,"timeout_ms":)"
          << uint64_t{connections_.config().timeout_ms[connection_.profile]} << "}";
@@ -159,29 +159,29 @@ void Session::open() {
 
 void Session::report_error(const JsonFault& wrong) {
     connections_.metrics().add(Metric::offences);
-    ShortText words;
+    FixedText<512> words;
     if (!wrong.key.empty()) words << "'" << wrong.key << "' ";
     words << wrong.what << " (at byte " << uint64_t{wrong.offset} << ")";
     set_dialect(Dialect::json);
     send_error(CloseReason::invalid_data, words.view());
     if (stopped() || ++connection_.offences < kOffencesMax) return;
-    connections_.let_go(index_, CloseReason::too_many_offences);
+    connections_.begin_close(index_, CloseReason::too_many_offences);
 }
 
 void Session::fail(const Decoded& decoded) {
     if (stopped()) return;
     connections_.metrics().add(Metric::faults);
     if (!protocol().goodbye_says_all) send_error(decoded.fault, decoded.detail);
-    connections_.let_go(index_, decoded.fault, decoded.detail);
+    connections_.begin_close(index_, decoded.fault, decoded.detail);
 }
 
 // ------------------------------------------------------------------------------------- bytes out
 
-ShortText Session::name() const {
+FixedText<512> Session::name() const {
     const ConnectionId id = connections_.table().id(index_);
-    ShortText number;
+    FixedText<512> number;
     number << uint64_t{id.index};
-    ShortText text;
+    FixedText<512> text;
     text << "r" << uint64_t{connections_.config().number} << "-";
     for (size_t digits = number.view().size(); digits < 6; ++digits) text << "0";
     return text << number.view() << "-" << uint64_t{id.generation};
@@ -203,7 +203,7 @@ void Session::send_goodbye(CloseReason reason, std::string_view detail) {
     const bool come_back = reason == CloseReason::going_away;
     Goodbye goodbye{.reason = reason};
     goodbye.retry_after_ms = come_back ? connections_.config().retry_after_ms : 0;
-    ShortText words;
+    FixedText<512> words;
     words << info.text;
     if (!detail.empty()) words << ": " << detail;
     if (come_back && goodbye.retry_after_ms > 0) {
@@ -264,14 +264,14 @@ bool Session::take_proxy_header(std::span<uint8_t>& bytes) {
     const ProxyHeader header = read_proxy_header(bytes, sink);
     if (!header.fault.ok()) {
         connections_.metrics().add(Metric::faults);
-        connections_.tell(index_, "refused: ", header.fault.detail);
-        connections_.let_go_quietly(index_, CloseReason::bad_proxy_header);
+        connections_.log_debug(index_, "refused: ", header.fault.detail);
+        connections_.begin_close_silent(index_, CloseReason::bad_proxy_header);
         return false;
     }
     if (header.bytes == 0) return false;
     connection_.stage = Stage::detect;
     connections_.metrics().add(Metric::proxy_headers);
-    connections_.meet(index_, address_of(header.source));
+    connections_.set_peer_address(index_, address_of(header.source));
     if (!protocol().greets_at_once) connections_.begin_heartbeats(index_);
     return !bytes.empty();
 }
@@ -297,7 +297,7 @@ void Session::detect(std::span<uint8_t> bytes) {
         connections_.metrics().add(Metric::faults);
         const RefusalMessage words = reject(first);
         if (!words.view().empty()) append(words.bytes());
-        return connections_.let_go_quietly(index_, first.fault.fault);
+        return connections_.begin_close_silent(index_, first.fault.fault);
     }
     keep_held(0);
     if (connection_.protocol == kUndetected) connection_.protocol = first.protocol;
@@ -310,8 +310,8 @@ void Session::detect(std::span<uint8_t> bytes) {
 // a protocol at all is for the codec of a listener of one protocol to judge.
 bool Session::speaks_other_protocol(std::span<const uint8_t> first_bytes, const FirstBytes& first) {
     const std::string_view name = name_of_what_began(first_bytes, first);
-    connections_.tell(index_, "began with what is not spoken here",
-                      name.empty() ? "" : std::string(": ").append(name));
+    connections_.log_debug(index_, "began with what is not spoken here",
+                           name.empty() ? "" : std::string(": ").append(name));
     if (!name.empty()) connections_.notices().foreign(name, this->name().view(), listener().text);
     return first.kind != WireKind::unknown || connection_.protocol == kUndetected;
 }

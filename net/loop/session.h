@@ -58,20 +58,20 @@ class Session final : public Conversation {
     void on_pong(const ProbeAnswer& answer) override;
     void on_frame() override;
     bool on_hello(const JsonMessage& hello) override;
-    ShortText welcome() const override;
+    FixedText<512> welcome() const override;
     bool wants_echo() override;
     void keep_message(std::span<uint8_t> rest) override;
     HandshakePolicy handshake_policy() const override;
     void open() override;
     void report_error(const JsonFault& wrong) override;
     void fail(const Decoded& decoded) override;
-    void begin_close(CloseReason reason) override { connections_.let_go(index_, reason); }
+    void begin_close(CloseReason reason) override { connections_.begin_close(index_, reason); }
     void begin_close_silent(CloseReason reason) override {
-        connections_.let_go_quietly(index_, reason);
+        connections_.begin_close_silent(index_, reason);
     }
 
     // The connection's public name: r3-000123-9.
-    ShortText name() const;
+    FixedText<512> name() const;
 
     // --- bytes out -------------------------------------------------------------------------------
     void send_probe();

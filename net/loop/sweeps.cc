@@ -23,7 +23,7 @@ uint8_t other_place(uint8_t place) {
 bool Connections::sweep() {
     uint32_t budget = kSweepBudgetPerTurn;
     while (budget > 0 && !retuning_.done()) retune_some(budget);
-    if (draining_) say_goodbyes(budget);
+    if (draining_) drain_step(budget);
     if (!ending_.done()) ending_.advance(budget, [this](Index index) { return end_one(index); });
     return budget == 0;
 }
@@ -84,7 +84,7 @@ void Connections::drain() {
 // all come back in one instant, and the last of them has a quarter to take it. Where this thread
 // was away for so long that goodbyes are late, the last quarter begins behind them; and where it
 // was away in that quarter, what it has sent meanwhile is followed by FIN first.
-void Connections::say_goodbyes(uint32_t& budget) {
+void Connections::drain_step(uint32_t& budget) {
     if (table_.live() == 0 || window_over_) return;
     const Nanos elapsed = std::max<Nanos>(0, io_.now() - drain_began_);
     if (drain_ends_after_ && elapsed >= *drain_ends_after_) {
@@ -102,7 +102,7 @@ void Connections::say_goodbyes(uint32_t& budget) {
         const bool inside = is_live(at(index).stage);
         budget -= std::min(budget, inside ? kEvictCost : kPassCost);
         if (!inside) continue;
-        let_go(index, CloseReason::going_away);
+        begin_close(index, CloseReason::going_away);
         ++goodbyes_said_;
     }
     const bool all = goodbyes_.done() || goodbyes_said_ == drain_total_;
@@ -128,7 +128,7 @@ uint32_t Connections::end_one(Index index) {
     const bool told = connection.stage == Stage::closing && (connection.flags & kFinished) != 0;
     if (!stopping_hard_) cut_short_ |= !told;
     const bool in_order = told && !stopping_hard_;
-    close_now(index, CloseReason::hard_stop, in_order ? CloseMode::orderly : CloseMode::reset);
+    close_socket(index, CloseReason::hard_stop, in_order ? CloseMode::orderly : CloseMode::reset);
     return kEvictCost;
 }
 

@@ -45,7 +45,7 @@ RefusalMessage refusal(binary::Type type, uint16_t code, std::string_view words)
 
 RefusalMessage refuse(CloseReason reason, uint32_t retry_after_ms) {
     const CloseReasonInfo& info = describe(reason);
-    ShortText words;
+    FixedText<512> words;
     words << info.text;
     if (retry_after_ms > 0) words << "; retry_after_ms=" << uint64_t{retry_after_ms};
     return refusal(binary::Type::goodbye, info.code, words.view());

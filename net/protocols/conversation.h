@@ -92,7 +92,7 @@ class Conversation {
     // After on_frame(). False: it asks for what there is not, and was answered with an error.
     virtual bool on_hello(const JsonMessage& hello) = 0;
     // The object that welcomes it.
-    virtual ShortText welcome() const = 0;
+    virtual FixedText<512> welcome() const = 0;
     // Application data: counted, and whether it is to be sent back.
     virtual bool wants_echo() = 0;
     // Of a message that is decoded in parts: keeps what one turn did not reach, for resume().
