@@ -7,15 +7,18 @@
 // What borrowers share needs a reserve for those who hold little, and what one may take shrinks as
 // the pool fills: a buffer above kBufferKeptBytes grows to half of what is free (itself counted as
 // free), or to kBufferShareMin, and never into the reserve; smaller ones, which carry heartbeats,
-// handshakes and goodbyes, may. On shortage largest() says whose buffer is to go, which is the
-// caller's to decide: of the address that holds most in large buffers the largest, of equals the
-// one that grew first, and not who asks. So many connections of one address do not push out the one
-// of another. Only addresses that hold large buffers are known here.
+// handshakes and goodbyes, may.
 //
-// A buffer keeps its first block when it is given back, so that the next borrower allocates
-// nothing; what grew beyond kBufferKeptBytes is returned to the allocator, and so is what is idle
-// beyond kIdleBufferBytesMax. Idle blocks are not counted as held. Not thread-safe: a pool belongs
-// to one reactor.
+// On shortage largest() says whose buffer is to go, which is the caller's to decide: of the address
+// that holds most the largest, of equals the one that came first, and not the one that asks. So
+// many connections of one address do not push out the one of another, whether they fill the pool
+// with large buffers or its reserve with small ones. Counted for an address is what is larger than
+// a first block, which a heartbeat and its answer are not; an address without any is not known.
+//
+// A buffer that is given back keeps its first block, so that the next heartbeat allocates nothing;
+// what was larger returns to the allocator (or the goodbye of one that gives way would take all
+// that it gave), and so does what is idle beyond kIdleBufferBytesMax. Idle blocks are not counted
+// as held. Not thread-safe: a pool belongs to one reactor.
 #pragma once
 
 #include <algorithm>
@@ -112,8 +115,8 @@ class BufferPool {
     bool was_short() const { return short_; }
     size_t wanted_bytes() const { return wanted_bytes_; }
     size_t wanted_more_bytes() const { return wanted_more_bytes_; }
-    // Of the address whose borrowed buffers above kBufferKeptBytes hold most, the largest; both to
-    // within a factor of two, and of equals the one that came there first. 0: there is none.
+    // Of the address whose counted buffers hold most, the largest; both to within a factor of two,
+    // and of equals the one that came there first. 0: there is none.
     Handle largest() const {
         for (size_t order = addresses_by_order_.size(); order-- > 0;)
             if (addresses_by_order_[order].first != nullptr)
@@ -125,7 +128,7 @@ class BufferPool {
         const auto holder = addresses_.find(address);
         return holder == addresses_.end() ? 0 : largest_in(holder->second);
     }
-    // What the buffers above kBufferKeptBytes of an address hold together.
+    // What the counted buffers of an address hold together.
     size_t held_by(uint32_t address) const {
         const auto holder = addresses_.find(address);
         return holder == addresses_.end() ? 0 : holder->second.bytes;
@@ -139,7 +142,7 @@ class BufferPool {
     void write_off(Handle handle) {
         Buffer& buffer = buffers_[handle];
         if (buffer.written_off) return;
-        unlink(handle);
+        uncount(handle);
         held_bytes_ -= buffer.capacity;
         written_off_bytes_ += buffer.capacity;
         buffer.written_off = true;
@@ -156,7 +159,7 @@ class BufferPool {
         PULSE_ASSERT(bytes <= buffers_[handle].size);
         buffers_[handle].size = static_cast<uint32_t>(bytes);
     }
-    // Empty again, and no bigger than a buffer that was just taken.
+    // Empty again, and no larger than one that was just taken.
     void clear(Handle handle) {
         Buffer& buffer = buffers_[handle];
         buffer.size = 0;
@@ -166,8 +169,8 @@ class BufferPool {
             buffer.written_off = false;
             return give_back(buffer);
         }
-        unlink(handle);
-        if (buffer.capacity > kBufferKeptBytes) give_back(buffer);
+        uncount(handle);
+        if (buffer.capacity > kBufferFirstBytes) give_back(buffer);
     }
 
     uint32_t taken() const { return taken_; }
@@ -177,17 +180,17 @@ class BufferPool {
     size_t idle_bytes() const { return idle_bytes_; }
 
   private:
-    // Binary orders of the capacities of large buffers.
-    static constexpr size_t kOrderMin = 12;
+    // Binary orders of the capacities of counted buffers.
+    static constexpr size_t kOrderMin = 9;
     static constexpr size_t kOrders = 32;
-    static_assert(kBufferKeptBytes >= size_t{1} << kOrderMin);
+    static_assert(2 * kBufferFirstBytes >= size_t{1} << kOrderMin);
 
-    // The large buffers of one size, first come, first named.
+    // The counted buffers of one size, first come, first named.
     struct Order {
         Handle first = 0;
         Handle last = 0;
     };
-    // An address that holds large buffers.
+    // An address that holds counted buffers.
     struct Address {
         size_t bytes = 0;
         Address* next = nullptr;  // among those that hold about as much
@@ -204,7 +207,7 @@ class BufferPool {
         uint32_t capacity = 0;
         Index owner = kNoIndex;
         uint32_t address = 0;
-        Handle next = 0;  // in its order's list while it is large, in the free list while idle
+        Handle next = 0;  // in its order's list while it is counted, in the free list while idle
         Handle previous = 0;
         bool written_off = false;
     };
@@ -217,10 +220,10 @@ class BufferPool {
         return 0;
     }
 
-    void link(Handle handle) {
+    void count(Handle handle) {
         Buffer& buffer = buffers_[handle];
-        if (buffer.capacity <= kBufferKeptBytes) return;
-        Address& address = addresses_[buffer.address];
+        if (buffer.capacity <= kBufferFirstBytes) return;
+        Address& address = address_of(buffer.address);
         set_bytes(address, address.bytes + buffer.capacity);
         Order& order = address.buffers[order_of(buffer.capacity) - kOrderMin];
         buffer.previous = order.last;
@@ -228,9 +231,9 @@ class BufferPool {
         (order.last == 0 ? order.first : buffers_[order.last].next) = handle;
         order.last = handle;
     }
-    void unlink(Handle handle) {
+    void uncount(Handle handle) {
         Buffer& buffer = buffers_[handle];
-        if (buffer.capacity <= kBufferKeptBytes || buffer.written_off) return;
+        if (buffer.capacity <= kBufferFirstBytes || buffer.written_off) return;
         const auto holder = addresses_.find(buffer.address);
         Address& address = holder->second;
         Order& order = address.buffers[order_of(buffer.capacity) - kOrderMin];
@@ -238,7 +241,17 @@ class BufferPool {
         (buffer.next == 0 ? order.last : buffers_[buffer.next].previous) = buffer.previous;
         buffer.previous = buffer.next = 0;
         set_bytes(address, address.bytes - buffer.capacity);
-        if (address.bytes == 0) addresses_.erase(holder);
+        if (address.bytes == 0) spare_ = addresses_.extract(holder);
+    }
+    // The last that held nothing any more is used again: a message after the other of one peer
+    // allocates nothing here.
+    Address& address_of(uint32_t number) {
+        if (spare_.empty()) return addresses_[number];
+        spare_.key() = number;
+        spare_.mapped() = Address{};
+        auto known = addresses_.insert(std::move(spare_));
+        spare_ = std::move(known.node);  // not inserted: it was there
+        return known.position->second;
     }
     // Into the list of those that hold about as much.
     void set_bytes(Address& address, size_t bytes) {
@@ -277,11 +290,11 @@ class BufferPool {
         }
         void* data = std::realloc(buffer.data, capacity + kReceivePadBytes);
         if (data == nullptr) return false;
-        unlink(handle);
+        uncount(handle);
         held_bytes_ += capacity - buffer.capacity;
         buffer.data = static_cast<uint8_t*>(data);
         buffer.capacity = static_cast<uint32_t>(capacity);
-        link(handle);
+        count(handle);
         return true;
     }
     void give_back(Buffer& buffer) {
@@ -301,7 +314,9 @@ class BufferPool {
     bool short_ = false;
     uint32_t taken_ = 0;
     Handle free_ = 0;
-    std::unordered_map<uint32_t, Address> addresses_;  // its nodes stay where they are
+    using Addresses = std::unordered_map<uint32_t, Address>;  // its nodes stay where they are
+    Addresses addresses_;
+    Addresses::node_type spare_;
     std::array<AddressOrder, 64> addresses_by_order_{};
     std::vector<Buffer> buffers_;
 };

@@ -72,8 +72,9 @@ inline constexpr int64_t kProbeAnswerNsMax = 1'000'000'000;
 // bytes that complete it; behind, so that simdjson may read past the end (SIMDJSON_PADDING is 32).
 inline constexpr size_t kReceiveFrontBytes = 64;
 inline constexpr size_t kReceivePadBytes = 64;
-// Pooled buffers start here (a pong or a welcome with room to spare), and keep this much when idle.
+// Pooled buffers start here (a pong or a welcome with room to spare), and keep this when idle.
 inline constexpr size_t kBufferFirstBytes = 256;
+// Up to here they are small, and may go into the reserve.
 inline constexpr size_t kBufferKeptBytes = 4'096;
 // A buffer that grows beyond kBufferKeptBytes gets at most half of what is free, or this.
 inline constexpr size_t kBufferShareMin = size_t{64} << 10;

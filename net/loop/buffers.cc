@@ -44,7 +44,8 @@ void Connections::drop_unfinished(Index index) {
 
 // The pool is short of what `asker` wants: the largest holder of the address that holds most gives
 // way, what the asker wants counted as its address's. False where that is the asker itself, or one
-// of its own address which is smaller than what it wants.
+// of its own address which is smaller than what it wants, or where as many have given way in this
+// turn as may (kGivingWayPerTurn): the next that asks finds the room that they left.
 bool Connections::make_room(Index asker) {
     // The goodbye of one that gives way must not make another do so: that may be who asked.
     if (giving_way_) return false;
@@ -59,6 +60,10 @@ bool Connections::make_room(Index asker) {
     if (asks_for_most && buffers_.capacity(largest) < buffers_.wanted_bytes()) return false;
     const Index owner = buffers_.owner(largest);
     if (owner == asker) return false;
+    if (buffers_.wanted_bytes() > kBufferKeptBytes && may_give_way_-- == 0) {
+        may_give_way_ = 0;
+        return false;
+    }
     giving_way_ = true;
     take_memory_from(owner);
     giving_way_ = false;

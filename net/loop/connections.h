@@ -59,7 +59,10 @@ class Connections {
     Connections& operator=(const Connections&) = delete;
 
     // ---- a turn, in its order
-    void begin_turn() { fresh_work_.refill(kWorkPerTurn / 2); }
+    void begin_turn() {
+        fresh_work_.refill(kWorkPerTurn / 2);
+        may_give_way_ = kGivingWayPerTurn;
+    }
     // What the backend calls, inside poll() only (IoHandler).
     void on_accept(const Accepted& accepted);
     void on_connected(Index, IoError) { PULSE_ASSERT(false && "a server does not connect"); }
@@ -213,6 +216,7 @@ class Connections {
     WorkBudget fresh_work_, parked_work_;
     Index decoding_ = kNoIndex;  // whose parked bytes are decoded
     bool giving_way_ = false;    // memory is taken from a connection
+    uint32_t may_give_way_ = kGivingWayPerTurn;  // in this turn, to large buffers
     ConversationShared shared_{.limits = config_.limits, .buffers = buffers_};
 
     // One for each connection with kBulkOut, and for no other.

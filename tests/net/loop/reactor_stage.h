@@ -35,6 +35,7 @@ struct StagePlan {
     uint64_t seed = 1;
     uint32_t places = 64;
     uint32_t senders = 1;  // to its mailbox
+    size_t buffer_reserve_bytes = kBufferReservePerReactor;
     bool keeps_debug_lines = false;
     Nanos log_takes = 0;  // how long the sink blocks for each of them
     SipKey probe_key{};
@@ -171,6 +172,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         if (plan.keeps_debug_lines) options->log_level = LogLevel::debug;
         ReactorConfig config = make_reactor_config(std::move(options));
         config.probe_key = plan.probe_key;
+        config.buffer_reserve_bytes = plan.buffer_reserve_bytes;
         config.admission = &admission_;
         config.warn = [this](const std::string& line) { warnings_.push_back(line); };
         config.debug = [this, takes = plan.log_takes](const std::string& line) {

@@ -13,6 +13,11 @@ constexpr size_t kMebibyte = size_t{1} << 20;
 constexpr auto kOutOfMemory = static_cast<size_t>(CloseReason::out_of_memory);
 constexpr auto kSlowReader = static_cast<size_t>(CloseReason::slow_reader);
 
+constexpr std::string_view kUpgrade =
+    "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    "Sec-WebSocket-Version: 13\r\n\r\n";
+
 StagePlan plan(uint32_t places) {
     StagePlan plan{.listen = {"ws://10.0.0.1:9000"}, .places = places};
     plan.options.on_message = OnMessage::echo;
@@ -26,10 +31,7 @@ size_t upgraded(ReactorStage& stage, std::string_view source = "127.0.0.1:0",
                 const std::string& header = {}) {
     const size_t peer = stage.connect(0, source);
     stage.write(peer, header);
-    stage.write(peer,
-                "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-                "Sec-WebSocket-Version: 13\r\n\r\n");
+    stage.write(peer, kUpgrade);
     stage.settle();
     EXPECT_TRUE(stage.heard(peer).starts_with("HTTP/1.1 101 ")) << stage.heard(peer);
     stage.heard(peer).clear();
@@ -166,6 +168,79 @@ TEST(Shortage, TheAddressThatHoldsMostGivesWay) {
         EXPECT_EQ(stage.heard(honest), "");
         expect_beats(stage, honest);
     }
+}
+
+// One address cannot have the reserve for itself: where small buffers fill it, those of the address
+// that holds most give way. Not the upload of another, which is the only large one; not a peer that
+// asks for its first block; and a newcomer enters.
+TEST(Shortage, TheReserveIsSharedByAddress) {
+    constexpr uint32_t kHoarders = 1'500;
+    StagePlan with = plan(kHoarders + 10);
+    with.options.buffer_bytes = 4 * kMebibyte;
+    with.buffer_reserve_bytes = kMebibyte / 2;
+    ReactorStage stage(with);
+    const size_t canary = upgraded(stage, "127.0.0.4:0");
+    const size_t honest = upgraded(stage, "127.0.0.3:0");
+    const Bytes upload = frame(0x82, Bytes(100'000, 'h'));
+    stage.write(honest, std::span(upload).first(50'000));
+    const Bytes message = unfinished(kBufferKeptBytes - 100);
+    for (uint32_t i = 0; i < kHoarders; ++i) {
+        const size_t hoarder = stage.connect(0, "127.0.0.2:0");
+        stage.write(hoarder, kUpgrade);
+        stage.write(hoarder, message);
+        if (i % 64 == 0) stage.settle();
+    }
+    stage.settle(kSecond);
+    const BufferPool& buffers = stage.reactor().connections().buffers();
+    EXPECT_GT(buffers.held_bytes(), 4 * kMebibyte) << "the hoarders are too few";
+    EXPECT_LE(buffers.held_bytes(), 4 * kMebibyte + kMebibyte / 2);
+    expect_beats(stage, canary);
+    expect_beats(stage, upgraded(stage, "127.0.0.5:0"));
+    stage.write(honest, std::span(upload).subspan(50'000));
+    stage.settle(kSecond);
+    EXPECT_GE(stage.heard(honest).size(), 100'000u) << "it gave way to the small ones of another";
+    EXPECT_EQ(stage.metrics().closed[kSlowReader], 0u);
+}
+
+// Where all is held in small pieces a large buffer would close hundreds. It makes so many give way
+// in a turn and no more, and gets what can be had within that; heartbeats are answered.
+TEST(Shortage, ATurnMakesABoundedNumberGiveWay) {
+    constexpr uint32_t kHoarders = 4'300;
+    StagePlan with = plan(kHoarders + 10);
+    with.options.on_message = OnMessage::discard;
+    with.options.buffer_bytes = 16 * kMebibyte;
+    with.options.max_message_bytes = 4 * kMebibyte;
+    with.buffer_reserve_bytes = kMebibyte / 2;
+    ReactorStage stage(with);
+    const size_t canary = upgraded(stage, "127.0.0.4:0");
+    const size_t honest = upgraded(stage, "127.0.0.3:0");
+    const size_t greedy = upgraded(stage, "127.0.0.5:0");
+    for (uint32_t i = 0; i < kHoarders; ++i) {
+        const size_t hoarder = stage.connect(0, "127.0.0.2:0");
+        stage.write(hoarder, kUpgrade);
+        stage.write(hoarder, unfinished(kBufferKeptBytes - 100));
+        if (i % 64 == 0) stage.settle();
+    }
+    stage.settle(kSecond);
+    EXPECT_GT(stage.reactor().connections().buffers().held_bytes(), 16 * kMebibyte);
+    const auto most_in_a_turn = [&](size_t peer, size_t bytes) {
+        stage.write(peer, frame(0x82, Bytes(bytes, 'h')));
+        uint64_t most = 0;
+        for (const Nanos end = stage.network().clock() + kSecond; stage.network().clock() < end;) {
+            const uint64_t before = stage.metrics()[Metric::memory_shortages];
+            stage.reactor().turn(end);
+            most = std::max(most, stage.metrics()[Metric::memory_shortages] - before);
+        }
+        return most;
+    };
+    const uint64_t gave_way = most_in_a_turn(honest, 500'000);
+    EXPECT_GT(gave_way, 100u) << "nothing had to give way";
+    EXPECT_LE(gave_way, kGivingWayPerTurn);
+    EXPECT_EQ(stage.metrics()[Metric::messages_discarded], 1u) << "it was within the bound";
+    EXPECT_LE(most_in_a_turn(greedy, 4 * kMebibyte - 64), kGivingWayPerTurn + 1);
+    EXPECT_EQ(stage.metrics()[Metric::messages_discarded], 1u) << "it was not";
+    expect_beats(stage, canary);
+    expect_beats(stage, honest);
 }
 
 // One line a second, of all that gave way; and the last of them is not forgotten.
