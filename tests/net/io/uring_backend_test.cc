@@ -319,6 +319,40 @@ TYPED_TEST(UringLoss, AfterEbadrTimeIsJudgedAgain) {
     stage.close_all();
 }
 
+// Submissions are refused for a while from the `behind`th call on, with completions lost before or
+// not. Until what a peer wrote meanwhile is delivered, no later deadline may be judged (C8).
+template <class World>
+void refuse_after(uint32_t behind, bool loses) {
+    Stage<World> stage;
+    stage.listen();
+    auto one = stage.join();
+    auto two = stage.join();
+    close_what_fails(stage);
+    stage.settle();
+    one.peer.write(as_bytes("beat"));
+    if (loses) stage.io.lose_completions();
+    stage.io.system_calls().fail_at(stage.io.counters().system_calls + 1 + behind, EAGAIN, 60);
+    for (uint32_t turn = 0; turn < behind / 4; ++turn) stage.turn(0);
+    two.peer.write(as_bytes("beat"));
+    const Nanos written = stage.world.stall(kMillisecond);
+    const auto is_known = [&] { return two.seen->bytes.size() == 4 || two.seen->ends > 0; };
+    for (int turn = 0; turn < 200 && !is_known(); ++turn) {
+        stage.turn(0);
+        if (is_known()) break;
+        ASSERT_LE(stage.io.drained_until(), written) << "behind " << behind;
+    }
+    EXPECT_TRUE(is_known());
+    EXPECT_TRUE(stage.until([&] { return stage.io.drained_until() > written; }));
+    stage.close_all();
+}
+
+TYPED_TEST(UringLoss, NothingIsProvenWhileSubmissionsAreRefused) {
+    for (uint32_t behind = 0; behind < 12; ++behind) {
+        refuse_after<TypeParam>(behind, false);
+        refuse_after<TypeParam>(behind, true);
+    }
+}
+
 // Accept, hear, answer, connect, a send that waits for room, a wake, an end, closes: with the
 // completions of one entry lost. A connection that lost something is reported as failed or heard
 // all the same, and the backend lives on. Returns how many completions were lost.
