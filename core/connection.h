@@ -37,7 +37,7 @@ struct Connection {
     uint8_t profile;  // which HeartbeatConfig
     Stage stage;
     uint32_t generation;  // changes with every owner
-    int32_t descriptor;   // socket or direct descriptor; the backend's
+    int32_t descriptor;   // of its socket; the backend's
     // The codec's memory between reads.
     std::array<std::byte, kCodecStateBytes> codec;
     uint32_t outbox;      // bytes that wait to be sent; the reactor's

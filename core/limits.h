@@ -1,6 +1,6 @@
 // Bounds of core/: records, time, and what a turn, a buffer and a mailbox may hold. Each has its
 // value and its reason; the compiler checks those that must agree. Other layers have their own:
-// proto/limits.h, net/io/limits.h, net/loop/limits.h, net/server/limits.h.
+// proto/limits.h, and of net/ io/limits.h, protocols/limits.h, loop/limits.h and server/limits.h.
 #pragma once
 
 #include <cstddef>

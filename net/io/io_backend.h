@@ -61,7 +61,7 @@ namespace pulse {
 // on_accept: before it returns, the handler calls exactly one of attach(index, accepted)
 // and refuse(accepted, farewell).
 struct Accepted {
-    int32_t descriptor = -1;  // the backend's: a socket, or a direct descriptor of a ring
+    int32_t descriptor = -1;  // of its socket; the backend's
     uint8_t listener = 0;     // position in the list given to listen()
     // The descriptor table is full and this one came through the spare: it can only be refused.
     bool exhausted = false;

@@ -9,7 +9,8 @@
 //                   +------- has more, and others wait --------+
 //
 //   a round of poll():  ready list -> RECVs; the set is asked if the list has room
-//                       io_uring_enter: submits all, harvests all, may sleep
+//                       submit_and_harvest(), the only one that waits: io_uring_enter submits
+//                       all, harvests all, may sleep
 //                       completions -> handler
 //
 // Every connection is in the watch set, an edge-triggered epoll set, from attach() to its close:

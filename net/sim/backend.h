@@ -1,10 +1,10 @@
-// A kernel from a seed: the backend contract (io_backend.h) over sim_network.h, in virtual time.
+// A kernel from a seed: the backend contract (io_backend.h) over network.h, in virtual time.
 //
 // The production loop runs over it unchanged. poll() is the only thing that moves time: it runs the
 // network to the next instant at which something is ready for us, or to its deadline. On the way it
 // does to the loop what kernels do: stalls the process, before a batch and in the middle of one;
 // hands over a few completions of many, in any order, late; runs out of descriptors and buffers;
-// wakes for nothing (sim_faults.h).
+// wakes for nothing (faults.h).
 //
 // It also watches the loop. What a kernel would pay back with corruption is written down as a
 // breach: bytes of a send that change while they are pinned, a place that is attached twice, an

@@ -2,7 +2,7 @@
 //
 // Each peer speaks one of the protocols (net/sim/wire.h), comes to that protocol's listener or to
 // the one that detects, and has a behaviour; it keeps both for the whole run, over as many
-// connections as it takes. The judge (sim_judge.cc) sits on the peer's side of the wire, so it
+// connections as it takes. The judge (judge.cc) sits on the peer's side of the wire, so it
 // knows, byte by byte, when a heartbeat had reached the server's kernel and when the server was
 // given it; from that follows which peer may be evicted and which must be.
 #pragma once

@@ -22,7 +22,7 @@
 //   small_holder_closed     no peer that only beats is closed for want of memory or for reading
 //                           slowly, whatever the others make the server hold
 //   close_hangs             a goodbye takes no longer than the linger
-//   C3 C4 C5 accept ...     the loop's side of the backend contract (sim_backend.h)
+//   C3 C4 C5 accept ...     the loop's side of the backend contract (backend.h)
 //   closed_once             every place that was given away came back exactly once
 //   wire                    peers get well-formed frames, and the answers they asked for, in order
 //   pools                   at the end no record, buffer, descriptor or orphan is left

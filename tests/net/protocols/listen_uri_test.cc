@@ -41,11 +41,11 @@ TEST(ListenUri, KnowsTheSchemesAndTheirDefault) {
 TEST(ListenUri, RefusesWithOffenderAndRemedy) {
     const struct {
         const char* uri;
-        const char* error;
+        std::string error;
     } rows[] = {
         {"wss://127.0.0.1:1", "asks for TLS, which this server does not speak; listen on ws://"},
         {"http://127.0.0.1:1",
-         "'http' is not a known scheme; write auto://, ws://, jsonl:// or tcp://"},
+         "'http' is not a known scheme; write " + scheme_list() + " before HOST:PORT"},
         {"://127.0.0.1:1", "'' is not a known scheme"},
         {"TCP://127.0.0.1:1", "'TCP' is not a known scheme"},
         {"tcp://x", "'x': no port; write HOST:PORT"},
