@@ -34,9 +34,6 @@ enum class Type : uint8_t {
     error = 8,
 };
 
-// Whose side the decoder is on: what may be received differs.
-enum class Role : uint8_t { server, client };
-
 // What is remembered between two reads. All zero at the start of a frame.
 struct State {
     uint8_t spill[kBinaryHeaderBytes];  // the part of a header that has come

@@ -39,6 +39,9 @@
 
 namespace pulse {
 
+// Which end of a connection a codec is; the peer is the other. What may be received differs.
+enum class Role : uint8_t { server, client };
+
 enum class MessageKind : uint8_t { text, binary };
 
 // The bounds that flags can move; the others are in proto/limits.h.

@@ -40,8 +40,6 @@
 
 namespace pulse::websocket {
 
-enum class Role : uint8_t { server, client };  // ours; the peer has the other
-
 enum class Opcode : uint8_t {
     continuation = 0,
     text = 1,

@@ -29,7 +29,7 @@ struct Heard {
     friend bool operator==(const Heard&, const Heard&) = default;
 };
 
-template <binary::Role role>
+template <Role role>
 Heard hear(std::span<const uint8_t> wire, const std::vector<size_t>& cuts, size_t limit) {
     binary::State state{};
     Sink sink;
@@ -43,7 +43,7 @@ Heard hear(std::span<const uint8_t> wire, const std::vector<size_t>& cuts, size_
     return {sink.calls, fault.fault};
 }
 
-template <binary::Role role>
+template <Role role>
 void whole_against_cut(std::span<const uint8_t> wire, size_t limit, uint8_t cutting) {
     std::vector<size_t> cuts;
     Random random(cutting);
@@ -60,9 +60,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::span<const uint8_t> wire{data + 2, size - 2};
     const size_t limit = (data[0] & 2) != 0 ? 20 : 3'000;
     if ((data[0] & 1) != 0) {
-        whole_against_cut<binary::Role::client>(wire, limit, data[1]);
+        whole_against_cut<Role::client>(wire, limit, data[1]);
     } else {
-        whole_against_cut<binary::Role::server>(wire, limit, data[1]);
+        whole_against_cut<Role::server>(wire, limit, data[1]);
     }
     return 0;
 }

@@ -17,7 +17,7 @@ struct Heard {
     friend bool operator==(const Heard&, const Heard&) = default;
 };
 
-template <websocket::Role role>
+template <Role role>
 Heard hear(std::span<const uint8_t> wire, const std::vector<size_t>& cuts, uint8_t options) {
     static Inflater inflater;
     websocket::State state;
@@ -35,7 +35,7 @@ Heard hear(std::span<const uint8_t> wire, const std::vector<size_t>& cuts, uint8
     return {sink.calls, fault.fault};
 }
 
-template <websocket::Role role>
+template <Role role>
 void whole_against_cut(std::span<const uint8_t> wire, uint8_t options, uint8_t cutting) {
     std::vector<size_t> cuts;
     Random random(cutting);
@@ -51,9 +51,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size < 3) return 0;
     const std::span<const uint8_t> wire{data + 2, size - 2};
     if ((data[0] & 1) != 0) {
-        whole_against_cut<websocket::Role::client>(wire, data[0], data[1]);
+        whole_against_cut<Role::client>(wire, data[0], data[1]);
     } else {
-        whole_against_cut<websocket::Role::server>(wire, data[0], data[1]);
+        whole_against_cut<Role::server>(wire, data[0], data[1]);
     }
     return 0;
 }

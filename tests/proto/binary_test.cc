@@ -15,7 +15,6 @@
 namespace pulse::test {
 namespace {
 
-using binary::Role;
 using binary::State;
 using binary::Type;
 

@@ -60,7 +60,7 @@ TEST(Protocol, BinaryTypesAreThoseThatTheCodecTakes) {
         const int least = std::stoi(row[3]);
         const int most = std::stoi(row[3].substr(row[3].find("to ") + 3));
         for (const auto& [role, sender] :
-             {std::pair{binary::Role::server, "client"}, {binary::Role::client, "server"}}) {
+             {std::pair{Role::server, "client"}, {Role::client, "server"}}) {
             const bool taken = row[2] == "both" || row[2] == sender;
             for (const int bytes : {0, 1, 2, 7, 8, 9, 65'535}) {
                 const uint8_t header[kBinaryHeaderBytes] = {binary::kMagic, type,

@@ -14,7 +14,6 @@ namespace pulse::test {
 namespace {
 
 using websocket::Opcode;
-using websocket::Role;
 
 struct Heard {
     std::vector<std::string> calls;

@@ -13,8 +13,6 @@
 namespace pulse::test {
 namespace {
 
-using websocket::Role;
-
 // ----------------------------------------------------------------------- 5 and 7.1: agreeing
 struct Agreed {
     uint8_t window_bits;  // 0: declined

@@ -17,7 +17,6 @@ namespace pulse::test {
 namespace {
 
 using websocket::Opcode;
-using websocket::Role;
 using websocket::State;
 
 struct Heard {

@@ -87,7 +87,7 @@ void Crowd::decode(Index index, std::span<uint8_t> bytes) {
         case Wire::tcp: {
             binary::State state;
             std::memcpy(&state, connection.codec.data(), sizeof state);
-            decoded = binary::decode<binary::Role::client>(state, bytes, kLimits, sink);
+            decoded = binary::decode<Role::client>(state, bytes, kLimits, sink);
             std::memcpy(connection.codec.data(), &state, sizeof state);
             break;
         }
@@ -98,8 +98,7 @@ void Crowd::decode(Index index, std::span<uint8_t> bytes) {
         case Wire::ws_json: {
             websocket::State state;
             std::memcpy(&state, connection.codec.data(), sizeof state);
-            decoded =
-                websocket::decode<websocket::Role::client>(state, bytes, kLimits, sink, inflater_);
+            decoded = websocket::decode<Role::client>(state, bytes, kLimits, sink, inflater_);
             std::memcpy(connection.codec.data(), &state, sizeof state);
             break;
         }
