@@ -10,7 +10,7 @@
 //     Decoded decode(State& state, std::span<uint8_t> input, const CodecLimits& limits, S& sink);
 //
 //   D1  All of `input` is consumed, or a fault is returned and the rest is worth nothing, or
-//       sink.stopped() became true and the rest is dropped (the session has let go of the peer),
+//       sink.stopped() became true and the rest is dropped (the session has begun to close),
 //       or sink.admits() said no and the last `rest_bytes` of the input were not decoded. They are
 //       to be the first bytes of the next call; until then nothing else may be decoded. There may
 //       be more of them than `input` has: a spilled header was put back into the slack in front.
@@ -84,7 +84,7 @@ concept CodecSink = requires(S sink, std::span<uint8_t> bytes, std::span<const u
     // All that is held, contiguous, writable, padded behind; and how to let the tail of it go.
     { sink.held() } -> std::same_as<std::span<uint8_t>>;
     sink.keep_held(keep_bytes);  // forget everything held after the first keep_bytes; 0 frees it
-    // True once the session has let go of the peer: decoding ends.
+    // True once the session has begun to close: decoding ends.
     { sink.stopped() } -> std::same_as<bool>;
 };
 

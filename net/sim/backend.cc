@@ -200,15 +200,15 @@ void SimBackend::finish(Index index) {
     }
     ++counters_.system_calls;
     note("finish", index);
-    let_go(index, at);
+    begin_close(index, at);
     at.finish_wanted = true;
     if (!at.send_armed || at.send_completed) network_.finish(at.socket);
 }
 
-void SimBackend::let_go(Index index, Place& at) {
-    if (at.let_go) return;
-    at.let_go = true;
-    if (witness_ != nullptr) witness_->on_let_go(index);
+void SimBackend::begin_close(Index index, Place& at) {
+    if (at.close_begun) return;
+    at.close_begun = true;
+    if (witness_ != nullptr) witness_->on_begin_close(index);
 }
 
 void SimBackend::close(Index index, CloseMode mode) {
@@ -218,7 +218,7 @@ void SimBackend::close(Index index, CloseMode mode) {
     }
     ++counters_.system_calls;
     note("close", index, mode == CloseMode::reset);
-    let_go(index, at);
+    begin_close(index, at);
     at.phase = Phase::closing;
     at.mode = mode;
     if (faults_.mutant == SimMutant::close_without_join) {

@@ -39,8 +39,8 @@ class SimWitness {
     virtual void on_attached(Index index, SimSocket far) = 0;
     // The loop is about to be given the bytes of the peer's stream before `offset`.
     virtual void on_delivered(Index index, uint64_t offset) = 0;
-    // The loop lets go, with finish() or close(); the first of them.
-    virtual void on_let_go(Index index) = 0;
+    // The loop begins to close it: its finish() or close(), the first of them.
+    virtual void on_begin_close(Index index) = 0;
     virtual void on_closed(Index index) = 0;
     // All that it was given and had put aside is handled.
     virtual void on_resumed(Index) {}
@@ -108,7 +108,7 @@ class SimBackend : private SimProgram {
         bool send_completed = false;  // its completion is on its way
         bool finish_wanted = false;   // after the send in flight
         bool held_off = false;
-        bool let_go = false;
+        bool close_begun = false;
         CloseMode mode = CloseMode::orderly;
         int32_t descriptor = -1;
         uint32_t tenancy = 0;  // changes with every owner
@@ -162,7 +162,7 @@ class SimBackend : private SimProgram {
     Nanos lateness();
     void push_send(Index index);
     void check_pinned(Index index, const Place& place);
-    void let_go(Index index, Place& place);
+    void begin_close(Index index, Place& place);
     void join(Index index);
 
     void harvest(Nanos until);

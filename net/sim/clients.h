@@ -156,8 +156,8 @@ class SimClients final : private SimProgram, public SimWitness {
         bool piled_up = false;         // the server was given much of it at once
         bool evicted = false;
         uint8_t profile = kProfileDefault;
-        bool let_go_unknown = false;  // nothing had come that tells the protocol
-        CloseReason let_go_for = CloseReason::none;
+        bool closed_unknown = false;  // nothing had come that tells the protocol
+        CloseReason closed_for = CloseReason::none;
         SimSocket socket;        // the client's end
         uint64_t enqueued = 0;   // bytes of the stream so far, sent or not
         uint64_t delivered = 0;  // of them, those that the server was given
@@ -214,7 +214,7 @@ class SimClients final : private SimProgram, public SimWitness {
     void on_timer(uint64_t cookie) override;
     void on_attached(Index index, SimSocket far) override;
     void on_delivered(Index index, uint64_t offset) override;
-    void on_let_go(Index index) override;
+    void on_begin_close(Index index) override;
     void on_closed(Index index) override;
     void on_resumed(Index index) override;
 

@@ -75,16 +75,16 @@ void SimClients::on_resumed(Index index) {
     line->behind_at = io_.behind_total();
 }
 
-void SimClients::on_let_go(Index index) {
+void SimClients::on_begin_close(Index index) {
     Line* line = line_at(index);
     if (line == nullptr) return;
-    line->let_go_for = records_[index].close_reason;
-    line->let_go_unknown = line->delivered == 0;
-    if (line->let_go_for == CloseReason::hard_stop && !facts_.stops_hard)
+    line->closed_for = records_[index].close_reason;
+    line->closed_unknown = line->delivered == 0;
+    if (line->closed_for == CloseReason::hard_stop && !facts_.stops_hard)
         broken("goodbye_unsaid", *line, "a drain ended before it was its turn");
-    if (line->let_go_for == CloseReason::handshake_timeout) judge_handshake(*line);
-    if (line->let_go_for == CloseReason::out_of_memory ||
-        line->let_go_for == CloseReason::slow_reader) {
+    if (line->closed_for == CloseReason::handshake_timeout) judge_handshake(*line);
+    if (line->closed_for == CloseReason::out_of_memory ||
+        line->closed_for == CloseReason::slow_reader) {
         judge_memory(*line);
     }
 }
@@ -224,23 +224,23 @@ void SimClients::judge_memory(const Line& line) {
     // Where the queue or the sockets hold little, heartbeats that waited for the server fill them.
     const bool narrow =
         faults_.has(Fault::small_buffers) || facts_.send_queue_bytes < kSendQueueBytesDefault;
-    if (line.let_go_for == CloseReason::slow_reader && narrow) return;
-    broken("small_holder_closed", line, "for " + std::string(describe(line.let_go_for).name));
+    if (line.closed_for == CloseReason::slow_reader && narrow) return;
+    broken("small_holder_closed", line, "for " + std::string(describe(line.closed_for).name));
 }
 
 // The server ended a connection, and its peer has read all that came.
 void SimClients::judge_end(uint32_t number) {
     const Client& client = clients_[number];
     const Line& line = lines_[client.line];
-    const CloseReasonInfo& reason = describe(line.let_go_for);
+    const CloseReasonInfo& reason = describe(line.closed_for);
     // Through small buffers a goodbye may wait for longer than the linger; behind a queue that the
     // pool has no more room for it is not said, and a flight that takes memory is reset.
     const bool late =
-        faults_.has(Fault::small_buffers) || line.let_go_for == CloseReason::out_of_memory;
+        faults_.has(Fault::small_buffers) || line.closed_for == CloseReason::out_of_memory;
     const bool gone = late || line.was_cut || line.went_unread || !line.innocent;
-    if (gone || line.let_go_unknown || network_.clock() >= facts_.hard_stop_at) return;
+    if (gone || line.closed_unknown || network_.clock() >= facts_.hard_stop_at) return;
     const bool answers = client.said_goodbye && client.codec.is_websocket();
-    if (answers && line.let_go_for == CloseReason::peer_closed && !client.got_goodbye) {
+    if (answers && line.closed_for == CloseReason::peer_closed && !client.got_goodbye) {
         return broken("goodbye_unsaid", line, "its own goodbye has no close frame in answer");
     }
     if (reason.code == 1000) return;

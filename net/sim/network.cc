@@ -112,7 +112,7 @@ uint32_t SimNetwork::take_slot() {
     return slot;
 }
 
-void SimNetwork::let_go(uint32_t slot) {
+void SimNetwork::free_slot(uint32_t slot) {
     Socket& socket = sockets_[slot];
     const uint32_t generation = socket.generation + 1;
     std::vector<uint8_t> bytes = std::move(socket.bytes);  // capacity is used again
@@ -137,14 +137,14 @@ void SimNetwork::forget_if_done(uint32_t slot) {
     if (socket.state == State::free || socket.held) return;
     if (socket.other == UINT32_MAX) {
         --links_;
-        return let_go(slot);
+        return free_slot(slot);
     }
     const Socket& other = sockets_[socket.other];
     if (other.held || !outgoing_done(socket) || !outgoing_done(other)) return;
     --links_;
     const uint32_t far = socket.other;
-    let_go(slot);
-    let_go(far);
+    free_slot(slot);
+    free_slot(far);
 }
 
 uint32_t SimNetwork::orphans(const SimProgram& program) const {

@@ -82,7 +82,7 @@ class SimNetwork {
     size_t read(SimSocket socket, std::span<uint8_t> bytes);
     // FIN after what was written.
     void finish(SimSocket socket);
-    // The program lets go: FIN after what was written, or a RST (unread input, or `reset`).
+    // The program closes its end: FIN after what was written, or a RST (unread input, or `reset`).
     void close(SimSocket socket, bool reset);
     // The host of this end is gone: nothing from it or to it passes, and the program forgets it.
     void vanish(SimSocket socket);
@@ -197,7 +197,7 @@ class SimNetwork {
     void give_up(uint32_t receiver);
     void send_reset(uint32_t receiver);
     void fail(uint32_t slot, int error);
-    void let_go(uint32_t slot);
+    void free_slot(uint32_t slot);
     void forget_if_done(uint32_t slot);
     bool outgoing_done(const Socket& socket) const;
 

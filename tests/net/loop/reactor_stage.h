@@ -62,7 +62,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     ReactorStageOn(const ReactorStageOn&) = delete;
     ReactorStageOn& operator=(const ReactorStageOn&) = delete;
     ~ReactorStageOn() override {
-        for (Peer& peer : peers_) let_go(peer, true);
+        for (Peer& peer : peers_) close_peer(peer, true);
     }
 
     // ---- peers, by number
@@ -91,7 +91,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         peers_[number].finishing = true;
         pump(peers_[number]);
     }
-    void close(size_t number, bool reset) { let_go(peers_[number], reset); }
+    void close(size_t number, bool reset) { close_peer(peers_[number], reset); }
     // All that it was sent so far, but for what the caller has removed.
     std::string& heard(size_t number) { return peers_[number].heard; }
     bool ended(size_t number) const { return peers_[number].ended; }
@@ -201,7 +201,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         peer.ended |= network_.ended(peer.socket);
         peer.was_reset |= network_.error(peer.socket) != 0;
     }
-    void let_go(Peer& peer, bool reset) {
+    void close_peer(Peer& peer, bool reset) {
         if (!std::exchange(peer.held, false)) return;
         network_.close(peer.socket, reset);
     }
@@ -215,7 +215,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         }
     }
     void on_delivered(Index, uint64_t) override {}
-    void on_let_go(Index) override {}
+    void on_begin_close(Index) override {}
     void on_closed(Index index) override {
         for (Peer& peer : peers_) {
             if (peer.index == index) peer.index.reset();

@@ -62,7 +62,7 @@ TEST(Descriptors, TheLimitIsOfATableNotOfTheProcess) {
     limit.rlim_cur = open_descriptors() + 100;
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
     std::atomic<int> opened{0}, ready{0};
-    // Both hold theirs at the same time, and let go of them with their tables.
+    // Both hold theirs at the same time, and close them with their tables.
     const auto hold_eighty = [&] {
         const bool alone = static_cast<bool>(own_descriptor_table());
         for (int i = 0; alone && i < 80; ++i) opened += open_one() >= 0 ? 1 : 0;
