@@ -71,7 +71,7 @@ SimClients::SimClients(SimNetwork& network, SimBackend& io, SimLog& log, uint64_
     const auto needs = [&](Behaviour kind, Fault fault) {
         if (!faults_.has(fault)) weights[static_cast<size_t>(kind)] = 0;
     };
-    needs(Behaviour::vanisher, Fault::vanish);
+    needs(Behaviour::vanish, Fault::vanish);
     needs(Behaviour::half_closer, Fault::half_close);
     needs(Behaviour::slow_reader, Fault::slow_reader);
     // Few of those cost more than all others.
@@ -270,7 +270,7 @@ void SimClients::introduce(uint32_t number) {
     switch (client.behaviour) {
         case Behaviour::slow_reader:
             return stop_reading(number, 20 * client.gap);
-        case Behaviour::vanisher:
+        case Behaviour::vanish:
         case Behaviour::half_closer:
         case Behaviour::flapper:
         case Behaviour::ender:
@@ -291,7 +291,7 @@ void SimClients::fate(uint32_t number) {
     Client& client = clients_[number];
     if (client.line == kNoLine || client.finished) return;
     switch (client.behaviour) {
-        case Behaviour::vanisher:
+        case Behaviour::vanish:
             return vanish(number);
         case Behaviour::half_closer:
             client.finished = client.fin_follows = true;
@@ -394,7 +394,7 @@ void SimClients::beat_with(uint32_t number, std::span<const uint8_t> payload) {
     Client& client = clients_[number];
     uint64_t beats = 1;
     switch (client.behaviour) {
-        case Behaviour::prober:
+        case Behaviour::idle:
         case Behaviour::mute:
             return;
         case Behaviour::garbage:

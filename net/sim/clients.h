@@ -25,12 +25,13 @@
 
 namespace pulse {
 
-// X(name, what it does)
+// X(name, what it does). What the load generator has too (tools/pulseload/run/result.h) has its
+// name there, too.
 #define PULSE_SIM_BEHAVIOURS(X)                                    \
-    X(punctual, "beats on time")                                   \
-    X(prober, "sends nothing but the answers to probes")           \
+    X(beat, "beats on time")                                       \
+    X(idle, "sends nothing but the answers to probes")             \
     X(mute, "sends nothing")                                       \
-    X(vanisher, "beats, and is gone without a word")               \
+    X(vanish, "beats, and is gone without a word")                 \
     X(half_closer, "beats, sends FIN, reads on")                   \
     X(slow_reader, "beats, and does not read")                     \
     X(flapper, "comes and goes, with a reset, a FIN or a goodbye") \
@@ -179,7 +180,7 @@ class SimClients final : private SimProgram, public SimWitness {
         Nanos closing_behind_at = 0;
     };
     struct Client {
-        Behaviour behaviour = Behaviour::punctual;
+        Behaviour behaviour = Behaviour::beat;
         SimWire wire = SimWire::binary;
         bool offers_deflate = false;
         bool stopped = false;

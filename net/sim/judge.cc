@@ -208,10 +208,10 @@ void SimClients::judge_handshake(const Line& line) {
 // answers are all that these send and get.
 void SimClients::judge_memory(const Line& line) {
     switch (clients_[line.client].behaviour) {
-        case Behaviour::punctual:
-        case Behaviour::prober:
+        case Behaviour::beat:
+        case Behaviour::idle:
         case Behaviour::mute:
-        case Behaviour::vanisher:
+        case Behaviour::vanish:
         case Behaviour::half_closer:
         case Behaviour::dribbler:
         case Behaviour::tardy:
@@ -266,7 +266,7 @@ void SimClients::judge_one(Index index, Line& line, Nanos judged) {
     if (io_.now() > latest) broken("evicted_late", line, "by " + ms(io_.now() - latest));
     const Client& client = clients_[line.client];
     const bool answers =
-        client.behaviour == Behaviour::prober && line.client_holds && !client.stopped;
+        client.behaviour == Behaviour::idle && line.client_holds && !client.stopped;
     // What answers at once is heard in time exactly if its link is faster than what an answer has:
     // then nothing excuses the server, and otherwise it cannot know.
     if (answers && facts_.round_trip_max < facts_.answer_time_min[line.profile]) {
