@@ -65,8 +65,8 @@ struct Server::Thread {
     int doorbell = -1;  // opened by the main thread, good in every table
     std::thread thread;
     std::promise<Result<void>> ready;
-    std::atomic<bool> ended{false};
-    bool cut_short = false;  // written before `ended`
+    std::atomic<bool> ended{true};  // false while the thread runs, or is about to
+    bool cut_short = false;         // written before `ended`
 
     Mailbox mailbox{kMailboxSenders, kMailboxSlots, {&Thread::ring, this}};
     Orders orders{mailbox, kMainSender};      // the main thread's
@@ -184,7 +184,12 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
         auto thread = std::make_unique<Thread>();
         thread->number = number;
         thread->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (thread->doorbell < 0) return Error{std::string("eventfd: ") + std::strerror(errno)};
+        if (thread->doorbell < 0) {
+            return Error{
+                fmt::format("eventfd: {}; raise the descriptor limit (ulimit -n), inherit "
+                            "fewer descriptors, or lower --reactors",
+                            std::strerror(errno))};
+        }
         threads_.push_back(std::move(thread));
     }
     if (!plan_.own_tables) {
@@ -198,6 +203,7 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
     size_t running = 0;
     while (running < threads_.size() && outcome) {
         Thread& thread = *threads_[running];
+        thread.ended = false;
         Result<std::thread> started = start_thread(
             [this, &thread] {
                 reactor_thread(thread, plan_, shared_->config);
@@ -205,14 +211,13 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
             },
             fmt::format("reactor {} of {}", running + 1, threads_.size()));
         if (!started) {
+            thread.ended = true;
             outcome = Error{started.error() + ", or lower --reactors"};
             break;
         }
         thread.thread = std::move(*started);
         ++running;
     }
-    // What was never started has ended.
-    for (size_t i = running; i < threads_.size(); ++i) threads_[i]->ended = true;
     for (size_t i = 0; i < running; ++i) {
         Result<void> started = answers[i].get();
         if (outcome && !started) outcome = std::move(started);

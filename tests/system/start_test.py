@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -306,6 +307,47 @@ def test_starts_with_descriptors_0_to_2_closed():
         with open(stats) as file:
             for line in file:
                 json.loads(line)
+
+
+def test_a_start_that_runs_out_of_descriptors_ends():
+    """With every limit from far too low to enough, and so with each open of the start refused."""
+    inherited = [os.open("/dev/null", os.O_RDONLY) for _ in range(50)]
+    messages = []
+    try:
+        for limit in range(max(inherited) + 4, 256):
+            process = subprocess.Popen(
+                [f"{BUILD}/pulsewheel", "--listen", "tcp://127.0.0.1:0", "--backend", "epoll",
+                 "--reactors", "8", "--max-connections", "5"], text=True, stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=inherited,
+                preexec_fn=lower_descriptors(limit))
+            # It ends by itself, or listens and is stopped; one that hangs is stopped too late.
+            watchdog = threading.Timer(20, process.kill)
+            watchdog.start()
+            try:
+                text = ""
+                for line in process.stderr:
+                    text += line
+                    if "listening on" in line:
+                        process.send_signal(signal.SIGTERM)
+                code = process.wait()
+            finally:
+                watchdog.cancel()
+                process.kill()
+                process.wait()
+                process.stderr.close()
+            if "listening on" in text:
+                assert code == 0, (limit, code, text)
+                break
+            assert code == 1, (limit, code, text)
+            messages.append(text.splitlines()[-1])
+            assert ";" in messages[-1], f"a limit of {limit} without a remedy: {messages[-1]}"
+        else:
+            raise AssertionError("never enough")
+    finally:
+        for descriptor in inherited:
+            os.close(descriptor)
+    doorbells = [text for text in messages if "eventfd: Too many open files; " in text]
+    assert len(doorbells) > 1, messages
 
 
 def full_pipe():
