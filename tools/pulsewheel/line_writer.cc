@@ -28,6 +28,22 @@ constexpr size_t kQueuedBytesMax = size_t{1} << 20;
 constexpr int kAppendFlags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC;
 constexpr mode_t kFileMode = 0644;
 
+// Whether the file, open for writing as `descriptor`, ends in a part of a line. `unknown` is the
+// answer where the file must not be read, or was renamed meanwhile.
+bool ends_in_a_part(int descriptor, const std::string& path, bool unknown) {
+    struct stat status{}, read_status{};
+    if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size == 0)
+        return false;
+    const int reader = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (reader < 0) return unknown;
+    char last = 0;
+    const bool is_known =
+        ::fstat(reader, &read_status) == 0 && read_status.st_dev == status.st_dev &&
+        read_status.st_ino == status.st_ino && ::pread(reader, &last, 1, status.st_size - 1) == 1;
+    ::close(reader);
+    return is_known ? last != '\n' : unknown;
+}
+
 Error cannot_write(const std::string& path, int error) {
     return Error{"'" + path + "': " + std::strerror(error) + "; name a file that can be written"};
 }
@@ -88,8 +104,9 @@ void LineWriter::State::run() {
 // Waits for the reader of a FIFO.
 bool LineWriter::State::open_file() {
     descriptor = ::open(path.c_str(), kAppendFlags, kFileMode);
-    cut = false;
-    return descriptor >= 0;
+    if (descriptor < 0) return false;
+    cut = ends_in_a_part(descriptor, path, cut);
+    return true;
 }
 
 // A full disk takes a part of a line; the next line must not continue it.
@@ -148,6 +165,7 @@ Result<std::unique_ptr<LineWriter>> LineWriter::append_to(const std::string& pat
     // opens it. The thread waits for room by poll().
     state->descriptor = ::open(path.c_str(), kAppendFlags | O_NONBLOCK, kFileMode);
     if (state->descriptor < 0 && errno != ENXIO) return cannot_write(path, errno);
+    if (state->descriptor >= 0) state->cut = ends_in_a_part(state->descriptor, path, false);
     return start(std::move(state));
 }
 

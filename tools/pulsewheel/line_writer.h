@@ -21,8 +21,9 @@ class LineWriter {
   public:
     // Writes to a descriptor that stays open as long as the process.
     static Result<std::unique_ptr<LineWriter>> to(int descriptor, std::string name);
-    // Appends to a file, which is created if it is missing. A FIFO without a reader is waited for,
-    // by the writing thread alone. The error names the path, the reason and a remedy.
+    // Appends to a file, which is created if it is missing. Where it ends in a part of a line, the
+    // first line begins on a new one. A FIFO without a reader is waited for, by the writing thread
+    // alone. The error names the path, the reason and a remedy.
     static Result<std::unique_ptr<LineWriter>> append_to(const std::string& path);
     // Leaves what is not written yet, and a thread that cannot end, behind.
     ~LineWriter();

@@ -74,6 +74,25 @@ TEST_F(LineWriterTest, ALineThatWasCutEndsBeforeTheNext) {
               std::string::npos);
 }
 
+// The file tells, not the writer that cut the line: it may have been another process.
+TEST_F(LineWriterTest, ALineThatWasCutEndsBeforeTheNextOfAFileThatIsOpenedAnew) {
+    std::ofstream(path("log")) << "{\"first\": ";
+    const auto writer = LineWriter::append_to(path("log"));
+    ASSERT_TRUE(writer) << writer.error();
+    (*writer)->write("{\"second\": 2}\n");
+    (*writer)->finish(10 * kSecond);
+    EXPECT_EQ(content(path("log")), "{\"first\": \n{\"second\": 2}\n");
+    std::ofstream(path("log"), std::ios::app) << "{\"third\": ";
+    (*writer)->reopen();
+    (*writer)->write("{\"fourth\": 4}\n");
+    (*writer)->reopen();
+    (*writer)->write("{\"fifth\": 5}\n");
+    (*writer)->finish(10 * kSecond);
+    EXPECT_EQ(content(path("log")),
+              "{\"first\": \n{\"second\": 2}\n{\"third\": \n{\"fourth\": 4}\n{\"fifth\": 5}\n");
+    EXPECT_FALSE((*writer)->take_trouble());
+}
+
 TEST_F(LineWriterTest, DropsAndCountsWhatAPipeDoesNotTakeAndNeverWaits) {
     int ends[2];
     ASSERT_EQ(pipe(ends), 0);
