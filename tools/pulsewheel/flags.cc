@@ -284,6 +284,29 @@ std::string in_ms(Nanos least) {
     return format_duration((least + kMillisecond - 1) / kMillisecond * kMillisecond);
 }
 
+// Of a timeout that is too long for its setting or for a wheel of this tick. The offender is the
+// interval where the timeout is derived from it.
+std::optional<std::string> too_long_timeout(const ServerOptions& options, const Origins& origins) {
+    const TickClock clock{options.tick_shift};
+    const Nanos wheel = clock.begins(kTimeoutTicksMax) / kSecond * kSecond;
+    const Nanos longest = std::min(wheel, kHeartbeatTimeoutMax);
+    if (options.heartbeat_timeout <= longest) return std::nullopt;
+    const bool by_wheel = wheel < kHeartbeatTimeoutMax;
+    const std::string timeout = format_duration(options.heartbeat_timeout);
+    const std::string limit =
+        by_wheel ? "a wheel of this --tick can wait" : format_duration(kHeartbeatTimeoutMax);
+    const std::string longer_tick = by_wheel ? ", a longer --tick" : "";
+    if (!origins.contains("heartbeat-timeout") && origins.contains("heartbeat-interval")) {
+        return origin_of(origins, "heartbeat-interval") + ": '" +
+               format_duration(options.heartbeat_interval) +
+               "' makes a timeout of three intervals, " + timeout + ", which is longer than " +
+               limit + "; write at most " + format_duration(longest / 3 / kSecond * kSecond) +
+               longer_tick + ", or a shorter --heartbeat-timeout";
+    }
+    return origin_of(origins, "heartbeat-timeout") + ": '" + timeout + "' is longer than " + limit +
+           "; write at most " + format_duration(longest) + (by_wheel ? ", or a longer --tick" : "");
+}
+
 std::optional<std::string> wrong_heartbeats(const ServerOptions& options, const Origins& origins) {
     const TickClock clock{options.tick_shift};
     const Nanos longest = clock.begins(kTimeoutTicksMax);
@@ -301,11 +324,7 @@ std::optional<std::string> wrong_heartbeats(const ServerOptions& options, const 
                format_duration(interval) + "; write at least " + in_ms(least) +
                ", or three intervals: " + format_duration(3 * interval);
     }
-    if (timeout > longest) {
-        return origin_of(origins, "heartbeat-timeout") + ": '" + format_duration(timeout) +
-               "' is longer than a wheel of this --tick can wait; write at most " +
-               format_duration(longest / kSecond * kSecond) + ", or a longer --tick";
-    }
+    if (auto too_long = too_long_timeout(options, origins)) return too_long;
     if (options.handshake_timeout > longest) {
         return origin_of(origins, "handshake-timeout") + ": '" +
                format_duration(options.handshake_timeout) +

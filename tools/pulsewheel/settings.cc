@@ -226,7 +226,6 @@ constexpr Nanos kHour = 3600 * kSecond;
 // Far more than one peer may have waiting, and 64 GiB a reactor: beyond these a unit was mistyped.
 constexpr uint64_t kSendQueueBytesMax = uint64_t{1} << 30;
 constexpr uint64_t kBufferBytesMax = uint64_t{1} << 36;
-constexpr Nanos kTimeoutMax = 24 * kHour;  // the tick narrows it further: see flags.cc
 
 constexpr std::string_view kListening = "Listening";
 constexpr std::string_view kProcess = "Process";
@@ -295,11 +294,11 @@ constexpr Setting kSettings[] = {
      text, live, WORD(heartbeat_profile, kProfileNames)},
     {"heartbeat-interval", kHeartbeats, "TIME",
      "Silence after which a peer is probed, instead of the profile's.", text, live,
-     DURATION(heartbeat_interval, 50 * kMillisecond, kTimeoutMax)},
+     DURATION(heartbeat_interval, 50 * kMillisecond, kHeartbeatTimeoutMax)},
     {"heartbeat-timeout", kHeartbeats, "TIME",
      "Silence after which a peer is evicted, instead of the profile's; three intervals if only "
      "the interval is given.",
-     text, live, DURATION(heartbeat_timeout, 50 * kMillisecond, kTimeoutMax)},
+     text, live, DURATION(heartbeat_timeout, 50 * kMillisecond, kHeartbeatTimeoutMax)},
     {"heartbeat-probe", kHeartbeats, "on|off",
      "Send probes to silent peers; off: only wait for their heartbeats.", boolean, live,
      WORD(heartbeat_probe, kSwitch)},

@@ -7,9 +7,13 @@
 #include <vector>
 
 #include "core/result.h"
+#include "core/types.h"
 #include "net/server/options.h"
 
 namespace pulse::serve {
+
+// The longest heartbeat timeout and interval; the tick narrows them further (check_between()).
+inline constexpr Nanos kHeartbeatTimeoutMax = 24 * 3600 * kSecond;
 
 enum class SettingKind : uint8_t {
     text,

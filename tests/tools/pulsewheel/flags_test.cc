@@ -302,6 +302,28 @@ TEST(Flags, FieldsMustAgree) {
     expect_error(read({"--heartbeat-timeout", "10h"}), {"is longer than a wheel"});
 }
 
+// What was not given is not the offender.
+TEST(Flags, AnIntervalWhoseDerivedTimeoutDoesNotFitIsTheOffender) {
+    const Result<Invocation> too_long = read({"--tick", "128ms", "--heartbeat-interval", "10h"});
+    expect_error(too_long, {"--heartbeat-interval: '10h' makes a timeout of three intervals, 30h",
+                            "longer than 1d", "write at most 8h", "--heartbeat-timeout"});
+    EXPECT_EQ(too_long.error().find("--heartbeat-timeout: "), std::string::npos);
+    EXPECT_TRUE(read({"--tick", "128ms", "--heartbeat-interval", "8h"}));
+    EXPECT_TRUE(
+        read({"--tick", "128ms", "--heartbeat-interval", "10h", "--heartbeat-timeout", "24h"}));
+    // The wheel of the tick is shorter than the row.
+    expect_error(
+        read({"--heartbeat-interval", "4h"}),
+        {"--heartbeat-interval: '4h' makes a timeout of three intervals, 12h",
+         "longer than a wheel of this --tick can wait", "write at most 11728s", "longer --tick"});
+    EXPECT_TRUE(read({"--heartbeat-interval", "11728s"}));
+    // A profile's interval does not make the timeout an interval's.
+    expect_error(read({"--heartbeat-timeout", "10h"}), {"--heartbeat-timeout: '10h' is longer"});
+    const ConfigFile file("heartbeat-interval = \"10h\"\ntick = \"128ms\"\n");
+    expect_error(read({"--config", file.path()}),
+                 {std::string(file.path()) + ":1: heartbeat-interval: '10h' makes"});
+}
+
 // The probe leaves after an interval, and its answer needs time.
 TEST(Flags, ATimeoutMustLeaveTimeForAnAnswer) {
     const auto of = [](const char* interval, const char* timeout) {
@@ -494,6 +516,40 @@ TEST(Flags, PrintedConfigurationReadsBackToItself) {
     EXPECT_EQ(again->text, printed->text);
     EXPECT_NE(printed->text.find("heartbeat-timeout = \"4500ms\""), std::string::npos)
         << printed->text;
+}
+
+// What is derived from extreme settings either refuses them or is in the range of its own row.
+TEST(Flags, WhateverStartsPrintsAConfigurationThatStarts) {
+    size_t started = 0;
+    const auto prints_itself = [&](std::vector<const char*> flags) {
+        flags.push_back("--print-config");
+        const Result<Invocation> printed = read(flags);
+        if (!printed) return;
+        ++started;
+        const ConfigFile file(printed->text);
+        const Result<Invocation> again = read({"--config", file.path(), "--print-config"});
+        ASSERT_TRUE(again) << again.error() << "\nof\n" << printed->text;
+        EXPECT_EQ(again->text, printed->text);
+    };
+    for (const char* tick : {"1ms", "2ms", "8ms", "32ms", "64ms", "128ms"}) {
+        for (const char* profile : {"realtime", "standard", "mobile", "powersave"})
+            prints_itself({"--tick", tick, "--heartbeat-profile", profile});
+        for (const char* interval : {"50ms", "60ms", "300ms", "1s", "1h", "3h", "8h", "10h", "24h"})
+            prints_itself({"--tick", tick, "--heartbeat-interval", interval});
+        for (const char* timeout : {"50ms", "40s", "1h", "9h", "24h"})
+            prints_itself({"--tick", tick, "--heartbeat-timeout", timeout});
+    }
+    EXPECT_GT(started, 50u);
+    started = 0;
+    for (const char* on_message : {"echo", "discard"}) {
+        for (const char* message : {"125B", "4KiB", "1MiB", "1025KiB", "64MiB"})
+            prints_itself({"--on-message", on_message, "--max-message-bytes", message});
+        for (const char* queue : {"4KiB", "5000B", "1MiB", "1GiB"})
+            prints_itself({"--on-message", on_message, "--send-queue-bytes", queue});
+        for (const char* buffers : {"4KiB", "6MiB", "8MiB", "64GiB"})
+            prints_itself({"--on-message", on_message, "--buffer-bytes", buffers});
+    }
+    EXPECT_GT(started, 16u);
 }
 
 TEST(Flags, CheckConfigPrintsOkOrTheError) {
