@@ -2,9 +2,10 @@
 //
 // An order is never lost and never waited for. One of a kind is on its way at a time; of those that
 // follow meanwhile the last counts, and is posted once the first was acknowledged: a reactor that
-// is stuck costs one message of each kind, however often it is asked. An order that finds the
-// mailbox full stays wanted: deliver() posts it again. A drain follows the reloads before it, so
-// that peers have the last settings before their goodbyes; a stop waits for nothing.
+// is stuck costs one message of each kind, however often it is asked, and orders alone never fill a
+// server's mailbox. Where other messages have filled it, an order stays wanted, and deliver() posts
+// it again. A drain follows the reloads before it, so that peers have the last settings before
+// their goodbyes; a stop waits for nothing.
 #pragma once
 
 #include <atomic>

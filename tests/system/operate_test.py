@@ -467,8 +467,8 @@ def test_a_second_signal_ends_it_though_a_reactor_is_stuck(backend):
         peer.close()
 
 
-def test_loses_no_message_to_a_reactor_that_is_stuck_for_a_while(backend):
-    """90 reloads fill its mailbox; the drain that follows is not lost, nor the last reload."""
+def test_loses_no_order_to_a_reactor_that_is_stuck_for_a_while(backend):
+    """Of 90 reloads the last is not lost, nor the drain that follows."""
     with Configured(backend, 'heartbeat-interval = "30s"\n', "--reactors", "1",
                     "--max-connections", "100", "--drain-timeout", "2s") as configured:
         server = configured.server
@@ -483,7 +483,7 @@ def test_loses_no_message_to_a_reactor_that_is_stuck_for_a_while(backend):
                 before = len(server.text())
                 server.process.send_signal(signal.SIGHUP)
                 wait_until(lambda: "reload" in server.text()[before:], server.text)
-            wait_until(lambda: "taken no message" in server.text(), server.text)
+            wait_until(lambda: "have not acknowledged their orders" in server.text(), server.text)
             # Statistics every second do not wait for it each time, so that signals are acted on.
             assert time.monotonic() - began < 45, time.monotonic() - began
             server.process.send_signal(signal.SIGTERM)

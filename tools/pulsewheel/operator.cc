@@ -16,13 +16,13 @@
 namespace pulse::serve {
 namespace {
 
-// Between two looks at whether a stopping server has ended, or a full mailbox has room.
+// Between two looks at whether a stopping server has ended, or all orders are acknowledged.
 constexpr Nanos kStopPollNs = 20 * kMillisecond;
 // A drain may take its window, and a reactor a moment to close; after this much more it is stopped.
 constexpr Nanos kStopGraceNs = 5 * kSecond;
 // What a reactor may take to reset all peers. One that takes longer is stuck, and left behind.
 constexpr Nanos kHardStopNs = 2 * kSecond;
-// A mailbox that is full for so long is worth a line.
+// An order that is not acknowledged for so long is worth a line.
 constexpr Nanos kStallLoggedNs = kSecond;
 // What the outputs have at the exit to take what is still queued.
 constexpr Nanos kFinishNs = 500 * kMillisecond;
@@ -145,12 +145,12 @@ void Operator::on_signal(int number) {
     }
 }
 
-// Messages that found a full mailbox are posted again. A reactor that takes none for a while is
-// worth a line: it, or the machine, is stuck.
+// Posts the orders that had to wait. A reactor that acknowledges none for a while is worth a line:
+// it, or the machine, is stuck.
 void Operator::watch_reactors() {
     const uint32_t waiting = server_->deliver();
     if (waiting == 0) {
-        if (stall_logged_) spdlog::info("all reactors take messages again");
+        if (stall_logged_) spdlog::info("all reactors have acknowledged their orders");
         stalled_since_ = 0;
         stall_logged_ = false;
         return;
@@ -158,7 +158,7 @@ void Operator::watch_reactors() {
     if (stalled_since_ == 0) stalled_since_ = monotonic_now();
     if (stall_logged_ || monotonic_now() - stalled_since_ < kStallLoggedNs) return;
     stall_logged_ = true;
-    spdlog::warn("{} reactors have taken no message for {}; their messages wait", waiting,
+    spdlog::warn("{} reactors have not acknowledged their orders for {}; the orders wait", waiting,
                  format_duration(kStallLoggedNs));
 }
 

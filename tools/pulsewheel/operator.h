@@ -62,7 +62,7 @@ class Operator {
     Nanos interval_ = 0;
     Nanos next_stats_ = kNever;
     Nanos next_watch_ = 0;
-    Nanos stalled_since_ = 0;  // a reactor takes no messages; 0: all do
+    Nanos stalled_since_ = 0;  // an order is not acknowledged; 0: all are
     bool stall_logged_ = false;
     Nanos stopping_at_ = 0;
     Nanos stop_watched_at_ = 0;
