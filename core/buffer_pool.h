@@ -5,7 +5,7 @@
 //     |---- buffers of any size -----|---- small ones ----|
 //
 // What borrowers share needs a reserve for those who hold little, and what one may take shrinks as
-// the pool fills: a buffer above kBufferKeptBytes grows to half of what is free (itself counted as
+// the pool fills: a buffer above kBufferSmallBytes grows to half of what is free (itself counted as
 // free), or to kBufferShareMin, and never into the reserve; smaller ones, which carry heartbeats,
 // handshakes and goodbyes, may.
 //
@@ -273,9 +273,9 @@ class BufferPool {
     // Whether a buffer may go from one capacity to another.
     bool has_room(size_t from, size_t to) const {
         const size_t others = held_bytes_ - from;
-        const size_t most = bytes_max_ + (to <= kBufferKeptBytes ? reserve_ : 0);
+        const size_t most = bytes_max_ + (to <= kBufferSmallBytes ? reserve_ : 0);
         if (others + to > most) return false;
-        return to <= kBufferKeptBytes || to <= std::max(kBufferShareMin, (most - others) / 2);
+        return to <= kBufferSmallBytes || to <= std::max(kBufferShareMin, (most - others) / 2);
     }
 
     bool grow(Handle handle, size_t wanted) {

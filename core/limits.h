@@ -75,8 +75,8 @@ inline constexpr size_t kReceivePadBytes = 64;
 // Pooled buffers start here (a pong or a welcome with room to spare), and keep this when idle.
 inline constexpr size_t kBufferFirstBytes = 256;
 // Up to here they are small, and may go into the reserve.
-inline constexpr size_t kBufferKeptBytes = 4'096;
-// A buffer that grows beyond kBufferKeptBytes gets at most half of what is free, or this.
+inline constexpr size_t kBufferSmallBytes = 4'096;
+// A buffer that grows beyond kBufferSmallBytes gets at most half of what is free, or this.
 inline constexpr size_t kBufferShareMin = size_t{64} << 10;
 // What buffers that wait for a borrower keep of their memory: the first blocks of 1,024, which is
 // as many as answer in one turn.

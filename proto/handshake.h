@@ -2,7 +2,7 @@
 //
 // Server: feed serve_handshake what arrives until it says something other than `more`. The request
 // may come a byte at a time: what its answer depends on is given to the sink's hold(), at most
-// kBufferKeptBytes of it. Nothing is held afterwards.
+// kBufferSmallBytes of it. Nothing is held afterwards.
 //
 //   status  when
 //   101     an upgrade as RFC 6455 section 4.2.1 wants it

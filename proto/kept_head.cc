@@ -16,7 +16,7 @@ using std::string_view_literals::operator""sv;
 // No name that is read is as long, and no path that is answered.
 constexpr size_t kUnknownNameBytes = 32;
 constexpr size_t kFirstLineBytes = 512;
-static_assert(kHandshakeKeptBytesMax + kUnknownNameBytes + 8 <= kBufferKeptBytes);
+static_assert(kHandshakeKeptBytesMax + kUnknownNameBytes + 8 <= kBufferSmallBytes);
 
 struct Shortened {
     size_t bytes = 0;

@@ -37,7 +37,7 @@ class KeptHead {
     size_t held_bytes_ = 0;
     size_t kept_bytes_ = 0;
     size_t counted_bytes_ = 0;
-    std::array<uint8_t, kBufferKeptBytes + kHandshakeBytesMax> text_;
+    std::array<uint8_t, kBufferSmallBytes + kHandshakeBytesMax> text_;
 };
 
 }  // namespace pulse

@@ -60,7 +60,7 @@ bool Connections::make_room(Index asker) {
     if (asks_for_most && buffers_.capacity(largest) < buffers_.wanted_bytes()) return false;
     const Index owner = buffers_.owner(largest);
     if (owner == asker) return false;
-    if (buffers_.wanted_bytes() > kBufferKeptBytes && may_give_way_-- == 0) {
+    if (buffers_.wanted_bytes() > kBufferSmallBytes && may_give_way_-- == 0) {
         may_give_way_ = 0;
         return false;
     }

@@ -79,7 +79,7 @@ inline constexpr size_t kSendQueueBytesDefault = 2 * kMessageBytesDefault;
 // --buffer-bytes: what all buffers of one reactor may hold together, replies queued and messages
 // not whole.
 inline constexpr size_t kBufferedBytesDefault = size_t{256} << 20;
-// What small buffers may hold beyond that, whatever the others have filled: kBufferKeptBytes, a
+// What small buffers may hold beyond that, whatever the others have filled: kBufferSmallBytes, a
 // pong, a welcome, a goodbye or a short handshake, for each of 16,384 connections.
 inline constexpr size_t kBufferReservePerReactor = size_t{64} << 20;
 // Holders that give way in one turn to those who ask for a large buffer: enough for one of the
@@ -88,7 +88,7 @@ inline constexpr size_t kBufferReservePerReactor = size_t{64} << 20;
 // refuse it is to close one as well. 505 that gave way to one upload took 8 ms of the longest turn
 // (epoll), goodbyes included, beside compilers (2 vCPU, Linux 6.18, 2026-11-27).
 inline constexpr uint32_t kGivingWayPerTurn = 512;
-static_assert(kGivingWayPerTurn * kBufferKeptBytes >= 2 * kMessageBytesDefault);
+static_assert(kGivingWayPerTurn * kBufferSmallBytes >= 2 * kMessageBytesDefault);
 // What a connection may hold beyond --send-queue-bytes, its unfinished message included, or beyond
 // --max-message-bytes where that is more: a peer that does not read costs no more than that.
 inline constexpr size_t kConnectionSlackBytes = size_t{64} << 10;

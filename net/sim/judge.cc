@@ -58,7 +58,7 @@ void SimClients::on_delivered(Index index, uint64_t offset) {
         line->heard_at = network_.clock();
         maybe = true;
     }
-    line->piled_up |= offset - line->delivered > kBufferKeptBytes / 2;
+    line->piled_up |= offset - line->delivered > kBufferSmallBytes / 2;
     line->filled_a_buffer |= offset - line->delivered == kReceiveBufferBytes;
     line->delivered = offset;
     line->uploaded.add(network_.clock(), offset, facts_.timeout_max[line->profile]);

@@ -192,7 +192,7 @@ ReactorConfig config_of(const World& world, Admission& admission, LogSink log_si
     options->buffer_bytes = world.faults.pool_bytes;
     if (world.faults.has(Fault::slow_log)) options->log_level = LogLevel::debug;
     const bool no_reserve = world.faults.mutant == SimMutant::no_reserve;
-    if (no_reserve) options->buffer_bytes = kBufferKeptBytes;
+    if (no_reserve) options->buffer_bytes = kBufferSmallBytes;
     ReactorConfig config = make_reactor_config(std::move(options));
     if (no_reserve) config.buffer_reserve_bytes = 0;
     config.admission = &admission;

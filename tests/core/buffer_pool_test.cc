@@ -45,7 +45,7 @@ TEST(BufferPool, AHandleIsNotZeroAndBelongsToOneBorrower) {
 
 TEST(BufferPool, ABufferThatWasJustTakenIsEmpty) {
     BufferPool pool(kPlenty);
-    for (const size_t bytes : {size_t{10}, kBufferKeptBytes, 10 * kBufferKeptBytes}) {
+    for (const size_t bytes : {size_t{10}, kBufferSmallBytes, 10 * kBufferSmallBytes}) {
         const BufferPool::Handle first = pool.take();
         ASSERT_TRUE(put(pool, first, bytes));
         pool.release(first);
@@ -100,7 +100,7 @@ TEST(BufferPool, GrowthKeepsWhatThereIs) {
 TEST(BufferPool, ThePaddingBehindTheBytesIsReadable) {
     BufferPool pool(kPlenty);
     for (const size_t bytes : {size_t{1}, kBufferFirstBytes, kBufferFirstBytes + 1,
-                               kBufferKeptBytes, 2 * kBufferKeptBytes}) {
+                               kBufferSmallBytes, 2 * kBufferSmallBytes}) {
         const BufferPool::Handle handle = pool.take();
         ASSERT_TRUE(put(pool, handle, bytes));
         uint8_t* end = pool.bytes(handle).data() + bytes;
@@ -183,8 +183,8 @@ TEST(BufferPool, TheNextBorrowerFindsTheFirstBlockAndNotTheLargeOne) {
     ASSERT_EQ(pool.take(), handle);
     ASSERT_TRUE(put(pool, handle, kBufferFirstBytes));
     EXPECT_EQ(pool.bytes(handle).data(), block) << "a small block is kept for the next";
-    ASSERT_TRUE(put(pool, handle, kBufferKeptBytes));
-    EXPECT_GT(pool.held_bytes(), kBufferKeptBytes);
+    ASSERT_TRUE(put(pool, handle, kBufferSmallBytes));
+    EXPECT_GT(pool.held_bytes(), kBufferSmallBytes);
     pool.release(handle);
     EXPECT_EQ(pool.held_bytes() + pool.idle_bytes(), 0u) << "a large block is given back";
 }
@@ -192,7 +192,7 @@ TEST(BufferPool, TheNextBorrowerFindsTheFirstBlockAndNotTheLargeOne) {
 TEST(BufferPool, ClearGivesBackALargeBlockToo) {
     BufferPool pool(kPlenty);
     const BufferPool::Handle handle = pool.take();
-    ASSERT_TRUE(put(pool, handle, 100 * kBufferKeptBytes));
+    ASSERT_TRUE(put(pool, handle, 100 * kBufferSmallBytes));
     pool.clear(handle);
     EXPECT_EQ(pool.size(handle), 0u);
     EXPECT_LE(pool.held_bytes(), kBufferFirstBytes);
@@ -236,18 +236,18 @@ TEST(BufferPool, WhatOneMayTakeShrinksAsThePoolFills) {
     // A share that each gets, as long as there is room at all.
     for (size_t left = 64 * kMebibyte - held; left >= kBufferShareMin; left -= kBufferShareMin)
         ASSERT_TRUE(put(pool, pool.take(3), kBufferShareMin));
-    EXPECT_FALSE(put(pool, pool.take(3), 2 * kBufferKeptBytes));
+    EXPECT_FALSE(put(pool, pool.take(3), 2 * kBufferSmallBytes));
 }
 
 TEST(BufferPool, SmallBuffersHaveAReserveThatLargeOnesDoNotReach) {
-    constexpr size_t kReserve = 16 * kBufferKeptBytes;
+    constexpr size_t kReserve = 16 * kBufferSmallBytes;
     BufferPool pool(kMebibyte, kReserve);
     while (put(pool, pool.take(1), kBufferShareMin)) {
     }
     EXPECT_TRUE(pool.was_short());
     EXPECT_EQ(pool.held_bytes(), kMebibyte);
-    for (int i = 0; i < 16; ++i) EXPECT_TRUE(put(pool, pool.take(2), kBufferKeptBytes)) << i;
-    EXPECT_FALSE(put(pool, pool.take(2), kBufferKeptBytes));
+    for (int i = 0; i < 16; ++i) EXPECT_TRUE(put(pool, pool.take(2), kBufferSmallBytes)) << i;
+    EXPECT_FALSE(put(pool, pool.take(2), kBufferSmallBytes));
     EXPECT_EQ(pool.held_bytes(), kMebibyte + kReserve);
 }
 
@@ -346,17 +346,17 @@ TEST(BufferPool, TheLargestIsRightWhateverHappened) {
 
 // Many that are small are as much as a few that are large: the reserve has a share by address, too.
 TEST(BufferPool, SmallBuffersCountForTheirAddress) {
-    BufferPool pool(kMebibyte, 16 * kBufferKeptBytes);
+    BufferPool pool(kMebibyte, 16 * kBufferSmallBytes);
     const BufferPool::Handle large = pool.take(1, 7);
     ASSERT_TRUE(put(pool, large, 128 * 1024));
     std::vector<BufferPool::Handle> many;
-    for (Index owner = 100; put(pool, many.emplace_back(pool.take(owner, 8)), kBufferKeptBytes);)
+    for (Index owner = 100; put(pool, many.emplace_back(pool.take(owner, 8)), kBufferSmallBytes);)
         ++owner;
     EXPECT_TRUE(pool.was_short());
     EXPECT_EQ(pool.address(pool.largest()), 8u);
     EXPECT_EQ(pool.owner(pool.largest()), 100u) << "of equals the oldest";
     EXPECT_EQ(pool.largest_of(7), large);
-    EXPECT_EQ(pool.held_by(8), (many.size() - 1) * kBufferKeptBytes);
+    EXPECT_EQ(pool.held_by(8), (many.size() - 1) * kBufferSmallBytes);
     for (const BufferPool::Handle handle : many) pool.release(handle);
     EXPECT_EQ(pool.held_by(8), 0u);
     EXPECT_EQ(pool.largest(), large);

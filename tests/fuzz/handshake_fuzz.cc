@@ -44,7 +44,7 @@ Outcome shake(std::span<const uint8_t> wire, const std::vector<size_t>& cuts, ui
     const bool waiting = outcome.step == Handshake::Step::more;
     const bool client = (options & 4) != 0;
     if (client && sink.held().size() != (waiting ? wire.size() : 0)) __builtin_trap();
-    if (!client && sink.held().size() > (waiting ? kBufferKeptBytes : 0)) __builtin_trap();
+    if (!client && sink.held().size() > (waiting ? kBufferSmallBytes : 0)) __builtin_trap();
     if (waiting && wire.size() > kHandshakeBytesMax) __builtin_trap();
     const bool answered = (options & 4) == 0 && !waiting;
     if (answered != (outcome.answer.find("\r\n\r\n") != std::string::npos)) __builtin_trap();

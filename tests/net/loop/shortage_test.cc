@@ -117,7 +117,7 @@ TEST(Shortage, HeadsThatAreNotFinishedLeaveRoomForThoseThatAre) {
         if (i % 64 == 0) stage.settle();
     }
     stage.settle(kSecond);
-    EXPECT_LE(stage.reactor().connections().buffers().held_bytes(), heads * kBufferKeptBytes);
+    EXPECT_LE(stage.reactor().connections().buffers().held_bytes(), heads * kBufferSmallBytes);
     EXPECT_EQ(stage.metrics()[Metric::closed], 0u);
     expect_beats(stage, canary);
     expect_beats(stage, upgraded(stage));
@@ -183,7 +183,7 @@ TEST(Shortage, TheReserveIsSharedByAddress) {
     const size_t honest = upgraded(stage, "127.0.0.3:0");
     const Bytes upload = frame(0x82, Bytes(100'000, 'h'));
     stage.write(honest, std::span(upload).first(50'000));
-    const Bytes message = unfinished(kBufferKeptBytes - 100);
+    const Bytes message = unfinished(kBufferSmallBytes - 100);
     for (uint32_t i = 0; i < kHoarders; ++i) {
         const size_t hoarder = stage.connect(0, "127.0.0.2:0");
         stage.write(hoarder, kUpgrade);
@@ -218,7 +218,7 @@ TEST(Shortage, ATurnMakesABoundedNumberGiveWay) {
     for (uint32_t i = 0; i < kHoarders; ++i) {
         const size_t hoarder = stage.connect(0, "127.0.0.2:0");
         stage.write(hoarder, kUpgrade);
-        stage.write(hoarder, unfinished(kBufferKeptBytes - 100));
+        stage.write(hoarder, unfinished(kBufferSmallBytes - 100));
         if (i % 64 == 0) stage.settle();
     }
     stage.settle(kSecond);
