@@ -63,7 +63,7 @@ uint32_t number_of(const SocketAddress& address, const SipKey& key);
 // One listener: where, and what is spoken there, which is not for the backends. The text is kept
 // for messages and metrics. parse_listen_uri() of net/protocols/listen_uri.h makes one.
 struct ListenAddress {
-    uint8_t protocol = 0;               // a row of kProtocols; 0: the first bytes of a peer tell
+    uint8_t protocol = 0;               // a row of kProtocols; 0: by the first bytes of a peer
     bool expects_proxy_header = false;  // ?proxy=on
     SocketAddress address;
     std::string text;

@@ -23,9 +23,9 @@ constexpr Nanos kWaitMax = 3600 * kSecond;
 EpollBackend::EpollBackend(const EpollOptions& options, Connection* records, uint32_t places)
     : options_(options), records_(records), places_(places) {
     now_ = drained_until_ = woke_at_ = poll_started_ = proof_.proven_until();
-    // Twice: the part of a list that is being told, and what joins it meanwhile.
-    news_.reserve(size_t{2} * places);
-    more_.reserve(size_t{2} * places);
+    // Twice: the part of a list that is being reported, and what joins it meanwhile.
+    pending_events_.reserve(size_t{2} * places);
+    partly_read_.reserve(size_t{2} * places);
     closed_.reserve(size_t{2} * places);
     buffer_ =
         std::make_unique<uint8_t[]>(kReceiveFrontBytes + kReceiveBufferBytes + kReceivePadBytes);
@@ -70,8 +70,8 @@ EpollBackend::~EpollBackend() {
 
 size_t EpollBackend::memory_bytes() const {
     return sizeof(*this) + kReceiveFrontBytes + kReceiveBufferBytes + kReceivePadBytes +
-           news_.size() * sizeof(news_[0]) + more_.size() * sizeof(more_[0]) +
-           closed_.size() * sizeof(closed_[0]);
+           pending_events_.size() * sizeof(pending_events_[0]) +
+           partly_read_.size() * sizeof(partly_read_[0]) + closed_.size() * sizeof(closed_[0]);
 }
 
 // ------------------------------------------------------------------------------------- listening
@@ -178,9 +178,9 @@ bool EpollBackend::watch_tag(int descriptor, int operation, uint32_t events, uin
     return calls_([&] { return epoll_ctl(epoll_, operation, descriptor, &event); }) == 0;
 }
 
-// For what its marks say.
+// For the events that its marks ask for.
 bool EpollBackend::watch(Index index, int operation) {
-    const uint32_t input = marked(index, kDeaf) ? kEnd : kInput;
+    const uint32_t input = marked(index, kReadStopped) ? kEnd : kInput;
     const uint32_t output = marked(index, kForRoom) ? uint32_t{EPOLLOUT} : 0;
     return watch_tag(records_[index].descriptor, operation, input | output, index);
 }
@@ -198,16 +198,18 @@ void EpollBackend::attach(Index index, const Accepted& accepted) {
     const int error = errno;
     drop_descriptor(index);
     mark(index, kBroken);
-    tell(index, NewsOf::end, error);
+    queue_event(index, EventKind::end, error);
 }
 
-void EpollBackend::refuse(const Accepted& accepted, std::span<const uint8_t> farewell) {
+void EpollBackend::refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message) {
     const int descriptor = accepted.descriptor;
-    if (!farewell.empty()) {
-        calls_([&] { return ::send(descriptor, farewell.data(), farewell.size(), MSG_NOSIGNAL); });
+    if (!refusal_message.empty()) {
+        calls_([&] {
+            return ::send(descriptor, refusal_message.data(), refusal_message.size(), MSG_NOSIGNAL);
+        });
         calls_([&] { return shutdown(descriptor, SHUT_WR); });
     }
-    // What has come already is read, or the close would be a reset and might overtake the farewell.
+    // What has come already is read, or the close would be a reset and might overtake the message.
     for (int round = 0; round < 4; ++round)
         if (receive_bytes(descriptor) < static_cast<ssize_t>(kReceiveBufferBytes)) break;
     calls_.close(descriptor);
@@ -218,7 +220,7 @@ void EpollBackend::connect(Index index, const SocketAddress& to, const SocketAdd
     records_[index].operations = 0;
     const int descriptor = open_client(calls_, to, source, options_.sockets);
     records_[index].descriptor = descriptor;
-    if (descriptor < 0) return tell(index, NewsOf::connected, errno);
+    if (descriptor < 0) return queue_event(index, EventKind::connected, errno);
     const int done = calls_([&] { return ::connect(descriptor, &to.base, to.size_bytes()); });
     // Interrupted, it goes on by itself (connect(2)).
     const bool under_way = done == 0 || errno == EINPROGRESS || errno == EINTR;
@@ -229,7 +231,7 @@ void EpollBackend::connect(Index index, const SocketAddress& to, const SocketAdd
     }
     const int error = errno;
     drop_descriptor(index);
-    tell(index, NewsOf::connected, error);
+    queue_event(index, EventKind::connected, error);
 }
 
 IoError EpollBackend::connect_result(Index index) {
@@ -241,9 +243,9 @@ IoError EpollBackend::connect_result(Index index) {
     return done == 0 ? error : errno;
 }
 
-void EpollBackend::tell(Index index, NewsOf what, IoError error) {
-    mark(index, what == NewsOf::end ? kEndNews : kNews);
-    news_.push_back({index, what, error});
+void EpollBackend::queue_event(Index index, EventKind what, IoError error) {
+    mark(index, what == EventKind::end ? kEndQueued : kEventQueued);
+    pending_events_.push_back({index, what, error});
 }
 
 ssize_t EpollBackend::receive_bytes(int descriptor) {
@@ -255,8 +257,8 @@ ssize_t EpollBackend::receive_bytes(int descriptor) {
 }
 
 void EpollBackend::send(Index index, std::span<const uint8_t> bytes) {
-    PULSE_ASSERT(!marked(index, kSending | kNews | kFinish | kConnecting | kClosed));
-    if (records_[index].descriptor < 0) return tell(index, NewsOf::sent, EPIPE);
+    PULSE_ASSERT(!marked(index, kSending | kEventQueued | kFinish | kConnecting | kClosed));
+    if (records_[index].descriptor < 0) return queue_event(index, EventKind::sent, EPIPE);
     send_rest(index, bytes);
 }
 
@@ -273,13 +275,13 @@ void EpollBackend::send_rest(Index index, std::span<const uint8_t> bytes) {
         mark(index, kSending);
         if (marked(index, kForRoom)) return;
         mark(index, kForRoom);
-        // Registering anew also tells of room that came in the meantime.
+        // Registering anew also reports room that came in the meantime.
         if (watch(index, EPOLL_CTL_MOD)) return;
         error = errno;
     }
     unmark(index, kSending);
     if (error != 0) mark(index, kBroken);
-    tell(index, NewsOf::sent, error);
+    queue_event(index, EventKind::sent, error);
     if (marked(index, kFinish)) {
         unmark(index, kFinish);
         finish(index);
@@ -292,8 +294,8 @@ void EpollBackend::finish(Index index) {
     const int descriptor = records_[index].descriptor;
     if (descriptor < 0 || calls_([&] { return shutdown(descriptor, SHUT_WR); }) == 0) return;
     // Not connected any more: a receive will return the reason. No other event reports it.
-    if (errno != ENOTCONN && marked(index, kReading) && !marked(index, kEndNews))
-        tell(index, NewsOf::end, errno);
+    if (errno != ENOTCONN && marked(index, kReading) && !marked(index, kEndQueued))
+        queue_event(index, EventKind::end, errno);
 }
 
 void EpollBackend::hold_off(Index index) {
@@ -304,15 +306,15 @@ void EpollBackend::hold_off(Index index) {
 void EpollBackend::resume(Index index) {
     PULSE_ASSERT(marked(index, kHeldOff) && !marked(index, kClosed));
     unmark(index, kHeldOff);
-    if (!marked(index, kReading) || marked(index, kMore)) return;
-    mark(index, kMore);
-    more_.push_back({index, poll_started_});
+    if (!marked(index, kReading) || marked(index, kPartlyRead)) return;
+    mark(index, kPartlyRead);
+    partly_read_.push_back({index, poll_started_});
 }
 
 void EpollBackend::stop_reading(Index index) {
-    PULSE_ASSERT(marked(index, kReading) && !marked(index, kDeaf));
-    mark(index, kDeaf);
-    if (!watch(index, EPOLL_CTL_MOD)) tell(index, NewsOf::end, errno);
+    PULSE_ASSERT(marked(index, kReading) && !marked(index, kReadStopped));
+    mark(index, kReadStopped);
+    if (!watch(index, EPOLL_CTL_MOD)) queue_event(index, EventKind::end, errno);
 }
 
 void EpollBackend::close(Index index, CloseMode mode) {
@@ -345,7 +347,7 @@ void EpollBackend::wake() {
     [[maybe_unused]] const ssize_t written = write(doorbell_, &one, sizeof(one));
 }
 
-std::span<const epoll_event> EpollBackend::harvest(Nanos until) {
+std::span<const epoll_event> EpollBackend::reap(Nanos until) {
     ++counters_.polls;
     poll_started_ = clock();
     until = std::min(until, poll_started_ + kWaitMax);
@@ -356,7 +358,8 @@ std::span<const epoll_event> EpollBackend::harvest(Nanos until) {
             until = std::min(until, listeners_rest_until_);
     }
     // Work that is left: the kernel does not report again what is on these lists.
-    if (!news_.empty() || !more_.empty() || !closed_.empty()) until = poll_started_;
+    if (!pending_events_.empty() || !partly_read_.empty() || !closed_.empty())
+        until = poll_started_;
     const int events = wait(until - poll_started_);
     read_clock();
     woke_at_ = now_;
@@ -371,7 +374,7 @@ int EpollBackend::wait(Nanos duration) {
         const int events = calls_([&] {
             return epoll_pwait2(epoll_, events_.data(), kEventsPerPoll, &timeout, nullptr);
         });
-        // Older than 5.11, or a filter of system calls that has not heard of it.
+        // Older than 5.11, or a filter of system calls that does not know it.
         if (events >= 0 || (errno != ENOSYS && errno != EPERM)) return events;
         precise_waits_ = false;
     }
@@ -379,7 +382,7 @@ int EpollBackend::wait(Nanos duration) {
     return calls_([&] { return epoll_wait(epoll_, events_.data(), kEventsPerPoll, timeout_ms); });
 }
 
-// What this harvest proves about drained_until, once it is handled. See the header.
+// What these events prove about drained_until, once they are handled. See the header.
 void EpollBackend::account(int events, Nanos waited_until) {
     if (events > 0) {
         counters_.completions += static_cast<uint64_t>(events);

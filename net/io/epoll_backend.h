@@ -2,19 +2,18 @@
 // privilege, nothing that a container forbids.
 //
 // Edge-triggered. A connection is registered once, for input, and again only if a send of its ever
-// falls short: the kernel then also says when there is room, from that time on. Nothing is asked
-// about a connection that has nothing to say, and one that has ended or is broken is not announced
-// again and again until it is closed. Beside level-triggered it took 5 to 8 % less CPU to receive
-// a heartbeat (2 vCPU, Linux 6.18, 5,000 loopback connections, bursts of 1, 20 and 400 beats,
-// medians of ten runs in turn: 1,356 against 1,479, 800 against 860, 2,240 against 2,366 ns);
-// memory is the same.
+// falls short: from then on the kernel also reports when there is room. Nothing is asked about a
+// silent connection, and one that has ended or is broken is not announced again and again until it
+// is closed. Beside level-triggered it took 5 to 8 % less CPU to receive a heartbeat (2 vCPU, Linux
+// 6.18, 5,000 loopback connections, bursts of 1, 20 and 400 beats, medians of ten runs in turn:
+// 1,356 against 1,479, 800 against 860, 2,240 against 2,366 ns); memory is the same.
 //
 // What one poll does, in this order:
 //   1  wait for events, until the deadline; not at all if there is unfinished business from before
-//   2  tell the news: sends that ended and connects that failed between the polls
+//   2  report the events that are pending: sends that ended, connects that failed between the polls
 //   3  handle the events: accept, receive (at most one buffer-full a connection), send on
 //   4  read on where the last poll left more than a buffer-full, within kFloodBytesPerPoll
-//   5  tell the news that 2-4 made, and the last words of those that were closed
+//   5  report the events that 2-4 queued, and on_closed of what was closed
 //
 // Why drained_until (C8) may say what it says. Let `started` be the clock before the wait.
 //   - The kernel's ready list is a queue, and an edge-triggered entry leaves it when it is handed
@@ -22,7 +21,7 @@
 //   - A wait that ended by its timeout saw nothing arrive until then: that instant holds, too.
 //   - A full batch proves nothing by itself; marks in the queue do (net/io/watch_proof.h).
 //   - A connection with more than a buffer-full was given bytes in the poll that put it on the list
-//     of those to read on with (`more_`), oldest first: the head of the list is as far as t may go.
+//     of those to read on with (`partly_read_`), oldest first: t may go as far as the head of it.
 //
 // A receive that fills less than the buffer has emptied the socket, with two exceptions, in which
 // the event says so: the stream has ended (RDHUP, HUP, ERR), or urgent data cut the read short
@@ -30,7 +29,7 @@
 // would be lost.
 //
 // Stale events: close() closes the descriptor at once, so that no later batch can name the
-// connection; events of the current batch meet the mark `closed` in the record, and the record is
+// connection; events of the current batch find the mark kClosed in the record, and the record is
 // not freed before the batch, and every list of ours that may name it, is done with
 // (report_closed).
 //
@@ -81,7 +80,7 @@ class EpollBackend {
     Result<void> listen(std::span<const ListenAddress> addresses);
     void connect(Index index, const SocketAddress& to, const SocketAddress& source);
     void attach(Index index, const Accepted& accepted);
-    void refuse(const Accepted& accepted, std::span<const uint8_t> farewell);
+    void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message);
     void send(Index index, std::span<const uint8_t> bytes);
     void hold_off(Index index);
     void resume(Index index);
@@ -115,28 +114,28 @@ class EpollBackend {
   private:
     // Connection::operations.
     enum Mark : uint16_t {
-        kReading = 1 << 0,     // on_end has not been told
-        kConnecting = 1 << 1,  // on_connected has not been told
-        kUntilEmpty = 1 << 2,  // a short receive proves nothing: see above
-        kMore = 1 << 3,        // on more_
-        kNews = 1 << 4,        // on news_: a send or a connect has ended
-        kSending = 1 << 5,     // the rest of a send is in unsent_, until there is room
-        kForRoom = 1 << 6,     // registered for output, too
-        kFinish = 1 << 7,      // FIN is wanted behind the send in flight
-        kBroken = 1 << 8,      // a send met an error: what follows is not an orderly end
+        kReading = 1 << 0,      // on_end was not reported
+        kConnecting = 1 << 1,   // on_connected was not reported
+        kUntilEmpty = 1 << 2,   // a short receive proves nothing: see above
+        kPartlyRead = 1 << 3,   // on partly_read_
+        kEventQueued = 1 << 4,  // on pending_events_: a send or a connect has ended
+        kSending = 1 << 5,      // the rest of a send is in unsent_, until there is room
+        kForRoom = 1 << 6,      // registered for output, too
+        kFinish = 1 << 7,       // FIN is wanted behind the send in flight
+        kBroken = 1 << 8,       // a send met an error: what follows is not an orderly end
         kClosed = 1 << 9,
-        kEndNews = 1 << 10,  // on news_: it failed where no receive would tell
-        kDeaf = 1 << 11,     // stop_reading() was called
-        kHeldOff = 1 << 12,  // no receive until resume()
-        kListed = kMore | kNews | kEndNews,
+        kEndQueued = 1 << 10,    // on pending_events_: it failed where no receive would report it
+        kReadStopped = 1 << 11,  // stop_reading() was called
+        kHeldOff = 1 << 12,      // no receive until resume()
+        kListed = kPartlyRead | kEventQueued | kEndQueued,
     };
-    enum class NewsOf : uint8_t { sent, connected, end };
-    struct News {
+    enum class EventKind : uint8_t { sent, connected, end };
+    struct PendingEvent {
         Index index;
-        NewsOf what;
+        EventKind what;
         IoError error;
     };
-    struct More {
+    struct PartlyRead {
         Index index;
         Nanos given_at;  // the start of the poll in which it was last given bytes
     };
@@ -152,11 +151,11 @@ class EpollBackend {
         records_[index].operations &= static_cast<uint16_t>(~marks);
     }
 
-    std::span<const epoll_event> harvest(Nanos until);
+    std::span<const epoll_event> reap(Nanos until);
     int wait(Nanos duration);
     void account(int events, Nanos waited_until);
     template <class H>
-    void report_news(H& handler);
+    void report_events(H& handler);
     template <class H>
     void report_closed(H& handler);
     template <class H>
@@ -178,7 +177,7 @@ class EpollBackend {
     void resume_listeners();
     ssize_t receive_bytes(int descriptor);
     void send_rest(Index index, std::span<const uint8_t> bytes);
-    void tell(Index index, NewsOf what, IoError error);
+    void queue_event(Index index, EventKind what, IoError error);
     void drop_descriptor(Index index);
     bool watch(Index index, int operation);
     bool watch_tag(int descriptor, int operation, uint32_t events, uint64_t tag);
@@ -208,8 +207,8 @@ class EpollBackend {
     WatchMarks marks_;
 
     // Reserved to their limit at the start: no allocation later. Idle connections are on none.
-    std::vector<News> news_;
-    std::vector<More> more_;
+    std::vector<PendingEvent> pending_events_;
+    std::vector<PartlyRead> partly_read_;
     std::vector<Index> closed_;
     // By place: what a send that fell short has left. Address space; backed where it is used.
     MappedPages pages_;
@@ -220,43 +219,45 @@ class EpollBackend {
 
 template <IoHandler H>
 void EpollBackend::poll(Nanos until, H& handler) {
-    const std::span<const epoll_event> events = harvest(until);
-    const size_t waiting = more_.size();
-    report_news(handler);
+    const std::span<const epoll_event> events = reap(until);
+    const size_t partly_read = partly_read_.size();
+    report_events(handler);
     for (const epoll_event& event : events) handle(event, handler);
-    read_on(waiting, handler);
-    report_news(handler);
+    read_on(partly_read, handler);
+    report_events(handler);
     report_closed(handler);
     const Nanos proven = proof_.proven_until();
-    const Nanos bound = more_.empty() ? proven : std::min(proven, more_.front().given_at);
+    const Nanos bound =
+        partly_read_.empty() ? proven : std::min(proven, partly_read_.front().given_at);
     drained_until_ = std::max(drained_until_, bound);
 }
 
-// What is told while this runs waits for its next run: a handler that sends from on_sent for ever
+// What is queued while this runs waits for its next run: a handler that sends from on_sent for ever
 // must not keep the poll from returning.
 template <class H>
-void EpollBackend::report_news(H& handler) {
-    const size_t count = news_.size();
+void EpollBackend::report_events(H& handler) {
+    const size_t count = pending_events_.size();
     for (size_t i = 0; i < count; ++i) {
-        const News news = news_[i];
-        unmark(news.index, news.what == NewsOf::end ? kEndNews : kNews);
-        if (marked(news.index, kClosed)) continue;
+        const PendingEvent event = pending_events_[i];
+        unmark(event.index, event.what == EventKind::end ? kEndQueued : kEventQueued);
+        if (marked(event.index, kClosed)) continue;
         read_clock();
-        switch (news.what) {
-            case NewsOf::sent:
-                handler.on_sent(news.index, news.error);
+        switch (event.what) {
+            case EventKind::sent:
+                handler.on_sent(event.index, event.error);
                 break;
-            case NewsOf::connected:
-                handler.on_connected(news.index, news.error);
+            case EventKind::connected:
+                handler.on_connected(event.index, event.error);
                 break;
-            case NewsOf::end:
-                if (!marked(news.index, kReading)) break;
-                unmark(news.index, kReading);
-                handler.on_end(news.index, news.error);
+            case EventKind::end:
+                if (!marked(event.index, kReading)) break;
+                unmark(event.index, kReading);
+                handler.on_end(event.index, event.error);
                 break;
         }
     }
-    news_.erase(news_.begin(), news_.begin() + static_cast<ptrdiff_t>(count));
+    pending_events_.erase(pending_events_.begin(),
+                          pending_events_.begin() + static_cast<ptrdiff_t>(count));
 }
 
 template <class H>
@@ -302,11 +303,11 @@ void EpollBackend::handle_connection(Index index, uint32_t events, H& handler) {
         handler.on_connected(index, error);
         if (error != 0) return;
     }
-    // Before sending, so that it is the receive which meets a reset and on_end which tells of it.
+    // Before sending, so that the receive finds a reset, and on_end reports it.
     if (marked(index, kReading)) {
         if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) != 0) mark(index, kUntilEmpty);
         // Held off, an edge may pass: resume() asks whatever the edges were.
-        if ((events & ~uint32_t{EPOLLOUT}) != 0 && !marked(index, kMore | kHeldOff))
+        if ((events & ~uint32_t{EPOLLOUT}) != 0 && !marked(index, kPartlyRead | kHeldOff))
             receive(index, handler);
     }
     if (marked(index, kSending) && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0)
@@ -349,23 +350,23 @@ void EpollBackend::receive(Index index, H& handler) {
         if (static_cast<size_t>(bytes) == kReceiveBufferBytes) break;
         if (!marked(index, kUntilEmpty)) return;
     }
-    mark(index, kMore);
-    more_.push_back({index, poll_started_});
+    mark(index, kPartlyRead);
+    partly_read_.push_back({index, poll_started_});
 }
 
-// The first `count` of more_, as far as the budget goes; who is not done goes to its end.
+// The first `count` of partly_read_, as far as the budget goes; what is not done goes to its end.
 template <class H>
 void EpollBackend::read_on(size_t count, H& handler) {
     size_t taken = 0;
     size_t budget = kFloodBytesPerPoll;
     for (; taken < count && budget >= kReceiveBufferBytes; ++taken) {
-        const Index index = more_[taken].index;
-        unmark(index, kMore);
+        const Index index = partly_read_[taken].index;
+        unmark(index, kPartlyRead);
         if (!marked(index, kReading) || marked(index, kHeldOff)) continue;
         receive(index, handler);
         budget -= kReceiveBufferBytes;
     }
-    more_.erase(more_.begin(), more_.begin() + static_cast<ptrdiff_t>(taken));
+    partly_read_.erase(partly_read_.begin(), partly_read_.begin() + static_cast<ptrdiff_t>(taken));
 }
 
 static_assert(IoBackend<EpollBackend>);

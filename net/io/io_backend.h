@@ -24,7 +24,7 @@
 //   C6  poll() returns by its deadline or soon after wake(), whichever is first; no wake is lost,
 //       not even one that came before poll() was entered. Several wakes may be answered as one.
 //   C7  now() moves only inside poll(), and never back. When an event is handed over, now() was
-//       read after what the event tells of had happened: after the bytes were received, the peer
+//       read after what the event reports had happened: after the bytes were received, the peer
 //       accepted, the send done. A clock of before a pause makes evidence look older than it is.
 //   C8  drained_until() = t promises: every byte (and FIN and RST) that reached a socket of ours
 //       before t was delivered, or belongs to a connection that was given bytes at or after t.
@@ -35,9 +35,9 @@
 //       Sends go on. C8 leaves such a connection out until it is resumed: the handler holds bytes
 //       of it already, and must not judge it.
 //
-// A connection dies by its own hand only through close(): on_end (the peer sent FIN) and an error
-// given to on_end or on_sent are news, and the handler answers with close(). There is no timer in a
-// backend: deadlines are the wheel's, also those of closing.
+// A connection ends only through close(): on_end (the peer sent FIN) and an error given to on_end
+// or on_sent are reports, and the handler answers with close(). There is no timer in a backend:
+// deadlines are the wheel's, also those of closing.
 //
 // Who keeps what: a backend stores its state of a connection in the record (Connection::descriptor
 // and Connection::operations), and nothing else for an idle one in user space. A slot is freed by
@@ -59,7 +59,7 @@ namespace pulse {
 
 // A peer that the kernel has accepted and the handler has not decided about. Valid during
 // on_accept: before it returns, the handler calls exactly one of attach(index, accepted)
-// and refuse(accepted, farewell).
+// and refuse(accepted, refusal_message).
 struct Accepted {
     int32_t descriptor = -1;  // of its socket; the backend's
     uint8_t listener = 0;     // position in the list given to listen()
@@ -79,7 +79,7 @@ enum class CloseMode : uint8_t {
 // Why an event came with an error: 0 is none, otherwise an errno of the kernel's.
 using IoError = int;
 
-// What the loop offers to a backend. Each is called inside poll() only.
+// What the loop provides to a backend. Each is called inside poll() only.
 template <class H>
 concept IoHandler = requires(H handler, Index index, std::span<uint8_t> bytes, IoError error,
                              const Accepted& accepted) {
@@ -91,7 +91,7 @@ concept IoHandler = requires(H handler, Index index, std::span<uint8_t> bytes, I
     handler.on_closed(index);            // C4: the place may be freed now
 };
 
-// What became of the bytes that a connection was given to send, by the kernel's account.
+// What became of the bytes that a connection was given to send, as the kernel counts them.
 struct SendProgress {
     uint64_t acked_bytes = 0;    // acknowledged by the peer's host, in all; only differences matter
     uint64_t waiting_bytes = 0;  // given to the kernel and not acknowledged
@@ -113,7 +113,7 @@ concept IoBackend =
         { io.connect(index, address, address) } -> std::same_as<void>;
         // Takes an accepted peer into a place; events for it may follow from the next poll on.
         { io.attach(index, accepted) } -> std::same_as<void>;
-        // Sends `farewell` as far as one non-blocking write goes, and closes in order.
+        // Sends `refusal_message` as far as one non-blocking write goes, and closes in order.
         { io.refuse(accepted, bytes) } -> std::same_as<void>;
         { io.send(index, bytes) } -> std::same_as<void>;
         // From inside on_bytes of this connection only; resume() once, at any time before close().

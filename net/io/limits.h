@@ -11,7 +11,7 @@ namespace pulse {
 // -------------------------------------------------------------------------------------- sockets
 // Asked of listen(); the kernel cuts it to net.core.somaxconn, which is the operator's bound.
 inline constexpr int kListenBacklog = 65'535;
-// Accepts a turn, so that a reconnect storm does not starve those who are inside.
+// Accepts a turn, so that a reconnect storm does not starve the connections that are open.
 inline constexpr uint32_t kAcceptsPerTurn = 256;
 // A listener's position travels in a byte, and each gets a share of the accepts of a turn.
 inline constexpr uint32_t kListenersMax = 64;
@@ -60,7 +60,7 @@ inline constexpr uint32_t kUringReceiveBufferBytes = 8'192;
 static_assert(kUringReceiveBufferBytes > 2 * (kReceiveFrontBytes + kReceivePadBytes));
 // Connections known to have bytes and not asked yet; what is too many waits in the set. 4 KiB.
 inline constexpr uint32_t kUringReadyMax = 1'024;
-// A poll ends after so many completions, or after so many rounds of submitting and harvesting: the
+// A poll ends after so many completions, or after so many rounds of submitting and reaping: the
 // wheel and the mailbox get their share.
 inline constexpr uint32_t kUringCompletionsPerPoll = 1'024;
 inline constexpr uint32_t kUringRoundsPerPoll = 16;

@@ -40,7 +40,7 @@ std::byte* MappedPages::reserve(size_t bytes) {
     unmap(start, before);
     unmap(start + before + whole, kHugePageBytes - before);
     start += before;
-    // Only whole 2 MiB pieces: a tail could at best be joined with a stranger's pages. Refused by
+    // Only whole 2 MiB pieces: a tail could at best be joined with the pages of others. Refused by
     // kernels without huge pages, which is not an error.
     madvise(start, whole / kHugePageBytes * kHugePageBytes, MADV_HUGEPAGE);
     return start;

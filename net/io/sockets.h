@@ -43,7 +43,7 @@ class PortHolder {
 };
 
 // Whether this machine has the address, and this process may listen on it. A port that is taken is
-// not an error here: who asks may be about to replace the server that has it.
+// not an error here: the caller may be about to replace the server that has it.
 Result<void> can_listen(const ListenAddress& listener);
 
 // A non-blocking socket bound to `source` (if present) that only lacks its connect(). -1 with

@@ -23,7 +23,7 @@ static_assert(std::endian::native == std::endian::little, "poll masks are writte
 constexpr Nanos kWaitMax = 3600 * kSecond;
 // What a send may carry: the kernel takes no more at once (MAX_RW_COUNT).
 constexpr size_t kSendBytesMax = 0x7fff'f000;
-// What one refused peer may have sent already without making its farewell a reset.
+// What one refused peer may have sent already without making its refusal a reset.
 constexpr size_t kRefusedBytesMax = size_t{256} * 1024;
 
 std::string failed(const std::string& call, int error) {
@@ -116,7 +116,7 @@ Result<void> UringBackend::open_watch_set() {
 
 // DEFER_TASKRUN (6.1): completions are made ready only inside our io_uring_enter, in batches,
 // instead of interrupting whatever runs. It needs SINGLE_ISSUER. Without it COOP_TASKRUN (5.19) at
-// least spares the interrupts. TASKRUN_FLAG tells of work that waits; C8 stands on it.
+// least spares the interrupts. TASKRUN_FLAG reports work that waits; C8 stands on it.
 Result<void> UringBackend::open_ring() {
     constexpr uint32_t kAlways = IORING_SETUP_CQSIZE | IORING_SETUP_TASKRUN_FLAG;
     io_uring_params parameters{};
@@ -165,7 +165,7 @@ Result<void> UringBackend::open_buffers() {
     return {};
 }
 
-// None of them is lent afterwards. Fails with errno set.
+// None of them is provided afterwards. Fails with errno set.
 bool UringBackend::register_buffers() {
     io_uring_buf_reg registration{};
     registration.ring_addr = reinterpret_cast<uint64_t>(buffer_ring_);
@@ -177,7 +177,7 @@ bool UringBackend::register_buffers() {
     });
     if (result < 0) return false;
     __atomic_store_n(&buffer_ring_->tail, buffer_tail_ = 0, __ATOMIC_RELEASE);
-    buffers_lent_ = 0;
+    buffers_provided_ = 0;
     idle_buffers_.clear();
     for (uint32_t id = options_.receive_buffers; id > 0; --id)
         idle_buffers_.push_back(static_cast<uint16_t>(id - 1));
@@ -272,7 +272,7 @@ uint32_t UringBackend::lose_on_purpose() {
 bool UringBackend::is_marked_look(const io_uring_cqe& completion) const {
     const Ticket ticket = unpack(completion.user_data);
     if (ticket.op != Op::watch || ticket.value != watch_serial_ || completion.res < 0) return false;
-    if (!features_.epoll_wait) return false;  // it says that there are events, and took none
+    if (!features_.epoll_wait) return false;  // it reports that there are events, and took none
     const auto taken = std::span(events_).first(static_cast<size_t>(completion.res));
     return std::ranges::any_of(
         taken, [](const epoll_event& event) { return WatchMarks::is_mark(event.data.u64); });
@@ -313,10 +313,10 @@ void UringBackend::note_shortage(int error) {
     nanosleep(&rest, nullptr);
 }
 
-void UringBackend::lend_buffer() {
+void UringBackend::provide_buffer() {
     const uint16_t id = idle_buffers_.back();
     idle_buffers_.pop_back();
-    ++buffers_lent_;
+    ++buffers_provided_;
     io_uring_buf& place = buffer_ring_->bufs[buffer_tail_ & (options_.receive_buffers - 1)];
     place.addr = reinterpret_cast<uint64_t>(buffer(id));
     place.len = receive_bytes();
@@ -332,7 +332,7 @@ void UringBackend::begin_round() {
     if (watch_armed_ && !completions_wait()) watch_since_ = round_began_;
 }
 
-void UringBackend::submit_and_harvest(Nanos until) {
+void UringBackend::submit_and_reap(Nanos until) {
     io_uring_getevents_arg argument{};
     __kernel_timespec timeout{};
     uint32_t wait_for = 0;
@@ -360,7 +360,7 @@ void UringBackend::submit_and_harvest(Nanos until) {
     if (may_sleep) read_clock();
 }
 
-void UringBackend::settle(bool handed_out) {
+void UringBackend::advance_drained_until(bool handed_out) {
     if (candidate_ >= 0 && unread_[count_ ^ 1] == 0) {
         drained_until_ = std::max(drained_until_, candidate_);
         candidate_ = -1;
@@ -380,7 +380,7 @@ void UringBackend::settle(bool handed_out) {
 
 // A completion of a connection: of this owner of the place, and of something that was asked for.
 // False: of something that recover() has given up.
-bool UringBackend::finished(const Ticket& ticket) {
+bool UringBackend::check_completion(const Ticket& ticket) {
     static constexpr uint16_t kMarks[] = {kReceiving, kSending | kRecalled, kConnecting | kRecalled,
                                           kFailing, kClosing};
     static_assert(std::size(kMarks) == static_cast<size_t>(kLastOfConnection) + 1);
@@ -399,7 +399,7 @@ bool UringBackend::finished(const Ticket& ticket) {
 // What asked for anything but a connection's bytes, armed anew after completions were lost. False
 // where the kernel has no memory for that yet.
 bool UringBackend::rearm_all() {
-    // Buffers were lent for them, and it cannot be known which are left.
+    // Buffers were provided for them, and it cannot be known which are left.
     if (receives_queued_ > 0) {
         io_uring_buf_reg registration{};
         registration.bgid = kBufferGroup;
@@ -515,7 +515,7 @@ bool UringBackend::take_event(const epoll_event& event) {
 }
 
 // Edge-triggered, so nothing is to be done after a message. No edge is lost: a receive leaves bytes
-// behind only if it says so (NONEMPTY), and an end that the event tells of is read for
+// behind only if it says so (NONEMPTY), and an end that the event reports is read for
 // (kUntilEmpty). Fails with errno where the kernel has no memory, or max_user_watches is reached.
 bool UringBackend::watch(Index index) {
     epoll_event event{};
@@ -572,28 +572,28 @@ void UringBackend::fail_later(Index index, int error) {
 }
 
 void UringBackend::attach(Index index, const Accepted& accepted) {
-    PULSE_ASSERT(offered_ == &accepted);
+    PULSE_ASSERT(undecided_ == &accepted);
     PULSE_ASSERT(index < places_);
-    offered_ = nullptr;
+    undecided_ = nullptr;
     records_[index].descriptor = accepted.descriptor;
     records_[index].operations = kAttached;
     places_used_ = std::max(places_used_, index + 1);
     if (!watch(index)) fail_later(index, errno);
 }
 
-void UringBackend::refuse(const Accepted& accepted, std::span<const uint8_t> farewell) {
-    PULSE_ASSERT(offered_ == &accepted);
-    offered_ = nullptr;
+void UringBackend::refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message) {
+    PULSE_ASSERT(undecided_ == &accepted);
+    undecided_ = nullptr;
     const int descriptor = accepted.descriptor;
-    if (!farewell.empty()) {
+    if (!refusal_message.empty()) {
         calls_([&] {
-            return ::send(descriptor, farewell.data(), farewell.size(),
+            return ::send(descriptor, refusal_message.data(), refusal_message.size(),
                           MSG_NOSIGNAL | MSG_DONTWAIT);
         });
         calls_([&] { return ::shutdown(descriptor, SHUT_WR); });
     }
     // What has come already is thrown away (MSG_TRUNC), or the close would be a reset and might
-    // overtake the farewell.
+    // overtake the message.
     calls_([&] { return ::recv(descriptor, nullptr, kRefusedBytesMax, MSG_TRUNC | MSG_DONTWAIT); });
     calls_.close(descriptor);
 }
@@ -646,7 +646,7 @@ void UringBackend::resume(Index index) {
 void UringBackend::finish(Index index) {
     PULSE_ASSERT(!marked(index, kConnecting | kClosed));
     if (marked(index, kSending)) return mark(index, kFinish);
-    // Refused only where the connection has failed already, of which on_end tells.
+    // Refused only where the connection has failed already, which on_end reports.
     calls_([&] { return ::shutdown(records_[index].descriptor, SHUT_WR); });
 }
 
@@ -657,7 +657,7 @@ void UringBackend::close(Index index, CloseMode mode) {
         // Before the cancelling, the submission that it names. A NOP has no descriptor.
         if (descriptor >= 0) cancel(ticket(Op::connect, index));
     } else if (descriptor >= 0 && (mode == CloseMode::reset || marked(index, kInFlight))) {
-        // What was given to send() before an orderly close is at least offered to the kernel.
+        // What was given to send() before an orderly close is at least submitted to the kernel.
         if (mode == CloseMode::orderly && marked(index, kSending)) submit();
         cut_off(descriptor, mode);
     }
@@ -698,7 +698,7 @@ IoError UringBackend::socket_error(Index index) {
 
 void UringBackend::wake() {
     const uint64_t one = 1;
-    // Fails only where 2^64 wakes have not been seen: then the doorbell is ringing.
+    // Fails only where 2^64 wakes were not taken: then the doorbell is ringing.
     [[maybe_unused]] const ssize_t written = write(doorbell_, &one, sizeof(one));
 }
 

@@ -9,8 +9,8 @@
 //                   +------- has more, and others wait --------+
 //
 //   a round of poll():  ready list -> RECVs; the set is asked if the list has room
-//                       submit_and_harvest(), the only one that waits: io_uring_enter submits
-//                       all, harvests all, may sleep
+//                       submit_and_reap(), the only one that waits: io_uring_enter submits all,
+//                       reaps all, may sleep
 //                       completions -> handler
 //
 // Every connection is in the watch set, an edge-triggered epoll set, from attach() to its close:
@@ -62,7 +62,7 @@
 //
 // Closing is a join: close() ends what is in flight (it would keep the socket alive), queues a
 // CLOSE, and on_closed comes when the last completion has (join). So no completion can meet a new
-// owner of its place, which finished() asserts.
+// owner of its place, which check_completion() asserts.
 #pragma once
 
 #include <liburing.h>
@@ -133,7 +133,7 @@ class UringBackend {
     Result<void> listen(std::span<const ListenAddress> addresses);
     void connect(Index index, const SocketAddress& to, const SocketAddress& source);
     void attach(Index index, const Accepted& accepted);
-    void refuse(const Accepted& accepted, std::span<const uint8_t> farewell);
+    void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message);
     void send(Index index, std::span<const uint8_t> bytes);
     void hold_off(Index index);
     void resume(Index index);
@@ -175,7 +175,7 @@ class UringBackend {
         receive,
         send,
         connect,
-        failure,  // a NOP that carries the news that a connection could not be watched
+        failure,  // a NOP that reports that a connection could not be watched
         close,
         recall,  // the cancelling of a send or connect whose completion may be lost
         watch,
@@ -187,7 +187,7 @@ class UringBackend {
     static constexpr uint16_t kBufferGroup = 0;
     // Connection::operations
     enum Mark : uint16_t {
-        kFailing = 1 << 0,     // the news of a failure is on its way
+        kFailing = 1 << 0,     // the report of a failure is on its way
         kReceiving = 1 << 1,   // on the ready list, or its receive is queued
         kSending = 1 << 2,     // a send is in flight, or queued
         kConnecting = 1 << 3,  // a connect likewise
@@ -198,12 +198,12 @@ class UringBackend {
         kOver = 1 << 7,         // on_end was reported, or the connect failed
         kBroken = 1 << 8,       // a send met an error: what follows is not an orderly end
         kWatched = 1 << 9,      // in the watch set
-        kUntilEmpty = 1 << 10,  // an event told of its end: it is read until that comes
+        kUntilEmpty = 1 << 10,  // an event reported its end: it is read until that comes
         kHeldOff = 1 << 11,     // no receive until resume()
         kAgain = 1 << 12,       // became ready while its receive was queued: it is read again
         kRecalled = 1 << 13,    // its send or connect is cancelled (recover)
         kAttached = 1 << 14,    // from attach() or connect() to on_closed
-        kLost = 1 << 15,        // bytes or news of it are gone (recover)
+        kLost = 1 << 15,        // bytes or a report of it are gone (recover)
     };
 
     // user_data of a submission: place 24 bits | op 4 | generation 4 | value 32. The value is what
@@ -284,9 +284,9 @@ class UringBackend {
 
     // A round of poll().
     void begin_round();
-    void submit_and_harvest(Nanos until);
-    void settle(bool handed_out);
-    bool is_settled() const { return queued() == 0 && !completions_wait() && !work_waits(); }
+    void submit_and_reap(Nanos until);
+    void advance_drained_until(bool handed_out);
+    bool is_quiet() const { return queued() == 0 && !completions_wait() && !work_waits(); }
     template <class H>
     void recover(H& handler);
     void recover_connection(Index index);
@@ -299,7 +299,7 @@ class UringBackend {
     void hand_out(H& handler, uint32_t& budget);
     template <class H>
     void complete(H& handler, const Ticket& ticket, const io_uring_cqe& completion);
-    bool finished(const Ticket& ticket);
+    bool check_completion(const Ticket& ticket);
     template <class H>
     void complete_receive(H& handler, Index index, uint32_t count, const io_uring_cqe& completion);
     template <class H>
@@ -311,7 +311,7 @@ class UringBackend {
     template <class H>
     void complete_listener(H& handler, const Ticket& ticket);
     template <class H>
-    void end(H& handler, Index index, IoError error);
+    void report_end(H& handler, Index index, IoError error);
     template <class H>
     void join(H& handler, Index index);
     void complete_doorbell(const Ticket& ticket);
@@ -350,7 +350,7 @@ class UringBackend {
         return options_.receive_buffer_bytes -
                static_cast<uint32_t>(kReceiveFrontBytes + kReceivePadBytes);
     }
-    void lend_buffer();
+    void provide_buffer();
 
     // Listeners.
     void arm_listener(uint8_t position);
@@ -387,11 +387,11 @@ class UringBackend {
     io_uring_buf_ring* buffer_ring_ = nullptr;
     std::byte* buffers_ = nullptr;
     uint16_t buffer_tail_ = 0;
-    std::vector<uint16_t> idle_buffers_;  // not lent; the last one was used last
-    uint32_t buffers_lent_ = 0;  // to the kernel: a receive that brings nothing leaves its there
-    Index places_used_ = 0;      // above the highest that was ever attached
+    std::vector<uint16_t> idle_buffers_;  // not provided; the last one was used last
+    uint32_t buffers_provided_ = 0;       // a receive that brings nothing leaves its own there
+    Index places_used_ = 0;               // above the highest that was ever attached
 
-    // Who is to be asked for bytes: places, and above each which count it is in.
+    // Connections to be asked for bytes: places, and above each which count it is in.
     std::vector<uint32_t> ready_list_;
     uint32_t ready_head_ = 0;
     uint32_t ready_tail_ = 0;
@@ -413,7 +413,7 @@ class UringBackend {
     uint32_t next_serial_ = 0;
     uint32_t accepts_left_ = 0;  // of this poll
     int spare_ = -1;             // given up when no other descriptor is left, to refuse with
-    const Accepted* offered_ = nullptr;  // what the handler is deciding about
+    const Accepted* undecided_ = nullptr;  // what the handler is deciding about
     int doorbell_ = -1;
     uint32_t doorbell_serial_ = 0;
     int watch_set_ = -1;  // an epoll set of connections
@@ -439,11 +439,11 @@ void UringBackend::poll(Nanos until, H& handler) {
             queue_receives(handler);
             ask_watch_set();
         }
-        submit_and_harvest(until);
+        submit_and_reap(until);
         if (rounds == kUringRoundsPerPoll) woke_at_ = now_;
         hand_out(handler, budget);
-        if (recovering_ && is_settled()) recover(handler);
-        settle(!completions_wait());
+        if (recovering_ && is_quiet()) recover(handler);
+        advance_drained_until(!completions_wait());
         until = 0;  // only the first round may sleep
     } while (budget > 0 && --rounds > 0 && more_waits());
     read_clock();
@@ -470,7 +470,7 @@ void UringBackend::queue_receives(H& handler) {
         }
         unmark(index, kAgain);
         ++receives_queued_;
-        if (buffers_lent_ < receives_queued_) lend_buffer();
+        if (buffers_provided_ < receives_queued_) provide_buffer();
         io_uring_sqe& receive =
             queue(IORING_OP_RECV, records_[index].descriptor, ticket(Op::receive, index, count));
         receive.flags = IOSQE_BUFFER_SELECT;
@@ -491,7 +491,7 @@ void UringBackend::hand_out(H& handler, uint32_t& budget) {
 template <class H>
 void UringBackend::complete(H& handler, const Ticket& ticket, const io_uring_cqe& completion) {
     const Index index = ticket.index;
-    if (ticket.op <= kLastOfConnection && !finished(ticket)) return;
+    if (ticket.op <= kLastOfConnection && !check_completion(ticket)) return;
     switch (ticket.op) {
         case Op::receive:
             return complete_receive(handler, index, ticket.value, completion);
@@ -501,7 +501,7 @@ void UringBackend::complete(H& handler, const Ticket& ticket, const io_uring_cqe
             return complete_connect(handler, index, ticket.value, completion.res);
         case Op::failure:
             if (marked(index, kClosed)) return join(handler, index);
-            return end(handler, index, static_cast<IoError>(ticket.value));
+            return report_end(handler, index, static_cast<IoError>(ticket.value));
         case Op::close:
             return join(handler, index);
         case Op::recall:
@@ -529,7 +529,7 @@ void UringBackend::complete_receive(H& handler, Index index, uint32_t count,
             handler.on_bytes(index, received(completion));
         }
         idle_buffers_.push_back(static_cast<uint16_t>(completion.flags >> IORING_CQE_BUFFER_SHIFT));
-        --buffers_lent_;
+        --buffers_provided_;
     }
     if (marked(index, kClosed)) return join(handler, index);
     if (marked(index, kHeldOff)) return;  // resume() asks
@@ -543,13 +543,13 @@ void UringBackend::complete_receive(H& handler, Index index, uint32_t count,
     }
     if (result == -ENOBUFS) ++counters_.receive_buffers_short;
     if (result == -ENOBUFS || result == -EINTR) return make_ready(index, count);
-    end(handler, index, -result);
+    report_end(handler, index, -result);
 }
 
 template <class H>
-void UringBackend::end(H& handler, Index index, IoError error) {
+void UringBackend::report_end(H& handler, Index index, IoError error) {
     mark(index, kOver);
-    // The socket tells of its failure once, and a send was told already.
+    // The socket reports its failure once, and a send has taken the report already.
     if (error == 0 && marked(index, kBroken)) error = ECONNRESET;
     read_clock();
     handler.on_end(index, error);
@@ -582,7 +582,7 @@ void UringBackend::complete_connect(H& handler, Index index, uint32_t error, int
     if (!marked(index, kOver | kClosed) && !watch(index)) fail_later(index, errno);
 }
 
-// The one place where a connection is let go: when nothing of it is left in the kernel.
+// The one place where a connection is given up: when nothing of it is left in the kernel.
 template <class H>
 void UringBackend::join(H& handler, Index index) {
     PULSE_ASSERT(marked(index, kClosed));
@@ -630,7 +630,7 @@ void UringBackend::recover(H& handler) {
         if (marked(index, kClosed))
             join(handler, index);
         else if (!marked(index, kOver))
-            end(handler, index, ENOBUFS);
+            report_end(handler, index, ENOBUFS);
     }
 }
 
@@ -656,10 +656,10 @@ void UringBackend::complete_listener(H& handler, const Ticket& ticket) {
         }
         accepted.peer.unmap();
         --accepts_left_;
-        offered_ = &accepted;
+        undecided_ = &accepted;
         read_clock();
         handler.on_accept(accepted);
-        PULSE_ASSERT(offered_ == nullptr);  // the handler has attached or refused it
+        PULSE_ASSERT(undecided_ == nullptr);  // the handler has attached or refused it
         if (accepted.exhausted) restore_spare();
     }
 }

@@ -54,7 +54,7 @@ class WatchProof {
         placed = {placed.is_out ? 0 : at, taken_, true, false};
         next_at_ = taken_ + queue_length_ / kWatchMarks;
     }
-    // It was taken from the set, behind the events that took() was told of or among them.
+    // It was taken from the set, behind the events that were given to took(), or among them.
     void passed(uint32_t mark) {
         Mark& passed = marks_[mark];
         if (!passed.is_out) return;
@@ -68,7 +68,7 @@ class WatchProof {
         for (Mark& mark : marks_) mark.at = 0;
     }
 
-    // A look may have taken events of which it did not report, and they are announced again: marks
+    // A look may have taken events that it did not report, and they are announced again: marks
     // that are out may be gone with it. They are due again, and prove nothing until then.
     void lost() {
         put_back();

@@ -14,7 +14,7 @@ class IoRequests {
   public:
     virtual Result<void> listen(std::span<const ListenAddress> addresses) = 0;
     virtual void attach(Index index, const Accepted& accepted) = 0;
-    virtual void refuse(const Accepted& accepted, std::span<const uint8_t> farewell) = 0;
+    virtual void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message) = 0;
     virtual void send(Index index, std::span<const uint8_t> bytes) = 0;
     virtual void hold_off(Index index) = 0;
     virtual void resume(Index index) = 0;
@@ -39,8 +39,8 @@ class IoRequestsOf final : public IoRequests {
         return io_.listen(addresses);
     }
     void attach(Index index, const Accepted& accepted) override { io_.attach(index, accepted); }
-    void refuse(const Accepted& accepted, std::span<const uint8_t> farewell) override {
-        io_.refuse(accepted, farewell);
+    void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message) override {
+        io_.refuse(accepted, refusal_message);
     }
     void send(Index index, std::span<const uint8_t> bytes) override { io_.send(index, bytes); }
     void hold_off(Index index) override { io_.hold_off(index); }

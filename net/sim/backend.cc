@@ -131,18 +131,18 @@ void SimBackend::attach(Index index, const Accepted& accepted) {
     if (witness_ != nullptr) witness_->on_attached(index, network_.far_end(pending_.socket));
 }
 
-void SimBackend::refuse(const Accepted& accepted, std::span<const uint8_t> farewell) {
+void SimBackend::refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message) {
     if (pending_.decided) return broken("refuse", "no peer is waiting, or decided twice");
     pending_.decided = true;
     ++counters_.system_calls;
-    // Unread input would turn the close into a reset, and the farewell would be lost.
+    // Unread input would turn the close into a reset, and the message would be lost.
     uint8_t spent[512];
     while (network_.read(pending_.socket, spent) > 0) {
     }
-    network_.write(pending_.socket, farewell);
+    network_.write(pending_.socket, refusal_message);
     network_.close(pending_.socket, false);
     free_descriptor(accepted.descriptor);
-    note("refuse", farewell.size());
+    note("refuse", refusal_message.size());
 }
 
 void SimBackend::send(Index index, std::span<const uint8_t> bytes) {

@@ -60,7 +60,7 @@ class SimBackend : private SimProgram {
     Result<void> listen(std::span<const ListenAddress> addresses);
     void connect(Index index, const SocketAddress& address, const SocketAddress& source);
     void attach(Index index, const Accepted& accepted);
-    void refuse(const Accepted& accepted, std::span<const uint8_t> farewell);
+    void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message);
     void send(Index index, std::span<const uint8_t> bytes);
     void hold_off(Index index);
     void resume(Index index);

@@ -1,6 +1,5 @@
 // What is the epoll backend's alone: socket options, its fallbacks, its budgets, and what it does
 // when any one of its system calls fails.
-#include "net/protocols/listen_uri.h"
 #include "net/io/epoll_backend.h"
 
 #include <fcntl.h>
@@ -12,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "net/protocols/listen_uri.h"
 #include "net/server/descriptors.h"
 
 #include "tests/net/io/epoll_world.h"
@@ -232,7 +232,7 @@ TEST(EpollBackend, AFailedConstructorNamesWhatItLacks) {
 // --------------------------------------------------------------------- fail the Nth system call
 
 // Everything that the backend can do, with a fault somewhere in it. The handler lets go of whatever
-// tells of an error; nothing may be left over that tells of nothing.
+// reports an error; nothing may be left over that reports nothing.
 class Ordeal {
   public:
     Ordeal() : stage_(16) {
@@ -337,10 +337,11 @@ class Ordeal {
         EXPECT_TRUE(stage_.until([&] { return stage_.seen.accepts > accepts; })) << "stuck";
     }
     void dial() {
-        auto door = stage_.world.open_door();
+        auto listener = stage_.world.open_listener();
         for (const bool alive : {true, false}) {
-            Seen& seen = stage_.seen.connect(alive ? door.address() : stage_.world.dead_address(),
-                                             stage_.world.source_address());
+            Seen& seen =
+                stage_.seen.connect(alive ? listener.address() : stage_.world.dead_address(),
+                                    stage_.world.source_address());
             EXPECT_TRUE(stage_.until([&] { return seen.connects == 1; })) << "stuck";
         }
     }

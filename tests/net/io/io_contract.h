@@ -12,9 +12,9 @@
 //
 //     struct World {
 //         using Io = ...;    // the backend
-//         using Peer = ...;  // the far end of a connection; movable; lets go when destroyed
-//         using Door = ...;  // where peers wait for connects of ours: SocketAddress address();
-//                            // optional<Peer> accept()
+//         using Peer = ...;  // the far end of a connection; movable; closes when destroyed
+//         using PeerListener = ...;  // takes connects of ours: SocketAddress address();
+//                                    // optional<Peer> accept()
 //         static constexpr bool kThreads;  // wake() may come from another thread
 //         World(Connection* records, uint32_t places);  // the backend for these records
 //         Io& io();
@@ -24,7 +24,7 @@
 //         SocketAddress dead_address();    // a connect is refused here
 //         SocketAddress source_address();  // connects may come from here, whatever the port
 //         Peer connect(const SocketAddress&);  // begins; some polls later it is known what became
-//         Door open_door();
+//         PeerListener open_listener();
 //         void exhaust();                  // the next accept finds the descriptor table full
 //         void relieve();                  // and no longer
 //     };

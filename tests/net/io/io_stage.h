@@ -64,7 +64,7 @@ class Recorder {
     std::function<void(Seen&)> attached_hook, connected_hook, bytes_hook, end_hook, sent_hook,
         closed_hook;
     std::function<void(std::span<uint8_t>)> raw_bytes_hook;
-    std::string farewell = "full";
+    std::string refusal_message = "full";
     std::deque<Seen> all;  // in the order of attach and connect
     int accepts = 0, refusals = 0, exhausted = 0;
     int live = 0;
@@ -79,7 +79,7 @@ class Recorder {
     }
     void refuse(const Accepted& accepted) {
         ++refusals;
-        io_.refuse(accepted, as_bytes(farewell));
+        io_.refuse(accepted, as_bytes(refusal_message));
     }
     Seen& connect(const SocketAddress& to, const SocketAddress& source) {
         Seen& seen = take();

@@ -122,9 +122,9 @@ class RealPeer {
     Nanos arrived_ = kNever;
 };
 
-class RealDoor {
+class RealListener {
   public:
-    RealDoor() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+    RealListener() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
         SocketAddress any = *parse_address("127.0.0.1:0");
         PULSE_ASSERT(bind(socket_.number(), &any.base, any.size_bytes()) == 0);
         PULSE_ASSERT(::listen(socket_.number(), 64) == 0);
@@ -144,7 +144,7 @@ class RealDoor {
 class RealWorld {
   public:
     using Peer = RealPeer;
-    using Door = RealDoor;
+    using PeerListener = RealListener;
     static constexpr bool kThreads = true;
 
     RealWorld() {
@@ -179,7 +179,7 @@ class RealWorld {
         if (error != 0) peer.note(error);
         return peer;
     }
-    RealDoor open_door() { return {}; }
+    RealListener open_listener() { return {}; }
 
     // The next descriptor would be the lowest free number: not below the limit, there is none.
     void exhaust() {

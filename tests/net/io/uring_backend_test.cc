@@ -221,8 +221,8 @@ uint64_t live_a_little(uint64_t fail_at, int error) {
     stage.seen.bytes_hook = [&](Seen& seen) {
         if (!seen.sending) stage.seen.send(seen, seen.bytes);
     };
-    auto door = stage.world.open_door();
-    Seen& ours = stage.seen.connect(door.address(), {});
+    auto listener = stage.world.open_listener();
+    Seen& ours = stage.seen.connect(listener.address(), {});
     std::vector<typename World::Peer> peers;
     for (int i = 0; i < 4; ++i) peers.push_back(stage.world.connect(address.address));
     EXPECT_TRUE(stage.until([&] { return stage.seen.accepts == 4 && ours.connects == 1; }));
@@ -362,8 +362,8 @@ uint64_t lose_something(uint32_t behind) {
     stage.io.lose_completions(behind);
     stage.listen();
     close_what_fails(stage);
-    auto door = stage.world.open_door();
-    Seen& ours = stage.seen.connect(door.address(), {});
+    auto listener = stage.world.open_listener();
+    Seen& ours = stage.seen.connect(listener.address(), {});
     std::vector<typename World::Peer> peers;
     for (int i = 0; i < 4; ++i) peers.push_back(stage.connect());
     EXPECT_TRUE(stage.until([&] { return stage.seen.accepts == 4 && ours.connects == 1; }));

@@ -101,10 +101,11 @@ SocketAddress address_of(uint16_t port) {
     return address;
 }
 
-class SimDoor {
+class SimListener {
   public:
-    explicit SimDoor(SimParts& parts) : parts_(parts), port_(parts.network.listen(parts, 0, 64)) {}
-    ~SimDoor() { parts_.network.stop_listening(port_); }
+    explicit SimListener(SimParts& parts)
+        : parts_(parts), port_(parts.network.listen(parts, 0, 64)) {}
+    ~SimListener() { parts_.network.stop_listening(port_); }
     SocketAddress address() const { return address_of(port_); }
     std::optional<SimPeer> accept() {
         if (parts_.network.backlog(port_) == 0) return std::nullopt;
@@ -120,7 +121,7 @@ class SimWorld {
   public:
     using Io = SimBackend;
     using Peer = SimPeer;
-    using Door = SimDoor;
+    using PeerListener = SimListener;
     static constexpr bool kThreads = false;  // virtual time does not wait for another thread
 
     SimWorld(const FaultPlan& faults, Connection* records, uint32_t places)
@@ -153,7 +154,7 @@ class SimWorld {
         }
         return {parts_, socket};
     }
-    Door open_door() { return Door(parts_); }
+    PeerListener open_listener() { return PeerListener(parts_); }
     void exhaust() { io_.set_descriptors_max(io_.descriptors_used()); }
     void relieve() { io_.set_descriptors_max(UINT32_MAX); }
 

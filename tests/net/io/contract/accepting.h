@@ -130,21 +130,21 @@ TYPED_TEST_P(IoContract, Attach_AThousandTalkAndLeave) {
 TYPED_TEST_P(IoContract, Refuse_SendsTheMessageAndClosesInOrder) {
     Stage<TypeParam> stage;
     stage.listen();
-    stage.seen.farewell = "come back in 30 s";
+    stage.seen.refusal_message = "come back in 30 s";
     stage.seen.accept_hook = [&](const Accepted& accepted) {
         stage.seen.refuse(accepted);
         return true;
     };
     for (const bool spoke_first : {false, true}) {
         auto peer = stage.connect();
-        // Unread input would turn the close into a reset, and the farewell would be lost.
+        // Unread input would turn the close into a reset, and the message would be lost.
         if (spoke_first) {
             ASSERT_TRUE(peer.write(as_bytes("GET / HTTP/1.1\r\n\r\n")) > 0);
             stage.world.stall(5 * kMillisecond);
         }
         std::string got;
         EXPECT_TRUE(stage.peer_reads_to_end(peer, got));
-        EXPECT_EQ(got, stage.seen.farewell);
+        EXPECT_EQ(got, stage.seen.refusal_message);
         EXPECT_EQ(peer.error(), 0);
     }
     EXPECT_EQ(stage.seen.refusals, 2);
@@ -155,7 +155,7 @@ TYPED_TEST_P(IoContract, Refuse_ManyAtOnceAndWithoutAMessage) {
     Stage<TypeParam> stage(1);
     stage.listen();
     auto one = stage.join();
-    stage.seen.farewell = "";
+    stage.seen.refusal_message = "";
     std::vector<typename TypeParam::Peer> peers;
     for (int i = 0; i < 300; ++i) peers.push_back(stage.connect());
     for (auto& peer : peers) {

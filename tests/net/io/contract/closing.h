@@ -116,11 +116,11 @@ TYPED_TEST_P(IoContract, C4_APlaceIsUsedAgainAfterOnClosed) {
     }
 }
 
-// Closed with news of its own still to be told, its place taken at once by a connect.
+// Closed with an event of its own still pending, its place taken at once by a connect.
 TYPED_TEST_P(IoContract, C4_NothingOfTheLastOwnerReachesTheNext) {
     Stage<TypeParam> stage(1);
     stage.listen();
-    auto door = stage.world.open_door();
+    auto listener = stage.world.open_listener();
     for (int round = 0; round < 3; ++round) {
         auto one = stage.join();
         Seen* next = nullptr;
@@ -130,9 +130,9 @@ TYPED_TEST_P(IoContract, C4_NothingOfTheLastOwnerReachesTheNext) {
             stage.seen.close(seen, CloseMode::reset);
         };
         stage.seen.closed_hook = [&](Seen& seen) {
-            if (&seen == one.seen) next = &stage.seen.connect(door.address(), {});
+            if (&seen == one.seen) next = &stage.seen.connect(listener.address(), {});
         };
-        // From inside an event, so that the news is told late in the poll.
+        // From inside an event, so that the event is reported late in the poll.
         stage.seen.bytes_hook = [&](Seen& seen) { stage.seen.send(seen, "some"); };
         ASSERT_EQ(one.peer.write(as_bytes("go")), 2u);
         EXPECT_TRUE(stage.until([&] { return next != nullptr && next->connects == 1; }));

@@ -12,14 +12,14 @@ namespace pulse::test {
 // -------------------------------------------------------------------------------------- connect
 TYPED_TEST_P(IoContract, Connect_SucceedsAndIsAsIfAttached) {
     Stage<TypeParam> stage;
-    auto door = stage.world.open_door();
+    auto listener = stage.world.open_listener();
     const SocketAddress source = stage.world.source_address();
     for (const bool choose : {false, true}) {
-        Seen& seen = stage.seen.connect(door.address(), choose ? source : SocketAddress{});
+        Seen& seen = stage.seen.connect(listener.address(), choose ? source : SocketAddress{});
         std::optional<typename TypeParam::Peer> peer;
         EXPECT_EQ(seen.connects, 0) << "C1";
         EXPECT_TRUE(stage.until([&] {
-            if (!peer) peer = door.accept();
+            if (!peer) peer = listener.accept();
             return peer && seen.connects == 1;
         }));
         EXPECT_EQ(seen.connect_error, 0);
@@ -53,9 +53,10 @@ TYPED_TEST_P(IoContract, Connect_ARefusalIsReportedOnceAndOnlyCloseFollows) {
 
 TYPED_TEST_P(IoContract, Connect_MayBeClosedBeforeItsAnswer) {
     Stage<TypeParam> stage;
-    auto door = stage.world.open_door();
+    auto listener = stage.world.open_listener();
     for (const bool alive : {true, false}) {
-        Seen& seen = stage.seen.connect(alive ? door.address() : stage.world.dead_address(), {});
+        Seen& seen =
+            stage.seen.connect(alive ? listener.address() : stage.world.dead_address(), {});
         stage.seen.close(seen, CloseMode::orderly);
         EXPECT_TRUE(stage.until([&] { return seen.closes == 1; }));
         EXPECT_EQ(seen.connects, 0);
