@@ -1,12 +1,8 @@
 // Everything of the epoll backend that does not call the handler.
 #include "net/io/epoll_backend.h"
 
-#include <fcntl.h>
-#include <sys/eventfd.h>
-
 #include <algorithm>
 #include <cstring>
-#include <ctime>
 
 #include "core/check.h"
 
@@ -15,8 +11,6 @@ namespace {
 
 constexpr uint32_t kEnd = EPOLLRDHUP | EPOLLET;
 constexpr uint32_t kInput = EPOLLIN | EPOLLPRI | kEnd;
-// No wait is longer, so that no deadline, kNever among them, overflows what the kernel takes.
-constexpr Nanos kWaitMax = 3600 * kSecond;
 
 }  // namespace
 
@@ -38,21 +32,20 @@ EpollBackend::EpollBackend(const EpollOptions& options, Connection* records, uin
     }
     if (epoll_ >= 0) {
         step = "eventfd";
-        doorbell_ = options_.doorbell >= 0
-                        ? options_.doorbell
-                        : calls_([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
+        doorbell_.open(calls_, options_.doorbell);
     }
-    if (doorbell_ >= 0) {
+    bool is_complete = false;
+    if (doorbell_.number() >= 0) {
         step = "epoll_ctl";
-        if (watch_tag(doorbell_, EPOLL_CTL_ADD, EPOLLIN | EPOLLET, kWakeTag)) {
+        if (watch_tag(doorbell_.number(), EPOLL_CTL_ADD, EPOLLIN | EPOLLET, kWakeTag)) {
             step = "marks";
             if (marks_.open(calls_, epoll_)) {
                 step = "a spare descriptor";
-                restore_spare();
+                is_complete = spare_.open(calls_, epoll_);
             }
         }
     }
-    if (spare_ < 0) {
+    if (!is_complete) {
         ready_ = Error{std::string("epoll: ") + step + ": " + std::strerror(errno) +
                        "; raise the descriptor limit (ulimit -n, LimitNOFILE=) or free memory"};
     }
@@ -61,9 +54,9 @@ EpollBackend::EpollBackend(const EpollOptions& options, Connection* records, uin
 EpollBackend::~EpollBackend() {
     close_listeners();
     marks_.close(calls_);
-    const int own_doorbell = options_.doorbell >= 0 ? -1 : doorbell_;
-    for (const int descriptor : {spare_, own_doorbell, epoll_})
-        if (descriptor >= 0) calls_.close(descriptor);
+    spare_.close(calls_);
+    doorbell_.close(calls_);
+    if (epoll_ >= 0) calls_.close(epoll_);
     if (unsent_ != nullptr)
         pages_.release(reinterpret_cast<std::byte*>(unsent_), places_ * sizeof(*unsent_));
 }
@@ -108,50 +101,16 @@ void EpollBackend::close_listeners() {
 
 // False: no peer is left for now. True without a descriptor: one was lost, go on.
 bool EpollBackend::accept(uint32_t listener, Accepted& accepted) {
-    accepted.descriptor = accept_on(listener, accepted.peer);
-    if (accepted.descriptor < 0 && (errno == EMFILE || errno == ENFILE)) {
-        accepted.descriptor = accept_through_spare(listener, accepted.peer);
-        accepted.exhausted = accepted.descriptor >= 0;
-    }
-    if (accepted.descriptor >= 0) {
-        accepted.peer.unmap();
+    constexpr int kFlags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+    if (spare_.accept(calls_, listeners_[listener], kFlags, accepted)) {
+        if (accepted.exhausted) ++counters_.spare_used;
         return true;
     }
     if (errno == EAGAIN) return false;
     ++counters_.accept_failures;
-    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-        rest_listeners();
-        return false;
-    }
-    return true;  // that peer is gone already, or a firewall forbade it (accept(2))
-}
-
-int EpollBackend::accept_on(uint32_t listener, SocketAddress& peer) {
-    socklen_t size_bytes = sizeof(peer);
-    return calls_([&] {
-        return accept4(listeners_[listener], &peer.base, &size_bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    });
-}
-
-// The peer takes the place of the spare, which comes back once the handler has refused it.
-int EpollBackend::accept_through_spare(uint32_t listener, SocketAddress& peer) {
-    if (spare_ < 0) restore_spare();
-    if (spare_ < 0) return -1;
-    calls_.close(spare_);
-    spare_ = -1;
-    const int accepted = accept_on(listener, peer);
-    if (accepted < 0) {
-        const int error = errno;
-        restore_spare();
-        errno = error;
-    } else {
-        ++counters_.spare_used;
-    }
-    return accepted;
-}
-
-void EpollBackend::restore_spare() {
-    if (spare_ < 0) spare_ = calls_([&] { return fcntl(epoll_, F_DUPFD_CLOEXEC, 0); });
+    if (!SpareDescriptor::is_shortage(errno)) return true;
+    rest_listeners();
+    return false;
 }
 
 // There is no memory or no descriptor, and a level-triggered listener would keep the thread awake.
@@ -328,24 +287,6 @@ void EpollBackend::close(Index index, CloseMode mode) {
 }
 
 // ----------------------------------------------------------------------------------------- polling
-
-Nanos EpollBackend::clock() const {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return Nanos{now.tv_sec} * kSecond + now.tv_nsec;
-}
-
-Nanos EpollBackend::cpu_clock() const {
-    timespec used{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    return Nanos{used.tv_sec} * kSecond + used.tv_nsec;
-}
-
-void EpollBackend::wake() {
-    const uint64_t one = 1;
-    // Fails only where 2^64 wakes have not been seen: then the doorbell is ringing.
-    [[maybe_unused]] const ssize_t written = write(doorbell_, &one, sizeof(one));
-}
 
 std::span<const epoll_event> EpollBackend::reap(Nanos until) {
     ++counters_.polls;

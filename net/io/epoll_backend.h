@@ -46,11 +46,14 @@
 
 #include "core/connection.h"
 #include "core/limits.h"
+#include "net/io/clocks.h"
+#include "net/io/doorbell.h"
 #include "net/io/io_backend.h"
 #include "net/io/limits.h"
 #include "net/io/mapped_pages.h"
 #include "net/io/send_progress.h"
 #include "net/io/sockets.h"
+#include "net/io/spare_descriptor.h"
 #include "net/io/system_calls.h"
 #include "net/io/watch_marks.h"
 #include "net/io/watch_proof.h"
@@ -87,7 +90,7 @@ class EpollBackend {
     bool is_held_off(Index index) const { return marked(index, kHeldOff); }
     void finish(Index index);
     void close(Index index, CloseMode mode);
-    void wake();
+    void wake() { doorbell_.ring(); }
     // Beyond the contract, for clients that are to misbehave: from now on bytes that arrive are
     // left in the kernel, until the peer ends the stream; then they are given, and on_end. Once a
     // connection; there is no way back.
@@ -98,8 +101,8 @@ class EpollBackend {
         return pulse::send_progress(calls_, records_[index].descriptor);
     }
     Nanos woke_at() const { return woke_at_; }
-    Nanos clock() const;
-    Nanos cpu_clock() const;
+    Nanos clock() const { return monotonic_clock(); }
+    Nanos cpu_clock() const { return thread_cpu_clock(); }
     const IoCounters& counters() const { return counters_; }
     // Bytes in user space beside the records: the buffer, and the used part of the lists.
     size_t memory_bytes() const;
@@ -165,14 +168,13 @@ class EpollBackend {
     template <class H>
     void accept_from(uint32_t listener, H& handler);
     template <class H>
+    void deliver_accept(const Accepted& accepted, H& handler);
+    template <class H>
     void receive(Index index, H& handler);
     template <class H>
     void read_on(size_t count, H& handler);
 
     bool accept(uint32_t listener, Accepted& accepted);
-    int accept_on(uint32_t listener, SocketAddress& peer);
-    int accept_through_spare(uint32_t listener, SocketAddress& peer);
-    void restore_spare();
     void rest_listeners();
     void resume_listeners();
     ssize_t receive_bytes(int descriptor);
@@ -193,8 +195,8 @@ class EpollBackend {
     SystemCalls calls_{counters_.system_calls};
     Result<void> ready_;
     int epoll_ = -1;
-    int doorbell_ = -1;          // an eventfd
-    int spare_ = -1;             // given up when no other descriptor is left, to refuse with
+    WakeDescriptor doorbell_;
+    SpareDescriptor spare_;
     bool precise_waits_ = true;  // the kernel has epoll_pwait2
     std::vector<int> listeners_;
     Nanos listeners_rest_until_ = 0;  // 0: they do not rest
@@ -324,10 +326,15 @@ void EpollBackend::accept_from(uint32_t listener, H& handler) {
         accepted.listener = static_cast<uint8_t>(listener);
         if (!accept(listener, accepted)) return;
         if (accepted.descriptor < 0) continue;
-        read_clock();
-        handler.on_accept(accepted);
-        if (accepted.exhausted) restore_spare();
+        deliver_accept(accepted, handler);
     }
+}
+
+template <class H>
+void EpollBackend::deliver_accept(const Accepted& accepted, H& handler) {
+    read_clock();
+    handler.on_accept(accepted);
+    if (accepted.exhausted) spare_.restore(calls_);
 }
 
 template <class H>

@@ -1,10 +1,8 @@
 // Everything of the io_uring backend that does not call the handler.
 #include "net/io/uring_backend.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,8 +17,6 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "poll masks are written as they are");
 
-// No wait is longer, so that no deadline, kNever among them, overflows what the kernel takes.
-constexpr Nanos kWaitMax = 3600 * kSecond;
 // What a send may carry: the kernel takes no more at once (MAX_RW_COUNT).
 constexpr size_t kSendBytesMax = 0x7fff'f000;
 // What one refused peer may have sent already without making its refusal a reset.
@@ -54,18 +50,6 @@ std::string UringFeatures::text() const {
     return all.substr(1);
 }
 
-Nanos UringBackend::clock() const {
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return Nanos{now.tv_sec} * kSecond + now.tv_nsec;
-}
-
-Nanos UringBackend::cpu_clock() const {
-    timespec used{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    return Nanos{used.tv_sec} * kSecond + used.tv_nsec;
-}
-
 // ----------------------------------------------------------------------------------------- start
 
 UringBackend::UringBackend(const UringOptions& options, Connection* records, uint32_t places)
@@ -87,20 +71,17 @@ UringBackend::~UringBackend() {
     if (buffer_ring_ != nullptr) munmap(buffer_ring_, ring_bytes);
     if (buffers_ != nullptr)
         munmap(buffers_, size_t{options_.receive_buffers} * options_.receive_buffer_bytes);
-    if (spare_ >= 0) calls_.close(spare_);
-    if (doorbell_ >= 0 && doorbell_ != options_.doorbell) calls_.close(doorbell_);
+    spare_.close(calls_);
+    doorbell_.close(calls_);
     if (watch_set_ >= 0) calls_.close(watch_set_);
 }
 
 Result<void> UringBackend::open() {
     if (Result<void> ring = open_ring(); !ring) return ring;
     if (Result<void> buffers = open_buffers(); !buffers) return buffers;
-    doorbell_ = options_.doorbell;
-    if (doorbell_ < 0) doorbell_ = calls_([] { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); });
-    if (doorbell_ < 0) return Error{failed("eventfd", errno)};
+    if (!doorbell_.open(calls_, options_.doorbell)) return Error{failed("eventfd", errno)};
     arm_doorbell();
-    restore_spare();
-    if (spare_ < 0) return Error{failed("a spare descriptor", errno)};
+    if (!spare_.open(calls_, doorbell_.number())) return Error{failed("a spare descriptor", errno)};
     return open_watch_set();
 }
 
@@ -696,23 +677,16 @@ IoError UringBackend::socket_error(Index index) {
 
 // --------------------------------------------------------------------------------------- doorbell
 
-void UringBackend::wake() {
-    const uint64_t one = 1;
-    // Fails only where 2^64 wakes were not taken: then the doorbell is ringing.
-    [[maybe_unused]] const ssize_t written = write(doorbell_, &one, sizeof(one));
-}
-
 void UringBackend::arm_doorbell() {
-    io_uring_sqe& poll =
-        queue(IORING_OP_POLL_ADD, doorbell_, pack({0, Op::doorbell, 0, ++doorbell_serial_}));
+    io_uring_sqe& poll = queue(IORING_OP_POLL_ADD, doorbell_.number(),
+                               pack({0, Op::doorbell, 0, ++doorbell_serial_}));
     poll.poll32_events = POLLIN;
 }
 
 void UringBackend::complete_doorbell(const Ticket& ticket) {
     if (ticket.value != doorbell_serial_) return;
     ++counters_.wakes_received;
-    uint64_t rings = 0;
-    calls_([&] { return ::read(doorbell_, &rings, sizeof(rings)); });
+    doorbell_.clear(calls_);
     arm_doorbell();
 }
 
@@ -758,7 +732,7 @@ void UringBackend::arm_listener(uint8_t position) {
 // there is no descriptor or no memory, and a readable listener would keep the loop awake.
 bool UringBackend::accept_failed(uint8_t position, int error) {
     ++counters_.accept_failures;
-    if (error != EMFILE && error != ENFILE && error != ENOMEM && error != ENOBUFS) return true;
+    if (!SpareDescriptor::is_shortage(error)) return true;
     listeners_[position].rest_until = now_ + kAcceptRestNs;
     return false;
 }
@@ -768,38 +742,6 @@ void UringBackend::resume_listeners() {
         const Nanos until = listeners_[i].rest_until;
         if (until != 0 && clock() >= until) arm_listener(static_cast<uint8_t>(i));
     }
-}
-
-// A descriptor, or the error with a minus. With a full table the peer takes the place of the spare,
-// which comes back once the handler has refused it.
-int UringBackend::accept_one(uint8_t position, Accepted& accepted) {
-    const int listener = listeners_[position].descriptor;
-    const auto accept = [&] {
-        socklen_t size_bytes = sizeof(accepted.peer);
-        return calls_(
-            [&] { return accept4(listener, &accepted.peer.base, &size_bytes, SOCK_CLOEXEC); });
-    };
-    int descriptor = accept();
-    if (descriptor >= 0) return descriptor;
-    if (errno != EMFILE && errno != ENFILE) return -errno;
-    int error = errno;
-    if (spare_ < 0) restore_spare();
-    if (spare_ < 0) return -error;
-    calls_.close(spare_);
-    spare_ = -1;
-    descriptor = accept();
-    error = errno;
-    accepted.exhausted = descriptor >= 0;
-    if (!accepted.exhausted) {
-        restore_spare();
-        return -error;
-    }
-    ++counters_.spare_used;
-    return descriptor;
-}
-
-void UringBackend::restore_spare() {
-    if (spare_ < 0) spare_ = calls_([&] { return fcntl(doorbell_, F_DUPFD_CLOEXEC, 0); });
 }
 
 }  // namespace pulse

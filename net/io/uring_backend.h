@@ -71,6 +71,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -83,10 +84,13 @@
 #include "core/result.h"
 #include "core/types.h"
 #include "net/io/address.h"
+#include "net/io/clocks.h"
+#include "net/io/doorbell.h"
 #include "net/io/io_backend.h"
 #include "net/io/limits.h"
 #include "net/io/send_progress.h"
 #include "net/io/sockets.h"
+#include "net/io/spare_descriptor.h"
 #include "net/io/system_calls.h"
 #include "net/io/uring_compat.h"
 #include "net/io/watch_marks.h"
@@ -140,15 +144,15 @@ class UringBackend {
     bool is_held_off(Index index) const { return marked(index, kHeldOff); }
     void finish(Index index);
     void close(Index index, CloseMode mode);
-    void wake();
+    void wake() { doorbell_.ring(); }
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_until_; }
     SendProgress send_progress(Index index) {
         return pulse::send_progress(calls_, records_[index].descriptor);
     }
     Nanos woke_at() const { return woke_at_; }
-    Nanos clock() const;
-    Nanos cpu_clock() const;
+    Nanos clock() const { return monotonic_clock(); }
+    Nanos cpu_clock() const { return thread_cpu_clock(); }
     const IoCounters& counters() const { return counters_; }
 
     // Until `until` on now()'s clock (CLOCK_MONOTONIC); kNever is for ever.
@@ -311,6 +315,8 @@ class UringBackend {
     template <class H>
     void complete_listener(H& handler, const Ticket& ticket);
     template <class H>
+    void deliver_accept(H& handler, const Accepted& accepted);
+    template <class H>
     void report_end(H& handler, Index index, IoError error);
     template <class H>
     void join(H& handler, Index index);
@@ -360,8 +366,6 @@ class UringBackend {
     bool is_current(uint8_t position, uint32_t serial) const {
         return position < listeners_.size() && listeners_[position].serial == serial;
     }
-    int accept_one(uint8_t position, Accepted& accepted);
-    void restore_spare();
     void arm_doorbell();
 
     const UringOptions options_;
@@ -412,9 +416,9 @@ class UringBackend {
     std::vector<Listener> listeners_;
     uint32_t next_serial_ = 0;
     uint32_t accepts_left_ = 0;  // of this poll
-    int spare_ = -1;             // given up when no other descriptor is left, to refuse with
+    SpareDescriptor spare_;
     const Accepted* undecided_ = nullptr;  // what the handler is deciding about
-    int doorbell_ = -1;
+    WakeDescriptor doorbell_;
     uint32_t doorbell_serial_ = 0;
     int watch_set_ = -1;  // an epoll set of connections
     WatchMarks marks_;
@@ -648,20 +652,25 @@ void UringBackend::complete_listener(H& handler, const Ticket& ticket) {
         }
         Accepted accepted;
         accepted.listener = position;
-        accepted.descriptor = accept_one(position, accepted);
-        if (accepted.descriptor == -EAGAIN) return arm_listener(position);
-        if (accepted.descriptor < 0) {
-            if (!accept_failed(position, -accepted.descriptor)) return;
+        const int listener = listeners_[position].descriptor;
+        if (!spare_.accept(calls_, listener, SOCK_CLOEXEC, accepted)) {
+            if (errno == EAGAIN) return arm_listener(position);
+            if (!accept_failed(position, errno)) return;
             continue;
         }
-        accepted.peer.unmap();
+        if (accepted.exhausted) ++counters_.spare_used;
         --accepts_left_;
-        undecided_ = &accepted;
-        read_clock();
-        handler.on_accept(accepted);
-        PULSE_ASSERT(undecided_ == nullptr);  // the handler has attached or refused it
-        if (accepted.exhausted) restore_spare();
+        deliver_accept(handler, accepted);
     }
+}
+
+template <class H>
+void UringBackend::deliver_accept(H& handler, const Accepted& accepted) {
+    undecided_ = &accepted;
+    read_clock();
+    handler.on_accept(accepted);
+    PULSE_ASSERT(undecided_ == nullptr);  // the handler has attached or refused it
+    if (accepted.exhausted) spare_.restore(calls_);
 }
 
 static_assert(IoBackend<UringBackend>);
