@@ -16,7 +16,7 @@ constexpr uint32_t kInput = EPOLLIN | EPOLLPRI | kEnd;
 
 EpollBackend::EpollBackend(const EpollOptions& options, Connection* records, uint32_t places)
     : options_(options), records_(records), places_(places) {
-    now_ = drained_until_ = woke_at_ = poll_started_ = proof_.proven_until();
+    now_ = woke_at_ = poll_started_ = proof_.proven_until();
     // Twice: the part of a list that is being reported, and what joins it meanwhile.
     pending_events_.reserve(size_t{2} * places);
     partly_read_.reserve(size_t{2} * places);

@@ -48,6 +48,7 @@
 #include "core/limits.h"
 #include "net/io/clocks.h"
 #include "net/io/doorbell.h"
+#include "net/io/drained_until.h"
 #include "net/io/io_backend.h"
 #include "net/io/limits.h"
 #include "net/io/mapped_pages.h"
@@ -96,7 +97,7 @@ class EpollBackend {
     // connection; there is no way back.
     void stop_reading(Index index);
     Nanos now() const { return now_; }
-    Nanos drained_until() const { return drained_until_; }
+    Nanos drained_until() const { return drained_.value(); }
     SendProgress send_progress(Index index) {
         return pulse::send_progress(calls_, records_[index].descriptor);
     }
@@ -202,10 +203,10 @@ class EpollBackend {
     Nanos listeners_rest_until_ = 0;  // 0: they do not rest
 
     Nanos now_ = 0;
-    Nanos drained_until_ = 0;
     Nanos woke_at_ = 0;
     Nanos poll_started_ = 0;
     WatchProof proof_{clock()};  // of what was taken from the set; it holds once that is handled
+    DrainedUntil drained_{proof_.proven_until()};
     WatchMarks marks_;
 
     // Reserved to their limit at the start: no allocation later. Idle connections are on none.
@@ -228,10 +229,8 @@ void EpollBackend::poll(Nanos until, H& handler) {
     read_on(partly_read, handler);
     report_events(handler);
     report_closed(handler);
-    const Nanos proven = proof_.proven_until();
-    const Nanos bound =
-        partly_read_.empty() ? proven : std::min(proven, partly_read_.front().given_at);
-    drained_until_ = std::max(drained_until_, bound);
+    const Nanos oldest = partly_read_.empty() ? kNever : partly_read_.front().given_at;
+    drained_.advance(proof_.proven_until(), oldest);
 }
 
 // What is queued while this runs waits for its next run: a handler that sends from on_sent for ever

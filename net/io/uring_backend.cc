@@ -57,7 +57,7 @@ UringBackend::UringBackend(const UringOptions& options, Connection* records, uin
     PULSE_ASSERT(std::has_single_bit(options.submission_entries));
     PULSE_ASSERT(std::has_single_bit(options.receive_buffers));
     PULSE_ASSERT(options.receive_buffer_bytes > kReceiveFrontBytes + kReceivePadBytes);
-    now_ = drained_until_ = woke_at_ = round_began_ = watch_since_ = proof_.proven_until();
+    now_ = woke_at_ = round_began_ = watch_since_ = proof_.proven_until();
     ready_list_.resize(kUringReadyMax);
     memory_bytes_ += ready_list_.size() * sizeof(ready_list_[0]);
     ready_ = open();
@@ -231,7 +231,7 @@ void UringBackend::look_for_losses() {
     if (lost == 0) return;
     counters_.completions_lost += lost;
     recovering_ = true;
-    candidate_ = -1;
+    drained_.suspect();
 }
 
 // lose_completions(): how many were dropped.
@@ -284,7 +284,7 @@ void UringBackend::note_shortage(int error) {
     if (error == EBADR && !recovering_) {
         ++counters_.completions_lost;
         recovering_ = true;
-        candidate_ = -1;
+        drained_.suspect();
     }
     if (++shortages_in_a_row_ <= kUringSubmitYields) {
         sched_yield();
@@ -342,21 +342,10 @@ void UringBackend::submit_and_reap(Nanos until) {
 }
 
 void UringBackend::advance_drained_until(bool handed_out) {
-    if (candidate_ >= 0 && unread_[count_ ^ 1] == 0) {
-        drained_until_ = std::max(drained_until_, candidate_);
-        candidate_ = -1;
-    }
     if (recovering_) return;
     Nanos proven = proof_.proven_until();
     if (watch_armed_ && round_whole_ && handed_out) proven = std::max(proven, watch_since_);
-    if (candidate_ >= 0 || proven <= drained_until_) return;
-    if (unread() == 0) {
-        drained_until_ = proven;
-    } else {
-        candidate_ = proven;
-        count_ ^= 1;
-        PULSE_ASSERT(unread_[count_] == 0);
-    }
+    drained_.advance(proven);
 }
 
 // A completion of a connection: of this owner of the place, and of something that was asked for.
@@ -523,7 +512,7 @@ void UringBackend::put_back(Index index) {
 void UringBackend::make_ready(Index index, uint32_t count) {
     PULSE_ASSERT(ready_count() < ready_list_.size());
     mark(index, kReceiving);
-    ++unread_[count];
+    drained_.add(count);
     ready_list_[ready_tail_++ & (ready_list_.size() - 1)] = index | count << kIndexBits;
 }
 

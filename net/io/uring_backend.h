@@ -39,7 +39,7 @@
 // runs task work until TASKRUN is clear, at most max(20, wait_nr) items a call, with the flag set
 // if some are left (io_uring/tw.c). So when t is proven, every connection that holds something from
 // before t was taken from the set, and each that was taken is
-//   - asked for (on the ready list, or its RECV queued or not handed out): counted in unread_;
+//   - asked for (on the ready list, or its RECV queued or not handed out): counted (drained_);
 //   - put back into the set: after it was given bytes, which C8 allows, or before that, and then
 //     proofs that it was part of are void (WatchProof::put_back);
 //   - over: nothing follows FIN or RST.
@@ -86,6 +86,7 @@
 #include "net/io/address.h"
 #include "net/io/clocks.h"
 #include "net/io/doorbell.h"
+#include "net/io/drained_until.h"
 #include "net/io/io_backend.h"
 #include "net/io/limits.h"
 #include "net/io/send_progress.h"
@@ -146,7 +147,7 @@ class UringBackend {
     void close(Index index, CloseMode mode);
     void wake() { doorbell_.ring(); }
     Nanos now() const { return now_; }
-    Nanos drained_until() const { return drained_until_; }
+    Nanos drained_until() const { return drained_.value(); }
     SendProgress send_progress(Index index) {
         return pulse::send_progress(calls_, records_[index].descriptor);
     }
@@ -330,7 +331,7 @@ class UringBackend {
     bool take_event(const epoll_event& event);
 
     // Connections.
-    void make_ready(Index index) { make_ready(index, count_); }
+    void make_ready(Index index) { make_ready(index, drained_.count()); }
     void make_ready(Index index, uint32_t count);
     bool readable(Index index);
     bool watch(Index index);
@@ -342,7 +343,6 @@ class UringBackend {
     uint32_t ready_room() const {
         return static_cast<uint32_t>(ready_list_.size()) - ready_count() - receives_queued_;
     }
-    uint32_t unread() const { return unread_[0] + unread_[1]; }
     void cut_off(int descriptor, CloseMode mode);
     IoError socket_error(Index index);
     std::span<uint8_t> received(const io_uring_cqe& completion) {
@@ -403,15 +403,12 @@ class UringBackend {
 
     // C8; the essay above says why.
     Nanos now_ = 0;
-    Nanos drained_until_ = 0;
     Nanos woke_at_ = 0;
     Nanos round_began_ = 0;
     bool round_whole_ = false;  // all was submitted, and no task work was left
     Nanos watch_since_ = 0;     // the look that is armed was executed then or later
     WatchProof proof_{clock()};
-    Nanos candidate_ = -1;              // is drained_until_ once unread_[count_ ^ 1] is 0; -1: none
-    std::array<uint32_t, 2> unread_{};  // on the ready list, or their receive not handed out
-    uint32_t count_ = 0;                // the one that is counted in now
+    DrainedUntil drained_{proof_.proven_until()};  // unread: on the ready list or in a receive
 
     std::vector<Listener> listeners_;
     uint32_t next_serial_ = 0;
@@ -451,10 +448,7 @@ void UringBackend::poll(Nanos until, H& handler) {
         until = 0;  // only the first round may sleep
     } while (budget > 0 && --rounds > 0 && more_waits());
     read_clock();
-    if (watch_armed_ && !more_waits() && unread() == 0) {
-        candidate_ = -1;
-        drained_until_ = now_;
-    }
+    if (watch_armed_ && !more_waits() && drained_.unread() == 0) drained_.advance(now_);
     if (counters_.completions != completions_before) ++counters_.batches;
 }
 
@@ -468,7 +462,7 @@ void UringBackend::queue_receives(H& handler) {
         PULSE_ASSERT(marked(index, kReceiving));
         if (marked(index, kClosed)) {
             unmark(index, kReceiving);
-            --unread_[count];
+            drained_.remove(count);
             join(handler, index);
             continue;
         }
@@ -525,7 +519,7 @@ template <class H>
 void UringBackend::complete_receive(H& handler, Index index, uint32_t count,
                                     const io_uring_cqe& completion) {
     --receives_queued_;
-    --unread_[count];
+    drained_.remove(count);
     const int result = completion.res;
     if (result > 0) {
         if (!marked(index, kClosed)) {
@@ -621,7 +615,7 @@ void UringBackend::recover(H& handler) {
         const uint32_t entry = ready_list_[ready_head_ & (ready_list_.size() - 1)];
         unmark(entry & kIndexMask, kReceiving);
     }
-    unread_ = {};
+    drained_.forget();
     receives_queued_ = 0;
     proof_.lost();
     for (Index index = 0; index < places_used_; ++index)
