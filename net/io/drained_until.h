@@ -42,7 +42,7 @@ class DrainedUntil {
             value_ = std::max(value_, candidate_);
             candidate_ = -1;
         }
-        if (candidate_ >= 0 || proven <= value_) return;
+        if (candidate_ >= 0 || proven <= std::max(value_, void_until_)) return;
         if (unread() == 0) {
             value_ = proven;
         } else {
@@ -57,17 +57,20 @@ class DrainedUntil {
         value_ = std::max(value_, std::min(proven, oldest));
     }
 
-    // What was taken may be lost. Requires: no advance() until all of it was asked for anew, and
-    // forget() called before that.
+    // Something that was taken may be lost. Requires: no advance() until forget().
     void suspect() { candidate_ = -1; }
-    void forget() {
+    // What was unread is given back to the set, and nothing is taken: proofs up to `proven`, the
+    // newest so far, were made of looks that took it, and are void.
+    void forget(Nanos proven) {
         suspect();
         unread_ = {};
+        void_until_ = std::max(void_until_, proven);
     }
 
   private:
     Nanos value_;
     Nanos candidate_ = -1;  // is value_ once the other count is 0; -1: none
+    Nanos void_until_ = 0;  // proofs up to it are void
     std::array<uint32_t, 2> unread_{};
     uint32_t count_ = 0;
 };

@@ -615,7 +615,7 @@ void UringBackend::recover(H& handler) {
         const uint32_t entry = ready_list_[ready_head_ & (ready_list_.size() - 1)];
         unmark(entry & kIndexMask, kReceiving);
     }
-    drained_.forget();
+    drained_.forget(proof_.proven_until());
     receives_queued_ = 0;
     proof_.lost();
     for (Index index = 0; index < places_used_; ++index)

@@ -12,9 +12,9 @@
 namespace pulse::test {
 namespace {
 
-enum class Step : uint8_t { arrive, take, prove, read_first, read_last };
-constexpr std::array kSteps = {Step::arrive, Step::take, Step::prove, Step::read_first,
-                               Step::read_last};
+enum class Step : uint8_t { arrive, take, prove, read_first, read_last, lose };
+constexpr std::array kSteps = {Step::arrive,     Step::take,      Step::prove,
+                               Step::read_first, Step::read_last, Step::lose};
 constexpr uint32_t kConnectionsMax = 4;
 constexpr int kStepsMax = 12;
 
@@ -70,6 +70,13 @@ struct World {
             case Step::read_last:
                 if (taken.size == 0 || (step == Step::read_last && taken.size == 1)) return false;
                 drained.remove(taken.pop(step == Step::read_first ? 0 : taken.size - 1).count);
+                return true;
+            case Step::lose:
+                drained.suspect();
+                if (set.size == 0) proven = now;  // as far as is known
+                drained.forget(proven);
+                while (taken.size > 0) set.push(taken.pop(0));
+                drained.advance(proven);
                 return true;
         }
         return false;

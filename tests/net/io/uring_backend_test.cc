@@ -442,6 +442,36 @@ TYPED_TEST(UringLoss, ManyLoseSomethingAtOnce) {
     }
 }
 
+// A loss in any entry of a poll, the last among them, while most of what is known to be ready is
+// not read: none of it is passed by time (C8).
+TYPED_TEST(UringLoss, WhatIsAskedForAnewIsNotPassed) {
+    constexpr uint32_t kPeers = 200;
+    static_assert(kPeers < kUringWatchEvents, "one look takes all, which proves the time of it");
+    for (uint32_t behind = 0; behind <= kUringRoundsPerPoll; ++behind) {
+        Stage<TypeParam> stage(kPeers);
+        stage.listen();
+        close_what_fails(stage);
+        std::vector<typename TypeParam::Peer> peers;
+        for (uint32_t i = 0; i < kPeers; ++i) peers.push_back(stage.connect());
+        ASSERT_TRUE(stage.until([&] { return stage.seen.live == static_cast<int>(kPeers); }));
+        stage.settle();
+        for (auto& peer : peers) peer.write(as_bytes("beat"));
+        const Nanos written = stage.world.stall(kMillisecond);
+        stage.io.lose_completions(behind);
+        const auto is_known = [](const Seen& seen) { return seen.ends > 0 || !seen.bytes.empty(); };
+        uint32_t passed = 0;
+        ASSERT_TRUE(stage.until([&] {
+            const auto unknown = kPeers - std::ranges::count_if(stage.seen.all, is_known);
+            if (unknown > 0 && stage.io.drained_until() > written) ++passed;
+            return unknown == 0;
+        }));
+        EXPECT_EQ(passed, 0u) << "entry " << behind;
+        EXPECT_TRUE(stage.until([&] { return stage.io.drained_until() > written; }));
+        stage.io.lose_none();
+        stage.close_all();
+    }
+}
+
 // ---------------------------------------------------------------------------------- backpressure
 
 template <class World>
