@@ -42,6 +42,8 @@ LoginAnswer Directory::login(const Login& login, Nanos now) {
         texts_.drop(wanted.device);
         return answer;
     }
+    PULSE_ASSERT(login.session == 0 ||
+                 texts_.text(users_[sessions_[login.session].user].name) == login.user);
     const TextStore::Handle name = texts_.find(login.user);
     uint32_t user = name == 0 ? 0 : texts_.mark(name);
     if (user == 0) user = create_user(login.user);
@@ -147,9 +149,9 @@ LoginAnswer Directory::decide(const User& user, TextStore::Handle device, bool c
 LoginAnswer Directory::admit(uint32_t user, const Session& wanted, Nanos now) {
     LoginAnswer answer = decide(users_[user], wanted.device, true);
     if (answer.verdict != Verdict::accepted) return answer;
+    if (answer.replaces) take_over(user, answer.replaced);  // so that there is a place for it
     answer.session = sessions_.take();
     if (answer.session == 0) return {.verdict = Verdict::out_of_memory};
-    if (answer.replaces) take_over(user, answer.replaced);
     Session& session = sessions_[answer.session];
     session = wanted;
     session.user = user;

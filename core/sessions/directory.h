@@ -52,7 +52,9 @@ struct Login {
     std::string_view device;
     std::string_view labels;
     ConnectionRef connection;
-    SessionHandle session = 0;  // that the connection had, as its reactor knows it
+    // That the connection had, as its reactor knows it. Requires: of the same user; a connection
+    // that is another user from now on ends its session first.
+    SessionHandle session = 0;
 };
 
 struct LoginAnswer {

@@ -1,14 +1,14 @@
-// Where texts are kept: in chunks of 64 KiB, freed places by their size.
+// Where texts are kept: places in chunks, and chunks that come and go.
 #include "core/sessions/text_store.h"
 
 #include <cstring>
+#include <utility>
 
 namespace pulse {
 
 TextStore::Entry& TextStore::entry(Handle handle) const {
-    PULSE_AUDIT_ASSERT(handle >= kChunkUnits && handle < fresh_);
-    uint64_t* unit = &chunks_[(handle >> kChunkUnitsLog2) - 1][handle & (kChunkUnits - 1)];
-    return *reinterpret_cast<Entry*>(unit);
+    uint64_t* units = chunks_[handle >> kChunkUnitsLog2].units.get();
+    return *reinterpret_cast<Entry*>(units + (handle & (kChunkUnits - 1)));
 }
 
 TextStore::Handle TextStore::find(std::string_view text) const {
@@ -20,25 +20,7 @@ TextStore::Handle TextStore::find(std::string_view text) const {
 std::string_view TextStore::text(Handle handle) const {
     if (handle == 0) return {};
     const Entry& found = entry(handle);
-    return {found.text, found.size};
-}
-
-// A place of `units`, 0 if there is none.
-TextStore::Handle TextStore::allocate(uint32_t units) {
-    if (const Handle handle = free_[units]; handle != 0) {
-        free_[units] = entry(handle).node.next;
-        return handle;
-    }
-    const uint32_t left = kChunkUnits - (fresh_ & (kChunkUnits - 1));
-    const bool is_new_chunk = left == kChunkUnits || left < units;
-    if (is_new_chunk) {
-        if (fresh_ > UINT32_MAX - 2 * kChunkUnits) return 0;
-        if (left != kChunkUnits) fresh_ += left;  // an end too short for this text is left unused
-        chunks_.push_back(std::make_unique<uint64_t[]>(kChunkUnits));
-    }
-    const Handle handle = fresh_;
-    fresh_ += units;
-    return handle;
+    return {reinterpret_cast<const char*>(&found) + kHeadBytes, found.size};
 }
 
 bool TextStore::hold(std::string_view text, Handle& handle) {
@@ -49,11 +31,8 @@ bool TextStore::hold(std::string_view text, Handle& handle) {
         hold(handle);
         return true;
     }
-    const uint32_t units = units_of(text.size());
-    if (held_bytes_ + units * kUnit > bytes_max_) return false;
-    handle = allocate(units);
+    handle = allocate(size_of(text.size()));
     if (handle == 0) return false;
-    held_bytes_ += units * kUnit;
     Entry& made = entry(handle);
     made.holders = 1;
     made.mark = 0;
@@ -73,12 +52,74 @@ void TextStore::drop(Handle handle) {
     PULSE_ASSERT(dropped.holders > 0);
     if (--dropped.holders > 0) return;
     index_.erase(handle, [&](Handle at) -> HashNode& { return entry(at).node; });
-    const uint32_t units = units_of(dropped.size);
-    held_bytes_ -= units * kUnit;
-    dropped.node.next = free_[units];
-    free_[units] = handle;
+    free(handle);
 }
 
-size_t TextStore::bytes() const { return chunks_.size() * kChunkUnits * kUnit + index_.bytes(); }
+uint8_t TextStore::size_of(size_t bytes) {
+    uint8_t size = 0;
+    while (kSizes[size] * kUnit < kHeadBytes + bytes) ++size;
+    return size;
+}
+
+// A place of this size, 0 if there is none.
+TextStore::Handle TextStore::allocate(uint8_t size) {
+    const uint32_t number = has_room_[size] != 0 ? has_room_[size] : take_chunk(size);
+    if (number == 0) return 0;
+    Chunk& chunk = chunks_[number];
+    Handle handle = chunk.free;
+    if (handle != 0) {
+        chunk.free = entry(handle).node.next;
+    } else {
+        handle = number << kChunkUnitsLog2 | chunk.fresh;
+        chunk.fresh = static_cast<uint16_t>(chunk.fresh + kSizes[size]);
+    }
+    ++chunk.live;
+    if (is_full(chunk)) unlink(number);
+    return handle;
+}
+
+void TextStore::free(Handle handle) {
+    const uint32_t number = handle >> kChunkUnitsLog2;
+    Chunk& chunk = chunks_[number];
+    const bool was_full = is_full(chunk);
+    entry(handle).node.next = std::exchange(chunk.free, handle);
+    if (was_full) link(number);
+    if (--chunk.live > 0) return;
+    unlink(number);
+    chunk = Chunk{};
+    given_back_.push_back(number);
+    --chunks_taken_;
+}
+
+uint32_t TextStore::take_chunk(uint8_t size) {
+    if (chunk_bytes() + kChunkBytes > bytes_max_) return 0;
+    uint32_t number = static_cast<uint32_t>(chunks_.size());
+    if (!given_back_.empty()) {
+        number = given_back_.back();
+        given_back_.pop_back();
+    } else if (number > UINT32_MAX >> kChunkUnitsLog2) {
+        return 0;
+    } else {
+        chunks_.emplace_back();
+    }
+    ++chunks_taken_;
+    chunks_[number].units = std::make_unique<uint64_t[]>(kChunkUnits);
+    chunks_[number].size = size;
+    link(number);
+    return number;
+}
+
+void TextStore::link(uint32_t number) {
+    Chunk& chunk = chunks_[number];
+    chunk.previous = 0;
+    chunk.next = std::exchange(has_room_[chunk.size], number);
+    if (chunk.next != 0) chunks_[chunk.next].previous = number;
+}
+
+void TextStore::unlink(uint32_t number) {
+    const Chunk& chunk = chunks_[number];
+    (chunk.previous == 0 ? has_room_[chunk.size] : chunks_[chunk.previous].next) = chunk.next;
+    if (chunk.next != 0) chunks_[chunk.next].previous = chunk.previous;
+}
 
 }  // namespace pulse

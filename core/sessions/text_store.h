@@ -1,9 +1,13 @@
 // Short texts, each kept once: names of users and devices, sets of labels. A thousand devices with
 // the name "ios" cost one. Texts are counted by their holders and freed with the last.
+//
+// They lie in chunks of 64 KiB, each for texts of about one size. A chunk whose last text is gone
+// is given back, so that texts of one size do not keep the memory from those of another.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -19,8 +23,9 @@ class TextStore {
     using Handle = uint32_t;  // 0 is the empty text, which costs nothing
 
     static constexpr size_t kTextBytesMax = kLabelsBytesMax;
+    static constexpr size_t kChunkBytes = 64 * 1024;
 
-    // `bytes_max` bounds what the texts take together, their bookkeeping included.
+    // `bytes_max` bounds the chunks.
     TextStore(const SipKey& key, size_t bytes_max) : key_(key), bytes_max_(bytes_max) {}
 
     // One holder more of `text`; nothing if there is no room. Requires: at most kTextBytesMax.
@@ -37,18 +42,22 @@ class TextStore {
     uint32_t mark(Handle handle) const { return entry(handle).mark; }
 
     uint32_t texts() const { return index_.records(); }
-    // What is held, without what was freed and waits to be used again; and all that is allocated.
-    size_t held_bytes() const { return held_bytes_; }
-    size_t bytes() const;
+    size_t chunk_bytes() const { return chunks_taken_ * kChunkBytes; }
+    size_t bytes() const { return chunk_bytes() + index_.bytes(); }
 
   private:
     // A handle is a position in units of 8 bytes, its chunk in the upper bits.
     static constexpr size_t kUnit = 8;
     static constexpr uint32_t kChunkUnitsLog2 = 13;
     static constexpr uint32_t kChunkUnits = uint32_t{1} << kChunkUnitsLog2;
+    static_assert(kChunkUnits * kUnit == kChunkBytes);
+    // Units of the texts of a chunk: a name of up to 78 bytes loses at most 7, a longer text at
+    // most a quarter.
+    static constexpr uint8_t kSizes[] = {3,  4,  5,  6,  7,  8,  9,  10, 11,
+                                         12, 16, 20, 26, 33, 43, 54, 67};
 
     struct Entry {
-        HashNode node;
+        HashNode node;  // its `next` is the next free place of the chunk while it is free
         uint32_t holders;
         uint32_t mark;
         uint16_t size;
@@ -56,25 +65,39 @@ class TextStore {
     };
     static_assert(sizeof(Entry) == 3 * kUnit);
     static constexpr size_t kHeadBytes = 18;
+    static_assert(kSizes[std::size(kSizes) - 1] * kUnit >= kHeadBytes + kTextBytesMax);
 
-    static uint32_t units_of(size_t size) {
-        return static_cast<uint32_t>((kHeadBytes + size + kUnit - 1) / kUnit);
-    }
-    static constexpr size_t kUnitsMax = (kHeadBytes + kTextBytesMax + kUnit - 1) / kUnit;
+    struct Chunk {
+        std::unique_ptr<uint64_t[]> units;  // none while it is given back
+        uint32_t previous = 0;              // among those of its size that have room
+        uint32_t next = 0;
+        Handle free = 0;
+        uint16_t fresh = 0;  // the first unit never used
+        uint16_t live = 0;
+        uint8_t size = 0;  // index into kSizes
+    };
 
+    static uint8_t size_of(size_t bytes);
     uint32_t hash(std::string_view text) const {
         return static_cast<uint32_t>(sip_hash(key_, text));
     }
     Entry& entry(Handle handle) const;
-    Handle allocate(uint32_t units);
+    Handle allocate(uint8_t size);
+    void free(Handle handle);
+    uint32_t take_chunk(uint8_t size);
+    static bool is_full(const Chunk& chunk) {
+        return chunk.free == 0 && chunk.fresh + kSizes[chunk.size] > kChunkUnits;
+    }
+    void link(uint32_t chunk);
+    void unlink(uint32_t chunk);
 
     SipKey key_;
     size_t bytes_max_;
-    size_t held_bytes_ = 0;
+    size_t chunks_taken_ = 0;
     HashIndex index_;
-    std::vector<std::unique_ptr<uint64_t[]>> chunks_;
-    uint32_t fresh_ = kChunkUnits;              // the first unit never used; none of chunk 0 is
-    std::array<Handle, kUnitsMax + 1> free_{};  // freed entries by their units
+    std::vector<Chunk> chunks_{1};                        // the first is none
+    std::vector<uint32_t> given_back_;                    // chunks without memory
+    std::array<uint32_t, std::size(kSizes)> has_room_{};  // the first chunk of each size, or 0
 };
 
 }  // namespace pulse

@@ -116,6 +116,18 @@ TEST(Directory, ForgetsTheLongestOfflineWhereRoomIsNeeded) {
     directory.validate();
 }
 
+// In a storm of reconnects, the old sessions are what fills it.
+TEST(Directory, ATakeoverNeedsNoPlaceOfItsOwn) {
+    Directory directory({.sessions_max = 2}, kKey);
+    directory.login({"ann", "phone", "", connection(1)}, 0);
+    directory.login({"bob", "phone", "", connection(2)}, 0);
+    EXPECT_EQ(directory.login({"eve", "", "", connection(3)}, 0).verdict, Verdict::out_of_memory);
+    const LoginAnswer again = directory.login({"ann", "phone", "", connection(4)}, 0);
+    EXPECT_EQ(again.verdict, Verdict::accepted);
+    EXPECT_EQ(again.replaced, connection(1));
+    directory.validate();
+}
+
 TEST(Directory, AFollowerThatWasAwayTooLongSeesTheGap) {
     Directory directory({.changes_kept = 4}, kKey);
     for (uint32_t number = 0; number < 6; ++number)

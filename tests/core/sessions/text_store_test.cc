@@ -5,6 +5,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "core/random.h"
 
@@ -45,34 +46,38 @@ TEST(TextStore, KeepsEachTextOnceForAsLongAsItIsHeld) {
     for (const auto& [text, holders] : held)
         for (uint32_t count = 0; count < holders.holders; ++count) store.drop(holders.handle);
     EXPECT_EQ(store.texts(), 0u);
-    EXPECT_EQ(store.held_bytes(), 0u);
+    EXPECT_EQ(store.chunk_bytes(), 0u);
 }
 
-TEST(TextStore, UsesAgainWhatWasFreed) {
-    TextStore store(kKey, size_t{1} << 30);
-    size_t after_first = 0;
-    for (int round = 0; round < 20; ++round) {
+// Texts of one size do not keep the memory from those of another: peers choose the sizes.
+TEST(TextStore, GivesBackWhatWasFreedWhateverSizesCome) {
+    TextStore store(kKey, size_t{1} << 20);
+    for (size_t size = 8; size <= TextStore::kTextBytesMax; size += 8) {
         std::vector<TextStore::Handle> handles;
-        for (int number = 0; number < 10'000; ++number) {
-            handles.emplace_back();
-            ASSERT_TRUE(store.hold(std::to_string(number * 1'000 + round), handles.back()));
+        for (int number = 0;; ++number) {
+            std::string text = std::to_string(number);
+            text.resize(size, 'x');
+            TextStore::Handle handle = 0;
+            if (!store.hold(text, handle)) break;
+            handles.push_back(handle);
         }
+        EXPECT_GT(handles.size() * size, size_t{1} << 17) << "an eighth of the bound is text";
+        EXPECT_LE(store.chunk_bytes(), size_t{1} << 20);
         for (const TextStore::Handle handle : handles) store.drop(handle);
-        if (round == 0) after_first = store.bytes();
+        EXPECT_EQ(store.chunk_bytes(), 0u);
     }
-    EXPECT_LE(store.bytes(), after_first + 64 * 1024);
 }
 
 TEST(TextStore, RefusesWhatIsBeyondItsBound) {
-    TextStore store(kKey, 100);
-    TextStore::Handle first = 0, second = 0, third = 0;
+    TextStore store(kKey, TextStore::kChunkBytes);
+    TextStore::Handle first = 0, other = 0;
     EXPECT_TRUE(store.hold("0123456789", first));
-    EXPECT_TRUE(store.hold("0123456789abcdef0123456789abcdef", second));
-    EXPECT_FALSE(store.hold("x", third)) << store.held_bytes();
-    EXPECT_TRUE(store.hold("0123456789", third)) << "what is there costs nothing";
-    EXPECT_EQ(third, first);
-    store.drop(second);
-    EXPECT_TRUE(store.hold("x", second));
+    EXPECT_FALSE(store.hold(std::string(100, 'x'), other)) << "the one chunk is for short texts";
+    EXPECT_TRUE(store.hold("0123456789", other)) << "what is there costs nothing";
+    EXPECT_EQ(other, first);
+    store.drop(first);
+    store.drop(first);
+    EXPECT_TRUE(store.hold(std::string(100, 'x'), other));
 }
 
 TEST(TextStore, TheEmptyTextIsNothing) {
