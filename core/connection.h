@@ -16,7 +16,7 @@
 
 namespace pulse {
 
-// Where a connection is in its life, in order; any of them may be skipped but the last two. From
+// Where a connection is in its life, in order; any of them may be skipped but `closed`. From
 // `proxy` to `open` it is live, and the stage says what reads its next bytes.
 enum class Stage : uint8_t {
     free,     // in the table's free list; the wheel may still hold an entry for the index

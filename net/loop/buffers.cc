@@ -42,10 +42,17 @@ void Connections::drop_unfinished(Index index) {
     connection.inbox = 0;
 }
 
+// How many give way in a turn at most. Where longer messages are allowed, as many more: or small
+// pieces of one address would keep them out.
+uint32_t Connections::giving_way_per_turn(size_t message_bytes_max) {
+    const size_t pieces = 2 * message_bytes_max / kBufferSmallBytes;
+    return static_cast<uint32_t>(std::max<size_t>(kGivingWayPerTurn, pieces));
+}
+
 // The pool is short of what `asker` wants: the largest holder of the address that holds most gives
 // way, what the asker wants counted as its address's. False where that is the asker itself, or one
 // of its own address which is smaller than what it wants, or where as many have given way in this
-// turn as may (kGivingWayPerTurn): the next that asks finds the room that they left.
+// turn as may (giving_way_per_turn): the next that asks finds the room that they left.
 bool Connections::make_room(Index asker) {
     // The goodbye of one that gives way must not make another do so: that may be who asked.
     if (giving_way_) return false;

@@ -58,10 +58,12 @@ class Connections {
     Connections(const Connections&) = delete;
     Connections& operator=(const Connections&) = delete;
 
+    static uint32_t giving_way_per_turn(size_t message_bytes_max);
+
     // ---- a turn, in its order
     void begin_turn() {
         fresh_work_.refill(kWorkPerTurn / 2);
-        may_give_way_ = kGivingWayPerTurn;
+        may_give_way_ = giving_way_per_turn(config_.limits.message_bytes_max);
     }
     // What the backend calls, inside poll() only (IoHandler).
     void on_accept(const Accepted& accepted);
@@ -216,7 +218,7 @@ class Connections {
     WorkBudget fresh_work_, parked_work_;
     Index decoding_ = kNoIndex;  // whose parked bytes are decoded
     bool giving_way_ = false;    // memory is taken from a connection
-    uint32_t may_give_way_ = kGivingWayPerTurn;  // in this turn, to large buffers
+    uint32_t may_give_way_ = 0;  // in this turn, to large buffers
     ConversationShared shared_{.limits = config_.limits, .buffers = buffers_};
 
     // One for each connection with kBulkOut, and for no other.

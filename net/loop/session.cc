@@ -284,6 +284,7 @@ void Session::detect(std::span<uint8_t> bytes) {
     uint8_t start[kReceiveFrontBytes + kDetectBytesMax + kReceivePadBytes] = {};
     const std::span<uint8_t> before = held();
     const size_t held_bytes = before.size();
+    PULSE_ASSERT(held_bytes < kDetectBytesMax);  // as many bytes would have left one protocol
     const size_t more = std::min(bytes.size(), kDetectBytesMax - held_bytes);
     const std::span<uint8_t> all{start + kReceiveFrontBytes, held_bytes + more};
     std::copy(before.begin(), before.end(), all.begin());

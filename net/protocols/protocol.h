@@ -45,8 +45,9 @@ struct Goodbye {
     uint32_t retry_after_ms = 0;
 };
 
-// Functions that are nullptr have nothing to do. Those of a conversation write into its next send,
-// keep nothing besides Connection::codec, and do not allocate.
+// Functions that are nullptr have nothing to do; receive, refuse and reject are always there, and
+// resume where keep_message() is called. Those of a conversation write into its next send, keep
+// nothing besides Connection::codec, and do not allocate.
 struct Protocol {
     std::string_view name;   // its line in protocols.def
     std::string_view title;  // for people

@@ -105,6 +105,14 @@ TEST_P(EachProtocol, IsGreetedByTheLoop) {
     }
 }
 
+TEST(Protocols, HaveWhatIsCalledOfEach) {
+    for (const Protocol* row : all_protocols()) {
+        EXPECT_NE(row->refuse, nullptr) << row->name;
+        EXPECT_NE(row->reject, nullptr) << row->name;
+        EXPECT_EQ(row->receive == nullptr, row == all_protocols()[kUndetected]) << row->name;
+    }
+}
+
 TEST(Protocols, AgreeOnOneDialectAFraming) {
     std::set<std::pair<Framing, Dialect>> rows;
     for (const Protocol* row : all_protocols()) {
