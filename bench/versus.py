@@ -149,7 +149,7 @@ class Load:
                     break
             return seen + child.communicate(timeout=seconds)[1]
         except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGINT)  # it reports what it has
+            child.send_signal(signal.SIGTERM)  # it reports what it has
             return child.communicate(timeout=30)[1]
         finally:
             if child.poll() is None:

@@ -1,12 +1,20 @@
 """One run of build/pulseload against a target, for tests that are scripts."""
 import json
 import os
+import signal
 import subprocess
 import tempfile
 
 from server import BUILD
 
 RUN_SECONDS_MAX = 60
+
+
+def heed_signals():
+    """As from a terminal: what a shell starts in the background ignores SIGINT, and nohup SIGHUP,
+    and the generator leaves that as it is."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Load:
@@ -23,7 +31,7 @@ class Load:
             process = subprocess.Popen(
                 [f"{BUILD}/pulseload", "--target", target, *files, *flags], text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-                errors="replace")
+                errors="replace", preexec_fn=heed_signals)
             try:
                 if during is not None:
                     during(process)
