@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -14,6 +15,13 @@ namespace pulse {
 struct Error {
     std::string message;
 };
+
+inline std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
+
+// Of a text that an operator gave: "'TEXT': WHAT; REMEDY".
+inline Error wrong_text(std::string_view text, std::string_view what, std::string_view remedy) {
+    return Error{quoted(text).append(": ").append(what).append("; ").append(remedy)};
+}
 
 template <class T>
 class [[nodiscard]] Result {

@@ -14,12 +14,6 @@
 namespace pulse {
 namespace {
 
-Error wrong(std::string_view text, std::string_view what, std::string_view remedy) {
-    return Error{"'" + std::string(text) + "': " + std::string(what) + "; " + std::string(remedy)};
-}
-
-std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
-
 // False if the text is not a port.
 bool parse_port(std::string_view text, uint16_t& port) {
     const char* end = text.data() + text.size();
@@ -53,15 +47,17 @@ Result<SocketAddress> parse_host(std::string_view text, std::string_view host) {
     } else if (host.starts_with('[')) {
         const std::string_view inner = host.substr(1, host.size() - 2);
         if (!parse_v6(inner, address.v6.sin6_addr))
-            return wrong(text, quoted(inner) + " is no IPv6 address", "write for example [::1]");
+            return wrong_text(text, quoted(inner) + " is no IPv6 address",
+                              "write for example [::1]");
         address.v6.sin6_family = AF_INET6;
     } else if (parse_v4(host, address.v4.sin_addr)) {
         address.v4.sin_family = AF_INET;
     } else if (in6_addr ignored; parse_v6(host, ignored) || parse_v6(text, ignored)) {
-        return wrong(text, "an IPv6 address without brackets", "write [ADDRESS]:PORT");
+        return wrong_text(text, "an IPv6 address without brackets", "write [ADDRESS]:PORT");
     } else {
-        return wrong(text, quoted(host) + " is not an address and names are not looked up",
-                     "write an IPv4 address, an IPv6 address in brackets, localhost, or * for any");
+        return wrong_text(
+            text, quoted(host) + " is not an address and names are not looked up",
+            "write an IPv4 address, an IPv6 address in brackets, localhost, or * for any");
     }
     return address;
 }
@@ -142,8 +138,8 @@ Result<AddressPrefix> parse_prefix(std::string_view text) {
     } else if (parse_v6(host, prefix.address.v6.sin6_addr)) {
         prefix.address.v6.sin6_family = AF_INET6;
     } else {
-        return wrong(text, quoted(host) + " is not an address",
-                     "write for example 10.0.0.0/8, 192.0.2.7 or fd00::/8");
+        return wrong_text(text, quoted(host) + " is not an address",
+                          "write for example 10.0.0.0/8, 192.0.2.7 or fd00::/8");
     }
     const auto most = static_cast<uint32_t>(8 * bytes_of(prefix.address).size());
     prefix.bits = most;
@@ -151,16 +147,16 @@ Result<AddressPrefix> parse_prefix(std::string_view text) {
         const std::string_view digits = text.substr(slash + 1);
         uint16_t bits = 0;
         if (!parse_port(digits, bits) || bits > most) {
-            return wrong(text, quoted(digits) + " is not the length of a prefix",
-                         "write a number up to " + std::to_string(most));
+            return wrong_text(text, quoted(digits) + " is not the length of a prefix",
+                              "write a number up to " + std::to_string(most));
         }
         prefix.bits = bits;
     }
     const std::span<const uint8_t> bytes = bytes_of(prefix.address);
     for (size_t at = 0; at < bytes.size(); ++at) {
         if ((bytes[at] & ~mask_of(prefix.bits, at)) != 0) {
-            return wrong(text, "has bits behind its prefix of " + std::to_string(prefix.bits),
-                         "write them as zeros, or the whole address without a prefix");
+            return wrong_text(text, "has bits behind its prefix of " + std::to_string(prefix.bits),
+                              "write them as zeros, or the whole address without a prefix");
         }
     }
     if (prefix.address.base.sa_family == AF_INET6 && prefix.bits >= 96) {
@@ -180,7 +176,8 @@ Result<SocketAddress> parse_address(std::string_view text) {
     size_t host_end = 0;
     if (text.starts_with('[')) {
         host_end = text.find(']');
-        if (host_end == std::string_view::npos) return wrong(text, "no closing bracket", kRemedy);
+        if (host_end == std::string_view::npos)
+            return wrong_text(text, "no closing bracket", kRemedy);
         ++host_end;
     } else {
         // The last colon: a bare IPv6 address then shows itself as a host with colons.
@@ -188,16 +185,17 @@ Result<SocketAddress> parse_address(std::string_view text) {
     }
     const std::string_view host = text.substr(0, host_end);
     std::string_view port_text = text.substr(host_end);
-    if (host.empty()) return wrong(text, "no host", kRemedy);
+    if (host.empty()) return wrong_text(text, "no host", kRemedy);
     if (!port_text.starts_with(':') || port_text.size() == 1) {
         if (in6_addr ignored; parse_v6(text, ignored))
-            return wrong(text, "an IPv6 address without brackets and port", kRemedy);
-        return wrong(text, "no port", kRemedy);
+            return wrong_text(text, "an IPv6 address without brackets and port", kRemedy);
+        return wrong_text(text, "no port", kRemedy);
     }
     port_text.remove_prefix(1);
     uint16_t port = 0;
     if (!parse_port(port_text, port))
-        return wrong(text, quoted(port_text) + " is not a port", "a port is a number up to 65535");
+        return wrong_text(text, quoted(port_text) + " is not a port",
+                          "a port is a number up to 65535");
     Result<SocketAddress> address = parse_host(text, host);
     if (address) address->set_port(port);
     return address;

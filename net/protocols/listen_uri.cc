@@ -10,12 +10,6 @@
 namespace pulse {
 namespace {
 
-Error wrong(std::string_view text, std::string_view what, std::string_view remedy) {
-    return Error{"'" + std::string(text) + "': " + std::string(what) + "; " + std::string(remedy)};
-}
-
-std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
-
 // What follows the '?' of a listener: name=value, joined by '&'.
 Result<void> parse_options(std::string_view uri, std::string_view options,
                            ListenAddress& listener) {
@@ -28,8 +22,8 @@ Result<void> parse_options(std::string_view uri, std::string_view options,
         } else if (option == "proxy=off") {
             listener.expects_proxy_header = false;
         } else {
-            return wrong(uri, quoted(option) + " is not an option of a listener",
-                         "write ?proxy=on, ?proxy=off, or nothing");
+            return wrong_text(uri, quoted(option) + " is not an option of a listener",
+                              "write ?proxy=on, ?proxy=off, or nothing");
         }
     }
     return {};
@@ -50,8 +44,8 @@ Result<ListenAddress> parse_listen_uri(std::string_view uri) {
                          "let a proxy in front of it speak TLS"};
         }
         if (!protocol) {
-            return wrong(uri, quoted(scheme) + " is not a known scheme",
-                         "write " + scheme_list() + " before HOST:PORT");
+            return wrong_text(uri, quoted(scheme) + " is not a known scheme",
+                              "write " + scheme_list() + " before HOST:PORT");
         }
         listener.protocol = *protocol;
         rest.remove_prefix(end + 3);
@@ -63,7 +57,7 @@ Result<ListenAddress> parse_listen_uri(std::string_view uri) {
     }
     if (rest.ends_with('/')) rest.remove_suffix(1);
     if (rest.find('/') != std::string_view::npos)
-        return wrong(uri, "a listener has no path", "write only SCHEME://HOST:PORT");
+        return wrong_text(uri, "a listener has no path", "write only SCHEME://HOST:PORT");
     Result<SocketAddress> address = parse_address(rest);
     if (!address) {
         // The part that was wrong is named; the whole is what the operator can find again.

@@ -26,10 +26,6 @@ constexpr std::string_view kForms =
     "write ws://HOST:PORT/PATH, tcp://HOST:PORT, jsonl://HOST:PORT, auto://HOST:PORT or "
     "unix:/PATH/OF/SOCKET";
 
-Error wrong(std::string_view text, std::string_view what, std::string_view remedy) {
-    return Error{fmt::format("'{}': {}; {}", text, what, remedy)};
-}
-
 bool is_visible(char c) { return c > ' ' && c < 0x7f; }
 
 // RFC 9110 5.6.2.
@@ -50,11 +46,12 @@ bool equal_without_case(std::string_view one, std::string_view other) {
 
 Result<void> read_path(std::string_view text, std::string_view path, Target& target) {
     if (path.size() > kPathBytesMax || !std::ranges::all_of(path, is_visible))
-        return wrong(text, "the path is over 4096 bytes or has a blank", "encode it as in %20");
+        return wrong_text(text, "the path is over 4096 bytes or has a blank",
+                          "encode it as in %20");
     if (path.find('#') != path.npos)
-        return wrong(text, "a WebSocket URL has no fragment (RFC 6455 3)", "leave out '#...'");
+        return wrong_text(text, "a WebSocket URL has no fragment (RFC 6455 3)", "leave out '#...'");
     if (path == "?proxy=on" || path == "/?proxy=on")
-        return wrong(text, "no PROXY header is sent", "leave out '?proxy=on'");
+        return wrong_text(text, "no PROXY header is sent", "leave out '?proxy=on'");
     target.path = (path.starts_with('/') ? "" : "/") + std::string(path);
     return {};
 }
@@ -69,8 +66,8 @@ Result<Target> parse_unix(std::string_view text) {
     target.unix_path = rest.substr(0, colon);
     if (!target.unix_path.starts_with('/') ||
         target.unix_path.size() >= sizeof(sockaddr_un::sun_path))
-        return wrong(text, "is not the path of a Unix socket (absolute, under 108 bytes)",
-                     "write unix:/run/app.sock or unix:/run/app.sock:/path");
+        return wrong_text(text, "is not the path of a Unix socket (absolute, under 108 bytes)",
+                          "write unix:/run/app.sock or unix:/run/app.sock:/path");
     if (colon == rest.npos) return target;
     if (Result<void> path = read_path(text, rest.substr(colon + 1), target); !path)
         return Error{path.error()};
@@ -101,8 +98,9 @@ Result<SocketAddress> look_up(std::string_view text, const std::string& name, ui
         if (list != nullptr) freeaddrinfo(list);
     });
     if (failed != 0) {
-        return wrong(text, fmt::format("'{}' cannot be looked up: {}", name, gai_strerror(failed)),
-                     "correct the name, or write an address");
+        return wrong_text(text,
+                          fmt::format("'{}' cannot be looked up: {}", name, gai_strerror(failed)),
+                          "correct the name, or write an address");
     }
     std::vector<SocketAddress> addresses;
     for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
@@ -112,7 +110,8 @@ Result<SocketAddress> look_up(std::string_view text, const std::string& name, ui
         address.set_port(port);
         addresses.push_back(address);
     }
-    if (addresses.empty()) return wrong(text, "'" + name + "' has no address", "write an address");
+    if (addresses.empty())
+        return wrong_text(text, "'" + name + "' has no address", "write an address");
     for (const SocketAddress& address : addresses) {
         if (addresses.size() > 1 && takes_connection(address)) return address;
     }
@@ -128,23 +127,23 @@ Result<Authority> split_authority(std::string_view text, std::string_view author
     size_t end = authority.rfind(':');
     if (authority.starts_with('[')) {
         const size_t bracket = authority.find(']');
-        if (bracket == authority.npos) return wrong(text, "no closing bracket", kForms);
+        if (bracket == authority.npos) return wrong_text(text, "no closing bracket", kForms);
         end = bracket + 1;
         if (end < authority.size() && authority[end] != ':')
-            return wrong(text, "something follows the bracket that is not a port", kForms);
+            return wrong_text(text, "something follows the bracket that is not a port", kForms);
     } else if (authority.find(':') != end) {
-        return wrong(text, "an IPv6 address without brackets", "write [ADDRESS]:PORT");
+        return wrong_text(text, "an IPv6 address without brackets", "write [ADDRESS]:PORT");
     }
     split.host = authority.substr(0, end);
-    if (split.host.empty()) return wrong(text, "no host", kForms);
+    if (split.host.empty()) return wrong_text(text, "no host", kForms);
     if (end >= authority.size()) return split;
     const std::string_view digits = authority.substr(end + 1);
     uint16_t port = 0;
     const auto [stopped, error] =
         std::from_chars(digits.data(), digits.data() + digits.size(), port);
     if (error != std::errc{} || stopped != digits.data() + digits.size() || port == 0)
-        return wrong(text, fmt::format("'{}' is not a port", digits),
-                     "a port is a number from 1 to 65535");
+        return wrong_text(text, fmt::format("'{}' is not a port", digits),
+                          "a port is a number from 1 to 65535");
     split.port = port;
     return split;
 }
@@ -155,8 +154,8 @@ Result<void> read_scheme(std::string_view text, std::string_view name, Target& t
         return {};
     }
     if (name == "wss" || name == "https")
-        return wrong(text, "TLS is not spoken", "use ws://, or a proxy that adds TLS");
-    return wrong(text, fmt::format("'{}' is not a known scheme", name), kForms);
+        return wrong_text(text, "TLS is not spoken", "use ws://, or a proxy that adds TLS");
+    return wrong_text(text, fmt::format("'{}' is not a known scheme", name), kForms);
 }
 
 }  // namespace
@@ -179,8 +178,8 @@ Result<Target> parse_target(std::string_view text) {
     if (const size_t end = rest.find_first_of("/?#"); end != rest.npos) {
         if (rest.substr(end) != "/") {
             if (!has_requests)
-                return wrong(text, "only a WebSocket target has a path",
-                             "leave it out, or use ws://");
+                return wrong_text(text, "only a WebSocket target has a path",
+                                  "leave it out, or use ws://");
             if (Result<void> path = read_path(text, rest.substr(end), target); !path)
                 return Error{path.error()};
         }
@@ -189,19 +188,18 @@ Result<Target> parse_target(std::string_view text) {
     const Result<Authority> authority = split_authority(text, rest);
     if (!authority) return Error{authority.error()};
     const uint16_t port = authority->port.value_or(80);
-    if (!authority->port && target.scheme != "ws")
-        return wrong(text, "no port", kForms);
+    if (!authority->port && target.scheme != "ws") return wrong_text(text, "no port", kForms);
     target.host = authority->host;
     if (port != 80) target.host += ":" + std::to_string(port);
     const std::string with_port = std::string(authority->host) + ":" + std::to_string(port);
     if (authority->host == "*")
-        return wrong(text, "'*' is where a server listens", "write the host to connect to");
+        return wrong_text(text, "'*' is where a server listens", "write the host to connect to");
     if (const Result<SocketAddress> address = parse_address(with_port)) {
         target.address = *address;
         return target;
     }
     if (authority->host.starts_with('['))
-        return wrong(text, "is not an IPv6 address", "write for example [::1]:9000");
+        return wrong_text(text, "is not an IPv6 address", "write for example [::1]:9000");
     const Result<SocketAddress> address = look_up(text, std::string(authority->host), port);
     if (!address) return Error{address.error()};
     target.address = *address;
@@ -214,23 +212,24 @@ Result<std::string> parse_header(std::string_view text) {
     const bool clean = std::ranges::all_of(
         text, [](char c) { return static_cast<unsigned char>(c) >= ' ' && c != 0x7f; });
     if (colon == text.npos || !is_token(name) || !clean)
-        return wrong(text, "is not a header", "write 'Name: value' on one line");
+        return wrong_text(text, "is not a header", "write 'Name: value' on one line");
     for (const std::string_view own :
          {"Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version",
           "Sec-WebSocket-Extensions", "Sec-WebSocket-Accept"}) {
         if (equal_without_case(name, own))
-            return wrong(text, "the handshake has its own", "leave it out");
+            return wrong_text(text, "the handshake has its own", "leave it out");
     }
     if (equal_without_case(name, "Sec-WebSocket-Protocol"))
-        return wrong(text, "is a subprotocol", "use --subprotocol");
+        return wrong_text(text, "is a subprotocol", "use --subprotocol");
     return std::string(text);
 }
 
 Result<std::string> parse_subprotocol(std::string_view text) {
     if (!is_token(text))
-        return wrong(text, "is not a token (RFC 9110 5.6.2)", "write a name such as chat.v2");
+        return wrong_text(text, "is not a token (RFC 9110 5.6.2)", "write a name such as chat.v2");
     if (text == "pulse.v1.binary")
-        return wrong(text, "frames within messages are not spoken here", "use a tcp:// target");
+        return wrong_text(text, "frames within messages are not spoken here",
+                          "use a tcp:// target");
     return std::string(text);
 }
 
