@@ -392,12 +392,6 @@ void append_flag(std::string& out, std::string_view name, std::string_view value
     append_wrapped(out, about, kAboutColumn);
 }
 
-std::string joined(const std::vector<std::string>& values) {
-    std::string text;
-    for (const std::string& value : values) text.append(text.empty() ? "" : ", ").append(value);
-    return text;
-}
-
 std::vector<std::string> live_settings() {
     std::vector<std::string> names;
     for (const Setting& setting : settings())
@@ -428,7 +422,7 @@ std::string help_text() {
             group = setting.group;
             out.append("\n").append(group).append(":\n");
         }
-        const std::string standard = joined(setting.get(draft.options));
+        const std::string standard = joined(setting.get(draft.options), ", ");
         const bool shows_default = setting.kind != SettingKind::flag && !standard.empty();
         append_flag(out, setting.name, setting.value,
                     about(setting) + (shows_default ? " [" + standard + "]" : ""));
@@ -443,13 +437,13 @@ std::string help_text() {
         "(heartbeat-timeout = \"90s\") and a variable (PULSEWHEEL_HEARTBEAT_TIMEOUT=90s);\n"
         "a variable overrides the file, and a flag overrides both.\n"
         "\n";
-    append_wrapped(
-        out,
-        "SIGHUP reads all of them again and applies, if all are right: " + joined(live_settings()) +
-            ". It names what else has changed: that "
-            "waits for a restart. SIGUSR1 opens the log and statistics files "
-            "anew. SIGTERM and SIGINT drain; the second one stops at once.",
-        0);
+    append_wrapped(out,
+                   "SIGHUP reads all of them again and applies, if all are right: " +
+                       joined(live_settings(), ", ") +
+                       ". It names what else has changed: that "
+                       "waits for a restart. SIGUSR1 opens the log and statistics files "
+                       "anew. SIGTERM and SIGINT drain; the second one stops at once.",
+                   0);
     out += "\nExit codes: 0 ok, 1 could not start, 2 not understood, 3 a drain was cut short.\n";
     return out;
 }

@@ -6,9 +6,8 @@
 namespace pulse::serve {
 namespace {
 
-std::string joined(const std::vector<std::string>& values) {
-    std::string text;
-    for (const std::string& value : values) text.append(text.empty() ? "" : ",").append(value);
+std::string shown(const std::vector<std::string>& values) {
+    const std::string text = joined(values);
     return text.empty() ? "none" : text;
 }
 
@@ -25,7 +24,7 @@ Result<Reload> plan_reload(const ServerOptions& running, const ServerOptions& fr
         const std::vector<std::string> before = setting.get(running);
         const std::vector<std::string> after = setting.get(fresh);
         if (after == before) continue;
-        const Change change{setting.name, joined(before), joined(after)};
+        const Change change{setting.name, shown(before), shown(after)};
         if (setting.reload == ReloadKind::restart) {
             reload.deferred.push_back(change);
             continue;

@@ -367,14 +367,17 @@ size_t distance(std::string_view a, std::string_view b) {
 
 std::span<const Setting> settings() { return kSettings; }
 
+std::string joined(const std::vector<std::string>& values, std::string_view separator) {
+    std::string text;
+    for (const std::string& value : values)
+        text.append(text.empty() ? "" : separator).append(value);
+    return text;
+}
+
 ServerOptions::Texts settings_text(const ServerOptions& options) {
     ServerOptions::Texts texts;
-    for (const Setting& setting : settings()) {
-        std::string joined;
-        for (const std::string& value : setting.get(options))
-            joined.append(joined.empty() ? "" : ",").append(value);
-        texts.emplace_back(setting.name, std::move(joined));
-    }
+    for (const Setting& setting : settings())
+        texts.emplace_back(setting.name, joined(setting.get(options)));
     return texts;
 }
 

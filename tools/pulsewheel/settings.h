@@ -44,6 +44,8 @@ struct Setting {
 };
 
 std::span<const Setting> settings();
+// The values of a setting as one text.
+std::string joined(const std::vector<std::string>& values, std::string_view separator = ",");
 // All of them by name, as text; the values of a list are separated by commas.
 ServerOptions::Texts settings_text(const ServerOptions& options);
 const Setting* find_setting(std::string_view name);
