@@ -1,5 +1,6 @@
 """A build/pulsewheel of a test's own, for tests that are scripts, and how such a script runs."""
 import argparse
+import concurrent.futures
 import functools
 import json
 import os
@@ -137,33 +138,46 @@ def line_of(error):
     return f"line {lines[0]}: " if lines else ""
 
 
-def run_cases(cases):
-    """Pairs of a name and what to call: all, or those that the script's arguments name."""
+def percentiles(values):
+    """In words, for a REPORT line."""
+    values = sorted(values)
+    at = lambda share: values[min(len(values) - 1, int(share * len(values)))]
+    return f"min {values[0]:.4f}  p50 {at(.5):.4f}  p99 {at(.99):.4f}  max {values[-1]:.4f}"
+
+
+def outcome_of(test):
+    """(word, what there is to say) of one test."""
+    try:
+        test()
+        return "ok", ""
+    except Skipped as reason:
+        return "SKIPPED", f": {reason}"
+    except Exception as error:  # a test may fail in any way; the others still run
+        return "FAILED", f": {line_of(error)}{type(error).__name__}: {error}"
+
+
+def run_cases(cases, at_once=1):
+    """Pairs of a name and what to call: all, or those that the script's arguments name; so many of
+    them at once."""
     wanted = sys.argv[1:]
-    passed = failed = skipped = 0
-    for name, test in cases:
-        if wanted and not any(word in name for word in wanted):
-            continue
-        try:
-            test()
-            passed += 1
-            print(f"ok      {name}", flush=True)
-        except Skipped as reason:
-            skipped += 1
-            print(f"SKIPPED {name}: {reason}", flush=True)
-        except Exception as error:  # a test may fail in any way; the others still run
-            failed += 1
-            print(f"FAILED  {name}: {line_of(error)}{type(error).__name__}: {error}", flush=True)
+    chosen = [case for case in cases if not wanted or any(word in case[0] for word in wanted)]
+    words = []
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        for (name, _), outcome in zip(chosen, pool.map(outcome_of, (test for _, test in chosen))):
+            words.append(outcome[0])
+            print(f"{outcome[0]:<7} {name}{outcome[1]}", flush=True)
+    passed, failed, skipped = map(words.count, ("ok", "FAILED", "SKIPPED"))
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed else 0
 
 
-def run_tests(namespace):
-    """Every test_*() of a script, or those that its arguments name."""
-    return run_cases(tests_of(namespace))
+def run_tests(namespace, at_once=1):
+    """Every test_*() of a script, or those that its arguments name; so many at once."""
+    return run_cases(tests_of(namespace), at_once)
 
 
-def run_over_backends(namespace):
-    """Every test_*(backend) of a script on each backend, or those that its arguments name."""
+def run_over_backends(namespace, at_once=1):
+    """Every test_*(backend) of a script on each backend, or those that its arguments name; so many
+    at once, where they mostly wait."""
     return run_cases([(f"{backend} {name}", functools.partial(test, backend))
-                      for backend in BACKENDS for name, test in tests_of(namespace)])
+                      for name, test in tests_of(namespace) for backend in BACKENDS], at_once)

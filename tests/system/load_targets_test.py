@@ -9,13 +9,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from load import Load  # noqa: E402: its path comes first
 from server import Server, Skipped, run_tests  # noqa: E402
-from websocket_peer import Peer, echo, upgrade  # noqa: E402
+from websocket_peer import Peer, echo  # noqa: E402
 
 SHORT = ("-n", "50", "-d", "2s", "--heartbeat-interval", "200ms")
 CLIENTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "clients")
@@ -196,4 +195,4 @@ http {{ access_log off; client_body_temp_path {directory}; proxy_temp_path {dire
 
 
 if __name__ == "__main__":
-    sys.exit(run_tests(globals()))
+    sys.exit(run_tests(globals(), at_once=2))

@@ -242,4 +242,4 @@ def test_usage_errors_name_the_offender(_backend):
 
 
 if __name__ == "__main__":
-    sys.exit(run_over_backends(globals()))
+    sys.exit(run_over_backends(globals(), at_once=2))

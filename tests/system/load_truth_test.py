@@ -413,4 +413,4 @@ def test_an_echo_of_what_was_not_sent_is_not_counted():
 
 
 if __name__ == "__main__":
-    sys.exit(run_tests(globals()))
+    sys.exit(run_tests(globals(), at_once=2))

@@ -17,13 +17,9 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from server import BUILD, Server, free_port, run_over_backends  # noqa: E402: its path comes first
-
-KIND_PING, KIND_PONG, KIND_HELLO, KIND_WELCOME, _, KIND_GOODBYE, KIND_INTERVAL = range(1, 8)
-
-
-def frame(kind, sequence=0, payload=b""):
-    return struct.pack(">BBHI", 0xB7, kind, len(payload), sequence) + payload
+from binary_peer import (GOODBYE, HELLO, INTERVAL, PING, PONG, WELCOME,  # noqa: E402: the path
+                         frame)
+from server import BUILD, Server, free_port, run_over_backends  # noqa: E402
 
 
 def connect(port):
@@ -38,7 +34,7 @@ def receive(peer):
             return None
         _, kind, length, _ = struct.unpack(">BBHI", head)
         payload = read_exactly(peer, length)
-        if kind != KIND_PING:
+        if kind != PING:
             return kind, payload
 
 
@@ -129,8 +125,8 @@ def serve_some(port, count=100):
     """That many peers come, are answered and go."""
     for number in range(count):
         with connect(port) as peer:
-            peer.sendall(frame(KIND_PING, number))
-            assert receive(peer) == (KIND_PONG, b"")
+            peer.sendall(frame(PING, number))
+            assert receive(peer) == (PONG, b"")
 
 
 # ---------------------------------------------------------------------------------------- outputs
@@ -260,11 +256,11 @@ def test_a_reload_names_what_it_applied_and_what_waits(backend):
         assert "reload: on-message: discard -> echo waits for a restart\n" in said, said
         assert "reloaded: 2 settings changed, 2 wait for a restart\n" in said, said
         with connect(configured.server.port) as peer:
-            peer.sendall(frame(KIND_HELLO, 1, b'{"user":"u"}'))
+            peer.sendall(frame(HELLO, 1, b'{"user":"u"}'))
             _, welcome = receive(peer)
             assert json.loads(welcome)["interval_ms"] == 20000, welcome
-            peer.sendall(frame(5, 2, b"x") + frame(KIND_PING, 3))
-            assert receive(peer)[0] == KIND_PONG, "on-message was not applied"
+            peer.sendall(frame(5, 2, b"x") + frame(PING, 3))
+            assert receive(peer)[0] == PONG, "on-message was not applied"
         assert "reloaded: 0 settings changed, 2 wait" in configured.hang_up(), "as before"
 
 
@@ -347,7 +343,7 @@ def test_a_reload_keeps_a_config_that_came_from_a_pipe(backend):
                           if os.readlink(f"/proc/{pid}/exe").endswith("/pulsewheel"))
         os.kill(server, signal.SIGHUP)
         wait_until(lambda: any("pipe" in line for line in lines), lambda: "".join(lines))
-        peer.sendall(frame(KIND_HELLO, 1, b'{"user":"u"}'))
+        peer.sendall(frame(HELLO, 1, b'{"user":"u"}'))
         _, welcome = receive(peer)
         assert json.loads(welcome)["interval_ms"] == 7000, welcome
         os.kill(server, signal.SIGTERM)
@@ -381,15 +377,15 @@ def test_a_reload_retunes_every_profile(backend):
         peers = []
         for profile in ("realtime", "mobile", "standard", "powersave"):
             peer = connect(configured.server.port)
-            peer.sendall(frame(KIND_HELLO, 1, b'{"user":"u","profile":"%s"}' % profile.encode()))
+            peer.sendall(frame(HELLO, 1, b'{"user":"u","profile":"%s"}' % profile.encode()))
             kind, payload = receive(peer)
-            assert kind == KIND_WELCOME
+            assert kind == WELCOME
             peers.append((peer, json.loads(payload)["interval_ms"]))
         said = configured.reload('liveness = "roundtrip"\n')
         assert "reload: liveness: any -> roundtrip\n" in said, said
         for peer, interval_ms in peers:
             kind, payload = receive(peer)
-            assert kind == KIND_INTERVAL, kind
+            assert kind == INTERVAL, kind
             assert struct.unpack(">II", payload)[0] == interval_ms
             peer.close()
 
@@ -401,7 +397,7 @@ def test_named_profiles_have_the_timeouts_of_their_table(backend):
                                               ("mobile", 60000, 120000),
                                               ("powersave", 300000, 600000)):
             with connect(server.port) as peer:
-                peer.sendall(frame(KIND_HELLO, 1, b'{"user":"u","profile":"%s"}' % name.encode()))
+                peer.sendall(frame(HELLO, 1, b'{"user":"u","profile":"%s"}' % name.encode()))
                 welcome = json.loads(receive(peer)[1])
                 assert welcome["interval_ms"] == interval_ms, welcome
                 assert welcome["timeout_ms"] == timeout_ms, welcome
@@ -474,8 +470,8 @@ def test_loses_no_order_to_a_reactor_that_is_stuck_for_a_while(backend):
         server = configured.server
         peers = [connect(server.port) for _ in range(20)]
         for peer in peers:
-            peer.sendall(frame(KIND_PING, 1))
-            assert receive(peer)[0] == KIND_PONG
+            peer.sendall(frame(PING, 1))
+            assert receive(peer)[0] == PONG
         with Frozen(server.reactor_task()):
             began = time.monotonic()
             for seconds in range(31, 121):
@@ -492,9 +488,9 @@ def test_loses_no_order_to_a_reactor_that_is_stuck_for_a_while(backend):
             last_interval, ended = 0, None
             while ended is None:
                 kind, payload = receive(peer)
-                if kind == KIND_INTERVAL:
+                if kind == INTERVAL:
                     last_interval = struct.unpack(">II", payload)[0]
-                if kind == KIND_GOODBYE:
+                if kind == GOODBYE:
                     ended = payload[:2]
             assert last_interval == 120000, last_interval
             assert ended == struct.pack(">H", 1001), ended
@@ -503,4 +499,4 @@ def test_loses_no_order_to_a_reactor_that_is_stuck_for_a_while(backend):
 
 
 if __name__ == "__main__":
-    sys.exit(run_over_backends(globals()))
+    sys.exit(run_over_backends(globals(), at_once=2))

@@ -122,4 +122,4 @@ def test_strangers(backend):
 
 
 if __name__ == "__main__":
-    sys.exit(run_over_backends(globals()))
+    sys.exit(run_over_backends(globals(), at_once=2))

@@ -18,49 +18,11 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from server import BUILD, Server, Skipped, run_over_backends  # noqa: E402: its path comes first
+from binary_peer import (ERROR, DATA, GOODBYE, HELLO, INTERVAL, PING, PONG,  # noqa: E402: the path
+                         WELCOME, Peer, frame)
+from server import BUILD, Server, Skipped, percentiles, run_over_backends  # noqa: E402
 
 TICK_S = (1 << 23) / 1e9
-PING, PONG, HELLO, WELCOME, DATA, GOODBYE, INTERVAL, ERROR = range(1, 9)
-
-
-def frame(kind, sequence=0, payload=b""):
-    return struct.pack(">BBHI", 0xB7, kind, len(payload), sequence) + payload
-
-
-class Peer:
-    """A client of the binary protocol on a plain socket."""
-
-    def __init__(self, port, timeout_s=10):
-        self.began = time.monotonic()
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
-        self.bytes = b""
-
-    def send(self, *frames):
-        self.socket.sendall(b"".join(frames))
-
-    def take(self):
-        """A frame that has come whole: (kind, sequence, payload), or None."""
-        if len(self.bytes) < 8:
-            return None
-        magic, kind, length, sequence = struct.unpack(">BBHI", self.bytes[:8])
-        assert magic == 0xB7, self.bytes[:8]
-        if len(self.bytes) < 8 + length:
-            return None
-        payload, self.bytes = self.bytes[8:8 + length], self.bytes[8 + length:]
-        return kind, sequence, payload
-
-    def receive(self, *, skip=()):
-        """The next frame whose kind is not in `skip`; None at the end of the stream."""
-        while True:
-            found = self.take()
-            if found and found[0] not in skip:
-                return found
-            if not found:
-                more = self.socket.recv(65536)
-                if not more:
-                    return None
-                self.bytes += more
 
 
 # -------------------------------------------------------------------------------------- the tests
@@ -148,12 +110,6 @@ def test_logs_what_is_not_spoken_and_how_connections_end(backend):
                 assert re.search(r" closed: peer_closed after \d+\.\d{3} s, 5 bytes received, "
                                  r"5 sent$", ends[2]), ends
                 assert " closed: protocol_error after " in ends[0], ends
-
-
-def percentiles(values):
-    values = sorted(values)
-    at = lambda share: values[min(len(values) - 1, int(share * len(values)))]
-    return f"min {values[0]:.4f}  p50 {at(.5):.4f}  p99 {at(.99):.4f}  max {values[-1]:.4f}"
 
 
 def watch_silent(port, count):
@@ -339,146 +295,6 @@ def test_refuses_without_descriptors_and_does_not_spin(backend):
         assert peer.receive(skip=(PING,))[:2] == (PONG, 2)
 
 
-def test_says_goodbye_on_sigterm(backend):
-    with Server(backend, "--drain-timeout", "3s") as server:
-        peers = [Peer(server.port) for _ in range(200)]
-        peers[0].send(frame(PING, 1))
-        assert peers[0].receive(skip=(PING,))[0] == PONG
-        time.sleep(0.3)
-        server.process.send_signal(signal.SIGTERM)
-        began, ends = time.monotonic(), []
-        poller = select.epoll()
-        by_descriptor = {peer.socket.fileno(): peer for peer in peers}
-        for descriptor in by_descriptor:
-            poller.register(descriptor, select.EPOLLIN)
-        while by_descriptor and time.monotonic() - began < 6:
-            for descriptor, _ in poller.poll(0.2):
-                peer = by_descriptor[descriptor]
-                peer.bytes += peer.socket.recv(4096)
-                while (found := peer.take()) and found[0] == PING:
-                    pass
-                if not found:
-                    continue
-                kind, _, payload = found
-                assert kind == GOODBYE and payload[:2] == struct.pack(">H", 1001), found
-                assert b"retry_after_ms" in payload
-                ends.append(time.monotonic() - began)
-                assert peer.receive() is None
-                poller.unregister(descriptor)
-                by_descriptor.pop(descriptor).socket.close()
-        assert len(ends) == 200
-        print(f"REPORT {backend}: 200 goodbyes over a drain window of 3 s, at  {percentiles(ends)}")
-        first_half = sum(1 for end in ends if end < 1.125)
-        assert 50 <= first_half <= 150, f"not spread evenly: {first_half} in the first half"
-        assert server.process.wait(timeout=10) == 0, server.text()
-
-
-def test_a_drain_is_whole_once_every_goodbye_was_sent(backend):
-    """However short the window: a peer that took its goodbye and lingers makes nothing worse."""
-    with Server(backend, "--drain-timeout", "1s") as server:
-        peers = [Peer(server.port) for _ in range(20)]
-        for peer in peers:
-            peer.send(frame(PING, 1))
-            assert peer.receive(skip=(PING,))[0] == PONG
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(timeout=10) == 0, server.text()
-        for peer in peers:
-            assert peer.receive(skip=(PING,))[0] == GOODBYE
-            assert peer.receive() is None, "closed in order, not reset"
-
-
-def test_a_drain_that_is_paused_says_every_goodbye(backend):
-    """Stopped for longer than its window and the grace of the main thread together."""
-    with Server(backend, "--drain-timeout", "1s") as server:
-        peers = [Peer(server.port) for _ in range(50)]
-        for peer in peers:
-            peer.send(frame(PING, 1))
-            assert peer.receive(skip=(PING,))[0] == PONG
-        server.process.send_signal(signal.SIGTERM)
-        assert peers[0].receive(skip=(PING,))[0] == GOODBYE
-        server.process.send_signal(signal.SIGSTOP)
-        time.sleep(7)
-        server.process.send_signal(signal.SIGCONT)
-        assert server.process.wait(timeout=10) == 0, server.text()
-        for peer in peers[1:]:
-            assert peer.receive(skip=(PING,))[0] == GOODBYE
-            assert peer.receive() is None, "closed in order, not reset"
-
-
-def wait_for_echoes(server, size_bytes):
-    """Until so much was read from a peer, more than the kernel takes back for one."""
-    deadline = time.monotonic() + 20
-    while server.stats()["total"]["bytes_received"] < size_bytes:
-        assert time.monotonic() < deadline, server.stats()["total"]
-        time.sleep(0.05)
-
-
-def test_a_drain_is_cut_short_where_a_goodbye_does_not_leave(backend):
-    """Whether the window ends first, or the linger of the peer."""
-    for window in ("500ms", "10s"):
-        drain_with_a_deaf_peer(backend, window)
-
-
-def drain_with_a_deaf_peer(backend, window):
-    with Server(backend, "--drain-timeout", window, "--on-message", "echo",
-                "--send-queue-bytes", "64MiB") as server:
-        # It never reads: its echoes fill what the kernel takes, and stay below the send queue.
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.settimeout(10)
-            deaf.connect(("127.0.0.1", server.port))
-            deaf.sendall(frame(DATA, 1, b"x" * 60000) * 300)
-            wait_for_echoes(server, 10 << 20)
-            server.process.send_signal(signal.SIGTERM)
-            assert server.process.wait(timeout=10) == 3, server.text()
-
-
-def read_slowly(peer, bytes_per_second):
-    """All until the end of the stream, a hundredth of a second's share at a time."""
-    parts, began, size = [], time.monotonic(), 0
-    while data := peer.recv(bytes_per_second // 100):
-        parts.append(data)
-        size += len(data)
-        ahead = size / bytes_per_second - (time.monotonic() - began)
-        if ahead > 0:
-            time.sleep(ahead)
-    return b"".join(parts)
-
-
-def test_a_drain_waits_for_what_a_slow_peer_still_reads(backend):
-    """1.8 MB on their way at the signal take longer than the linger; the window is 30 s."""
-    for bytes_per_second in (400_000, 1_600_000):
-        with Server(backend, "--drain-timeout", "30s", "--on-message", "echo") as server, \
-                socket.socket() as slow:
-            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
-            slow.settimeout(10)
-            slow.connect(("127.0.0.1", server.port))
-            messages = frame(DATA, 1, b"x" * 60_000) * 30
-            slow.sendall(messages)
-            wait_for_echoes(server, len(messages))
-            server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
-            answer = read_slowly(slow, bytes_per_second)  # a reset would raise
-            assert answer.startswith(messages), f"{len(answer)} of {len(messages)} bytes arrived"
-            goodbye = answer[len(messages):]
-            assert goodbye[1] == GOODBYE and goodbye[8:10] == struct.pack(">H", 1001), goodbye
-            slow.close()
-            assert server.process.wait(timeout=10) == 0, server.text()
-
-
-def test_a_second_signal_stops_at_once(backend):
-    with Server(backend, "--drain-timeout", "30s") as server:
-        peers = [Peer(server.port) for _ in range(10)]
-        time.sleep(0.2)
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        server.process.send_signal(signal.SIGINT)
-        began = time.monotonic()
-        assert server.process.wait(timeout=5) == 3, server.text()
-        assert time.monotonic() - began < 2
-        del peers
-
-
 def test_refuses_to_start_when_it_cannot_hold_them(backend):
     with Server(backend, "--max-connections", "5000", "--reactors", "2", expect_start=False,
                 before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))) as server:
@@ -533,4 +349,4 @@ def test_statistics_are_whole(backend):
 
 
 if __name__ == "__main__":
-    sys.exit(run_over_backends(globals()))
+    sys.exit(run_over_backends(globals(), at_once=2))

@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""How build/pulsewheel ends: goodbyes over the drain window, peers that read slowly or not at all,
+pauses in the middle, a second signal. On each backend; ends with `N passed, N failed`.
+"""
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from binary_peer import DATA, GOODBYE, PING, PONG, Peer, frame  # noqa: E402: the path comes first
+from server import Server, percentiles, run_over_backends  # noqa: E402
+
+
+def test_says_goodbye_on_sigterm(backend):
+    with Server(backend, "--drain-timeout", "3s") as server:
+        peers = [Peer(server.port) for _ in range(200)]
+        peers[0].send(frame(PING, 1))
+        assert peers[0].receive(skip=(PING,))[0] == PONG
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        began, ends = time.monotonic(), []
+        poller = select.epoll()
+        by_descriptor = {peer.socket.fileno(): peer for peer in peers}
+        for descriptor in by_descriptor:
+            poller.register(descriptor, select.EPOLLIN)
+        while by_descriptor and time.monotonic() - began < 6:
+            for descriptor, _ in poller.poll(0.2):
+                peer = by_descriptor[descriptor]
+                peer.bytes += peer.socket.recv(4096)
+                while (found := peer.take()) and found[0] == PING:
+                    pass
+                if not found:
+                    continue
+                kind, _, payload = found
+                assert kind == GOODBYE and payload[:2] == struct.pack(">H", 1001), found
+                assert b"retry_after_ms" in payload
+                ends.append(time.monotonic() - began)
+                assert peer.receive() is None
+                poller.unregister(descriptor)
+                by_descriptor.pop(descriptor).socket.close()
+        assert len(ends) == 200
+        print(f"REPORT {backend}: 200 goodbyes over a drain window of 3 s, at  {percentiles(ends)}")
+        first_half = sum(1 for end in ends if end < 1.125)
+        assert 50 <= first_half <= 150, f"not spread evenly: {first_half} in the first half"
+        assert server.process.wait(timeout=10) == 0, server.text()
+
+
+def test_a_drain_is_whole_once_every_goodbye_was_sent(backend):
+    """However short the window: a peer that took its goodbye and lingers makes nothing worse."""
+    with Server(backend, "--drain-timeout", "1s") as server:
+        peers = [Peer(server.port) for _ in range(20)]
+        for peer in peers:
+            peer.send(frame(PING, 1))
+            assert peer.receive(skip=(PING,))[0] == PONG
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=10) == 0, server.text()
+        for peer in peers:
+            assert peer.receive(skip=(PING,))[0] == GOODBYE
+            assert peer.receive() is None, "closed in order, not reset"
+
+
+def test_a_drain_that_is_paused_says_every_goodbye(backend):
+    """Stopped for longer than its window and the grace of the main thread together."""
+    with Server(backend, "--drain-timeout", "1s") as server:
+        peers = [Peer(server.port) for _ in range(50)]
+        for peer in peers:
+            peer.send(frame(PING, 1))
+            assert peer.receive(skip=(PING,))[0] == PONG
+        server.process.send_signal(signal.SIGTERM)
+        assert peers[0].receive(skip=(PING,))[0] == GOODBYE
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(7)
+        server.process.send_signal(signal.SIGCONT)
+        assert server.process.wait(timeout=10) == 0, server.text()
+        for peer in peers[1:]:
+            assert peer.receive(skip=(PING,))[0] == GOODBYE
+            assert peer.receive() is None, "closed in order, not reset"
+
+
+def wait_for_echoes(server, size_bytes):
+    """Until so much was read from a peer, more than the kernel takes back for one."""
+    deadline = time.monotonic() + 20
+    while server.stats()["total"]["bytes_received"] < size_bytes:
+        assert time.monotonic() < deadline, server.stats()["total"]
+        time.sleep(0.05)
+
+
+def test_a_drain_is_cut_short_where_a_goodbye_does_not_leave(backend):
+    """Whether the window ends first, or the linger of the peer."""
+    for window in ("500ms", "10s"):
+        drain_with_a_deaf_peer(backend, window)
+
+
+def drain_with_a_deaf_peer(backend, window):
+    with Server(backend, "--drain-timeout", window, "--on-message", "echo",
+                "--send-queue-bytes", "64MiB") as server:
+        # It never reads: its echoes fill what the kernel takes, and stay below the send queue.
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.settimeout(10)
+            deaf.connect(("127.0.0.1", server.port))
+            deaf.sendall(frame(DATA, 1, b"x" * 60000) * 300)
+            wait_for_echoes(server, 10 << 20)
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(timeout=10) == 3, server.text()
+
+
+def read_slowly(peer, bytes_per_second):
+    """All until the end of the stream, a hundredth of a second's share at a time."""
+    parts, began, size = [], time.monotonic(), 0
+    while data := peer.recv(bytes_per_second // 100):
+        parts.append(data)
+        size += len(data)
+        ahead = size / bytes_per_second - (time.monotonic() - began)
+        if ahead > 0:
+            time.sleep(ahead)
+    return b"".join(parts)
+
+
+def test_a_drain_waits_for_what_a_slow_peer_still_reads(backend):
+    """1.8 MB on their way at the signal take longer than the linger; the window is 30 s."""
+    for bytes_per_second in (400_000, 1_600_000):
+        with Server(backend, "--drain-timeout", "30s", "--on-message", "echo") as server, \
+                socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+            slow.settimeout(10)
+            slow.connect(("127.0.0.1", server.port))
+            messages = frame(DATA, 1, b"x" * 60_000) * 30
+            slow.sendall(messages)
+            wait_for_echoes(server, len(messages))
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            answer = read_slowly(slow, bytes_per_second)  # a reset would raise
+            assert answer.startswith(messages), f"{len(answer)} of {len(messages)} bytes arrived"
+            goodbye = answer[len(messages):]
+            assert goodbye[1] == GOODBYE and goodbye[8:10] == struct.pack(">H", 1001), goodbye
+            slow.close()
+            assert server.process.wait(timeout=10) == 0, server.text()
+
+
+def test_a_second_signal_stops_at_once(backend):
+    with Server(backend, "--drain-timeout", "30s") as server:
+        peers = [Peer(server.port) for _ in range(10)]
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        assert server.process.wait(timeout=5) == 3, server.text()
+        assert time.monotonic() - began < 2
+        del peers
+
+
+if __name__ == "__main__":
+    sys.exit(run_over_backends(globals(), at_once=2))
