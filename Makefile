@@ -167,6 +167,8 @@ $(foreach program,$(PROGRAMS),$(eval $(call program_rules,$(program))))
 $(BUILD)/release/%_bench: $(BUILD)/release/%_bench.o $(BUILD)/release/libpulse.a
 	@echo "  link  release  $@"
 	@$(CXX) $(LDFLAGS_release) $^ $(LIBS_bench) -o $@
+# It signs what it checks.
+$(BUILD)/release/bench/auth_bench: $(BUILD)/release/tests/support/tokens.o
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/%_fuzz.o $(BUILD)/fuzz/libpulse.a
 	@echo "  link  fuzz  $@"
 	@$(FUZZ_CXX) $(LDFLAGS_fuzz) $^ $(LIBS_any) -o $@

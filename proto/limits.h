@@ -61,4 +61,15 @@ inline constexpr uint32_t kLabelsMax = 16;
 inline constexpr size_t kLabelBytesMax = 64;       // of a name, and of a value
 inline constexpr size_t kJsonTokenBytesMax = 256;  // of seq and ts, which are given back
 
+// --------------------------------------------------------------------------------------- tokens
+// Of a hello or a head, as long as any string of a hello.
+inline constexpr size_t kTokenBytesMax = kJsonStringBytesMax;
+// `kid` and `jti`: a UUID or a SHA-512 in hex.
+inline constexpr size_t kKeyIdBytesMax = 128;
+inline constexpr size_t kTokenIdBytesMax = 128;
+// Keys of a header, or of the claims: each is compared with all before it. Identity servers write
+// 10 to 30.
+inline constexpr size_t kTokenKeysMax = 64;
+inline constexpr size_t kTokenAudiencesMax = 16;  // of `aud`
+
 }  // namespace pulse

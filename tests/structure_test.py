@@ -15,8 +15,8 @@ LAYERS = ["core", "proto", "net", "tools"]  # each may include itself and those 
 TOP_LEVEL = {"Makefile", "README.md", "LICENSE", "tests", "bench", *LAYERS}
 PROGRAMS = ["pulsewheel", "pulseload", "pulsesim"]
 # Folders of net/, and which others each may include.
-NET_LAYERS = {"io": (), "protocols": ("io",), "loop": ("protocols", "io"),
-              "server": ("loop", "protocols", "io"), "sim": ("loop", "protocols", "io")}
+NET_LAYERS = {"io": (), "auth": (), "protocols": ("io",), "loop": ("auth", "protocols", "io"),
+              "server": ("loop", "auth", "protocols", "io"), "sim": ("loop", "protocols", "io")}
 # Folders of tools/pulseload/ likewise; what lies above them may include both.
 LOAD_LAYERS = {"run": (), "report": ("run",)}
 PROTOCOLS = "net/protocols/protocols.def"  # the one table that is not of statistics
@@ -41,7 +41,7 @@ CORE_HEADERS_ALLOWED = {
     ("proto/handshake.cc", "openssl/sha.h"),  # SHA-1, which need no kernel
 }
 KERNEL_HEADERS = re.compile(r"liburing(/.*)?\.h|linux/io_uring\.h|sys/epoll\.h")
-SIMDJSON_FILES = re.compile(r"proto/(json|utf8)\.(h|cc)")
+SIMDJSON_FILES = re.compile(r"proto/(json|jwt|utf8)\.(h|cc)")
 
 # What an object of core/ must not ask of others: a clock, a thread, anything of the kernel's.
 SYMBOLS_DENIED = re.compile(
@@ -102,7 +102,7 @@ def includes_go_down(tree):
 
 
 def net_has_inner_layers(tree):
-    """Inside net/ includes go {server, sim} -> loop -> protocols -> io."""
+    """Inside net/ includes go {server, sim} -> loop -> {auth, protocols -> io}."""
     for path, is_ours, header in includes_of(tree):
         source, target = path.split("/"), header.split("/")
         if not is_ours or source[0] != "net" or target[0] != "net":
@@ -150,12 +150,12 @@ def includes_are_rooted(tree):
 
 
 def simdjson_stays_in_json(tree):
-    """Only proto/json.* and proto/utf8.* know simdjson; liburing and epoll stay in net/."""
+    """Only proto/json.*, jwt.* and utf8.* know simdjson; liburing and epoll stay in net/."""
     for path, _, header in includes_of(tree):
         folder = path.split("/")[0]
         is_json = SIMDJSON_FILES.fullmatch(path) or folder not in LAYERS
         if header.startswith("simdjson") and not is_json:
-            yield f"{path} includes {header}; only proto/json.* and proto/utf8.* may"
+            yield f"{path} includes {header}; only proto/json.*, jwt.* and utf8.* may"
         if KERNEL_HEADERS.fullmatch(header) and folder in ("core", "proto", "tools"):
             yield f"{path} includes {header}; only net/ may"
 
@@ -339,14 +339,18 @@ TABLES = (("core/close_reason.def", r"^X\((\w+),", r"CloseReason::{}\b"),
           ("core/gauges.def", r"^X\((\w+),", r"gauges\.{} \+?= "),
           ("core/distributions.def", r"^X\((\w+),", r"distributions\.{}\.record\("),
           ("net/io/io_counters.def", r"^X\((\w+),", r"counters_\.{}\b"),
+          ("core/auth_failure.h", r"^ +X\((\w+), +\"", r"AuthFailure::{}\b"),
           ("net/sim/faults.h", r"^ +X\((\w+), +\"", r"Fault::{}\b"))
 
 
 def what_is_named_can_happen(tree):
     """Every line of a table (close reasons, what is measured, faults) occurs in code outside it."""
     for path, line, use in TABLES:
-        listed = tree.get(path, "").partition("#define PULSE_SIM_FAULTS")[2].partition("\n\n")[0]
-        for name in re.findall(line, listed or tree.get(path, ""), re.M):
+        text = tree.get(path, "")
+        listed = re.split(r"#define PULSE_[A-Z_]+\(X\)", text, 1)[-1].partition("\n\n")[0]
+        if path.endswith(".def"):
+            listed = text
+        for name in re.findall(line, listed, re.M):
             if not uses_outside(tree, path, r"\b" + use.format(name)):
                 yield f"{path} lists {name}, and no code has {use.format(name)}"
 
