@@ -18,6 +18,8 @@ constexpr std::string_view kGuid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";  // R
 constexpr std::string_view kVersion = "13";
 constexpr std::string_view kJsonSubprotocol = "pulse.v1.json";
 constexpr std::string_view kBinarySubprotocol = "pulse.v1.binary";
+constexpr std::string_view kBearerSubprotocol = "bearer.";
+constexpr std::string_view kBearerScheme = "bearer ";
 constexpr std::string_view kHealthPath = "/healthz";
 constexpr size_t kKeyBytes = 24;  // base64 of 16
 constexpr size_t kRequestPartsMax = 600;
@@ -35,6 +37,8 @@ std::string_view status_text(uint16_t status) {
             return "OK";
         case 400:
             return "Bad Request";
+        case 401:
+            return "Unauthorized";
         case 403:
             return "Forbidden";
         case 405:
@@ -43,6 +47,8 @@ std::string_view status_text(uint16_t status) {
             return "Request Timeout";
         case 426:
             return "Upgrade Required";
+        case 429:
+            return "Too Many Requests";
         case 431:
             return "Request Header Fields Too Large";
         case 503:
@@ -106,6 +112,7 @@ struct Single {
 // What the header lines say that matters to a handshake, of either side.
 struct HeadFields {
     Single host, key, version, origin, accept, content_length;
+    Single token;  // of Authorization: Bearer, or of a subprotocol
     bool transfer_encoding = false;
     bool upgrades_to_websocket = false;
     bool connection_upgrades = false;
@@ -128,6 +135,11 @@ void note_subprotocols(HeadFields& fields, std::string_view value) {
     bool any = false;
     const bool well_formed = each_element(value, [&](std::string_view element) {
         any = true;
+        if (element.starts_with(kBearerSubprotocol)) {
+            fields.token.set(element.substr(kBearerSubprotocol.size()));
+            fields.subprotocol_unknown = true;
+            return is_token(element);
+        }
         const Subprotocol known = element == kJsonSubprotocol     ? Subprotocol::json
                                   : element == kBinarySubprotocol ? Subprotocol::binary
                                                                   : Subprotocol::none;
@@ -153,6 +165,10 @@ void note_field(HeadFields& fields, std::string_view name, std::string_view valu
     }
     if (is("host")) fields.host.set(value);
     if (is("origin")) fields.origin.set(value);
+    // Of any case (RFC 9110 section 11.1); credentials of another scheme are not for this port.
+    if (is("authorization") &&
+        equal_ignoring_case(value.substr(0, kBearerScheme.size()), kBearerScheme))
+        fields.token.set(trim_blanks(value.substr(kBearerScheme.size())));
     if (is("content-length")) fields.content_length.set(value);
     if (is("transfer-encoding")) fields.transfer_encoding = true;
     if (is("upgrade") && lists(value, "websocket")) fields.upgrades_to_websocket = true;
@@ -326,11 +342,25 @@ Refusal answer_plain(const RequestLine& request, const HeadFields& fields) {
     return {426, kUpgradeRequired};
 }
 
+// RFC 6750 section 3.1, and RFC 6585 section 4.
+uint16_t token_status(AuthFailure failure) {
+    switch (failure) {
+        case AuthFailure::several_tokens:
+            return 400;
+        case AuthFailure::too_many_failures:
+            return 429;
+        default:
+            return 401;
+    }
+}
+
 CloseReason close_reason_for(uint16_t status) {
     switch (status) {
         case 200:
             return CloseReason::http_answered;
+        case 401:
         case 403:
+        case 429:
             return CloseReason::unauthorized;
         default:
             return CloseReason::protocol_error;
@@ -342,6 +372,13 @@ void end_with(HandshakeAnswer& answer, Refusal refusal, CloseReason reason, bool
     answer.result.status = refusal.status;
     answer.result.outcome = {reason, refusal.detail};
     write_http_answer(answer.bytes, refusal.status, refusal.detail, head_only);
+}
+
+void refuse_token(HandshakeAnswer& answer, AuthFailure failure) {
+    answer.result.step = Handshake::Step::ended;
+    answer.result.status = token_status(failure);
+    answer.result.outcome = {CloseReason::unauthorized, describe(failure).sentence};
+    write_token_refusal(answer.bytes, failure);
 }
 
 }  // namespace
@@ -407,14 +444,46 @@ HeadScan scan_head(HandshakeState& state, std::span<const uint8_t> input) {
     return {};
 }
 
-void write_http_answer(HttpBytes& bytes, uint16_t status, std::string_view detail, bool head_only,
-                       uint32_t retry_after_s) {
+namespace {
+
+// The status line, and what says what the text is.
+void begin_answer(HttpBytes& bytes, uint16_t status, std::string_view detail) {
     bytes.append("HTTP/1.1 ");
     bytes.append_number(status);
     bytes.append(" ");
     bytes.append(status_text(status));
     bytes.append("\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ");
     bytes.append_number(detail.size() + 1);
+}
+
+}  // namespace
+
+void write_token_refusal(HttpBytes& bytes, AuthFailure failure) {
+    const AuthFailureInfo& info = describe(failure);
+    const uint16_t status = token_status(failure);
+    begin_answer(bytes, status, info.sentence);
+    bytes.append("\r\nConnection: close");
+    if (status == 429) {
+        bytes.append("\r\nRetry-After: 1");
+    } else if (failure == AuthFailure::no_token) {
+        bytes.append("\r\nWWW-Authenticate: Bearer");  // and no error (RFC 6750 section 3.1)
+    } else {
+        bytes.append("\r\nWWW-Authenticate: Bearer error=\"");
+        bytes.append(status == 401 ? "invalid_token" : "invalid_request");
+        bytes.append("\", error_description=\"");
+        bytes.append(info.word);
+        bytes.append(": ");
+        bytes.append(info.sentence);
+        bytes.append("\"");
+    }
+    bytes.append("\r\n\r\n");
+    bytes.append(info.sentence);
+    bytes.append("\n");
+}
+
+void write_http_answer(HttpBytes& bytes, uint16_t status, std::string_view detail, bool head_only,
+                       uint32_t retry_after_s) {
+    begin_answer(bytes, status, detail);
     // An answer that names a protocol to upgrade to must name upgrade (RFC 9110 section 7.8).
     bytes.append(status == 426 ? "\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n"
                                  "Sec-WebSocket-Version: 13"
@@ -447,6 +516,12 @@ void answer_request(std::string_view head, const HandshakePolicy& policy, Handsh
     if (refusal.none()) refusal = judge_upgrade(request, fields, policy, answer.result.deflate);
     if (!refusal.none())
         return end_with(answer, refusal, close_reason_for(refusal.status), head_only);
+    if (policy.tokens != nullptr && fields.token.count > 0) {
+        const AuthFailure failure = fields.token.count > 1
+                                        ? AuthFailure::several_tokens
+                                        : policy.tokens->judge(fields.token.value);
+        if (failure != AuthFailure::none) return refuse_token(answer, failure);
+    }
     answer.result.subprotocol = fields.subprotocol;
     write_upgrade(answer, fields.key.value);
 }

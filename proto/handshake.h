@@ -10,8 +10,11 @@
 //           allows; GET /healthz, for balancers
 //   400     malformed: request line, header line, bare CR or LF, folded line, Host, key, a body, a
 //           Connection without `upgrade`, Sec-WebSocket-* lines that are no grammar or come twice
+//   401     an upgrade with a token that is not right, where the policy judges tokens;
+//           WWW-Authenticate says what is wrong with it (RFC 6750 section 3)
 //   403     an Origin that is not in the allow-list (a request without one comes from no browser)
 //   405     a method other than GET, HEAD and OPTIONS
+//   429     an upgrade with a token whose address has given too many wrong ones
 //   426     a GET that is not an upgrade, or a version other than 13; names the version we speak
 //   431     the head is over kHandshakeBytesMax or has over kHandshakeFieldsMax lines, or what its
 //           answer depends on (proto/kept_head.h) is over kHandshakeKeptBytesMax
@@ -36,6 +39,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/auth_failure.h"
 #include "core/check.h"
 #include "core/limits.h"
 #include "proto/codec.h"
@@ -47,10 +51,24 @@ namespace pulse {
 
 enum class Subprotocol : uint8_t { none, json, binary };  // pulse.v1.json, pulse.v1.binary
 
+// Whether the token of an upgrade is right. Called at most once for each, and last: with the right
+// one it is upgraded.
+class TokenJudge {
+  public:
+    virtual AuthFailure judge(std::string_view token) = 0;
+
+  protected:
+    ~TokenJudge() = default;
+};
+
 struct HandshakePolicy {
     // Origins that browsers may come from ("https://app.example"), in any case; empty: any.
     std::span<const std::string> origins{};
     bool deflate = false;  // agree to permessage-deflate where it is offered
+    // nullptr: tokens are not looked at. Else that of `Authorization: Bearer TOKEN`, or of
+    // `bearer.TOKEN` among the subprotocols, which is what a browser can send. Never of the URL,
+    // which ends up in logs.
+    TokenJudge* tokens = nullptr;
 };
 
 // What one connection remembers of a head between reads. All zero is the initial state.
@@ -75,7 +93,7 @@ struct Handshake {
     DeflateAgreement deflate;
     size_t consumed_bytes = 0;  // of the input; what follows an upgrade is frames
     // Why the connection ends, where it does: http_answered (200, and 426 to what never meant to
-    // upgrade), unauthorized (403), out_of_memory, protocol_error (all others).
+    // upgrade), unauthorized (401, 403, 429), out_of_memory, protocol_error (all others).
     Decoded outcome;
 };
 
@@ -108,6 +126,8 @@ void answer_request(std::string_view head, const HandshakePolicy& policy, Handsh
 // gives up on a handshake: past its deadline, or at a limit (with Retry-After, unless 0).
 void write_http_answer(HttpBytes& bytes, uint16_t status, std::string_view detail,
                        bool head_only = false, uint32_t retry_after_s = 0);
+// 400, 401 or 429, to a token that is not right. Requires: not none.
+void write_token_refusal(HttpBytes& bytes, AuthFailure failure);
 
 // Where the parts of a head are put together: in the input if it lies there whole, else in what is
 // held. Empty: no memory to hold it.
@@ -154,16 +174,17 @@ Handshake take_head(HandshakeState& state, std::span<uint8_t> input, S& sink, Ju
 }
 
 // The same for a server, which keeps only what its answer depends on.
+// `keeps_token`: its answer may depend on Authorization.
 template <CodecSink S, class Judge, class JudgeRefusal>
-Handshake take_request(HandshakeState& state, std::span<uint8_t> input, S& sink, Judge judge,
-                       JudgeRefusal judge_refusal) {
+Handshake take_request(HandshakeState& state, std::span<uint8_t> input, bool keeps_token, S& sink,
+                       Judge judge, JudgeRefusal judge_refusal) {
     const size_t seen_before = state.bytes;
     HeadScan scan = scan_head(state, input);
     const bool more = scan.step == HeadScan::Step::more;
     const std::span<uint8_t> piece = more ? input : input.first(scan.bytes);
     std::string_view head{reinterpret_cast<const char*>(piece.data()), piece.size()};
     if (more || seen_before > 0 || state.bytes > kHandshakeKeptBytesMax) {
-        const KeptHead shortened(sink.held(), piece);
+        const KeptHead shortened(sink.held(), piece, keeps_token);
         if (shortened.too_big()) {
             scan.step = HeadScan::Step::refused;
             scan.status = 431;
@@ -205,7 +226,7 @@ Handshake serve_handshake(HandshakeState& state, std::span<uint8_t> input,
     };
     HandshakeAnswer answer;
     return take_request(
-        state, input, sink,
+        state, input, policy.tokens != nullptr, sink,
         [&](std::string_view head) {
             answer_request(head, policy, answer);
             return send(answer);

@@ -19,10 +19,19 @@ struct Outcome {
     friend bool operator==(const Outcome&, const Outcome&) = default;
 };
 
+// Half of all tokens are right.
+struct HalfOfThem final : TokenJudge {
+    AuthFailure judge(std::string_view token) override {
+        return token.size() % 2 == 0 ? AuthFailure::none : AuthFailure::expired;
+    }
+};
+
 Outcome shake(std::span<const uint8_t> wire, const std::vector<size_t>& cuts, uint8_t options) {
     static const std::vector<std::string> origins = {"https://a.example"};
     HandshakePolicy policy{.deflate = (options & 1) != 0};
     if ((options & 2) != 0) policy.origins = origins;
+    HalfOfThem tokens;
+    if ((options & 8) != 0) policy.tokens = &tokens;
     const UpgradeRequest request{.host = "x", .deflate = (options & 1) != 0};
     HandshakeState state;
     RecordingSink sink;
