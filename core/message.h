@@ -2,9 +2,9 @@
 //
 // A message is of one kind, which has its own fields. Whatever its kind it may carry two things of
 // its sender's: a payload, for what does not fit into it, and an acknowledgement, which the reactor
-// calls once it has handled the message. A message owns nothing: what both point to is the
-// sender's, and must live until the acknowledgement was called. A message that post() refused, or
-// that still waited when the mailbox was destroyed, is never handled and never acknowledged.
+// calls once it has handled the message, or the job of it has ended. A message owns nothing: what
+// both point to is the sender's, and must live until the acknowledgement was called. A message that
+// post() refused, or that waited when the mailbox was destroyed, is not handled or acknowledged.
 //
 // A new kind is a struct here, with its name in `Body`, and what it does in `Handle`
 // (net/loop/connections.cc): without that it does not compile (tests/add_one_test.py).
@@ -64,8 +64,10 @@ struct alignas(kCacheLineBytes) Message {
     struct Drain {};
     // Reset all peers now.
     struct Stop {};
+    // Steps the job of the payload, a Job* (net/loop/job.h), in this turn and those that follow.
+    struct Run {};
 
-    using Body = std::variant<Snapshot, Kick, Reload, Drain, Stop>;
+    using Body = std::variant<Snapshot, Kick, Reload, Drain, Stop, Run>;
     Body body;
     Payload payload{};
     Acknowledgement acknowledgement{};

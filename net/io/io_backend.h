@@ -128,6 +128,9 @@ concept IoBackend =
         { reading.drained_until() } -> std::same_as<Nanos>;
         // Of one that is attached. A system call or two: for those that are about to be judged.
         { io.send_progress(index) } -> std::same_as<SendProgress>;
+        // Of one that is attached, unmapped; family 0 where the kernel does not know it any more. A
+        // system call: for an operator who asks, not for every connection.
+        { io.peer_address(index) } -> std::same_as<SocketAddress>;
         // When the last poll stopped waiting and began to handle: what follows is work.
         { reading.woke_at() } -> std::same_as<Nanos>;
         // The clock at this instant: to measure with, and to begin a deadline outside poll. No

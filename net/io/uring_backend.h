@@ -89,6 +89,7 @@
 #include "net/io/drained_until.h"
 #include "net/io/io_backend.h"
 #include "net/io/limits.h"
+#include "net/io/peer_address.h"
 #include "net/io/send_progress.h"
 #include "net/io/sockets.h"
 #include "net/io/spare_descriptor.h"
@@ -150,6 +151,9 @@ class UringBackend {
     Nanos drained_until() const { return drained_.value(); }
     SendProgress send_progress(Index index) {
         return pulse::send_progress(calls_, records_[index].descriptor);
+    }
+    SocketAddress peer_address(Index index) {
+        return pulse::peer_address(calls_, records_[index].descriptor);
     }
     Nanos woke_at() const { return woke_at_; }
     Nanos clock() const { return monotonic_clock(); }

@@ -15,6 +15,7 @@ namespace {
 struct Handle {
     Connections& connections;
     const Payload& payload;
+    const Acknowledgement& acknowledgement;
 
     void operator()(const Message::Snapshot&) const {}
     void operator()(const Message::Kick& kick) const { connections.kick(kick.target, kick.reason); }
@@ -25,6 +26,9 @@ struct Handle {
     void operator()(const Message::Stop&) const {
         connections.drain();
         connections.stop_hard();
+    }
+    void operator()(const Message::Run&) const {
+        connections.begin_job(*payload.as<Job*>(), acknowledgement);
     }
 };
 
@@ -162,8 +166,9 @@ void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
 
 void Connections::handle(const Message& message) {
     metrics_.add(Metric::control_messages);
-    std::visit(Handle{*this, message.payload}, message.body);
     const Acknowledgement& acknowledgement = message.acknowledgement;
+    std::visit(Handle{*this, message.payload, acknowledgement}, message.body);
+    if (std::holds_alternative<Message::Run>(message.body)) return;  // when its job has ended
     if (acknowledgement.call != nullptr)
         acknowledgement.call(acknowledgement.context, config_.number);
 }
@@ -176,6 +181,19 @@ void Connections::report_notices(uint64_t completions_lost) {
     notices_.completions_lost(completions_lost);
     if (notices_.due_at() > io_.now()) return;
     notices_.report(io_.now(), buffers_.held_bytes(), config_.options->buffer_bytes);
+}
+
+void Connections::fill(ReactorStats& stats) const {
+    stats.metrics = metrics_.snapshot();
+    stats.distributions = metrics_.distributions;
+    stats.io = io_.counters();
+    stats.gauges = metrics_.gauges;
+    stats.gauges.live = table_.live();
+    stats.gauges.wheel_entries = wheel_.entries();
+    stats.gauges.records_bytes = table_.backed_bytes();
+    stats.gauges.wheel_bytes = wheel_.memory_bytes();
+    stats.gauges.buffers_bytes = buffers_.held_bytes();
+    stats.gauges.backend_bytes = io_.memory_bytes();
 }
 
 void Connections::validate() const {

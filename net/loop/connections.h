@@ -4,7 +4,7 @@
 //   connections.cc   beginnings, phases, what other threads ask
 //   judging.cc       deadlines, and what is life besides whole frames
 //   closing.cc       endings, with their states drawn
-//   sweeps.cc        what is done to every connection: retunes, draining, stopping
+//   sweeps.cc        what is done to every connection: retunes, draining, stopping, jobs (job.h)
 //   sending.cc       one send a connection and turn
 //   buffers.cc       unfinished messages, parked bytes, who gives way
 //   session.cc       what a peer's bytes come to, by its protocol (net/protocols/)
@@ -31,12 +31,14 @@
 #include "core/turn_budget.h"
 #include "net/loop/connection_flags.h"
 #include "net/loop/io_requests.h"
+#include "net/loop/jobs.h"
 #include "net/loop/limits.h"
 #include "net/loop/notices.h"
 #include "net/loop/outbox.h"
 #include "net/loop/parking.h"
 #include "net/loop/reactor_config.h"
 #include "net/loop/reactor_metrics.h"
+#include "net/loop/reactor_stats.h"
 #include "net/loop/traffic_notes.h"
 #include "net/protocols/conversation.h"
 
@@ -79,6 +81,8 @@ class Connections {
     void handle(const Message& message);
     // Closes `target`, if that connection still lives.
     void kick(ConnectionId target, CloseReason reason);
+    // `job` has its steps in sweep() from now on.
+    void begin_job(Job& job, Acknowledgement acknowledgement) { jobs_.begin(job, acknowledgement); }
     // These options are in force from now on; of them only what a reload may change
     // (tools/pulsewheel/settings.cc) differs from those before.
     void reload(std::shared_ptr<const LoopOptions> options);
@@ -91,6 +95,7 @@ class Connections {
     // Lines for the operator that are due (net/loop/notices.h); `completions_lost` is IoCounters'.
     void report_notices(uint64_t completions_lost);
     Nanos notices_due_at() const { return notices_.due_at(); }
+    Nanos jobs_due_at() const { return jobs_.due_at(io_.now()); }
 
     // ---- stopping
     // Stop accepting, say goodbye to all peers evenly over the config's drain window, then reset
@@ -152,6 +157,21 @@ class Connections {
     const Wheel& wheel() const { return wheel_; }
     const BufferPool& buffers() const { return buffers_; }
     uint32_t outboxes_taken() const { return outboxes_.taken(); }
+    // Of the socket: behind a PROXY header that is the balancer. A system call.
+    SocketAddress peer_address(Index index) { return io_.peer_address(index); }
+    bool is_held_off(Index index) const { return io_.is_held_off(index); }
+    // nullptr if that connection is gone, or never was.
+    const Connection* find(ConnectionId id) { return table_.find(id); }
+    // To be sent, and not taken by the kernel.
+    size_t queued_bytes(Index index) const {
+        return table_[index].outbox == 0 ? 0 : outboxes_.bytes(table_[index]);
+    }
+    // Whether claim() has so much room, and the connection would not be closed for it.
+    bool has_room(Index index, size_t bytes) const {
+        return queued_bytes(index) + bytes <= config_.options->send_queue_bytes;
+    }
+    // A copy of everything that the reactor measures.
+    void fill(ReactorStats& stats) const;
     // Checks the wheel's invariants against the policy's deadlines. O(limit): for tests only.
     void validate() const;
 
@@ -232,6 +252,7 @@ class Connections {
     uint32_t heard_now_ = 0;  // what a proof of life in this poll is worth
     RateLimiter accept_rate_;
 
+    Jobs jobs_{config_.number};
     Notices notices_{config_.number, config_.warn};
     TrafficNotes traffic_;
     bool logs_peers_ = false;  // config_.debug gets a line for each

@@ -22,6 +22,9 @@ class IoRequests {
     virtual void finish(Index index) = 0;
     virtual void close(Index index, CloseMode mode) = 0;
     virtual SendProgress send_progress(Index index) = 0;
+    virtual SocketAddress peer_address(Index index) = 0;
+    virtual const IoCounters& counters() const = 0;
+    virtual size_t memory_bytes() const = 0;
     virtual Nanos now() const = 0;
     virtual Nanos drained_until() const = 0;
     virtual Nanos clock() const = 0;
@@ -49,6 +52,9 @@ class IoRequestsOf final : public IoRequests {
     void finish(Index index) override { io_.finish(index); }
     void close(Index index, CloseMode mode) override { io_.close(index, mode); }
     SendProgress send_progress(Index index) override { return io_.send_progress(index); }
+    SocketAddress peer_address(Index index) override { return io_.peer_address(index); }
+    const IoCounters& counters() const override { return io_.counters(); }
+    size_t memory_bytes() const override { return io_.memory_bytes(); }
     Nanos now() const override { return io_.now(); }
     Nanos drained_until() const override { return io_.drained_until(); }
     Nanos clock() const override { return io_.clock(); }

@@ -23,6 +23,9 @@ inline constexpr uint32_t kProgressCost = 32;
 // that something is said or done to as much as an eviction.
 inline constexpr uint32_t kSweepBudgetPerTurn = 2'048;
 inline constexpr uint32_t kPassCost = 1;
+// What another thread has done in steps (job.h) is looked at so often at least, so that one that
+// waits for its next step, or was cancelled meanwhile, is not forgotten by a loop that sleeps.
+inline constexpr int64_t kCancelLookNs = 100'000'000;
 // Control messages a turn takes, of all senders together, before it looks at the network again:
 // each may be a kick, and a goodbye costs as much as any send.
 inline constexpr uint32_t kMailboxBudgetPerTurn = 256;

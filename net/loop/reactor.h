@@ -81,7 +81,7 @@ class Reactor {
     const Connections& connections() const { return connections_; }
 
     // A copy of everything it measures.
-    void fill(ReactorStats& stats) const;
+    void fill(ReactorStats& stats) const { connections_.fill(stats); }
 
   private:
     struct TurnTimes {
@@ -120,7 +120,8 @@ template <IoBackend Io>
 Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
     if (work_left_ || !mailbox_.may_sleep()) return 0;
     if (connections_.draining()) sleep_until = std::min(sleep_until, io_.now() + kGoodbyeEveryNs);
-    return std::min({sleep_until, next_look(), connections_.notices_due_at()});
+    return std::min(
+        {sleep_until, next_look(), connections_.notices_due_at(), connections_.jobs_due_at()});
 }
 
 template <IoBackend Io>
@@ -138,20 +139,6 @@ void Reactor<Io>::measure_judge_lag() {
     Gauges& gauges = metrics_.gauges;
     gauges.judge_lag = std::max<Nanos>(0, io_.clock() - next_look());
     gauges.judge_lag_max = std::max(gauges.judge_lag_max, gauges.judge_lag);
-}
-
-template <IoBackend Io>
-void Reactor<Io>::fill(ReactorStats& stats) const {
-    stats.metrics = metrics_.snapshot();
-    stats.distributions = metrics_.distributions;
-    stats.io = io_.counters();
-    stats.gauges = metrics_.gauges;
-    stats.gauges.live = connections_.table().live();
-    stats.gauges.wheel_entries = connections_.wheel().entries();
-    stats.gauges.records_bytes = connections_.table().backed_bytes();
-    stats.gauges.wheel_bytes = connections_.wheel().memory_bytes();
-    stats.gauges.buffers_bytes = connections_.buffers().held_bytes();
-    stats.gauges.backend_bytes = io_.memory_bytes();
 }
 
 }  // namespace pulse

@@ -1,6 +1,6 @@
-// What is done to every connection: new heartbeats, the goodbyes of a server that stops, and its
-// end. Each is a walk in slices (core/sweep.h): a turn does a bounded part of it, and the next turn
-// starts at once.
+// What is done to every connection: new heartbeats, the goodbyes of a server that stops, its end,
+// and what other threads have done (job.h). Each is a walk in slices (core/sweep.h): a turn does a
+// bounded part of it, and the next turn starts at once.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -25,6 +25,7 @@ bool Connections::sweep() {
     while (budget > 0 && !retuning_.done()) retune_some(budget);
     if (draining_) drain_step(budget);
     if (!ending_.done()) ending_.advance(budget, [this](Index index) { return end_one(index); });
+    if (!jobs_.empty() && budget > 0) jobs_.run(*this, io_.now(), budget);
     return budget == 0;
 }
 

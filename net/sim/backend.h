@@ -74,6 +74,7 @@ class SimBackend : private SimProgram {
         if (faults_.mutant == SimMutant::no_send_progress) return {};
         return network_.send_progress(place(index).socket);
     }
+    SocketAddress peer_address(Index index) { return network_.peer_address(place(index).socket); }
     Nanos woke_at() const { return woke_at_; }
     Nanos clock() const { return network_.clock(); }
     Nanos cpu_clock() const { return network_.clock(); }

@@ -22,6 +22,7 @@ TYPED_TEST_P(IoContract, Listen_ReportsTheListenerAndThePeersAddress) {
         if (one.seen->peer.present()) {
             EXPECT_EQ(one.seen->peer.text(), one.peer.local().text());
         }
+        EXPECT_EQ(stage.io.peer_address(one.seen->index).text(), one.peer.local().text());
     }
     stage.close_all();
 }
