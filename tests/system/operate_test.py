@@ -2,7 +2,6 @@
 """How pulsewheel is operated while it serves: outputs that are not read, signals, reloads, and a
 reactor that is stuck. On each backend; ends with `N passed, N failed`.
 """
-import ctypes
 import fcntl
 import json
 import os
@@ -19,6 +18,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from binary_peer import (GOODBYE, HELLO, INTERVAL, PING, PONG, WELCOME,  # noqa: E402: the path
                          frame)
+from frozen import Frozen  # noqa: E402
 from server import BUILD, Server, free_port, run_over_backends  # noqa: E402
 
 
@@ -404,50 +404,6 @@ def test_named_profiles_have_the_timeouts_of_their_table(backend):
 
 
 # ------------------------------------------------------------------------------ a stuck reactor
-
-PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
-
-
-class Frozen:
-    """One thread of a process that stands still while the others run."""
-
-    def __init__(self, task):
-        self.task = task
-        self.libc = ctypes.CDLL(None, use_errno=True)
-        self.ptrace(PTRACE_SEIZE)
-        self.ptrace(PTRACE_INTERRUPT)
-        os.waitpid(task, WALL)
-
-    def ptrace(self, request):
-        self.libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p,
-                                     ctypes.c_void_p]
-        if self.libc.ptrace(request, self.task, None, None) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-    def thaw(self):
-        try:
-            self.ptrace(PTRACE_DETACH)
-        except ProcessLookupError:
-            pass  # it has ended, or runs already
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.thaw()  # or nothing could wait for the end of its process
-
-    def wait_for_end_of(self, process, within_s):
-        """The process's exit code; its frozen thread is reaped by who traces it."""
-        deadline = time.monotonic() + within_s
-        while process.poll() is None:
-            assert time.monotonic() < deadline, "still runs"
-            try:
-                os.waitpid(self.task, WALL | os.WNOHANG)
-            except ChildProcessError:
-                pass
-            time.sleep(0.02)
-        return process.returncode
-
 
 def test_a_second_signal_ends_it_though_a_reactor_is_stuck(backend):
     with Server(backend, "--reactors", "1", "--max-connections", "100", "--drain-timeout",
