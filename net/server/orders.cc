@@ -11,13 +11,14 @@ void Orders::reload(std::shared_ptr<const LoopOptions> options) {
 }
 
 bool Orders::deliver() {
+    post(check_, Message::Snapshot{});
     if (reload_.may_post()) {
         posted_options_ = wanted_options_;
         post(reload_, Message::Reload{}, Payload::of(posted_options_));
     }
     if (!reload_.pending()) post(drain_, Message::Drain{});
     post(stop_, Message::Stop{});
-    return reload_.pending() || drain_.pending() || stop_.pending();
+    return check_.pending() || reload_.pending() || drain_.pending() || stop_.pending();
 }
 
 void Orders::post(Order& order, const Message::Body& body, Payload payload) {
@@ -37,7 +38,7 @@ void Orders::acknowledge(void* order, uint32_t) {
 }
 
 void Orders::cancel() {
-    for (Order* order : {&reload_, &drain_, &stop_}) {
+    for (Order* order : {&check_, &reload_, &drain_, &stop_}) {
         order->wanted = false;
         order->on_its_way.store(false, std::memory_order_relaxed);
     }

@@ -27,6 +27,8 @@ class Orders {
     Orders& operator=(const Orders&) = delete;
 
     void reload(std::shared_ptr<const LoopOptions> options);
+    // Nothing but an acknowledgement: the reactor makes progress.
+    void check() { check_.wanted = true; }
     void drain() { drain_.wanted = true; }
     void stop() { stop_.wanted = true; }
 
@@ -48,7 +50,7 @@ class Orders {
 
     Mailbox& mailbox_;
     const uint32_t sender_;
-    Order reload_, drain_, stop_;
+    Order check_, reload_, drain_, stop_;
     // The payload: read by the reactor's thread while the reload is on its way.
     std::shared_ptr<const LoopOptions> posted_options_;
     std::shared_ptr<const LoopOptions> wanted_options_;

@@ -243,6 +243,11 @@ uint32_t Server::deliver() {
     return pending;
 }
 
+void Server::check() {
+    for (const auto& thread : threads_) thread->orders.check();
+    deliver();
+}
+
 void Server::drain() {
     for (const auto& thread : threads_) thread->orders.drain();
     deliver();
@@ -280,6 +285,9 @@ bool Server::drain_cut_short() const {
         return thread->ended.load(std::memory_order_acquire) && thread->cut_short;
     });
 }
+
+uint32_t Server::connections() const { return shared_->admission.live(); }
+uint32_t Server::connections_max() const { return shared_->admission.connections_max(); }
 
 const ServerStats& Server::stats() {
     const auto now = std::chrono::steady_clock::now();

@@ -68,6 +68,9 @@ class Server {
     // Everything below: the thread that called start(). Orders to the reactors are never lost and
     // never waited for (orders.h); deliver() posts those that had to wait.
 
+    // Asks every reactor for a sign of life: deliver() returns 0 once all have acknowledged it, and
+    // what was ordered before.
+    void check();
     // Stop accepting, send goodbyes to all peers over the drain window.
     void drain();
     // Reset all peers now.
@@ -85,6 +88,9 @@ class Server {
     // Asked of each reactor and waited for, but no longer than a second, and once: one that is
     // stuck is reported with its last answer.
     const ServerStats& stats();
+    // Open connections of all reactors, and the most that they hold: without asking any of them.
+    uint32_t connections() const;
+    uint32_t connections_max() const;
     // Where it listens, with the ports that the kernel chose.
     const std::vector<std::string>& listening() const { return listening_; }
 

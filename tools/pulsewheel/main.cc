@@ -18,6 +18,7 @@
 #include "proto/printable.h"
 #include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/operator.h"
+#include "tools/pulsewheel/service_manager.h"
 
 namespace pulse::serve {
 namespace {
@@ -71,7 +72,7 @@ sigset_t block_signals() {
 }
 
 int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
-                  const sigset_t& signals) {
+                  ServiceManager manager, const sigset_t& signals) {
     spdlog::info("pulsewheel {}", kVersion);
     const Result<ServerPlan> plan = plan_server(options);
     if (!plan) {
@@ -80,7 +81,7 @@ int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
     }
     for (const std::string& line : plan->describe()) spdlog::info("{}", line);
     for (const std::string& line : plan->warnings) spdlog::warn("{}", line);
-    Operator main_thread(log, options, std::move(source));
+    Operator main_thread(log, options, std::move(source), std::move(manager));
     if (Result<void> opened = main_thread.open_outputs(); !opened) {
         spdlog::error("{}", opened.error());
         return kCouldNotStart;
@@ -100,11 +101,13 @@ int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
 int serve_with(Invocation invocation, std::span<const char* const> arguments) {
     mallopt(M_MMAP_THRESHOLD, kMappedBlockBytes);
     const sigset_t signals = block_signals();
+    ServiceManager manager = ServiceManager::take_from_environment();
     Result<Log> log = Log::open(invocation.options);
     if (!log) return print_error(log.error(), kCouldNotStart);
-    const int code = start_and_run(
-        *log, invocation.options,
-        {arguments, std::move(invocation.kept_config), std::move(invocation.origins)}, signals);
+    const int code =
+        start_and_run(*log, invocation.options,
+                      {arguments, std::move(invocation.kept_config), std::move(invocation.origins)},
+                      std::move(manager), signals);
     log->finish(kFinishNs);
     return code;
 }

@@ -90,6 +90,8 @@ void Operator::reopen() {
 
 void Operator::report_trouble() {
     log_.report_trouble();
+    if (const std::optional<std::string> trouble = manager_.take_trouble())
+        spdlog::warn("{}", *trouble);
     for (const auto* writer : {&lines_, &stats_file_}) {
         if (*writer == nullptr) continue;
         if (const std::optional<std::string> trouble = (*writer)->take_trouble())
@@ -109,8 +111,10 @@ void Operator::report() {
 
 int Operator::run(Server& server, const sigset_t& signals) {
     server_ = &server;
+    manager_.started(server);
     for (;;) {
         wait_for_signal(signals);
+        manager_.tend(monotonic_now());
         watch_reactors();
         if (monotonic_now() >= next_stats_ && stopped_at_ == 0) report();
         if (monotonic_now() >= next_watch_) {
@@ -124,7 +128,7 @@ int Operator::run(Server& server, const sigset_t& signals) {
 }
 
 void Operator::wait_for_signal(const sigset_t& signals) {
-    Nanos wait = std::min(next_stats_, next_watch_) - monotonic_now();
+    Nanos wait = std::min({next_stats_, next_watch_, manager_.due_at()}) - monotonic_now();
     if (stopping_at_ != 0 || stalled_since_ != 0) wait = std::min(wait, kStopPollNs);
     wait = std::clamp<Nanos>(wait, 0, kWatchNs);
     const timespec timeout{wait / kSecond, wait % kSecond};
@@ -150,6 +154,7 @@ void Operator::on_signal(int number) {
 void Operator::watch_reactors() {
     const uint32_t waiting = server_->deliver();
     if (waiting == 0) {
+        manager_.acknowledged();
         if (stall_logged_) spdlog::info("all reactors have acknowledged their orders");
         stalled_since_ = 0;
         stall_logged_ = false;
@@ -168,6 +173,7 @@ void Operator::stop() {
     if (stopping_at_ != 0) return stop_now();
     stopping_at_ = stop_watched_at_ = monotonic_now();
     server_->drain();
+    manager_.draining();
     spdlog::info("stopping: sends goodbyes over {}; a second signal stops at once",
                  format_duration(options_.drain_timeout));
 }
@@ -176,6 +182,7 @@ void Operator::stop_now() {
     if (stopped_at_ != 0) return;
     stopped_at_ = monotonic_now();
     server_->stop();
+    manager_.stopping_at_once();
     spdlog::warn("stopping at once");
 }
 
@@ -211,6 +218,7 @@ int Operator::end() {
 // -------------------------------------------------------------------------------------- reloading
 
 void Operator::reload() {
+    manager_.reload_began();
     log_.reopen();
     // The arguments are those of the start, so that this is a serve again.
     const Result<Invocation> again = read_invocation(
@@ -237,6 +245,7 @@ void Operator::apply(const ServerOptions& options) {
                         options.stats_json != options_.stats_json;
     options_ = options;
     server_->reload(options_);
+    manager_.reload_applied();
     log_.tune(options_);
     if (timing) set_interval();
 }

@@ -1,5 +1,6 @@
-// What the main thread does while the reactors serve: signals, reloads and statistics. It acts
-// before it logs, and never waits for an output; for a reactor's statistics at most a second.
+// What the main thread does while the reactors serve: signals, reloads, statistics, and messages to
+// a service manager. It acts before it logs, and never waits for an output; for a reactor's
+// statistics at most a second.
 #pragma once
 
 #include <csignal>
@@ -12,6 +13,7 @@
 #include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/line_writer.h"
 #include "tools/pulsewheel/log.h"
+#include "tools/pulsewheel/service_manager.h"
 
 namespace pulse::serve {
 
@@ -26,8 +28,11 @@ struct SettingsSource {
 
 class Operator {
   public:
-    Operator(Log& log, ServerOptions options, SettingsSource source)
-        : log_(log), options_(std::move(options)), source_(std::move(source)) {}
+    Operator(Log& log, ServerOptions options, SettingsSource source, ServiceManager manager)
+        : log_(log),
+          options_(std::move(options)),
+          source_(std::move(source)),
+          manager_(std::move(manager)) {}
 
     // Opens what statistics are written to. The error names the file.
     Result<void> open_outputs();
@@ -55,6 +60,7 @@ class Operator {
     Log& log_;
     ServerOptions options_;  // in force
     SettingsSource source_;
+    ServiceManager manager_;
     Server* server_ = nullptr;
     std::unique_ptr<LineWriter> lines_;       // --stats-interval, to stdout
     std::unique_ptr<LineWriter> stats_file_;  // --stats-json

@@ -47,6 +47,20 @@ TEST_F(OrdersTest, AreDeliveredUntilTheyAreAcknowledged) {
     EXPECT_TRUE(handle_all().empty());
 }
 
+TEST_F(OrdersTest, ACheckIsAcknowledgedAndChangesNothing) {
+    orders.check();
+    orders.check();
+    EXPECT_TRUE(orders.deliver());
+    EXPECT_TRUE(orders.deliver()) << "posted, not acknowledged";
+    const std::vector<Message> handled = handle_all();
+    ASSERT_EQ(handled.size(), 1u) << "one is on its way at a time";
+    EXPECT_TRUE(std::holds_alternative<Message::Snapshot>(handled[0].body));
+    EXPECT_FALSE(orders.deliver());
+    orders.check();
+    orders.cancel();
+    EXPECT_FALSE(orders.deliver()) << "the reactor has ended";
+}
+
 TEST_F(OrdersTest, OneReloadIsOnItsWayAndTheLastFollows) {
     for (int second = 1; second <= 100; ++second) {
         orders.reload(timeout(second * kSecond));
