@@ -110,7 +110,7 @@ std::string SocketAddress::text() const {
         inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof(host));
         return "[" + std::string(host) + "]:" + std::to_string(port());
     }
-    return "none";
+    return base.sa_family == AF_UNIX ? "unix" : "none";
 }
 
 bool AddressPrefix::contains(const SocketAddress& other) const {

@@ -30,7 +30,8 @@ struct SocketAddress {
     // An IPv4 address that came in IPv6 clothes (::ffff:1.2.3.4, from a dual-stack listener)
     // becomes itself, so that logs and limits by address know one peer by one name.
     void unmap();
-    std::string text() const;  // "127.0.0.1:9000", "[::1]:9000"; "none" where there is none
+    // "127.0.0.1:9000", "[::1]:9000"; "unix" of a Unix socket, "none" where there is none.
+    std::string text() const;
 };
 
 // "HOST:PORT"; HOST is an IPv4 address, an IPv6 address in brackets, "localhost" (127.0.0.1), or
@@ -65,8 +66,12 @@ uint32_t number_of(const SocketAddress& address, const SipKey& key);
 struct ListenAddress {
     uint8_t protocol = 0;               // a row of kProtocols; 0: by the first bytes of a peer
     bool expects_proxy_header = false;  // ?proxy=on
-    SocketAddress address;
+    SocketAddress address;              // none: that of the descriptor
     std::string text;
+    // A socket that listens already, passed to this process, and the name that it was asked for by.
+    // Several reactors accept from it.
+    int descriptor = -1;
+    std::string passed_name;
 };
 
 }  // namespace pulse

@@ -94,7 +94,11 @@ Result<void> EpollBackend::listen(std::span<const ListenAddress> addresses) {
 }
 
 void EpollBackend::close_listeners() {
-    for (const int listener : listeners_) calls_.close(listener);
+    for (const int listener : listeners_) {
+        // A duplicate of a passed socket stays in the set beyond its close.
+        watch_tag(listener, EPOLL_CTL_DEL, 0, 0);
+        calls_.close(listener);
+    }
     listeners_.clear();
     listeners_rest_until_ = 0;
 }

@@ -1,6 +1,7 @@
 // Socket options, once for all backends.
 #include "net/io/sockets.h"
 
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
 
@@ -90,10 +91,27 @@ Error cannot_listen(const ListenAddress& listener, int error) {
                  remedy(error)};
 }
 
+// What was set on a socket counts for all of its duplicates.
+Result<int> duplicate_listener(SystemCalls& calls, const ListenAddress& listener,
+                               const SocketOptions& options) {
+    const int descriptor = calls([&] { return fcntl(listener.descriptor, F_DUPFD_CLOEXEC, 0); });
+    if (descriptor < 0) return cannot_listen(listener, errno);
+    const int flags = calls([&] { return fcntl(descriptor, F_GETFL); });
+    const bool is_tcp = listener.address.present();
+    if (flags >= 0 && calls([&] { return fcntl(descriptor, F_SETFL, flags | O_NONBLOCK); }) == 0 &&
+        (!is_tcp || tune(calls, descriptor, options))) {
+        return descriptor;
+    }
+    const int error = errno;
+    calls.close(descriptor);
+    return cannot_listen(listener, error);
+}
+
 }  // namespace
 
 Result<int> open_listener(SystemCalls& calls, const ListenAddress& listener,
                           const SocketOptions& options) {
+    if (listener.descriptor >= 0) return duplicate_listener(calls, listener, options);
     SocketAddress address = listener.address;
     const int descriptor = open_socket_for(calls, address);
     if (descriptor >= 0 && bind_and_listen(calls, descriptor, address, options)) return descriptor;
@@ -107,6 +125,7 @@ PortHolder::~PortHolder() {
 }
 
 Result<void> PortHolder::hold(ListenAddress& listener, bool shared) {
+    if (listener.descriptor >= 0) return {};
     uint64_t made = 0;
     SystemCalls calls(made);
     SocketAddress address = listener.address;
@@ -134,6 +153,7 @@ Result<void> PortHolder::hold(ListenAddress& listener, bool shared) {
 }
 
 Result<void> can_listen(const ListenAddress& listener) {
+    if (listener.descriptor >= 0 || !listener.passed_name.empty()) return {};
     uint64_t made = 0;
     SystemCalls calls(made);
     SocketAddress address = listener.address;

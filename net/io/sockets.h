@@ -19,7 +19,8 @@ struct SocketOptions {
 };
 
 // A non-blocking socket that listens, with SO_REUSEADDR and SO_REUSEPORT so that each reactor may
-// have one of its own. "*" and "[::]" take IPv4 too. An error names address, cause and remedy.
+// have one of its own. "*" and "[::]" take IPv4 too. Of a listener with a descriptor: a duplicate
+// of that, so that each reactor closes its own. An error names address, cause and remedy.
 Result<int> open_listener(SystemCalls& calls, const ListenAddress& listener,
                           const SocketOptions& options);
 

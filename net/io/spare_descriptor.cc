@@ -42,6 +42,11 @@ bool SpareDescriptor::accept(SystemCalls& calls, int listener, int flags, Accept
         }
     }
     accepted.peer.unmap();
+    if (accepted.peer.base.sa_family == AF_UNIX) {
+        // The path is the peer's to choose, and says nothing of it.
+        accepted.peer = SocketAddress{};
+        accepted.peer.base.sa_family = AF_UNIX;
+    }
     return true;
 }
 

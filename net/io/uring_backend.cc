@@ -693,16 +693,21 @@ Result<void> UringBackend::listen(std::span<const ListenAddress> addresses) {
             close_listeners();
             return Error{opened.error()};
         }
-        listeners_.push_back({.descriptor = *opened});
+        listeners_.push_back({.descriptor = *opened, .is_shared = address.descriptor >= 0});
     }
     for (size_t i = 0; i < listeners_.size(); ++i) arm_listener(static_cast<uint8_t>(i));
     return {};
 }
 
 void UringBackend::close_listeners() {
-    for (const Listener& listener : listeners_) {
-        // Ends what is armed, which would keep the socket listening beyond its close.
-        cut_off(listener.descriptor, CloseMode::orderly);
+    for (size_t i = 0; i < listeners_.size(); ++i) {
+        const Listener& listener = listeners_[i];
+        // What is armed would keep the socket listening beyond its close. One that others accept
+        // from goes on.
+        if (listener.is_shared)
+            cancel(pack({static_cast<uint8_t>(i), Op::listener, 0, listener.serial}));
+        else
+            cut_off(listener.descriptor, CloseMode::orderly);
         calls_.close(listener.descriptor);
     }
     listeners_.clear();

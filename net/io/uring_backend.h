@@ -241,8 +241,9 @@ class UringBackend {
 
     struct Listener {
         int descriptor = -1;
-        uint32_t serial = 0;   // of its poll
-        Nanos rest_until = 0;  // 0: it is polled
+        uint32_t serial = 0;     // of its poll
+        Nanos rest_until = 0;    // 0: it is polled
+        bool is_shared = false;  // with other reactors, and what passed it
     };
 
     bool marked(Index index, uint16_t any) const { return (records_[index].operations & any) != 0; }

@@ -65,9 +65,10 @@ std::optional<CloseReason> Connections::reason_to_refuse(const Accepted& accepte
 }
 
 // A PROXY header replaces the address of a peer, so only a trusted source may connect where
-// one is read.
+// one is read. Of a Unix socket the permissions of its path decide.
 bool Connections::is_untrusted_proxy(const Accepted& accepted) const {
     if (!config_.options->listen[accepted.listener].expects_proxy_header) return false;
+    if (accepted.peer.base.sa_family == AF_UNIX) return false;
     return std::ranges::none_of(config_.options->proxy_trusted, [&](const AddressPrefix& prefix) {
         return prefix.contains(accepted.peer);
     });

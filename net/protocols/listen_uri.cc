@@ -58,6 +58,14 @@ Result<ListenAddress> parse_listen_uri(std::string_view uri) {
     if (rest.ends_with('/')) rest.remove_suffix(1);
     if (rest.find('/') != std::string_view::npos)
         return wrong_text(uri, "a listener has no path", "write only SCHEME://HOST:PORT");
+    constexpr std::string_view kPassed = "fd:";
+    if (rest.starts_with(kPassed)) {
+        listener.passed_name = rest.substr(kPassed.size());
+        if (listener.passed_name.empty() || listener.passed_name.find(':') != std::string::npos)
+            return wrong_text(uri, "not a name behind fd:",
+                              "write fd:NAME, with the FileDescriptorName= of the socket");
+        return listener;
+    }
     Result<SocketAddress> address = parse_address(rest);
     if (!address) {
         // The part that was wrong is named; the whole is what the operator can find again.

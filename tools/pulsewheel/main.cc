@@ -11,6 +11,7 @@
 #include <cstring>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/version.h"
 #include "net/server/descriptors.h"
@@ -18,6 +19,7 @@
 #include "proto/printable.h"
 #include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/operator.h"
+#include "tools/pulsewheel/passed_sockets.h"
 #include "tools/pulsewheel/service_manager.h"
 
 namespace pulse::serve {
@@ -71,10 +73,22 @@ sigset_t block_signals() {
     return signals;
 }
 
+// `passed`: what the service manager listens on already.
 int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
-                  ServiceManager manager, const sigset_t& signals) {
+                  ServiceManager manager, const std::vector<PassedSocket>& passed,
+                  const sigset_t& signals) {
     spdlog::info("pulsewheel {}", kVersion);
-    const Result<ServerPlan> plan = plan_server(options);
+    // What is reloaded is compared with what was asked for.
+    ServerOptions with_sockets = options;
+    const bool listen_given = source.origins.contains("listen");
+    const Result<std::vector<std::string>> matched =
+        match_passed_sockets(with_sockets, listen_given, passed);
+    if (!matched) {
+        spdlog::error("{}", matched.error());
+        return kCouldNotStart;
+    }
+    for (const std::string& line : *matched) spdlog::warn("{}", line);
+    const Result<ServerPlan> plan = plan_server(with_sockets);
     if (!plan) {
         spdlog::error("{}", plan.error());
         return kCouldNotStart;
@@ -102,12 +116,14 @@ int serve_with(Invocation invocation, std::span<const char* const> arguments) {
     mallopt(M_MMAP_THRESHOLD, kMappedBlockBytes);
     const sigset_t signals = block_signals();
     ServiceManager manager = ServiceManager::take_from_environment();
+    const Result<std::vector<PassedSocket>> passed = take_passed_sockets();
+    if (!passed) return print_error(passed.error(), kCouldNotStart);
     Result<Log> log = Log::open(invocation.options);
     if (!log) return print_error(log.error(), kCouldNotStart);
     const int code =
         start_and_run(*log, invocation.options,
                       {arguments, std::move(invocation.kept_config), std::move(invocation.origins)},
-                      std::move(manager), signals);
+                      std::move(manager), *passed, signals);
     log->finish(kFinishNs);
     return code;
 }

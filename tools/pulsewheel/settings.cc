@@ -124,7 +124,9 @@ Result<void> add_listener(ServerOptions& options, std::string_view text) {
     const Result<ListenAddress> listener = parse_listen_uri(text);
     if (!listener) return Error{listener.error()};
     for (const ListenAddress& other : options.listen) {
-        if (!overlap(listener->address, other.address)) continue;
+        const bool same_name =
+            !listener->passed_name.empty() && listener->passed_name == other.passed_name;
+        if (!same_name && !overlap(listener->address, other.address)) continue;
         return refuse(text, "is listened on already by '" + other.text + "'",
                       "give each address and port once; any address includes all others");
     }
@@ -238,7 +240,8 @@ using enum ReloadKind;
 constexpr Setting kSettings[] = {
     {"listen", kListening, "URI",
      "Where to accept: SCHEME://HOST:PORT. {schemes}. A bare HOST:PORT is auto. "
-     "* is every interface. ?proxy=on behind it demands a PROXY protocol header (1 or 2) before "
+     "* is every interface; fd:NAME instead is the sockets of that name which the service manager "
+     "passes. ?proxy=on behind it demands a PROXY protocol header (1 or 2) before "
      "everything else. May be repeated.",
      list, restart, add_listener, get_listeners, [](ServerOptions& o) { o.listen.clear(); }},
     {"proxy-trusted", kListening, "CIDR",

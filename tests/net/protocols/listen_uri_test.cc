@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <tuple>
 
 #include "net/protocols/protocol.h"
 
@@ -38,6 +39,21 @@ TEST(ListenUri, KnowsTheSchemesAndTheirDefault) {
     }
 }
 
+TEST(ListenUri, NamesASocketThatIsPassed) {
+    for (const auto& [uri, protocol, proxy] :
+         {std::tuple{"fd:web", &undetected_protocol, false},
+          std::tuple{"tcp://fd:web", &binary_protocol, false},
+          std::tuple{"ws://fd:web?proxy=on", &websocket_protocol, true}}) {
+        const Result<ListenAddress> listener = parse_listen_uri(uri);
+        ASSERT_TRUE(listener) << uri << ": " << listener.error();
+        EXPECT_EQ(listener->passed_name, "web");
+        EXPECT_EQ(kProtocols[listener->protocol], protocol) << uri;
+        EXPECT_EQ(listener->expects_proxy_header, proxy) << uri;
+        EXPECT_FALSE(listener->address.present());
+        EXPECT_EQ(listener->descriptor, -1);
+    }
+}
+
 TEST(ListenUri, RefusesWithOffenderAndRemedy) {
     const struct {
         const char* uri;
@@ -55,6 +71,8 @@ TEST(ListenUri, RefusesWithOffenderAndRemedy) {
         {"tcp://127.0.0.1:1?tls=on", "'tls=on' is not an option"},
         {"tcp://127.0.0.1:1?proxy=on&x=1", "'x=1' is not an option"},
         {"127.0.0.1", "'127.0.0.1': no port"},
+        {"tcp://fd:", "not a name behind fd:; write fd:NAME"},
+        {"fd:a:1", "not a name behind fd:"},
     };
     for (const auto& row : rows) {
         const Result<ListenAddress> listener = parse_listen_uri(row.uri);
