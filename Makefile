@@ -155,9 +155,11 @@ $(BUILD)/release/tools/pulseload/run/build_info.o: CXXFLAGS_tools/pulseload/run 
     -DPULSE_GIT_REVISION='"$(REVISION)"' \
     -DPULSE_BUILD_FLAGS='"$(CXXFLAGS_common) $(CXXFLAGS_release)"'
 
-# $(1) program: every source of its folder, linked into build/NAME
+# $(1) program: every source of its folder, and what all programs share, linked into build/NAME
+MANUAL_SOURCES := $(call below,tools/manual,*.cc)
 define program_rules
 $(BUILD)/$(1): $(patsubst %.cc,$(BUILD)/release/%.o,$(call below,tools/$(1),*.cc)) \
+               $(MANUAL_SOURCES:%.cc=$(BUILD)/release/%.o) \
                $(BUILD)/release/libpulse.a
 	@echo "  link  release  $$@"
 	@$$(CXX) $$(LDFLAGS_release) $$^ $$(LIBS_$(1)) -o $$@

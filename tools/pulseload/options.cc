@@ -10,6 +10,7 @@
 #include "core/limits.h"
 #include "core/units.h"
 #include "core/version.h"
+#include "tools/manual/cli11.h"
 #include "tools/pulseload/options_check.h"
 #include "tools/pulseload/report/text_file.h"
 
@@ -97,6 +98,7 @@ class Reader {
         app_.get_formatter()->column_width(34);
         app_.footer(std::string(kFooter));
         app_.set_version_flag("--version", "pulseload " + std::string(kVersion));
+        manual::add_generate_flag(app_);
         connecting();
         load();
         faults();

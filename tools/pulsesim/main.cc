@@ -17,6 +17,7 @@
 #include <string>
 
 #include "core/units.h"
+#include "tools/manual/cli11.h"
 #include "tools/pulsesim/campaign.h"
 
 namespace {
@@ -252,6 +253,7 @@ int main(int count, char** words) {
         "Runs Pulsewheel's production loop in a simulated kernel and network, one world a\n"
         "seed, and reports which invariants broke.",
         "pulsesim");
+    manual::add_generate_flag(app);
     add_flags(app, flags);
     try {
         app.parse(count, words);

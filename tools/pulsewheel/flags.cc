@@ -18,6 +18,7 @@
 #include "net/protocols/listen_uri.h"
 #include "net/protocols/protocol.h"
 #include "proto/printable.h"
+#include "tools/pulsewheel/help.h"
 #include "tools/pulsewheel/settings.h"
 
 namespace pulse::serve {
@@ -184,19 +185,7 @@ void read_environment(Draft& draft, const Environment& environment) {
 struct Requests {
     bool help = false, version = false, print_config = false, check_config = false;
     std::string config;
-};
-
-struct RequestFlag {
-    std::string_view name, value, about;
-};
-constexpr std::string_view kProgram = "This program";
-constexpr RequestFlag kRequestFlags[] = {
-    {"config", "FILE", "Read settings from a TOML file whose keys are the flags' names."},
-    {"check-config", "",
-     "Check everything given, and whether this machine can do it; print errors, and exit."},
-    {"print-config", "", "Print the settings in force as a file for --config, and exit."},
-    {"version", "", "Print the version, and exit."},
-    {"help", "", "Print this, and exit."},
+    std::string generate;
 };
 
 void read_command_line(Draft& draft, Requests& requests, std::span<const char* const> arguments,
@@ -209,6 +198,7 @@ void read_command_line(Draft& draft, Requests& requests, std::span<const char* c
     app.add_flag("--print-config", requests.print_config);
     app.add_flag("--check-config", requests.check_config);
     app.add_option("--config", requests.config);
+    app.add_option("--generate", requests.generate);
     std::map<std::string_view, std::string> flags;
     for (const Setting& setting : settings()) {
         const std::string name = "--" + std::string(setting.name);
@@ -363,95 +353,54 @@ std::optional<std::string> wrong_listeners(const ServerOptions& options, const O
     return std::nullopt;
 }
 
-// Lines of at most 96 columns, broken between words, all but the first indented.
-void append_wrapped(std::string& out, std::string_view text, size_t indent) {
-    constexpr size_t kColumns = 96;
-    size_t column = indent;
-    for (const std::string& word : split(text, ' ')) {
-        if (column > indent && column + 1 + word.size() > kColumns) {
-            out.append("\n").append(indent, ' ');
-            column = indent;
-        } else if (column > indent) {
-            out += ' ';
-            ++column;
-        }
-        out += word;
-        column += word.size();
-    }
-    out += '\n';
-}
-
-void append_flag(std::string& out, std::string_view name, std::string_view value,
-                 std::string_view about) {
-    constexpr size_t kAboutColumn = 34;
-    std::string head = "  --" + std::string(name);
-    if (!value.empty()) head.append(" ").append(value);
-    head.resize(std::max(head.size() + 2, kAboutColumn), ' ');
-    out += head;
-    if (head.size() > kAboutColumn) out.append("\n").append(kAboutColumn, ' ');
-    append_wrapped(out, about, kAboutColumn);
-}
-
-std::vector<std::string> live_settings() {
-    std::vector<std::string> names;
-    for (const Setting& setting : settings())
-        if (setting.reload == ReloadKind::live) names.emplace_back(setting.name);
-    return names;
-}
-
-std::string about(const Setting& setting) {
-    constexpr std::string_view kSchemes = "{schemes}";
-    std::string text(setting.about);
-    const size_t at = text.find(kSchemes);
-    if (at != text.npos) text.replace(at, kSchemes.size(), scheme_help());
-    return text;
-}
-
-std::string help_text() {
-    Draft draft;
-    derive(draft);
-    std::string out =
-        "pulsewheel - holds very many mostly silent connections, and evicts dead peers\n\n"
-        "  pulsewheel --listen tcp://127.0.0.1:9000\n"
-        "  pulsewheel --listen auto://*:9000 --max-connections 1M --stats-interval 1s\n"
-        "  pulsewheel --heartbeat-interval 5s --on-message echo --print-config > pulsewheel.toml\n"
-        "  pulsewheel --config pulsewheel.toml --check-config\n";
-    std::string_view group;
-    for (const Setting& setting : settings()) {
-        if (group != setting.group) {
-            group = setting.group;
-            out.append("\n").append(group).append(":\n");
-        }
-        const std::string standard = joined(setting.get(draft.options), ", ");
-        const bool shows_default = setting.kind != SettingKind::flag && !standard.empty();
-        append_flag(out, setting.name, setting.value,
-                    about(setting) + (shows_default ? " [" + standard + "]" : ""));
-    }
-    out.append("\n").append(kProgram).append(":\n");
-    for (const RequestFlag& flag : kRequestFlags)
-        append_flag(out, flag.name, flag.value, flag.about);
-    out +=
-        "\nTIME is 250ms, 30s, 2m or 1h; SIZE is 4096, 64KiB or 1MiB; RATE is 1000/s; N is 50000, "
-        "50k or 1M.\n"
-        "In [ ]: the default. Each flag is also a key of the --config file\n"
-        "(heartbeat-timeout = \"90s\") and a variable (PULSEWHEEL_HEARTBEAT_TIMEOUT=90s);\n"
-        "a variable overrides the file, and a flag overrides both.\n"
-        "\n";
-    append_wrapped(out,
-                   "SIGHUP reads all of them again and applies, if all are right: " +
-                       joined(live_settings(), ", ") +
-                       ". It names what else has changed: that "
-                       "waits for a restart. SIGUSR1 opens the log and statistics files "
-                       "anew. SIGTERM and SIGINT drain; the second one stops at once.",
-                   0);
-    out += "\nExit codes: 0 ok, 1 could not start, 2 not understood, 3 a drain was cut short.\n";
-    return out;
-}
-
 // Strings always in the quotes that --help and the README use.
 toml::toml_formatter in_quotes(const toml::node& node) {
     return toml::toml_formatter{
         node, toml::toml_formatter::default_flags & ~toml::format_flags::allow_literal_strings};
+}
+
+Result<std::string> generated(std::string_view kind, const ServerOptions& defaults) {
+    if (kind == "config") return commented_toml(defaults);
+    Result<std::string> text = manual::generate(server_manual(defaults), kind);
+    if (!text) {
+        return Error{"--generate: '" + std::string(kind) + "' is not known here; write one of " +
+                     std::string(kGenerateKinds)};
+    }
+    return text;
+}
+
+void append_value(std::ostringstream& out, const Setting& setting,
+                  const std::vector<std::string>& values) {
+    if (setting.kind == SettingKind::list) {
+        toml::array array;
+        for (const std::string& value : values) array.push_back(value);
+        out << in_quotes(array);
+    } else if (setting.kind == SettingKind::flag || setting.kind == SettingKind::boolean) {
+        out << (values[0] == "on" ? "true" : "false");
+    } else {
+        out << in_quotes(toml::value<std::string>(values[0]));
+    }
+}
+
+// A key a line. As comments: each below what it is for, and without effect.
+void append_settings(std::ostringstream& out, const ServerOptions& options, bool as_comments) {
+    std::string_view group;
+    for (const Setting& setting : settings()) {
+        if (group != setting.group) {
+            group = setting.group;
+            out << "\n# " << group << (as_comments ? " " + std::string(90 - group.size(), '-') : "")
+                << "\n";
+        }
+        if (as_comments) {
+            std::string text = "\n# ";
+            const bool is_live = setting.reload == ReloadKind::live;
+            append_wrapped(text, about(setting) + (is_live ? " (live)" : ""), "# ");
+            out << text << '#';
+        }
+        out << setting.name << " = ";
+        append_value(out, setting, setting.get(options));
+        out << "\n";
+    }
 }
 
 }  // namespace
@@ -464,25 +413,16 @@ std::string origin_of(const Origins& origins, std::string_view setting) {
 std::string to_toml(const ServerOptions& options) {
     std::ostringstream out;
     out << "# Pulsewheel " << kVersion << ". pulsewheel --help says what each key means.\n";
-    std::string_view group;
-    for (const Setting& setting : settings()) {
-        if (group != setting.group) {
-            group = setting.group;
-            out << "\n# " << group << "\n";
-        }
-        const std::vector<std::string> values = setting.get(options);
-        out << setting.name << " = ";
-        if (setting.kind == SettingKind::list) {
-            toml::array array;
-            for (const std::string& value : values) array.push_back(value);
-            out << in_quotes(array);
-        } else if (setting.kind == SettingKind::flag || setting.kind == SettingKind::boolean) {
-            out << (values[0] == "on" ? "true" : "false");
-        } else {
-            out << in_quotes(toml::value<std::string>(values[0]));
-        }
-        out << "\n";
-    }
+    append_settings(out, options, false);
+    return out.str();
+}
+
+std::string commented_toml(const ServerOptions& options) {
+    std::ostringstream out;
+    out << "# Settings of Pulsewheel " << kVersion << ", each with its default. Remove the #\n"
+        << "# of those that you change, and ask `pulsewheel --config FILE --check-config`.\n"
+        << "# A reload applies those that are marked live; the others wait for a restart.\n";
+    append_settings(out, options, true);
     return out.str();
 }
 
@@ -504,10 +444,15 @@ Result<Invocation> read_invocation(std::span<const char* const> arguments,
     std::map<std::string_view, std::vector<std::string>> values;
     read_command_line(draft, requests, arguments, values);
     Invocation invocation;
-    if (requests.help)
-        invocation.text = help_text();
-    else if (requests.version)
-        invocation.text = "pulsewheel " + std::string(kVersion) + "\n";
+    if (requests.version) invocation.text = "pulsewheel " + std::string(kVersion) + "\n";
+    if (requests.help || !requests.generate.empty()) {
+        Draft defaults;
+        derive(defaults);
+        Result<std::string> text = requests.help ? help_text(defaults.options)
+                                                 : generated(requests.generate, defaults.options);
+        if (!text) return Error{text.error()};
+        invocation.text = *std::move(text);
+    }
     if (!invocation.text.empty()) return invocation;
 
     if (requests.config.empty()) {

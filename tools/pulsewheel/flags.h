@@ -26,7 +26,7 @@ namespace pulse::serve {
 inline constexpr std::string_view kListenDefault = "auto://127.0.0.1:9000";
 
 enum class Action : uint8_t {
-    print,  // `text`: --help, --version, --print-config
+    print,  // `text`: --help, --version, --generate, --print-config
     check,  // --check-config: whether this machine can do it
     serve,
 };
@@ -61,5 +61,7 @@ Result<void> check_between(const ServerOptions& options, const Origins& origins)
 
 // The options as a TOML file that --config reads back to the same.
 std::string to_toml(const ServerOptions& options);
+// The same as comments, each below what its setting is for: a file to begin from.
+std::string commented_toml(const ServerOptions& options);
 
 }  // namespace pulse::serve

@@ -275,7 +275,7 @@ constexpr Setting kSettings[] = {
      "off for the kernel's own limit.",
      text, restart, DURATION_OR_OFF(tcp_user_timeout, 100 * kMillisecond, 24 * kHour)},
 
-    {"backend", kProcess, "NAME",
+    {"backend", kProcess, "auto|epoll|io_uring",
      "io_uring, epoll, or auto: epoll, until io_uring costs less CPU at every load measured.", text,
      restart, WORD(backend, kBackends)},
     {"reactors", kProcess, "N",
@@ -291,7 +291,7 @@ constexpr Setting kSettings[] = {
      "without a goodbye.",
      text, restart, DURATION(drain_timeout, 0, kHour)},
 
-    {"heartbeat-profile", kHeartbeats, "NAME",
+    {"heartbeat-profile", kHeartbeats, "realtime|standard|mobile|powersave",
      "Interval and timeout by name: realtime 15s/45s, standard 30s/90s, mobile 60s/120s, "
      "powersave 300s/600s.",
      text, live, WORD(heartbeat_profile, kProfileNames)},
@@ -335,7 +335,7 @@ constexpr Setting kSettings[] = {
      list, restart, add_origin, [](const ServerOptions& o) { return o.ws_origins; },
      [](ServerOptions& o) { o.ws_origins.clear(); }},
 
-    {"log-level", kLogging, "LEVEL",
+    {"log-level", kLogging, "debug|info|warning|error",
      "debug, info, warning or error. debug logs every peer with its address.", text, live,
      WORD(log_level, kLogLevels)},
     {"log-format", kLogging, "text|json", "Format of log lines.", text, live,
