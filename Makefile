@@ -8,6 +8,10 @@
 # -------------------------------------------------------------------------------------- settings
 # Any of these may be given on the command line: make MARCH=native.
 BUILD ?= build
+# Where `make install` puts things; DESTDIR before all of them, for a package.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR ?=
 MARCH ?=
 CXX ?= g++
 ifeq ($(origin CXX),default)
@@ -95,21 +99,22 @@ ALL_SOURCES := $(LIB_SOURCES) $(TOOL_SOURCES) $(SUPPORT_SOURCES) $(TESTS:%=%.cc)
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
 .PHONY: FORCE all help run density million test plain asan tsan sim bench bench-build versus \
-        fuzz conversations tidy format format-check clean deps deps-bench deps-clients deps-fuzz \
-        deps-tidy
+        fuzz conversations tidy format format-check clean install uninstall deb deps deps-bench \
+        deps-clients deps-deb deps-fuzz deps-tidy
 
 all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: MARCH=native (tune for this machine), BUILD=DIR, CXX, FUZZ_RUNS=N, SEEDS=A..B,"
-	@echo "             CONVERSATIONS=N,"
+	@echo "             CONVERSATIONS=N, PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR="
 	@echo "             ARGS='FLAGS' of what run, density, million, sim, bench, versus start"
 
 # ---------------------------------------------------------------------------------- dependencies
 # The stamp makes a no-op build skip even the package query; a changed script makes it anew.
 deps: $(BUILD)/.deps-build ## install the packages that building and testing need, if missing
 deps-bench: $(BUILD)/.deps-bench
+deps-deb: $(BUILD)/.deps-deb
 deps-fuzz: $(BUILD)/.deps-fuzz
 deps-tidy: $(BUILD)/.deps-tidy
 deps-clients: $(BUILD)/.deps-clients ## install the WebSocket clients that tests/clients/ needs
@@ -208,6 +213,15 @@ density: $(LOAD_PAIR) ## what an idle connection costs, in bytes
 	@BUILD=$(BUILD) tools/perf/density.sh $(ARGS)
 million: $(LOAD_PAIR) ## a million connections, both ends here: about 15 minutes, 9 GiB
 	@BUILD=$(BUILD) tools/perf/million.sh $(ARGS)
+
+INSTALL := BUILD='$(BUILD)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' DESTDIR='$(DESTDIR)' \
+           tools/deploy/install.sh
+install: $(PROGRAMS:%=$(BUILD)/%) ## programs, man pages, completions, unit (PREFIX=, DESTDIR=)
+	@$(INSTALL) install $(PROGRAMS)
+uninstall: ## remove what install put there
+	@$(INSTALL) uninstall $(PROGRAMS)
+deb: $(PROGRAMS:%=$(BUILD)/%) | $(BUILD)/.deps-deb ## a Debian package, in build/
+	@BUILD='$(BUILD)' tools/deploy/make-deb.sh $(PROGRAMS)
 
 sim: $(BUILD)/pulsesim ## run the server in SEEDS simulated worlds (SEEDS=1..10000)
 	@$(BUILD)/pulsesim --seeds $(SEEDS) $(ARGS)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing from Debian 12's packages; called by the Makefile, harmless to repeat.
 #
-#   tools/install-deps.sh [build|clients|bench|fuzz|tidy]...      (default: build)
+#   tools/install-deps.sh [build|clients|bench|deb|fuzz|tidy]...      (default: build)
 #
 # Touches no network when nothing is missing. Needs root or sudo only when something is.
 set -eu
@@ -17,6 +17,7 @@ clients="node:nodejs npm chromium pkg:python3-websockets go:golang-go
 bench="pkg:valgrind pkg:libbenchmark-dev pkg:libboost-dev pkg:libconcurrentqueue-dev"
 fuzz="clang++-19:clang-19 pkg:libclang-rt-19-dev"
 tidy="clang-tidy-19 clang-format-19"
+deb="dpkg-shlibdeps:dpkg-dev"
 
 missing="" with_clients=""
 want() { # PROGRAM, PROGRAM:PACKAGE or pkg:PACKAGE
@@ -36,7 +37,8 @@ for group in "${@:-build}"; do
     case "$group" in
         build) list="$build" ;; bench) list="$bench" ;; fuzz) list="$fuzz" ;; tidy) list="$tidy" ;;
         clients) list="$clients" with_clients=1 ;;
-        *) echo "install-deps: '$group' is not a group; use build, clients, bench, fuzz or tidy" >&2
+        deb) list="$deb" ;;
+        *) echo "install-deps: '$group' is not a group; see its head" >&2
            exit 2 ;;
     esac
     for entry in $list; do want "$entry"; done

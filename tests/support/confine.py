@@ -10,13 +10,14 @@ import struct
 # System calls by number on x86-64; the calls that this kernel has on aarch64 have the same meaning.
 NUMBERS = {
     "x86_64": {"unshare": 272, "io_uring_setup": 425, "io_uring_enter": 426, "prlimit64": 302,
-               "getrlimit": 97, "clone3": 435, "clone": 56},
+               "getrlimit": 97, "clone3": 435, "clone": 56, "socket": 41},
     "aarch64": {"unshare": 97, "io_uring_setup": 425, "io_uring_enter": 426, "prlimit64": 261,
-                "getrlimit": 163, "clone3": 435, "clone": 220},
+                "getrlimit": 163, "clone3": 435, "clone": 220, "socket": 198},
 }
-EPERM = 1
+EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
-BPF_LOAD_WORD, BPF_JUMP_IF_EQUAL, BPF_RETURN = 0x20, 0x15, 0x06
+BPF_LOAD_WORD, BPF_RETURN = 0x20, 0x06
+BPF_JUMP_IF_EQUAL, BPF_JUMP_IF_ANY_BIT = 0x15, 0x45
 SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
 
 
@@ -32,6 +33,39 @@ def refuse_calls(*names, error=EPERM):
         code += struct.pack("=HBBI", BPF_JUMP_IF_EQUAL, len(numbers) - position, 0, number)
     code += struct.pack("=HBBI", BPF_RETURN, 0, 0, SECCOMP_RET_ALLOW)
     code += struct.pack("=HBBI", BPF_RETURN, 0, 0, SECCOMP_RET_ERRNO | error)
+    return _install(code)
+
+
+def allow_calls(allowed, families, denied_bits):
+    """A filter that answers all calls with EPERM but those of `allowed`, by number; of socket() all
+    address families but `families` with EAFNOSUPPORT; of those of `denied_bits`, {number: bits},
+    where the first argument has one of the bits, with EPERM; clone3 with ENOSYS, as it cannot be
+    looked into: what systemd makes of SystemCallFilter=, RestrictAddressFamilies= and
+    RestrictNamespaces=."""
+    numbers = NUMBERS[platform.machine()]
+    load_number = struct.pack("=HBBI", BPF_LOAD_WORD, 0, 0, 0)
+    load_argument = struct.pack("=HBBI", BPF_LOAD_WORD, 0, 0, 16)  # the first one's lower half
+
+    def answer(error):
+        return struct.pack("=HBBI", BPF_RETURN, 0, 0, SECCOMP_RET_ERRNO | error)
+
+    def only_for(number, block):
+        skip = len(block) // 8
+        return struct.pack("=HBBI", BPF_JUMP_IF_EQUAL, 0, skip, number) + block
+    code = load_number + only_for(numbers["clone3"], answer(ENOSYS))
+    block = load_argument
+    for position, family in enumerate(families):
+        block += struct.pack("=HBBI", BPF_JUMP_IF_EQUAL, len(families) - position, 0, family)
+    code += only_for(numbers["socket"], block + answer(EAFNOSUPPORT) + load_number)
+    for number, bits in denied_bits.items():
+        code += only_for(number, load_argument + struct.pack("=HBBI", BPF_JUMP_IF_ANY_BIT, 0, 1,
+                                                             bits) + answer(EPERM) + load_number)
+    for number in sorted(allowed):
+        code += only_for(number, struct.pack("=HBBI", BPF_RETURN, 0, 0, SECCOMP_RET_ALLOW))
+    return _install(code + answer(EPERM))
+
+
+def _install(code):
     libc = ctypes.CDLL(None, use_errno=True)
 
     def confine():
