@@ -45,12 +45,15 @@ struct Connection {
     uint32_t user;        // who said hello; next free place while the record is free
     uint32_t address;     // the peer's, as a number (net/io/address.h: number_of); the reactor's
     uint16_t operations;  // requests in flight and other marks; the backend's
-    uint8_t protocol;  // what is spoken: a row of kProtocols (net/protocols/protocol.h)
+    uint8_t protocol;     // what is spoken: a row of kProtocols (net/protocols/protocol.h)
     CloseReason close_reason;
     uint8_t flags;     // the reactor's and its sessions': kDirty and on (connection_flags.h)
-    uint8_t offences;  // bad messages forgiven so far
     uint8_t listener;  // which listener accepted it
-    uint8_t unnoted;   // small sends since bulk was last noted, in kUnnotedUnitBytes; the reactor's
+    // Small numbers of the reactor's and its sessions', in two bytes together.
+    uint16_t unnoted : 7;     // small sends since bulk was last noted, in kUnnotedUnitBytes
+    uint16_t offences : 3;    // bad messages forgiven so far
+    uint16_t one_way : 3;     // heartbeats that go without an answer before each that has one
+    uint16_t unanswered : 3;  // of those, how many there were since the last answer
 };
 
 static_assert(sizeof(Connection) == kConnectionBytes, "one cache line; see core/README.md first");
@@ -69,8 +72,6 @@ static_assert(offsetof(Connection, operations) == 56);
 static_assert(offsetof(Connection, protocol) == 58);
 static_assert(offsetof(Connection, close_reason) == 59);
 static_assert(offsetof(Connection, flags) == 60);
-static_assert(offsetof(Connection, offences) == 61);
-static_assert(offsetof(Connection, listener) == 62);
-static_assert(offsetof(Connection, unnoted) == 63);
+static_assert(offsetof(Connection, listener) == 61);
 
 }  // namespace pulse

@@ -48,8 +48,9 @@ template <class S>
 concept ClientSink =
     CodecSink<S> && requires(S sink, std::span<uint8_t> bytes, uint32_t word, uint16_t code) {
         sink.on_welcome(word, bytes);  // sequence, a JSON object
-        sink.on_interval(word, word);  // interval_ms, timeout_ms: the server's advice
-        sink.on_error(code, bytes);    // an error frame; text
+        // interval_ms, timeout_ms, answer_every: the server's advice
+        sink.on_interval(word, word, word);
+        sink.on_error(code, bytes);  // an error frame; text
     };
 
 // Returns the fault that the first `bytes` (1..8) of a header prove, if any: magic, type or length.
@@ -77,7 +78,8 @@ void deliver(const uint8_t* header, std::span<uint8_t> payload, S& sink) {
             case Type::welcome:
                 return sink.on_welcome(sequence, payload);
             case Type::interval:
-                return sink.on_interval(load_be32(payload.data()), load_be32(payload.data() + 4));
+                return sink.on_interval(load_be32(payload.data()), load_be32(payload.data() + 4),
+                                        std::max(sequence, 1u));
             case Type::error:
                 return sink.on_error(load_be16(payload.data()), payload.subspan(2));
             default:
@@ -181,12 +183,14 @@ bool write_code(B& out, Type type, uint16_t code, std::string_view text) {
     return write_frame(out, type, 0, head, bytes_of(text));
 }
 
+// The sequence holds `answer_every`, or 0 where that is 1: a reader that knows of no such thing
+// reads a payload of the length that it wants, and no sequence.
 template <ByteSink B>
-bool write_interval(B& out, uint32_t interval_ms, uint32_t timeout_ms) {
+bool write_interval(B& out, uint32_t interval_ms, uint32_t timeout_ms, uint32_t answer_every) {
     uint8_t payload[8];
     store_be32(payload, interval_ms);
     store_be32(payload + 4, timeout_ms);
-    return write_frame(out, Type::interval, 0, payload);
+    return write_frame(out, Type::interval, answer_every == 1 ? 0 : answer_every, payload);
 }
 
 }  // namespace pulse::binary

@@ -18,7 +18,7 @@ using simdjson::ondemand::json_type;
 using simdjson::ondemand::value;
 
 // What a key's value must be, where it goes, and for which kinds of message that matters.
-enum class Want : uint8_t { type, token, string, number, labels };
+enum class Want : uint8_t { type, token, string, number, labels, answer_every };
 
 constexpr uint16_t bit(JsonKind kind) {
     return static_cast<uint16_t>(1u << static_cast<unsigned>(kind));
@@ -53,6 +53,8 @@ constexpr Key kKeys[] = {
     {"conn", Want::string, kWelcome, &JsonMessage::conn, nullptr},
     {"interval_ms", Want::number, kWelcome | kInterval, nullptr, &JsonMessage::interval_ms},
     {"timeout_ms", Want::number, kWelcome | kInterval, nullptr, &JsonMessage::timeout_ms},
+    {"answer_every", Want::answer_every, kHello | kWelcome | kInterval, nullptr,
+     &JsonMessage::answer_every},
     {"retry_after_ms", Want::number, kGoodbye, nullptr, &JsonMessage::retry_after_ms},
     {"code", Want::number, kGoodbye | kError, nullptr, nullptr},
 };
@@ -120,6 +122,16 @@ std::string_view take_number(value& from, const Key& key, JsonMessage& message) 
     return {};
 }
 
+static_assert(kAnswerEveryMax == 8);
+std::string_view take_answer_every(value& from, JsonMessage& message) {
+    uint64_t number = 0;
+    if (from.get_uint64().get(number) || number == 0 || number > kAnswerEveryMax) {
+        return "is not a whole number from 1 to 8; leave it out to have every heartbeat answered";
+    }
+    message.answer_every = static_cast<uint32_t>(number);
+    return {};
+}
+
 std::string_view take_type(value& from, JsonMessage& message) {
     std::string_view name;
     if (from.get_string().get(name)) return "is not a string";
@@ -165,6 +177,8 @@ std::string_view take(const Key& key, value& from, JsonMessage& message) {
             return take_number(from, key, message);
         case Want::labels:
             return take_labels(from, message);
+        case Want::answer_every:
+            return take_answer_every(from, message);
     }
     return {};
 }

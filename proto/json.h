@@ -53,6 +53,7 @@ struct JsonMessage {
     std::string_view conn;     // welcome
     uint32_t interval_ms = 0;  // welcome, interval
     uint32_t timeout_ms = 0;
+    uint32_t answer_every = 0;    // hello, welcome, interval: 1 to kAnswerEveryMax
     uint32_t retry_after_ms = 0;  // goodbye
     uint16_t code = 0;            // goodbye, error
 };
@@ -157,11 +158,12 @@ inline Object ping(uint64_t seq) {
     object.raw(R"({"type":"ping","seq":)").number(seq).raw("}");
     return object;
 }
-inline Object interval(uint32_t interval_ms, uint32_t timeout_ms) {
+inline Object interval(uint32_t interval_ms, uint32_t timeout_ms, uint32_t answer_every) {
     Object object;
     object.raw(R"({"type":"interval","interval_ms":)").number(interval_ms);
-    object.raw(R"(,"timeout_ms":)").number(timeout_ms).raw("}");
-    return object;
+    object.raw(R"(,"timeout_ms":)").number(timeout_ms);
+    if (answer_every != 1) object.raw(R"(,"answer_every":)").number(answer_every);
+    return object.raw("}");
 }
 inline Object goodbye(uint16_t code, std::string_view reason, uint32_t retry_after_ms) {
     Object object;

@@ -111,7 +111,7 @@ void Connections::note_flight(Index index, size_t bytes) {
     if ((connection.flags & kBulkOut) != 0) return;
     const size_t units = connection.unnoted + bytes / kUnnotedUnitBytes;
     if (units >= kBulkBytes / kUnnotedUnitBytes) return note_bulk(index);
-    connection.unnoted = static_cast<uint8_t>(units);
+    connection.unnoted = units & 0x7F;  // all of it: units is less
 }
 
 // Bulk is on its way from now on: what is acknowledged after this is life. Told again where a phase

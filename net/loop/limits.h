@@ -55,7 +55,7 @@ inline constexpr size_t kUploadBytesMin = 1'024;
 inline constexpr size_t kBulkBytes = 4'096;
 // Small sends are added up in these, rounded down: heartbeats count for nothing.
 inline constexpr size_t kUnnotedUnitBytes = 64;
-static_assert(2 * kBulkBytes / kUnnotedUnitBytes <= 256, "they are counted in a byte");
+static_assert(kBulkBytes / kUnnotedUnitBytes <= 128, "Connection::unnoted has 7 bits");
 
 // -------------------------------------------------------------------------------------- closing
 // A close waits for the peer to take what is on its way as long as it takes some of it, and no
@@ -74,6 +74,7 @@ inline constexpr int64_t kGoodbyeEveryNs = 10'000'000;
 // ------------------------------------------------------------------------------------- offences
 // Bad JSON objects that a peer may send before it is closed.
 inline constexpr uint32_t kOffencesMax = 8;
+static_assert(kOffencesMax <= 8, "Connection::offences has 3 bits, and the last is not counted");
 
 // -------------------------------------------------------------------------------------- buffers
 // --send-queue-bytes, a connection: the largest message by default, echoed, and as much behind it;

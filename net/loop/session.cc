@@ -84,7 +84,21 @@ void Session::finish(const Decoded& decoded, std::span<uint8_t> input) {
 
 void Session::on_ping() {
     proof();
+    connections_.metrics().add(Metric::heartbeats_received);
     connections_.metrics().add(Metric::heartbeats_answered);
+}
+
+// Of those that a peer asked to have one in k answered, the k-th is.
+bool Session::on_heartbeat() {
+    if (connection_.unanswered == connection_.one_way) [[likely]] {
+        connection_.unanswered = 0;
+        on_ping();
+        return true;
+    }
+    ++connection_.unanswered;
+    proof();
+    connections_.metrics().add(Metric::heartbeats_received);
+    return false;
 }
 
 // Where a round trip is wanted a pong proves life only if a probe is out and this is its value.
@@ -120,16 +134,28 @@ bool Session::on_hello(const JsonMessage& hello) {
     } else {
         connections_.set_profile(index_, profile);
     }
+    if (hello.answer_every > 0) set_answer_every(hello.answer_every);
     connections_.metrics().add(Metric::hellos);
     return true;
 }
 
-// {"type":"welcome","conn":"r3-000123-9","interval_ms":60000,"timeout_ms":120000}
+// Its heartbeats are counted anew from this hello on.
+void Session::set_answer_every(uint32_t answer_every) {
+    connection_.one_way = (answer_every - 1) & 7;  // all of it: the parser lets no more pass
+    connection_.unanswered = 0;
+    names_answer_every_ = true;
+}
+
+// {"type":"welcome","conn":"r3-000123-9","interval_ms":60000,"timeout_ms":120000}, and what holds
+// of answer_every where the hello asked for it or it is not 1.
 FixedText<512> Session::welcome() const {
     FixedText<512> text;
     text << R"({"type":"welcome","conn":")" << name().view() << R"(","interval_ms":)"
          << uint64_t{connections_.config().interval_ms[connection_.profile]} << R"(,"timeout_ms":)"
-         << uint64_t{connections_.config().timeout_ms[connection_.profile]} << "}";
+         << uint64_t{connections_.config().timeout_ms[connection_.profile]};
+    if (names_answer_every_ || answer_every() != 1)
+        text << R"(,"answer_every":)" << uint64_t{answer_every()};
+    text << "}";
     return text;
 }
 
@@ -164,8 +190,10 @@ void Session::report_error(const JsonFault& wrong) {
     words << wrong.what << " (at byte " << uint64_t{wrong.offset} << ")";
     set_dialect(Dialect::json);
     send_error(CloseReason::invalid_data, words.view());
-    if (stopped() || ++connection_.offences < kOffencesMax) return;
-    connections_.begin_close(index_, CloseReason::too_many_offences);
+    if (stopped()) return;
+    if (connection_.offences == kOffencesMax - 1)
+        return connections_.begin_close(index_, CloseReason::too_many_offences);
+    ++connection_.offences;
 }
 
 void Session::fail(const Decoded& decoded) {
@@ -221,7 +249,7 @@ void Session::send_interval() {
     if (protocol().interval == nullptr) return;
     const uint8_t profile = connection_.profile;
     protocol().interval(*this, connections_.config().interval_ms[profile],
-                        connections_.config().timeout_ms[profile]);
+                        connections_.config().timeout_ms[profile], answer_every());
 }
 
 // Its handshake, or its first complete message, has this long.

@@ -55,6 +55,7 @@ class Session final : public Conversation {
     uint8_t* claim(size_t bytes) override { return connections_.claim(index_, bytes); }
     void finish(const Decoded& decoded, std::span<uint8_t> input) override;
     void on_ping() override;
+    bool on_heartbeat() override;
     void on_pong(const ProbeAnswer& answer) override;
     void on_frame() override;
     bool on_hello(const JsonMessage& hello) override;
@@ -86,6 +87,8 @@ class Session final : public Conversation {
     void proof();
     bool wants_roundtrip() const;
     void complete_message();
+    void set_answer_every(uint32_t answer_every);
+    uint32_t answer_every() const { return connection_.one_way + 1u; }
     std::optional<uint8_t> profile_named(std::string_view name) const;
 
     // --- what comes before frames ----------------------------------------------------------------
@@ -98,7 +101,8 @@ class Session final : public Conversation {
     std::span<uint8_t> rest_;
     std::span<uint8_t> message_rest_;
     BufferPool::Handle kept_message_ = 0;
-    bool resumed_ = false;  // a message that was parked is decoded
+    bool resumed_ = false;             // a message that was parked is decoded
+    bool names_answer_every_ = false;  // the hello that is answered
 };
 
 }  // namespace pulse

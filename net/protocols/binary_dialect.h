@@ -19,9 +19,10 @@ struct BinaryDialect {
         Out out{conversation};
         binary::write_frame(out, type, sequence, payload, more);
     }
-    static void interval(Conversation& conversation, uint32_t interval_ms, uint32_t timeout_ms) {
+    static void interval(Conversation& conversation, uint32_t interval_ms, uint32_t timeout_ms,
+                         uint32_t answer_every) {
         Out out{conversation};
-        binary::write_interval(out, interval_ms, timeout_ms);
+        binary::write_interval(out, interval_ms, timeout_ms, answer_every);
     }
     static void error(Conversation& conversation, uint16_t code, std::string_view words) {
         Out out{conversation};
@@ -37,8 +38,8 @@ struct BinaryDialect {
     struct Sink : ConversationSink {
         void on_ping(uint32_t sequence, std::span<const uint8_t> payload) {
             conversation.spend(payload.size());
-            conversation.on_ping();
-            frame(conversation, binary::Type::pong, sequence, payload);
+            if (conversation.on_heartbeat())
+                frame(conversation, binary::Type::pong, sequence, payload);
         }
         void on_pong(uint32_t sequence, std::span<const uint8_t> payload) {
             conversation.on_pong(ProbeValue::in_frame(sequence, payload));

@@ -85,8 +85,10 @@ class Conversation {
     }
 
     // ---- what frames come to. Each is a complete frame, and the first opens the connection.
-    // A heartbeat, which the protocol answers; then, an answer to a probe; then, anything else.
+    // A heartbeat of the framing, which is always answered; one of the dialect, and whether it is
+    // to be answered; then, an answer to a probe; then, anything else.
     virtual void on_ping() = 0;
+    virtual bool on_heartbeat() = 0;
     virtual void on_pong(const ProbeAnswer& answer) = 0;
     virtual void on_frame() = 0;
     // After on_frame(). False: it asks for what there is not, and was answered with an error.

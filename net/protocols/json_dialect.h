@@ -16,8 +16,9 @@ namespace pulse {
 // is true, a text that is not an object of ours is the application's.
 template <class Texts>
 struct JsonDialect {
-    static void interval(Conversation& conversation, uint32_t interval_ms, uint32_t timeout_ms) {
-        Texts::object(conversation, json::interval(interval_ms, timeout_ms));
+    static void interval(Conversation& conversation, uint32_t interval_ms, uint32_t timeout_ms,
+                         uint32_t answer_every) {
+        Texts::object(conversation, json::interval(interval_ms, timeout_ms, answer_every));
     }
     static void error(Conversation& conversation, uint16_t code, std::string_view words) {
         Texts::object(conversation, json::error(code, words));
@@ -49,11 +50,11 @@ struct JsonDialect {
         if (message.kind != JsonKind::bare_ping) conversation.set_dialect(Dialect::json);
         switch (message.kind) {
             case JsonKind::bare_ping:
-                conversation.on_ping();
+                if (!conversation.on_heartbeat()) return;
                 return Texts::text(conversation,
                                    binary::bytes_of(text[0] == 'P' ? "PONG" : "pong"));
             case JsonKind::ping:
-                conversation.on_ping();
+                if (!conversation.on_heartbeat()) return;
                 return Texts::object(conversation, json::pong(message));
             case JsonKind::pong:
                 return conversation.on_pong(ProbeValue::in_json(message.seq));

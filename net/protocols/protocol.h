@@ -75,8 +75,8 @@ struct Protocol {
     // ---- what the server says first. Pongs, welcomes and echoes are receive()'s.
     // A probe; with a value, one that its answer must bring back.
     void (*ping)(Conversation& conversation, const ProbeValue* value) = nullptr;
-    void (*interval)(Conversation& conversation, uint32_t interval_ms,
-                     uint32_t timeout_ms) = nullptr;
+    void (*interval)(Conversation& conversation, uint32_t interval_ms, uint32_t timeout_ms,
+                     uint32_t answer_every) = nullptr;
     void (*error)(Conversation& conversation, uint16_t code, std::string_view words) = nullptr;
     void (*goodbye)(Conversation& conversation, const Goodbye& goodbye) = nullptr;
     bool goodbye_says_all = false;  // its goodbye has the detail, so that no error comes before it

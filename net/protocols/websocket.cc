@@ -82,6 +82,8 @@ void receive_frames(Conversation& conversation, std::span<uint8_t> message) {
 // Besides the HeadSink's hello, which is the binary codec's.
 template <bool kBinaryFrames>
 struct Sink : HeadSink {
+    // RFC 6455 5.5.2: a ping frame MUST be answered, so that answer_every is not about these. Who
+    // wants no answer sends a pong (5.5.3).
     void on_ping(uint32_t, std::span<const uint8_t> payload) {
         conversation.spend(payload.size());
         conversation.on_ping();

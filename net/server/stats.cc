@@ -159,7 +159,7 @@ std::string ServerStats::line(const Moment& earlier) const {
         "turn {:.2f} ms",
         total.gauges.live, format_size(rss_bytes / 1024 * 1024),
         static_cast<double>(total.gauges.judge_lag) / kMillisecond, rate(Metric::accepted),
-        rate(Metric::closed), rate(Metric::heartbeats_answered), rate(Metric::probes_sent),
+        rate(Metric::closed), rate(Metric::heartbeats_received), rate(Metric::probes_sent),
         cpu / seconds * 100, total.metrics[Metric::evicted], total.metrics[Metric::refused],
         static_cast<double>(total.distributions.turn_time.max()) / kMillisecond);
 }

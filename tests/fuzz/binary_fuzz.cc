@@ -15,8 +15,9 @@ struct Sink : RecordingSink {
     void on_welcome(uint32_t sequence, std::span<uint8_t> object) {
         calls.push_back("welcome#" + std::to_string(sequence) + ":" + text_of(object));
     }
-    void on_interval(uint32_t interval_ms, uint32_t timeout_ms) {
-        calls.push_back("interval " + std::to_string(interval_ms) + std::to_string(timeout_ms));
+    void on_interval(uint32_t interval_ms, uint32_t timeout_ms, uint32_t answer_every) {
+        calls.push_back("interval " + std::to_string(interval_ms) + std::to_string(timeout_ms) +
+                        "/" + std::to_string(answer_every));
     }
     void on_error(uint16_t code, std::span<uint8_t> text) {
         calls.push_back("error " + std::to_string(code) + ":" + text_of(text));

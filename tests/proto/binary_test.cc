@@ -23,9 +23,9 @@ struct BothSides : RecordingSink {
     void on_welcome(uint32_t sequence, std::span<uint8_t> object) {
         calls.push_back("welcome#" + std::to_string(sequence) + ":" + text_of(object));
     }
-    void on_interval(uint32_t interval_ms, uint32_t timeout_ms) {
+    void on_interval(uint32_t interval_ms, uint32_t timeout_ms, uint32_t answer_every) {
         calls.push_back("interval " + std::to_string(interval_ms) + " " +
-                        std::to_string(timeout_ms));
+                        std::to_string(timeout_ms) + " " + std::to_string(answer_every));
     }
     void on_error(uint16_t code, std::span<uint8_t> text) {
         calls.push_back("error " + std::to_string(code) + ":" + text_of(text));
@@ -196,7 +196,9 @@ TEST(BinaryFrames, EveryTypeSaysWhatItCarries) {
     EXPECT_EQ(hear<Role::client>(frame(Type::data, "d", 1)).calls.at(0), "binary#1:d");
     EXPECT_EQ(hear<Role::client>(frame(Type::goodbye, goodbye)).calls.at(0), "goodbye 1000: bye");
     EXPECT_EQ(hear<Role::client>(frame(Type::interval, interval)).calls.at(0),
-              "interval 60000 120000");
+              "interval 60000 120000 1");
+    EXPECT_EQ(hear<Role::client>(frame(Type::interval, interval, 8)).calls.at(0),
+              "interval 60000 120000 8");
     EXPECT_EQ(hear<Role::client>(frame(Type::error, goodbye)).calls.at(0), "error 1000: bye");
 }
 
@@ -359,8 +361,11 @@ TEST(BinaryEncoder, EveryByteOfAFrame) {
     ASSERT_TRUE(binary::write_code(out, Type::error, 1002, "why"));
     EXPECT_EQ(out.bytes, (Bytes{0xB7, 8, 0, 5, 0, 0, 0, 0, 0x03, 0xEA}) + bytes_of("why"));
     out.bytes.clear();
-    ASSERT_TRUE(binary::write_interval(out, 60'000, 120'000));
+    ASSERT_TRUE(binary::write_interval(out, 60'000, 120'000, 1));
     EXPECT_EQ(out.bytes, (Bytes{0xB7, 7, 0, 8, 0, 0, 0, 0, 0, 0, 0xEA, 0x60, 0, 1, 0xD4, 0xC0}));
+    out.bytes.clear();
+    ASSERT_TRUE(binary::write_interval(out, 60'000, 120'000, 4));
+    EXPECT_EQ(out.bytes, (Bytes{0xB7, 7, 0, 8, 0, 0, 0, 4, 0, 0, 0xEA, 0x60, 0, 1, 0xD4, 0xC0}));
 }
 
 TEST(BinaryEncoder, WhatDoesNotFitIsNotBegun) {

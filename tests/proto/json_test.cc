@@ -76,6 +76,11 @@ TEST(JsonKinds, EveryFieldOfEveryKind) {
     EXPECT_EQ(welcome.message.conn, "r3-000123-9");
     EXPECT_EQ(welcome.message.interval_ms, 60'000u);
     EXPECT_EQ(welcome.message.timeout_ms, UINT32_MAX);
+    EXPECT_EQ(welcome.message.answer_every, 0u) << "it was not given";
+    for (const char* type : {"hello", "welcome", "interval"}) {
+        const Parsed asked(R"({"answer_every":8,"type":")" + std::string(type) + "\"}");
+        EXPECT_EQ(asked.message.answer_every, 8u) << type << asked.fault.what;
+    }
     const Parsed goodbye(
         R"({"type":"goodbye","code":65535,"reason":"idle_timeout","retry_after_ms":250})");
     EXPECT_EQ(goodbye.message.kind, JsonKind::goodbye);
@@ -159,6 +164,9 @@ void expect_faults(std::span<const Wrong> cases) {
     }
 }
 
+constexpr std::string_view kNotAnswerEvery =
+    "is not a whole number from 1 to 8; leave it out to have every heartbeat answered";
+
 TEST(JsonFaults, EveryFaultNamesWhatAndWhere) {
     const std::string long_token(kJsonTokenBytesMax + 1, '1');
     const std::string long_string(kJsonStringBytesMax + 1, 'u');
@@ -198,6 +206,12 @@ TEST(JsonFaults, EveryFaultNamesWhatAndWhere) {
          JsonKind::hello},
         {R"({"type":"hello","profile":7,"user":8})", "is not a string", "profile", 26,
          JsonKind::hello},
+        {R"({"type":"hello","answer_every":9})", kNotAnswerEvery, "answer_every", 31,
+         JsonKind::hello},
+        {R"({"type":"welcome","answer_every":0})", kNotAnswerEvery, "answer_every", 33,
+         JsonKind::welcome},
+        {R"({"type":"interval","answer_every":"2"})", kNotAnswerEvery, "answer_every", 34,
+         JsonKind::interval},
         {R"({"type":"goodbye","code":65536})", "is not a whole number in range", "code", 25,
          JsonKind::goodbye},
         {R"({"type":"goodbye","code":-1})", "is not a whole number in range", "code", 25,
@@ -437,8 +451,11 @@ TEST(JsonWriters, EveryByteIsEscapedSoThatItComesBack) {
 }
 
 TEST(JsonWriters, EveryObjectSaysWhatItWasGiven) {
-    EXPECT_EQ(Oracle::parse(written(json::interval(60'000, UINT32_MAX))),
+    EXPECT_EQ(Oracle::parse(written(json::interval(60'000, UINT32_MAX, 1))),
               (Oracle{{"type", "interval"}, {"interval_ms", 60'000}, {"timeout_ms", UINT32_MAX}}));
+    EXPECT_EQ(
+        Oracle::parse(written(json::interval(1, 2, 8))),
+        (Oracle{{"type", "interval"}, {"interval_ms", 1}, {"timeout_ms", 2}, {"answer_every", 8}}));
     EXPECT_EQ(Oracle::parse(written(json::goodbye(4'003, "idle_timeout", 0))),
               (Oracle{{"type", "goodbye"}, {"code", 4'003}, {"reason", "idle_timeout"}}));
     EXPECT_EQ(Oracle::parse(written(json::goodbye(1'001, "going \"away\"", 4'294'967'295))),
@@ -455,9 +472,9 @@ TEST(JsonWriters, EveryObjectSaysWhatItWasGiven) {
 }
 
 TEST(JsonWriters, ACopyOfAnObjectSaysTheSame) {
-    json::Object object = json::interval(30'000, 90'000);
+    json::Object object = json::interval(30'000, 90'000, 1);
     const json::Object copy = object;
-    object = json::interval(11'111, 22'222);
+    object = json::interval(11'111, 22'222, 1);
     EXPECT_EQ(written(copy), R"({"type":"interval","interval_ms":30000,"timeout_ms":90000})");
     EXPECT_EQ(written(object), R"({"type":"interval","interval_ms":11111,"timeout_ms":22222})");
 }

@@ -88,7 +88,7 @@ TEST(Protocol, JsonTypesReadTheirKeysAndNoOthers) {
     for (const Row& row : rows) {
         for (const char* key :
              {"seq", "ts", "user", "device", "token", "profile", "labels", "conn", "interval_ms",
-              "timeout_ms", "code", "reason", "retry_after_ms", "message"}) {
+              "timeout_ms", "answer_every", "code", "reason", "retry_after_ms", "message"}) {
             // No key may be an array: one that is read is a fault, one that is not is passed over.
             Bytes text = bytes_of("{\"type\":\"" + row[0] + "\",\"" + key + "\":[1]}");
             LentBytes lent(text);
@@ -116,9 +116,10 @@ TEST(Protocol, BoundsAreTheCodes) {
     static_assert(kJsonBytesMax == size_t{1} << 20 && kJsonDepthMax == 64);
     static_assert(kJsonStringBytesMax == 4'096 && kJsonTokenBytesMax == 256);
     static_assert(kLabelsMax == 16 && kLabelBytesMax == 64 && kOffencesMax == 8);
-    for (const char* bound :
-         {"98,304 bytes", "at most 1 MiB and 64 deep", "at most 4,096 bytes", "256 bytes",
-          "at most 16 strings", "at most 64 bytes", "forgiven seven times"}) {
+    static_assert(kAnswerEveryMax == 8);
+    for (const char* bound : {"98,304 bytes", "at most 1 MiB and 64 deep", "at most 4,096 bytes",
+                              "256 bytes", "at most 16 strings", "at most 64 bytes",
+                              "forgiven seven times", "a whole number from 1 to 8"}) {
         EXPECT_NE(text.find(bound), std::string::npos) << bound;
     }
     EXPECT_NE(text.find("`" + std::string(json::kProbe) + "`"), std::string::npos);

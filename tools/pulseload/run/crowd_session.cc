@@ -200,7 +200,7 @@ void ClientSession::on_welcomed(uint32_t interval_ms, uint32_t timeout_ms) {
     if (crowd_.clients_[index_].stage == Crowd::Stage::greeting) crowd_.open(index_);
 }
 
-void ClientSession::on_interval(uint32_t interval_ms, uint32_t timeout_ms) {
+void ClientSession::on_interval(uint32_t interval_ms, uint32_t timeout_ms, uint32_t) {
     Conductor& conductor = crowd_.conductor_;
     if (crowd_.options_.expect_timeout > 0) return;
     conductor.interval.store(interval_ms * kMillisecond, std::memory_order_relaxed);
