@@ -75,6 +75,8 @@ def echo(peer, request, headers="", texts=None):
             held = held[6 + length:]
             if opcode == 8:
                 return
+            if opcode == 10:
+                continue
             if opcode == 1 and texts is not None:
                 texts.append(payload)
             answer = 0x8A if opcode == 9 else 0x80 | opcode

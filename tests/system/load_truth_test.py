@@ -17,7 +17,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from load import Load  # noqa: E402: its path comes first
 from server import BUILD, Server, Skipped, run_tests  # noqa: E402
-from websocket_peer import Peer, upgrade  # noqa: E402
+from websocket_peer import Peer, echo, upgrade  # noqa: E402
 
 BEATS = ("--heartbeat-interval", "1s", "--heartbeat-timeout", "3s")
 NOT_CONNECTED, INVALID, MISSED, INCOMPLETE = 1, 3, 4, 5
@@ -60,6 +60,77 @@ def test_a_closed_port_ends_the_run_at_once():
     load = Load(ws(closed_port()), "-n", "2000", "--connect-rate", "50/s", "-d", "30s")
     expect_not_connected(load, "Connection refused")
     assert time.monotonic() - began < 15, "it tried all of them"
+
+
+WELCOME = '{"type":"welcome","conn":"r0-000000-1","interval_ms":1000,"timeout_ms":3000%s}'
+
+
+def lines_server(answers, echoed=""):
+    """JSON lines: welcomes each hello, and answers ping number n where answers(n)."""
+    def serve(peer, first):
+        text, pings = first, 0
+        while text:
+            *lines, text = text.split(b"\n")
+            for line in lines:
+                message = json.loads(line)
+                if message["type"] == "hello":
+                    peer.sendall((WELCOME % echoed).encode() + b"\n")
+                elif message["type"] == "ping":
+                    pings += 1
+                    if answers(pings):
+                        peer.sendall(json.dumps({"type": "pong", "seq": message["seq"]}).encode()
+                                     + b"\n")
+            more = peer.recv(65536)
+            if not more:
+                return
+            text += more
+    return Peer(serve)
+
+
+EVERY_SECOND = ("-n", "4", "-d", "2s", "--heartbeat-interval", "100ms", "--answer-every", "2")
+
+
+def test_answer_every_that_is_not_echoed_ends_the_run_with_words():
+    for echoed, reason in (("", "does not echo answer_every"),
+                           (',"answer_every":3', "has answer_every 3")):
+        with lines_server(lambda number: True, echoed) as peer:
+            load = Load(f"jsonl://127.0.0.1:{peer.port}", *EVERY_SECOND)
+            expect_not_connected(load, reason)
+            assert "leave --answer-every out" in load.complaints, load.text()
+            assert load["counts"]["pings"] == load["counts"]["one_way"] == 0, load["counts"]
+    with Peer(echo) as peer:
+        load = Load(ws(peer.port), *EVERY_SECOND, "--mix", "ws-json=1")
+        expect_not_connected(load, "--answer-every 2")
+        assert "the target is not Pulsewheel" in load.sentences(), load.text()
+        assert "answers a hello with no welcome" in load.sentences(), load.text()
+
+
+def test_answer_every_finds_answers_that_are_lost_and_that_come_unasked():
+    echoed = ',"answer_every":2'
+    with lines_server(lambda number: number % 2 == 0, echoed) as peer:
+        right = Load(f"jsonl://127.0.0.1:{peer.port}", *EVERY_SECOND)
+        assert right.code == 0, right.text()
+        counts = right["counts"]
+        assert counts["pongs"] == counts["pings"] > 20 and counts["protocol_errors"] == 0, counts
+        assert abs(counts["one_way"] - counts["pings"]) <= 4, counts
+        assert "were one-way and asked for no answer" in right.sentences(), right.text()
+    # The answer to the tenth is left out, and so are others before that of the run's end.
+    with lines_server(lambda number: number % 2 == 0 and number != 10, echoed) as peer:
+        lost = Load(f"jsonl://127.0.0.1:{peer.port}", *EVERY_SECOND)["counts"]
+        assert lost["pings"] - lost["pongs"] == 4, lost
+    with lines_server(lambda number: True, echoed) as peer:
+        unasked = Load(f"jsonl://127.0.0.1:{peer.port}", *EVERY_SECOND)
+        assert unasked["counts"]["protocol_errors"] == 4, unasked["counts"]
+        assert "--answer-every 2 leaves without an answer" in unasked.sentences(), unasked.text()
+
+
+def test_answer_every_of_plain_websocket_is_pongs_that_nothing_asked_for():
+    """Any server that follows RFC 6455 can be asked for that."""
+    with Peer(echo) as peer:
+        load = Load(ws(peer.port), *EVERY_SECOND)
+        counts = load["counts"]
+        assert load.code == 0 and counts["pongs"] == counts["pings"] > 20, load.text()
+        assert abs(counts["one_way"] - counts["pings"]) <= 4, counts
 
 
 def test_what_is_not_a_websocket_server_ends_the_run_at_once():

@@ -202,6 +202,8 @@ class Reader {
         app_.add_flag("--no-hello", options_.no_hello,
                       "no client sends a hello (default if the target is not Pulsewheel)")
             ->group(group);
+        value("--answer-every", "K", options_.answer_every,
+              "ask for an answer to every K-th heartbeat, 1 to 8 (default 1)", group);
         value("--profile", "NAME", options_.profile, "heartbeat profile that hellos ask for",
               group);
         duration("--flap-interval", options_.flap_interval,

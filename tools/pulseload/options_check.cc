@@ -38,11 +38,13 @@ struct Need {
 };
 
 std::string without_effect(const LoadOptions& options, const Given& given) {
+    const Mix mix = options.effective_mix();
     const bool hello = options.hello || has_behaviour(options, Behaviour::duplicate_login);
     const bool speaks = !options.tcp_only;
+    const bool asks =
+        options.answer_every > 1 && mix.total() > mix.of[static_cast<size_t>(Wire::ws)];
     const bool find = !options.find_max.empty();
     const bool one_run = !find;
-    const Mix mix = options.effective_mix();
     const bool has_requests =
         speaks &&
         mix.of[static_cast<size_t>(Wire::ws)] + mix.of[static_cast<size_t>(Wire::ws_json)] > 0;
@@ -61,7 +63,9 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
          "has no effect without flappers; give --behaviour flapper=N"},
         {"--message-bytes", options.message_rate || options.find_rate,
          "has no effect without messages; give --message-rate"},
-        {"--profile", hello || (!options.no_hello && options.expect_timeout == 0),
+        {"--answer-every", speaks && options.heartbeat_interval > 0,
+         "has no effect where no client beats; leave out what keeps them from it"},
+        {"--profile", hello || asks || (!options.no_hello && options.expect_timeout == 0),
          "has no effect where no client sends a hello; give --hello"},
         {"--tolerance", silences(options),
          "has no effect where no client falls silent; give --storm, "
@@ -120,8 +124,26 @@ std::string out_of_range(const LoadOptions& options) {
                " (the instants that are measured by need room) to " +
                std::to_string(kBinaryPayloadBytesMax) + "; give another size";
     }
+    if (options.answer_every == 0 || options.answer_every > kAnswerEveryMax) {
+        return "--answer-every " + std::to_string(options.answer_every) + ": must be from 1 to " +
+               std::to_string(kAnswerEveryMax) + "; give another number";
+    }
     if (options.connecting_max == 0) return "--connecting-max 0: nothing could connect; give 1";
     if (options.duration <= 0) return "--duration 0: there is nothing to see; give it time";
+    return {};
+}
+
+std::string wrong_with_hellos(const LoadOptions& options) {
+    if (options.hello && options.no_hello)
+        return "--hello and --no-hello: contradict each other; leave one out";
+    const Mix mix = options.effective_mix();
+    for (size_t kind = 0; kind < kWires; ++kind) {
+        const auto wire = static_cast<Wire>(kind);
+        if (mix.of[kind] == 0 || !options.no_hello || !options.asks_answer_every(wire)) continue;
+        return "--answer-every " + std::to_string(options.answer_every) + ": " +
+               std::string(name_of(wire)) +
+               " clients ask for it in a hello, and --no-hello keeps them from it; leave one out";
+    }
     return {};
 }
 
@@ -131,8 +153,8 @@ std::string wrong_with_mix(const LoadOptions& options) {
         for (size_t kind = 0; kind < kWires; ++kind) {
             const auto wire = static_cast<Wire>(kind);
             const std::string_view speaks = wire == Wire::tcp     ? "tcp"
-                                  : wire == Wire::jsonl ? "jsonl"
-                                                        : "ws";
+                                            : wire == Wire::jsonl ? "jsonl"
+                                                                  : "ws";
             if (mix.of[kind] == 0 || target.scheme == "auto") continue;
             if (target.scheme == speaks) continue;
             return "--mix: " + std::string(name_of(wire)) + " is not what " + target.text +
@@ -145,11 +167,9 @@ std::string wrong_with_mix(const LoadOptions& options) {
 }  // namespace
 
 std::string find_contradiction(const LoadOptions& options, const Given& given) {
-    if (options.hello && options.no_hello)
-        return "--hello and --no-hello: contradict each other; leave one out";
-    for (const std::string& wrong :
-         {out_of_range(options), wrong_with_mix(options), without_effect(options, given),
-          wrong_with_messages(options), wrong_with_storms(options)}) {
+    for (const std::string& wrong : {wrong_with_hellos(options), out_of_range(options),
+                                     wrong_with_mix(options), without_effect(options, given),
+                                     wrong_with_messages(options), wrong_with_storms(options)}) {
         if (!wrong.empty()) return wrong;
     }
     return {};

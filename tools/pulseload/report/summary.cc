@@ -148,7 +148,7 @@ std::string words_of_unanswered(const RunResult& result) {
 void say_heartbeats(const RunResult& result, Lines& lines) {
     const Counts& counts = result.counts;
     const Histogram& latency = of(result, Timed::heartbeat);
-    if (counts.pings == 0 && counts.probes == 0)
+    if (counts.pings + counts.one_way + counts.probes == 0)
         return add(lines, "Heartbeats", Mood::plain, "none were sent.");
     std::string words;
     if (counts.pings > 0) {
@@ -159,6 +159,10 @@ void say_heartbeats(const RunResult& result, Lines& lines) {
                                  human_duration(latency.max()));
         }
         words += "." + words_of_unanswered(result);
+    }
+    if (counts.one_way > 0) {
+        words += fmt::format("{}{} were one-way and asked for no answer.", words.empty() ? "" : " ",
+                             human_count(counts.one_way));
     }
     if (counts.probes > 0) {
         words +=

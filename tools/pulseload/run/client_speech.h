@@ -82,6 +82,14 @@ class ClientSpeech {
         }
         return object(json::Object().raw(R"({"type":"ping","seq":)").number(sequence).raw("}"));
     }
+    // One that wants no answer: a pong that nothing asked for (RFC 6455 5.5.3); elsewhere a ping,
+    // of which the server knows by its number that it goes without.
+    bool one_way(uint32_t sequence) {
+        if (wire_ != Wire::ws) return ping(sequence);
+        uint8_t payload[4];
+        store_be32(payload, sequence);
+        return pong(sequence, payload);
+    }
     // The answer to a ping frame.
     bool pong(uint32_t sequence, std::span<const uint8_t> payload) {
         if (wire_ == Wire::tcp) {
@@ -92,10 +100,12 @@ class ClientSpeech {
     // The answer to a {"type":"ping"}.
     bool json_pong(const JsonMessage& ping) { return object(json::pong(ping)); }
 
-    bool hello(std::string_view user, std::string_view profile) {
+    // With `answer_every` above 1 it asks for that.
+    bool hello(std::string_view user, std::string_view profile, uint32_t answer_every) {
         json::Object hello;
         hello.raw(R"({"type":"hello","user":")").string(user).raw("\"");
         if (!profile.empty()) hello.raw(R"(,"profile":")").string(profile).raw("\"");
+        if (answer_every > 1) hello.raw(R"(,"answer_every":)").number(answer_every);
         hello.raw("}");
         if (wire_ != Wire::tcp) return object(hello);
         uint8_t bytes[512];

@@ -188,7 +188,8 @@ void Crowd::start_connects() {
         const bool scout = global(index) == 0;
         if (scout) client.behaviour = Behaviour::beat;
         const bool asks = scout && !options_.no_hello && options_.expect_timeout == 0;
-        if (asks || options_.hello || client.behaviour == Behaviour::duplicate_login) {
+        if (asks || options_.hello || client.behaviour == Behaviour::duplicate_login ||
+            asks_answer_every(client)) {
             client.flags |= kSaysHello;
         }
         if (asks && !options_.hello && !target_of(index).is_ours()) client.flags |= kIdentifies;
@@ -275,6 +276,11 @@ void Crowd::serve_other(Index index, Nanos intended_at) {
             return connect(index, intended_at);
         case Stage::connecting:
         case Stage::greeting:
+            if (client.stage == Stage::greeting && asks_answer_every(client)) {
+                return failed(index,
+                              "no welcome came within --connect-timeout; leave "
+                              "--answer-every out for a target that knows no hello");
+            }
             return failed(index, "a connect took longer than --connect-timeout");
         case Stage::misbehaving:
             return misbehave(index);

@@ -173,6 +173,7 @@ class Crowd {
         Tick beat = kNoTick;
         Tick other = kNoTick;
         uint32_t sequence = 0;
+        uint32_t counted_from = 0;    // the sequence of before its heartbeats are counted
         uint32_t life = 0;            // of its connections, the one it has
         uint32_t awaited = 0;         // of the ping that a greeting waits for; 0: none
         uint32_t tries = 0;           // connects since it last was open
@@ -228,6 +229,14 @@ class Crowd {
     void open(Index index);
     void beat(Index index, Tick reached);
     void ping(Index index, Tick first, uint32_t due);
+    bool asks_answer_every(const Client& client) const {
+        return options_.asks_answer_every(client.wire) && beats(client);
+    }
+    bool is_one_way(const Client& client, uint32_t sequence) const {
+        return (sequence - client.counted_from) % options_.answer_every != 0;
+    }
+    void broke_the_protocol(Index index, std::string how);
+    void refused_answer_every(Index index, std::string why);
     void pong(Index index, uint32_t sequence);
     void flush(Index index);
     void silence(Index index, Behaviour as);

@@ -1,6 +1,7 @@
 // What an open client does: pings and messages, and which are outstanding; silence; misbehaviour.
 #include <algorithm>
 #include <cstring>
+#include <string>
 
 #include "tools/pulseload/run/crowd.h"
 
@@ -85,7 +86,10 @@ void Crowd::ping(Index index, Tick first, uint32_t due) {
     record_lateness(clock_.begins(first), now);
     now_recording().skipped += due - 1;
     // A slow reader would not see the pong, and what falls due behind the hold is not timed.
-    if (client.behaviour != Behaviour::slow_reader && !draining()) {
+    const bool timed = client.behaviour != Behaviour::slow_reader && !draining();
+    const bool one_way = is_one_way(client, sequence);
+    if (timed && one_way) bump(counts_.one_way);
+    if (timed && !one_way) {
         bump(counts_.pings, due);
         bump(counts_.pings_skipped, due - 1);
         for (uint32_t i = 0; i < due; ++i) {
@@ -93,7 +97,11 @@ void Crowd::ping(Index index, Tick first, uint32_t due) {
             if (!pings_.add(client.pings, {intended_at, now, sequence})) ++now_recording().untimed;
         }
     }
-    speech(index).ping(sequence);
+    if (one_way) {
+        speech(index).one_way(sequence);
+    } else {
+        speech(index).ping(sequence);
+    }
     if (client.behaviour == Behaviour::slow_reader) {
         for (uint32_t i = 0; i < kDemandsPerBeat; ++i) {
             if (!speech(index).data({now, now}, kDemandBytes)) break;
@@ -110,13 +118,23 @@ void Crowd::pong(Index index, uint32_t sequence) {
         return open(index);
     }
     if (static_cast<int32_t>(client.sequence - sequence) < 0) return;  // it was never sent
+    if (is_one_way(client, sequence)) {
+        return broke_the_protocol(index, "it answered a heartbeat that --answer-every " +
+                                             std::to_string(options_.answer_every) +
+                                             " leaves without an answer");
+    }
     const Nanos now = io_.now();
-    pings_.answer(client.pings, sequence, [&](const Due& due) {
+    const auto take = [&](const Due& due) {
         bump(counts_.pongs);
         record(Timed::heartbeat, now - due.intended_at);
         record(Timed::heartbeat_service, now - due.began);
         if (due.began > client.silent_since) client.silent_since = 0;
-    });
+    };
+    if (asks_answer_every(client)) {
+        pings_.answer_only(client.pings, sequence, take);
+    } else {
+        pings_.answer(client.pings, sequence, take);
+    }
 }
 
 void Crowd::forget_pings(Index index, std::atomic<uint64_t>& unanswered) {

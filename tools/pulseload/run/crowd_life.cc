@@ -30,6 +30,7 @@ void Crowd::connect(Index index, Nanos intended_at) {
     client.stage = Stage::connecting;
     client.flags &= static_cast<uint16_t>(kSettled | kVictim | kSaysHello | kIdentifies);
     client.last_sent = client.silent_since = 0;
+    client.counted_from = client.sequence;
     ++client.life;
     if (!same_try) {
         client.intended_at = intended_at;
@@ -144,7 +145,9 @@ void Crowd::send_hello(Index index) {
     if (clients_[index].behaviour == Behaviour::duplicate_login) {
         user = "twin" + std::to_string(number % std::max<uint64_t>(1, options_.connections / 2));
     }
-    speech(index).hello(user, options_.profile);
+    const Client& client = clients_[index];
+    const uint32_t answer_every = asks_answer_every(client) ? options_.answer_every : 1;
+    speech(index).hello(user, options_.profile, answer_every);
 }
 
 void Crowd::open(Index index) {
@@ -160,7 +163,7 @@ void Crowd::open(Index index) {
     if (has(index, kVictim)) recovered(index);
     client.tries = 0;
     client.retry_after_ms = 0;
-    if (has(index, kUpgraded) && has(index, kSaysHello)) {
+    if (has(index, kUpgraded) && has(index, kSaysHello) && !asks_answer_every(client)) {
         send_hello(index);
         flush(index);
     }

@@ -21,6 +21,12 @@ std::string_view first_line(std::string_view text) {
     return text.substr(0, std::min(text.find_first_of("\r\n"), kQuotedBytesMax));
 }
 
+// Whether a server may say so before its welcome.
+bool greets(JsonKind kind) {
+    return kind == JsonKind::welcome || kind == JsonKind::ping || kind == JsonKind::interval ||
+           kind == JsonKind::goodbye || kind == JsonKind::error;
+}
+
 // A server may echo what we sent, and send as much besides.
 constexpr CodecLimits kLimits{.message_bytes_max = kMessageBytesMax};
 
@@ -74,7 +80,14 @@ void Crowd::continue_handshake(Index index, std::span<uint8_t> bytes) {
             clients_[index].flags &= static_cast<uint16_t>(~kSaysHello);
         }
     }
-    open(index);
+    if (!asks_answer_every(clients_[index])) {
+        open(index);
+    } else if (has(index, kSaysHello)) {
+        send_hello(index);  // its welcome opens
+        flush(index);
+    } else {
+        return refused_answer_every(index, "the target is not Pulsewheel");
+    }
     bytes = bytes.subspan(answer.consumed_bytes);
     if (!bytes.empty() && !sink.stopped()) decode(index, bytes);
 }
@@ -108,9 +121,22 @@ void Crowd::decode(Index index, std::span<uint8_t> bytes) {
         // A server that does not know the protocol yet refuses in plain text.
         return refused(index, "refused: " + std::string(first_line(text_of(bytes))));
     }
+    broke_the_protocol(index, std::string(decoded.detail));
+}
+
+void Crowd::broke_the_protocol(Index index, std::string how) {
     bump(counts_.protocol_errors);
-    note_error("the target broke the protocol: " + std::string(decoded.detail));
+    note_error("the target broke the protocol: " + how);
     ended_by_server(index, EPROTO);
+}
+
+// What is not agreed on must not be timed: one-way heartbeats would be answered, or answers missed.
+void Crowd::refused_answer_every(Index index, std::string why) {
+    why = "--answer-every " + std::to_string(options_.answer_every) + ": " + why +
+          "; leave --answer-every out for this target";
+    if (clients_[index].stage != Stage::greeting) return broke_the_protocol(index, why);
+    refused(index, std::move(why));
+    close(index, CloseMode::orderly);
 }
 
 // --------------------------------------------------------------------------- what they mean
@@ -142,6 +168,9 @@ void ClientSession::on_text(std::span<uint8_t> text) {
         Crowd::bump(crowd_.counts_.protocol_errors);
         return;
     }
+    const bool waits = crowd_.clients_[index_].stage == Crowd::Stage::greeting;
+    if (waits && crowd_.asks_answer_every(crowd_.clients_[index_]) && !greets(message.kind))
+        return crowd_.refused_answer_every(index_, "the target answers a hello with no welcome");
     switch (message.kind) {
         case JsonKind::pong: {
             uint32_t sequence = 0;
@@ -155,9 +184,10 @@ void ClientSession::on_text(std::span<uint8_t> text) {
             crowd_.speech(index_).json_pong(message);
             return crowd_.flush(index_);
         case JsonKind::welcome:
-            return on_welcomed(message.interval_ms, message.timeout_ms);
+            return on_welcomed(message);
         case JsonKind::interval:
-            return on_interval(message.interval_ms, message.timeout_ms);
+            return on_interval(message.interval_ms, message.timeout_ms,
+                               std::max(message.answer_every, 1u));
         case JsonKind::goodbye:
             crowd_.clients_[index_].retry_after_ms = message.retry_after_ms;
             return crowd_.closed_by_server(index_, message.code, message.reason);
@@ -192,15 +222,26 @@ void ClientSession::on_welcome(uint32_t, std::span<uint8_t> object) {
         Crowd::bump(crowd_.counts_.protocol_errors);
         return;
     }
-    on_welcomed(message.interval_ms, message.timeout_ms);
+    on_welcomed(message);
 }
 
-void ClientSession::on_welcomed(uint32_t interval_ms, uint32_t timeout_ms) {
-    on_interval(interval_ms, timeout_ms);
+void ClientSession::on_welcomed(const JsonMessage& welcome) {
+    on_interval(welcome.interval_ms, welcome.timeout_ms, std::max(welcome.answer_every, 1u));
     if (crowd_.clients_[index_].stage == Crowd::Stage::greeting) crowd_.open(index_);
 }
 
-void ClientSession::on_interval(uint32_t interval_ms, uint32_t timeout_ms, uint32_t) {
+// Whether the target does what was asked for; ends the connection where it does not.
+bool ClientSession::has_answer_every(uint32_t answer_every) {
+    if (!crowd_.asks_answer_every(crowd_.clients_[index_])) return true;
+    if (answer_every == crowd_.options_.answer_every) return true;
+    std::string why = "the target does not echo answer_every, and answers every heartbeat";
+    if (answer_every != 1) why = "the target has answer_every " + std::to_string(answer_every);
+    crowd_.refused_answer_every(index_, std::move(why));
+    return false;
+}
+
+void ClientSession::on_interval(uint32_t interval_ms, uint32_t timeout_ms, uint32_t answer_every) {
+    if (!has_answer_every(answer_every)) return;
     Conductor& conductor = crowd_.conductor_;
     if (crowd_.options_.expect_timeout > 0) return;
     conductor.interval.store(interval_ms * kMillisecond, std::memory_order_relaxed);

@@ -21,7 +21,7 @@ class ClientSession {
     void on_message(MessageKind kind, uint32_t sequence, std::span<uint8_t> bytes);
     void on_goodbye(uint16_t code, std::span<const uint8_t> reason);
     void on_welcome(uint32_t sequence, std::span<uint8_t> object);
-    void on_interval(uint32_t interval_ms, uint32_t timeout_ms, uint32_t answer_every = 1);
+    void on_interval(uint32_t interval_ms, uint32_t timeout_ms, uint32_t answer_every);
     void on_error(uint16_t code, std::span<const uint8_t> text);
 
     bool hold(std::span<const uint8_t> piece);
@@ -31,7 +31,8 @@ class ClientSession {
 
   private:
     void on_text(std::span<uint8_t> text);
-    void on_welcomed(uint32_t interval_ms, uint32_t timeout_ms);
+    void on_welcomed(const JsonMessage& welcome);
+    bool has_answer_every(uint32_t answer_every);
 
     Crowd& crowd_;
     Index index_;

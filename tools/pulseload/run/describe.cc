@@ -49,6 +49,8 @@ void count_kinds(const LoadOptions& options, RunResult& result) {
 
 Facts settings_of(const LoadOptions& options, const Layout& layout, const std::string& targets) {
     const auto interval = options.heartbeat_interval;
+    const Mix mix = options.effective_mix();
+    const bool only_plain = mix.total() == mix.of[static_cast<size_t>(Wire::ws)];
     Facts settings = {
         {"target", targets},
         {"connections", std::to_string(options.connections)},
@@ -60,8 +62,9 @@ Facts settings_of(const LoadOptions& options, const Layout& layout, const std::s
         {"threads", std::to_string(layout.threads)},
         {"source addresses", std::to_string(std::max<size_t>(1, layout.sources.size()))},
         {"seed", std::to_string(options.seed)},
-        {"hello", options.tcp_only                                 ? "none: not a byte is sent"
-                  : options.hello                                  ? "every client"
+        {"hello", options.tcp_only                          ? "none: not a byte is sent"
+                  : options.hello                           ? "every client"
+                  : options.answer_every > 1 && !only_plain ? "each that asks for its answers"
                   : options.no_hello || options.expect_timeout > 0 ? "none"
                                                                    : "the first client"},
         {"expected timeout", options.expect_timeout > 0 ? format_duration(options.expect_timeout)
@@ -77,6 +80,8 @@ Facts settings_of(const LoadOptions& options, const Layout& layout, const std::s
         settings.emplace_back("message rate", options.message_rate->text);
         settings.emplace_back("message size", std::to_string(options.message_bytes) + " B");
     }
+    if (options.answer_every > 1)
+        settings.emplace_back("answer every", std::to_string(options.answer_every) + " heartbeats");
     if (!options.profile.empty()) settings.emplace_back("profile", options.profile);
     if (!options.subprotocol.empty()) settings.emplace_back("subprotocol", options.subprotocol);
     // Values may be secrets.

@@ -33,6 +33,8 @@ struct LoadOptions {
     std::vector<StormPlan> storms;
     std::optional<PaceSpec> message_rate;
     size_t message_bytes = 128;
+    // Of so many heartbeats of a client the last asks for an answer.
+    uint32_t answer_every = 1;
     bool hello = false;        // of every client
     bool no_hello = false;     // of no client, not even the one that asks for the timeout
     bool tcp_only = false;     // not a byte is sent
@@ -63,6 +65,9 @@ struct LoadOptions {
     bool progress = false;
     std::string command_line;  // for reports
 
+    // Whether clients on this wire ask for it, in their hello; over WebSocket's own frames a client
+    // that wants no answer sends a pong, which needs no asking.
+    bool asks_answer_every(Wire wire) const { return answer_every > 1 && wire != Wire::ws; }
     Mix effective_mix() const;
     Behaviours effective_behaviours() const;
 };

@@ -52,6 +52,25 @@ class OutstandingPings {
             take(remove_first(list));
         }
     }
+    // Calls take(due) for each with this sequence and removes it. Older ones stay: where each is
+    // answered by itself, in order, they were lost.
+    template <class Take>
+    void answer_only(PingList& list, uint32_t sequence, Take&& take) {
+        uint32_t before = 0;
+        uint32_t node = list.first;
+        while (node != 0 && !is_after(nodes_[node].due.sequence, sequence)) {
+            const uint32_t next = nodes_[node].next;
+            if (nodes_[node].due.sequence == sequence) {
+                take(nodes_[node].due);
+                (before == 0 ? list.first : nodes_[before].next) = next;
+                if (next == 0) list.last = before;
+                put_back(node);
+            } else {
+                before = node;
+            }
+            node = next;
+        }
+    }
     template <class Take>
     void clear(PingList& list, Take&& take) {
         while (list.first != 0) take(remove_first(list));
@@ -82,10 +101,13 @@ class OutstandingPings {
         const Due due = nodes_[node].due;
         list.first = nodes_[node].next;
         if (list.first == 0) list.last = 0;
+        put_back(node);
+        return due;
+    }
+    void put_back(uint32_t node) {
         nodes_[node].next = free_;
         free_ = node;
         --count_;
-        return due;
     }
 
     const size_t most_;

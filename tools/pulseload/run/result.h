@@ -72,11 +72,12 @@ using Latencies = std::array<Histogram, kTimed>;
     X(cut_off)          /* of those, without a goodbye, while they spoke in time */     \
     X(client_closes)    /* open ones that the client ended: flappers, storms */         \
     X(protocol_errors)  /* the server sent what no server may */                        \
-    X(pings)            /* that fell due */                                             \
+    X(pings)            /* that fell due, to be answered */                             \
     X(pongs)            /* of those, answered */                                        \
     X(pings_skipped)    /* of those, sent as one with a later one: due intervals ago */ \
     X(pings_lost)       /* of those, the server ended their connection first */         \
     X(pings_abandoned)  /* of those, the client ended its connection first */           \
+    X(one_way)          /* heartbeats that ask for no answer (--answer-every) */        \
     X(probes)           /* pings that the server sent */                                \
     X(probes_answered)                                                                  \
     X(messages)          /* sent */                                                     \

@@ -86,6 +86,27 @@ TEST_P(LoadThreads, EveryClientBeats) {
     EXPECT_GE(samples_, 3);
 }
 
+// Of four heartbeats one is answered, in each protocol, and none is lost.
+TEST_P(LoadThreads, EveryClientAsksForEveryFourthAnswer) {
+    options_.answer_every = 4;
+    options_.heartbeat_interval = 50 * kMillisecond;
+    const RunResult result = run();
+    EXPECT_EQ(result.counts.open, 120u);
+    EXPECT_EQ(result.counts.protocol_errors, 0u);
+    EXPECT_EQ(result.counts.refusals, 0u);
+    EXPECT_GT(result.counts.pongs, 120u);
+    // Each client is somewhere among its four when the hold ends; late ones go out as one.
+    const uint64_t pings = result.counts.pings - result.counts.pings_skipped;
+    EXPECT_LE(3 * pings, result.counts.one_way);
+    EXPECT_LE(result.counts.one_way, 3 * pings + 3 * 120);
+    EXPECT_EQ(result.latency[static_cast<size_t>(Timed::heartbeat)].count(), result.counts.pings);
+    EXPECT_EQ(result.detection.false_evictions, 0u);
+    const ServerStats& stats = server_->stats();
+    // Those of plain WebSocket are pongs, and count as no heartbeats there.
+    EXPECT_GT(stats.total.metrics[Metric::heartbeats_received],
+              2 * stats.total.metrics[Metric::heartbeats_answered]);
+}
+
 TEST_P(LoadThreads, EveryClientMisbehaves) {
     options_.behaviours = *parse_behaviours(
         "beat=30,idle=10,mute=10,vanish=10,slow-reader=5,flapper=10,chatty=10,slowloris=5,"

@@ -32,6 +32,31 @@ TEST(OutstandingPings, APongAnswersItsPingAndTheOlderOnes) {
     EXPECT_EQ(pings.count(), 0u);
 }
 
+TEST(OutstandingPings, WhereEachIsAnsweredByItselfOlderOnesStay) {
+    OutstandingPings pings(100);
+    PingList list;
+    const auto answered_only = [&](uint32_t sequence) {
+        std::vector<Nanos> instants;
+        pings.answer_only(list, sequence,
+                          [&](const Due& due) { instants.push_back(due.intended_at); });
+        return instants;
+    };
+    for (const uint32_t sequence : {4u, 8u, 8u, 12u, 16u})
+        EXPECT_TRUE(pings.add(list, {sequence, 0, sequence}));
+    EXPECT_EQ(answered_only(6), (std::vector<Nanos>{}));
+    EXPECT_EQ(answered_only(8), (std::vector<Nanos>{8, 8}));
+    EXPECT_EQ(answered_only(16), (std::vector<Nanos>{16}));
+    EXPECT_TRUE(pings.add(list, {20, 0, 20}));
+    EXPECT_EQ(answered_only(4), (std::vector<Nanos>{4}));
+    EXPECT_EQ(pings.count(), 2u);
+    std::vector<Nanos> lost;
+    pings.clear(list, [&](const Due& due) { lost.push_back(due.intended_at); });
+    EXPECT_EQ(lost, (std::vector<Nanos>{12, 20}));
+    EXPECT_TRUE(pings.add(list, {1, 0, 1}));
+    EXPECT_EQ(answered_only(1), (std::vector<Nanos>{1}));
+    EXPECT_EQ(list.first, 0u);
+}
+
 TEST(OutstandingPings, OnePingMayStandForSeveralThatWereDue) {
     OutstandingPings pings(100);
     PingList list;
