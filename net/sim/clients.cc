@@ -54,6 +54,7 @@ SimClients::SimClients(SimNetwork& network, SimBackend& io, SimLog& log, uint64_
       io_(io),
       log_(log),
       random_(mix64(seed) ^ 0x7065657273),
+      asking_(mix64(seed) ^ 0x6576657279),
       faults_(faults),
       facts_(facts),
       records_(records),
@@ -88,8 +89,10 @@ SimClients::SimClients(SimNetwork& network, SimBackend& io, SimLog& log, uint64_
         }
     }
     for (const uint64_t weight : weights) whole += weight;
+    const bool some_ask = asking_.chance(1, 2);
     for (uint32_t number = 0; number < peers; ++number) {
         Client& client = clients_.emplace_back();
+        client.asks_answer_every = some_ask && asking_.chance(1, 2);
         uint64_t draw = random_.below(whole);
         size_t kind = 0;
         while (draw >= weights[kind]) draw -= weights[kind++];
@@ -235,6 +238,8 @@ void SimClients::connect(uint32_t number) {
     client.read_bytes = 0;
     client.in.clear();
     client.expected.clear();
+    client.answer_every = 1;
+    client.unanswered = 0;
     ++counts_.connects;
     set_timer(number, Timer::connect, kConnectPatience);
 }
@@ -254,12 +259,9 @@ void SimClients::introduce(uint32_t number) {
     client.introduced = true;
     ++client.epoch;  // forgets the patience
     uint8_t profile = kProfileDefault;
-    if (client.profile != 0) {
-        profile = client.profile;
-        const std::string hello = "{\"type\":\"hello\",\"user\":\"u" + std::to_string(number) +
-                                  "\",\"profile\":\"" + facts_.profile_names[profile] + "\"}";
-        put(number, SimKind::hello, number,
-            {reinterpret_cast<const uint8_t*>(hello.data()), hello.size()}, profile);
+    if (client.profile != 0) profile = client.profile;
+    if (client.profile != 0 || client.asks_answer_every) {
+        say_hello(number, profile);
         if (client.line == kNoLine) return;
     }
     const Nanos timeout = facts_.timeout_min[profile];
@@ -278,6 +280,20 @@ void SimClients::introduce(uint32_t number) {
         default:
             return;
     }
+}
+
+void SimClients::say_hello(uint32_t number, uint8_t profile) {
+    Client& client = clients_[number];
+    std::string hello = "{\"type\":\"hello\",\"user\":\"u" + std::to_string(number) +
+                        "\",\"profile\":\"" + facts_.profile_names[profile] + "\"";
+    if (client.asks_answer_every) {
+        client.answer_every = static_cast<uint32_t>(asking_.between(1, kAnswerEveryMax));
+        client.unanswered = 0;
+        hello += ",\"answer_every\":" + std::to_string(client.answer_every);
+    }
+    hello += "}";
+    put(number, SimKind::hello, number,
+        {reinterpret_cast<const uint8_t*>(hello.data()), hello.size()}, profile);
 }
 
 void SimClients::stop_reading(uint32_t number, Nanos at_most) {
@@ -375,6 +391,14 @@ std::vector<uint8_t> SimClients::any_bytes(uint64_t count) {
 void SimClients::beat(uint32_t number) {
     Client& client = clients_[number];
     if (client.line == kNoLine || client.finished) return;
+    // Another one, where no message is half sent.
+    const bool between_messages = client.drip.empty() && !client.hoards;
+    const bool pings = client.behaviour != Behaviour::idle && client.behaviour != Behaviour::mute &&
+                       client.behaviour != Behaviour::ponger;
+    if (client.asks_answer_every && pings && between_messages && asking_.chance(1, 20)) {
+        say_hello(number, client.profile == 0 ? kProfileDefault : client.profile);
+        if (client.line == kNoLine) return;
+    }
     uint8_t payload[100];
     for (uint8_t& byte : payload) byte = static_cast<uint8_t>(random_.next());
     const size_t payload_bytes = random_.chance(1, 4) ? random_.below(sizeof payload) : 0;
@@ -525,20 +549,40 @@ void SimClients::put(uint32_t number, SimKind kind, uint32_t sequence,
                      std::span<const uint8_t> payload, uint8_t profile, bool slow) {
     Client& client = clients_[number];
     std::vector<uint8_t> message;
+    bool own_frame = true;
     if (kind == SimKind::ping && client.hoards) {
         client.codec.put_own_ping(sequence, payload, random_, message);
     } else {
-        client.codec.put(kind, sequence, payload, random_, message);
+        own_frame = client.codec.put(kind, sequence, payload, random_, message);
     }
-    if (kind == SimKind::ping)
-        client.expected.push_back({SimKind::pong, sequence, hash_of(payload)});
+    const bool answered = kind == SimKind::ping && awaits_pong(client, own_frame);
+    if (answered) client.expected.push_back({SimKind::pong, sequence, hash_of(payload)});
     if (kind == SimKind::data && facts_.echo)
         client.expected.push_back({SimKind::data, sequence, hash_of(payload)});
-    if (kind == SimKind::hello) client.expected.push_back({SimKind::welcome, sequence, 0});
+    if (kind == SimKind::hello)
+        client.expected.push_back({SimKind::welcome, sequence, client.answer_every});
     slow |= client.behaviour == Behaviour::dribbler && kind == SimKind::ping;
-    const Mark mark{
-        .frame = true, .proof = kind == SimKind::ping, .profile = profile, .slow = slow};
+    const Mark mark{.frame = true,
+                    .proof = kind == SimKind::ping,
+                    .awaits_pong = answered,
+                    .profile = profile,
+                    .slow = slow};
     enqueue(number, message, mark);
+}
+
+// Counts a heartbeat that is sent. Frames of WebSocket's own are all answered, and not counted.
+bool SimClients::awaits_pong(Client& client, bool own_frame) {
+    if (own_frame) return true;
+    if (++client.unanswered < client.answer_every) return false;
+    client.unanswered = 0;
+    return true;
+}
+
+// Of what the client asked for last; while a welcome is on its way the server may know of less.
+bool SimClients::repeats_answer_every(const Client& client, const SimMessage& message) const {
+    const bool asking = std::ranges::any_of(
+        client.expected, [](const Expected& answer) { return answer.kind == SimKind::welcome; });
+    return asking || message.answer_every == client.answer_every;
 }
 
 // What is slow goes through the drip, and whatever follows must wait behind.
@@ -669,6 +713,8 @@ void SimClients::receive(uint32_t number, const SimMessage& message) {
             client.goodbye_code = message.code;
             return;
         case SimKind::interval:
+            if (line.innocent && !repeats_answer_every(client, message))
+                broken("answer_every", line, "an interval has another than was asked for");
             return;
         case SimKind::error:
             if (line.innocent && message.code != describe(CloseReason::out_of_memory).code) {
@@ -686,10 +732,12 @@ void SimClients::receive(uint32_t number, const SimMessage& message) {
 // Each comes once, in order, with what was asked.
 void SimClients::receive_answer(uint32_t number, const SimMessage& message) {
     Client& client = clients_[number];
-    const Line& line = lines_[client.line];
+    Line& line = lines_[client.line];
     ++counts_.answers;
+    const std::string_view rule = client.asks_answer_every ? "answer_every" : "wire";
+    if (message.kind == SimKind::pong && line.pongs_owed > 0) --line.pongs_owed;
     if (client.expected.empty()) {
-        if (line.innocent) broken("wire", line, "an answer that nothing asked for");
+        if (line.innocent) broken(rule, line, "an answer that nothing asked for");
         return;
     }
     const Expected expected = client.expected.front();
@@ -697,10 +745,10 @@ void SimClients::receive_answer(uint32_t number, const SimMessage& message) {
     if (!line.innocent) return;
     const bool welcome = message.kind == SimKind::welcome;
     const bool numbered = !welcome || client.codec.numbers_welcomes();
-    const bool same = expected.kind == message.kind &&
-                      (!numbered || expected.sequence == message.sequence) &&
-                      (welcome || expected.payload_hash == hash_of(message.payload));
-    if (!same) broken("wire", line, "an answer that differs from its question");
+    const bool same =
+        expected.kind == message.kind && (!numbered || expected.sequence == message.sequence) &&
+        expected.payload_hash == (welcome ? message.answer_every : hash_of(message.payload));
+    if (!same) broken(rule, line, "an answer that differs from its question");
 }
 
 }  // namespace pulse

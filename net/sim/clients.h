@@ -119,17 +119,18 @@ class SimClients final : private SimProgram, public SimWitness {
     // A message in the stream to the server: where it ends, and what it is worth.
     struct Mark {
         uint64_t end = 0;
-        bool opens = false;   // the request of a WebSocket: silence begins behind it
-        bool frame = false;   // complete and valid: proves life where any frame does
-        bool proof = false;   // proves it under round trip too
-        bool answer = false;  // to a probe: proves it there if the probe is still out
-        uint8_t profile = 0;  // a hello that asks for it; 0: none
-        bool slow = false;    // sent through the drip
+        bool opens = false;        // the request of a WebSocket: silence begins behind it
+        bool frame = false;        // complete and valid: proves life where any frame does
+        bool proof = false;        // proves it under round trip too
+        bool answer = false;       // to a probe: proves it there if the probe is still out
+        bool awaits_pong = false;  // is a heartbeat that is to be answered
+        uint8_t profile = 0;       // a hello that asks for it; 0: none
+        bool slow = false;         // sent through the drip
     };
     struct Expected {
         SimKind kind;
         uint32_t sequence;
-        uint64_t payload_hash;
+        uint64_t payload_hash;  // of a welcome the answer_every that it is to repeat
     };
     // How many bytes of a stream had passed when, for as long as a timeout.
     struct Flow {
@@ -159,13 +160,15 @@ class SimClients final : private SimProgram, public SimWitness {
         uint8_t profile = kProfileDefault;
         bool closed_unknown = false;  // nothing had come that tells the protocol
         CloseReason closed_for = CloseReason::none;
-        SimSocket socket;        // the client's end
-        uint64_t enqueued = 0;   // bytes of the stream so far, sent or not
-        uint64_t delivered = 0;  // of them, those that the server was given
-        uint64_t whole = 0;      // and those before the end of the last whole message
-        std::deque<Mark> marks;  // of messages that the server was not given yet
-        Flow uploaded;           // to the server's program
-        Flow downloaded;         // to the client's kernel, which acknowledges it
+        SimSocket socket;         // the client's end
+        uint64_t enqueued = 0;    // bytes of the stream so far, sent or not
+        uint64_t delivered = 0;   // of them, those that the server was given
+        uint64_t whole = 0;       // and those before the end of the last whole message
+        std::deque<Mark> marks;   // of messages that the server was not given yet
+        uint32_t pongs_owed = 0;  // of heartbeats that the server was given
+        Nanos pongs_owed_at = 0;  // when it was given the last of them
+        Flow uploaded;            // to the server's program
+        Flow downloaded;          // to the client's kernel, which acknowledges it
         Nanos attached_at = 0;
         // When the server was given the last certain proof, or the place; and the last bytes that
         // may count as one.
@@ -198,7 +201,10 @@ class SimClients final : private SimProgram, public SimWitness {
         uint32_t sequence = 0;
         Nanos gap = 0;  // between beats, about
         uint8_t profile = 0;
-        SimSocket left_behind;  // of a host that has vanished
+        bool asks_answer_every = false;
+        uint32_t answer_every = 1;  // what its last hello asked for
+        uint32_t unanswered = 0;    // heartbeats since the last that is to be answered
+        SimSocket left_behind;      // of a host that has vanished
         SimCodec codec;
         std::vector<uint8_t> out;   // not written yet
         std::vector<uint8_t> drip;  // waits to be sent, a little at a time
@@ -225,6 +231,9 @@ class SimClients final : private SimProgram, public SimWitness {
     void reconnect_later(uint32_t number, Nanos within);
     void begin(uint32_t number);
     void introduce(uint32_t number);
+    void say_hello(uint32_t number, uint8_t profile);
+    bool awaits_pong(Client& client, bool own_frame);
+    bool repeats_answer_every(const Client& client, const SimMessage& message) const;
     std::vector<uint8_t> any_bytes(uint64_t count);
     void beat(uint32_t number);
     void beat_with(uint32_t number, std::span<const uint8_t> payload);
@@ -261,6 +270,7 @@ class SimClients final : private SimProgram, public SimWitness {
     void judge_flow(const Line& line, Nanos judged);
     void judge_handshake(const Line& line);
     void judge_memory(const Line& line);
+    void judge_answers(Index index, const Line& line);
     void judge_end(uint32_t number);
     Nanos lateness_allowed(Nanos behind_at) const;
     Nanos silence_began(Index index, const Line& line) const;
@@ -271,6 +281,8 @@ class SimClients final : private SimProgram, public SimWitness {
     SimBackend& io_;
     SimLog& log_;
     Random random_;
+    Random
+        asking_;  // drawn from apart: a world in which no peer asks for answer_every is as before
     FaultPlan faults_;
     SimServerFacts facts_;
     const Connection* records_;

@@ -81,7 +81,9 @@ std::string describe_faults(const FaultSet& faults);  // names joined by commas,
     X(stamp_before_pause, "C7: bytes are stamped with the clock of before the poll's pause") \
     X(no_send_progress, "the kernel never says what a peer's host has acknowledged")         \
     X(no_reserve, "the buffer pool is full, and has no room for those that hold little")     \
-    X(goodbye_swallowed, "what is sent to a connection that closes does not leave")
+    X(goodbye_swallowed, "what is sent to a connection that closes does not leave")          \
+    X(answers_each, "each heartbeat is answered, whatever its peer asked for")               \
+    X(answers_forgotten, "heartbeats that were counted in one turn are forgotten in the next")
 
 enum class SimMutant : uint8_t {
 #define X(name, text) name,

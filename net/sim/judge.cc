@@ -54,6 +54,10 @@ void SimClients::on_delivered(Index index, uint64_t offset) {
         maybe |= mark.answer || mark.profile != 0 || line->whole == 0;
         line->whole = mark.end;
         if (mark.profile != 0) line->profile = mark.profile;
+        if (mark.awaits_pong) {
+            ++line->pongs_owed;
+            line->pongs_owed_at = network_.clock();
+        }
         if (!counts_as_life(mark)) continue;
         line->heard_at = network_.clock();
         maybe = true;
@@ -228,6 +232,18 @@ void SimClients::judge_memory(const Line& line) {
     broken("small_holder_closed", line, "for " + std::string(describe(line.closed_for).name));
 }
 
+// What is to be answered is answered at once: over a link that loses nothing, to a peer that reads,
+// the answer to what the server was given is there within a round trip.
+void SimClients::judge_answers(Index index, const Line& line) {
+    if (line.pongs_owed == 0 || facts_.round_trip_max == kNever || io_.is_held_off(index)) return;
+    if (!line.innocent || !line.client_holds || line.went_unread || line.was_cut) return;
+    const Nanos since = std::max(line.pongs_owed_at, line.maybe_heard_at);
+    const Nanos waits = io_.now() - since;
+    if (waits <= facts_.round_trip_max + lateness_allowed(line.behind_at)) return;
+    broken("answer_every", line,
+           std::to_string(line.pongs_owed) + " heartbeats have no answer after " + ms(waits));
+}
+
 // The server ended a connection, and its peer has read all that came.
 void SimClients::judge_end(uint32_t number) {
     const Client& client = clients_[number];
@@ -307,6 +323,7 @@ void SimClients::judge_the_living(const ConnectionTable& table) {
                 broken("silent_peer_kept", *line, ms(silence));
             }
         }
+        if (is_live(stage)) judge_answers(index, *line);
         if (stage != Stage::closing && stage != Stage::closed) continue;
         if (line->closing_seen_at == 0) {
             line->closing_seen_at = network_.clock();

@@ -278,6 +278,7 @@ class Simulation {
     void turn(Nanos sleep_until) {
         const Nanos before = network_.clock();
         reactor_.turn(sleep_until);
+        spoil_answers();
         ++turns_;
         turns_at_one_instant_ = network_.clock() == before ? turns_at_one_instant_ + 1 : 0;
         if (turns_at_one_instant_ > kTurnsAtOneInstantMax) {
@@ -290,6 +291,17 @@ class Simulation {
         evicted_ = evicted;
         const Tick reached = config_.clock.down(io_.drained_until());
         clients_.judge_evictions(table_, config_.clock.begins(reached));
+    }
+
+    // The mutants of answer_every.
+    void spoil_answers() {
+        const bool each = world_.faults.mutant == SimMutant::answers_each;
+        if (!each && world_.faults.mutant != SimMutant::answers_forgotten) return;
+        for (Index index = 0; index < table_.limit(); ++index) {
+            if (!is_live(table_[index].stage)) continue;
+            table_[index].unanswered = 0;
+            if (each) table_[index].one_way = 0;
+        }
     }
 
     void audit() {

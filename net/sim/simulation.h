@@ -25,6 +25,9 @@
 //   C3 C4 C5 accept ...     the loop's side of the backend contract (backend.h)
 //   closed_once             every place that was given away came back exactly once
 //   wire                    peers get well-formed frames, and the answers they asked for, in order
+//   answer_every            of k heartbeats of a peer that asked for it the k-th is answered and no
+//                           other, and of all others each; over a link that loses nothing within a
+//                           round trip; welcomes and intervals repeat what was asked for
 //   pools                   at the end no record, buffer, descriptor or orphan is left
 //   progress                the loop never spins without time passing
 //   drain                   a graceful stop is over by its window

@@ -78,6 +78,10 @@ uint32_t number_of(std::string_view object, std::string_view key) {
     std::from_chars(digits.data(), digits.data() + digits.size(), number);
     return number;
 }
+// 1 where the object has none.
+uint32_t answer_every_of(std::string_view object) {
+    return std::max(1u, number_of(object, "\"answer_every\":"));
+}
 
 // A client's frame: masked, in the shortest form of its length.
 void put_frame(uint8_t first, std::span<const uint8_t> payload, Random& random,
@@ -148,15 +152,24 @@ void SimCodec::put_request(std::vector<uint8_t>& out) const {
     append(out, bytes_of(text + "\r\n"));
 }
 
-void SimCodec::put(SimKind kind, uint32_t sequence, std::span<const uint8_t> payload,
+bool SimCodec::put(SimKind kind, uint32_t sequence, std::span<const uint8_t> payload,
                    Random& random, std::vector<uint8_t>& out) const {
-    if (wire_ == SimWire::binary) return put_binary(kind, sequence, payload, out);
-    if (is_websocket() && kind == SimKind::ping && random.chance(1, 3)) {
-        return put_own_ping(sequence, payload, random, out);
+    const bool own_ping = is_websocket() && kind == SimKind::ping && random.chance(1, 3);
+    if (own_ping) {
+        put_own_ping(sequence, payload, random, out);
+        return true;
     }
     if (is_websocket() && kind == SimKind::goodbye && random.chance(1, 2)) {
-        return put_frame(kFinal | kClose, payload, random, out);
+        put_frame(kFinal | kClose, payload, random, out);
+        return true;
     }
+    put_in_dialect(kind, sequence, payload, random, out);
+    return false;
+}
+
+void SimCodec::put_in_dialect(SimKind kind, uint32_t sequence, std::span<const uint8_t> payload,
+                              Random& random, std::vector<uint8_t>& out) const {
+    if (wire_ == SimWire::binary) return put_binary(kind, sequence, payload, out);
     if (wire_ == SimWire::ws_binary) {
         std::vector<uint8_t> frame;
         put_binary(kind, sequence, payload, frame);
@@ -185,14 +198,16 @@ void SimCodec::put(SimKind kind, uint32_t sequence, std::span<const uint8_t> pay
 
 void SimCodec::put_answer(const SimMessage& ping, Random& random, std::vector<uint8_t>& out) const {
     if (ping.control) return put_frame(kFinal | kPong, ping.payload, random, out);
-    if (numbers_welcomes()) return put(SimKind::pong, ping.sequence, ping.payload, random, out);
+    if (numbers_welcomes()) {
+        return put_in_dialect(SimKind::pong, ping.sequence, ping.payload, random, out);
+    }
     const std::string rest(ping.payload.begin(), ping.payload.end());
     put_text("{\"type\":\"pong\"" + rest, random, out);
 }
 
 void SimCodec::put_pong(uint32_t sequence, Random& random, std::vector<uint8_t>& out) const {
     if (!is_websocket() || random.chance(1, 2)) {
-        return put(SimKind::pong, sequence, {}, random, out);
+        return put_in_dialect(SimKind::pong, sequence, {}, random, out);
     }
     std::vector<uint8_t> payload;
     put_be(payload, sequence, 4);
@@ -282,6 +297,11 @@ SimCodec::Parsed SimCodec::parse_binary(std::span<const uint8_t> in, size_t& who
     if (coded && message.payload.size() >= 2) {
         message.code = static_cast<uint16_t>(get_be(std::span(message.payload).first(2)));
     }
+    if (message.kind == SimKind::interval) message.answer_every = std::max(1u, message.sequence);
+    if (message.kind == SimKind::welcome) {
+        message.answer_every = answer_every_of(
+            {reinterpret_cast<const char*>(message.payload.data()), message.payload.size()});
+    }
     return Parsed::message;
 }
 
@@ -295,6 +315,7 @@ SimCodec::Parsed SimCodec::parse_text(std::string_view text, SimMessage& message
     message.kind = static_cast<SimKind>(found - kNames);
     message.sequence = number_of(text, "\"seq\":");
     message.code = static_cast<uint16_t>(number_of(text, "\"code\":"));
+    message.answer_every = answer_every_of(text);
     if (message.kind == SimKind::ping) {
         const auto behind = bytes_of(rest.substr(name.size() + 1));
         message.payload.assign(behind.begin(), behind.end());

@@ -39,7 +39,8 @@ struct SimMessage {
     SimKind kind = SimKind::ping;
     bool control = false;  // a frame of WebSocket's own
     uint32_t sequence = 0;
-    uint16_t code = 0;  // of goodbye and error; 0: HTTP has another
+    uint16_t code = 0;          // of goodbye and error; 0: HTTP has another
+    uint32_t answer_every = 1;  // of welcome and interval
     // Of a ping in JSON: all that follows its type, to be given back.
     std::vector<uint8_t> payload;
 };
@@ -61,9 +62,10 @@ class SimCodec {
 
     // Appends what a WebSocket begins with.
     void put_request(std::vector<uint8_t>& out) const;
-    // Appends a whole message. Where the wire has several forms for it, `random` chooses. The
-    // payload of a hello is its JSON object, of a goodbye its code; a ping has 100 bytes at most.
-    void put(SimKind kind, uint32_t sequence, std::span<const uint8_t> payload, Random& random,
+    // Appends a whole message. Where the wire has several forms for it, `random` chooses; returns
+    // whether that is a frame of WebSocket's own. The payload of a hello is its JSON object, of a
+    // goodbye its code; a ping has 100 bytes at most.
+    bool put(SimKind kind, uint32_t sequence, std::span<const uint8_t> payload, Random& random,
              std::vector<uint8_t>& out) const;
     // Appends the answer to a ping of the server's.
     void put_answer(const SimMessage& ping, Random& random, std::vector<uint8_t>& out) const;
@@ -81,6 +83,8 @@ class SimCodec {
     Parsed parse(std::vector<uint8_t>& in, SimMessage& message);
 
   private:
+    void put_in_dialect(SimKind kind, uint32_t sequence, std::span<const uint8_t> payload,
+                        Random& random, std::vector<uint8_t>& out) const;
     void put_text(std::string_view text, Random& random, std::vector<uint8_t>& out) const;
     void put_message(uint8_t opcode, std::span<const uint8_t> payload, Random& random,
                      std::vector<uint8_t>& out) const;

@@ -59,7 +59,9 @@ TEST(Campaign, FindsEveryMutantWithin40SeedsByTheRuleItIsFor) {
         {"stamp_before_pause", "evicted_early"},
         {"no_send_progress", "flowing_peer_evicted"},
         {"no_reserve", "small_holder_closed"},
-        {"goodbye_swallowed", "goodbye_unsaid"}};
+        {"goodbye_swallowed", "goodbye_unsaid"},
+        {"answers_each", "answer_every"},
+        {"answers_forgotten", "answer_every"}};
     for (const SimMutantInfo& mutant : kSimMutantInfos) {
         CampaignOptions options;
         options.last_seed = 40;
