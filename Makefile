@@ -183,7 +183,7 @@ $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/%_fuzz.o $(BUILD)/fuzz/libpulse.a
 $(BENCHES:%=$(BUILD)/release/%.o): | $(BUILD)/.deps-bench
 $(FUZZERS:%=$(BUILD)/fuzz/%.o) $(LIB_SOURCES:%.cc=$(BUILD)/fuzz/%.o): | $(BUILD)/.deps-fuzz
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)
 
 compile_commands.json: Makefile $(ALL_SOURCES)
 	@{ echo '['; sep=''; for f in $(sort $(ALL_SOURCES)); do \

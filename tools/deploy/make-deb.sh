@@ -70,4 +70,5 @@ sed -e "s|@VERSION@|$version|" -e "s|@ARCHITECTURE@|$architecture|" \
 find "$root" -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 package="$build/pulsewheel_${version}_$architecture.deb"
 dpkg-deb --root-owner-group -Zxz --build "$root" "$package" >/dev/null
+rm -rf "$build/deb"
 echo "$package"
