@@ -59,6 +59,22 @@ bool ended_within(Server& server, Nanos most) {
     return false;
 }
 
+// What feeds a service manager's watchdog: reactors that sleep acknowledge, too.
+TEST_P(ServerThreads, EveryReactorAcknowledgesACheck) {
+    const Result<ServerPlan> plan = plan_of(GetParam());
+    ASSERT_TRUE(plan) << plan.error();
+    const auto server = Server::start(*plan);
+    ASSERT_TRUE(server) << server.error();
+    EXPECT_EQ((*server)->connections(), 0u);
+    EXPECT_EQ((*server)->connections_max(), 100u);
+    for (int i = 0; i < 20; ++i) {
+        (*server)->check();
+        while ((*server)->deliver() > 0) usleep(1'000);
+    }
+    (*server)->stop();
+    EXPECT_TRUE(ended_within(**server, 10 * kSecond));
+}
+
 // The log sink of one reactor blocks, as if the reactor were stuck, while it is sent 92 reloads.
 // Then it runs again.
 TEST_P(ServerThreads, ReloadsWhileAReactorIsStuckAreReducedToTheLast) {
