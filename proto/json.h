@@ -173,6 +173,11 @@ inline Object goodbye(uint16_t code, std::string_view reason, uint32_t retry_aft
     object.raw("}");
     return object;
 }
+inline Object data(std::string_view text) {
+    Object object;
+    object.raw(R"({"type":"data","text":")").string(text).raw("\"}");
+    return object;
+}
 inline Object error(uint16_t code, std::string_view message) {
     Object object;
     object.raw(R"({"type":"error","code":)").number(code).raw(R"(,"message":")").string(message);

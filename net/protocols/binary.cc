@@ -71,6 +71,7 @@ constinit const Protocol binary_protocol = {
     .receive = receive,
     .ping = ping,
     .interval = InStream::interval,
+    .data = InStream::data,
     .error = InStream::error,
     .goodbye = InStream::goodbye,
     .refuse = refuse,

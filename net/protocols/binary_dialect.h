@@ -24,6 +24,9 @@ struct BinaryDialect {
         Out out{conversation};
         binary::write_interval(out, interval_ms, timeout_ms, answer_every);
     }
+    static void data(Conversation& conversation, std::string_view text) {
+        frame(conversation, binary::Type::data, 0, binary::bytes_of(text));
+    }
     static void error(Conversation& conversation, uint16_t code, std::string_view words) {
         Out out{conversation};
         binary::write_code(out, binary::Type::error, code, words);

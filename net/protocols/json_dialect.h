@@ -20,6 +20,9 @@ struct JsonDialect {
                          uint32_t answer_every) {
         Texts::object(conversation, json::interval(interval_ms, timeout_ms, answer_every));
     }
+    static void data(Conversation& conversation, std::string_view text) {
+        Texts::object(conversation, json::data(text));
+    }
     static void error(Conversation& conversation, uint16_t code, std::string_view words) {
         Texts::object(conversation, json::error(code, words));
     }

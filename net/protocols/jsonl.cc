@@ -67,6 +67,7 @@ constinit const Protocol jsonl_protocol = {
     .receive = receive,
     .ping = ping,
     .interval = OnLines::interval,
+    .data = OnLines::data,
     .error = OnLines::error,
     .goodbye = OnLines::goodbye,
     .refuse = refuse,

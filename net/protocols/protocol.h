@@ -77,6 +77,8 @@ struct Protocol {
     void (*ping)(Conversation& conversation, const ProbeValue* value) = nullptr;
     void (*interval)(Conversation& conversation, uint32_t interval_ms, uint32_t timeout_ms,
                      uint32_t answer_every) = nullptr;
+    // A text of the operator's, which is UTF-8, as application data.
+    void (*data)(Conversation& conversation, std::string_view text) = nullptr;
     void (*error)(Conversation& conversation, uint16_t code, std::string_view words) = nullptr;
     void (*goodbye)(Conversation& conversation, const Goodbye& goodbye) = nullptr;
     bool goodbye_says_all = false;  // its goodbye has the detail, so that no error comes before it

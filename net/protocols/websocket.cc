@@ -145,6 +145,10 @@ void ping(Conversation& conversation, const ProbeValue* value) {
     }
 }
 
+void data(Conversation& conversation, std::string_view text) {
+    TextMessages::text(conversation, binary::bytes_of(text));
+}
+
 void close(Conversation& conversation, const Goodbye& goodbye) {
     websocket::write_close(conversation, describe(goodbye.reason).code, goodbye.words);
 }
@@ -196,6 +200,7 @@ constexpr Protocol plain_row() {
     plain.prefix_name = "HTTP";
     plain.only_this = "this listener speaks WebSocket only (ws://): begin with an HTTP upgrade";
     plain.handshake = continue_handshake;
+    plain.data = data;
     plain.goodbye = goodbye;
     return plain;
 }
@@ -204,6 +209,7 @@ constexpr Protocol json_row() {
     Protocol json = row("websocket_json", "JSON in WebSocket messages");
     json.dialect = Dialect::json;
     json.interval = InTexts::interval;
+    json.data = InTexts::data;
     json.error = InTexts::error;
     json.goodbye = goodbye_in<InTexts>;
     return json;
@@ -215,6 +221,7 @@ constexpr Protocol binary_row() {
     frames.receive = receive<true>;
     frames.resume = receive_frames;
     frames.interval = InMessages::interval;
+    frames.data = InMessages::data;
     frames.error = InMessages::error;
     frames.goodbye = goodbye_in<InMessages>;
     return frames;
