@@ -12,29 +12,14 @@
 
 #include "core/units.h"
 #include "core/version.h"
+#include "net/loop/reactor_json.h"
 
 namespace pulse {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-int64_t to_us(Nanos nanos) { return nanos / 1'000; }
 double to_seconds(Nanos nanos) { return static_cast<double>(nanos) / kSecond; }
-
-// The names of pulseload's JSON.
-Json distribution(const Histogram& histogram) {
-    if (histogram.count() == 0) return {{"count", 0}};
-    Json object = {{"count", histogram.count()},
-                   {"min_us", to_us(histogram.min())},
-                   {"mean_us", histogram.mean() / 1'000}};
-    constexpr std::pair<const char*, double> kPercentiles[] = {
-        {"p50_us", 50}, {"p75_us", 75},     {"p90_us", 90},       {"p95_us", 95},
-        {"p99_us", 99}, {"p99_9_us", 99.9}, {"p99_99_us", 99.99}, {"p99_999_us", 99.999}};
-    for (const auto& [name, percent] : kPercentiles)
-        object[name] = to_us(histogram.percentile(percent));
-    object["max_us"] = to_us(histogram.max());
-    return object;
-}
 
 // 2026-11-27T04:35:12.345Z
 std::string utc(Nanos wall) {
@@ -51,87 +36,28 @@ std::string text_of(const Json& object) {
     return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-// Only reasons that occurred: a script that wants one that did not reads 0 by default.
-Json by_reason(const std::array<uint64_t, kCloseReasons>& counts) {
-    Json object = Json::object();
-    for (size_t i = 0; i < kCloseReasons; ++i) {
-        if (counts[i] > 0) object[std::string(kCloseReasonInfos[i].name)] = counts[i];
-    }
-    return object;
-}
-
-void add_gauges(Json& object, const Gauges& gauges, bool (*is_wanted)(GaugeUnit)) {
-    for_each_gauge(
-        [&](const GaugeInfo& info, auto value) {
-            if (!is_wanted(info.unit)) return;
-            Json& member = object[std::string(info.member)];
-            if (info.unit == GaugeUnit::seconds) {
-                member = to_seconds(static_cast<Nanos>(value));
-            } else if (info.unit == GaugeUnit::microseconds) {
-                member = to_us(static_cast<Nanos>(value));
-            } else {
-                member = value;
-            }
-        },
-        gauges);
-}
-
-Json to_json(const IoCounters& io) {
-    Json object = Json::object();
-    const auto per_batch = [&] {
-        if (io.batches == 0) return 0.0;
-        return static_cast<double>(io.completions) / static_cast<double>(io.batches);
-    };
-    for_each_io_counter(
-        [&](const IoCounterInfo& info, uint64_t value) {
-            object[std::string(info.name)] = value;
-            if (info.name == "batches") object["completions_per_batch"] = per_batch();
-        },
-        io);
-    return object;
-}
-
-// Counts first, then times; what is in bytes has an object of its own at the end.
-Json to_json(const ReactorStats& stats) {
-    Json object = Json::object();
-    add_gauges(object, stats.gauges, [](GaugeUnit unit) { return unit == GaugeUnit::count; });
-    for (size_t i = 0; i < kMetrics; ++i) {
-        object[std::string(kMetricInfos[i].name)] = stats.metrics.counters[i];
-    }
-    object["refused_by_reason"] = by_reason(stats.metrics.refused);
-    object["closed_by_reason"] = by_reason(stats.metrics.closed);
-    for_each_distribution(
-        [&](const DistributionInfo& info, const Histogram& histogram) {
-            object[std::string(info.name)] = distribution(histogram);
-        },
-        stats.distributions);
-    add_gauges(object, stats.gauges, is_time);
-    object["io"] = to_json(stats.io);
-    Json memory = Json::object();
-    add_gauges(memory, stats.gauges, [](GaugeUnit unit) { return unit == GaugeUnit::bytes; });
-    object["memory"] = std::move(memory);
-    return object;
-}
-
 }  // namespace
 
+Json ServerStats::process_json() const {
+    return {{"version", kVersion},
+            {"pid", pid},
+            {"at", utc(wall_at)},
+            {"started_at", utc(wall_at - uptime)},
+            {"uptime_s", to_seconds(uptime)},
+            {"backend", backend},
+            {"listening", listening},
+            {"rss_bytes", rss_bytes},
+            {"cpu_s", to_seconds(cpu_user + cpu_system)},
+            {"cpu_user_s", to_seconds(cpu_user)},
+            {"cpu_system_s", to_seconds(cpu_system)}};
+}
+
 std::string ServerStats::json(bool last) const {
-    Json named = Json::object();
-    for (const auto& [name, value] : settings) named[name] = value;
-    Json object = {{"schema", kStatsSchema},
-                   {"version", kVersion},
-                   {"pid", pid},
-                   {"at", utc(wall_at)},
-                   {"started_at", utc(wall_at - uptime)},
-                   {"uptime_s", to_seconds(uptime)},
-                   {"last", last},
-                   {"backend", backend},
-                   {"listening", listening},
-                   {"settings", std::move(named)},
-                   {"rss_bytes", rss_bytes},
-                   {"cpu_s", to_seconds(cpu_user + cpu_system)},
-                   {"cpu_user_s", to_seconds(cpu_user)},
-                   {"cpu_system_s", to_seconds(cpu_system)}};
+    Json object = {{"schema", kStatsSchema}};
+    object.update(process_json());
+    object["last"] = last;
+    object["settings"] = Json::object();
+    for (const auto& [name, value] : settings) object["settings"][name] = value;
     object["total"] = to_json(total);
     std::string text = text_of(object);
     // One reactor's object at a time: all of them at once take a megabyte of a server with fifty.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,6 +31,8 @@ struct ServerStats {
     ReactorStats total;
     std::vector<ReactorStats> reactors;
 
+    // The members that are about the process, and not about reactors.
+    nlohmann::ordered_json process_json() const;
     // One object: totals since the start, distributions with percentiles, each reactor apart.
     std::string json(bool last) const;
     // What a later line counts from.
