@@ -73,12 +73,16 @@ CXX_fuzz = $(FUZZ_CXX)
 # ------------------------------------------------------------------------------------- libraries
 # Each program is linked to what it uses and to nothing else: tests/structure_test.py compares these
 # lists with what the linker found used.
-LIBS_pulsewheel := -luring -lsimdjson -lfmt -lcrypto -lz
+LIBS_pulsewheel := -luring -lsimdjson -lfmt -lcrypto -lz -lcpp-httplib
 LIBS_pulseload := -lsimdjson -lfmt -lcrypto -lz
 LIBS_pulsesim := -lsimdjson -lfmt -lcrypto -lz
 LIBS_any := $(sort $(LIBS_pulsewheel) $(LIBS_pulseload) $(LIBS_pulsesim))
 LIBS_test := -lgtest -lgtest_main $(LIBS_any)
 LIBS_bench := -lbenchmark -lbenchmark_main $(LIBS_any)
+
+# What Debian compiled cpp-httplib with: its classes have other sizes without these.
+HTTPLIB := -DCPPHTTPLIB_OPENSSL_SUPPORT -DCPPHTTPLIB_ZLIB_SUPPORT -DCPPHTTPLIB_BROTLI_SUPPORT
+CXXFLAGS_net/control := $(HTTPLIB)
 
 # --------------------------------------------------------------------------------------- sources
 # $(1) folder, $(2) pattern of the names of files in it or below

@@ -16,7 +16,8 @@ TOP_LEVEL = {"Makefile", "README.md", "LICENSE", "tests", "bench", *LAYERS}
 PROGRAMS = ["pulsewheel", "pulseload", "pulsesim"]
 # Folders of net/, and which others each may include.
 NET_LAYERS = {"io": (), "auth": (), "protocols": ("io",), "loop": ("auth", "protocols", "io"),
-              "server": ("loop", "auth", "protocols", "io"), "sim": ("loop", "protocols", "io")}
+              "server": ("loop", "auth", "protocols", "io"), "sim": ("loop", "protocols", "io"),
+              "control": ("loop", "protocols", "io")}
 # Folders of tools/pulseload/ likewise; what lies above them may include both.
 LOAD_LAYERS = {"run": (), "report": ("run",)}
 PROTOCOLS = "net/protocols/protocols.def"  # the one table that is not of statistics
@@ -363,7 +364,7 @@ def statistics_are_described(tree):
         members += tree[path]
         if f"`{path}`" not in section:
             yield f"net/README.md, Statistics, does not refer to `{path}`"
-    members += tree.get("net/server/stats.cc", "")
+    members += tree.get("net/server/stats.cc", "") + tree.get("net/loop/reactor_json.cc", "")
     for name in re.findall(r"`([a-z]+(?:_[a-z0-9]+)+)`", section):
         if not re.search(rf"\b{name}\b", members):
             yield f"net/README.md, Statistics, names `{name}`, which is not a member"
@@ -424,7 +425,7 @@ def programs_link_what_they_use(tree):
         name = path.removeprefix("needed/")
         listed = re.search(rf"^LIBS_{name} :=(.*)", makefile, re.M)
         used = set(re.findall(r"\[lib([\w+-]+)\.so", tree[path]))
-        for library in re.findall(r"-l(\w+)", listed[1] if listed else ""):
+        for library in re.findall(r"-l([\w+-]+)", listed[1] if listed else ""):
             if library not in used:
                 yield f"the Makefile links {name} to {library}, which it does not use"
 

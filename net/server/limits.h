@@ -17,9 +17,13 @@ inline constexpr uint32_t kReactorsPerCoreAdvised = 4;
 // What a reactor opens for itself: its epoll or ring, its spare, its listeners' slack, the log.
 inline constexpr uint32_t kReactorDescriptors = 32;
 
+// What the admin endpoint may open, in the table of the main thread: its clients, and its own.
+inline constexpr uint32_t kAdminDescriptors = 80;
+
 // Lanes of a reactor's mailbox: threads that post to it, each by its own number.
 inline constexpr uint32_t kMainSender = 0;
-inline constexpr uint32_t kMailboxSenders = 1;
+inline constexpr uint32_t kAdminSender = 1;  // threads of the admin endpoint, one at a time
+inline constexpr uint32_t kMailboxSenders = 2;
 static_assert(kMailboxSenders <= kMailboxSendersMax);
 
 // --------------------------------------------------------------------------------------- memory

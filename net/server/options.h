@@ -35,6 +35,10 @@ struct ServerOptions : LoopOptions {
 
     size_t heartbeat_profile = kStandardProfile;  // index into kNamedProfiles
 
+    // Administration.
+    std::string admin;             // HOST:PORT or unix:PATH; empty: off
+    std::string admin_token_file;  // empty: none
+
     // Log and statistics.
     std::string log_file;  // empty: stderr
     LogFormat log_format = LogFormat::text;

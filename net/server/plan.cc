@@ -40,7 +40,9 @@ uint64_t held_by(uint32_t reactors, uint64_t room) {
 // Doorbells and held ports of all are in every table.
 uint64_t room_in_table(const ServerPlan& plan, uint32_t reactors, uint32_t inside) {
     const uint64_t listeners = plan.options.listen.size();
-    const uint64_t own = listeners + reactors + inside * (kReactorDescriptors + listeners);
+    const bool has_admin = !plan.own_tables && !plan.options.admin.empty();
+    const uint64_t own = listeners + reactors + inside * (kReactorDescriptors + listeners) +
+                         (has_admin ? kAdminDescriptors : 0);
     return plan.descriptors > own ? plan.descriptors - own : 0;
 }
 

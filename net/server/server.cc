@@ -15,6 +15,7 @@
 #include <ctime>
 #include <functional>
 #include <future>
+#include <mutex>
 #include <semaphore>
 #include <thread>
 #include <utility>
@@ -90,10 +91,24 @@ struct Server::Thread {
     }
 };
 
-struct Server::Shared {
-    explicit Shared(uint32_t connections_max) : admission(connections_max) {}
+struct Server::Shared final : Reactors {
+    Shared(uint32_t connections_max, std::vector<std::unique_ptr<Thread>>& all)
+        : admission(connections_max), threads(all) {}
+
+    uint32_t count() const override { return static_cast<uint32_t>(threads.size()); }
+    bool ended(uint32_t reactor) const override {
+        return threads[reactor]->ended.load(std::memory_order_acquire);
+    }
+    // A lane has one sender; here several take turns.
+    bool post(uint32_t reactor, const Message& message) override {
+        const std::lock_guard guard(admin_lane);
+        return threads[reactor]->mailbox.post(kAdminSender, message);
+    }
+
     Admission admission;
     ReactorConfig config;  // what all reactors have in common
+    std::mutex admin_lane;
+    std::vector<std::unique_ptr<Thread>>& threads;  // none comes or goes while a server runs
 };
 
 namespace {
@@ -154,7 +169,8 @@ void reactor_thread(Thread& self, const ServerPlan& plan, ReactorConfig config) 
 
 Server::Server(const ServerPlan& plan)
     : plan_(plan),
-      shared_(std::make_unique<Shared>(static_cast<uint32_t>(plan.options.max_connections))),
+      shared_(
+          std::make_unique<Shared>(static_cast<uint32_t>(plan.options.max_connections), threads_)),
       started_at_(monotonic_now()) {}
 
 Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan, LogLine debug, LogLine warn) {
@@ -286,9 +302,6 @@ bool Server::drain_cut_short() const {
     });
 }
 
-uint32_t Server::connections() const { return shared_->admission.live(); }
-uint32_t Server::connections_max() const { return shared_->admission.connections_max(); }
-
 const ServerStats& Server::stats() {
     const auto now = std::chrono::steady_clock::now();
     for (const auto& thread : threads_) {
@@ -316,13 +329,21 @@ const ServerStats& Server::stats() {
         }
         stats_.total += stats_.reactors[thread->number];
     }
-    stats_.at = monotonic_now();
-    stats_.uptime = stats_.at - started_at_;
-    stats_.backend = plan_.uring ? "io_uring" : "epoll";
-    stats_.listening = listening_;
+    fill_process(stats_);
     if (options_->texts != nullptr) stats_.settings = options_->texts(*options_);
-    read_process(stats_);
     return stats_;
 }
+
+void Server::fill_process(ServerStats& stats) const {
+    stats.at = monotonic_now();
+    stats.uptime = stats.at - started_at_;
+    stats.backend = plan_.uring ? "io_uring" : "epoll";
+    stats.listening = listening_;
+    read_process(stats);
+}
+
+Reactors& Server::reactors() { return *shared_; }
+uint32_t Server::connections() const { return shared_->admission.live(); }
+uint32_t Server::connections_max() const { return shared_->admission.connections_max(); }
 
 }  // namespace pulse

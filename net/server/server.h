@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "core/result.h"
+#include "net/loop/reactors.h"
 #include "net/server/machine.h"
 #include "net/server/options.h"
 #include "net/server/stats.h"
@@ -93,6 +94,13 @@ class Server {
     uint32_t connections_max() const;
     // Where it listens, with the ports that the kernel chose.
     const std::vector<std::string>& listening() const { return listening_; }
+
+    // Everything below: any thread, while the server lives.
+
+    // For the threads of an admin endpoint.
+    Reactors& reactors();
+    // Of stats() what is not the reactors': times, process, backend, listeners.
+    void fill_process(ServerStats& stats) const;
 
   private:
     struct Thread;

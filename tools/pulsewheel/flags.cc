@@ -15,6 +15,7 @@
 #include "core/time.h"
 #include "core/units.h"
 #include "core/version.h"
+#include "net/control/control.h"
 #include "net/protocols/listen_uri.h"
 #include "net/protocols/protocol.h"
 #include "proto/printable.h"
@@ -353,6 +354,15 @@ std::optional<std::string> wrong_listeners(const ServerOptions& options, const O
     return std::nullopt;
 }
 
+std::optional<std::string> wrong_admin(const ServerOptions& options, const Origins& origins) {
+    if (options.admin.empty()) return std::nullopt;
+    const Result<AdminAddress> address = parse_admin_address(options.admin);
+    if (!address) return origin_of(origins, "admin") + ": " + address.error();
+    const Result<void> may = check_admin_access(*address, !options.admin_token_file.empty());
+    if (may) return std::nullopt;
+    return origin_of(origins, "admin") + ": " + may.error();
+}
+
 // Strings always in the quotes that --help and the README use.
 toml::toml_formatter in_quotes(const toml::node& node) {
     return toml::toml_formatter{
@@ -429,7 +439,8 @@ std::string commented_toml(const ServerOptions& options) {
 Result<void> check_between(const ServerOptions& options, const Origins& origins) {
     std::string errors;
     for (const auto& wrong : {wrong_listeners(options, origins), wrong_heartbeats(options, origins),
-                              wrong_buffers(options, origins), wrong_queues(options, origins)}) {
+                              wrong_buffers(options, origins), wrong_queues(options, origins),
+                              wrong_admin(options, origins)}) {
         if (wrong) errors.append(errors.empty() ? "" : "\n").append(*wrong);
     }
     if (errors.empty()) return {};

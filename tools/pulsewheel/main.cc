@@ -17,6 +17,7 @@
 #include "net/server/descriptors.h"
 #include "net/server/server.h"
 #include "proto/printable.h"
+#include "tools/pulsewheel/admin.h"
 #include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/operator.h"
 #include "tools/pulsewheel/passed_sockets.h"
@@ -54,6 +55,8 @@ int check(const ServerOptions& options, const Origins& origins) {
             return print_error(origin_of(origins, setting) + ": " + possible.error(),
                                kCouldNotStart);
     }
+    if (Result<void> possible = Admin::check(options, origins); !possible)
+        return print_error(possible.error(), kCouldNotStart);
     const Result<ServerPlan> plan = plan_server(options);
     if (!plan) return print_error(plan.error(), kCouldNotStart);
     std::string text = "the configuration makes sense, and this machine can serve it\n";
@@ -67,7 +70,8 @@ int check(const ServerOptions& options, const Origins& origins) {
 sigset_t block_signals() {
     sigset_t signals;
     sigemptyset(&signals);
-    for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&signals, number);
+    for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, task_signal()})
+        sigaddset(&signals, number);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     for (const int number : {SIGPIPE, SIGUSR2}) std::signal(number, SIG_IGN);
     return signals;
@@ -95,6 +99,11 @@ int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
     }
     for (const std::string& line : plan->describe()) spdlog::info("{}", line);
     for (const std::string& line : plan->warnings) spdlog::warn("{}", line);
+    Result<Admin> admin = Admin::open(options, source.origins);
+    if (!admin) {
+        spdlog::error("{}", admin.error());
+        return kCouldNotStart;
+    }
     Operator main_thread(log, options, std::move(source), std::move(manager));
     if (Result<void> opened = main_thread.open_outputs(); !opened) {
         spdlog::error("{}", opened.error());
@@ -109,7 +118,14 @@ int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
     }
     for (const std::string& listener : (*server)->listening())
         spdlog::info("listening on {}", listener);
-    return main_thread.run(**server, signals);
+    if (Result<void> serving = admin->serve(**server, main_thread); !serving) {
+        spdlog::error("{}", serving.error());
+        return kCouldNotStart;
+    }
+    if (const std::string line = admin->describe(); !line.empty()) spdlog::info("{}", line);
+    const int code = main_thread.run(**server, signals);
+    admin->stop();
+    return code;
 }
 
 int serve_with(Invocation invocation, std::span<const char* const> arguments) {

@@ -7,11 +7,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/units.h"
 #include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/reload.h"
+#include "tools/pulsewheel/settings.h"
 
 namespace pulse::serve {
 namespace {
@@ -36,12 +38,13 @@ Nanos monotonic_now() {
 }
 
 // A line for each of the errors.
-void refuse_reload(std::string_view errors) {
-    while (!errors.empty()) {
-        const size_t end = std::min(errors.find('\n'), errors.size());
-        spdlog::error("reload: nothing was changed: {}", errors.substr(0, end));
-        errors.remove_prefix(std::min(end + 1, errors.size()));
+Error refuse_reload(std::string_view errors) {
+    for (std::string_view left = errors; !left.empty();) {
+        const size_t end = std::min(left.find('\n'), left.size());
+        spdlog::error("reload: nothing was changed: {}", left.substr(0, end));
+        left.remove_prefix(std::min(end + 1, left.size()));
     }
+    return Error{std::string(errors)};
 }
 
 // A line for each change, and one for all of them.
@@ -115,6 +118,7 @@ int Operator::run(Server& server, const sigset_t& signals) {
     for (;;) {
         wait_for_signal(signals);
         manager_.tend(monotonic_now());
+        tasks_.run_waiting();
         watch_reactors();
         if (monotonic_now() >= next_stats_ && stopped_at_ == 0) report();
         if (monotonic_now() >= next_watch_) {
@@ -141,7 +145,8 @@ void Operator::on_signal(int number) {
         case SIGINT:
             return stop();
         case SIGHUP:
-            return reload();
+            static_cast<void>(reload());  // it has logged how it went
+            return;
         case SIGUSR1:
             return reopen();
         default:
@@ -158,11 +163,13 @@ void Operator::watch_reactors() {
         if (stall_logged_) spdlog::info("all reactors have acknowledged their orders");
         stalled_since_ = 0;
         stall_logged_ = false;
+        progress_.reactors_stuck = 0;
         return;
     }
     if (stalled_since_ == 0) stalled_since_ = monotonic_now();
     if (stall_logged_ || monotonic_now() - stalled_since_ < kStallLoggedNs) return;
     stall_logged_ = true;
+    progress_.reactors_stuck = waiting;
     spdlog::warn("{} reactors have not acknowledged their orders for {}; the orders wait", waiting,
                  format_duration(kStallLoggedNs));
 }
@@ -172,6 +179,8 @@ void Operator::watch_reactors() {
 void Operator::stop() {
     if (stopping_at_ != 0) return stop_now();
     stopping_at_ = stop_watched_at_ = monotonic_now();
+    progress_.connections_at_drain = server_->connections();
+    progress_.draining_since = stopping_at_;
     server_->drain();
     manager_.draining();
     spdlog::info("stopping: sends goodbyes over {}; a second signal stops at once",
@@ -181,6 +190,7 @@ void Operator::stop() {
 void Operator::stop_now() {
     if (stopped_at_ != 0) return;
     stopped_at_ = monotonic_now();
+    progress_.stopped = true;
     server_->stop();
     manager_.stopping_at_once();
     spdlog::warn("stopping at once");
@@ -202,6 +212,7 @@ void Operator::watch_stop() {
 }
 
 int Operator::end() {
+    tasks_.close();
     const ServerStats& stats = server_->stats();
     if (stats_file_) stats_file_->write(stats.json(true) + "\n");
     const MetricsSnapshot& metrics = stats.total.metrics;
@@ -217,7 +228,7 @@ int Operator::end() {
 
 // -------------------------------------------------------------------------------------- reloading
 
-void Operator::reload() {
+Result<Reload> Operator::reload() {
     manager_.reload_began();
     log_.reopen();
     // The arguments are those of the start, so that this is a serve again.
@@ -238,6 +249,35 @@ void Operator::reload() {
         spdlog::info(
             "reload: the config came from a pipe, and is kept as it was read at the start");
     log_reload(*reload);
+    source_.origins = again->origins;
+    return reload;
+}
+
+Result<void> Operator::set_log_level(std::string_view level) {
+    const Setting& setting = *find_setting("log-level");
+    ServerOptions changed = options_;
+    if (Result<void> set = setting.set(changed, level); !set) return set;
+    if (changed.log_level == options_.log_level) return {};
+    const Change change{setting.name, log_level(), std::string(level)};
+    apply(changed);
+    source_.origins[setting.name] = "the admin endpoint";
+    spdlog::info("the admin endpoint: {}", change.text());
+    return {};
+}
+
+std::string Operator::log_level() const { return joined(find_setting("log-level")->get(options_)); }
+
+nlohmann::ordered_json Operator::config() const {
+    auto list = nlohmann::ordered_json::array();
+    for (const Setting& setting : settings()) {
+        const auto origin = source_.origins.find(setting.name);
+        const bool given = origin != source_.origins.end();
+        list.push_back({{"name", setting.name},
+                        {"value", joined(setting.get(options_))},
+                        {"origin", given ? origin->second : "default"},
+                        {"reload", setting.reload == ReloadKind::live ? "live" : "restart"}});
+    }
+    return list;
 }
 
 void Operator::apply(const ServerOptions& options) {

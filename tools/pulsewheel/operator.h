@@ -3,8 +3,10 @@
 // statistics at most a second.
 #pragma once
 
+#include <atomic>
 #include <csignal>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -13,6 +15,8 @@
 #include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/line_writer.h"
 #include "tools/pulsewheel/log.h"
+#include "tools/pulsewheel/main_tasks.h"
+#include "tools/pulsewheel/reload.h"
 #include "tools/pulsewheel/service_manager.h"
 
 namespace pulse::serve {
@@ -40,6 +44,31 @@ class Operator {
     // reactor does not answer the process ends here.
     int run(Server& server, const sigset_t& signals);
 
+    const ServerOptions& options() const { return options_; }
+
+    // What other threads have this one do (main_tasks.h), and may read of it.
+    MainTasks& tasks() { return tasks_; }
+    struct Progress {
+        std::atomic<Nanos> draining_since{0};  // 0: it serves
+        std::atomic<bool> stopped{false};      // hard
+        std::atomic<uint32_t> connections_at_drain{0};
+        std::atomic<uint32_t> reactors_stuck{0};
+    };
+    const Progress& progress() const { return progress_; }
+
+    // Tasks.
+    // SIGTERM's first: a drain begins, unless one has.
+    void drain() {
+        if (stopping_at_ == 0) stop();
+    }
+    // SIGHUP. The error has a line for each thing that is wrong; then nothing was changed.
+    Result<Reload> reload();
+    // Until the next reload. The error quotes what it was given.
+    Result<void> set_log_level(std::string_view level);
+    std::string log_level() const;
+    // [{"name": "listen", "value": "...", "origin": "--listen", "reload": "restart"}, ...]
+    nlohmann::ordered_json config() const;
+
   private:
     // An error begins with `origin`, which names the setting.
     Result<void> open_stats_file(const std::string& path, const std::string& origin);
@@ -51,7 +80,6 @@ class Operator {
     void watch_stop();
     void watch_reactors();
     void report_trouble();
-    void reload();
     void apply(const ServerOptions& options);
     void reopen();
     void report();
@@ -62,6 +90,8 @@ class Operator {
     SettingsSource source_;
     ServiceManager manager_;
     Server* server_ = nullptr;
+    MainTasks tasks_;
+    Progress progress_;
     std::unique_ptr<LineWriter> lines_;       // --stats-interval, to stdout
     std::unique_ptr<LineWriter> stats_file_;  // --stats-json
     ServerStats::Moment last_;

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/units.h"
+#include "net/control/admin_address.h"
 #include "net/io/limits.h"
 #include "net/protocols/listen_uri.h"
 #include "net/server/limits.h"
@@ -224,6 +225,20 @@ std::vector<std::string> get_file(const ServerOptions& options) {
     return {options.*kField};
 }
 
+Result<void> set_admin(ServerOptions& options, std::string_view text) {
+    if (text == kOffWord) {
+        options.admin.clear();
+        return {};
+    }
+    const Result<AdminAddress> address = parse_admin_address(text);
+    if (!address) return Error{address.error()};
+    options.admin = text;
+    return {};
+}
+std::vector<std::string> get_admin(const ServerOptions& options) {
+    return {options.admin.empty() ? std::string(kOffWord) : options.admin};
+}
+
 constexpr Nanos kHour = 3600 * kSecond;
 // Far more than one peer may have waiting, and 64 GiB a reactor: beyond these a unit was mistyped.
 constexpr uint64_t kSendQueueBytesMax = uint64_t{1} << 30;
@@ -233,6 +248,7 @@ constexpr std::string_view kListening = "Listening";
 constexpr std::string_view kProcess = "Process";
 constexpr std::string_view kHeartbeats = "Heartbeats";
 constexpr std::string_view kMessages = "Messages";
+constexpr std::string_view kAdministration = "Administration";
 constexpr std::string_view kLogging = "Logging and statistics";
 
 using enum SettingKind;
@@ -334,6 +350,16 @@ constexpr Setting kSettings[] = {
      "https://chat.example; without it, from any. May be repeated.",
      list, restart, add_origin, [](const ServerOptions& o) { return o.ws_origins; },
      [](ServerOptions& o) { o.ws_origins.clear(); }},
+
+    {"admin", kAdministration, "ADDRESS",
+     "Where to serve the admin endpoint: HOST:PORT or unix:PATH, or off. pulsectl speaks to it; "
+     "so do monitors (/metrics) and balancers (/readyz).",
+     text, restart, set_admin, get_admin},
+    {"admin-token-file", kAdministration, "FILE",
+     "Tokens, a line each, one of which each request must show (Authorization: Bearer TOKEN); "
+     "needed where --admin can be reached from other machines. /healthz and /readyz need none.",
+     text, restart, set_file<&ServerOptions::admin_token_file>,
+     get_file<&ServerOptions::admin_token_file>},
 
     {"log-level", kLogging, "debug|info|warning|error",
      "debug, info, warning or error. debug logs every peer with its address.", text, live,

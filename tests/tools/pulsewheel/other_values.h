@@ -32,6 +32,8 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"buffer-bytes", "16MiB"},
     {"ws-deflate", "on"},
     {"ws-origin", "https://b.example:8443"},
+    {"admin", "127.0.0.1:9200"},
+    {"admin-token-file", "the tokens"},
     {"log-file", "a log"},
     {"log-level", "error"},
     {"log-format", "json"},

@@ -1,0 +1,379 @@
+// Answers that are about connections: lists, one of them, and what is done to many.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cinttypes>
+#include <cstdio>
+#include <optional>
+#include <utility>
+
+#include "core/units.h"
+#include "net/control/limits.h"
+#include "net/control/routes.h"
+#include "net/protocols/protocol.h"
+
+namespace pulse {
+namespace {
+
+int64_t to_ms(Nanos nanos) { return nanos / kMillisecond; }
+
+// Parameters of a query that are not of a filter are `others`.
+Result<ConnectionFilter> filter_of_query(const Ask& ask, const FilterNames& names,
+                                         std::initializer_list<std::string_view> others) {
+    ConnectionFilter filter;
+    for (const auto& [key, value] : ask.query) {
+        if (std::ranges::find(others, key) != others.end()) continue;
+        if (Result<void> set = set_filter(filter, names, key, value); !set)
+            return Error{set.error()};
+    }
+    return filter;
+}
+
+// The "filter" of a body: an object of strings, or of lists of them.
+Result<ConnectionFilter> filter_of_body(const Json& body, const FilterNames& names) {
+    ConnectionFilter filter;
+    const auto found = body.find("filter");
+    if (found == body.end()) return filter;
+    constexpr std::string_view kShape =
+        "filter: must be an object of strings; write {\"filter\": {\"protocol\": \"ws\"}}";
+    if (!found->is_object()) return Error{std::string(kShape)};
+    for (const auto& [key, value] : found->items()) {
+        const Json list = value.is_array() ? value : Json::array({value});
+        for (const Json& each : list) {
+            if (!each.is_string()) return Error{std::string(kShape)};
+            if (Result<void> set = set_filter(filter, names, key, each.get<std::string>()); !set)
+                return Error{set.error()};
+        }
+    }
+    return filter;
+}
+
+// A key that no such request reads is a slip that could mean every connection.
+Result<void> only_keys(const Json& body, std::initializer_list<std::string_view> known) {
+    for (const auto& [key, value] : body.items()) {
+        if (std::ranges::find(known, key) != known.end()) continue;
+        std::string text = key + ": is not read here; write";
+        for (const std::string_view each : known) text.append(" ").append(each);
+        return Error{text};
+    }
+    return {};
+}
+
+// What acts on connections names them, or says that it means all.
+Result<ConnectionFilter> whom(const Json& body, const FilterNames& names) {
+    Result<ConnectionFilter> filter = filter_of_body(body, names);
+    if (!filter) return filter;
+    const bool all = body.value("all", Json(false)) == Json(true);
+    if (filter->empty() == all) return filter;
+    return all ? Error{"all: a filter is given as well; write one of them"}
+               : Error{"filter: is missing or empty; write a filter, or \"all\": true"};
+}
+
+Result<std::string> text_of(const Json& body, std::string_view key, size_t bytes_max) {
+    const auto found = body.find(key);
+    if (found == body.end()) return std::string();
+    if (!found->is_string()) return Error{std::string(key) + ": is not a string; write one"};
+    auto text = found->get<std::string>();
+    if (text.size() > bytes_max) {
+        return Error{
+            fmt::format("{}: has {} bytes; write at most {}", key, text.size(), bytes_max)};
+    }
+    return text;
+}
+
+Reply bad(std::string_view error) {
+    const size_t colon = error.find(": ");
+    return error_reply(400, error.substr(0, colon), error.substr(colon + 2));
+}
+
+}  // namespace
+
+std::vector<std::shared_ptr<Job>> Routes::only(uint32_t reactor, std::shared_ptr<Job> job) const {
+    std::vector<std::shared_ptr<Job>> jobs(errands_.reactors());
+    jobs[reactor] = std::move(job);
+    return jobs;
+}
+
+Json Routes::row_json(const ConnectionRow& row) const {
+    const std::vector<std::string> listeners = target_.listeners();
+    return {{"id", row.name},
+            {"reactor", row.reactor},
+            {"protocol", all_protocols()[row.protocol]->name},
+            {"state", kStageNames[static_cast<size_t>(row.stage)]},
+            {"listener", row.listener < listeners.size() ? listeners[row.listener] : ""},
+            {"address", row.address},
+            {"profile", row.profile.empty() ? Json(nullptr) : Json(row.profile)},
+            {"idle_ms", to_ms(row.idle)},
+            {"probes_unanswered", row.probes_unanswered},
+            {"queued_bytes", row.queued_bytes},
+            {"unfinished_bytes", row.unfinished_bytes}};
+}
+
+// ----------------------------------------------------------------------------------------- lists
+
+Reply Routes::count(const Ask& ask) {
+    const Result<ConnectionFilter> filter = filter_of_query(ask, filter_names(), {});
+    if (!filter) return error_reply(400, "query", filter.error());
+    std::vector<std::shared_ptr<CountJob>> counts;
+    std::vector<std::shared_ptr<Job>> jobs;
+    for (uint32_t reactor = 0; reactor < errands_.reactors(); ++reactor) {
+        counts.push_back(std::make_shared<CountJob>(*filter));
+        jobs.push_back(counts.back());
+    }
+    const Errands::Outcome outcome = errands_.run(jobs, kAdminAnswerNs, ask.gone);
+    if (!outcome.all()) return unanswered(outcome);
+    uint64_t total = 0;
+    Json by_protocol = Json::object(), by_state = Json::object();
+    const auto add = [](Json& object, std::string_view name, uint64_t count) {
+        const std::string key(name);
+        if (count > 0) object[key] = object.value(key, uint64_t{0}) + count;
+    };
+    for (const auto& job : counts) {
+        if (!job->finished()) continue;  // its reactor has ended
+        total += job->total;
+        for (size_t row = 0; row < job->by_protocol.size(); ++row)
+            add(by_protocol, all_protocols()[row]->name, job->by_protocol[row]);
+        for (size_t stage = 0; stage < job->by_stage.size(); ++stage)
+            add(by_state, kStageNames[stage], job->by_stage[stage]);
+    }
+    return json_reply({{"connections", total},
+                       {"by_protocol", std::move(by_protocol)},
+                       {"by_state", std::move(by_state)}});
+}
+
+Reply Routes::connections(const Ask& ask) {
+    const auto given = [&](const char* key, std::string_view otherwise) {
+        const auto found = ask.query.find(key);
+        return found == ask.query.end() ? std::string(otherwise) : found->second;
+    };
+    const std::string sort = given("sort", "id");
+    const std::string cursor = given("cursor", "");
+    const std::string limit_text = given("limit", std::to_string(kPageDefault));
+    const Result<uint64_t> limit = parse_count(limit_text);
+    if (!limit || *limit == 0 || *limit > kPageMax) {
+        return error_reply(400, "limit", pulse::quoted(limit_text) + " is not the length of a page",
+                           fmt::format("write 1 to {}", kPageMax));
+    }
+    const Result<ConnectionFilter> filter =
+        filter_of_query(ask, filter_names(), {"sort", "limit", "cursor"});
+    if (!filter) return error_reply(400, "query", filter.error());
+    if (sort == "id") return page_by_id(ask, *filter, static_cast<uint32_t>(*limit), cursor);
+    if (sort == "idle") return page_by_idle(ask, *filter, static_cast<uint32_t>(*limit), cursor);
+    return error_reply(400, "sort", pulse::quoted(sort) + " is not an order", "write id or idle");
+}
+
+// By reactor and place, so that one which lives all the while is in exactly one of the pages. The
+// cursor is where the next page begins: "REACTOR.PLACE".
+Reply Routes::page_by_id(const Ask& ask, const ConnectionFilter& filter, uint32_t limit,
+                         std::string_view cursor) {
+    uint32_t reactor = 0;
+    Index place = 0;
+    if (!cursor.empty()) {
+        int read = 0;
+        const std::string text(cursor);
+        if (std::sscanf(text.c_str(), "%" SCNu32 ".%" SCNu32 "%n", &reactor, &place, &read) != 2 ||
+            static_cast<size_t>(read) != text.size() || reactor >= errands_.reactors()) {
+            return error_reply(400, "cursor",
+                               pulse::quoted(cursor) + " is not of a page sorted by id",
+                               "give back what 'next' was");
+        }
+    }
+    Json list = Json::array();
+    Json next = nullptr;
+    while (reactor < errands_.reactors()) {
+        const auto found = static_cast<uint32_t>(list.size());
+        auto job = std::make_shared<PageJob>(filter, place, limit - found);
+        const Errands::Outcome outcome = errands_.run(only(reactor, job), kAdminAnswerNs, ask.gone);
+        if (!outcome.all()) return unanswered(outcome);
+        for (const ConnectionRow& row : job->rows) list.push_back(row_json(row));
+        const bool over = job->over || !job->finished();
+        reactor += over ? 1 : 0;
+        place = over ? 0 : job->next;
+        if (list.size() < limit || reactor == errands_.reactors()) continue;
+        next = fmt::format("{}.{}", reactor, place);
+        break;
+    }
+    return json_reply({{"connections", std::move(list)}, {"next", std::move(next)}});
+}
+
+// Longest idle first. Those that send something meanwhile move to the end, and may be missed or
+// seen again. The cursor is the order's key of the last: "HEARD_NS.REACTOR.PLACE".
+Reply Routes::page_by_idle(const Ask& ask, const ConnectionFilter& filter, uint32_t limit,
+                           std::string_view cursor) {
+    std::optional<IdlestJob::Key> after;
+    if (!cursor.empty()) {
+        after.emplace();
+        int read = 0;
+        const std::string text(cursor);
+        if (std::sscanf(text.c_str(), "%" SCNd64 ".%" SCNu32 ".%" SCNu32 "%n", &after->heard_at,
+                        &after->reactor, &after->index, &read) != 3 ||
+            static_cast<size_t>(read) != text.size()) {
+            return error_reply(400, "cursor",
+                               pulse::quoted(cursor) + " is not of a page sorted by idle",
+                               "give back what 'next' was");
+        }
+    }
+    std::vector<std::shared_ptr<IdlestJob>> idlest;
+    std::vector<std::shared_ptr<Job>> jobs;
+    for (uint32_t reactor = 0; reactor < errands_.reactors(); ++reactor) {
+        idlest.push_back(std::make_shared<IdlestJob>(filter, after, limit));
+        jobs.push_back(idlest.back());
+    }
+    const Errands::Outcome outcome = errands_.run(jobs, kAdminAnswerNs, ask.gone);
+    if (!outcome.all()) return unanswered(outcome);
+    std::vector<const IdlestJob::Found*> all;
+    for (const auto& job : idlest) {
+        if (!job->finished()) continue;
+        for (const IdlestJob::Found& found : job->found) all.push_back(&found);
+    }
+    std::ranges::sort(all, {}, [](const IdlestJob::Found* found) { return found->key; });
+    const bool more = all.size() >= limit;
+    all.resize(std::min<size_t>(all.size(), limit));
+    Json list = Json::array();
+    for (const IdlestJob::Found* found : all) list.push_back(row_json(found->row));
+    Json next = nullptr;
+    if (more) {
+        const IdlestJob::Key& key = all.back()->key;
+        next = fmt::format("{}.{}.{}", key.heard_at, key.reactor, key.index);
+    }
+    return json_reply({{"connections", std::move(list)}, {"next", std::move(next)}});
+}
+
+// ------------------------------------------------------------------------------------ one of them
+
+Reply Routes::connection(const Ask& ask) {
+    const std::optional<PublicName> name = parse_public_name(ask.id);
+    if (!name) {
+        return error_reply(400, "id", pulse::quoted(ask.id) + " is not the name of a connection",
+                           "write one like r3-000123-9");
+    }
+    auto job = std::make_shared<FactsJob>(name->id);
+    if (name->reactor < errands_.reactors()) {
+        const auto outcome = errands_.run(only(name->reactor, job), kAdminAnswerNs, ask.gone);
+        if (!outcome.all()) return unanswered(outcome);
+    }
+    if (!job->facts) {
+        return error_reply(404, "id", pulse::quoted(ask.id) + " is not connected",
+                           "list those that are with /api/v1/connections");
+    }
+    const ConnectionFacts& facts = *job->facts;
+    Json object = row_json(facts.row);
+    object["proxied"] = facts.proxied;
+    object["interval_ms"] = facts.interval_ms;
+    object["timeout_ms"] = facts.timeout_ms;
+    object["probes"] = facts.probes;
+    object["closes_in_ms"] = to_ms(facts.deadline_in);
+    object["parked"] = facts.held_off;
+    object["offences"] = facts.offences;
+    return json_reply(object);
+}
+
+Reply Routes::kick_one(const Ask& ask) {
+    const std::optional<PublicName> name = parse_public_name(ask.id);
+    if (!name) {
+        return error_reply(400, "id", pulse::quoted(ask.id) + " is not the name of a connection",
+                           "write one like r3-000123-9");
+    }
+    auto job = std::make_shared<KickOneJob>(name->id, std::string());
+    if (name->reactor < errands_.reactors()) {
+        const auto outcome = errands_.run(only(name->reactor, job), kAdminAnswerNs, ask.gone);
+        if (!outcome.all()) return unanswered(outcome);
+    }
+    if (!job->found) {
+        return error_reply(404, "id", pulse::quoted(ask.id) + " is not connected",
+                           "list those that are with /api/v1/connections");
+    }
+    return json_reply({{"done", 1}, {"skipped", 0}});
+}
+
+// ------------------------------------------------------------------------------ many of them
+
+Reply Routes::act(const Ask& ask, std::span<const std::shared_ptr<ActJob>> acts, Nanos most) {
+    const std::vector<std::shared_ptr<Job>> jobs(acts.begin(), acts.end());
+    const Errands::Outcome outcome = errands_.run(jobs, most, ask.gone);
+    uint64_t done = 0, skipped = 0;
+    for (uint32_t reactor = 0; reactor < acts.size(); ++reactor) {
+        if (std::ranges::count(outcome.unanswered, reactor) > 0) continue;
+        done += acts[reactor]->done;
+        skipped += acts[reactor]->skipped;
+    }
+    Json object = {{"done", done}, {"skipped", skipped}};
+    if (!outcome.all()) return unanswered(outcome, std::move(object));
+    return json_reply(object);
+}
+
+template <class Make>
+Reply Routes::act_on_all(const Ask& ask, Nanos most, Make&& make) {
+    std::vector<std::shared_ptr<ActJob>> jobs;
+    for (uint32_t reactor = 0; reactor < errands_.reactors(); ++reactor) jobs.push_back(make());
+    return act(ask, jobs, most);
+}
+
+Reply Routes::kick(const Ask& ask) {
+    if (Result<void> known = only_keys(ask.body, {"filter", "all", "rate", "reason"}); !known)
+        return bad(known.error());
+    const Result<ConnectionFilter> filter = whom(ask.body, filter_names());
+    if (!filter) return bad(filter.error());
+    const Result<std::string> reason = text_of(ask.body, "reason", kKickReasonBytesMax);
+    if (!reason) return bad(reason.error());
+    const Result<std::string> rate_text = text_of(ask.body, "rate", 32);
+    if (!rate_text) return bad(rate_text.error());
+    uint64_t per_second = 0;
+    if (!rate_text->empty()) {
+        const Result<uint64_t> rate = parse_rate(*rate_text);
+        if (!rate) return bad("rate: " + rate.error());
+        per_second = *rate;
+    }
+    const auto run = [&](Nanos most) {
+        const auto pace = std::make_shared<SharedPace>(per_second);
+        return act_on_all(ask, most,
+                          [&] { return std::make_shared<KickJob>(*filter, *reason, pace); });
+    };
+    if (per_second == 0) return run(kAdminActNs);
+    if (long_ones_.fetch_add(1) >= kAdminLongAtOnce) {
+        --long_ones_;
+        return error_reply(503, "rate",
+                           fmt::format("{} kicks with a rate run already", kAdminLongAtOnce),
+                           "wait for one of them");
+    }
+    Reply reply = run(kAdminLongNs);
+    --long_ones_;
+    return reply;
+}
+
+Reply Routes::broadcast(const Ask& ask) {
+    if (Result<void> known = only_keys(ask.body, {"filter", "all", "text"}); !known)
+        return bad(known.error());
+    const Result<ConnectionFilter> filter = whom(ask.body, filter_names());
+    if (!filter) return bad(filter.error());
+    const Result<std::string> text = text_of(ask.body, "text", kBroadcastBytesMax);
+    if (!text) return bad(text.error());
+    if (text->empty()) return bad("text: is missing or empty; write what is to be sent");
+    const size_t wire_bytes = BroadcastJob::wire_bytes_of(*text);
+    if (wire_bytes > target_.send_queue_bytes()) {
+        return error_reply(413, "text",
+                           fmt::format("takes up to {} bytes of each send queue, which has {} "
+                                       "(--send-queue-bytes)",
+                                       wire_bytes, target_.send_queue_bytes()),
+                           "write a shorter one");
+    }
+    return act_on_all(ask, kAdminActNs,
+                      [&] { return std::make_shared<BroadcastJob>(*filter, *text); });
+}
+
+Reply Routes::retune(const Ask& ask) {
+    if (Result<void> known = only_keys(ask.body, {"filter", "all", "profile"}); !known)
+        return bad(known.error());
+    const Result<ConnectionFilter> filter = whom(ask.body, filter_names());
+    if (!filter) return bad(filter.error());
+    const Result<std::string> name = text_of(ask.body, "profile", 64);
+    if (!name) return bad(name.error());
+    ConnectionFilter chosen;  // reads the name as a filter would
+    if (Result<void> set = set_filter(chosen, filter_names(), "profile", *name); !set)
+        return error_reply(400, "profile", set.error());
+    return act_on_all(ask, kAdminActNs,
+                      [&] { return std::make_shared<RetuneJob>(*filter, *chosen.profile); });
+}
+
+}  // namespace pulse

@@ -1,0 +1,387 @@
+// epoll over a few dozen clients, a queue, and workers.
+#include "net/control/http_front.h"
+
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "net/control/limits.h"
+#include "net/io/clocks.h"
+
+namespace pulse {
+namespace {
+
+constexpr uint64_t kListener = UINT64_MAX;
+constexpr uint64_t kDoorbell = UINT64_MAX - 1;
+constexpr int kEventsAtOnce = 64;
+constexpr size_t kReadBytes = 16 * 1024;
+// Without descriptors and without a client to close for one, accepting pauses.
+constexpr Nanos kAcceptPauseNs = 200 * kMillisecond;
+
+// The value of a header in a head that ends with an empty line; names in any case.
+std::optional<std::string_view> header(std::string_view head, std::string_view name) {
+    size_t at = head.find("\r\n");
+    while (at != std::string_view::npos && at + 2 < head.size()) {
+        const size_t from = at + 2;
+        at = head.find("\r\n", from);
+        const std::string_view line = head.substr(from, at - from);
+        if (line.size() <= name.size() || line[name.size()] != ':') continue;
+        const bool same = std::equal(name.begin(), name.end(), line.begin(), [](char a, char b) {
+            return a == (b >= 'A' && b <= 'Z' ? static_cast<char>(b - 'A' + 'a') : b);
+        });
+        if (!same) continue;
+        std::string_view value = line.substr(name.size() + 1);
+        while (!value.empty() && (value.front() == ' ' || value.front() == '\t'))
+            value.remove_prefix(1);
+        while (!value.empty() && (value.back() == ' ' || value.back() == '\t'))
+            value.remove_suffix(1);
+        return value;
+    }
+    return std::nullopt;
+}
+
+// "GET /healthz?x HTTP/1.1": the path.
+std::string_view path_of(std::string_view request) {
+    const size_t space = request.find(' ');
+    if (space == std::string_view::npos) return {};
+    const std::string_view target = request.substr(space + 1);
+    return target.substr(0, target.find_first_of(" ?\r"));
+}
+
+}  // namespace
+
+HttpFront::HttpFront(int listener, Answerer answerer)
+    : answerer_(std::move(answerer)), listener_(listener) {}
+
+Result<std::unique_ptr<HttpFront>> HttpFront::start(int listener, Answerer answerer) {
+    std::unique_ptr<HttpFront> front(new HttpFront(listener, std::move(answerer)));
+    if (Result<void> opened = front->open(); !opened) return Error{opened.error()};
+    return front;
+}
+
+Result<void> HttpFront::open() {
+    set_ = epoll_create1(EPOLL_CLOEXEC);
+    doorbell_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (set_ < 0 || doorbell_ < 0) {
+        return Error{std::string("the admin endpoint: ") + std::strerror(errno) +
+                     "; raise the descriptor limit (ulimit -n, LimitNOFILE=)"};
+    }
+    epoll_event event{.events = EPOLLIN, .data = {.u64 = kListener}};
+    epoll_ctl(set_, EPOLL_CTL_ADD, listener_, &event);
+    event.data.u64 = kDoorbell;
+    epoll_ctl(set_, EPOLL_CTL_ADD, doorbell_, &event);
+    try {
+        threads_.emplace_back([this] { front_thread(); });
+        for (uint32_t i = 0; i < kAdminWorkers; ++i)
+            threads_.emplace_back([this] { worker_thread(); });
+    } catch (const std::system_error& error) {
+        return Error{"a thread of the admin endpoint cannot be started: " + error.code().message() +
+                     "; raise the limit on threads (pids.max of the cgroup, TasksMax=, ulimit -u)"};
+    }
+    return {};
+}
+
+HttpFront::~HttpFront() {
+    {
+        const std::lock_guard guard(lock_);
+        stopping_ = true;
+    }
+    more_.notify_all();
+    const uint64_t one = 1;
+    if (doorbell_ >= 0) [[maybe_unused]]
+        const ssize_t rung = ::write(doorbell_, &one, sizeof one);
+    for (std::thread& thread : threads_) thread.join();
+    for (const int descriptor : {listener_, set_, doorbell_})
+        if (descriptor >= 0) ::close(descriptor);
+}
+
+// --------------------------------------------------------------------------------------- workers
+
+void HttpFront::worker_thread() {
+    pthread_setname_np(pthread_self(), "admin worker");
+    for (;;) {
+        Task task;
+        {
+            std::unique_lock guard(lock_);
+            more_.wait(guard, [this] { return stopping_ || !tasks_.empty(); });
+            if (stopping_) return;
+            task = std::move(tasks_.front());
+            tasks_.pop_front();
+        }
+        HttpAnswer answer;
+        if (!task.call->gone) answer = answerer_.answer(*task.call);
+        {
+            const std::lock_guard guard(lock_);
+            done_.push_back({task.client, std::move(answer)});
+        }
+        const uint64_t one = 1;
+        [[maybe_unused]] const ssize_t rung = ::write(doorbell_, &one, sizeof one);
+    }
+}
+
+// ------------------------------------------------------------------------------------- the front
+
+void HttpFront::front_thread() {
+    pthread_setname_np(pthread_self(), "admin");
+    epoll_event events[kEventsAtOnce];
+    for (;;) {
+        const Nanos wait = next_deadline() - monotonic_clock();
+        const int milliseconds =
+            static_cast<int>(std::clamp<Nanos>((wait + kMillisecond - 1) / kMillisecond, 0, 1'000));
+        const int count = epoll_wait(set_, events, kEventsAtOnce, milliseconds);
+        for (int i = 0; i < count; ++i) on_event(events[i].data.u64, events[i].events);
+        take_done();
+        close_late(monotonic_clock());
+        const std::lock_guard guard(lock_);
+        if (stopping_) break;
+    }
+    while (!clients_.empty()) close_client(clients_.begin()->first);
+}
+
+Nanos HttpFront::next_deadline() const {
+    Nanos next = accepting_ ? kNever : accept_again_at_;
+    for (const auto& [number, client] : clients_) next = std::min(next, client.deadline);
+    return next == kNever ? monotonic_clock() + kSecond : next;
+}
+
+void HttpFront::on_event(uint64_t number, uint32_t events) {
+    if (number == kListener) return accept_some();
+    if (number == kDoorbell) {
+        uint64_t rung = 0;
+        [[maybe_unused]] const ssize_t read = ::read(doorbell_, &rung, sizeof rung);
+        return;
+    }
+    const auto found = clients_.find(number);
+    if (found == clients_.end()) return;  // closed earlier in this batch
+    Client& client = found->second;
+    if ((events & (EPOLLHUP | EPOLLERR)) != 0) return close_client(number);
+    switch (client.phase) {
+        case Phase::reading:
+            return read_some(number, client);
+        case Phase::answering:  // only EPOLLRDHUP is watched for: what it asked is not wanted
+            return close_client(number);
+        case Phase::writing:
+            return write_some(number, client);
+        case Phase::closing:
+            return drop_some(number, client);
+    }
+}
+
+// ------------------------------------------------------------------------------------- accepting
+
+// Closes the client that has been idle longest, or else the one that has sent nothing whole for
+// longest. False: all are being answered.
+bool HttpFront::make_place() {
+    auto oldest = clients_.end();
+    for (auto client = clients_.begin(); client != clients_.end(); ++client) {
+        const Phase phase = client->second.phase;
+        if (phase != Phase::reading && phase != Phase::closing) continue;
+        if (oldest == clients_.end() || client->second.idle_since < oldest->second.idle_since)
+            oldest = client;
+    }
+    if (oldest == clients_.end()) return false;
+    close_client(oldest->first);
+    return true;
+}
+
+void HttpFront::accept_some() {
+    for (uint32_t left = kEventsAtOnce; left > 0; --left) {
+        const int descriptor = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (descriptor < 0) {
+            if (errno != EMFILE && errno != ENFILE) return;
+            if (make_place()) continue;
+            accepting_ = false;
+            accept_again_at_ = monotonic_clock() + kAcceptPauseNs;
+            epoll_event event{.events = 0, .data = {.u64 = kListener}};
+            epoll_ctl(set_, EPOLL_CTL_MOD, listener_, &event);
+            return;
+        }
+        if (clients_.size() >= kAdminConnectionsMax && !make_place()) {
+            ::close(descriptor);
+            continue;
+        }
+        const Nanos now = monotonic_clock();
+        const uint64_t number = next_client_++;
+        Client& client = clients_[number];
+        client.descriptor = descriptor;
+        client.deadline = now + kAdminRequestNs;
+        client.idle_since = now;
+        watch(number, client, EPOLLIN | EPOLLRDHUP, true);
+    }
+}
+
+void HttpFront::watch(uint64_t number, const Client& client, uint32_t events, bool added) {
+    epoll_event event{.events = events, .data = {.u64 = number}};
+    epoll_ctl(set_, added ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, client.descriptor, &event);
+}
+
+void HttpFront::close_client(uint64_t number) {
+    const auto found = clients_.find(number);
+    if (found->second.call != nullptr) found->second.call->gone = true;
+    ::close(found->second.descriptor);
+    clients_.erase(found);
+}
+
+void HttpFront::close_late(Nanos now) {
+    std::vector<uint64_t> late;
+    for (const auto& [number, client] : clients_)
+        if (client.deadline <= now) late.push_back(number);
+    for (const uint64_t number : late) close_client(number);
+    if (accepting_ || now < accept_again_at_) return;
+    accepting_ = true;
+    epoll_event event{.events = EPOLLIN, .data = {.u64 = kListener}};
+    epoll_ctl(set_, EPOLL_CTL_MOD, listener_, &event);
+}
+
+// --------------------------------------------------------------------------------------- reading
+
+void HttpFront::read_some(uint64_t number, Client& client) {
+    char bytes[kReadBytes];
+    const ssize_t got = recv(client.descriptor, bytes, sizeof bytes, 0);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return close_client(number);
+    if (got < 0) return;
+    if (client.in.empty()) client.deadline = monotonic_clock() + kAdminRequestNs;
+    client.in.append(bytes, static_cast<size_t>(got));
+    consider(number, client);
+}
+
+// Whether what has come is a whole request.
+void HttpFront::consider(uint64_t number, Client& client) {
+    // Empty lines before a request are nothing (RFC 9112 2.2).
+    while (client.in.starts_with("\r\n")) client.in.erase(0, 2);
+    const size_t end = client.in.find("\r\n\r\n");
+    const size_t head_bytes = end == std::string::npos ? client.in.size() : end + 4;
+    if (head_bytes > kAdminHeadBytesMax) {
+        return refuse(number, client, 431,
+                      "the head is longer than " + std::to_string(kAdminHeadBytesMax) + " bytes",
+                      "send fewer and shorter headers");
+    }
+    if (end == std::string::npos) return;
+    const std::string_view head(client.in.data(), end + 2);
+    if (header(head, "transfer-encoding")) {
+        return refuse(number, client, 411, "the body comes in chunks",
+                      "send it whole, with Content-Length");
+    }
+    size_t body_bytes = 0;
+    if (const auto length = header(head, "content-length")) {
+        const auto [last, error] =
+            std::from_chars(length->data(), length->data() + length->size(), body_bytes);
+        if (error != std::errc{} || last != length->data() + length->size()) {
+            return refuse(number, client, 400, "Content-Length is not a number",
+                          "send the length of the body in bytes");
+        }
+    }
+    if (body_bytes > kAdminBodyBytesMax) {
+        return refuse(number, client, 413,
+                      "the body is longer than " + std::to_string(kAdminBodyBytesMax) + " bytes",
+                      "send less at once");
+    }
+    if (client.in.size() >= head_bytes + body_bytes)
+        begin_answer(number, client, head_bytes + body_bytes);
+}
+
+void HttpFront::begin_answer(uint64_t number, Client& client, size_t request_bytes) {
+    if (path_of(client.in).size() > kAdminPathBytesMax) {
+        return refuse(number, client, 414,
+                      "the path is longer than " + std::to_string(kAdminPathBytesMax) + " bytes",
+                      "GET /api/v1 lists all paths");
+    }
+    client.call = std::make_shared<HttpCall>();
+    client.call->request = client.in.substr(0, request_bytes);
+    client.in.erase(0, request_bytes);
+    if (answerer_.is_quick(path_of(client.call->request)))
+        return respond(number, client, answerer_.answer(*client.call));
+    {
+        const std::lock_guard guard(lock_);
+        if (tasks_.size() < kAdminQueueMax) {
+            tasks_.push_back({number, client.call});
+            client.phase = Phase::answering;
+        }
+    }
+    if (client.phase != Phase::answering) {
+        return refuse(number, client, 503,
+                      std::to_string(kAdminQueueMax) + " requests wait already",
+                      "try again in a moment");
+    }
+    more_.notify_one();
+    client.deadline = kNever;
+    watch(number, client, EPOLLRDHUP);
+}
+
+void HttpFront::refuse(uint64_t number, Client& client, int status, std::string_view reason,
+                       std::string_view remedy) {
+    respond(number, client, {answerer_.refusal(status, reason, remedy), true});
+}
+
+// --------------------------------------------------------------------------------------- writing
+
+void HttpFront::take_done() {
+    std::vector<Done> done;
+    {
+        const std::lock_guard guard(lock_);
+        done.swap(done_);
+    }
+    for (Done& each : done) {
+        const auto found = clients_.find(each.client);
+        if (found != clients_.end()) respond(each.client, found->second, std::move(each.answer));
+    }
+}
+
+void HttpFront::respond(uint64_t number, Client& client, HttpAnswer answer) {
+    client.call.reset();
+    client.phase = Phase::writing;
+    client.out = std::move(answer.bytes);
+    client.sent = 0;
+    client.close_after = answer.close;
+    client.deadline = monotonic_clock() + kAdminStallNs;
+    write_some(number, client);
+}
+
+void HttpFront::write_some(uint64_t number, Client& client) {
+    const size_t left = client.out.size() - client.sent;
+    const ssize_t taken =
+        send(client.descriptor, client.out.data() + client.sent, left, MSG_NOSIGNAL);
+    if (taken < 0 && errno != EAGAIN && errno != EINTR) return close_client(number);
+    if (taken > 0) {
+        client.sent += static_cast<size_t>(taken);
+        client.deadline = monotonic_clock() + kAdminStallNs;
+    }
+    if (client.sent < client.out.size()) return watch(number, client, EPOLLOUT);
+    if (client.close_after) {
+        // What the client still sends is not read: FIN first, so that no reset takes the answer.
+        shutdown(client.descriptor, SHUT_WR);
+        client.close_after = false;
+        client.out.clear();
+        client.sent = 0;
+        client.deadline = monotonic_clock() + kSecond;
+        client.phase = Phase::closing;
+        return watch(number, client, EPOLLIN | EPOLLRDHUP);
+    }
+    const Nanos now = monotonic_clock();
+    client.out = {};
+    client.sent = 0;
+    client.phase = Phase::reading;
+    client.idle_since = now;
+    client.deadline = now + kAdminIdleNs;
+    watch(number, client, EPOLLIN | EPOLLRDHUP);
+    if (!client.in.empty()) consider(number, client);  // the next request came along
+}
+
+// Until the client has closed too, or its deadline.
+void HttpFront::drop_some(uint64_t number, Client& client) {
+    char bytes[kReadBytes];
+    const ssize_t got = recv(client.descriptor, bytes, sizeof bytes, 0);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) close_client(number);
+}
+
+}  // namespace pulse

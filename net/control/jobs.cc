@@ -1,0 +1,244 @@
+// Walks over the connections of a reactor, in the slices that a turn has for them.
+#include "net/control/jobs.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "core/heartbeat_policy.h"
+#include "net/loop/session.h"
+
+namespace pulse {
+namespace {
+
+void spend(uint32_t& budget, uint32_t cost) { budget -= std::min(budget, cost); }
+
+// The name of its profile's heartbeats; empty where it has none.
+std::string profile_of(const Connections& connections, const Connection& connection) {
+    const auto profile = static_cast<uint8_t>(connection.profile % kRetunedProfiles);
+    if (profile < kProfileDefault || !is_live(connection.stage)) return {};
+    return connections.config().profile_names[profile];
+}
+
+ConnectionRow row_of(Connections& connections, Index index, Nanos now) {
+    const Connection& connection = connections.table()[index];
+    return {
+        .reactor = connections.config().number,
+        .id = connections.table().id(index),
+        .name = std::string(Session(connections, index).name().view()),
+        .address = connections.peer_address(index).text(),
+        .protocol = connection.protocol,
+        .stage = connection.stage,
+        .listener = connection.listener,
+        .profile = profile_of(connections, connection),
+        .idle = idle_of(connections, index, now),
+        .probes_unanswered = probes_sent(connection.heard),
+        .queued_bytes = connections.queued_bytes(index),
+        .unfinished_bytes =
+            connection.inbox == 0 ? 0 : connections.buffers().size(connection.inbox),
+    };
+}
+
+}  // namespace
+
+Nanos StatsJob::step(Connections& connections, Nanos, uint32_t& budget) {
+    connections.fill(*stats);
+    budget = 0;
+    return kNever;
+}
+
+Nanos CountJob::step(Connections& connections, Nanos now, uint32_t& budget) {
+    if (!places_) {
+        places_.emplace(connections.table().limit());
+        by_protocol.resize(all_protocols().size());
+        by_stage.resize(std::size(kStageNames));
+    }
+    places_->advance(budget, [&](Index index) {
+        uint32_t cost = kPassCost;
+        if (!matches(filter, connections, index, now, cost)) return cost;
+        const Connection& connection = connections.table()[index];
+        ++total;
+        ++by_protocol[connection.protocol];
+        ++by_stage[static_cast<size_t>(connection.stage)];
+        return cost;
+    });
+    return places_->done() ? kNever : now;
+}
+
+// ----------------------------------------------------------------------------------------- lists
+
+Nanos PageJob::step(Connections& connections, Nanos now, uint32_t& budget) {
+    const Index places = connections.table().limit();
+    while (budget > 0 && next < places && rows.size() < most) {
+        const Index index = next++;
+        uint32_t cost = kPassCost;
+        if (matches(filter, connections, index, now, cost)) {
+            rows.push_back(row_of(connections, index, now));
+            cost += kDescribeCost;
+        }
+        spend(budget, cost);
+    }
+    over = next >= places;
+    return over || rows.size() == most ? kNever : now;
+}
+
+void IdlestJob::consider(Connections& connections, Index index, Nanos now, uint32_t& cost) {
+    const Connection& connection = connections.table()[index];
+    if (!matches(filter, connections, index, now, cost)) return;
+    const TickClock clock = connections.config().clock;
+    const Tick heard = restore_tick(connection.heard & kStoredTickMask, clock.down(now));
+    const Key key{clock.begins(heard), connections.config().number, index};
+    if (after && key <= *after) return;
+    const auto by_key = [](const Candidate& a, const Candidate& b) { return a.key < b.key; };
+    if (heap_.size() == most) {
+        if (!(key < heap_.front().key)) return;
+        std::ranges::pop_heap(heap_, by_key);
+        heap_.pop_back();
+    }
+    heap_.push_back({key, connection.generation});
+    std::ranges::push_heap(heap_, by_key);
+}
+
+// First all are looked at, then the best of them described.
+Nanos IdlestJob::step(Connections& connections, Nanos now, uint32_t& budget) {
+    if (!places_) places_.emplace(connections.table().limit());
+    places_->advance(budget, [&](Index index) {
+        uint32_t cost = kPassCost;
+        consider(connections, index, now, cost);
+        return cost;
+    });
+    if (!places_->done()) return now;
+    if (!std::exchange(sorted_, true))
+        std::ranges::sort(heap_, {}, [](const Candidate& candidate) { return candidate.key; });
+    for (; described_ < heap_.size() && budget > 0; ++described_) {
+        const auto& [key, generation] = heap_[described_];
+        spend(budget, kDescribeCost);
+        const Connection& connection = connections.table()[key.index];
+        if (connection.generation != generation || connection.stage == Stage::free ||
+            connection.stage == Stage::closed) {
+            continue;  // it has gone meanwhile
+        }
+        found.push_back({key, row_of(connections, key.index, now)});
+    }
+    return described_ == heap_.size() ? kNever : now;
+}
+
+// ---------------------------------------------------------------------------------------- acting
+
+bool SharedPace::allows(Nanos now) {
+    if (per_second_ == 0) return true;
+    Nanos began = kNever;
+    if (began_at_.compare_exchange_strong(began, now, std::memory_order_relaxed)) began = now;
+    const auto elapsed = static_cast<double>(std::max<Nanos>(0, now - began));
+    const uint64_t due = 1 + static_cast<uint64_t>(elapsed / kSecond * double(per_second_));
+    uint64_t taken = taken_.load(std::memory_order_relaxed);
+    while (taken < due) {
+        if (taken_.compare_exchange_weak(taken, taken + 1, std::memory_order_relaxed)) return true;
+    }
+    return false;
+}
+
+uint32_t ActJob::visit(Connections& connections, Index index, Nanos now) {
+    uint32_t spent = kPassCost;
+    if (!matches(filter_, connections, index, now, spent)) return spent;
+    if (!concerns(connections.table()[index])) return spent;
+    if (pace_ != nullptr && !pace_->allows(now)) {
+        held_up_ = index;
+        return spent;
+    }
+    if (act(connections, index)) {
+        ++done;
+    } else {
+        ++skipped;
+    }
+    return spent + cost();
+}
+
+Nanos ActJob::step(Connections& connections, Nanos now, uint32_t& budget) {
+    if (!places_) places_.emplace(connections.table().limit());
+    while (budget > 0 && (held_up_ || !places_->done())) {
+        const Index index = held_up_ ? *held_up_ : places_->next();
+        held_up_.reset();
+        spend(budget, visit(connections, index, now));
+        if (held_up_) return now + kPaceNs;
+    }
+    return !held_up_ && places_->done() ? kNever : now;
+}
+
+bool KickJob::act(Connections& connections, Index index) {
+    connections.begin_close(index, CloseReason::kicked, reason_);
+    return true;
+}
+
+bool BroadcastJob::act(Connections& connections, Index index) {
+    Session session(connections, index);
+    const Protocol& protocol = session.protocol();
+    const bool greeted = session.stage() == Stage::open ||
+                         (session.stage() == Stage::detect && !protocol.greets_at_once);
+    if (!greeted || protocol.data == nullptr ||
+        !connections.has_room(index, wire_bytes_of(text_))) {
+        return false;
+    }
+    protocol.data(session, text_);
+    return is_live(connections.table()[index].stage);
+}
+
+size_t BroadcastJob::wire_bytes_of(std::string_view text) {
+    return json::escaped_bytes(text) + kBroadcastFrameBytesMax;
+}
+
+bool RetuneJob::act(Connections& connections, Index index) {
+    if (connections.table()[index].profile < kProfileDefault) return false;
+    connections.set_profile(index, connections.place_of(profile_));
+    Session(connections, index).send_interval();
+    return true;
+}
+
+// ------------------------------------------------------------------------------------ one of them
+
+Nanos FactsJob::step(Connections& connections, Nanos now, uint32_t& budget) {
+    spend(budget, kDescribeCost);
+    const Connection* connection = connections.find(id);
+    if (connection == nullptr || connection->stage == Stage::closed) return kNever;
+    const ReactorConfig& config = connections.config();
+    const HeartbeatConfig& heartbeat = connections.heartbeat_of(*connection);
+    const Tick tick = config.clock.down(now);
+    const Nanos deadline =
+        config.clock.begins(heartbeat_evict_at(connection->heard, tick, heartbeat));
+    const bool beats = connection->profile >= kProfileDefault;
+    facts = ConnectionFacts{
+        .row = row_of(connections, id.index, now),
+        .proxied = config.options->listen[connection->listener].expects_proxy_header,
+        .probes = heartbeat.probe,
+        .interval_ms = beats ? config.interval_ms[connection->profile] : 0,
+        .timeout_ms = beats ? config.timeout_ms[connection->profile] : 0,
+        .deadline_in = std::max<Nanos>(0, deadline - now),
+        .held_off = connections.is_held_off(id.index),
+        .offences = connection->offences,
+    };
+    return kNever;
+}
+
+Nanos KickOneJob::step(Connections& connections, Nanos, uint32_t& budget) {
+    spend(budget, kEvictCost);
+    const Connection* connection = connections.find(id);
+    found = connection != nullptr && is_live(connection->stage);
+    if (found) connections.begin_close(id.index, CloseReason::kicked, reason);
+    return kNever;
+}
+
+std::optional<PublicName> parse_public_name(std::string_view text) {
+    PublicName name{};
+    const auto number = [&](char before, uint32_t& value) {
+        if (text.empty() || text.front() != before) return false;
+        const auto [end, error] =
+            std::from_chars(text.data() + 1, text.data() + text.size(), value);
+        if (error != std::errc{}) return false;
+        text.remove_prefix(static_cast<size_t>(end - text.data()));
+        return true;
+    };
+    const bool whole = number('r', name.reactor) && number('-', name.id.index) &&
+                       number('-', name.id.generation) && text.empty();
+    return whole ? std::optional(name) : std::nullopt;
+}
+
+}  // namespace pulse

@@ -1,0 +1,67 @@
+// Bounds of the admin endpoint: what a client may send, hold and ask for, and for how long.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pulse {
+
+// ---------------------------------------------------------------------------------- connections
+// Clients at once. A monitor or two and some shells; beyond it the one that has been idle longest
+// is closed, so that idle connections never keep a probe of /readyz out.
+inline constexpr size_t kAdminConnectionsMax = 64;
+// A request's head: a token and a filter, with room. And its body: a text for all and a filter.
+inline constexpr size_t kAdminHeadBytesMax = 8 * 1024;
+inline constexpr size_t kAdminBodyBytesMax = 16 * 1024;
+// Of the head, the path: what routes are matched against.
+inline constexpr size_t kAdminPathBytesMax = 512;
+// An answer: /metrics of 256 reactors, or a page of kPageMax connections, with room.
+inline constexpr size_t kAdminAnswerBytesMax = size_t{2} << 20;
+// From the first byte of a request to its last, and between two writes of an answer that a client
+// takes: a client that is slower is closed.
+inline constexpr int64_t kAdminRequestNs = 5'000'000'000;
+inline constexpr int64_t kAdminStallNs = 5'000'000'000;
+// Between two requests of a connection.
+inline constexpr int64_t kAdminIdleNs = 60'000'000'000;
+
+// ------------------------------------------------------------------------------------- requests
+// Threads that answer what waits for reactors, and requests that wait for one of them; beyond that
+// a request is answered 503 at once.
+inline constexpr uint32_t kAdminWorkers = 4;
+inline constexpr size_t kAdminQueueMax = 64;
+// Of the workers so many may be taken by kicks with a rate, which last as long as the rate wants.
+inline constexpr uint32_t kAdminLongAtOnce = 2;
+inline constexpr int64_t kAdminLongNs = 3'600'000'000'000;
+// What a reactor has to finish a job, and the main thread a task. A walk over a million connections
+// takes tens of milliseconds; one that takes longer is stuck, or the machine is.
+inline constexpr int64_t kAdminAnswerNs = 5'000'000'000;
+// The same to act on every connection: a million goodbyes take tens of seconds.
+inline constexpr int64_t kAdminActNs = 60'000'000'000;
+// Jobs that one reactor has not acknowledged; more are refused until it does.
+inline constexpr size_t kErrandsPerReactorMax = 16;
+
+// --------------------------------------------------------------------------------------- content
+// Connections of one page of a list.
+inline constexpr uint32_t kPageMax = 1'000;
+inline constexpr uint32_t kPageDefault = 100;
+// A text for connections, and the reason that a kick gives: a close frame of WebSocket has 123
+// bytes for it and our own words.
+inline constexpr size_t kBroadcastBytesMax = 4'096;
+inline constexpr size_t kKickReasonBytesMax = 80;
+// What the longest frame of a text has besides the text.
+inline constexpr size_t kBroadcastFrameBytesMax = 64;
+// Work of a sweep (kSweepBudgetPerTurn) beside passing over a place: reading the address of a
+// connection, a system call of about half a microsecond; and describing one, with its address.
+inline constexpr uint32_t kAddressCost = 16;
+inline constexpr uint32_t kDescribeCost = 24;
+// Bytes of a text that cost one more, when it is copied for a connection.
+inline constexpr size_t kTextBytesPerCost = 64;
+// Between two steps of a kick with a rate.
+inline constexpr int64_t kPaceNs = 5'000'000;
+
+// --------------------------------------------------------------------------------------- access
+// A token of fewer characters is guessed; more tokens than this are not for persons to hand out.
+inline constexpr size_t kAdminTokenBytesMin = 16;
+inline constexpr size_t kAdminTokensMax = 64;
+
+}  // namespace pulse

@@ -1,0 +1,87 @@
+// What the admin endpoint can be asked, as one table, and the answers to it. No socket and no HTTP
+// here: control.h brings the requests.
+#pragma once
+
+#include <atomic>
+#include <span>
+#include <string_view>
+
+#include "net/control/errands.h"
+#include "net/control/filter.h"
+#include "net/control/jobs.h"
+#include "net/control/reply.h"
+#include "net/control/target.h"
+
+namespace pulse {
+
+class Routes;
+
+enum class Access : uint8_t {
+    open,   // a balancer asks, without a token
+    token,  // where there are tokens
+};
+
+struct Route {
+    std::string_view method;
+    std::string_view path;  // {id} stands for one part
+    Access access;
+    bool waits;  // for a reactor or the main thread
+    Reply (Routes::*answer)(const Ask& ask);
+    std::string_view about;
+};
+
+class Routes {
+  public:
+    // `target` outlives this.
+    explicit Routes(ControlTarget& target) : target_(target), errands_(target.reactors()) {}
+
+    static std::span<const Route> table();
+    // Any thread, several at once. Requires: `route` is one of table().
+    Reply answer(const Route& route, const Ask& ask) { return (this->*route.answer)(ask); }
+
+  private:
+    friend struct RouteTable;
+    Reply healthz(const Ask& ask);
+    Reply readyz(const Ask& ask);
+    Reply metrics(const Ask& ask);
+    Reply index(const Ask& ask);
+    Reply server(const Ask& ask);
+    Reply reactors(const Ask& ask);
+    Reply config(const Ask& ask);
+    Reply log_level(const Ask& ask);
+    Reply set_log_level(const Ask& ask);
+    Reply reload(const Ask& ask);
+    Reply drain_state(const Ask& ask);
+    Reply drain(const Ask& ask);
+    Reply count(const Ask& ask);
+    Reply connections(const Ask& ask);
+    Reply connection(const Ask& ask);
+    Reply kick_one(const Ask& ask);
+    Reply kick(const Ask& ask);
+    Reply broadcast(const Ask& ask);
+    Reply retune(const Ask& ask);
+
+    struct Measured {
+        std::vector<std::shared_ptr<StatsJob>> jobs;  // by reactor
+        Errands::Outcome outcome;
+        bool has(uint32_t reactor) const;
+    };
+    Measured measure(const Ask& ask);
+    FilterNames filter_names() const { return {target_.listeners(), target_.profiles()}; }
+    Reply unanswered(const Errands::Outcome& outcome, Json so_far = nullptr) const;
+    Reply page_by_id(const Ask& ask, const ConnectionFilter& filter, uint32_t limit,
+                     std::string_view cursor);
+    Reply page_by_idle(const Ask& ask, const ConnectionFilter& filter, uint32_t limit,
+                       std::string_view cursor);
+    Reply act(const Ask& ask, std::span<const std::shared_ptr<ActJob>> jobs, Nanos most);
+    template <class Make>
+    Reply act_on_all(const Ask& ask, Nanos most, Make&& make);
+    Json row_json(const ConnectionRow& row) const;
+    std::vector<std::shared_ptr<Job>> only(uint32_t reactor, std::shared_ptr<Job> job) const;
+
+    ControlTarget& target_;
+    Errands errands_;
+    std::atomic<uint32_t> long_ones_{0};  // kicks with a rate
+};
+
+}  // namespace pulse

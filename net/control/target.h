@@ -1,0 +1,55 @@
+// What the admin endpoint knows of the server that it belongs to, and asks of its main thread.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/result.h"
+#include "net/loop/reactors.h"
+
+namespace pulse {
+
+using Json = nlohmann::ordered_json;
+
+// How far a server is on its way to the end.
+struct ServingState {
+    bool draining = false;
+    bool stopping_hard = false;
+    Nanos draining_for = 0;
+    Nanos drain_window = 0;
+    uint32_t connections = 0;           // now
+    uint32_t connections_max = 0;       // --max-connections
+    uint32_t connections_at_drain = 0;  // when it began
+    uint32_t reactors_stuck = 0;        // they have not acknowledged an order for a while
+};
+
+// Any thread. What `ask` is said of is done by the main thread, and waited for; an error where it
+// does not come to it, or refuses; then nothing was changed.
+class ControlTarget {
+  public:
+    virtual Reactors& reactors() = 0;
+    virtual ServingState serving() const = 0;
+    // Of the process: version, pid, times, backend, listeners, memory. An object.
+    virtual Json process() const = 0;
+    virtual std::vector<std::string> listeners() const = 0;
+    virtual std::vector<std::string> profiles() const = 0;
+    virtual size_t send_queue_bytes() const = 0;
+
+    // Ask: every setting with its value, its origin, and whether a reload applies it.
+    virtual Result<Json> config() = 0;
+    virtual Result<std::string> log_level() = 0;
+    // Ask. The error of a level that does not exist is "'TEXT' reason; remedy".
+    virtual Result<void> set_log_level(std::string_view level) = 0;
+    // Ask: what SIGHUP does. What has changed and what waits for a restart, or why nothing did.
+    virtual Result<Json> reload() = 0;
+    // Ask: what SIGTERM does the first time. Harmless while it drains already.
+    virtual Result<void> drain() = 0;
+
+  protected:
+    ~ControlTarget() = default;
+};
+
+}  // namespace pulse

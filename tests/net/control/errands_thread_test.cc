@@ -1,0 +1,164 @@
+// Jobs between threads that ask and threads that are reactors, also under ThreadSanitizer: answers,
+// deadlines, clients that go away, reactors that are stuck or end.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "core/mailbox.h"
+#include "net/control/errands.h"
+#include "net/control/limits.h"
+
+#include "tests/net/loop/reactor_stage.h"
+
+namespace pulse::test {
+namespace {
+
+// Reactors over simulated kernels, each turned by a thread of its own.
+class Crew final : public Reactors {
+  public:
+    explicit Crew(uint32_t reactors) {
+        for (uint32_t i = 0; i < reactors; ++i) {
+            members_.emplace_back();
+            members_.back().thread = std::thread([this, i] { serve(members_[i]); });
+        }
+    }
+    ~Crew() {
+        for (Member& member : members_) end(member);
+    }
+    uint32_t count() const override { return static_cast<uint32_t>(members_.size()); }
+    bool ended(uint32_t reactor) const override { return members_[reactor].ended; }
+    bool post(uint32_t reactor, const Message& message) override {
+        const std::lock_guard guard(lane_);
+        return members_[reactor].stage != nullptr && members_[reactor].stage->post(message);
+    }
+    void end(uint32_t reactor) { end(members_[reactor]); }
+    // It turns no more until it is let go on.
+    void hold(uint32_t reactor, bool held) { members_[reactor].held = held; }
+
+  private:
+    struct Member {
+        // Of the thread; it is gone before the reactor counts as ended, as in a server.
+        std::unique_ptr<ReactorStage> stage = std::make_unique<ReactorStage>(
+            StagePlan{.listen = {"tcp://10.0.0.1:9000"}, .places = 64});
+        std::atomic<bool> stop{false}, ended{false}, held{false};
+        std::thread thread;
+    };
+    void serve(Member& member) {
+        while (!member.stop) {
+            if (!member.held) member.stage->reactor().turn(0);
+            std::this_thread::yield();
+        }
+        const std::lock_guard guard(lane_);
+        member.stage.reset();
+        member.ended = true;
+    }
+    static void end(Member& member) {
+        member.stop = true;
+        if (member.thread.joinable()) member.thread.join();
+    }
+    std::mutex lane_;
+    std::deque<Member> members_;
+};
+
+struct Steps final : Job {
+    explicit Steps(uint32_t count) : left(count) {}
+    uint32_t left;
+    uint32_t done = 0;
+    Nanos step(Connections&, Nanos now, uint32_t& budget) override {
+        budget = 0;
+        ++done;
+        return --left == 0 ? kNever : now;
+    }
+};
+
+std::vector<std::shared_ptr<Job>> steps_for(const Crew& crew, uint32_t count) {
+    std::vector<std::shared_ptr<Job>> jobs;
+    for (uint32_t i = 0; i < crew.count(); ++i) jobs.push_back(std::make_shared<Steps>(count));
+    return jobs;
+}
+
+TEST(Errands, ManyThreadsAskAtOnceAndAllAreAnswered) {
+    Crew crew(3);
+    Errands errands(crew);
+    std::vector<std::thread> askers;
+    std::atomic<int> answered{0};
+    for (int asker = 0; asker < 4; ++asker) {
+        askers.emplace_back([&] {
+            for (int round = 0; round < 50; ++round) {
+                const auto jobs = steps_for(crew, 3);
+                const Errands::Outcome outcome = errands.run(jobs, 60 * kSecond, {});
+                ASSERT_TRUE(outcome.all());
+                for (const auto& job : jobs) {
+                    answered += job->finished() && static_cast<Steps&>(*job).done == 3;
+                }
+            }
+        });
+    }
+    for (std::thread& asker : askers) asker.join();
+    EXPECT_EQ(answered, 4 * 50 * 3);
+}
+
+TEST(Errands, AReactorThatIsStuckIsNamedAtTheDeadlineAndTheOthersHaveAnswered) {
+    Crew crew(2);
+    Errands errands(crew);
+    crew.hold(1, true);
+    const auto jobs = steps_for(crew, 1);
+    const Errands::Outcome outcome = errands.run(jobs, 200 * kMillisecond, {});
+    EXPECT_EQ(outcome.unanswered, std::vector<uint32_t>{1});
+    EXPECT_TRUE(jobs[0]->finished());
+    crew.hold(1, false);
+}
+
+TEST(Errands, WhatAStuckReactorHasWaitingIsBounded) {
+    Crew crew(1);
+    Errands errands(crew);
+    crew.hold(0, true);
+    for (size_t i = 0; i < kErrandsPerReactorMax; ++i)
+        EXPECT_FALSE(errands.run(steps_for(crew, 1), 0, {}).all());
+    const auto late = steps_for(crew, 1);
+    EXPECT_FALSE(errands.run(late, 60 * kSecond, {}).all()) << "refused at once";
+    EXPECT_EQ(late[0].use_count(), 1) << "and not kept";
+    crew.hold(0, false);
+    Errands::Outcome outcome;
+    do {
+        outcome = errands.run(steps_for(crew, 1), kSecond, {});
+    } while (!outcome.all());
+}
+
+TEST(Errands, AClientThatGoesAwayCancelsItsJob) {
+    Crew crew(2);
+    Errands errands(crew);
+    const auto jobs = steps_for(crew, UINT32_MAX);
+    std::atomic<int> looks{0};
+    const Errands::Outcome outcome =
+        errands.run(jobs, 3'600 * kSecond, [&] { return ++looks > 3; });
+    EXPECT_TRUE(outcome.abandoned);
+    EXPECT_EQ(outcome.unanswered.size(), 2u);
+    EXPECT_TRUE(jobs[0]->cancelled());
+}
+
+TEST(Errands, AReactorThatEndsIsNotWaitedFor) {
+    Crew crew(2);
+    Errands errands(crew);
+    const auto jobs = steps_for(crew, UINT32_MAX);
+    std::thread ends([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        crew.end(0);
+        crew.end(1);
+    });
+    const Errands::Outcome outcome = errands.run(jobs, 3'600 * kSecond, {});
+    ends.join();
+    EXPECT_TRUE(outcome.all());
+    EXPECT_FALSE(jobs[0]->finished());
+    const auto none = steps_for(crew, 1);
+    EXPECT_TRUE(errands.run(none, kSecond, {}).all());
+    EXPECT_FALSE(none[0]->finished()) << "it was asked of none";
+}
+
+}  // namespace
+}  // namespace pulse::test

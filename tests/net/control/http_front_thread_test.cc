@@ -1,0 +1,164 @@
+// The sockets of the admin endpoint with real clients, also under ThreadSanitizer: whole requests,
+// clients that are idle, go away or send too much, and answers that take long.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "net/control/admin_address.h"
+#include "net/control/http_front.h"
+#include "net/control/limits.h"
+
+namespace pulse {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string response(const std::string& body) {
+    return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
+// Answers with the length of the request; /slow once it may, or its client has gone.
+class HttpFrontTest : public testing::Test {
+  protected:
+    HttpFrontTest() {
+        alarm(120);
+        auto listener = AdminListener::open(*parse_admin_address("127.0.0.1:0"));
+        PULSE_ASSERT(listener);
+        to_ = parse_admin_address(listener->text())->address;
+        HttpFront::Answerer answerer;
+        answerer.answer = [this](HttpCall& call) {
+            ++asked_;
+            if (call.request.starts_with("GET /slow")) {
+                while (!may_answer_ && !call.gone) std::this_thread::sleep_for(1ms);
+                gone_ += call.gone;
+            }
+            return HttpAnswer{response(std::to_string(call.request.size())),
+                              call.request.find("close") != std::string::npos};
+        };
+        answerer.is_quick = [](std::string_view path) { return path == "/quick"; };
+        answerer.refusal = [](int status, std::string_view, std::string_view) {
+            return "HTTP/1.1 " + std::to_string(status) + " Refused\r\nContent-Length: 0\r\n\r\n";
+        };
+        auto front = HttpFront::start(listener->take(), std::move(answerer));
+        PULSE_ASSERT(front);
+        front_ = std::move(*front);
+    }
+    ~HttpFrontTest() override {
+        may_answer_ = true;
+        front_.reset();
+        for (const int client : clients_) ::close(client);
+        alarm(0);
+    }
+
+    int connect() {
+        const int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        EXPECT_EQ(::connect(client, &to_.base, to_.size_bytes()), 0) << std::strerror(errno);
+        clients_.push_back(client);
+        return client;
+    }
+    static void send_text(int client, std::string_view text) {
+        EXPECT_EQ(send(client, text.data(), text.size(), MSG_NOSIGNAL),
+                  static_cast<ssize_t>(text.size()));
+    }
+    // As many bytes, or all until the end.
+    static std::string read_text(int client, size_t bytes = SIZE_MAX) {
+        std::string text;
+        char piece[4'096];
+        while (text.size() < bytes) {
+            const ssize_t got = recv(client, piece, std::min(sizeof piece, bytes - text.size()), 0);
+            if (got <= 0) break;
+            text.append(piece, static_cast<size_t>(got));
+        }
+        return text;
+    }
+    std::string ask(int client, std::string_view request, const std::string& answer) {
+        send_text(client, request);
+        return read_text(client, answer.size());
+    }
+
+    SocketAddress to_;
+    std::atomic<int> asked_{0}, gone_{0};
+    std::atomic<bool> may_answer_{false};
+    std::unique_ptr<HttpFront> front_;
+    std::vector<int> clients_;
+};
+
+constexpr std::string_view kQuick = "GET /quick HTTP/1.1\r\n\r\n";
+constexpr std::string_view kSlow = "GET /slow HTTP/1.1\r\n\r\n";
+
+TEST_F(HttpFrontTest, ARequestInAnyPiecesIsAnsweredOnceItIsWhole) {
+    const std::string request = "POST /a HTTP/1.1\r\ncontent-LENGTH: 5\r\n\r\nabcde";
+    const int client = connect();
+    for (size_t cut = 1; cut < request.size(); ++cut) {
+        send_text(client, request.substr(0, cut));
+        EXPECT_EQ(ask(client, request.substr(cut), response("44")), response("44")) << cut;
+    }
+}
+
+TEST_F(HttpFrontTest, RequestsThatComeTogetherAreAnsweredInTheirOrder) {
+    std::string requests, answers;
+    for (int i = 0; i < 50; ++i) {
+        requests += i % 2 == 0 ? std::string(kQuick) : "GET /other HTTP/1.1\r\n\r\n";
+        answers += response(i % 2 == 0 ? "23" : "23");
+    }
+    EXPECT_EQ(ask(connect(), requests, answers), answers);
+}
+
+TEST_F(HttpFrontTest, WhatIsQuickIsAnsweredWhileAllWorkersAreBusyAndTheQueueIsFull) {
+    const int quick = connect();
+    for (uint32_t i = 0; i < kAdminWorkers; ++i) send_text(connect(), kSlow);
+    while (asked_ < static_cast<int>(kAdminWorkers)) std::this_thread::sleep_for(1ms);
+    EXPECT_EQ(ask(quick, kQuick, response("23")), response("23"));
+    may_answer_ = true;
+    for (const int client : clients_) {
+        if (client == quick) continue;
+        EXPECT_EQ(read_text(client, response("22").size()), response("22"));
+    }
+}
+
+TEST_F(HttpFrontTest, AClientThatGoesAwayIsNoticedWhileItIsAnswered) {
+    const int client = connect();
+    send_text(client, kSlow);
+    while (asked_ == 0) std::this_thread::sleep_for(1ms);
+    shutdown(client, SHUT_WR);
+    while (gone_ == 0) std::this_thread::sleep_for(1ms);
+    EXPECT_EQ(read_text(client), "");
+}
+
+TEST_F(HttpFrontTest, IdleClientsMakeRoomForNewOnes) {
+    for (size_t i = 0; i < 5 * kAdminConnectionsMax; ++i) connect();
+    const int last = connect();
+    EXPECT_EQ(ask(last, kQuick, response("23")), response("23"));
+    EXPECT_EQ(read_text(clients_[0]), "") << "the first was idle longest";
+}
+
+TEST_F(HttpFrontTest, WhatIsTooLongIsRefusedAndTheClientReadsWhy) {
+    const auto refused = [&](const std::string& request) {
+        const int client = connect();
+        send_text(client, request);
+        return read_text(client).substr(9, 3);
+    };
+    EXPECT_EQ(refused("GET / HTTP/1.1\r\nX: " + std::string(kAdminHeadBytesMax, 'x')), "431");
+    EXPECT_EQ(refused("GET /" + std::string(kAdminPathBytesMax, 'x') + " HTTP/1.1\r\n\r\n"), "414");
+    EXPECT_EQ(refused("POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n"), "413");
+    EXPECT_EQ(refused("POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"), "400");
+    EXPECT_EQ(refused("POST / HTTP/1.1\r\nContent-Length: 5x\r\n\r\n"), "400");
+    EXPECT_EQ(refused("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), "411");
+}
+
+TEST_F(HttpFrontTest, ItEndsWhileRequestsAreAnswered) {
+    for (uint32_t i = 0; i < 3 * kAdminWorkers; ++i) send_text(connect(), kSlow);
+    while (asked_ == 0) std::this_thread::sleep_for(1ms);
+    front_.reset();
+    EXPECT_GE(gone_, 1);
+}
+
+}  // namespace
+}  // namespace pulse

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""What an operator does to all connections at once: listed, retuned, sent a text, kicked; how long
+each takes, and how long the server's turns become for it.
+
+    PEERS=100000 python3 tests/system/admin_scale_test.py      (as it is: 3,000)
+
+Asserts that each connection is listed once and acted on once. Times are printed, and asserted where
+PEERS is given, on a quiet machine: each action in less than a second, no turn above 10 ms.
+"""
+import os
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from admin import Watched
+from load import heed_signals
+from server import BUILD, run_over_backends
+
+PEERS = int(os.environ.get("PEERS", "3000"))
+JUDGED = "PEERS" in os.environ
+
+
+def longest_turn_ms(admin):
+    reactors = admin.get("/api/v1/reactors")["reactors"]
+    return max(reactor["turn_time"].get("max_us", 0) for reactor in reactors) / 1_000
+
+
+def timed(admin, name, path, body):
+    before = longest_turn_ms(admin)
+    began = time.monotonic()
+    done = admin.post(path, body)
+    took = time.monotonic() - began
+    turn = longest_turn_ms(admin)
+    longer = f"{turn:.2f}" if turn > before else f"at most {before:.2f}"
+    print(f"REPORT {name} {PEERS} connections: {took * 1_000:.0f} ms, longest turn {longer} ms",
+          flush=True)
+    assert done == {"done": PEERS, "skipped": 0}, done
+    if JUDGED:
+        assert took < 1, took
+        assert turn <= max(10, before), (before, turn)
+
+
+def test_each_is_listed_once_and_acted_on_once(backend):
+    with Watched(backend, "--max-connections", str(PEERS + 1_000), "--reactors", "auto",
+                 "--heartbeat-profile", "powersave", scheme="ws") as server:
+        load = subprocess.Popen(
+            [f"{BUILD}/pulseload", "--target", f"ws://127.0.0.1:{server.port}/", "--connections",
+             str(PEERS), "--connect-rate", "5000/s", "--duration", "100s", "--reconnect", "never",
+             "--heartbeat-interval", "100s"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+            preexec_fn=heed_signals)
+        try:
+            admin = server.admin
+            deadline = time.monotonic() + 90
+            while admin.get("/api/v1/count?state=open")["connections"] < PEERS:
+                assert load.poll() is None and time.monotonic() < deadline, "not all are connected"
+                time.sleep(0.2)
+            began = time.monotonic()
+            ids = [row["id"] for page in admin.pages(limit=1_000) for row in page]
+            print(f"REPORT {backend} {PEERS} connections listed in pages of 1,000: "
+                  f"{(time.monotonic() - began) * 1_000:.0f} ms", flush=True)
+            assert len(ids) == len(set(ids)) == PEERS, (len(ids), len(set(ids)))
+            timed(admin, f"{backend} retune of", "/api/v1/retune",
+                  {"all": True, "profile": "mobile"})
+            timed(admin, f"{backend} broadcast to", "/api/v1/broadcast",
+                  {"all": True, "text": "the server moves at five"})
+            timed(admin, f"{backend} kick of", "/api/v1/kick", {"all": True})
+        finally:
+            load.kill()
+            load.wait()
+            load.stderr.close()
+
+
+if __name__ == "__main__":
+    sys.exit(run_over_backends(globals()))

@@ -1,0 +1,453 @@
+#!/usr/bin/env python3
+"""The admin endpoint of a real server on both backends, with some hundred real connections: what it
+answers, what it refuses, and what it leaves undisturbed."""
+import os
+import re
+import socket
+import stat
+import struct
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from admin import Admin, Watched, openapi, read_all
+from server import Server, run_over_backends
+
+PEERS = 60  # of each protocol
+PING = b"\xb7\x01\0\0\0\0\0\1"
+UPGRADE = (b"GET /chat HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n")
+TOKEN = "correct-horse-battery-staple"
+
+
+def read_until(peer, end):
+    heard = b""
+    while not heard.endswith(end):
+        piece = peer.recv(4096)
+        assert piece, heard
+        heard += piece
+    return heard
+
+
+def connect(port, kind):
+    """A connection that has spoken: binary, jsonl, or websocket."""
+    peer = socket.create_connection(("127.0.0.1", port), 20)
+    if kind == "binary":
+        peer.sendall(PING)
+        read_until(peer, b"\xb7\x02\0\0\0\0\0\1")
+    elif kind == "jsonl":
+        peer.sendall(b'{"type":"ping","seq":1}\n')
+        read_until(peer, b"\n")
+    else:
+        protocol = b"" if kind == "websocket" else b"Sec-WebSocket-Protocol: pulse.v1.json\r\n"
+        peer.sendall(UPGRADE + protocol + b"\r\n")
+        read_until(peer, b"\r\n\r\n")
+    return peer
+
+
+def crowd(port, each=PEERS):
+    kinds = ("binary", "jsonl", "websocket", "websocket_json")
+    return {kind: [connect(port, kind) for _ in range(each)] for kind in kinds}
+
+
+def eventually(condition, what, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def test_every_path_answers_as_openapi_says(backend):
+    with Watched(backend, scheme="auto") as server:
+        peers = crowd(server.port, 5)
+        admin = server.admin
+        one = admin.get("/api/v1/connections?protocol=jsonl&limit=1")["connections"][0]
+        tried = set()
+        for path, operations in openapi()["paths"].items():
+            for method in operations:
+                tried.add((method.upper(), path))
+                if (method, path) == ("post", "/api/v1/drain"):
+                    continue  # the last
+                body = {"/api/v1/log-level": {"level": "warning"},
+                        "/api/v1/kick": {"filter": {"protocol": "binary"}},
+                        "/api/v1/broadcast": {"all": True, "text": "a"},
+                        "/api/v1/retune": {"all": True, "profile": "mobile"}}.get(path)
+                reply = admin.ask(method.upper(), path.replace("{id}", one["id"]), body)
+                assert reply.status == 200, (method, path, reply.body)
+        listed = {(route["method"], route["path"]) for route in admin.get("/api/v1")["routes"]}
+        assert listed == tried, listed ^ tried
+        assert admin.post("/api/v1/drain", status=202)["draining"] is True
+        del peers
+
+
+def test_the_figures_are_true(backend):
+    with Watched(backend, "--heartbeat-profile", "mobile", scheme="auto") as server:
+        peers = crowd(server.port)
+        count = server.admin.get("/api/v1/count")
+        assert count["connections"] == 4 * PEERS
+        assert count["by_protocol"] == {kind: PEERS for kind in peers}, count
+        assert count["by_state"] == {"open": 4 * PEERS}
+        whole = server.admin.get("/api/v1/server")
+        assert whole["connections"] == whole["total"]["connections"] == 4 * PEERS
+        assert whole["total"]["heartbeats_answered"] == 2 * PEERS
+        assert whole["state"] == "serving" and whole["reactors"] == 2
+        reactors = server.admin.get("/api/v1/reactors")["reactors"]
+        assert sum(reactor["connections"] for reactor in reactors) == 4 * PEERS
+        text = server.admin.ask("GET", "/metrics").body.decode()
+        assert sum(float(n) for n in re.findall(
+            r'^pulsewheel_connections\{reactor="\d"\} (\S+)$', text, re.M)) == 4 * PEERS
+        settings = {row["name"]: row for row in server.admin.get("/api/v1/config")["settings"]}
+        assert settings["heartbeat-profile"] == {
+            "name": "heartbeat-profile", "value": "mobile", "origin": "--heartbeat-profile",
+            "reload": "live"}
+        assert settings["tick"]["origin"] == "default"
+
+
+def test_metrics_follow_the_rules_of_names(backend):
+    with Watched(backend) as server:
+        kinds = {}
+        for line in server.admin.ask("GET", "/metrics").body.decode().splitlines():
+            if line.startswith("# TYPE "):
+                _, _, name, kind = line.split()
+                assert name not in kinds, name + " twice"
+                kinds[name] = kind
+                assert (kind == "counter") == name.endswith("_total"), line
+                assert not re.search(r"_(us|ms|ns|kb|mib)(_|$)", name), line
+            elif not line.startswith("#"):
+                name = re.match(r"[a-z_][a-z0-9_]*", line)[0]
+                base = re.sub(r"_(sum|count)$", "", name)
+                assert name in kinds or kinds.get(base) == "summary", line
+                float(line.rsplit(" ", 1)[1])
+
+
+def test_filters_and_both_orders(backend):
+    with Watched(backend, scheme="auto") as server:
+        crowd_of = crowd(server.port, 30)
+        time.sleep(0.3)
+        for peer in crowd_of["binary"]:  # heard of later than all others
+            peer.sendall(PING)
+            read_until(peer, b"\xb7\x02\0\0\0\0\0\1")
+        admin = server.admin
+        for limit in (1, 7, 1000):
+            rows = [row for page in admin.pages(limit=limit) for row in page]
+            assert len(rows) == 120 and len({row["id"] for row in rows}) == 120, limit
+        own = {"%s:%d" % peer.getsockname()[:2] for peers in crowd_of.values() for peer in peers}
+        assert {row["address"] for row in rows} == own
+        idlest = [row for page in admin.pages("&sort=idle", 7) for row in page]
+        assert len({row["id"] for row in idlest}) == 120
+        assert {row["protocol"] for row in idlest[-30:]} == {"binary"}
+        at_once = admin.get("/api/v1/connections?sort=idle&limit=1000")["connections"]
+        idle = [row["idle_ms"] for row in at_once]
+        assert idle[0] >= idle[-1] + 200, idle
+
+        def number(query):
+            return admin.get("/api/v1/count?" + query)["connections"]
+        assert number("protocol=ws") == 60 and number("protocol=websocket_json") == 30
+        assert number("protocol=jsonl&protocol=binary") == 60
+        assert number("address=127.0.0.1") == number("address=127.0.0.0/8") == 120
+        assert number("address=10.0.0.0/8") == 0 and number("state=closing") == 0
+        assert number("listener=0") == number("profile=default") == 120
+        assert number("idle=200ms&protocol=binary") == 0 or number("idle=1h") == 0
+
+
+def test_one_connection(backend):
+    with Watched(backend, scheme="auto") as server:
+        peer = connect(server.port, "jsonl")
+        peer.sendall(b'{"type":"hello","profile":"mobile"}\n')
+        name = re.search(rb'"conn":"([^"]+)"', read_until(peer, b"}\n"))[1].decode()
+        facts = server.admin.get("/api/v1/connections/" + name)
+        assert facts["id"] == name and facts["profile"] == "mobile", facts
+        assert facts["timeout_ms"] == 120_000 and 110_000 < facts["closes_in_ms"] <= 121_000, facts
+        assert server.admin.ask("DELETE", "/api/v1/connections/" + name).json()["done"] == 1
+        assert b'"reason":"kicked"' in read_all(peer)
+        eventually(lambda: server.admin.ask(
+            "GET", "/api/v1/connections/" + name).status == 404, "it is gone")
+        assert server.admin.ask("DELETE", "/api/v1/connections/" + name).status == 404
+        assert server.admin.ask("GET", "/api/v1/connections/r9-000001-0").status == 404
+        assert server.admin.ask("GET", "/api/v1/connections/nonsense").status == 400
+
+
+def test_kick_broadcast_and_retune(backend):
+    with Watched(backend, "--heartbeat-probe", "off", scheme="auto") as server:
+        peers = crowd(server.port)
+        admin = server.admin
+        text = 'at 5 o\'clock: "\u00fcbung"'
+        done = admin.post("/api/v1/broadcast", {"all": True, "text": text})
+        assert done == {"done": 4 * PEERS, "skipped": 0}, done
+        data = text.encode()
+        quoted = text.replace('"', '\\"').encode()
+        for kind, said in (
+                ("binary", b"\xb7\x05" + struct.pack(">HI", len(data), 0) + data),
+                ("jsonl", b'{"type":"data","text":"' + quoted + b'"}\n'),
+                ("websocket", b"\x81" + bytes([len(data)]) + data)):
+            for peer in peers[kind]:
+                assert read_until(peer, said[-4:]) == said, kind
+        for peer in peers["websocket_json"]:
+            assert read_until(peer, b'"}')[2:] == b'{"type":"data","text":"' + quoted + b'"}'
+        done = admin.post("/api/v1/retune", {"filter": {"protocol": "jsonl"},
+                                             "profile": "powersave"})
+        assert done == {"done": PEERS, "skipped": 0}
+        for peer in peers["jsonl"]:
+            assert read_until(peer, b"\n") == (
+                b'{"type":"interval","interval_ms":300000,"timeout_ms":600000}\n')
+        assert admin.get("/api/v1/count?profile=powersave")["connections"] == PEERS
+        done = admin.post("/api/v1/kick", {"filter": {"protocol": ["binary", "ws"]},
+                                           "reason": "moved"})
+        assert done["done"] == 3 * PEERS
+        assert read_all(peers["binary"][0]).endswith(b"kicked: moved")
+        assert b"kicked: moved" in read_all(peers["websocket"][0])
+        for kind in ("binary", "websocket", "websocket_json"):
+            for peer in peers[kind]:
+                peer.close()
+        eventually(lambda: admin.get("/api/v1/count")["connections"] == PEERS, "they are closed")
+        closed = admin.get("/api/v1/server")["total"]["closed_by_reason"]
+        assert closed == {"kicked": 3 * PEERS}, closed
+
+
+# As many a second as were asked for, of both reactors together; and the rest stays when the client
+# that asked goes away.
+def test_a_kick_with_a_rate_ends_with_its_client(backend):
+    with Watched(backend) as server:
+        peers = [connect(server.port, "binary") for _ in range(100)]
+        admin = server.admin
+        began = time.monotonic()
+        done = admin.post("/api/v1/kick", {"all": True, "rate": "100/s"})
+        took = time.monotonic() - began
+        assert done["done"] == 100 and 0.9 <= took <= 10, took
+        for peer in peers:
+            peer.close()
+        peers = [connect(server.port, "binary") for _ in range(100)]
+        client = admin.connect()
+        client.sendall(admin.request("POST", "/api/v1/kick", {"all": True, "rate": "20/s"}))
+        time.sleep(0.5)
+        client.close()
+        time.sleep(0.5)
+        left = admin.get("/api/v1/count?state=open")["connections"]
+        assert 60 <= left < 100, left
+        time.sleep(0.5)
+        assert admin.get("/api/v1/count?state=open")["connections"] == left
+        del peers
+
+
+def test_what_is_wrong_is_refused_in_words(backend):
+    with Watched(backend, scheme="auto") as server:
+        peer = connect(server.port, "jsonl")
+        admin = server.admin
+
+        def refused(status, method, target, body=None, headers=None, *words):
+            reply = admin.ask(method, target, body, headers)
+            assert reply.status == status, (target, reply.status, reply.body)
+            error = reply.json()["error"]
+            assert error["reason"] and error["remedy"] and error["status"] == status, error
+            for word in words:
+                assert word in str(error), (word, error)
+            return reply
+        refused(404, "GET", "/api/v2")
+        reply = refused(405, "DELETE", "/api/v1/kick")
+        assert reply.headers["allow"] == "POST"
+        refused(400, "GET", "/api/v1/connections?limit=0", None, None, "'0'", "1 to 1000")
+        refused(400, "GET", "/api/v1/connections?limit=1001")
+        refused(400, "GET", "/api/v1/connections?sort=age", None, None, "id or idle")
+        refused(400, "GET", "/api/v1/connections?cursor=x")
+        refused(400, "GET", "/api/v1/connections?colour=red", None, None, "colour", "protocol")
+        refused(400, "GET", "/api/v1/count?protocol=smtp", None, None, "smtp", "jsonl")
+        refused(400, "GET", "/api/v1/count?address=10.0.0.1/8")
+        refused(400, "POST", "/api/v1/kick", {})
+        refused(400, "POST", "/api/v1/kick", {"filter": {}})
+        refused(400, "POST", "/api/v1/kick", {"filter": {"idle": "1s"}, "all": True})
+        refused(400, "POST", "/api/v1/kick", {"all": True, "rate": "fast"}, None, "rate")
+        refused(400, "POST", "/api/v1/kick", {"all": True, "filtre": {}}, None, "filtre")
+        refused(400, "POST", "/api/v1/kick", {"all": True, "reason": "x" * 81})
+        refused(400, "POST", "/api/v1/broadcast", {"all": True})
+        refused(400, "POST", "/api/v1/retune", {"all": True, "profile": "fast"}, None, "mobile")
+        refused(400, "POST", "/api/v1/log-level", {"level": "loud"}, None, "'loud'", "debug")
+        refused(400, "POST", "/api/v1/kick", [1])
+        refused(415, "POST", "/api/v1/kick", {"all": True}, {"Content-Type": "text/plain"})
+        refused(403, "GET", "/api/v1/server", None, {"Host": "evil.example"}, "Host")
+        refused(413, "POST", "/api/v1/broadcast", {"all": True, "text": "x" * 20_000})
+        refused(431, "GET", "/api/v1", None, {"X-Long": "x" * 9_000})
+        refused(414, "GET", "/" + "x" * 600)
+        refused(411, "POST", "/api/v1/kick", None, {"Transfer-Encoding": "chunked"})
+        assert admin.get("/api/v1/count")["connections"] == 1
+        del peer
+
+
+def test_a_token_is_asked_for(backend):
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "tokens")
+        with open(path, "w") as file:
+            file.write("# of the team\n\n" + TOKEN + "\nanother-token-of-sixteen\n")
+        flags = ("--admin-token-file", path)
+        with Watched(backend, *flags, admin="0.0.0.0:0", token=TOKEN) as server:
+            server.admin.address = server.admin.address.replace("0.0.0.0", "127.0.0.1")
+            assert server.admin.get("/api/v1/count")["connections"] == 0
+            other = Admin(server.admin.address, "another-token-of-sixteen")
+            assert other.ask("GET", "/metrics").status == 200
+            for wrong in (None, TOKEN[:-1], TOKEN + "x", "x" * len(TOKEN)):
+                stranger = Admin(server.admin.address, wrong)
+                reply = stranger.ask("GET", "/api/v1/server")
+                assert reply.status == 401 and reply.headers["www-authenticate"] == "Bearer"
+                assert stranger.ask("POST", "/api/v1/drain").status == 401
+                assert stranger.ask("GET", "/healthz").status == 200
+                assert stranger.ask("GET", "/readyz").status == 200
+
+
+def start_error(backend, *flags):
+    with Server(backend, *flags, expect_start=False) as server:
+        code = server.process.wait(timeout=20)
+        return code, server.text()
+
+
+def test_starts_that_are_refused(backend):
+    code, said = start_error(backend, "--admin", "0.0.0.0:9100")
+    assert code == 2 and "--admin-token-file" in said and "0.0.0.0:9100" in said, said
+    code, said = start_error(backend, "--admin", "nowhere")
+    assert code == 2 and "--admin" in said, said
+    code, said = start_error(backend, "--admin", "127.0.0.1:0", "--admin-token-file", "/nowhere/t")
+    assert code == 1 and "--admin-token-file" in said, said
+    with Watched(backend) as server:
+        code, said = start_error(backend, "--admin", server.admin.address)
+        assert code == 1 and server.admin.address in said and "in use" in said, said
+        assert "listening on" not in said, said
+
+
+def test_a_socket_of_the_file_system(backend):
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "admin.sock")
+        with Watched(backend, admin="unix:" + path) as server:
+            assert server.admin.get("/healthz")["status"] == "ok"
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+            code, said = start_error(backend, "--admin", "unix:" + path)
+            assert code == 1 and "in use" in said, said
+            server.process.kill()  # leaves its file behind
+            server.process.wait()
+        assert os.path.exists(path)
+        with Watched(backend, admin="unix:" + path) as server:
+            assert server.admin.get("/healthz")["status"] == "ok"
+            assert server.stop() == 0
+        assert not os.path.exists(path)
+
+
+def test_a_thousand_idle_clients_disturb_nothing(backend):
+    with Watched(backend) as server:
+        peer = connect(server.port, "binary")
+        idle = [server.admin.connect() for _ in range(1_000)]
+        slow = [server.admin.connect() for _ in range(20)]
+        for client in slow:
+            client.sendall(b"GET /api/v1/server HTTP/1.1\r\nHo")
+        for _ in range(20):
+            began = time.monotonic()
+            assert server.admin.get("/readyz")["ready"] is True
+            assert server.admin.get("/api/v1/count")["connections"] == 1
+            assert time.monotonic() - began < 5
+            peer.sendall(PING)
+            read_until(peer, b"\xb7\x02\0\0\0\0\0\1")
+        descriptors = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        assert descriptors < 200, descriptors
+        del idle, slow
+
+
+def test_clients_that_go_away_or_do_not_read(backend):
+    with Watched(backend, scheme="auto") as server:
+        peers = crowd(server.port)
+        admin = server.admin
+        for _ in range(200):
+            with admin.connect() as client:
+                client.sendall(admin.request("GET", "/api/v1/connections?limit=1000"))
+        deaf = []
+        for _ in range(30):
+            client = admin.connect()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+            for _ in range(10):
+                client.sendall(admin.request("GET", "/metrics", None, {"Connection": None}))
+            deaf.append(client)
+        for _ in range(10):
+            assert admin.get("/api/v1/count")["connections"] == 4 * PEERS
+        del deaf, peers
+
+
+def test_a_connection_serves_several_requests(backend):
+    with Watched(backend) as server:
+        admin = server.admin
+        with admin.connect() as client:
+            for _ in range(3):
+                client.sendall(admin.request("GET", "/healthz", None, {"Connection": None}) +
+                               admin.request("GET", "/api/v1/count", None, {"Connection": None}))
+                raw = b""
+                while raw.count(b"by_state") < 1:
+                    raw += client.recv(65536)
+                first, _, second = raw[1:].partition(b"HTTP/1.1")
+                assert b'"ok"' in first and b'"connections": 0' in second, raw
+
+
+def test_drain_and_readiness(backend):
+    with Watched(backend, "--drain-timeout", "3s") as server:
+        peers = [connect(server.port, "binary") for _ in range(PEERS)]
+        admin = server.admin
+        assert admin.ask("GET", "/readyz").status == 200
+        begun = admin.post("/api/v1/drain", status=202)
+        assert begun["connections_at_drain"] == PEERS and begun["window_s"] == 3, begun
+        reply = admin.ask("GET", "/readyz")
+        assert reply.status == 503 and reply.json()["reasons"] == ["it drains"], reply.body
+        assert admin.post("/api/v1/drain", status=202)["draining"] is True, "again: no harm"
+        left = [admin.get("/api/v1/drain")["connections"]]
+
+        def close_those_that_end():
+            for peer in peers:
+                peer.settimeout(20)
+                heard = read_all(peer)
+                assert b"going_away" in heard, heard
+                peer.close()
+        reader = threading.Thread(target=close_those_that_end)
+        reader.start()
+        try:
+            while server.process.poll() is None:
+                left.append(admin.get("/api/v1/drain")["connections"])
+                time.sleep(0.1)
+        except (OSError, IndexError):
+            pass  # it has ended
+        reader.join()
+        assert left == sorted(left, reverse=True) and left[0] > left[-1], left
+        assert server.process.wait(timeout=20) == 0
+
+
+def test_a_full_server_is_not_ready(backend):
+    with Watched(backend, "--max-connections", "3") as server:
+        peers = [connect(server.port, "binary") for _ in range(3)]
+        reply = server.admin.ask("GET", "/readyz")
+        assert reply.status == 503 and "3 of 3" in reply.json()["reasons"][0]
+        peers.pop().close()
+        eventually(lambda: server.admin.ask("GET", "/readyz").status == 200, "ready again")
+
+
+def test_log_level_and_reload(backend):
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "config.toml")
+
+        def write(text):
+            with open(path, "w") as file:
+                file.write(text)
+        write('heartbeat-interval = "20s"\n')
+        with Watched(backend, "--config", path) as server:
+            admin = server.admin
+            assert admin.get("/api/v1/log-level") == {"level": "info"}
+            assert admin.post("/api/v1/log-level", {"level": "debug"}) == {"level": "debug"}
+            connect(server.port, "binary")
+            eventually(lambda: "accepted from" in server.text(), "a debug line")
+            write('heartbeat-interval = "25s"\nhandshake-timeout = "7s"\n')
+            reloaded = admin.post("/api/v1/reload")
+            settings = [change["setting"] for change in reloaded["applied"]]
+            assert settings == ["heartbeat-interval", "heartbeat-timeout", "log-level"], reloaded
+            assert [c["setting"] for c in reloaded["wait_for_a_restart"]] == ["handshake-timeout"]
+            write("heartbeat-interval = 5\n")
+            reply = admin.ask("POST", "/api/v1/reload", {})
+            assert reply.status == 409 and "heartbeat-interval" in str(reply.json()), reply.body
+            given = {row["name"]: row for row in admin.get("/api/v1/config")["settings"]}
+            assert given["heartbeat-interval"]["value"] == "25s"
+            assert given["heartbeat-interval"]["origin"].startswith(path + ":1")
+
+
+if __name__ == "__main__":
+    sys.exit(run_over_backends(globals()))
