@@ -76,7 +76,8 @@ CXX_fuzz = $(FUZZ_CXX)
 LIBS_pulsewheel := -luring -lsimdjson -lfmt -lcrypto -lz -lcpp-httplib
 LIBS_pulseload := -lsimdjson -lfmt -lcrypto -lz
 LIBS_pulsesim := -lsimdjson -lfmt -lcrypto -lz
-LIBS_any := $(sort $(LIBS_pulsewheel) $(LIBS_pulseload) $(LIBS_pulsesim))
+LIBS_pulsectl := -lsimdjson -lfmt
+LIBS_any := $(sort $(LIBS_pulsewheel) $(LIBS_pulseload) $(LIBS_pulsesim) $(LIBS_pulsectl))
 LIBS_test := -lgtest -lgtest_main $(LIBS_any)
 LIBS_bench := -lbenchmark -lbenchmark_main $(LIBS_any)
 

@@ -13,7 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 LAYERS = ["core", "proto", "net", "tools"]  # each may include itself and those before it
 TOP_LEVEL = {"Makefile", "README.md", "LICENSE", "tests", "bench", *LAYERS}
-PROGRAMS = ["pulsewheel", "pulseload", "pulsesim"]
+PROGRAMS = ["pulsewheel", "pulseload", "pulsesim", "pulsectl"]
 # Folders of net/, and which others each may include.
 NET_LAYERS = {"io": (), "auth": (), "protocols": ("io",), "loop": ("auth", "protocols", "io"),
               "server": ("loop", "auth", "protocols", "io"), "sim": ("loop", "protocols", "io"),

@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""pulsectl against a real server: what it prints for people and for scripts, and its exit codes."""
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from admin import Watched
+from server import BUILD, run_over_backends
+
+PING = b"\xb7\x01\0\0\0\0\0\1"
+
+
+def run(*arguments, admin=None, environment=None):
+    variables = {name: value for name, value in os.environ.items()
+                 if not name.startswith("PULSECTL")}
+    if admin is not None:
+        variables["PULSECTL_ADMIN"] = admin
+    return subprocess.run([f"{BUILD}/pulsectl", *arguments], text=True, timeout=60,
+                          stdin=subprocess.DEVNULL, capture_output=True,
+                          env={**variables, **(environment or {})})
+
+
+def done(server, *arguments):
+    result = run(*arguments, admin=server.admin.address)
+    assert result.returncode == 0 and not result.stderr, (arguments, result)
+    return result.stdout
+
+
+def connect(port, count):
+    peers = []
+    for _ in range(count):
+        peer = socket.create_connection(("127.0.0.1", port), 20)
+        peer.sendall(PING)
+        assert len(peer.recv(8)) == 8
+        peers.append(peer)
+    return peers
+
+
+def test_tables_and_json(backend):
+    with Watched(backend, "--heartbeat-profile", "mobile") as server:
+        peers = connect(server.port, 12)
+        lines = done(server, "ls").splitlines()
+        assert lines[0].split() == ["ID", "PROTOCOL", "STATE", "ADDRESS", "PROFILE", "IDLE",
+                                    "PROBES", "QUEUED", "LISTENER"], lines[0]
+        assert len(lines) == 14 and lines[-1] == "12 connections", lines
+        assert done(server, "ls", "--limit", "5").endswith("5 connections; there are more "
+                                                           "(--limit)\n")
+        rows = [json.loads(line) for line in done(server, "ls", "--json").splitlines()]
+        assert len({row["id"] for row in rows}) == 12
+        assert done(server, "ls", "--protocol", "jsonl").endswith("\n0 connections\n")
+        assert done(server, "count").startswith("12 connections\n")
+        assert json.loads(done(server, "--json", "count"))["connections"] == 12
+        explained = done(server, "explain", rows[0]["id"])
+        assert re.search(r"^state +open$", explained, re.M), explained
+        assert re.search(r"^timeout +2 m 00 s$", explained, re.M), explained
+        assert re.search(r"^connections +12$", done(server, "stats"), re.M)
+        config = done(server, "config", "--given")
+        assert re.search(r"^heartbeat-profile +mobile +--heartbeat-profile +applies it$", config,
+                         re.M), config
+        assert done(server, "ready") == "ready\n"
+        assert done(server, "log-level") == "info\n"
+        assert done(server, "log-level", "debug") == "debug\n"
+        assert done(server, "reload") == "log-level: debug -> info\n"
+        del peers
+
+
+def test_what_it_does_to_connections(backend):
+    with Watched(backend, "--heartbeat-probe", "off") as server:
+        peers = connect(server.port, 10)
+        assert done(server, "broadcast", "hello", "--all") == "10 connections were sent the text\n"
+        assert peers[0].recv(100) == b"\xb7\x05\0\5\0\0\0\0hello"
+        assert done(server, "retune", "powersave", "--state", "open") == (
+            "10 connections have profile powersave\n")
+        one = json.loads(done(server, "ls", "--json", "--limit", "1"))["id"]
+        assert done(server, "kick", one) == "1 connections were closed\n"
+        assert done(server, "kick", "--all", "--rate", "1000/s") == "9 connections were closed\n"
+        del peers
+
+
+def test_exit_codes_tell_the_truth(backend):
+    with Watched(backend) as server:
+        address = server.admin.address
+        for code, words, arguments in (
+                (2, "PULSECTL_ADMIN", ("ls",)),
+                (2, "--help", ("--admin", address)),
+                (2, "--help", ("--admin", address, "fly")),
+                (2, "--help", ("--admin", address, "ls", "--colour", "red")),
+                (2, "ID is missing", ("--admin", address, "explain")),
+                (2, "--admin", ("--admin", "nowhere", "ls")),
+                (2, "--token-file", ("--admin", address, "--token-file", "/nowhere/t", "ls")),
+                (1, "is not connected", ("--admin", address, "explain", "r0-000001-7")),
+                (1, "filter", ("--admin", address, "kick")),
+                (1, "'loud'", ("--admin", address, "log-level", "loud")),
+                (1, "'smtp'", ("--admin", address, "ls", "--protocol", "smtp")),
+                (1, "is the server running", ("--admin", "127.0.0.1:1", "ready")),
+                (1, "--admin of a pulsewheel", ("--admin", f"127.0.0.1:{server.port}", "ready"))):
+            result = run(*arguments)
+            assert result.returncode == code and words in result.stderr, (arguments, result)
+            assert result.stderr.startswith("pulsectl: ") and not result.stdout, result
+        assert run("--help").returncode == run("kick", "--help").returncode == 0
+        for kind in ("man", "bash", "zsh", "fish"):
+            printed = run("--generate", kind)
+            assert printed.returncode == 0 and "broadcast" in printed.stdout, printed
+        assert run("--generate", "csh").returncode == 2
+        assert run("--version").stdout.startswith("pulsectl ")
+        with open("/dev/full", "w") as full:
+            code = subprocess.run([f"{BUILD}/pulsectl", "--admin", address, "count"], stdout=full,
+                                  stderr=subprocess.DEVNULL).returncode
+        assert code == 1
+
+
+def test_a_token_from_a_file(backend):
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "tokens")
+        with open(path, "w") as file:
+            file.write("a-token-of-some-length\n")
+        with Watched(backend, "--admin-token-file", path) as server:
+            refused = run("count", admin=server.admin.address)
+            assert refused.returncode == 1 and "Authorization" in refused.stderr, refused
+            assert run("count", "--token-file", path, admin=server.admin.address).returncode == 0
+            assert run("count", admin=server.admin.address,
+                       environment={"PULSECTL_TOKEN_FILE": path}).returncode == 0
+
+
+def test_a_drain_is_shown_until_the_server_has_ended(backend):
+    with Watched(backend, "--drain-timeout", "1s") as server:
+        assert "draining: 0 of 0" in done(server, "drain")
+        assert server.process.wait(timeout=20) == 0
+        assert run("ready", admin=server.admin.address).returncode == 1
+
+
+def test_top_in_a_terminal_ends_with_q_and_gives_the_terminal_back(backend):
+    with Watched(backend) as server:
+        peers = connect(server.port, 7)
+        for how in ("q", "SIGINT"):
+            main, child = pty.openpty()
+            top = subprocess.Popen(
+                [f"{BUILD}/pulsectl", "--admin", server.admin.address, "top", "--interval",
+                 "100ms"], stdin=child, stdout=child, stderr=child)
+            shown = b""
+            deadline = time.monotonic() + 20
+            while shown.count(b"\x1b[H") < 4:
+                assert time.monotonic() < deadline, shown
+                if select.select([main], [], [], 0.5)[0]:
+                    shown += os.read(main, 65536)
+            assert re.search(rb"REACTOR +CONNECTIONS +HEARTBEATS/S", shown), shown
+            assert re.search(rb"all +7 ", shown), shown
+            if how == "q":
+                os.write(main, b"q")
+            else:
+                top.send_signal(signal.SIGINT)
+            deadline = time.monotonic() + 20
+            while not shown.endswith(b"\x1b[?25h\x1b[?1049l"):
+                assert time.monotonic() < deadline, shown[-200:]
+                if select.select([main], [], [], 0.5)[0]:
+                    shown += os.read(main, 65536)
+            assert top.wait(timeout=20) == 0
+            os.close(main)
+            os.close(child)
+        tables = done(server, "top", "--count", "2", "--interval", "100ms")
+        assert tables.count("REACTOR") == 2 and "\x1b" not in tables, tables
+        del peers
+
+
+if __name__ == "__main__":
+    sys.exit(run_over_backends(globals()))

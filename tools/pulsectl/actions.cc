@@ -1,0 +1,337 @@
+// Commands that are a request or two, and a table.
+#include "tools/pulsectl/actions.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "core/units.h"
+#include "proto/printable.h"
+#include "tools/pulsectl/table.h"
+
+namespace pulse::ctl {
+namespace {
+
+using Align = Table::Align;
+
+// The longest page that the server gives.
+constexpr uint64_t kPage = 1'000;
+// Between two looks at a drain.
+constexpr unsigned kDrainLookUs = 250'000;
+
+constexpr const char* kFilterFlags[] = {"protocol", "state",   "listener",
+                                        "address",  "profile", "idle"};
+
+Json filter_of(const Request& request) {
+    Json filter = Json::object();
+    for (const char* flag : kFilterFlags)
+        if (request.has(flag)) filter[flag] = request.get(flag);
+    return filter;
+}
+
+std::string query_of(const Request& request) {
+    std::string query;
+    for (const char* flag : kFilterFlags) {
+        if (!request.has(flag)) continue;
+        query.append(query.empty() ? "?" : "&").append(flag).append("=");
+        query.append(percent_encoded(request.get(flag)));
+    }
+    return query;
+}
+
+// "filter", or "all".
+Json body_of(const Request& request) {
+    Json body = Json::object();
+    const Json filter = filter_of(request);
+    if (!filter.empty()) body["filter"] = filter;
+    if (request.has("all")) body["all"] = true;
+    return body;
+}
+
+std::string text_of(const Json& object, const char* name, std::string_view otherwise = "-") {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_string() ? found->get<std::string>()
+                                                       : std::string(otherwise);
+}
+
+uint64_t number_of(const Json& object, const char* name) {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_number() ? found->get<uint64_t>() : 0;
+}
+
+// "3 connections were closed, 1 was skipped"
+int print_done(const Result<Json>& answer, const Request& request, std::string_view what) {
+    if (!answer) return refused(answer.error());
+    if (request.json) return print_json(*answer);
+    const uint64_t done = number_of(*answer, "done"), skipped = number_of(*answer, "skipped");
+    std::string text = fmt::format("{} connections {}", grouped(done), what);
+    if (skipped > 0) text += fmt::format(", {} were skipped", grouped(skipped));
+    return print(text + "\n");
+}
+
+void add_row(Table& table, const Json& row) {
+    table.add({text_of(row, "id"), text_of(row, "protocol"), text_of(row, "state"),
+               text_of(row, "address"), text_of(row, "profile"),
+               short_time(static_cast<int64_t>(number_of(row, "idle_ms"))),
+               std::to_string(number_of(row, "probes_unanswered")),
+               std::to_string(number_of(row, "queued_bytes")), text_of(row, "listener")});
+}
+
+}  // namespace
+
+int refused(const std::string& error) {
+    std::fprintf(stderr, "pulsectl: %s\n", printable_lines(error).c_str());
+    return kRefused;
+}
+
+int print(const std::string& text) {
+    if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return kDone;
+    return refused("stdout cannot be written; give it a file or a pipe that takes the output");
+}
+
+int print_json(const Json& object) {
+    return print(object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+// ----------------------------------------------------------------------------------- connections
+
+// Pages until there are enough, or none is left. JSON is a list of one object a line, so that a
+// million of them are not held.
+int run_ls(Client& client, const Request& request) {
+    uint64_t wanted = 100;
+    if (request.get("limit") == "all") {
+        wanted = UINT64_MAX;
+    } else if (request.has("limit")) {
+        const Result<uint64_t> limit = parse_count(request.get("limit"));
+        if (!limit || *limit == 0)
+            return refused("--limit " + pulse::quoted(request.get("limit")) +
+                           ": is not a number of connections; write 1 or more, or all");
+        wanted = *limit;
+    }
+    Table table({{"ID"},
+                 {"PROTOCOL"},
+                 {"STATE"},
+                 {"ADDRESS"},
+                 {"PROFILE"},
+                 {"IDLE", Align::right},
+                 {"PROBES", Align::right},
+                 {"QUEUED", Align::right},
+                 {"LISTENER"}});
+    std::string query = query_of(request);
+    query += (query.empty() ? "?" : "&");
+    query += "sort=" + percent_encoded(request.get("sort", "id"));
+    std::string cursor;
+    uint64_t found = 0;
+    while (found < wanted) {
+        std::string target = "/api/v1/connections" + query;
+        target += "&limit=" + std::to_string(std::min(kPage, wanted - found));
+        if (!cursor.empty()) target += "&cursor=" + percent_encoded(cursor);
+        const Result<Json> page = client.get_json(target);
+        if (!page) return refused(page.error());
+        for (const Json& row : (*page)["connections"]) {
+            ++found;
+            if (!request.json)
+                add_row(table, row);
+            else if (const int code = print_json(row); code != kDone)
+                return code;
+        }
+        cursor = text_of(*page, "next", "");
+        if (cursor.empty()) break;
+    }
+    if (request.json) return kDone;
+    const std::string more = cursor.empty() ? "" : "; there are more (--limit)";
+    return print(table.text() + fmt::format("{} connections{}\n", grouped(found), more));
+}
+
+int run_count(Client& client, const Request& request) {
+    const Result<Json> count = client.get_json("/api/v1/count" + query_of(request));
+    if (!count) return refused(count.error());
+    if (request.json) return print_json(*count);
+    std::string text = grouped(number_of(*count, "connections")) + " connections\n";
+    for (const char* by : {"by_protocol", "by_state"}) {
+        Table table({{by == std::string_view("by_state") ? "STATE" : "PROTOCOL"},
+                     {"CONNECTIONS", Align::right}});
+        for (const auto& [name, value] : (*count)[by].items())
+            table.add({name, grouped(value.get<uint64_t>())});
+        if (!(*count)[by].empty()) text += "\n" + table.text();
+    }
+    return print(text);
+}
+
+int run_explain(Client& client, const Request& request) {
+    const Result<Json> facts =
+        client.get_json("/api/v1/connections/" + percent_encoded(request.argument));
+    if (!facts) return refused(facts.error());
+    if (request.json) return print_json(*facts);
+    Table table({{"WHAT"}, {"VALUE"}});
+    for (const auto& [name, value] : facts->items()) {
+        const bool is_time = name.ends_with("_ms") && value.is_number();
+        std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
+        if (is_time) shown = short_time(value.get<int64_t>());
+        table.add({is_time ? name.substr(0, name.size() - 3) : name, std::move(shown)});
+    }
+    return print(table.text());
+}
+
+int run_kick(Client& client, const Request& request) {
+    const bool has_filter = !filter_of(request).empty() || request.has("all");
+    if (request.argument.empty()) {
+        Json body = body_of(request);
+        for (const char* flag : {"rate", "reason"})
+            if (request.has(flag)) body[flag] = request.get(flag);
+        return print_done(client.post_json("/api/v1/kick", body), request, "were closed");
+    }
+    if (has_filter || request.has("rate") || request.has("reason")) {
+        std::fputs(
+            "pulsectl: kick: an ID and a filter, --rate or --reason exclude each other; "
+            "give one of them\n",
+            stderr);
+        return kUsage;
+    }
+    const auto answer = client.remove("/api/v1/connections/" + percent_encoded(request.argument));
+    return print_done(Client::json(answer), request, "were closed");
+}
+
+int run_broadcast(Client& client, const Request& request) {
+    Json body = body_of(request);
+    body["text"] = request.argument;
+    return print_done(client.post_json("/api/v1/broadcast", body), request, "were sent the text");
+}
+
+int run_retune(Client& client, const Request& request) {
+    Json body = body_of(request);
+    body["profile"] = request.argument;
+    return print_done(client.post_json("/api/v1/retune", body), request,
+                      "have profile " + request.argument);
+}
+
+// ------------------------------------------------------------------------------------ the server
+
+// A line that is renewed on a terminal, and a line a second elsewhere. The server ends with the
+// drain, and its endpoint with it: that it is gone is the end that was asked for.
+int run_drain(Client& client, const Request& request) {
+    const Result<Json> begun = client.post_json("/api/v1/drain", Json::object());
+    if (!begun) return refused(begun.error());
+    if (request.has("no-wait"))
+        return request.json ? print_json(*begun) : print("the drain has begun\n");
+    const bool terminal = ::isatty(STDOUT_FILENO) == 1 && !request.json;
+    const uint64_t first = number_of(*begun, "connections_at_drain");
+    Json state = *begun;
+    for (uint32_t looks = 0;; ++looks) {
+        const uint64_t left = number_of(state, "connections");
+        const std::string line =
+            fmt::format("draining: {} of {} connections closed, {:.1f} s of {:.0f} s",
+                        grouped(first - std::min(first, left)), grouped(first),
+                        state.value("since_s", 0.0), state.value("window_s", 0.0));
+        int code = kDone;
+        if (request.json) {
+            code = print_json(state);
+        } else if (terminal) {
+            code = print("\r" + line + "\x1b[K");
+        } else if (looks % 4 == 0) {
+            code = print(line + "\n");
+        }
+        if (code != kDone) return code;
+        ::usleep(kDrainLookUs);
+        const Result<Answer> answer = client.get("/api/v1/drain");
+        if (!answer) break;  // it does not listen any more
+        const Result<Json> next = Client::json(answer);
+        if (!next) return refused(next.error());
+        state = *next;
+    }
+    if (request.json) return kDone;
+    return print(std::string(terminal ? "\r\x1b[K" : "") + "the server has ended\n");
+}
+
+int run_ready(Client& client, const Request& request) {
+    const Result<Answer> answer = client.get("/readyz");
+    if (!answer) return refused(answer.error());
+    const Json state = Json::parse(answer->body, nullptr, false);
+    if (!state.is_object() || !state.contains("ready"))
+        return refused(Client::json(answer) ? "the answer is not that of a pulsewheel"
+                                            : Client::json(answer).error());
+    const bool ready = state["ready"] == true;
+    int code = kDone;
+    if (request.json) {
+        code = print_json(state);
+    } else {
+        std::string text = ready ? "ready\n" : "not ready:";
+        for (const Json& reason : state["reasons"])
+            text += (text.ends_with(":") ? " " : ", ") + printable(reason.get<std::string>());
+        code = print(ready ? text : text + "\n");
+    }
+    return ready ? code : kRefused;
+}
+
+int run_stats(Client& client, const Request& request) {
+    const Result<Json> server = client.get_json("/api/v1/server");
+    if (!server) return refused(server.error());
+    if (request.json) return print_json(*server);
+    Table table({{"FIGURE"}, {"VALUE", Align::right}});
+    const auto add = [&](const std::string& name, const Json& value) {
+        if (value.is_number_unsigned() || value.is_number_integer())
+            table.add({name, grouped(value.get<uint64_t>())});
+        else if (value.is_number())
+            table.add({name, fmt::format("{:.2f}", value.get<double>())});
+        else if (value.is_string())
+            table.add({name, value.get<std::string>()});
+    };
+    for (const auto& [name, value] : server->items()) add(name, value);
+    for (const auto& [name, value] : (*server)["total"].items()) {
+        add(name, value);
+        if (!value.is_object()) continue;
+        const bool distribution = value.contains("count");
+        for (const auto& [inner, number] : value.items()) {
+            const bool shown = !distribution || inner == "count" || inner == "p50_us" ||
+                               inner == "p99_us" || inner == "max_us";
+            if (shown) add(name + "." + inner, number);
+        }
+    }
+    return print(table.text());
+}
+
+int run_config(Client& client, const Request& request) {
+    const Result<Json> config = client.get_json("/api/v1/config");
+    if (!config) return refused(config.error());
+    if (request.json) return print_json(*config);
+    Table table({{"SETTING"}, {"VALUE"}, {"GIVEN BY"}, {"A RELOAD"}});
+    for (const Json& setting : (*config)["settings"]) {
+        const std::string origin = text_of(setting, "origin");
+        if (request.has("given") && origin == "default") continue;
+        const bool live = text_of(setting, "reload") == "live";
+        table.add({text_of(setting, "name"), text_of(setting, "value"), origin,
+                   live ? "applies it" : "waits for a restart"});
+    }
+    return print(table.text());
+}
+
+int run_reload(Client& client, const Request& request) {
+    const Result<Json> reloaded = client.post_json("/api/v1/reload", Json::object());
+    if (!reloaded) return refused(reloaded.error());
+    if (request.json) return print_json(*reloaded);
+    std::string text;
+    const auto add = [&](const char* list, std::string_view behind) {
+        for (const Json& change : (*reloaded)[list]) {
+            text += printable(fmt::format("{}: {} -> {}{}", text_of(change, "setting"),
+                                          text_of(change, "before"), text_of(change, "after"),
+                                          behind)) +
+                    "\n";
+        }
+    };
+    add("applied", "");
+    add("wait_for_a_restart", " (waits for a restart)");
+    return print(text.empty() ? "nothing has changed\n" : text);
+}
+
+int run_log_level(Client& client, const Request& request) {
+    const Result<Json> level =
+        request.argument.empty()
+            ? client.get_json("/api/v1/log-level")
+            : client.post_json("/api/v1/log-level", {{"level", request.argument}});
+    if (!level) return refused(level.error());
+    return request.json ? print_json(*level) : print(text_of(*level, "level") + "\n");
+}
+
+}  // namespace pulse::ctl

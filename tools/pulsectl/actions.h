@@ -1,0 +1,29 @@
+// What each command does: asks the server, prints for people or as JSON, returns an exit code.
+#pragma once
+
+#include "tools/pulsectl/commands.h"
+
+namespace pulse::ctl {
+
+int run_top(Client& client, const Request& request);
+int run_ls(Client& client, const Request& request);
+int run_count(Client& client, const Request& request);
+int run_explain(Client& client, const Request& request);
+int run_kick(Client& client, const Request& request);
+int run_broadcast(Client& client, const Request& request);
+int run_retune(Client& client, const Request& request);
+int run_drain(Client& client, const Request& request);
+int run_ready(Client& client, const Request& request);
+int run_stats(Client& client, const Request& request);
+int run_config(Client& client, const Request& request);
+int run_reload(Client& client, const Request& request);
+int run_log_level(Client& client, const Request& request);
+
+// An error on stderr, and kRefused.
+int refused(const std::string& error);
+// A text on stdout; kRefused where it cannot be written.
+int print(const std::string& text);
+// An object as it is, a line.
+int print_json(const Json& object);
+
+}  // namespace pulse::ctl

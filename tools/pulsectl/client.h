@@ -1,0 +1,57 @@
+// One request to the admin endpoint of a server, and its answer: HTTP/1.1 over TCP or a socket of
+// the file system, a connection each.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "core/result.h"
+#include "core/types.h"
+#include "net/control/admin_address.h"
+
+namespace pulse::ctl {
+
+using Json = nlohmann::ordered_json;
+
+struct Answer {
+    int status = 0;
+    std::string body;
+    bool ok() const { return status >= 200 && status < 300; }
+};
+
+class Client {
+  public:
+    Client(AdminAddress address, std::string token)
+        : address_(std::move(address)), token_(std::move(token)) {}
+
+    // Waits as long as the server takes. The error says that the server is not there, or went away,
+    // and what to look at.
+    Result<Answer> get(const std::string& target) { return ask("GET", target, ""); }
+    Result<Answer> remove(const std::string& target) { return ask("DELETE", target, ""); }
+    Result<Answer> post(const std::string& target, const Json& body) {
+        return ask("POST", target, body.dump());
+    }
+    // The object that an answer is. The error is the server's: offender, reason and remedy.
+    Result<Json> get_json(const std::string& target) { return json(get(target)); }
+    Result<Json> post_json(const std::string& target, const Json& body) {
+        return json(post(target, body));
+    }
+    static Result<Json> json(const Result<Answer>& answer);
+    const std::string& address() const { return address_.text; }
+
+  private:
+    Result<Answer> ask(std::string_view method, const std::string& target, const std::string& body);
+    Result<int> connect() const;
+
+    const AdminAddress address_;
+    const std::string token_;
+};
+
+// A text as a part of a query.
+std::string percent_encoded(std::string_view text);
+
+// The response in `text`, which is whole; an error where it is cut short, or not HTTP.
+Result<Answer> parse_response(std::string_view text);
+
+}  // namespace pulse::ctl

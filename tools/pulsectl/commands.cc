@@ -1,0 +1,217 @@
+// The table of commands, and help made from it.
+#include "tools/pulsectl/commands.h"
+
+#include <algorithm>
+
+#include "tools/pulsectl/actions.h"
+
+namespace pulse::ctl {
+namespace {
+
+constexpr std::string_view kAbout = "asks a running pulsewheel, and tells it what to do";
+constexpr std::string_view kExamples =
+    "  pulsectl --admin 127.0.0.1:9100 top\n"
+    "  pulsectl ls --protocol ws --idle 30s --sort idle\n"
+    "  pulsectl kick --address 192.0.2.0/24 --rate 500/s --reason maintenance\n"
+    "  pulsectl drain\n";
+constexpr std::string_view kExitCodes =
+    "0 done, 1 the server refused or is not there, 2 not understood.";
+constexpr size_t kColumns = 96;
+constexpr size_t kAboutColumn = 26;
+
+const std::vector<Flag> kFilter = {
+    {"protocol", "NAME",
+     "Only those that speak it: ws, jsonl, tcp, or a row such as "
+     "websocket_json"},
+    {"state", "STATE", "Only those in it: proxy, detect, http, open, closing"},
+    {"listener", "URI", "Only those of this listener, by its URI or its place (0, 1 ...)"},
+    {"address", "CIDR", "Only peers of these addresses: 192.0.2.7, 10.0.0.0/8, 2001:db8::/64"},
+    {"profile", "NAME", "Only those with this heartbeat profile"},
+    {"idle", "TIME", "Only those that have proved no life for so long: 30s, 5m"},
+};
+
+std::vector<Flag> with_filter(std::vector<Flag> flags) {
+    flags.insert(flags.end(), kFilter.begin(), kFilter.end());
+    return flags;
+}
+
+const Flag kAll = {"all", "", "Every connection; needed where no filter is given"};
+
+// Lines of at most kColumns, broken between words, all but the first indented.
+void append_wrapped(std::string& out, std::string_view text, size_t indent) {
+    size_t column = indent;
+    while (!text.empty()) {
+        const std::string_view word = text.substr(0, text.find(' '));
+        text.remove_prefix(std::min(word.size() + 1, text.size()));
+        if (column > indent && column + 1 + word.size() > kColumns) {
+            out.append("\n").append(indent, ' ');
+            column = indent;
+        } else if (column > indent) {
+            out += ' ';
+            ++column;
+        }
+        out += word;
+        column += word.size();
+    }
+    out += '\n';
+}
+
+void append_row(std::string& out, std::string head, std::string_view about) {
+    head.insert(0, "  ");
+    head.resize(std::max(head.size() + 2, kAboutColumn), ' ');
+    out += head;
+    if (head.size() > kAboutColumn) out.append("\n").append(kAboutColumn, ' ');
+    append_wrapped(out, about, kAboutColumn);
+}
+
+void append_flags(std::string& out, const std::vector<Flag>& flags) {
+    for (const Flag& flag : flags) {
+        std::string head = "--" + std::string(flag.name);
+        if (!flag.value.empty()) head.append(" ").append(flag.value);
+        append_row(out, std::move(head), flag.about);
+    }
+}
+
+}  // namespace
+
+const std::vector<Flag>& global_flags() {
+    static const std::vector<Flag> kFlags = {
+        {"admin", "ADDRESS",
+         "The server's --admin: HOST:PORT or unix:PATH; without it, PULSECTL_ADMIN"},
+        {"token-file", "FILE",
+         "Its first line is shown to a server that has --admin-token-file; without it, "
+         "PULSECTL_TOKEN_FILE"},
+        {"json", "", "Print the server's answer as JSON, for scripts"},
+        {"generate", manual::kKinds, "Print a man page, or the completion of a shell, and exit"},
+        {"version", "", "Print the version, and exit"},
+        {"help", "", "Print this, or what a command takes, and exit"},
+    };
+    return kFlags;
+}
+
+const std::vector<Command>& commands() {
+    static const std::vector<Command> kCommands = {
+        {"top",
+         "",
+         "Watch the reactors: a table that is renewed in place",
+         "Ends with q or Ctrl-C. Where the output is not a terminal, a table an interval.",
+         {{"interval", "TIME", "Between two looks [1s]"},
+          {"count", "N", "End after so many tables"}},
+         run_top},
+        {"ls", "", "List connections",
+         "In the order of their ids, in which each that lives all the while is shown once; or "
+         "the longest idle first.",
+         with_filter({{"sort", "id|idle", "The order [id]"}, {"limit", "N|all", "How many [100]"}}),
+         run_ls},
+        {"count", "", "Count connections, by protocol and state", "", with_filter({}), run_count},
+        {"explain",
+         "ID",
+         "Tell what is known of one connection",
+         "ID is what ls prints, and what the server told the peer in its welcome: r3-000123-9.",
+         {},
+         run_explain},
+        {"kick", "[ID]", "Close one connection, or those that match",
+         "Each gets a goodbye of code 4005 in its own protocol. With --rate, Ctrl-C ends it "
+         "where it is.",
+         with_filter({kAll,
+                      {"rate", "RATE", "So many a second at most, such as 500/s"},
+                      {"reason", "TEXT", "Said in the goodbye, at most 80 bytes"}}),
+         run_kick},
+        {"broadcast", "TEXT", "Send a text to those that match",
+         "As application data of each protocol. Those whose handshake is not over, and those "
+         "that do not read, are skipped. At most 4,096 bytes.",
+         with_filter({kAll}), run_broadcast},
+        {"retune", "PROFILE", "Move those that match to a heartbeat profile",
+         "realtime, standard, mobile, powersave, or default, which is what the server's flags "
+         "say. Each is sent the new interval.",
+         with_filter({kAll}), run_retune},
+        {"drain",
+         "",
+         "Stop the server in an orderly way, and show how far it is",
+         "As SIGTERM: /readyz says 503, listeners close, goodbyes are spread over "
+         "--drain-timeout. Returns when the server has ended.",
+         {{"no-wait", "", "Return when it has begun"}},
+         run_drain},
+        {"ready",
+         "",
+         "Tell whether the server takes new connections",
+         "Exit code 1 where it does not, with the reasons.",
+         {},
+         run_ready},
+        {"stats", "", "Print the figures of the server", "", {}, run_stats},
+        {"config",
+         "",
+         "Print the settings in force, and where each was given",
+         "",
+         {{"given", "", "Only those that were given"}},
+         run_config},
+        {"reload", "", "Read the settings again, as SIGHUP does", "", {}, run_reload},
+        {"log-level",
+         "[LEVEL]",
+         "Print the log level, or set it until the next reload",
+         "debug, info, warning or error.",
+         {},
+         run_log_level},
+    };
+    return kCommands;
+}
+
+const Command* find_command(std::string_view name) {
+    const auto found = std::ranges::find(commands(), name, &Command::name);
+    return found == commands().end() ? nullptr : &*found;
+}
+
+std::string help() {
+    std::string out = "pulsectl - " + std::string(kAbout) + "\n\n" + std::string(kExamples) +
+                      "\nCommands (pulsectl COMMAND --help says more):\n";
+    for (const Command& command : commands()) {
+        std::string head(command.name);
+        if (!command.argument.empty()) head.append(" ").append(command.argument);
+        append_row(out, std::move(head), command.about);
+    }
+    out += "\nFlags, before or behind the command:\n";
+    append_flags(out, global_flags());
+    out.append("\nExit codes: ").append(kExitCodes).append("\n");
+    return out;
+}
+
+manual::Manual manual_of_commands() {
+    const auto flags_of = [](const std::vector<Flag>& flags) {
+        std::vector<manual::Flag> all;
+        for (const Flag& flag : flags) {
+            all.push_back({std::string(flag.name), flag.name == "help" ? "h" : "",
+                           std::string(flag.value), std::string(flag.about) + "."});
+        }
+        return all;
+    };
+    manual::Manual manual;
+    manual.program = "pulsectl";
+    manual.about = kAbout;
+    manual.groups = {{"Flags", flags_of(global_flags())}};
+    for (const Command& command : commands()) {
+        std::string about(command.about);
+        about.append(".").append(command.more.empty() ? "" : " ").append(command.more);
+        manual::Command shown{std::string(command.name), about, {}, {}};
+        if (!command.argument.empty()) shown.operands = {std::string(command.argument)};
+        if (!command.flags.empty()) shown.groups = {{"Flags", flags_of(command.flags)}};
+        manual.commands.push_back(std::move(shown));
+    }
+    manual.sections = {{"Exit codes", std::string(kExitCodes)},
+                       {"Examples", std::string(kExamples)}};
+    return manual;
+}
+
+std::string help_of(const Command& command) {
+    std::string out = "pulsectl " + std::string(command.name);
+    if (!command.argument.empty()) out.append(" ").append(command.argument);
+    out.append(" - ");
+    std::string about(command.about);
+    append_wrapped(out, about + ".", 0);
+    if (!command.more.empty()) append_wrapped(out.append("\n"), command.more, 0);
+    if (!command.flags.empty()) append_flags(out.append("\n"), command.flags);
+    out += "\nFlags of every command:\n";
+    append_flags(out, global_flags());
+    return out;
+}
+
+}  // namespace pulse::ctl
