@@ -96,6 +96,8 @@ struct SendProgress {
     uint64_t acked_bytes = 0;    // acknowledged by the peer's host, in all; only differences matter
     uint64_t waiting_bytes = 0;  // given to the kernel and not acknowledged
     Nanos since_acked = 0;       // since its newest acknowledgement came, of whatever
+    // For how long nothing waited, in all; only differences matter. Always 0: not known.
+    Nanos idle = 0;
 };
 
 template <class B>

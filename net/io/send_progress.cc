@@ -9,6 +9,8 @@
 
 #include <cstddef>
 
+#include "net/io/clocks.h"
+
 namespace pulse {
 
 SendProgress send_progress(SystemCalls& calls, int descriptor) {
@@ -24,6 +26,9 @@ SendProgress send_progress(SystemCalls& calls, int descriptor) {
     if (done != 0 || size_bytes < kNeeded) return progress;
     progress.acked_bytes = info.tcpi_bytes_acked;
     progress.since_acked = Nanos{info.tcpi_last_ack_recv} * kMillisecond;
+    constexpr size_t kBusy = offsetof(tcp_info, tcpi_busy_time) + sizeof info.tcpi_busy_time;
+    if (size_bytes >= kBusy)
+        progress.idle = monotonic_clock() - static_cast<Nanos>(info.tcpi_busy_time) * 1'000;
     return progress;
 }
 

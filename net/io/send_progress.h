@@ -1,4 +1,5 @@
-// What a TCP socket's peer has acknowledged (Linux 4.1: tcpi_bytes_acked), when, and what has not.
+// What a TCP socket's peer has acknowledged (Linux 4.1: tcpi_bytes_acked), when, what it has not,
+// and for how long there was nothing to acknowledge (Linux 4.10: tcpi_busy_time).
 #pragma once
 
 #include "net/io/io_backend.h"

@@ -199,6 +199,7 @@ class Connections {
     void note_flight(Index index, size_t bytes);
     void note_bulk(Index index);
     void credit_download(Index index, Tick reached);
+    void credit_flight(Index index, const SendProgress& progress);
 
     // Endings.
     void set_close_reason(Connection& connection, CloseReason reason);
@@ -245,6 +246,10 @@ class Connections {
     struct SendNote {
         uint64_t acked_bytes;
         Tick since;
+        // When its flight began or was last looked at, kNever for a small one, and for how long the
+        // kernel had been idle by then.
+        Nanos at;
+        Nanos idle;
     };
     std::unordered_map<Index, SendNote> send_notes_;
 

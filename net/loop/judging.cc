@@ -108,7 +108,14 @@ void Connections::credit_upload(Index index, size_t before, size_t read_bytes) {
 // So many bytes are about to be sent. Small sends pile up in the kernel as a large one does.
 void Connections::note_flight(Index index, size_t bytes) {
     Connection& connection = at(index);
-    if ((connection.flags & kBulkOut) != 0) return;
+    if ((connection.flags & kBulkOut) != 0) {
+        // A small one does not wait for this thread: the kernel takes it whole, or has others.
+        const bool bulk = bytes >= kBulkBytes;
+        SendNote& note = send_notes_[index];
+        note.at = bulk ? io_.clock() : kNever;
+        if (bulk) note.idle = io_.send_progress(index).idle;
+        return;
+    }
     const size_t units = connection.unnoted + bytes / kUnnotedUnitBytes;
     if (units >= kBulkBytes / kUnnotedUnitBytes) return note_bulk(index);
     connection.unnoted = units & 0x7F;  // all of it: units is less
@@ -119,8 +126,30 @@ void Connections::note_flight(Index index, size_t bytes) {
 void Connections::note_bulk(Index index) {
     at(index).flags |= kBulkOut;
     at(index).unnoted = 0;
-    send_notes_[index] = {.acked_bytes = io_.send_progress(index).acked_bytes,
-                          .since = config_.clock.up(io_.clock())};
+    const SendProgress progress = io_.send_progress(index);
+    send_notes_[index] = {.acked_bytes = progress.acked_bytes,
+                          .since = config_.clock.up(io_.clock()),
+                          .at = io_.clock(),
+                          .idle = progress.idle};
+}
+
+// A flight is under way. While the kernel had none of it, the peer had taken all that it was given,
+// and the rest waited for this thread: that is not the peer's silence.
+void Connections::credit_flight(Index index, const SendProgress& progress) {
+    Connection& connection = at(index);
+    SendNote& note = send_notes_[index];
+    if (note.at == kNever) return;
+    const Nanos now = io_.clock();
+    const Nanos idle = progress.idle - note.idle;
+    const Tick reached = config_.clock.down(now);
+    const Tick last = restore_tick(connection.heard & kStoredTickMask, reached);
+    // Heard of since: what counts of this flight is what it did not take then.
+    const Nanos heard_since = std::max<Nanos>(0, config_.clock.begins(last) - note.at);
+    if (idle > heard_since)
+        connection.heard =
+            heard_progress(connection.heard, config_.clock.down(idle - heard_since), reached);
+    note.at = now;
+    note.idle = progress.idle;
 }
 
 // The same for what is on its way to the peer: our probe waits behind it, and so does the goodbye
@@ -146,6 +175,7 @@ void Connections::credit_download(Index index, Tick reached) {
         closing_for > config_.clock.ticks(kCloseLingerMaxNs)) {
         return;
     }
+    if (outboxes_.in_flight(connection)) credit_flight(index, progress);
     connection.heard = heard_progress(connection.heard, credit, acked_at);
 }
 

@@ -8,6 +8,8 @@ void Connections::on_sent(Index index, IoError error) {
     if (error != 0) return close_socket(index, reason_of(error), CloseMode::reset);
     metrics_.add(Metric::bytes_sent, outboxes_.flight_bytes(connection));
     traffic_.sent(index, outboxes_.flight_bytes(connection));
+    if ((connection.flags & kBulkOut) != 0 && io_.now() - send_notes_[index].at > kLongFlightNs)
+        credit_flight(index, io_.send_progress(index));
     outboxes_.end_flight(connection);
     // A close goes on when its last words have gone.
     const bool closing = connection.stage == Stage::closing;

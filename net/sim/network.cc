@@ -318,6 +318,7 @@ void SimNetwork::segment_arrives(uint32_t slot, uint64_t end) {
     receiver.in_arrived = end;
     receiver.in_sent = std::max(receiver.in_sent, end);
     receiver.newest_at = clock_;
+    if (receiver.in_arrived == receiver.in_written) receiver.all_here_since = clock_;
     receiver.arrivals.push_back({end, clock_});
     const uint32_t sender = receiver.other;
     notify(slot);
@@ -387,8 +388,10 @@ size_t SimNetwork::write_room(SimSocket name) const {
 
 SendProgress SimNetwork::send_progress(SimSocket name) const {
     const Socket& receiver = sockets_[at(name).other];
-    return {receiver.in_arrived, receiver.in_written - receiver.in_arrived,
-            clock_ - receiver.newest_at};
+    const uint64_t waiting = receiver.in_written - receiver.in_arrived;
+    const Nanos idle_now = waiting == 0 ? clock_ - receiver.all_here_since : 0;
+    return {receiver.in_arrived, waiting, clock_ - receiver.newest_at,
+            receiver.all_here_total + idle_now};
 }
 
 size_t SimNetwork::write(SimSocket name, std::span<const uint8_t> bytes) {
@@ -398,6 +401,8 @@ size_t SimNetwork::write(SimSocket name, std::span<const uint8_t> bytes) {
     Socket& receiver = sockets_[far];
     PULSE_ASSERT(!receiver.fin_queued);
     receiver.bytes.insert(receiver.bytes.end(), bytes.begin(), bytes.begin() + count);
+    if (receiver.in_written == receiver.in_arrived)
+        receiver.all_here_total += clock_ - receiver.all_here_since;
     receiver.in_written += count;
     pump(far);
     return count;

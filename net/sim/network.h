@@ -151,6 +151,8 @@ class SimNetwork {
         Nanos last_arrival = 0;      // of what is in flight to here
         Nanos fin_at = kNever;       // FIN or failure got here
         Nanos newest_at = 0;         // the last thing that got here
+        Nanos all_here_since = 0;    // nothing was on its way to here from then to the next write
+        Nanos all_here_total = 0;    // and before that, for so long
         SocketAddress address;       // of this end
         std::vector<uint8_t> bytes;  // from in_read on, after `head` spent ones
         size_t head = 0;

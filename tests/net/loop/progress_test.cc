@@ -384,6 +384,34 @@ TEST(Progress, ACloseWaitsForWhatIsOnItsWayAndNotForEver) {
     }
 }
 
+// The peer has taken all that the kernel had while this thread stood still. It is judged in the turn
+// in which there is more for it, and not before it could take that.
+TEST(Progress, APauseOfThisThreadIsNotTheSilenceOfThePeer) {
+    constexpr size_t kEchoed = 40'000;
+    for (const bool closes : {false, true}) {
+        ReactorStage stage(slow_link(without_probes()));
+        const size_t peer = open_peer(stage, kWebSocket);
+        stage.set_reading(peer, false);
+        stage.write(peer, frame(0x82, Bytes(kEchoed, 'd')));
+        if (closes) stage.write(peer, close_frame(1000));
+        stage.settle(kSecond / 4);
+        ASSERT_EQ(stage.metrics()[Metric::messages_echoed], 1u);
+        while (stage.record(peer) != nullptr && stage.record(peer)->outbox != 0) {
+            stage.set_reading(peer, true);
+            stage.set_reading(peer, false);
+            const Nanos pause = closes ? kCloseLingerNs * 3 / 2 : 4 * kSecond;
+            stage.network().run_until(stage.network().clock() + pause);
+            stage.settle(10 * kMillisecond);
+        }
+        stage.set_reading(peer, true);
+        stage.settle();
+        EXPECT_GT(stage.heard(peer).size(), kEchoed) << closes;
+        EXPECT_EQ(stage.heard(peer).ends_with("\x88\x02\x03\xE8"), closes);
+        EXPECT_EQ(stage.metrics()[Metric::evicted], 0u) << closes;
+        EXPECT_FALSE(stage.was_reset(peer)) << closes;
+    }
+}
+
 // A peer that takes just enough to go on is not waited for beyond the bound.
 TEST(Progress, ACloseIsBoundHoweverSlowlyThePeerReads) {
     ReactorStage stage(slow_link(plan()));

@@ -183,6 +183,12 @@ TYPED_TEST_P(IoContract, SendProgress_ReportsWhatThePeerHasAcknowledged) {
     const Nanos again = stage.io.clock() - stage.io.send_progress(index).since_acked;
     EXPECT_NEAR(static_cast<double>(again), static_cast<double>(acked_at), 25e6)
         << "nothing was acknowledged since";
+    // All that while nothing waited; what waits stops that clock.
+    const Nanos idle = stage.io.send_progress(index).idle;
+    EXPECT_GE(idle - stuck.idle, 25 * kMillisecond);
+    stage.seen.send(*one.seen, text);
+    stage.settle(100 * kMillisecond);
+    EXPECT_LT(stage.io.send_progress(index).idle - idle, 50 * kMillisecond);
     stage.close_all();
 }
 
