@@ -384,8 +384,8 @@ TEST(Progress, ACloseWaitsForWhatIsOnItsWayAndNotForEver) {
     }
 }
 
-// The peer has taken all that the kernel had while this thread stood still. It is judged in the turn
-// in which there is more for it, and not before it could take that.
+// The peer has taken all that the kernel had while this thread stood still. It is not judged in the
+// turn in which there is more for it, before it could take that.
 TEST(Progress, APauseOfThisThreadIsNotTheSilenceOfThePeer) {
     constexpr size_t kEchoed = 40'000;
     for (const bool closes : {false, true}) {
