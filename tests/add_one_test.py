@@ -32,7 +32,7 @@ ADDED = [("core/gauges.def", "Gauges", "added_gauge",
          ("net/io/io_counters.def", "IoCounters", "added_io_counter",
           'X(added_io_counter, "Added by a test")'),
          ("core/close_reason.def", "CloseReasons", "added_reason",
-          'X(added_reason, 4099, "added_reason")')]
+          'X(added_reason, 4099, by_server, "added_reason", "nothing")')]
 # Of the tests of one line that each table has, one each.
 TESTS = {"Gauges": "IsAMemberInItsUnit", "Distributions": "IsAMemberWithItsSum",
          "Counters": "IsAMemberWithItsSum", "IoCounters": "IsAMemberOfIoWithItsSum",

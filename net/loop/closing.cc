@@ -27,17 +27,19 @@
 
 namespace pulse {
 
-// Whose failure an error of a connection is: the peer's and the network's, or that of this machine,
-// which has no memory or lost the socket.
+// What an error of a connection says of its cause. What is not listed is this machine's failure: it
+// has no memory, or lost the socket.
 CloseReason reason_of(IoError error) {
     switch (error) {
         case ECONNRESET:
         case EPIPE:
-        case ETIMEDOUT:  // keepalive, or --tcp-user-timeout
         case ECONNABORTED:
-        case EHOSTUNREACH:
-        case ENETUNREACH:
             return CloseReason::peer_reset;
+        case ETIMEDOUT:  // retransmissions, keepalive, or --tcp-user-timeout
+            return CloseReason::network_timeout;
+        case EHOSTUNREACH:  // ICMP said so
+        case ENETUNREACH:
+            return CloseReason::network_unreachable;
         default:
             return CloseReason::io_error;
     }

@@ -58,7 +58,10 @@ std::optional<CloseReason> Connections::reason_to_refuse(const Accepted& accepte
     if (names_peer && !accepted.peer.present()) return CloseReason::peer_reset;
     if (is_untrusted_proxy(accepted)) return CloseReason::untrusted_source;
     if (draining_) return CloseReason::going_away;
-    if (table_.live() == table_.limit()) return CloseReason::server_full;
+    if (table_.live() == table_.limit()) {
+        const bool all_full = config_.admission->live() >= config_.admission->connections_max();
+        return all_full ? CloseReason::server_full : CloseReason::reactor_full;
+    }
     if (!accept_rate_.allow(io_.now())) return CloseReason::accept_rate;
     if (!config_.admission->enter()) return CloseReason::server_full;
     return std::nullopt;

@@ -46,8 +46,8 @@ namespace pulse {
 
 class Session;
 
-// Whose failure an error of a connection is: the peer's and the network's, or that of this machine,
-// which has no memory or lost the socket.
+// What an error of a connection, not 0, says of its cause: the peer's reset, the network, or this
+// machine (io_error).
 CloseReason reason_of(IoError error);
 
 class Connections {

@@ -293,7 +293,9 @@ bool Session::take_proxy_header(std::span<uint8_t>& bytes) {
     if (!header.fault.ok()) {
         connections_.metrics().add(Metric::faults);
         connections_.log_debug(index_, "refused: ", header.fault.detail);
-        connections_.begin_close_silent(index_, CloseReason::bad_proxy_header);
+        const bool no_memory = header.fault.fault == CloseReason::out_of_memory;
+        connections_.begin_close_silent(
+            index_, no_memory ? CloseReason::out_of_memory : CloseReason::bad_proxy_header);
         return false;
     }
     if (header.bytes == 0) return false;

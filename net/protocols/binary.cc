@@ -17,7 +17,7 @@ using InStream = BinaryDialect<Stream>;
 struct Sink : InStream::Sink {
     void on_goodbye(uint16_t, std::span<const uint8_t>) {
         conversation.on_frame();
-        conversation.begin_close(CloseReason::peer_closed);
+        conversation.begin_close(CloseReason::peer_goodbye);
     }
 };
 

@@ -79,7 +79,7 @@ FirstBytes classify(std::span<const uint8_t> bytes, uint8_t listener) {
     const bool spoken =
         first.kind == WireKind::spoken && (listener == kUndetected || listener == first.protocol);
     if (first.kind != WireKind::undecided && !spoken) {
-        first.fault = {CloseReason::protocol_error, refusal_reason(first.kind, listener)};
+        first.fault = {CloseReason::wrong_protocol, refusal_reason(first.kind, listener)};
     }
     return first;
 }

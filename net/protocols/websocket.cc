@@ -63,7 +63,7 @@ struct FramesInMessage : InMessages::Sink {
         conversation.on_frame();
         // A binary frame's code is not the WebSocket's: its close frame says 1000, as to JSON.
         TextMessages::answer_goodbye(conversation);
-        conversation.begin_close(CloseReason::peer_closed);
+        conversation.begin_close(CloseReason::peer_goodbye);
     }
 };
 
@@ -103,7 +103,7 @@ struct Sink : HeadSink {
     void on_goodbye(uint16_t code, std::span<const uint8_t>) {
         conversation.on_frame();
         websocket::write_close(conversation, code, {});
-        conversation.begin_close(CloseReason::peer_closed);
+        conversation.begin_close(CloseReason::peer_goodbye);
     }
 };
 

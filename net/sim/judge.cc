@@ -256,7 +256,7 @@ void SimClients::judge_end(uint32_t number) {
     const bool gone = late || line.was_cut || line.went_unread || !line.innocent;
     if (gone || line.closed_unknown || network_.clock() >= facts_.hard_stop_at) return;
     const bool answers = client.said_goodbye && client.codec.is_websocket();
-    if (answers && line.closed_for == CloseReason::peer_closed && !client.got_goodbye) {
+    if (answers && line.closed_for == CloseReason::peer_goodbye && !client.got_goodbye) {
         return broken("goodbye_unsaid", line, "its own goodbye has no close frame in answer");
     }
     if (reason.code == 1000) return;

@@ -15,53 +15,11 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from server import BUILD, Server, Skipped, run_over_backends  # noqa: E402: its path comes first
+from cable import (Cable, PEER_SIDE, SERVER_ADDRESS, SERVER_SIDE, inside,  # noqa: E402: its path
+                   need_namespaces)  # comes first
+from server import BUILD, Server, run_over_backends  # noqa: E402
 
 PEERS, CANARIES = 200, 50
-SERVER_SIDE, PEER_SIDE = f"pulse-s{os.getpid()}", f"pulse-p{os.getpid()}"
-
-
-def ip(*words):
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=20)
-
-
-def inside(namespace):
-    return ["ip", "netns", "exec", namespace]
-
-
-class Cable:
-    """Two namespaces and what lies between them; gone with the block."""
-
-    def __enter__(self):
-        try:
-            for namespace in (SERVER_SIDE, PEER_SIDE):
-                ip("netns", "add", namespace)
-                ip("-n", namespace, "link", "set", "lo", "up")
-            ip("-n", SERVER_SIDE, "link", "add", "near", "type", "veth",
-               "peer", "name", "far", "netns", PEER_SIDE)
-            for namespace, end, address in ((SERVER_SIDE, "near", "10.99.0.1/24"),
-                                            (PEER_SIDE, "far", "10.99.0.2/24")):
-                ip("-n", namespace, "addr", "add", address, "dev", end)
-                ip("-n", namespace, "link", "set", end, "up")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def pull(self):
-        ip("-n", PEER_SIDE, "link", "set", "far", "down")
-
-    def __exit__(self, *_):
-        for namespace in (SERVER_SIDE, PEER_SIDE):
-            subprocess.run(["ip", "netns", "del", namespace], capture_output=True, timeout=20)
-
-
-def need_namespaces():
-    try:
-        with Cable():
-            return
-    except (OSError, subprocess.SubprocessError) as error:
-        raise Skipped(f"no network namespaces here: {error}") from error
 
 
 def load(namespace, address, count, seconds, path):
@@ -78,7 +36,7 @@ def test_a_pulled_cable(backend):
         with Server(backend, "--heartbeat-interval", "1s", "--heartbeat-timeout", "3s",
                     scheme="auto", host="*", inside=inside(SERVER_SIDE)) as server:
             paths = [os.path.join(directory, name) for name in ("peers", "canaries")]
-            peers = load(PEER_SIDE, f"10.99.0.1:{server.port}", PEERS, 9, paths[0])
+            peers = load(PEER_SIDE, f"{SERVER_ADDRESS}:{server.port}", PEERS, 9, paths[0])
             canaries = load(SERVER_SIDE, f"127.0.0.1:{server.port}", CANARIES, 9, paths[1])
             time.sleep(3.5)
             before = server.stats()["total"]

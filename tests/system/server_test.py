@@ -109,7 +109,7 @@ def test_logs_what_is_not_spoken_and_how_connections_end(backend):
             if ends:
                 assert re.search(r" closed: peer_closed after \d+\.\d{3} s, 5 bytes received, "
                                  r"5 sent$", ends[2]), ends
-                assert " closed: protocol_error after " in ends[0], ends
+                assert " closed: wrong_protocol after " in ends[0], ends
 
 
 def watch_silent(port, count):

@@ -45,7 +45,7 @@ TEST(Goodbye, InAWebSocketMessageIsAnsweredWithACloseFrameWhateverItsFormat) {
         EXPECT_TRUE(stage.ended(peer)) << "our FIN follows";
         stage.finish(peer);
         stage.settle();
-        EXPECT_EQ(closed_for(stage, CloseReason::peer_closed), 1u);
+        EXPECT_EQ(closed_for(stage, CloseReason::peer_goodbye), 1u);
         EXPECT_FALSE(stage.was_reset(peer));
     }
 }
@@ -113,10 +113,13 @@ TEST(Goodbye, OfAPlainConnectionIsAnsweredWithFinAlone) {
     }
 }
 
-TEST(IoErrors, AreOfThePeerOrOfTheSystem) {
+TEST(IoErrors, AreOfThePeerOfTheNetworkOrOfTheSystem) {
     EXPECT_EQ(reason_of(ECONNRESET), CloseReason::peer_reset);
     EXPECT_EQ(reason_of(EPIPE), CloseReason::peer_reset);
-    EXPECT_EQ(reason_of(ETIMEDOUT), CloseReason::peer_reset);
+    EXPECT_EQ(reason_of(ECONNABORTED), CloseReason::peer_reset);
+    EXPECT_EQ(reason_of(ETIMEDOUT), CloseReason::network_timeout);
+    EXPECT_EQ(reason_of(EHOSTUNREACH), CloseReason::network_unreachable);
+    EXPECT_EQ(reason_of(ENETUNREACH), CloseReason::network_unreachable);
     EXPECT_EQ(reason_of(ENOBUFS), CloseReason::io_error);
     EXPECT_EQ(reason_of(ENOMEM), CloseReason::io_error);
     ReactorStage stage(plan());

@@ -108,6 +108,7 @@ TEST(FirstBytes, ComeOneByOneTheyDecideTheSame) {
             answers[one_by_one] = take(stage, peer);
             EXPECT_TRUE(stage.ended(peer)) << row.wire;
             EXPECT_EQ(closed_for(stage, CloseReason::protocol_error) +
+                          closed_for(stage, CloseReason::wrong_protocol) +
                           (stage.record(peer) != nullptr ? 1u : 0u),
                       1u);
         }

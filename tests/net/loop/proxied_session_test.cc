@@ -339,6 +339,21 @@ class NamelessKernel : public SimBackend {
     };
 };
 
+// Its header may be right: the balancer is not to blame.
+TEST(ProxiedSession, AHeaderThatFindsNoMemoryIsNoBadHeader) {
+    for (const size_t listener : kProxied) {
+        StagePlan none = plan();
+        none.options.buffer_bytes = 0;
+        none.buffer_reserve_bytes = 0;
+        ReactorStage stage(none);
+        const size_t peer = stage.connect(listener);
+        stage.write(peer, kLine.substr(0, 10));
+        stage.settle(3 * kSecond);
+        EXPECT_EQ(closed_for(stage, CloseReason::out_of_memory), 1u) << listener;
+        EXPECT_EQ(closed_for(stage, CloseReason::bad_proxy_header), 0u) << listener;
+    }
+}
+
 // That peer is not a stranger that an operator should look for.
 TEST(ProxiedSession, APeerWithoutAnAddressWasResetAndIsNotUntrusted) {
     for (const size_t listener : kProxied) {

@@ -113,7 +113,7 @@ TEST(FirstBytes, AListenerOfOneProtocolRefusesTheOthersAndSaysWhatItSpeaks) {
             EXPECT_EQ(told(first), spoken);
             EXPECT_EQ(first.fault.ok(), spoken.protocol == &listener.protocol);
             if (first.fault.ok()) continue;
-            EXPECT_EQ(first.fault.fault, CloseReason::protocol_error);
+            EXPECT_EQ(first.fault.fault, CloseReason::wrong_protocol);
             EXPECT_NE(first.fault.detail.find(listener.says), std::string_view::npos);
         }
     }
@@ -135,7 +135,7 @@ TEST(FirstBytes, WhatNoListenerSpeaksIsRefusedByItsName) {
     for (const Protocol* listener : {&undetected_protocol, &websocket_protocol}) {
         for (const auto& [wire, name] : peers) {
             const FirstBytes first = classify(wire, *listener);
-            EXPECT_EQ(first.fault.fault, CloseReason::protocol_error);
+            EXPECT_EQ(first.fault.fault, CloseReason::wrong_protocol);
             EXPECT_NE(first.fault.detail.find(name), std::string_view::npos);
         }
     }

@@ -70,7 +70,7 @@ TEST_P(EachProtocol, IsToldByItsPrefixesAndNoOtherIs) {
         for (const Protocol* other : all_protocols()) {
             if (other->prefixes.empty() || other == &protocol()) continue;
             const FirstBytes there = classify(bytes_of(wire), row_of(other));
-            EXPECT_EQ(there.fault.fault, CloseReason::protocol_error);
+            EXPECT_EQ(there.fault.fault, CloseReason::wrong_protocol);
             EXPECT_EQ(there.fault.detail, other->only_this);
             EXPECT_FALSE(reject(there).view().empty()) << "a peer is told in its own words";
         }

@@ -1,0 +1,326 @@
+#!/usr/bin/env python3
+"""Every reason to close or refuse that exists (core/close_reason.def), provoked once each.
+
+    tests/system/reasons_test.py [WORD]...
+
+Each provocation does one thing to a server, and the server must count it under that reason and no
+other. A reason that is neither provoked here nor listed with what provokes it instead is a failed
+test. Those of the network need two namespaces and are skipped by name where there may be none.
+Ends with `N passed, N failed`.
+"""
+import functools
+import os
+import re
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import attack  # noqa: E402: its path comes first
+from cable import (Cable, PEER_SIDE, SERVER_ADDRESS, SERVER_SIDE, inside,  # noqa: E402
+                   need_namespaces)
+from server import BACKENDS, Server, run_cases  # noqa: E402
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+# What no peer can provoke over a socket, and what provokes it.
+ELSEWHERE = {
+    "none": "not a reason: the connection is open",
+    "io_error": "the kernel's memory has to fail: ReactorOperations in tests/net/loop/",
+    "kicked": "a message of another thread: tests/net/loop/operation_test.cc",
+}
+
+
+def reasons():
+    with open(os.path.join(ROOT, "core/close_reason.def"), encoding="utf-8") as table:
+        return re.findall(r"^X\((\w+),", table.read(), re.M)
+
+
+# -------------------------------------------------------------- what peers do, given their server
+
+def connect(server, source="127.0.0.1", receive_bytes=None):
+    return attack.connect(server.port, receive_bytes, source)
+
+
+def speaks(server, words=b"PING\n", answer=b"PONG\n", **how):
+    """A peer that has said its first words and was answered."""
+    peer = connect(server, **how)
+    peer.sendall(words)
+    heard = b""
+    while not heard.endswith(answer):
+        more = peer.recv(4096)
+        assert more, f"closed behind {heard}"
+        heard += more
+    return peer
+
+
+def upgraded(server, **how):
+    peer = connect(server, **how)
+    attack.upgrade(peer)
+    return peer
+
+
+def read_to_end(peer):
+    peer.settimeout(20)
+    try:
+        while peer.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+
+
+def says(words, first=speaks):
+    """Peers that say these words and leave when the server does."""
+    def provoke(server):
+        peer = first(server)
+        peer.sendall(words)
+        read_to_end(peer)
+        peer.close()
+    return provoke
+
+
+def closes(server):
+    peer = speaks(server)
+    peer.shutdown(socket.SHUT_WR)
+    read_to_end(peer)
+
+
+def resets(server):
+    peer = speaks(server)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+def reads_nothing(server):
+    peer = upgraded(server, receive_bytes=4096)
+    peer.settimeout(2)
+    message = attack.masked(0x82, bytes(4000))
+    try:
+        for _ in range(4096):  # 16 MB: more than both kernels take
+            peer.sendall(message)
+    except OSError:
+        pass
+    peer.close()
+
+
+def fills_the_server(server):
+    first = speaks(server)
+    read_to_end(connect(server))
+    first.close()
+
+
+def fills_one_reactor(server):
+    """Connections are kept on one reactor, and closed on the other, until one is refused."""
+    kept = []
+    for _ in range(4000):
+        peer = connect(server)
+        peer.sendall(b'{"type":"hello"}\n')
+        heard = b""
+        while b"\n" not in heard:
+            more = peer.recv(4096)
+            if not more:
+                break
+            heard += more
+        if b"reactor_full" in heard:
+            return
+        if b'"conn":"r0-' in heard:
+            kept.append(peer)
+        else:
+            peer.close()
+    raise AssertionError(f"{len(kept)} peers did not fill a reactor")
+
+
+def comes_too_often(server):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        peer = connect(server)
+        peer.settimeout(0.1)
+        try:
+            if b"accept_rate" in peer.recv(4096):
+                return
+        except TimeoutError:
+            pass
+    raise AssertionError("as many were accepted as came")
+
+
+def takes_the_descriptors(server):
+    task = server.reactor_task()
+    used = [int(name) for name in os.listdir(f"/proc/{server.process.pid}/task/{task}/fd")]
+    hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)[1]
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (max(used) + 1, hard))
+    inside_ = []
+    for _ in range(max(used) + 2 - len(used)):
+        inside_.append(connect(server))
+        inside_[-1].settimeout(0.5)
+        try:
+            if b"out_of_descriptors" in inside_[-1].recv(4096):
+                return
+        except TimeoutError:
+            pass
+    raise AssertionError("descriptors were left")
+
+
+def hoards(server):
+    hoarders = []
+    for _ in range(16):
+        peer = upgraded(server)
+        peer.sendall(attack.masked(0x82, bytes(60_000))[:-1])
+        hoarders.append(peer)
+        time.sleep(0.05)
+    for peer in hoarders:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+
+
+def is_stopped(*signals):
+    """A drain spreads its goodbyes over its window: a second signal finds peers without one."""
+    def provoke(server):
+        peers = [speaks(server) for _ in range(len(signals) * 5)]
+        for number in signals:
+            server.process.send_signal(number)
+            time.sleep(0.3)
+        for peer in peers:
+            read_to_end(peer)
+            peer.close()
+        server.process.wait(timeout=30)
+    return provoke
+
+
+def behind_a_cable(break_it):
+    """A peer in another namespace whose network breaks while the server probes it."""
+    def provoke(server):
+        script = ("import socket, time\n"
+                  f"peer = socket.create_connection(('{SERVER_ADDRESS}', {server.port}))\n"
+                  "peer.sendall(b'PING\\n')\n"
+                  "assert peer.recv(16) == b'PONG\\n'\n"
+                  "print('open', flush=True)\n"
+                  "time.sleep(60)\n")
+        peer = subprocess.Popen([*inside(PEER_SIDE), sys.executable, "-c", script],
+                                stdout=subprocess.PIPE)
+        try:
+            assert peer.stdout.readline() == b"open\n"
+            break_it(server.cable)
+            wait_for(server, lambda counts: sum(counts.values()) > 0, 20)
+        finally:
+            peer.kill()
+            peer.wait()
+            peer.stdout.close()
+    return provoke
+
+
+HELD_MESSAGE = attack.masked(0x82, bytes(3000))[:200]
+ORIGIN = (b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+          b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+          b"Origin: https://other.example\r\n\r\n")
+
+# By what the server is told: the reasons, and what provokes each.
+COMMON = ("--handshake-timeout", "1s", "--heartbeat-interval", "500ms", "--heartbeat-timeout",
+          "1500ms", "--on-message", "echo", "--max-message-bytes", "4KiB", "--send-queue-bytes",
+          "16KiB", "--ws-origin", "https://a.example")
+SMALL = ("--max-message-bytes", "64KiB", "--buffer-bytes", "384KiB")
+PROXIED = {"scheme": "auto", "query": "?proxy=on"}
+UNDER_CABLE = ("--heartbeat-interval", "500ms", "--heartbeat-timeout", "60s",
+               "--tcp-user-timeout", "1s")
+PROVOKED = (
+    (COMMON, {}, {
+        "peer_goodbye": says(b'{"type":"goodbye"}\n'),
+        "peer_closed": closes,
+        "peer_reset": resets,
+        "idle_timeout": says(b""),
+        "slow_upload": says(HELD_MESSAGE, upgraded),
+        "handshake_timeout": says(b"GET / HT", connect),
+        "http_answered": says(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", connect),
+        "wrong_protocol": says(b"SSH-2.0-x\r\n", connect),
+        "protocol_error": says(b"\xb7\x63\0\0\0\0\0\0", connect),
+        "invalid_data": says(attack.masked(0x81, b"\xff\xfe"), upgraded),
+        "message_too_big": says(attack.masked(0x82, bytes(5000)), upgraded),
+        "too_many_offences": says(b'{"type":"welcome"}\n' * 8),
+        "slow_reader": reads_nothing,
+        "unauthorized": says(ORIGIN, connect)}),
+    (("--max-connections", "1"), {}, {"server_full": fills_the_server}),
+    (("--reactors", "2", "--max-connections", "400"),
+     {"before": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (330, 330))},
+     {"reactor_full": fills_one_reactor}),
+    (("--accept-rate", "1/s"), {"scheme": "jsonl"}, {"accept_rate": comes_too_often}),
+    ((), {"scheme": "jsonl"}, {"out_of_descriptors": takes_the_descriptors}),
+    (SMALL, {"scheme": "ws"}, {"out_of_memory": hoards}),
+    (("--proxy-trusted", "127.9.0.0/16"), PROXIED, {
+        "untrusted_source": lambda server: read_to_end(connect(server)),
+        "bad_proxy_header": says(b"PING\n", functools.partial(connect, source="127.9.0.1"))}),
+    (("--drain-timeout", "1s"), {}, {"going_away": is_stopped(signal.SIGTERM)}),
+    (("--drain-timeout", "20s"), {}, {"hard_stop": is_stopped(signal.SIGTERM, signal.SIGTERM)}),
+    (UNDER_CABLE, {"host": "*", "cable": True},
+     {"network_timeout": behind_a_cable(Cable.pull)}),
+    (UNDER_CABLE, {"host": "*", "cable": True},
+     {"network_unreachable": behind_a_cable(Cable.become_a_router)}),
+)
+# A peer of a full server leaves, and its own end is counted beside.
+BESIDE = {"hard_stop": {"going_away"},
+          "server_full": {"peer_closed"},
+          "reactor_full": {"peer_closed", "peer_reset"},
+          "accept_rate": {"peer_closed", "peer_reset"},
+          "out_of_memory": {"peer_reset", "peer_closed"},
+          "out_of_descriptors": {"peer_closed", "peer_reset", "handshake_timeout"}}
+
+
+def counts_of(server):
+    total = server.stats()["total"]
+    counts = dict(total["closed_by_reason"])
+    for reason, count in total["refused_by_reason"].items():
+        counts[reason] = counts.get(reason, 0) + count
+    return counts
+
+
+def wait_for(server, is_there, seconds):
+    deadline = time.monotonic() + seconds
+    while not is_there(counts := counts_of(server)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return counts
+
+
+def provoke(backend, reason, flags, how, act):
+    how = dict(how)
+    if how.pop("cable", False):
+        need_namespaces()
+        with Cable() as cable:
+            return check(backend, reason, flags, {**how, "inside": inside(SERVER_SIDE)}, act, cable)
+    return check(backend, reason, flags, how, act, None)
+
+
+def check(backend, reason, flags, how, act, cable):
+    with Server(backend, "--stats-interval", "200ms",
+                *(("--reactors", "1") if "--reactors" not in flags else ()), *flags,
+                **{"scheme": "auto", **how}) as server:
+        server.cable = cable
+        act(server)
+        counts = wait_for(server, lambda counts: reason in counts, 10)
+        assert counts.get(reason, 0) >= 1, counts
+        others = set(counts) - {reason} - BESIDE.get(reason, set())
+        assert not others, f"counted under {others} as well: {counts}"
+
+
+def test_every_reason_is_provoked():
+    here = {reason for _, _, acts in PROVOKED for reason in acts}
+    known = set(reasons())
+    assert here.isdisjoint(ELSEWHERE), here & set(ELSEWHERE)
+    missing = known - here - set(ELSEWHERE)
+    assert not missing, f"neither provoked here nor listed with a reason: {sorted(missing)}"
+    gone = (here | set(ELSEWHERE)) - known
+    assert not gone, f"provoked and not in core/close_reason.def: {sorted(gone)}"
+
+
+def main():
+    cases = [("every reason is provoked", test_every_reason_is_provoked)]
+    for flags, how, acts in PROVOKED:
+        for reason, act in acts.items():
+            for backend in BACKENDS:
+                cases.append((f"{backend} {reason}",
+                              functools.partial(provoke, backend, reason, flags, how, act)))
+    return run_cases(cases)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
