@@ -55,6 +55,7 @@ class NoKernel {
     Nanos drained_until() const { return now_; }
     SendProgress send_progress(Index) { return {}; }
     SocketAddress peer_address(Index) { return {}; }
+    TransportFacts transport_facts(Index) { return {}; }
     Nanos woke_at() const { return now_; }
     Nanos clock() const { return now_; }
     Nanos cpu_clock() const { return 0; }

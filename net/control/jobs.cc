@@ -165,7 +165,7 @@ Nanos ActJob::step(Connections& connections, Nanos now, uint32_t& budget) {
 }
 
 bool KickJob::act(Connections& connections, Index index) {
-    connections.begin_close(index, CloseReason::kicked, reason_);
+    connections.begin_close(index, {CloseReason::kicked, reason_});
     return true;
 }
 
@@ -222,7 +222,7 @@ Nanos KickOneJob::step(Connections& connections, Nanos, uint32_t& budget) {
     spend(budget, kEvictCost);
     const Connection* connection = connections.find(id);
     found = connection != nullptr && is_live(connection->stage);
-    if (found) connections.begin_close(id.index, CloseReason::kicked, reason);
+    if (found) connections.begin_close(id.index, {CloseReason::kicked, reason});
     return kNever;
 }
 

@@ -212,4 +212,34 @@ uint32_t number_of(const SocketAddress& address, const SipKey& key) {
     return std::max(1u, static_cast<uint32_t>(hash));
 }
 
+PeerAddress plain_address(const SocketAddress& address) {
+    PeerAddress plain;
+    if (address.base.sa_family == AF_INET) {
+        plain.family = 4;
+        std::memcpy(plain.bytes.data(), &address.v4.sin_addr, sizeof address.v4.sin_addr);
+    } else if (address.base.sa_family == AF_INET6) {
+        plain.family = 6;
+        std::memcpy(plain.bytes.data(), &address.v6.sin6_addr, sizeof address.v6.sin6_addr);
+    } else {
+        return plain;
+    }
+    plain.port = address.port();
+    return plain;
+}
+
+SocketAddress socket_address(const PeerAddress& plain) {
+    SocketAddress address;
+    if (plain.family == 4) {
+        address.v4.sin_family = AF_INET;
+        std::memcpy(&address.v4.sin_addr, plain.bytes.data(), sizeof address.v4.sin_addr);
+    } else if (plain.family == 6) {
+        address.v6.sin6_family = AF_INET6;
+        std::memcpy(&address.v6.sin6_addr, plain.bytes.data(), sizeof address.v6.sin6_addr);
+    } else {
+        return address;
+    }
+    address.set_port(plain.port);
+    return address;
+}
+
 }  // namespace pulse

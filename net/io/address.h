@@ -11,6 +11,7 @@
 
 #include "core/result.h"
 #include "core/sip_hash.h"
+#include "core/transport_facts.h"
 
 namespace pulse {
 
@@ -60,6 +61,10 @@ std::vector<AddressPrefix> loopback_prefixes();
 // An address as a number under a secret, without its port; of IPv6 the first 64 bits, which one
 // site has in common. 0: no address. Two may have the same number, by chance alone.
 uint32_t number_of(const SocketAddress& address, const SipKey& key);
+
+// The same address without the kernel's types, and back.
+PeerAddress plain_address(const SocketAddress& address);
+SocketAddress socket_address(const PeerAddress& address);
 
 // One listener: where, and what is spoken there, which is not for the backends. The text is kept
 // for messages and metrics. parse_listen_uri() of net/protocols/listen_uri.h makes one.

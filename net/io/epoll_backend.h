@@ -57,6 +57,7 @@
 #include "net/io/sockets.h"
 #include "net/io/spare_descriptor.h"
 #include "net/io/system_calls.h"
+#include "net/io/transport_facts.h"
 #include "net/io/watch_marks.h"
 #include "net/io/watch_proof.h"
 
@@ -104,6 +105,9 @@ class EpollBackend {
     }
     SocketAddress peer_address(Index index) {
         return pulse::peer_address(calls_, records_[index].descriptor);
+    }
+    TransportFacts transport_facts(Index index) {
+        return pulse::transport_facts(calls_, records_[index].descriptor);
     }
     Nanos woke_at() const { return woke_at_; }
     Nanos clock() const { return monotonic_clock(); }

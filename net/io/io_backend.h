@@ -51,6 +51,7 @@
 #include <vector>
 
 #include "core/result.h"
+#include "core/transport_facts.h"
 #include "core/types.h"
 #include "net/io/address.h"
 #include "net/io/io_counters.h"
@@ -133,6 +134,9 @@ concept IoBackend =
         // Of one that is attached, unmapped; family 0 where the kernel does not know it any more. A
         // system call: for an operator who asks, not for every connection.
         { io.peer_address(index) } -> std::same_as<SocketAddress>;
+        // Of one that is attached and not closed, also after on_end with an error. Two system
+        // calls: for those that end, or that an operator asks about.
+        { io.transport_facts(index) } -> std::same_as<TransportFacts>;
         // When the last poll stopped waiting and began to handle: what follows is work.
         { reading.woke_at() } -> std::same_as<Nanos>;
         // The clock at this instant: to measure with, and to begin a deadline outside poll. No

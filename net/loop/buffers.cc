@@ -81,6 +81,8 @@ bool Connections::make_room(Index asker) {
 // and a peer that does not take it would not see a goodbye behind it.
 void Connections::take_memory_from(Index index) {
     Connection& connection = at(index);
+    constexpr CloseCause gives_way =
+        CloseCause(CloseReason::out_of_memory).noted("its address held most, and it the largest");
     log_debug(index, "gives way, being the largest holder of buffers: ", "out_of_memory");
     if (connection.inbox != 0) {
         buffers_.release(connection.inbox);
@@ -90,9 +92,9 @@ void Connections::take_memory_from(Index index) {
     outboxes_.drop_queue(connection);
     if (outboxes_.in_flight(connection)) {
         outboxes_.write_off(connection);
-        return close_socket(index, CloseReason::out_of_memory, CloseMode::reset);
+        return close_socket(index, gives_way, CloseMode::reset);
     }
-    begin_close(index, CloseReason::out_of_memory);
+    begin_close(index, gives_way);
     resume(index);
 }
 
@@ -103,7 +105,7 @@ void Connections::park(Index index, const Session& session) {
         entry.bytes = keep(index, session.rest());
         if (entry.bytes == 0) {
             parking_.release(entry);
-            begin_close(index, CloseReason::out_of_memory);
+            begin_close(index, CloseCause(CloseReason::out_of_memory).noted("it had sent more"));
             return drop_unfinished(index);
         }
     }

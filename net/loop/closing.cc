@@ -48,29 +48,34 @@ CloseReason reason_of(IoError error) {
 // Says why, sends FIN behind it, and gives the peer a moment to do the same: a close with unread
 // input, or a reset, would destroy the goodbye on its way. A peer that stays silent is reset at the
 // deadline, not before.
-void Connections::begin_close(Index index, CloseReason reason, std::string_view detail) {
+void Connections::begin_close(Index index, const CloseCause& cause) {
     Connection& connection = at(index);
     if (connection.stage == Stage::closed) return;
     if (connection.stage != Stage::closing) {
-        connection.close_reason = reason;
-        if (reason == CloseReason::slow_reader) outboxes_.drop_queue(connection);
-        Session(*this, index).send_goodbye(reason, detail);
+        set_cause(index, cause);
+        if (cause.reason == CloseReason::slow_reader) outboxes_.drop_queue(connection);
+        const size_t queued = outboxes_.bytes(connection);
+        Session(*this, index).send_goodbye(cause.reason, cause.detail);
+        if (outboxes_.bytes(connection) > queued) note_goodbye(index);
     }
-    begin_close_silent(index, reason);
+    begin_close_silent(index, cause);
 }
 
-// Of a connection that was not closing yet.
-void Connections::set_close_reason(Connection& connection, CloseReason reason) {
-    connection.close_reason = reason;
-    if (reason == CloseReason::out_of_memory) notices_.gave_way();
+// Once for each connection: what comes later is not why it ends.
+void Connections::set_cause(Index index, const CloseCause& cause) {
+    Connection& connection = at(index);
+    if (connection.close_reason != CloseReason::none) return;
+    note_cause(index, cause);
+    connection.close_reason = cause.reason;
+    if (cause.reason == CloseReason::out_of_memory) notices_.gave_way();
 }
 
 // The same without a word of ours: what there was to say was said.
-void Connections::begin_close_silent(Index index, CloseReason reason) {
+void Connections::begin_close_silent(Index index, const CloseCause& cause) {
     Connection& connection = at(index);
     if (connection.stage == Stage::closed) return;
     if (connection.stage != Stage::closing) {
-        set_close_reason(connection, reason);
+        set_cause(index, cause);
         connection.stage = Stage::closing;
         if ((connection.flags & kBulkOut) != 0) note_bulk(index);
         if (index != decoding_ && io_.is_held_off(index)) {
@@ -84,15 +89,16 @@ void Connections::begin_close_silent(Index index, CloseReason reason) {
 
 void Connections::on_end(Index index, IoError error) {
     Connection& connection = at(index);
-    if (error != 0) return close_socket(index, reason_of(error), CloseMode::reset);
+    if (error != 0) return close_socket(index, cause_of(error), CloseMode::reset);
     connection.flags |= kPeerEnded;
     begin_close(index, CloseReason::peer_closed);
 }
 
-void Connections::close_socket(Index index, CloseReason reason, CloseMode mode) {
+void Connections::close_socket(Index index, const CloseCause& cause, CloseMode mode) {
     Connection& connection = at(index);
     if (connection.stage == Stage::closed) return;
-    if (connection.stage != Stage::closing) set_close_reason(connection, reason);
+    set_cause(index, cause);
+    note_end(index, mode);
     connection.stage = Stage::closed;
     io_.close(index, mode);
 }
@@ -105,11 +111,7 @@ void Connections::on_closed(Index index) {
     outboxes_.release(connection);
     if (connection.inbox != 0) buffers_.release(connection.inbox);
     metrics_.closed(connection.close_reason);
-    if (logs_peers_) {
-        const std::string_view reason = describe(connection.close_reason).name;
-        log_debug(index, "closed: ", std::string(reason) + traffic_.summary(index, io_.now()));
-        traffic_.forget(index);
-    }
+    if (logs_peers_) log_debug(index, "closed: ", explain(evidence(index), false));
     table_.release(index);
     config_.admission->leave();
 }

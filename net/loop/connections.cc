@@ -41,14 +41,20 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       io_(io),
       metrics_(metrics),
       wheel_(pages, table.records(), table.limit(), config.clock.down(io.now())),
-      accept_rate_(config.accepts_per_second) {
+      accept_rate_(config.accepts_per_second),
+      history_(pages, table.limit()) {
     std::iota(profile_place_.begin(), profile_place_.end(), uint8_t{0});
     log_peers(config_.options->log_level == LogLevel::debug);
 }
 
 void Connections::log_peers(bool on) {
     logs_peers_ = on && config_.debug;
-    if (!logs_peers_) traffic_.forget_all();
+    const uint32_t entries =
+        std::max(config_.ledger_entries, logs_peers_ ? kLedgerEntriesForLog : 0);
+    const bool proxied =
+        std::ranges::any_of(config_.options->listen, &ListenAddress::expects_proxy_header);
+    if (!history_.keep(entries, proxied, io_.now()) && config_.warn)
+        config_.warn("no address space for the ledger: why connections end is not remembered");
 }
 
 std::optional<CloseReason> Connections::reason_to_refuse(const Accepted& accepted) {
@@ -101,8 +107,8 @@ void Connections::on_accept(const Accepted& accepted) {
     metrics_.add(Metric::accepted);
     const ListenAddress& listener = config_.options->listen[accepted.listener];
     connection.protocol = listener.protocol;
+    history_.accepted(index, listener.expects_proxy_header, io_.now());
     if (logs_peers_) {
-        traffic_.accepted(index, io_.now());
         log_debug(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
     }
     if (listener.expects_proxy_header) connection.stage = Stage::proxy;
@@ -112,7 +118,10 @@ void Connections::on_accept(const Accepted& accepted) {
 // Who the peer of a connection is: known when it is accepted, and again when a PROXY header names
 // another. Without an address (LOCAL, UNKNOWN) it is the proxy itself.
 void Connections::set_peer_address(Index index, const SocketAddress& peer) {
-    if (peer.present()) at(index).address = number_of(peer, config_.probe_key);
+    if (peer.present()) {
+        at(index).address = number_of(peer, config_.probe_key);
+        history_.named(index, plain_address(peer));
+    }
     if (logs_peers_) log_debug(index, "speaks for ", peer.present() ? peer.text() : "its proxy");
 }
 
@@ -154,7 +163,6 @@ void Connections::begin_heartbeats(Index index) { set_profile(index, place_of(kP
 
 void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
     metrics_.add(Metric::bytes_received, bytes.size());
-    traffic_.received(index, bytes.size());
     heard_now_ = heard_at(config_.clock.up(io_.now()));
     // What arrives after our goodbye is drained and dropped, so that no reset destroys the goodbye.
     const size_t unfinished = unfinished_bytes(index);
@@ -197,6 +205,7 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges.records_bytes = table_.backed_bytes();
     stats.gauges.wheel_bytes = wheel_.memory_bytes();
     stats.gauges.buffers_bytes = buffers_.held_bytes();
+    stats.gauges.ledger_bytes = history_.memory_bytes();
     stats.gauges.backend_bytes = io_.memory_bytes();
 }
 

@@ -6,6 +6,7 @@
 //   closing.cc       endings, with their states drawn
 //   sweeps.cc        what is done to every connection: retunes, draining, stopping, jobs (job.h)
 //   sending.cc       one send a connection and turn
+//   evidence.cc      what is known of one, and why it ended
 //   buffers.cc       unfinished messages, parked bytes, who gives way
 //   session.cc       what a peer's bytes come to, by its protocol (net/protocols/)
 //
@@ -17,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -30,6 +32,7 @@
 #include "core/timing_wheel.h"
 #include "core/turn_budget.h"
 #include "net/loop/connection_flags.h"
+#include "net/loop/history.h"
 #include "net/loop/io_requests.h"
 #include "net/loop/jobs.h"
 #include "net/loop/limits.h"
@@ -39,16 +42,37 @@
 #include "net/loop/reactor_config.h"
 #include "net/loop/reactor_metrics.h"
 #include "net/loop/reactor_stats.h"
-#include "net/loop/traffic_notes.h"
 #include "net/protocols/conversation.h"
 
 namespace pulse {
 
 class Session;
 
-// What an error of a connection, not 0, says of its cause: the peer's reset, the network, or this
-// machine (io_error).
+// Why a connection ends, and what is known of that besides.
+struct CloseCause {
+    constexpr CloseCause(CloseReason why, std::string_view what = {}, uint16_t code = 0,
+                         IoError failure = 0)
+        : reason(why), detail(what), peer_code(code), error(failure) {}
+
+    // The same with a detail that the ledger keeps and the peer is not sent.
+    constexpr CloseCause noted(std::string_view what) const {
+        CloseCause cause = *this;
+        cause.note = what;
+        return cause;
+    }
+
+    CloseReason reason;
+    // For the length of a call: what was wrong, or why an operator asked; the goodbye has it, too.
+    std::string_view detail;
+    std::string_view note{};
+    uint16_t peer_code;  // of the peer's goodbye
+    IoError error;
+};
+
+// What an error of a connection says of its cause: the peer's reset, the network, or this machine
+// (io_error). Requires: it is one.
 CloseReason reason_of(IoError error);
+inline CloseCause cause_of(IoError error) { return {reason_of(error), {}, 0, error}; }
 
 class Connections {
   public:
@@ -131,8 +155,8 @@ class Connections {
         if (heartbeat_of(connection).liveness == Liveness::any) proof(connection);
     }
     // Ends it: with a goodbye, or quietly after what there was to say was said.
-    void begin_close(Index index, CloseReason reason, std::string_view detail = {});
-    void begin_close_silent(Index index, CloseReason reason);
+    void begin_close(Index index, const CloseCause& cause);
+    void begin_close_silent(Index index, const CloseCause& cause);
     // Room in its next send. nullptr: it is gone, or closing, or has too much waiting; then it is
     // closed as a slow reader, or for want of memory.
     uint8_t* claim(Index index, size_t bytes);
@@ -150,6 +174,15 @@ class Connections {
     BufferPool& buffers() { return buffers_; }
     ReactorMetrics& metrics() { return metrics_; }
     Notices& notices() { return notices_; }
+
+    // ---- what is known of connections (evidence.cc)
+    // Of one in the table: two system calls while it lives. What the ledger has of one that ends;
+    // where that is off, or newer ones have pushed it out, little more than the reason.
+    Evidence evidence(Index index) const;
+    // The last of those that ended, of this reactor. Empty where it is off.
+    const Ledger& ledger() const { return history_.ledger(); }
+    // Sentences (core/sessions/explain.h); not `whole`: what is behind "closed as".
+    std::string explain(const Evidence& facts, bool whole = true) const;
 
     // ---- readings
     const ReactorConfig& config() const { return config_; }
@@ -202,8 +235,16 @@ class Connections {
     void credit_flight(Index index, const SendProgress& progress);
 
     // Endings.
-    void set_close_reason(Connection& connection, CloseReason reason);
-    void close_socket(Index index, CloseReason reason, CloseMode mode);
+    void set_cause(Index index, const CloseCause& cause);
+    void close_socket(Index index, const CloseCause& cause, CloseMode mode);
+
+    // What is remembered of it (evidence.cc).
+    void fill_silence(Evidence& facts, Index index) const;
+    void note_cause(Index index, const CloseCause& cause);
+    void note_goodbye(Index index) {
+        if (Evidence* facts = history_.ending(index, table_.id(index))) facts->said_goodbye = true;
+    }
+    void note_end(Index index, CloseMode mode);
 
     // Sending.
     void mark_dirty(Index index) {
@@ -259,7 +300,7 @@ class Connections {
 
     Jobs jobs_{config_.number};
     Notices notices_{config_.number, config_.warn};
-    TrafficNotes traffic_;
+    History history_;
     bool logs_peers_ = false;  // config_.debug gets a line for each
 
     bool draining_ = false;

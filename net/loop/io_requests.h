@@ -25,6 +25,7 @@ class IoRequests {
     virtual SocketAddress peer_address(Index index) = 0;
     virtual const IoCounters& counters() const = 0;
     virtual size_t memory_bytes() const = 0;
+    virtual TransportFacts transport_facts(Index index) = 0;
     virtual Nanos now() const = 0;
     virtual Nanos drained_until() const = 0;
     virtual Nanos clock() const = 0;
@@ -55,6 +56,7 @@ class IoRequestsOf final : public IoRequests {
     SocketAddress peer_address(Index index) override { return io_.peer_address(index); }
     const IoCounters& counters() const override { return io_.counters(); }
     size_t memory_bytes() const override { return io_.memory_bytes(); }
+    TransportFacts transport_facts(Index index) override { return io_.transport_facts(index); }
     Nanos now() const override { return io_.now(); }
     Nanos drained_until() const override { return io_.drained_until(); }
     Nanos clock() const override { return io_.clock(); }

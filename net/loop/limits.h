@@ -99,6 +99,11 @@ static_assert(kGivingWayPerTurn * kBufferSmallBytes >= 2 * kMessageBytesDefault)
 // --max-message-bytes where that is more: a peer that does not read costs no more than that.
 inline constexpr size_t kConnectionSlackBytes = size_t{64} << 10;
 
+// --------------------------------------------------------------------------------------- ledger
+// While the debug log is on, at least so many connections that end are remembered until their line
+// is written: what a reactor closes within the linger of a second, 344 KiB.
+inline constexpr uint32_t kLedgerEntriesForLog = 1'024;
+
 // -------------------------------------------------------------------------------------- notices
 // Between two log lines of a reactor that say that its buffers are short.
 inline constexpr int64_t kShortageNoticeNs = 1'000'000'000;

@@ -31,6 +31,7 @@ struct ReactorConfig {
     CodecLimits limits;
     uint64_t accepts_per_second = 0;  // of this reactor; 0: unlimited
 
+
     // What surrounds the reactor.
     uint32_t number = 0;             // which reactor; the first part of a connection's public name
     Admission* admission = nullptr;  // the server's; outlives the reactor
@@ -41,7 +42,8 @@ struct ReactorConfig {
     // Gets what an operator should know at any level, seldom (net/loop/notices.h), likewise.
     std::function<void(const std::string& line)> warn;
 
-    // The same in every server.
+    // The same in every server. Of the ledger: beyond what the debug log needs.
+    uint32_t ledger_entries = 0;
     size_t buffer_reserve_bytes = kBufferReservePerReactor;
     uint32_t retry_after_ms = 1'000;  // the hint in the goodbyes of a server that stops
 };

@@ -5,9 +5,8 @@ namespace pulse {
 
 void Connections::on_sent(Index index, IoError error) {
     Connection& connection = at(index);
-    if (error != 0) return close_socket(index, reason_of(error), CloseMode::reset);
+    if (error != 0) return close_socket(index, cause_of(error), CloseMode::reset);
     metrics_.add(Metric::bytes_sent, outboxes_.flight_bytes(connection));
-    traffic_.sent(index, outboxes_.flight_bytes(connection));
     if ((connection.flags & kBulkOut) != 0 && io_.now() - send_notes_[index].at > kLongFlightNs)
         credit_flight(index, io_.send_progress(index));
     outboxes_.end_flight(connection);

@@ -8,6 +8,7 @@
 
 #include "core/metrics.h"
 #include "net/loop/connections.h"
+#include "net/loop/public_name.h"
 #include "net/protocols/probe_value.h"
 #include "proto/limits.h"
 #include "proto/proxy.h"
@@ -200,19 +201,15 @@ void Session::fail(const Decoded& decoded) {
     if (stopped()) return;
     connections_.metrics().add(Metric::faults);
     if (!protocol().goodbye_says_all) send_error(decoded.fault, decoded.detail);
-    connections_.begin_close(index_, decoded.fault, decoded.detail);
+    connections_.begin_close(index_, {decoded.fault, decoded.detail});
 }
 
 // ------------------------------------------------------------------------------------- bytes out
 
 FixedText<512> Session::name() const {
-    const ConnectionId id = connections_.table().id(index_);
-    FixedText<512> number;
-    number << uint64_t{id.index};
     FixedText<512> text;
-    text << "r" << uint64_t{connections_.config().number} << "-";
-    for (size_t digits = number.view().size(); digits < 6; ++digits) text << "0";
-    return text << number.view() << "-" << uint64_t{id.generation};
+    return text
+           << public_name(connections_.config().number, connections_.table().id(index_)).view();
 }
 
 void Session::send_probe() {
@@ -295,7 +292,8 @@ bool Session::take_proxy_header(std::span<uint8_t>& bytes) {
         connections_.log_debug(index_, "refused: ", header.fault.detail);
         const bool no_memory = header.fault.fault == CloseReason::out_of_memory;
         connections_.begin_close_silent(
-            index_, no_memory ? CloseReason::out_of_memory : CloseReason::bad_proxy_header);
+            index_, {no_memory ? CloseReason::out_of_memory : CloseReason::bad_proxy_header,
+                     header.fault.detail});
         return false;
     }
     if (header.bytes == 0) return false;
@@ -328,7 +326,7 @@ void Session::detect(std::span<uint8_t> bytes) {
         connections_.metrics().add(Metric::faults);
         const RefusalMessage words = reject(first);
         if (!words.view().empty()) append(words.bytes());
-        return connections_.begin_close_silent(index_, first.fault.fault);
+        return connections_.begin_close_silent(index_, {first.fault.fault, first.fault.detail});
     }
     keep_held(0);
     if (connection_.protocol == kUndetected) connection_.protocol = first.protocol;

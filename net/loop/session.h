@@ -66,9 +66,11 @@ class Session final : public Conversation {
     void open() override;
     void report_error(const JsonFault& wrong) override;
     void fail(const Decoded& decoded) override;
-    void begin_close(CloseReason reason) override { connections_.begin_close(index_, reason); }
-    void begin_close_silent(CloseReason reason) override {
-        connections_.begin_close_silent(index_, reason);
+    void peer_said_goodbye(uint16_t code) override {
+        connections_.begin_close(index_, {CloseReason::peer_goodbye, {}, code});
+    }
+    void begin_close_silent(const Decoded& outcome) override {
+        connections_.begin_close_silent(index_, {outcome.fault, outcome.detail});
     }
 
     // The connection's public name: r3-000123-9.

@@ -15,9 +15,9 @@ struct Stream {
 using InStream = BinaryDialect<Stream>;
 
 struct Sink : InStream::Sink {
-    void on_goodbye(uint16_t, std::span<const uint8_t>) {
+    void on_goodbye(uint16_t code, std::span<const uint8_t>) {
         conversation.on_frame();
-        conversation.begin_close(CloseReason::peer_goodbye);
+        conversation.peer_said_goodbye(code);
     }
 };
 

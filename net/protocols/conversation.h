@@ -108,9 +108,10 @@ class Conversation {
     virtual void report_error(const JsonFault& wrong) = 0;
     // Bytes that no conversation can go on from: says what was wrong with them, and closes.
     virtual void fail(const Decoded& decoded) = 0;
-    virtual void begin_close(CloseReason reason) = 0;
-    // Without a goodbye: what there was to say was said.
-    virtual void begin_close_silent(CloseReason reason) = 0;
+    // The peer leaves, and was answered where its protocol answers; code 0: it gave none. Closes.
+    virtual void peer_said_goodbye(uint16_t code) = 0;
+    // Closes without a goodbye: what there was to say of the outcome was said.
+    virtual void begin_close_silent(const Decoded& outcome) = 0;
 
   protected:
     Conversation(Connection& connection, ConversationShared& shared, WorkBudget& work, bool fresh)

@@ -73,7 +73,7 @@ struct JsonDialect {
             case JsonKind::goodbye:
                 conversation.on_frame();
                 Texts::answer_goodbye(conversation);
-                return conversation.begin_close(CloseReason::peer_goodbye);
+                return conversation.peer_said_goodbye(message.code);
             case JsonKind::welcome:
             case JsonKind::interval:
             case JsonKind::error:

@@ -59,11 +59,11 @@ struct FramesInMessage : InMessages::Sink {
     bool hold(std::span<const uint8_t>) { return true; }
     std::span<uint8_t> held() { return {}; }
     void keep_held(size_t) {}
-    void on_goodbye(uint16_t, std::span<const uint8_t>) {
+    void on_goodbye(uint16_t code, std::span<const uint8_t>) {
         conversation.on_frame();
         // A binary frame's code is not the WebSocket's: its close frame says 1000, as to JSON.
         TextMessages::answer_goodbye(conversation);
-        conversation.begin_close(CloseReason::peer_goodbye);
+        conversation.peer_said_goodbye(code);
     }
 };
 
@@ -103,7 +103,7 @@ struct Sink : HeadSink {
     void on_goodbye(uint16_t code, std::span<const uint8_t>) {
         conversation.on_frame();
         websocket::write_close(conversation, code, {});
-        conversation.begin_close(CloseReason::peer_goodbye);
+        conversation.peer_said_goodbye(code);
     }
 };
 
@@ -125,7 +125,7 @@ void continue_handshake(Conversation& conversation, std::span<uint8_t> bytes) {
     conversation.store(state);
     if (handshake.step == Handshake::Step::more) return;
     if (handshake.step == Handshake::Step::ended) {
-        return conversation.begin_close_silent(handshake.outcome.fault);
+        return conversation.begin_close_silent(handshake.outcome);
     }
     websocket::State frames;
     frames.window_bits = handshake.deflate.window_bits;

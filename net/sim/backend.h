@@ -75,6 +75,9 @@ class SimBackend : private SimProgram {
         return network_.send_progress(place(index).socket);
     }
     SocketAddress peer_address(Index index) { return network_.peer_address(place(index).socket); }
+    TransportFacts transport_facts(Index index) {
+        return network_.transport_facts(place(index).socket);
+    }
     Nanos woke_at() const { return woke_at_; }
     Nanos clock() const { return network_.clock(); }
     Nanos cpu_clock() const { return network_.clock(); }

@@ -316,6 +316,7 @@ void SimNetwork::segment_arrives(uint32_t slot, uint64_t end) {
     if (!receiver.held || receiver.error != 0) return send_reset(slot);
     if (end <= receiver.in_arrived) return;
     receiver.in_arrived = end;
+    receiver.byte_at = clock_;
     receiver.in_sent = std::max(receiver.in_sent, end);
     receiver.newest_at = clock_;
     if (receiver.in_arrived == receiver.in_written) receiver.all_here_since = clock_;
@@ -394,6 +395,23 @@ SendProgress SimNetwork::send_progress(SimSocket name) const {
             receiver.all_here_total + idle_now};
 }
 
+TransportFacts SimNetwork::transport_facts(SimSocket name) const {
+    const Socket& socket = at(name);
+    const Socket& receiver = sockets_[socket.other];
+    TransportFacts facts;
+    facts.known = true;
+    facts.peer = plain_address(receiver.address);
+    facts.received_bytes = socket.in_arrived;
+    facts.acked_bytes = receiver.in_arrived;
+    facts.unacked_bytes = receiver.in_sent - receiver.in_arrived;
+    facts.unsent_bytes = receiver.in_written - receiver.in_sent;
+    facts.since_received = clock_ - socket.byte_at;
+    facts.since_sent = clock_ - socket.written_at;
+    facts.since_acked = clock_ - receiver.newest_at;
+    facts.round_trip = socket.delay + receiver.delay;
+    return facts;
+}
+
 size_t SimNetwork::write(SimSocket name, std::span<const uint8_t> bytes) {
     const size_t count = std::min(write_room(name), bytes.size());
     if (count == 0) return 0;
@@ -404,6 +422,7 @@ size_t SimNetwork::write(SimSocket name, std::span<const uint8_t> bytes) {
     if (receiver.in_written == receiver.in_arrived)
         receiver.all_here_total += clock_ - receiver.all_here_since;
     receiver.in_written += count;
+    at(name).written_at = clock_;
     pump(far);
     return count;
 }

@@ -101,6 +101,8 @@ class SimNetwork {
     size_t write_room(SimSocket socket) const;
     // What was written and has reached the far host, which acknowledges at once, and what has not.
     SendProgress send_progress(SimSocket socket) const;
+    // The same in a kernel's words. Segments are not counted here, and none is sent again.
+    TransportFacts transport_facts(SimSocket socket) const;
     // When the oldest unread byte, or the FIN or failure behind the last, got here; kNever if none.
     Nanos oldest_arrival(SimSocket socket) const;
     // When the last thing got here.
@@ -153,6 +155,8 @@ class SimNetwork {
         Nanos newest_at = 0;         // the last thing that got here
         Nanos all_here_since = 0;    // nothing was on its way to here from then to the next write
         Nanos all_here_total = 0;    // and before that, for so long
+        Nanos byte_at = 0;           // the last byte of them
+        Nanos written_at = 0;        // when this end last wrote
         SocketAddress address;       // of this end
         std::vector<uint8_t> bytes;  // from in_read on, after `head` spent ones
         size_t head = 0;

@@ -46,6 +46,7 @@
 #include "tests/net/io/contract/closing.h"
 #include "tests/net/io/contract/connecting.h"
 #include "tests/net/io/contract/delivery.h"
+#include "tests/net/io/contract/facts.h"
 #include "tests/net/io/contract/holding.h"
 #include "tests/net/io/contract/sending.h"
 #include "tests/net/io/contract/time.h"
@@ -79,6 +80,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     Exhausted_RefusesThroughTheSpareAndDoesNotSpin, Connect_SucceedsAndIsAsIfAttached,
     Connect_ARefusalIsReportedOnceAndOnlyCloseFollows, Connect_MayBeClosedBeforeItsAnswer,
     C9_NothingOfAConnectionThatIsHeldOffIsDelivered, C9_AConnectionMayBeClosedWhileItIsHeldOff,
-    SendProgress_ReportsWhatThePeerHasAcknowledged, Counters_CountPolls);
+    SendProgress_ReportsWhatThePeerHasAcknowledged, Facts_AreThePeersAddressAndTheBytesOfBothWays,
+    Facts_TellWhatThePeersHostHasNotAcknowledged, Facts_AreThereAfterAResetAndDoNotCountFins,
+    Counters_CountPolls);
 
 }  // namespace pulse::test

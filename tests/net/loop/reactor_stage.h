@@ -36,6 +36,7 @@ struct StagePlan {
     uint32_t places = 64;
     uint32_t senders = 1;  // to its mailbox
     size_t buffer_reserve_bytes = kBufferReservePerReactor;
+    uint32_t ledger_entries = 0;
     bool keeps_debug_lines = false;
     Nanos log_takes = 0;  // how long the sink blocks for each of them
     SipKey probe_key{};
@@ -173,6 +174,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         ReactorConfig config = make_reactor_config(std::move(options));
         config.probe_key = plan.probe_key;
         config.buffer_reserve_bytes = plan.buffer_reserve_bytes;
+        config.ledger_entries = plan.ledger_entries;
         config.admission = &admission_;
         config.warn = [this](const std::string& line) { warnings_.push_back(line); };
         config.debug = [this, takes = plan.log_takes](const std::string& line) {

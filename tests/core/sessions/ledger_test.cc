@@ -1,0 +1,65 @@
+// The ring of connections that ended: what it keeps, what it pushes out, what it costs.
+#include "core/sessions/ledger.h"
+
+#include <gtest/gtest.h>
+
+namespace pulse {
+namespace {
+
+Evidence facts_of(Index index, uint32_t generation = 0) {
+    Evidence facts;
+    facts.id = {index, generation};
+    return facts;
+}
+
+TEST(Ledger, KeepsTheNewestAndPushesOutTheOldest) {
+    for (const uint32_t limit : {1u, 2u, 63u, 64u, 65u, 200u}) {
+        Ledger ledger(limit);
+        for (Index index = 0; index < 500; ++index) {
+            EXPECT_EQ(ledger.add(facts_of(index)), index);
+            EXPECT_EQ(ledger.size(), std::min(index + 1, limit));
+            EXPECT_EQ(ledger.next(), index + 1);
+            EXPECT_EQ(ledger.first(), index + 1 - ledger.size());
+            for (uint64_t number = ledger.first(); number < ledger.next(); ++number)
+                ASSERT_EQ(ledger.find(number)->id.index, number);
+            EXPECT_EQ(ledger.find(ledger.next()), nullptr);
+            if (ledger.first() > 0) {
+                EXPECT_EQ(ledger.find(ledger.first() - 1), nullptr);
+            }
+        }
+    }
+}
+
+TEST(Ledger, FindsTheOwnerOfAPlaceAndNotThatOfBefore) {
+    Ledger ledger(3);
+    ledger.add(facts_of(7, 1));
+    ledger.add(facts_of(7, 2));
+    ASSERT_NE(ledger.find(ConnectionId{7, 1}), nullptr);
+    EXPECT_EQ(ledger.find(ConnectionId{7, 2})->id.generation, 2u);
+    EXPECT_EQ(ledger.find(ConnectionId{7, 3}), nullptr);
+    ledger.add(facts_of(1));
+    ledger.add(facts_of(2));
+    EXPECT_EQ(ledger.find(ConnectionId{7, 1}), nullptr) << "pushed out";
+}
+
+TEST(Ledger, TakesMemoryAsItFillsAndNoMoreThanItSays) {
+    Ledger ledger(10'000);
+    EXPECT_EQ(ledger.memory_bytes(), 0u);
+    ledger.add(facts_of(0));
+    EXPECT_LT(ledger.memory_bytes(), 32u * 1'024);
+    for (Index index = 0; index < 30'000; ++index) ledger.add(facts_of(index));
+    const size_t full = Ledger::memory_bytes(10'000);
+    EXPECT_GE(ledger.memory_bytes(), full);
+    EXPECT_LE(ledger.memory_bytes(), full + full / 100 + 32 * 1'024);
+    EXPECT_EQ(sizeof(Evidence), 344u) << "net/README.md names it";
+}
+
+TEST(Ledger, OfNoEntriesKnowsNothing) {
+    const Ledger ledger(0);
+    EXPECT_EQ(ledger.size(), 0u);
+    EXPECT_EQ(ledger.find(0), nullptr);
+    EXPECT_EQ(ledger.find(ConnectionId{0, 0}), nullptr);
+}
+
+}  // namespace
+}  // namespace pulse
