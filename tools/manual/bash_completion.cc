@@ -20,13 +20,13 @@ std::string values(const std::vector<Group>& groups, const std::string& command)
             if (flag.value.empty()) continue;
             std::string pattern = command + ":--" + flag.name;
             if (!flag.short_name.empty()) pattern += "|" + command + ":-" + flag.short_name;
-            std::string reply = "return";
-            if (is_file(flag.value)) reply = "compopt -o filenames 2>/dev/null; REPLY -f";
+            std::string reply;
+            if (is_file(flag.value)) reply = "compopt -o filenames 2>/dev/null; REPLY -f; ";
             std::string words;
             for (const std::string& word : words_of(flag.value))
                 words.append(words.empty() ? "" : " ").append(word);
-            if (!words.empty()) reply = "REPLY -W " + shell_quoted(words);
-            out += "        " + pattern + ") " + reply + "; return ;;\n";
+            if (!words.empty()) reply = "REPLY -W " + shell_quoted(words) + "; ";
+            out += "        " + pattern + ") " + reply + "return ;;\n";
         }
     }
     return out;
