@@ -101,6 +101,22 @@ inline constexpr uint32_t kForgottenPerLogin = 16;
 // follower may be away for a minute. 48 bytes each, and the names they keep alive.
 inline constexpr uint32_t kPresenceChangesKept = 65'536;
 
+// ---------------------------------------------------------------------------------- even reactors
+// Reactors are even while each holds so many more or less than the mean, or a part of it: below
+// that a draw of the kernel's evens itself out, or does not matter (core/accept_shares.h).
+inline constexpr uint64_t kAcceptSlackMin = 4;
+inline constexpr uint64_t kAcceptSlackShare = 50;
+// Connections that come between two looks at how even they are: so many, or a part of what is held.
+// A look may replace the kernel's program, which takes about as long as an accept.
+inline constexpr uint64_t kAcceptLookMin = 16;
+inline constexpr uint64_t kAcceptLookShare = 64;
+// What one may get of the next connections, in means: it must also accept them.
+inline constexpr uint64_t kAcceptShareMax = 2;
+// The share of each while all are even; that of a stuck one is a part of the mean.
+inline constexpr uint32_t kAcceptShareUnit = 16;
+// A reactor that should have had so many and accepted none is stuck: chance does it once in e^32.
+inline constexpr uint64_t kAcceptsMissedMax = 32;
+
 // ------------------------------------------------------------------------------------ mailboxes
 // Control messages that may wait between one sender and one reactor; full is an answer, not a wait.
 // 64 messages of 64 bytes are one page a pair: 60 reactors with 61 senders each reserve 14 MiB, and

@@ -93,6 +93,11 @@ Result<void> EpollBackend::listen(std::span<const ListenAddress> addresses) {
     return {};
 }
 
+bool EpollBackend::spread_accepts(std::span<const uint32_t> shares) {
+    return std::ranges::all_of(
+        listeners_, [&](int listener) { return pulse::spread_accepts(calls_, listener, shares); });
+}
+
 void EpollBackend::close_listeners() {
     for (const int listener : listeners_) {
         // A duplicate of a passed socket stays in the set beyond its close.

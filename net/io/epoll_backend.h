@@ -84,6 +84,7 @@ class EpollBackend {
     const Result<void>& ready() const { return ready_; }
 
     Result<void> listen(std::span<const ListenAddress> addresses);
+    bool spread_accepts(std::span<const uint32_t> shares);
     void connect(Index index, const SocketAddress& to, const SocketAddress& source);
     void attach(Index index, const Accepted& accepted);
     void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message);

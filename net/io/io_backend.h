@@ -105,11 +105,15 @@ template <class B>
 concept IoBackend =
     requires(B io, const B& reading, Index index, Nanos until, const Accepted& accepted,
              std::span<const uint8_t> bytes, std::span<const ListenAddress> addresses,
-             const SocketAddress& address, CloseMode mode) {
+             std::span<const uint32_t> shares, const SocketAddress& address, CloseMode mode) {
         // Accept on these from now on, and on no others; an empty list stops accepting. What was
         // accepted and attached stays. An error names the address and the cause; then there
         // is no listener.
         { io.listen(addresses) } -> std::same_as<Result<void>>;
+        // Of several backends that listen on the same addresses, in the same order each: from now
+        // on the kernel gives connections to them by these shares, in the order in which they
+        // began to listen. False, with errno: it cannot, and all is as before.
+        { io.spread_accepts(shares) } -> std::same_as<bool>;
         // Client role: opens a socket for a place that the caller took; on_connected follows, then
         // (after success) the connection is as if attached. After on_connected with an error only
         // close() may follow. `source` with family 0 lets the kernel choose.

@@ -2,12 +2,15 @@
 #include "net/io/sockets.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
+#include "core/check.h"
 #include "net/io/limits.h"
 
 namespace pulse {
@@ -118,6 +121,35 @@ Result<int> open_listener(SystemCalls& calls, const ListenAddress& listener,
     const int error = errno;
     if (descriptor >= 0) calls.close(descriptor);
     return cannot_listen(listener, error);
+}
+
+// A classic program, which needs no privilege: a random word, and for each listener but the last
+// that has a share the bound below which it is that one's.
+bool spread_accepts(SystemCalls& calls, int listener, std::span<const uint32_t> shares) {
+    uint64_t whole = 0;
+    for (const uint32_t share : shares) whole += share;
+    PULSE_ASSERT(whole > 0 && whole <= UINT32_MAX);
+    std::vector<sock_filter> program;
+    program.reserve(2 * shares.size() + 1);
+    program.push_back(
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_RANDOM)));
+    uint64_t upto = 0;
+    for (uint32_t position = 0; position < shares.size(); ++position) {
+        if (shares[position] == 0) continue;
+        upto += shares[position];
+        if (upto < whole) {
+            const auto bound = static_cast<uint32_t>((upto << 32) / whole);
+            program.push_back(BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, bound, 1, 0));
+        }
+        program.push_back(BPF_STMT(BPF_RET | BPF_K, position));
+        if (upto == whole) break;
+    }
+    const sock_fprog given{.len = static_cast<unsigned short>(program.size()),
+                           .filter = program.data()};
+    return calls([&] {
+               return setsockopt(listener, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &given,
+                                 sizeof given);
+           }) == 0;
 }
 
 PortHolder::~PortHolder() {

@@ -2,6 +2,8 @@
 // every backend that has a kernel under it.
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <utility>
 
 #include "core/result.h"
@@ -23,6 +25,14 @@ struct SocketOptions {
 // of that, so that each reactor closes its own. An error names address, cause and remedy.
 Result<int> open_listener(SystemCalls& calls, const ListenAddress& listener,
                           const SocketOptions& options);
+
+// From now on the kernel draws, for each connection that comes to the address of this listener, one
+// of those that share it (SO_REUSEPORT): by `shares`, in the order in which they began to listen.
+// Where a listener was closed, the last has its position (socket(7)). Without this the kernel
+// chooses by a hash of both addresses and ports. Returns false, with errno, where the kernel does
+// not take it; then all is as before.
+// Requires: the sum of the shares is not 0 and fits into 32 bits.
+bool spread_accepts(SystemCalls& calls, int listener, std::span<const uint32_t> shares);
 
 // A socket that holds a port without listening while a server starts, for two reasons: every
 // reactor can listen on the port that the kernel chose, and a port on which another program listens

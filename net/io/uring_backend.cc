@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -697,6 +698,12 @@ Result<void> UringBackend::listen(std::span<const ListenAddress> addresses) {
     }
     for (size_t i = 0; i < listeners_.size(); ++i) arm_listener(static_cast<uint8_t>(i));
     return {};
+}
+
+bool UringBackend::spread_accepts(std::span<const uint32_t> shares) {
+    return std::ranges::all_of(listeners_, [&](const Listener& listener) {
+        return pulse::spread_accepts(calls_, listener.descriptor, shares);
+    });
 }
 
 void UringBackend::close_listeners() {

@@ -1,6 +1,7 @@
 // Beginnings: who is let in, phases, what other threads ask, and what can be read.
 #include "net/loop/connections.h"
 
+#include <cerrno>
 #include <memory>
 #include <numeric>
 #include <utility>
@@ -97,6 +98,7 @@ void Connections::refuse(const Accepted& accepted, CloseReason reason) {
 }
 
 void Connections::on_accept(const Accepted& accepted) {
+    ++came_;
     const std::optional<CloseReason> reason = reason_to_refuse(accepted);
     if (reason) return refuse(accepted, *reason);
     const Index index = table_.take();
@@ -183,6 +185,17 @@ void Connections::handle(const Message& message) {
     if (std::holds_alternative<Message::Run>(message.body)) return;  // when its job has ended
     if (acknowledgement.call != nullptr)
         acknowledgement.call(acknowledgement.context, config_.number);
+}
+
+void Connections::share_out() {
+    Balance* const balance = config_.balance;
+    if (balance == nullptr || draining_) return;
+    balance->report(config_.number, table_.live(), came_);
+    if (!balance->is_due(config_.number)) return;
+    const auto apply = [this](std::span<const uint32_t> shares) {
+        return io_.spread_accepts(shares);
+    };
+    if (!balance->look(config_.number, apply)) notices_.cannot_spread(errno);
 }
 
 void Connections::kick(ConnectionId target, CloseReason reason) {

@@ -116,6 +116,8 @@ class Connections {
     bool sweep();
     // R2.
     void flush();
+    // Reports what is held, and gives reactors that hold less more of what comes (balance.h).
+    void share_out();
     // Lines for the operator that are due (net/loop/notices.h); `completions_lost` is IoCounters'.
     void report_notices(uint64_t completions_lost);
     Nanos notices_due_at() const { return notices_.due_at(); }
@@ -295,6 +297,7 @@ class Connections {
     std::unordered_map<Index, SendNote> send_notes_;
 
     std::vector<Index> dirty_;
+    uint64_t came_ = 0;       // connections that were accepted or refused
     uint32_t heard_now_ = 0;  // what a proof of life in this poll is worth
     RateLimiter accept_rate_;
 

@@ -13,6 +13,7 @@ namespace pulse {
 class IoRequests {
   public:
     virtual Result<void> listen(std::span<const ListenAddress> addresses) = 0;
+    virtual bool spread_accepts(std::span<const uint32_t> shares) = 0;
     virtual void attach(Index index, const Accepted& accepted) = 0;
     virtual void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message) = 0;
     virtual void send(Index index, std::span<const uint8_t> bytes) = 0;
@@ -41,6 +42,9 @@ class IoRequestsOf final : public IoRequests {
     explicit IoRequestsOf(Io& io) : io_(io) {}
     Result<void> listen(std::span<const ListenAddress> addresses) override {
         return io_.listen(addresses);
+    }
+    bool spread_accepts(std::span<const uint32_t> shares) override {
+        return io_.spread_accepts(shares);
     }
     void attach(Index index, const Accepted& accepted) override { io_.attach(index, accepted); }
     void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message) override {

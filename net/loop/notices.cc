@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "net/loop/limits.h"
@@ -29,6 +30,15 @@ void Notices::completions_lost(uint64_t total) {
                     "others go on, and no further loss is logged (completions_lost counts them); "
                     "free memory, or use --backend epoll",
                     reactor_, total));
+}
+
+void Notices::cannot_spread(int error) {
+    if (!warn_) return;
+    warn_(
+        fmt::format("SO_ATTACH_REUSEPORT_CBPF: {}; the kernel spreads connections over the "
+                    "reactors by its hash, and of few source addresses one may hold more than "
+                    "others; allow it (seccomp), or raise net.core.optmem_max",
+                    std::strerror(error)));
 }
 
 void Notices::report(Nanos now, size_t held_bytes, size_t bytes_max) {

@@ -33,6 +33,9 @@ class Notices {
     // The kernel dropped completions of this reactor's ring, `total` since the start. Logged once.
     void completions_lost(uint64_t total);
 
+    // The kernel does not spread connections by shares, for this `error`. The caller logs it once.
+    void cannot_spread(int error);
+
     // When report() has something to log; kNever while nothing waits.
     Nanos due_at() const { return std::min(gave_way_.due_at(), foreign_.due_at()); }
     // Logs what is due. `held_bytes` of `bytes_max` is how full the pool of buffers is.

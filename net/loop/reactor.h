@@ -50,7 +50,11 @@ class Reactor {
           connections_(config, pages, table, requests_, metrics) {}
 
     // Where to listen. Before the first turn, or again at any time on the reactor's thread.
-    Result<void> listen() { return io_.listen(connections_.config().options->listen); }
+    Result<void> listen() {
+        const ReactorConfig& config = connections_.config();
+        const auto begin = [&] { return io_.listen(config.options->listen); };
+        return config.balance == nullptr ? begin() : config.balance->listen(config.number, begin);
+    }
 
     // One pass; returns after `sleep_until` at the latest (but for the time that work takes), at
     // once when there is something left to do.
@@ -69,6 +73,7 @@ class Reactor {
         const Nanos judged_to = io_.clock();
         work_left_ |= connections_.sweep();
         connections_.flush();
+        connections_.share_out();
         connections_.report_notices(io_.counters().completions_lost);
         measure({began_at, io_.woke_at(), judged_from, judged_to});
     }

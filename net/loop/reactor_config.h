@@ -12,6 +12,7 @@
 #include "core/sip_hash.h"
 #include "core/time.h"
 #include "net/loop/admission.h"
+#include "net/loop/balance.h"
 #include "net/loop/limits.h"
 #include "net/loop/loop_options.h"
 #include "proto/codec.h"
@@ -35,6 +36,7 @@ struct ReactorConfig {
     // What surrounds the reactor.
     uint32_t number = 0;             // which reactor; the first part of a connection's public name
     Admission* admission = nullptr;  // the server's; outlives the reactor
+    Balance* balance = nullptr;      // the server's, likewise; null: connections are not shared out
     SipKey probe_key{};              // secret; what --liveness roundtrip makes its probes from
     // Gets a line for each peer that is accepted, is refused or ends, while the log level is
     // debug, on the reactor's thread; empty: no line is ever made.

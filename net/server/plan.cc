@@ -19,8 +19,8 @@ namespace {
 
 std::string format_mib(uint64_t bytes) { return fmt::format("{} MiB", (bytes + (1 << 19)) >> 20); }
 
-// The kernel spreads peers over the reactors by a hash: the fullest of many has six standard
-// deviations more than the mean less than once in a billion.
+// Where nothing evens the reactors out (net/loop/balance.h) the kernel spreads peers by a hash: the
+// fullest of many has six standard deviations more than the mean less than once in a billion.
 uint64_t fullest(uint64_t connections, uint32_t reactors) {
     if (reactors == 1) return connections;
     const double mean = static_cast<double>(connections) / reactors;

@@ -106,6 +106,7 @@ struct Server::Shared final : Reactors {
     }
 
     Admission admission;
+    std::unique_ptr<Balance> balance;
     ReactorConfig config;  // what all reactors have in common
     std::mutex admin_lane;
     std::vector<std::unique_ptr<Thread>>& threads;  // none comes or goes while a server runs
@@ -196,6 +197,14 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
     config.warn = std::move(warn);
     config.probe_key = random_key();
     config.admission = &shared_->admission;
+    // Of a port that is shared with other programs the positions of their listeners are not known,
+    // and a socket that was passed is one for all reactors.
+    const bool passed = std::ranges::any_of(
+        options->listen, [](const ListenAddress& listener) { return listener.descriptor >= 0; });
+    if (plan_.reactors > 1 && !options->share_port && !passed) {
+        shared_->balance = std::make_unique<Balance>(plan_.reactors, plan_.connections_per_reactor);
+        config.balance = shared_->balance.get();
+    }
     for (uint32_t number = 0; number < plan_.reactors; ++number) {
         auto thread = std::make_unique<Thread>();
         thread->number = number;

@@ -52,12 +52,23 @@ Json ServerStats::process_json() const {
             {"cpu_system_s", to_seconds(cpu_system)}};
 }
 
+double ServerStats::imbalance() const {
+    uint64_t most = 0, all = 0;
+    for (const ReactorStats& reactor : reactors) {
+        most = std::max(most, reactor.gauges.live);
+        all += reactor.gauges.live;
+    }
+    if (all == 0) return 1;
+    return static_cast<double>(most * reactors.size()) / static_cast<double>(all);
+}
+
 std::string ServerStats::json(bool last) const {
     Json object = {{"schema", kStatsSchema}};
     object.update(process_json());
     object["last"] = last;
     object["settings"] = Json::object();
     for (const auto& [name, value] : settings) object["settings"][name] = value;
+    object["imbalance"] = imbalance();
     object["total"] = to_json(total);
     std::string text = text_of(object);
     // One reactor's object at a time: all of them at once take a megabyte of a server with fifty.

@@ -33,6 +33,8 @@ struct ServerStats {
 
     // The members that are about the process, and not about reactors.
     nlohmann::ordered_json process_json() const;
+    // Connections of the reactor that holds most, by the mean of all; 1 where none are held.
+    double imbalance() const;
     // One object: totals since the start, distributions with percentiles, each reactor apart.
     std::string json(bool last) const;
     // What a later line counts from.

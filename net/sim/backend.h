@@ -58,6 +58,8 @@ class SimBackend : private SimProgram {
 
     // ---- the contract
     Result<void> listen(std::span<const ListenAddress> addresses);
+    // Its kernel has no other backend that it could share with.
+    bool spread_accepts(std::span<const uint32_t>) { return true; }
     void connect(Index index, const SocketAddress& address, const SocketAddress& source);
     void attach(Index index, const Accepted& accepted);
     void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message);
