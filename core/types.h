@@ -17,6 +17,13 @@ struct ConnectionId {
     friend bool operator==(const ConnectionId&, const ConnectionId&) = default;
 };
 
+// The same among all reactors of a server.
+struct ConnectionRef {
+    ConnectionId id;
+    uint32_t reactor = 0;
+    friend bool operator==(const ConnectionRef&, const ConnectionRef&) = default;
+};
+
 // Nanoseconds of a monotonic clock that the caller reads. Signed, so that differences are valid.
 using Nanos = int64_t;
 inline constexpr Nanos kNever = INT64_MAX;

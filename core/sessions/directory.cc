@@ -24,6 +24,13 @@ Directory::Directory(const DirectoryConfig& config, const SipKey& key)
                  config.per_user_max <= kSessionsPerUserMax);
 }
 
+void Directory::set_rules(const DirectoryConfig& config) {
+    config_.duplicate = config.duplicate;
+    config_.same_device_max = config.same_device_max;
+    config_.per_user_max = config.per_user_max;
+    config_.linger = config.linger;
+}
+
 // ----------------------------------------------------------------------------------------- login
 
 LoginAnswer Directory::login(const Login& login, Nanos now) {
@@ -140,6 +147,7 @@ LoginAnswer Directory::decide(const User& user, TextStore::Handle device, bool c
         if (oldest == 0) return {.verdict = Verdict::duplicate};
         answer.replaces = true;
         answer.replaced = sessions_[oldest].ref();
+        answer.replaced_session = oldest;
     }
     if (comes && !answer.replaces && user.sessions >= config_.per_user_max)
         return {.verdict = Verdict::user_full};

@@ -19,6 +19,7 @@
 #include <string_view>
 
 #include "core/close_reason.h"
+#include "core/sessions/login.h"
 #include "core/sessions/presence_stream.h"
 #include "core/sessions/slab.h"
 #include "core/sessions/text_store.h"
@@ -40,36 +41,9 @@ struct DirectoryConfig {
     Nanos linger = 0;                        // --presence-linger; 0: offline at once
     uint32_t users_max = kUsersPerShardMax;  // online, lingering and offline ones
     uint32_t sessions_max = kUsersPerShardMax;
-    uint32_t offline_max = kOfflineUsersKept;  // more, and the one longest offline is forgotten
-    size_t text_bytes_max = size_t{1} << 30;   // what names and labels may take
+    uint32_t offline_max = kOfflineUsersKept;      // more, and the one longest offline is forgotten
+    size_t text_bytes_max = kSessionTextBytesMax;  // what names and labels may take
     uint32_t changes_kept = kPresenceChangesKept;
-};
-
-using SessionHandle = uint32_t;  // 0 is none
-
-struct Login {
-    std::string_view user;  // 1 .. kUserBytesMax
-    std::string_view device;
-    std::string_view labels;
-    ConnectionRef connection;
-    // That the connection had, as its reactor knows it. Requires: of the same user; a connection
-    // that is another user from now on ends its session first.
-    SessionHandle session = 0;
-};
-
-struct LoginAnswer {
-    enum class Verdict : uint8_t {
-        accepted,
-        refreshed,     // this connection had this session: device and labels are what was given now
-        replaced,      // rejected: another connection has taken the session that this one had
-        duplicate,     // rejected: the device has its session
-        user_full,     // rejected: the user has per_user_max sessions
-        out_of_memory  // rejected: no room for one more user or its texts
-    };
-    Verdict verdict = Verdict::accepted;
-    bool replaces = false;
-    SessionHandle session = 0;  // of accepted and refreshed
-    ConnectionRef replaced{};   // if `replaces`: to be closed by its reactor
 };
 
 class Directory {
@@ -120,6 +94,10 @@ class Directory {
 
     // `key` is secret: it decides the buckets of names that peers choose.
     Directory(const DirectoryConfig& config, const SipKey& key);
+
+    // The rules of `config` hold from now on, its linger for users that linger, too; what it bounds
+    // stays as it was. Sessions that are one too many stay until others come.
+    void set_rules(const DirectoryConfig& config);
 
     LoginAnswer login(const Login& login, Nanos now);
     // The connection ended. False if the session is not that connection's any more.

@@ -6,7 +6,8 @@
 //               ^split = 2                   0 and 1 were split into 0, 8 and 1, 9
 //
 // A record carries a HashNode, which chains the records of its bucket. Hashes must be secret where
-// peers choose the keys (sip_hash.h), or a peer could make all records share a bucket.
+// peers choose the keys (sip_hash.h), or a peer could make all records share a bucket. Buckets take
+// memory with the first record.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +24,11 @@ struct HashNode {
 
 class HashIndex {
   public:
-    HashIndex() { heads_.grow(kBucketsFirst); }
-
     // The handle of a record with this hash for which same(handle) holds; 0 if there is none.
     // `nodes(handle)` is the HashNode of a record, here and below.
     template <class Nodes, class Same>
     uint32_t find(uint32_t hash, Nodes&& nodes, Same&& same) const {
+        if (heads_.capacity() == 0) return 0;
         uint32_t handle = heads_[bucket_of(hash)];
         while (handle != 0 && !(nodes(handle).hash == hash && same(handle)))
             handle = nodes(handle).next;
@@ -37,6 +37,7 @@ class HashIndex {
     // Requires: the record is not in the index.
     template <class Nodes>
     void insert(uint32_t handle, uint32_t hash, Nodes&& nodes) {
+        if (heads_.capacity() == 0) heads_.grow(kBucketsFirst);
         if (records_ >= buckets()) split(nodes);
         ++records_;
         nodes(handle).hash = hash;

@@ -15,13 +15,6 @@
 
 namespace pulse {
 
-// Names one connection of the whole server for ever.
-struct ConnectionRef {
-    ConnectionId id;
-    uint32_t reactor = 0;
-    friend bool operator==(const ConnectionRef&, const ConnectionRef&) = default;
-};
-
 struct PresenceChange {
     enum class Kind : uint8_t {
         online,     // the user's first session
@@ -62,6 +55,7 @@ class PresenceStream {
         texts_.hold(change.user);
         texts_.hold(change.device);
         if (changes_.size() < kept_) {
+            changes_.reserve(kept_);  // once: address space, so that no turn copies what is kept
             changes_.push_back(change);
         } else {
             PresenceChange& oldest = changes_[end_ % kept_];

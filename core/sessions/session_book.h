@@ -25,11 +25,17 @@ class SessionBook {
     struct Entry {
         SessionHandle session = 0;  // 0: none, not yet, or not its any more
         ConnectionId connection;
+        uint32_t user[2] = {};  // a number of 64 bits that stands for the name
         uint16_t shard = 0;
         bool waiting = false;    // for the answer to a login
         bool abandoned = false;  // its connection has ended
+        bool suspect = false;    // as its shard was told
         CloseReason reason = CloseReason::none;
+        bool is_of(uint64_t name) const {
+            return user[0] == static_cast<uint32_t>(name) && user[1] == name >> 32;
+        }
     };
+    static_assert(sizeof(Entry) == 28);
     enum class Step : uint8_t {
         none,
         welcome,  // the connection is logged in
@@ -44,12 +50,14 @@ class SessionBook {
     explicit SessionBook(uint32_t limit) : entries_(limit) {}
 
     // A hello: a login is on its way to `shard`. With `handle` (not 0) it is the connection's
-    // second, to the same shard. Returns the entry; 0 if all are taken, or if the answer to the
-    // hello before is not there yet.
-    Handle begin(Handle handle, ConnectionId connection, uint32_t shard) {
+    // second, of the same user. Returns the entry; 0 if all are taken, or if the answer to the
+    // hello before is not there yet. `user` stands for the name.
+    Handle begin(Handle handle, ConnectionId connection, uint32_t shard, uint64_t user = 0) {
         if (handle == 0) handle = entries_.take();
         if (handle == 0 || entries_[handle].waiting) return 0;
         entries_[handle].connection = connection;
+        entries_[handle].user[0] = static_cast<uint32_t>(user);
+        entries_[handle].user[1] = static_cast<uint32_t>(user >> 32);
         entries_[handle].shard = static_cast<uint16_t>(shard);
         entries_[handle].waiting = true;
         return handle;
@@ -80,9 +88,12 @@ class SessionBook {
     }
     // Another connection has the session now; the end of this one is not reported.
     void lost(Handle handle) { entries_[handle].session = 0; }
+    // The shard was told that a probe is unanswered, or that the peer answered after all.
+    void told_suspect(Handle handle, bool suspect) { entries_[handle].suspect = suspect; }
 
     const Entry& entry(Handle handle) const { return entries_[handle]; }
     uint32_t taken() const { return entries_.taken(); }
+    size_t bytes() const { return entries_.bytes(); }
 
   private:
     Slab<Entry> entries_;

@@ -1,0 +1,47 @@
+// A login, and what a shard of the directory answers to it (core/sessions/directory.h).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/types.h"
+
+namespace pulse {
+
+using SessionHandle = uint32_t;  // 0 is none
+
+struct Login {
+    std::string_view user;  // 1 .. kUserBytesMax
+    std::string_view device;
+    std::string_view labels;
+    ConnectionRef connection;
+    // That the connection had, as its reactor knows it. Requires: of the same user; a connection
+    // that is another user from now on ends its session first.
+    SessionHandle session = 0;
+};
+
+// What of it travels to the shard of another reactor.
+struct LoginTexts {
+    std::string user;
+    std::string device;
+    std::string labels;
+};
+
+struct LoginAnswer {
+    enum class Verdict : uint8_t {
+        accepted,
+        refreshed,     // this connection had this session: device and labels are what was given now
+        replaced,      // rejected: another connection has taken the session that this one had
+        duplicate,     // rejected: the device has its session
+        user_full,     // rejected: the user has per_user_max sessions
+        out_of_memory  // rejected: no room for one more user or its texts
+    };
+    Verdict verdict = Verdict::accepted;
+    bool replaces = false;
+    SessionHandle session = 0;  // of accepted and refreshed
+    ConnectionRef replaced{};   // if `replaces`: to be closed by its reactor
+    SessionHandle replaced_session = 0;
+};
+
+}  // namespace pulse
