@@ -118,6 +118,11 @@ constexpr Tick heartbeat_deadline(uint32_t heard, Index index, Tick now,
 // When it is evicted if it stays silent: heard + timeout.
 constexpr Tick heartbeat_evict_at(uint32_t heard, Tick now, const HeartbeatConfig& config);
 
+// From when on the first probe of a silence counts as unanswered: half an interval after it was
+// due, of which at least half was left to the answer (lateness_borne). kNoTick: no probe is out.
+constexpr Tick heartbeat_suspect_at(uint32_t heard, Index index, Tick now,
+                                    const HeartbeatConfig& config);
+
 // What follows is how: all of it here, so that it is inlined into the loop that judges.
 namespace detail {
 
@@ -180,6 +185,13 @@ constexpr Tick heartbeat_evict_at(uint32_t heard, Tick now, const HeartbeatConfi
 constexpr Tick heartbeat_deadline(uint32_t heard, Index index, Tick now,
                                   const HeartbeatConfig& config) {
     return detail::Silence(heard, index, now, config).deadline();
+}
+
+constexpr Tick heartbeat_suspect_at(uint32_t heard, Index index, Tick now,
+                                    const HeartbeatConfig& config) {
+    if (probes_sent(heard) == 0) return kNoTick;
+    const Tick heard_tick = restore_tick(heard & kStoredTickMask, now);
+    return heard_tick + detail::first_probe_after(heard, index, config) + config.interval_ticks / 2;
 }
 
 constexpr HeartbeatStep heartbeat_step(uint32_t heard, HeartbeatEvent event, Index index, Tick now,

@@ -93,13 +93,20 @@ inline constexpr uint32_t kUsersPerShardMax = kConnectionsPerReactorMax;
 // Sessions of one user: a person has a few devices, and what is done to all sessions of a user is
 // done in one turn.
 inline constexpr uint32_t kSessionsPerUserMax = 64;
-// Users of a shard whose last session ended and of whom "last seen" and the reason are still known.
+// Users of all shards together whose last session ended and of whom "last seen" and the reason are
+// still known: about 90 bytes each.
 inline constexpr uint32_t kOfflineUsersKept = 100'000;
 // Users that are forgotten at most to make room for the texts of one login.
 inline constexpr uint32_t kForgottenPerLogin = 16;
-// Changes of presence that a shard keeps for those that follow them: at 1,000 changes a second a
-// follower may be away for a minute. 48 bytes each, and the names they keep alive.
+// Changes of presence that all shards together keep for those that follow them, and the least that
+// one keeps: at 1,000 changes a second a follower may be away for a minute. 48 bytes each, and the
+// names they keep alive.
 inline constexpr uint32_t kPresenceChangesKept = 65'536;
+inline constexpr uint32_t kPresenceChangesKeptMin = 1'024;
+// What the texts of all shards together may take, names, devices and labels, and what one may take
+// at the least: 10,000,000 names of 16 bytes and labels of 40. Beyond it logins are refused.
+inline constexpr size_t kSessionTextBytesMax = size_t{1} << 30;
+inline constexpr size_t kSessionTextBytesMin = size_t{16} << 20;
 
 // ---------------------------------------------------------------------------------- even reactors
 // Reactors are even while each holds so many more or less than the mean, or a part of it: below

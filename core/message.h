@@ -1,4 +1,5 @@
-// What threads ask of a reactor: a tagged union in one cache line, trivially copied.
+// What threads ask of a reactor, and reactors ask of each other: a tagged union in one cache line
+// that is trivially copied.
 //
 // A message is of one kind, which has its own fields. Whatever its kind it may carry two things of
 // its sender's: a payload, for what does not fit into it, and an acknowledgement, which the reactor
@@ -16,6 +17,7 @@
 
 #include "core/check.h"
 #include "core/close_reason.h"
+#include "core/sessions/login.h"
 #include "core/types.h"
 
 namespace pulse {
@@ -67,7 +69,43 @@ struct alignas(kCacheLineBytes) Message {
     // Steps the job of the payload, a Job* (net/loop/job.h), in this turn and those that follow.
     struct Run {};
 
-    using Body = std::variant<Snapshot, Kick, Reload, Drain, Stop, Run>;
+    // ---- between reactors (net/loop/logins.h). `session` is of the shard that has the user.
+    // To the shard: the connection logs in as the payload, LoginTexts, says. The payload is the
+    // sender's until the answer. `entry` is the sender's (SessionBook).
+    struct Login {
+        ConnectionRef connection;
+        uint32_t entry = 0;
+        SessionHandle session = 0;
+    };
+    // The shard's answer, once for each login.
+    struct LoginAnswered {
+        uint32_t entry = 0;
+        SessionHandle session = 0;
+        LoginAnswer::Verdict verdict = LoginAnswer::Verdict::accepted;
+        bool replaces = false;
+    };
+    // To the shard: the connection that had the session ends.
+    struct SessionEnded {
+        SessionHandle session = 0;
+        ConnectionRef connection;
+        CloseReason reason = CloseReason::none;
+    };
+    // To the shard: a probe of it is unanswered, or it answered after all.
+    struct SessionSuspect {
+        SessionHandle session = 0;
+        ConnectionRef connection;
+        bool suspect = false;
+    };
+    // From the shard: another connection has the session of this one now. It may have left the
+    // session in the meantime, and have another.
+    struct SessionTaken {
+        ConnectionId connection;
+        SessionHandle session = 0;
+        uint32_t shard = 0;
+    };
+
+    using Body = std::variant<Snapshot, Kick, Reload, Drain, Stop, Run, Login, LoginAnswered,
+                              SessionEnded, SessionSuspect, SessionTaken>;
     Body body;
     Payload payload{};
     Acknowledgement acknowledgement{};

@@ -4,6 +4,8 @@
 #include <simdjson.h>
 
 #include <algorithm>
+#include <string>
+#include <utility>
 
 #include "core/limits.h"
 #include "proto/utf8.h"
@@ -18,7 +20,16 @@ using simdjson::ondemand::json_type;
 using simdjson::ondemand::value;
 
 // What a key's value must be, where it goes, and for which kinds of message that matters.
-enum class Want : uint8_t { type, token, string, number, labels, answer_every };
+enum class Want : uint8_t {
+    type,
+    token,
+    string,
+    user,
+    device,
+    number,
+    labels,
+    answer_every,
+};
 
 constexpr uint16_t bit(JsonKind kind) {
     return static_cast<uint16_t>(1u << static_cast<unsigned>(kind));
@@ -43,8 +54,8 @@ constexpr Key kKeys[] = {
     {"type", Want::type, kAllKinds, nullptr, nullptr},
     {"seq", Want::token, kBeats, &JsonMessage::seq, nullptr},
     {"ts", Want::token, kBeats, &JsonMessage::ts, nullptr},
-    {"user", Want::string, kHello, &JsonMessage::user, nullptr},
-    {"device", Want::string, kHello, &JsonMessage::device, nullptr},
+    {"user", Want::user, kHello | kWelcome, &JsonMessage::user, nullptr},
+    {"device", Want::device, kHello | kWelcome, &JsonMessage::device, nullptr},
     {"token", Want::string, kHello, &JsonMessage::token, nullptr},
     {"profile", Want::string, kHello, &JsonMessage::profile, nullptr},
     {"labels", Want::labels, kHello, nullptr, &JsonMessage::labels},
@@ -100,11 +111,11 @@ std::string_view take_token(value& from, JsonMessage& message, std::string_view 
     return {};
 }
 
-std::string_view take_string(value& from, JsonMessage& message,
-                             std::string_view JsonMessage::* to) {
+std::string_view take_string(value& from, JsonMessage& message, std::string_view JsonMessage::* to,
+                             size_t bytes_max = kJsonStringBytesMax) {
     std::string_view text;
     if (from.get_string().get(text)) return "is not a string";
-    if (text.size() > kJsonStringBytesMax) return "is too long";
+    if (text.size() > bytes_max) return "is too long";
     message.*to = text;
     return {};
 }
@@ -142,11 +153,29 @@ std::string_view take_type(value& from, JsonMessage& message) {
     return {};
 }
 
-// {"ring":"canary"}. Nothing of it is kept: only how many there were.
-std::string_view take_labels(value& from, JsonMessage& message) {
+// A user that logs in has a name.
+std::string_view take_user(value& from, JsonMessage& message) {
+    const std::string_view wrong = take_string(from, message, &JsonMessage::user, kUserBytesMax);
+    return wrong.empty() && message.user.empty() ? "is empty" : wrong;
+}
+
+void append_label_text(std::string& to, std::string_view text) {
+    constexpr std::string_view kDigits = "0123456789ABCDEF";
+    for (const char character : text) {
+        const auto byte = static_cast<uint8_t>(character);
+        if (byte > ' ' && byte != '=' && byte != '%' && byte != 0x7F) {
+            to += character;
+        } else {
+            to.append({'%', kDigits[byte >> 4], kDigits[byte & 15]});
+        }
+    }
+}
+
+// {"ring":"canary"}, in canonical order, so that the same labels are the same text.
+std::string_view take_labels(value& from, JsonMessage& message, std::string& kept) {
     simdjson::ondemand::object labels;
     if (from.get_object().get(labels)) return "is no JSON object";
-    std::array<std::string_view, kLabelsMax> names;
+    std::array<std::pair<std::string_view, std::string_view>, kLabelsMax> pairs;
     uint32_t count = 0;
     for (auto found : labels) {
         field entry;
@@ -157,15 +186,27 @@ std::string_view take_labels(value& from, JsonMessage& message) {
         if (name.size() > kLabelBytesMax) return "has a name that is too long";
         if (text.size() > kLabelBytesMax) return "has a value that is too long";
         if (count == kLabelsMax) return "are too many";
-        const auto end = names.begin() + count;
-        if (std::find(names.begin(), end, name) != end) return "has a name twice";
-        names[count++] = name;
+        const auto seen = std::span(pairs).first(count);
+        if (std::ranges::find(seen, name, &std::pair<std::string_view, std::string_view>::first) !=
+            seen.end())
+            return "has a name twice";
+        pairs[count++] = {name, text};
     }
+    std::sort(pairs.begin(), pairs.begin() + count);
+    kept.clear();
+    for (const auto& [name, text] : std::span(pairs).first(count)) {
+        if (!kept.empty()) kept += ' ';
+        append_label_text(kept, name);
+        kept += '=';
+        append_label_text(kept, text);
+    }
+    if (kept.size() > kLabelsBytesMax) return "are too long together";
     message.labels = count;
+    message.labels_text = kept;
     return {};
 }
 
-std::string_view take(const Key& key, value& from, JsonMessage& message) {
+std::string_view take(const Key& key, value& from, JsonMessage& message, std::string& labels) {
     switch (key.want) {
         case Want::type:
             return take_type(from, message);
@@ -175,8 +216,12 @@ std::string_view take(const Key& key, value& from, JsonMessage& message) {
             return take_string(from, message, key.text);
         case Want::number:
             return take_number(from, key, message);
+        case Want::user:
+            return take_user(from, message);
+        case Want::device:
+            return take_string(from, message, key.text, kDeviceBytesMax);
         case Want::labels:
-            return take_labels(from, message);
+            return take_labels(from, message, labels);
         case Want::answer_every:
             return take_answer_every(from, message);
     }
@@ -262,6 +307,7 @@ struct JsonParser::Implementation {
     std::array<JsonFault, std::size(kKeys)> faults;
     uint32_t faulty = 0;
     uint32_t seen = 0;
+    std::string labels;  // of the last hello
 
     JsonFault parse_object(std::span<const uint8_t> text, JsonMessage& message);
     void take_known(const uint8_t* start, std::string_view name, field& entry,
@@ -328,7 +374,7 @@ void JsonParser::Implementation::take_known(const uint8_t* start, std::string_vi
         value& content = entry.value();
         const char* const token = content.raw_json_token().data();
         const std::string_view wrong =
-            (seen & mark) != 0 ? "stands twice" : take(kKeys[i], content, message);
+            (seen & mark) != 0 ? "stands twice" : take(kKeys[i], content, message, labels);
         seen |= mark;
         if (wrong.empty() || (faulty & mark) != 0) return;
         faulty |= mark;

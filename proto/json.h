@@ -47,7 +47,10 @@ struct JsonMessage {
     std::string_view device;
     std::string_view token;
     std::string_view profile;
-    uint32_t labels = 0;       // hello: how many, each a short string by a name of its own
+    uint32_t labels = 0;  // hello: how many, each a short string by a name of its own
+    // hello: "region=eu ring=canary", by name; of a name or value a byte that is a space, '=', '%'
+    // or a control character is written %20. The parser's until its next parse.
+    std::string_view labels_text;
     std::string_view reason;   // goodbye
     std::string_view message;  // error
     std::string_view conn;     // welcome

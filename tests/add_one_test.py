@@ -40,7 +40,7 @@ TESTS = {"Gauges": "IsAMemberInItsUnit", "Distributions": "IsAMemberWithItsSum",
 
 
 # Of a control message: the kind, and what it does.
-KIND = ("core/message.h", r"    using Body = std::variant<(.*)>;",
+KIND = ("core/message.h", r"    using Body = std::variant<([^;]*)>;",
         r"    struct Added {};\n    using Body = std::variant<\1, Added>;")
 HANDLER = ("net/loop/connections.cc", r"(    void operator\(\)\(const Message::Snapshot&\).*)",
            r"\1\n    void operator()(const Message::Added&) const { connections.drain(); }")

@@ -23,6 +23,13 @@ struct Handle {
     void operator()(const Message::Reload&) const {
         connections.reload(payload.as<std::shared_ptr<const LoopOptions>>());
     }
+    void operator()(const Message::Login& login) const {
+        connections.logins().handle(login, payload.as<LoginTexts>());
+    }
+    void operator()(const Message::LoginAnswered& m) const { connections.logins().handle(m); }
+    void operator()(const Message::SessionEnded& m) const { connections.logins().handle(m); }
+    void operator()(const Message::SessionSuspect& m) const { connections.logins().handle(m); }
+    void operator()(const Message::SessionTaken& m) const { connections.logins().handle(m); }
     void operator()(const Message::Drain&) const { connections.drain(); }
     void operator()(const Message::Stop&) const {
         connections.drain();
@@ -214,6 +221,7 @@ void Connections::fill(ReactorStats& stats) const {
     stats.io = io_.counters();
     stats.gauges = metrics_.gauges;
     stats.gauges.live = table_.live();
+    logins_.fill(stats.gauges);
     stats.gauges.wheel_entries = wheel_.entries();
     stats.gauges.records_bytes = table_.backed_bytes();
     stats.gauges.wheel_bytes = wheel_.memory_bytes();

@@ -9,6 +9,7 @@
 //   evidence.cc      what is known of one, and why it ended
 //   buffers.cc       unfinished messages, parked bytes, who gives way
 //   session.cc       what a peer's bytes come to, by its protocol (net/protocols/)
+//   logins.cc        who they are: users, their sessions, and the shards of the directory
 //
 // Everything here belongs to the reactor's thread. The turn (reactor.h) calls what the first part
 // of the class lists, in its order; the second part is for sessions.
@@ -36,6 +37,7 @@
 #include "net/loop/io_requests.h"
 #include "net/loop/jobs.h"
 #include "net/loop/limits.h"
+#include "net/loop/logins.h"
 #include "net/loop/notices.h"
 #include "net/loop/outbox.h"
 #include "net/loop/parking.h"
@@ -120,6 +122,8 @@ class Connections {
     void share_out();
     // Lines for the operator that are due (net/loop/notices.h); `completions_lost` is IoCounters'.
     void report_notices(uint64_t completions_lost);
+    // Sessions: what is due, and messages to other reactors that had to wait. True if some is left.
+    bool advance_logins() { return logins_.advance(); }
     Nanos notices_due_at() const { return notices_.due_at(); }
     Nanos jobs_due_at() const { return jobs_.due_at(io_.now()); }
 
@@ -132,6 +136,8 @@ class Connections {
     bool draining() const { return draining_; }
     bool drained() const { return draining_ && table_.live() == 0; }
     bool drain_cut_short() const { return cut_short_; }
+    // And no other reactor is asked or told anything any more: it may end once all have come here.
+    bool retired() const { return drained() && logins_.settled(); }
 
     // ---- what a session asks for
     Connection& at(Index index) { return table_[index]; }
@@ -170,6 +176,8 @@ class Connections {
     void set_peer_address(Index index, const SocketAddress& peer);
     // A debug line about it.
     void log_debug(Index index, std::string_view what, std::string_view of_what);
+    Nanos now() const { return io_.now(); }
+    Logins& logins() { return logins_; }
     WorkBudget& fresh_work() { return fresh_work_; }
     WorkBudget& parked_work() { return parked_work_; }
     ConversationShared& shared() { return shared_; }
@@ -191,6 +199,9 @@ class Connections {
     const ConnectionTable& table() const { return table_; }
     const Wheel& wheel() const { return wheel_; }
     const BufferPool& buffers() const { return buffers_; }
+    const Logins& logins() const { return logins_; }
+    // Of the users whose names hash to this reactor: who is online, and what changed.
+    const Directory& directory() const { return logins_.directory(); }
     uint32_t outboxes_taken() const { return outboxes_.taken(); }
     // Of the socket: behind a PROXY header that is the balancer. A system call.
     SocketAddress peer_address(Index index) { return io_.peer_address(index); }
@@ -224,6 +235,7 @@ class Connections {
 
     // Judging. Bytes on their way are life (heartbeat_policy.h: heard_progress).
     uint32_t judge_one(Index index, Tick reached);
+    Tick judge_suspicion(Index index, Tick reached);
     void evict(Index index, Tick reached);
     uint64_t ticks_for(uint64_t bytes) const;
     size_t unfinished_bytes(Index index) const {
@@ -302,6 +314,7 @@ class Connections {
     RateLimiter accept_rate_;
 
     Jobs jobs_{config_.number};
+    Logins logins_{config_, *this, metrics_, table_.limit()};
     Notices notices_{config_.number, config_.warn};
     History history_;
     bool logs_peers_ = false;  // config_.debug gets a line for each

@@ -50,11 +50,23 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
         const Tick proven = reached + heartbeat.interval_ticks + heartbeat.grace_ticks;
         step.next = std::min(step.next, proven);
     }
+    if (connection.user != 0) step.next = std::min(step.next, judge_suspicion(index, reached));
     wheel_.arm(index, step.next);
     if (step.verdict == Verdict::rearm) return kLookCost;
     Session(*this, index).send_probe();
     metrics_.add(Metric::probes_sent);
     return kProbeCost;
+}
+
+// A session is suspect while a probe of its connection is unanswered. It is found out here and not
+// where a proof comes in, so that a heartbeat stays one store. When to look again for it: while it
+// is suspect often, so that it is not for long once the peer has answered.
+Tick Connections::judge_suspicion(Index index, Tick reached) {
+    const HeartbeatConfig& heartbeat = heartbeat_of(at(index));
+    const Tick due = heartbeat_suspect_at(at(index).heard, index, reached, heartbeat);
+    const bool told = logins_.set_suspect(index, due <= reached);
+    const bool again = !told || due <= reached;
+    return again ? reached + std::max(1u, heartbeat.interval_ticks / kSuspectLooks) : due;
 }
 
 void Connections::evict(Index index, Tick reached) {

@@ -19,6 +19,8 @@ inline constexpr uint32_t kEvictCost = 32;
 // Of a look that asks the kernel what the peer has acknowledged, beside its own cost: two system
 // calls, 600 ns of CPU where a look has 20 (2 vCPU, Linux 6.18, 2026-11-27).
 inline constexpr uint32_t kProgressCost = 32;
+// Looks in an interval at a connection whose user is suspect, to see whether it has answered.
+inline constexpr uint32_t kSuspectLooks = 8;
 // What is done to every connection is done in slices, too: a place that is passed over costs 1, one
 // that something is said or done to as much as an eviction.
 inline constexpr uint32_t kSweepBudgetPerTurn = 2'048;
@@ -33,6 +35,19 @@ inline constexpr uint32_t kMailboxBudgetPerTurn = 256;
 // and kFrameWork for each frame (2 MiB, or 4,096 frames). Half of it is for what was read just now,
 // half for what was parked. The last message may exceed it, and what follows pays that back.
 inline constexpr size_t kWorkPerTurn = size_t{2} << 20;
+
+// Users of a shard whose lingering ends in one turn: each is a change of presence and leaves two
+// lists, a few hundred nanoseconds.
+inline constexpr uint32_t kLingerBudgetPerTurn = 256;
+
+// --------------------------------------------------------------------------------------- logins
+// Logins of one reactor that may wait for the answer of another: at 5,000 hellos a second a
+// reactor that is not scheduled for a second is waited for by 5,000. Each keeps the texts of its
+// hello, 704 bytes at most. A hello beyond them is to be tried again.
+inline constexpr size_t kLoginsWaitingMax = 16'384;
+// How soon messages that found a full lane are tried again, where nothing else ends the sleep: a
+// reactor that has its core takes a lane of them in tens of microseconds.
+inline constexpr int64_t kMailRetryNs = 1'000'000;
 
 // ------------------------------------------------------------------------------------- profiles
 // The first profiles are not heartbeats but plain deadlines: of the handshake and of the close.

@@ -15,6 +15,7 @@
 
 #include "core/heartbeat_policy.h"
 #include "core/limits.h"
+#include "core/sessions/directory.h"
 #include "core/time.h"
 #include "core/types.h"
 #include "net/io/address.h"
@@ -26,6 +27,12 @@ namespace pulse {
 enum class OnMessage : uint8_t { echo, discard };
 
 enum class LogLevel : uint8_t { debug, info, warning, error };
+
+// --duplicate: what becomes of sessions of one user and one device.
+struct DuplicatePolicy {
+    DuplicateRule rule = DuplicateRule::takeover;
+    uint32_t same_device_max = 1;  // with allow
+};
 
 // A pace of heartbeats by name: what --heartbeat-profile and a hello may name.
 struct NamedProfile {
@@ -77,6 +84,11 @@ struct LoopOptions {
     bool heartbeat_probe = true;
     Liveness liveness = Liveness::any;        // any or roundtrip
     uint32_t tick_shift = kTickShiftDefault;  // a tick is 2^tick_shift ns
+
+    // Sessions.
+    DuplicatePolicy duplicate;
+    uint32_t max_connections_per_user = kSessionsPerUserMax;
+    Nanos presence_linger = 0;  // 0: a user without a session is offline at once
 
     // Messages.
     OnMessage on_message = OnMessage::discard;

@@ -5,7 +5,8 @@
 //                   and then what earlier turns have parked, up to a budget (turn_budget.h)
 //     2  mailbox    control messages of other threads, up to a budget
 //     3  judge      looks that are due, up to a budget: rearm, probe, evict (heartbeat_policy.h)
-//     4  sweep      a share of what is said or done to every connection: retunes, goodbyes
+//     4  sweep      a share of what is said or done to every connection: retunes, goodbyes; then
+//                   users whose lingering is over, and messages to other reactors that had to wait
 //     5  flush      one send for each connection that has something to say
 //
 // The rules
@@ -72,6 +73,7 @@ class Reactor {
         judge_measured();
         const Nanos judged_to = io_.clock();
         work_left_ |= connections_.sweep();
+        work_left_ |= connections_.advance_logins();
         connections_.flush();
         connections_.share_out();
         connections_.report_notices(io_.counters().completions_lost);
@@ -82,6 +84,13 @@ class Reactor {
     void drain() { connections_.drain(); }
     void stop_hard() { connections_.stop_hard(); }
     bool drained() const { return connections_.drained(); }
+    bool retired() const { return connections_.retired(); }
+    // Handles what the others posted before they retired. Requires: all have.
+    void finish_mail() {
+        while (mailbox_.drain(kMailboxBudgetPerTurn,
+                              [this](const Message& m) { connections_.handle(m); })) {
+        }
+    }
     bool drain_cut_short() const { return connections_.drain_cut_short(); }
     const Connections& connections() const { return connections_; }
 
@@ -125,8 +134,8 @@ template <IoBackend Io>
 Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
     if (work_left_ || !mailbox_.may_sleep()) return 0;
     if (connections_.draining()) sleep_until = std::min(sleep_until, io_.now() + kGoodbyeEveryNs);
-    return std::min(
-        {sleep_until, next_look(), connections_.notices_due_at(), connections_.jobs_due_at()});
+    return std::min({sleep_until, next_look(), connections_.notices_due_at(),
+                     connections_.jobs_due_at(), connections_.logins().next_deadline()});
 }
 
 template <IoBackend Io>

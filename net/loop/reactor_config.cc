@@ -27,6 +27,20 @@ void set_profile(ReactorConfig& config, size_t profile, std::string_view name, N
     config.profile_names[profile] = name;
 }
 
+// What a server keeps of users is spread over its shards, as users are. The slack is for those that
+// have more than their share.
+DirectoryConfig directory_of(const LoopOptions& options, uint32_t reactors) {
+    DirectoryConfig directory;
+    directory.duplicate = options.duplicate.rule;
+    directory.same_device_max = options.duplicate.same_device_max;
+    directory.per_user_max = options.max_connections_per_user;
+    directory.linger = options.presence_linger;
+    directory.offline_max = std::max(1u, kOfflineUsersKept / reactors);
+    directory.changes_kept = std::max(kPresenceChangesKeptMin, kPresenceChangesKept / reactors);
+    directory.text_bytes_max = std::max(kSessionTextBytesMin, kSessionTextBytesMax / reactors);
+    return directory;
+}
+
 }  // namespace
 
 ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options, uint32_t reactors) {
@@ -45,6 +59,7 @@ ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options, ui
         set_profile(config, kProfileRealtime + i, named.name, named.interval, named.timeout);
     }
     config.limits.message_bytes_max = asked.max_message_bytes;
+    config.directory = directory_of(asked, reactors);
     if (asked.accept_rate > 0)
         config.accepts_per_second = std::max<uint64_t>(1, asked.accept_rate / reactors);
     return config;

@@ -4,11 +4,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/heartbeat_policy.h"
 #include "core/limits.h"
+#include "core/mailbox.h"
+#include "core/sessions/directory.h"
 #include "core/sip_hash.h"
 #include "core/time.h"
 #include "net/loop/admission.h"
@@ -31,6 +34,7 @@ struct ReactorConfig {
     uint32_t timeout_ms[kHeartbeatProfilesMax] = {};
     CodecLimits limits;
     uint64_t accepts_per_second = 0;  // of this reactor; 0: unlimited
+    DirectoryConfig directory;        // of this reactor's shard
 
 
     // What surrounds the reactor.
@@ -38,6 +42,11 @@ struct ReactorConfig {
     Admission* admission = nullptr;  // the server's; outlives the reactor
     Balance* balance = nullptr;      // the server's, likewise; null: connections are not shared out
     SipKey probe_key{};              // secret; what --liveness roundtrip makes its probes from
+    SipKey user_key{};               // secret, the same in all reactors: which has which user
+    // Of all reactors by number, and this one's lane in them; they outlive the reactor. Empty:
+    // there is no other.
+    std::span<Mailbox* const> mailboxes{};
+    uint32_t sender = 0;
     // Gets a line for each peer that is accepted, is refused or ends, while the log level is
     // debug, on the reactor's thread; empty: no line is ever made.
     std::function<void(const std::string& line)> debug;

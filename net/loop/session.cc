@@ -119,8 +119,9 @@ void Session::on_frame() {
 
 // Takes the profile that a hello names, or keeps the one it has; false if it is none of ours.
 // The first probe is spread anew: a storm of hellos must not become a storm of probes. Where a
-// round trip is wanted a hello proves none, and the silence goes on.
-bool Session::on_hello(const JsonMessage& hello) {
+// round trip is wanted a hello proves none, and the silence goes on. One that names a user is
+// answered once its login is; heartbeats go on meanwhile.
+bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
     uint8_t profile = connection_.profile;
     if (!hello.profile.empty()) {
         const std::optional<uint8_t> named = profile_named(hello.profile);
@@ -130,12 +131,26 @@ bool Session::on_hello(const JsonMessage& hello) {
         }
         profile = *named;
     }
+    const UserHello login{hello.user, hello.device, hello.labels_text, sequence,
+                          hello.answer_every > 0};
+    if (!login.user.empty()) {
+        const std::string_view wait = connections_.logins().reason_to_wait(index_, login);
+        if (!wait.empty()) {
+            connections_.metrics().add(Metric::logins_put_off);
+            send_error(CloseReason::server_full, wait);
+            return false;
+        }
+    }
     if (wants_roundtrip()) {
         connections_.change_profile(index_, profile);
     } else {
         connections_.set_profile(index_, profile);
     }
     if (hello.answer_every > 0) set_answer_every(hello.answer_every);
+    if (!login.user.empty()) {
+        connections_.logins().begin(index_, login);
+        return false;
+    }
     connections_.metrics().add(Metric::hellos);
     return true;
 }
@@ -149,15 +164,42 @@ void Session::set_answer_every(uint32_t answer_every) {
 
 // {"type":"welcome","conn":"r3-000123-9","interval_ms":60000,"timeout_ms":120000}, and what holds
 // of answer_every where the hello asked for it or it is not 1.
-FixedText<512> Session::welcome() const {
-    FixedText<512> text;
+WelcomeText Session::welcome() const {
+    WelcomeText text = begin_welcome();
+    return text << "}";
+}
+
+WelcomeText Session::begin_welcome() const {
+    WelcomeText text;
     text << R"({"type":"welcome","conn":")" << name().view() << R"(","interval_ms":)"
          << uint64_t{connections_.config().interval_ms[connection_.profile]} << R"(,"timeout_ms":)"
          << uint64_t{connections_.config().timeout_ms[connection_.profile]};
     if (names_answer_every_ || answer_every() != 1)
         text << R"(,"answer_every":)" << uint64_t{answer_every()};
-    text << "}";
     return text;
+}
+
+// The same with ,"user":"u1","device":"ios","session":"new" behind it.
+void Session::welcome_user(const UserHello& hello, const LoginAnswer& answer) {
+    connections_.metrics().add(Metric::hellos);
+    names_answer_every_ = hello.asks_answer_every;
+    WelcomeText text = begin_welcome();
+    const auto add = [&text](std::string_view key, std::string_view value) {
+        text << ",\"" << key << "\":\"";
+        json::write_escaped(text.claim(json::escaped_bytes(value)), value);
+        text << "\"";
+    };
+    add("user", hello.user);
+    if (!hello.device.empty()) add("device", hello.device);
+    const bool refreshed = answer.verdict == LoginAnswer::Verdict::refreshed;
+    add("session", refreshed ? "refreshed" : answer.replaces ? "took_over" : "new");
+    text << "}";
+    protocol().welcome(*this, hello.sequence, text.view());
+}
+
+void Session::refuse_login(CloseReason reason, std::string_view words, bool closes) {
+    send_error(reason, words);
+    if (closes) connections_.begin_close(index_, reason);
 }
 
 bool Session::wants_echo() {

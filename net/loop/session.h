@@ -58,8 +58,8 @@ class Session final : public Conversation {
     bool on_heartbeat() override;
     void on_pong(const ProbeAnswer& answer) override;
     void on_frame() override;
-    bool on_hello(const JsonMessage& hello) override;
-    FixedText<512> welcome() const override;
+    bool on_hello(const JsonMessage& hello, uint32_t sequence) override;
+    WelcomeText welcome() const override;
     bool wants_echo() override;
     void keep_message(std::span<uint8_t> rest) override;
     HandshakePolicy handshake_policy() const override;
@@ -81,9 +81,13 @@ class Session final : public Conversation {
     void send_goodbye(CloseReason reason, std::string_view detail);
     // The heartbeats of its profile changed: the server's advice.
     void send_interval();
+    // Answers to a hello that named a user (logins.h).
+    void welcome_user(const UserHello& hello, const LoginAnswer& answer);
+    void refuse_login(CloseReason reason, std::string_view words, bool closes);
 
   private:
     void send_error(CloseReason reason, std::string_view words);
+    WelcomeText begin_welcome() const;
     void greet();
     const ListenAddress& listener() const;
     void proof();

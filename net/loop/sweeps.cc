@@ -32,6 +32,7 @@ bool Connections::sweep() {
 void Connections::reload(std::shared_ptr<const LoopOptions> options) {
     config_.options = std::move(options);
     log_peers(config_.options->log_level == LogLevel::debug);
+    logins_.set_rules(make_reactor_config(config_.options).directory);
     if (retuning_.done()) begin_retune();
 }
 

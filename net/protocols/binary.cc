@@ -69,6 +69,7 @@ constinit const Protocol binary_protocol = {
     .prefix_name = "binary frames",
     .only_this = "this listener speaks binary frames only (tcp://), which begin with 0xB7",
     .receive = receive,
+    .welcome = InStream::welcome,
     .ping = ping,
     .interval = InStream::interval,
     .data = InStream::data,

@@ -19,6 +19,9 @@ struct BinaryDialect {
         Out out{conversation};
         binary::write_frame(out, type, sequence, payload, more);
     }
+    static void welcome(Conversation& conversation, uint32_t sequence, std::string_view object) {
+        frame(conversation, binary::Type::welcome, sequence, binary::bytes_of(object));
+    }
     static void interval(Conversation& conversation, uint32_t interval_ms, uint32_t timeout_ms,
                          uint32_t answer_every) {
         Out out{conversation};
@@ -53,8 +56,8 @@ struct BinaryDialect {
             if (const JsonFault wrong = read_hello(conversation, object, hello); !wrong.ok()) {
                 return conversation.report_error(wrong);
             }
-            if (!conversation.on_hello(hello)) return;
-            frame(conversation, binary::Type::welcome, sequence, conversation.welcome().bytes());
+            if (!conversation.on_hello(hello, sequence)) return;
+            welcome(conversation, sequence, conversation.welcome().view());
         }
         void on_message(MessageKind, uint32_t sequence, std::span<uint8_t> bytes) {
             conversation.spend(bytes.size());

@@ -91,10 +91,11 @@ class Conversation {
     virtual bool on_heartbeat() = 0;
     virtual void on_pong(const ProbeAnswer& answer) = 0;
     virtual void on_frame() = 0;
-    // After on_frame(). False: it asks for what there is not, and was answered with an error.
-    virtual bool on_hello(const JsonMessage& hello) = 0;
+    // After on_frame(); `sequence` is that of its frame. True: it is to be welcomed. False: it was
+    // answered, or will be (Protocol::welcome).
+    virtual bool on_hello(const JsonMessage& hello, uint32_t sequence) = 0;
     // The object that welcomes it.
-    virtual FixedText<512> welcome() const = 0;
+    virtual WelcomeText welcome() const = 0;
     // Application data: counted, and whether it is to be sent back.
     virtual bool wants_echo() = 0;
     // Of a message that is decoded in parts: keeps what one turn did not reach, for resume().

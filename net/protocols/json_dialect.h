@@ -16,6 +16,9 @@ namespace pulse {
 // is true, a text that is not an object of ours is the application's.
 template <class Texts>
 struct JsonDialect {
+    static void welcome(Conversation& conversation, uint32_t, std::string_view object) {
+        Texts::object(conversation, json::Object().raw(object));
+    }
     static void interval(Conversation& conversation, uint32_t interval_ms, uint32_t timeout_ms,
                          uint32_t answer_every) {
         Texts::object(conversation, json::interval(interval_ms, timeout_ms, answer_every));
@@ -63,9 +66,8 @@ struct JsonDialect {
                 return conversation.on_pong(ProbeValue::in_json(message.seq));
             case JsonKind::hello:
                 conversation.on_frame();
-                if (!conversation.on_hello(message)) return;
-                return Texts::object(conversation,
-                                     json::Object().raw(conversation.welcome().view()));
+                if (!conversation.on_hello(message, 0)) return;
+                return welcome(conversation, 0, conversation.welcome().view());
             case JsonKind::data:
                 conversation.on_frame();
                 if (conversation.wants_echo()) Texts::text(conversation, text);

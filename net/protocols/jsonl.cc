@@ -65,6 +65,7 @@ constinit const Protocol jsonl_protocol = {
     .prefix_name = "JSON lines",
     .only_this = "this listener speaks JSON lines only (jsonl://): one object a line",
     .receive = receive,
+    .welcome = OnLines::welcome,
     .ping = ping,
     .interval = OnLines::interval,
     .data = OnLines::data,

@@ -24,6 +24,7 @@
 
 #include "core/close_reason.h"
 #include "core/fixed_text.h"
+#include "core/limits.h"
 #include "net/protocols/probe_value.h"
 #include "proto/detect.h"
 #include "proto/handshake.h"
@@ -37,6 +38,10 @@ enum class Dialect : uint8_t { none, json, binary };
 
 // What a peer is told that is refused. A whole HTTP answer fits.
 using RefusalMessage = FixedText<sizeof(HttpBytes::chars)>;
+
+// The object that welcomes a peer: some 200 bytes, and a user and a device, whose bytes may all be
+// escaped, six for each.
+using WelcomeText = FixedText<256 + 6 * (kUserBytesMax + kDeviceBytesMax)>;
 
 // Why a connection ends, as the protocols say it.
 struct Goodbye {
@@ -72,7 +77,11 @@ struct Protocol {
     // What was left of a message (Conversation::keep_message).
     void (*resume)(Conversation& conversation, std::span<uint8_t> message) = nullptr;
 
-    // ---- what the server says first. Pongs, welcomes and echoes are receive()'s.
+    // ---- what the server says first. Pongs, echoes and the welcomes of hellos that name no user
+    // are receive()'s.
+    // The welcome of one that does, with its sequence: it comes when the login is answered.
+    void (*welcome)(Conversation& conversation, uint32_t sequence,
+                    std::string_view object) = nullptr;
     // A probe; with a value, one that its answer must bring back.
     void (*ping)(Conversation& conversation, const ProbeValue* value) = nullptr;
     void (*interval)(Conversation& conversation, uint32_t interval_ms, uint32_t timeout_ms,

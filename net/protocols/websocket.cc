@@ -208,6 +208,7 @@ constexpr Protocol plain_row() {
 constexpr Protocol json_row() {
     Protocol json = row("websocket_json", "JSON in WebSocket messages");
     json.dialect = Dialect::json;
+    json.welcome = InTexts::welcome;
     json.interval = InTexts::interval;
     json.data = InTexts::data;
     json.error = InTexts::error;
@@ -220,6 +221,7 @@ constexpr Protocol binary_row() {
     frames.dialect = Dialect::binary;
     frames.receive = receive<true>;
     frames.resume = receive_frames;
+    frames.welcome = InMessages::welcome;
     frames.interval = InMessages::interval;
     frames.data = InMessages::data;
     frames.error = InMessages::error;

@@ -20,16 +20,19 @@ inline constexpr uint32_t kReactorDescriptors = 32;
 // What the admin endpoint may open, in the table of the main thread: its clients, and its own.
 inline constexpr uint32_t kAdminDescriptors = 80;
 
-// Lanes of a reactor's mailbox: threads that post to it, each by its own number.
+// Lanes of a reactor's mailbox: threads that post to it, each by its own number. Reactor r has
+// kFirstReactorSender + r; in a server of one reactor there are no such lanes.
 inline constexpr uint32_t kMainSender = 0;
 inline constexpr uint32_t kAdminSender = 1;  // threads of the admin endpoint, one at a time
-inline constexpr uint32_t kMailboxSenders = 2;
-static_assert(kMailboxSenders <= kMailboxSendersMax);
+inline constexpr uint32_t kFirstReactorSender = 2;
+static_assert(kFirstReactorSender + kReactorsMax <= kMailboxSendersMax);
 
 // --------------------------------------------------------------------------------------- memory
 // What an idle connection costs, for the estimate at start; the README has what was measured. In
 // user space: the record, its entry in the wheel, and half-filled chunks and pages.
 inline constexpr size_t kIdleUserBytes = 80;
+// What a user with one session costs beside it, with a name of 16 bytes: core/README.md.
+inline constexpr size_t kUserBytes = 200;
 // In the kernel: the socket (3.81 KB) and its entry in an epoll set (about 200 B by its slab, 235 B
 // by what a cgroup is charged).
 inline constexpr size_t kIdleKernelBytes = 4'160;

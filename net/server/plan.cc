@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/limits.h"
+#include "core/message.h"
 #include "core/units.h"
 #include "net/io/sockets.h"
 #include "net/io/uring_backend.h"
@@ -172,7 +173,9 @@ Result<void> plan_descriptors(ServerPlan& plan) {
 Result<void> plan_memory(ServerPlan& plan, const Machine& machine) {
     ServerOptions& options = plan.options;
     plan.available = machine.memory();
-    const uint64_t own = plan.reactors * kReactorUserBytes;
+    const uint64_t lanes = uint64_t{plan.reactors} * (plan.reactors - 1);
+    const uint64_t own =
+        plan.reactors * kReactorUserBytes + lanes * kMailboxSlots * sizeof(Message);
     const uint64_t each = kIdleUserBytes + kIdleKernelBytes;
     const uint64_t fits = plan.available.bytes > own ? (plan.available.bytes - own) / each : 0;
     if (!plan.available.bound.empty() && options.max_connections > fits) {
@@ -231,6 +234,11 @@ std::vector<std::string> ServerPlan::describe() const {
         fmt::format("all of them idle cost {} here and about {} in the kernel; {} are available{}",
                     format_mib(user_bytes), format_mib(kernel_bytes), format_mib(available.bytes),
                     available.bound.empty() ? std::string() : " (" + available.bound + ")"),
+        fmt::format(
+            "logged in, each user costs about {} B more; of all users names, devices and "
+            "labels take at most {}",
+            kUserBytes,
+            format_mib(std::max<uint64_t>(kSessionTextBytesMax, reactors * kSessionTextBytesMin))),
         fmt::format("heartbeats every {}, eviction after {} of silence, in ticks of {:.2f} ms",
                     format_duration(options.heartbeat_interval),
                     format_duration(options.heartbeat_timeout),

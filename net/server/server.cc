@@ -41,7 +41,8 @@ Nanos monotonic_now() {
 }
 
 // A secret for as long as the process lives. Where the kernel refuses to give one (seccomp), what
-// differs from start to start has to do: probes are then guessed more easily, and nothing else.
+// differs from start to start has to do: probes, and which users share a shard, are then guessed
+// more easily, and nothing else.
 SipKey random_key() {
     SipKey key;
     if (::getrandom(key.data(), sizeof key, 0) == static_cast<ssize_t>(sizeof key)) return key;
@@ -62,14 +63,19 @@ void pin_to_core(uint32_t core) {
 
 // Shared with a reactor's thread. What only one of the two touches says so.
 struct Server::Thread {
-    uint32_t number = 0;
+    Thread(uint32_t which, uint32_t reactors)
+        : number(which),
+          mailbox(kFirstReactorSender + (reactors > 1 ? reactors : 0), kMailboxSlots,
+                  {&Thread::ring, this}) {}
+
+    const uint32_t number;
     int doorbell = -1;  // opened by the main thread, good in every table
     std::thread thread;
     std::promise<Result<void>> ready;
     std::atomic<bool> ended{true};  // false while the thread runs, or is about to
     bool cut_short = false;         // written before `ended`
 
-    Mailbox mailbox{kMailboxSenders, kMailboxSlots, {&Thread::ring, this}};
+    Mailbox mailbox;
     Orders orders{mailbox, kMainSender};      // the main thread's
     std::function<void(ReactorStats&)> fill;  // the reactor thread's
     std::unique_ptr<ReactorStats> answer;     // the reactor thread's from asked to `answered`
@@ -110,13 +116,22 @@ struct Server::Shared final : Reactors {
     ReactorConfig config;  // what all reactors have in common
     std::mutex admin_lane;
     std::vector<std::unique_ptr<Thread>>& threads;  // none comes or goes while a server runs
+    std::vector<Mailbox*> mailboxes;
+    // Reactors serve once all can, and end together: until the last has closed its connections and
+    // has no question open, each may be asked and told by it.
+    std::promise<bool> all_ready;
+    std::shared_future<bool> may_serve{all_ready.get_future()};
+    std::atomic<uint32_t> serving{0};
+    void wake_all() const {
+        for (const auto& thread : threads) Thread::ring(thread.get());
+    }
 };
 
 namespace {
 
 // One reactor from its first to its last turn, on the calling thread.
-template <IoBackend Io, class Thread>
-void run_reactor(Thread& self, const ReactorConfig& config, uint32_t places, Io& io,
+template <IoBackend Io, class Thread, class Shared>
+void run_reactor(Thread& self, Shared& shared, const ReactorConfig& config, uint32_t places, Io& io,
                  ConnectionTable& table, PageSource& pages) {
     ReactorMetrics metrics;
     Reactor<Io> reactor(config, pages, table, io, self.mailbox, metrics);
@@ -128,21 +143,28 @@ void run_reactor(Thread& self, const ReactorConfig& config, uint32_t places, Io&
         return self.ready.set_value(Error{listening.error()});
     }
     self.ready.set_value({});
-    while (!reactor.drained()) reactor.turn(kNever);
+    if (!shared.may_serve.get()) return;
+    while (!reactor.retired()) reactor.turn(kNever);
+    // Each has posted all that it had to before it counts itself out here.
+    if (shared.serving.fetch_sub(1, std::memory_order_acq_rel) == 1) shared.wake_all();
+    while (shared.serving.load(std::memory_order_acquire) > 0) reactor.turn(kNever);
+    reactor.finish_mail();
     self.last = std::make_unique<ReactorStats>();
     reactor.fill(*self.last);
     self.cut_short = reactor.drain_cut_short();
 }
 
-template <class Thread>
-void reactor_thread(Thread& self, const ServerPlan& plan, ReactorConfig config) {
+template <class Thread, class Shared>
+void reactor_thread(Thread& self, Shared& shared, const ServerPlan& plan) {
     if (plan.own_tables) {
         if (Result<void> own = own_descriptor_table(); !own)
             return self.ready.set_value(Error{own.error()});
     }
     pthread_setname_np(pthread_self(), fmt::format("reactor {}", self.number).c_str());
     if (plan.options.pin) pin_to_core(plan.cores[self.number % plan.cores.size()]);
+    ReactorConfig config = shared.config;
     config.number = self.number;
+    config.sender = kFirstReactorSender + self.number;
     const uint32_t places = plan.connections_per_reactor;
     MappedPages pages;
     ConnectionTable table(pages, places);
@@ -151,7 +173,7 @@ void reactor_thread(Thread& self, const ServerPlan& plan, ReactorConfig config) 
     const SocketOptions sockets{plan.options.tcp_keepalive, plan.options.tcp_user_timeout};
     auto run = [&](auto& io) {
         if (!io.ready()) return self.ready.set_value(Error{io.ready().error()});
-        run_reactor(self, config, places, io, table, pages);
+        run_reactor(self, shared, config, places, io, table, pages);
     };
     if (plan.uring) {
         UringOptions options;
@@ -196,6 +218,7 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
     config.debug = std::move(debug);
     config.warn = std::move(warn);
     config.probe_key = random_key();
+    config.user_key = random_key();
     config.admission = &shared_->admission;
     // Of a port that is shared with other programs the positions of their listeners are not known,
     // and a socket that was passed is one for all reactors.
@@ -206,8 +229,7 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
         config.balance = shared_->balance.get();
     }
     for (uint32_t number = 0; number < plan_.reactors; ++number) {
-        auto thread = std::make_unique<Thread>();
-        thread->number = number;
+        auto thread = std::make_unique<Thread>(number, plan_.reactors);
         thread->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (thread->doorbell < 0) {
             return Error{
@@ -215,8 +237,10 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
                             "fewer descriptors, or lower --reactors",
                             std::strerror(errno))};
         }
+        shared_->mailboxes.push_back(&thread->mailbox);
         threads_.push_back(std::move(thread));
     }
+    config.mailboxes = shared_->mailboxes;
     if (!plan_.own_tables) {
         widen_descriptor_table(plan_.options.max_connections +
                                uint64_t{plan_.reactors} * kReactorDescriptors);
@@ -231,7 +255,7 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
         thread.ended = false;
         Result<std::thread> started = start_thread(
             [this, &thread] {
-                reactor_thread(thread, plan_, shared_->config);
+                reactor_thread(thread, *shared_, plan_);
                 thread.ended.store(true, std::memory_order_release);
             },
             fmt::format("reactor {} of {}", running + 1, threads_.size()));
@@ -247,16 +271,19 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
         Result<void> started = answers[i].get();
         if (outcome && !started) outcome = std::move(started);
     }
+    shared_->serving = plan_.reactors;
+    shared_->all_ready.set_value(static_cast<bool>(outcome));
     return outcome;
 }
 
 Server::~Server() {
     stop();
     while (deliver() > 0) usleep(1'000);
-    for (const auto& thread : threads_) {
+    // The last to end rings the doorbells of all.
+    for (const auto& thread : threads_)
         if (thread->thread.joinable()) thread->thread.join();
+    for (const auto& thread : threads_)
         if (thread->doorbell >= 0) ::close(thread->doorbell);
-    }
 }
 
 uint32_t Server::deliver() {

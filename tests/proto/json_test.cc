@@ -66,6 +66,7 @@ TEST(JsonKinds, EveryFieldOfEveryKind) {
     ASSERT_TRUE(hello.fault.ok()) << hello.fault.what;
     EXPECT_TRUE(hello.message.has_type);
     EXPECT_EQ(hello.message.labels, 3u);
+    EXPECT_EQ(hello.message.labels_text, "region= ring=canary v\"1=\u00e9") << "by name";
     EXPECT_EQ(hello.message.kind, JsonKind::hello);
     EXPECT_EQ(hello.message.user, "u1");
     EXPECT_EQ(hello.message.device, "ios");
@@ -308,9 +309,32 @@ TEST(JsonLimits, TheLongestObjectAndOneByteMore) {
     EXPECT_TRUE(Parsed(longest).fault.ok());
     EXPECT_EQ(Parsed(longest + " ").fault.what, "is too long");
     const std::string string(kJsonStringBytesMax, 's');
-    EXPECT_EQ(Parsed(R"({"type":"hello","user":")" + string + "\"}").message.user, string);
+    EXPECT_EQ(Parsed(R"({"type":"hello","token":")" + string + "\"}").message.token, string);
+    const std::string user(kUserBytesMax, 'u'), device(kDeviceBytesMax, 'd');
+    const auto hello = [](const std::string& name, const std::string& of) {
+        return R"({"type":"hello","user":")" + name + R"(","device":")" + of + "\"}";
+    };
+    EXPECT_EQ(Parsed(hello(user, device)).message.user, user);
+    EXPECT_EQ(Parsed(hello(user, device)).message.device, device);
+    EXPECT_EQ(Parsed(hello(user + "u", device)).fault.what, "is too long");
+    EXPECT_EQ(Parsed(hello(user, device + "d")).fault.key, "device");
+    EXPECT_EQ(Parsed(hello("", device)).fault.what, "is empty");
     const std::string token(kJsonTokenBytesMax, '1');
     EXPECT_EQ(Parsed(R"({"type":"ping","seq":)" + token + "}").message.seq, token);
+}
+
+// Which labels a connection has is told by comparing texts.
+TEST(JsonLabels, TheSameLabelsAreTheSameTextInAnyOrder) {
+    const auto text = [](const std::string& labels) {
+        const Parsed parsed(R"({"type":"hello","labels":)" + labels + "}");
+        EXPECT_TRUE(parsed.fault.ok()) << labels;
+        return std::string(parsed.message.labels_text);
+    };
+    EXPECT_EQ(text(R"({"ring":"canary","region":"eu"})"), "region=eu ring=canary");
+    EXPECT_EQ(text(R"({"region":"eu","ring":"canary"})"), "region=eu ring=canary");
+    EXPECT_EQ(text("{}"), "");
+    EXPECT_EQ(text(R"({"a b":"c=d%","e":"\n"})"), "a%20b=c%3Dd%25 e=%0A");
+    EXPECT_NE(text(R"({"a":"b c=d"})"), text(R"({"a":"b","c":"d"})"));
 }
 
 TEST(JsonLimits, AsManyLabelsAsThereMayBeAndOneMore) {
@@ -318,9 +342,8 @@ TEST(JsonLimits, AsManyLabelsAsThereMayBeAndOneMore) {
         std::string text;
         for (uint32_t label = 0; label < labels; ++label) {
             std::string name = std::to_string(label);
-            name.resize(kLabelBytesMax, '-');
-            text += (label > 0 ? ",\"" : "\"") + name + "\":\"" + std::string(kLabelBytesMax, 'v') +
-                    "\"";
+            name.resize(15, '-');
+            text += (label > 0 ? ",\"" : "\"") + name + "\":\"" + std::string(15, 'v') + "\"";
         }
         return R"({"labels":{)" + text + R"(},"type":"hello","user":"u"})";
     };
@@ -330,7 +353,15 @@ TEST(JsonLimits, AsManyLabelsAsThereMayBeAndOneMore) {
         EXPECT_EQ(parsed.message.labels, labels);
         EXPECT_EQ(parsed.message.user, "u");
     }
+    EXPECT_EQ(Parsed(hello(kLabelsMax)).message.labels_text.size(), kLabelsBytesMax - 1);
     EXPECT_EQ(Parsed(hello(kLabelsMax + 1)).fault.what, "are too many");
+    const std::string longest(kLabelBytesMax, 'l');
+    std::string text;
+    for (char label = 'a'; label < 'e'; ++label)
+        text += std::string(text.empty() ? "\"" : ",\"") + label + longest.substr(1) + "\":\"" +
+                longest + '"';
+    EXPECT_EQ(Parsed(R"({"type":"hello","labels":{)" + text + "}}").fault.what,
+              "are too long together");
     // Where they are not read they are anything.
     EXPECT_TRUE(Parsed(R"({"type":"data","labels":[1,{"a":2}]})").fault.ok());
     EXPECT_TRUE(Parsed(R"({"labels":{"a":[{}],"b":1},"type":"chat","x":{}})").fault.ok());

@@ -12,6 +12,7 @@ import functools
 import os
 import re
 import resource
+import select
 import signal
 import socket
 import struct
@@ -104,6 +105,20 @@ def reads_nothing(server):
     except OSError:
         pass
     peer.close()
+
+
+def logs_in(*devices):
+    """Peers that log in as one user, one after the other, and leave when the server ends one."""
+    def provoke(server):
+        peers = []
+        for device in devices:
+            hello = f'{{"type":"hello","user":"u1","device":"{device}"}}\n'.encode()
+            peers.append(speaks(server, hello, b"}\n"))
+        ended = select.select(peers, [], [], 20)[0][0]
+        read_to_end(ended)
+        for peer in peers:
+            peer.close()
+    return provoke
 
 
 def fills_the_server(server):
@@ -240,6 +255,10 @@ PROVOKED = (
         "too_many_offences": says(b'{"type":"welcome"}\n' * 8),
         "slow_reader": reads_nothing,
         "unauthorized": says(ORIGIN, connect)}),
+    ((), {"scheme": "jsonl"}, {"taken_over": logs_in("d", "d")}),
+    (("--duplicate", "reject"), {"scheme": "jsonl"}, {"duplicate_login": logs_in("d", "d")}),
+    (("--max-connections-per-user", "1"), {"scheme": "jsonl"},
+     {"user_full": logs_in("d", "e")}),
     (("--max-connections", "1"), {}, {"server_full": fills_the_server}),
     (("--reactors", "2", "--max-connections", "400"),
      {"before": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (330, 330))},
@@ -257,8 +276,11 @@ PROVOKED = (
     (UNDER_CABLE, {"host": "*", "cable": True},
      {"network_unreachable": behind_a_cable(Cable.become_a_router)}),
 )
-# A peer of a full server leaves, and its own end is counted beside.
+# A peer that the server keeps leaves, and its own end is counted beside.
 BESIDE = {"hard_stop": {"going_away"},
+          "taken_over": {"peer_closed"},
+          "duplicate_login": {"peer_closed"},
+          "user_full": {"peer_closed"},
           "server_full": {"peer_closed"},
           "reactor_full": {"peer_closed", "peer_reset"},
           "accept_rate": {"peer_closed", "peer_reset"},

@@ -215,6 +215,40 @@ std::vector<std::string> get_tick(const ServerOptions& options) {
 }
 static_assert(kTickShiftMin == 20, "get_tick() counts in 2^20 ns, which people call a millisecond");
 
+// takeover, reject, or allow with how many.
+Result<void> set_duplicate(ServerOptions& options, std::string_view text) {
+    constexpr std::string_view kAllow = "allow";
+    options.duplicate = {};
+    if (text == "takeover") return {};
+    if (text == "reject") {
+        options.duplicate.rule = DuplicateRule::reject;
+        return {};
+    }
+    const Error wrong = refuse(text, "is not known here",
+                               "write takeover, reject, allow, or allow=N with N from 1 to " +
+                                   std::to_string(kSessionsPerUserMax));
+    if (!text.starts_with(kAllow)) return wrong;
+    options.duplicate = {DuplicateRule::allow, kSessionsPerUserMax};
+    text.remove_prefix(kAllow.size());
+    if (text.empty()) return {};
+    const Result<uint64_t> most = text[0] == '=' ? parse_count(text.substr(1)) : Error{""};
+    if (!most || *most == 0 || *most > kSessionsPerUserMax) return wrong;
+    options.duplicate.same_device_max = static_cast<uint32_t>(*most);
+    return {};
+}
+std::vector<std::string> get_duplicate(const ServerOptions& options) {
+    switch (options.duplicate.rule) {
+        case DuplicateRule::takeover:
+            return {"takeover"};
+        case DuplicateRule::reject:
+            return {"reject"};
+        case DuplicateRule::allow:
+            break;
+    }
+    const uint32_t most = options.duplicate.same_device_max;
+    return {most == kSessionsPerUserMax ? "allow" : "allow=" + std::to_string(most)};
+}
+
 template <auto kField>
 Result<void> set_file(ServerOptions& options, std::string_view text) {
     options.*kField = text;
@@ -247,6 +281,7 @@ constexpr uint64_t kBufferBytesMax = uint64_t{1} << 36;
 constexpr std::string_view kListening = "Listening";
 constexpr std::string_view kProcess = "Process";
 constexpr std::string_view kHeartbeats = "Heartbeats";
+constexpr std::string_view kSessions = "Sessions";
 constexpr std::string_view kMessages = "Messages";
 constexpr std::string_view kAdministration = "Administration";
 constexpr std::string_view kLogging = "Logging and statistics";
@@ -328,6 +363,23 @@ constexpr Setting kSettings[] = {
     {"tick", kHeartbeats, "TIME",
      "Precision of all deadlines, rounded to a power of two of nanoseconds.", text, restart,
      set_tick, get_tick},
+
+    {"duplicate", kSessions, "RULE",
+     "When a user logs in from a device that has a session already: takeover closes the old one; "
+     "reject refuses the new one, unless a probe of the old one is unanswered; allow=N keeps N of "
+     "them, and then takes over the oldest (allow: 64).",
+     text, live, set_duplicate, get_duplicate},
+    {"max-connections-per-user", kSessions, "N",
+     "Most sessions of one user, of all devices together; a login beyond them is refused and its "
+     "connection closed.",
+     number, live,
+     set_quantity<&ServerOptions::max_connections_per_user, parse_count, format_count, false,
+                  uint64_t{1}, uint64_t{kSessionsPerUserMax}>,
+     get_quantity<&ServerOptions::max_connections_per_user, format_count, false>},
+    {"presence-linger", kSessions, "TIME",
+     "How long a user whose last session ended is still online, so that a quick reconnect is no "
+     "change; off: offline at once, so that what waits for it learns it at once.",
+     text, live, DURATION_OR_OFF(presence_linger, 100 * kMillisecond, kHour)},
 
     {"on-message", kMessages, "echo|discard",
      "What to do with application messages: send them back unchanged, or count and drop them.",

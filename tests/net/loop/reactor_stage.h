@@ -40,6 +40,10 @@ struct StagePlan {
     bool keeps_debug_lines = false;
     Nanos log_takes = 0;  // how long the sink blocks for each of them
     SipKey probe_key{};
+    // Of several reactors: which it is, and the mailboxes of all. The caller puts that of each
+    // stage into its place before any of them turns.
+    uint32_t number = 0;
+    std::span<Mailbox* const> mailboxes{};
 };
 
 // `Io` is SimBackend, or derives from it to answer the loop what a test wants.
@@ -52,7 +56,8 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         : network_(plan.seed, plan.faults, 1'000 * kSecond),
           table_(pages_, plan.places),
           io_(network_, log_, plan.seed, plan.faults, table_.records(), plan.places),
-          mailbox_(plan.senders, kMailboxSlots, {&ring, &io_}),
+          mailbox_(plan.senders + static_cast<uint32_t>(plan.mailboxes.size()), kMailboxSlots,
+                   {&ring, &io_}),
           admission_(plan.places),
           config_(config_of(plan)),
           reactor_(config_, pages_, table_, io_, mailbox_, metrics_) {
@@ -129,6 +134,13 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     const ConnectionTable& table() const { return table_; }
     MetricsSnapshot metrics() const { return metrics_.snapshot(); }
     uint64_t admitted() const { return admission_.live(); }
+    Mailbox& mailbox() { return mailbox_; }
+    const Directory& directory() const { return reactor_.connections().directory(); }
+    ReactorStats stats() const {
+        ReactorStats stats;
+        reactor_.fill(stats);
+        return stats;
+    }
     bool post(const Message& message, uint32_t sender = 0) {
         return mailbox_.post(sender, message);
     }
@@ -173,6 +185,9 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         if (plan.keeps_debug_lines) options->log_level = LogLevel::debug;
         ReactorConfig config = make_reactor_config(std::move(options));
         config.probe_key = plan.probe_key;
+        config.number = plan.number;
+        config.mailboxes = plan.mailboxes;
+        config.sender = plan.senders + plan.number;
         config.buffer_reserve_bytes = plan.buffer_reserve_bytes;
         config.ledger_entries = plan.ledger_entries;
         config.admission = &admission_;

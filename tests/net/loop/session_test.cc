@@ -130,7 +130,7 @@ TEST(Idle, AWebSocketConnectionOwnsItsRecordAndNothingElse) {
         EXPECT_EQ(answer(stage, peer, masked(0x81, R"({"type":"ping","seq":7})")),
                   plain(0x81, R"({"type":"pong","seq":7})"));
         expect_owns_its_record_alone(stage, peer);
-        EXPECT_NE(answer(stage, peer, masked(0x81, R"({"type":"hello","user":"u1"})")), "");
+        EXPECT_NE(answer(stage, peer, masked(0x81, R"({"type":"hello","device":"d"})")), "");
         expect_owns_its_record_alone(stage, peer);
         // Long enough to be compressed, where that was agreed on.
         EXPECT_NE(answer(stage, peer, masked(0x82, std::string(100, 'x'))), "");

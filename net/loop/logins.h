@@ -1,0 +1,112 @@
+// Who the connections of a reactor are: hello, login, welcome, and the end of the session.
+//
+//     connection's reactor                      shard: the reactor that the name hashes to
+//       hello -> book: waiting  -- Login ---------->  Directory::login
+//       welcome, or refusal     <- LoginAnswered ---    |
+//       the replaced one closes <- SessionTaken ----    '-> of the connection that gives way
+//       begin of the close      -- SessionEnded --->  Directory::logout
+//       a probe is unanswered   -- SessionSuspect ->  Directory::set_suspect
+//
+// The shard that is this reactor's own is called directly. Reactors are told apart by the upper
+// half of a hash of the name under a secret key; the directory's tables use another key, or the
+// names of one shard would share buckets. An anonymous connection has no part in any of this.
+// Belongs to the reactor's thread.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <unordered_map>
+
+#include "core/message.h"
+#include "core/sessions/directory.h"
+#include "core/sessions/session_book.h"
+#include "net/loop/reactor_config.h"
+#include "net/loop/reactor_mail.h"
+#include "net/loop/reactor_metrics.h"
+
+namespace pulse {
+
+class Connections;
+
+// A hello that names a user. Texts are within their bounds (core/limits.h).
+struct UserHello {
+    std::string_view user;
+    std::string_view device;
+    std::string_view labels;
+    // For the welcome: of the frame, and whether it asks for an answer_every.
+    uint32_t sequence = 0;
+    bool asks_answer_every = false;
+};
+
+class Logins {
+  public:
+    // `connections` are the reactor's, of `places` records; both outlive this.
+    Logins(const ReactorConfig& config, Connections& connections, ReactorMetrics& metrics,
+           uint32_t places);
+
+    // ---- sessions of connections
+    // Why a hello of the connection cannot be taken now and is to be tried again; empty: it can.
+    std::string_view reason_to_wait(Index index, const UserHello& hello) const;
+    // The connection logs in. The answer is Session's welcome_user() or refuse_login(), here where
+    // the shard is this reactor's own. Requires: reason_to_wait() is empty.
+    void begin(Index index, const UserHello& hello);
+    // Requires: the connection has a session, or waits for one. From now on it has none.
+    void ended(Index index, CloseReason reason);
+    // Tells the shard whether a probe is unanswered. False: it could not be told and is to be told
+    // again at the next look. Requires: as for ended().
+    bool set_suspect(Index index, bool suspect);
+
+    // ---- messages of other reactors
+    void handle(const Message::Login& login, const LoginTexts& texts);
+    void handle(const Message::LoginAnswered& answered);
+    void handle(const Message::SessionEnded& ended);
+    void handle(const Message::SessionSuspect& suspect);
+    void handle(const Message::SessionTaken& taken);
+
+    // ---- a turn
+    // Ends lingering that is over, and posts what waits. True if a turn must follow at once.
+    bool advance();
+    // When the next turn is due for it; kNever: at no time.
+    Nanos next_deadline() const;
+
+    // A reload: see Directory::set_rules().
+    void set_rules(const DirectoryConfig& rules) { directory_.set_rules(rules); }
+    // No login waits for its answer, and no message to be posted. With no connection left it stays
+    // so, whatever other reactors send.
+    bool settled() const { return book_.taken() == 0 && mail_.empty(); }
+
+    const Directory& directory() const { return directory_; }
+    void fill(Gauges& gauges) const;
+
+  private:
+    struct Waiting {
+        LoginTexts texts;
+        uint32_t sequence = 0;
+        bool asks_answer_every = false;
+    };
+    struct Place {
+        uint64_t user;  // stands for the name
+        uint32_t shard;
+    };
+
+    Place place_of(std::string_view user) const;
+    ConnectionRef ref_of(ConnectionId connection) const { return {connection, config_.number}; }
+    void take_answer(SessionBook::Handle entry, const LoginAnswer& answer, const UserHello& hello);
+    void refuse(Index index, LoginAnswer::Verdict verdict, bool keeps_its_session);
+    void report_end(const SessionBook::Entry& entry);
+    void close_replaced(const LoginAnswer& answer);
+    void count();
+
+    const ReactorConfig& config_;
+    Connections& connections_;
+    ReactorMetrics& metrics_;
+    Directory directory_;
+    SessionBook book_;
+    ReactorMail mail_;
+    std::unordered_map<SessionBook::Handle, Waiting> waiting_;  // payloads, until the answer
+    Directory::Counts counted_;
+    uint64_t delayed_counted_ = 0;
+    Nanos retry_at_ = kNever;
+};
+
+}  // namespace pulse

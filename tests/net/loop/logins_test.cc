@@ -1,0 +1,347 @@
+// Logins of one reactor, over the simulated kernel: what hellos are answered, who gives way, and
+// what the directory is told.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "core/limits.h"
+
+#include "tests/net/loop/conversation.h"
+
+namespace pulse::test {
+namespace {
+
+using Kind = PresenceChange::Kind;
+
+constexpr size_t kAuto = 0, kBinary = 1, kLines = 2;
+
+StagePlan plan() {
+    return {.listen = {"auto://10.0.0.1:9000", "tcp://10.0.0.1:9001", "jsonl://10.0.0.1:9002"}};
+}
+
+std::string hello_of(std::string_view user, std::string_view device = {},
+                     std::string_view more = {}) {
+    std::string text = R"({"type":"hello","user":")" + std::string(user) + '"';
+    if (!device.empty()) text.append(R"(,"device":")").append(device) += '"';
+    return text.append(more).append("}\n");
+}
+
+std::vector<Kind> changes(const ReactorStage& stage) {
+    std::vector<Kind> kinds;
+    const PresenceStream& stream = stage.directory().stream();
+    for (uint64_t at = stream.first(); at < stream.end(); ++at) kinds.push_back(stream.at(at).kind);
+    return kinds;
+}
+
+size_t log_in(ReactorStage& stage, std::string_view user, std::string_view device = {}) {
+    const size_t peer = stage.connect(kLines);
+    const std::string heard = answer(stage, peer, hello_of(user, device));
+    EXPECT_NE(heard.find(R"("user":")" + std::string(user) + '"'), std::string::npos) << heard;
+    return peer;
+}
+
+// Says so itself, on lines.
+bool is_here(ReactorStage& stage, size_t peer) { return answer(stage, peer, "PING\n") == "PONG\n"; }
+
+TEST(Login, TheWelcomeNamesUserDeviceAndSession) {
+    ReactorStage stage(plan());
+    const size_t peer = stage.connect(kLines);
+    const std::string heard =
+        answer(stage, peer, hello_of("u\\\"1", "ios", R"(,"labels":{"ring":"canary"})"));
+    EXPECT_TRUE(heard.starts_with(R"({"type":"welcome","conn":"r0-000000-)")) << heard;
+    const std::string end = R"(,"user":"u\"1","device":"ios","session":"new"})";
+    EXPECT_TRUE(heard.ends_with(end + '\n')) << heard;
+    const Directory::User* user = stage.directory().find("u\"1");
+    ASSERT_NE(user, nullptr);
+    const Directory::Session& session = stage.directory().session(user->first);
+    EXPECT_EQ(stage.directory().text(session.device), "ios");
+    EXPECT_EQ(stage.directory().text(session.labels), "ring=canary");
+    EXPECT_EQ(session.connection.index, *stage.index(peer));
+    EXPECT_NE(stage.record(peer)->user, 0u);
+    EXPECT_EQ(stage.metrics()[Metric::logins], 1u);
+    EXPECT_EQ(stage.metrics()[Metric::hellos], 1u);
+    const ReactorStats stats = stage.stats();
+    EXPECT_EQ(stats.gauges.sessions, 1u);
+    EXPECT_EQ(stats.gauges.users, 1u);
+}
+
+TEST(Login, IsWelcomedInEachProtocol) {
+    ReactorStage stage(plan());
+    const size_t binary = stage.connect(kBinary);
+    const std::string frame =
+        answer(stage, binary, binary_frame(kBinaryHello, 7, R"({"user":"b"})"));
+    EXPECT_EQ(frame.substr(0, 2), "\xB7\x04");
+    EXPECT_EQ(frame.substr(4, 4), std::string("\0\0\0\7", 4)) << "the hello's sequence";
+    EXPECT_NE(frame.find(R"("user":"b","session":"new"})"), std::string::npos) << frame;
+    const size_t socket = stage.connect(kAuto);
+    EXPECT_NE(answer(stage, socket, upgrade_request()), "");
+    EXPECT_NE(answer(stage, socket, masked(0x81, hello_of("w"))).find(R"("user":"w")"),
+              std::string::npos);
+    const size_t frames = stage.connect(kAuto);
+    EXPECT_NE(answer(stage, frames, upgrade_request("pulse.v1.binary")), "");
+    EXPECT_NE(answer(stage, frames, masked(0x82, binary_frame(kBinaryHello, 1, R"({"user":"f"})")))
+                  .find(R"("user":"f")"),
+              std::string::npos);
+    EXPECT_EQ(stage.directory().counts().users, 3u);
+}
+
+TEST(Login, AnAnonymousHelloHasNoPartInIt) {
+    ReactorStage stage(plan());
+    const size_t peer = stage.connect(kLines);
+    const std::string hello = R"({"type":"hello","device":"ios","labels":{"a":"b"}})";
+    EXPECT_NE(answer(stage, peer, hello + '\n').find("welcome"), std::string::npos);
+    EXPECT_EQ(stage.record(peer)->user, 0u);
+    EXPECT_EQ(stage.directory().counts().sessions, 0u);
+    EXPECT_EQ(stage.directory().bytes(), 0u) << "an unused shard costs nothing";
+}
+
+TEST(Login, WhatTheWelcomeHasRoomForIsAsMuchAsAHelloMayName) {
+    ReactorStage stage(plan());
+    std::string user, device;
+    for (size_t byte = 0; byte < kUserBytesMax; ++byte) user += "\\u0001";
+    for (size_t byte = 0; byte < kDeviceBytesMax; ++byte) device += "\\u0001";
+    const size_t peer = stage.connect(kLines);
+    const std::string heard = answer(stage, peer, hello_of(user, device));
+    EXPECT_NE(heard.find(user), std::string::npos) << heard;
+    EXPECT_NE(heard.find(device), std::string::npos) << heard;
+}
+
+TEST(Takeover, TheOldConnectionClosesAndTheUserIsNeverOffline) {
+    ReactorStage stage(plan());
+    const size_t old = log_in(stage, "u1", "ios");
+    const size_t other = log_in(stage, "u1", "web");
+    const size_t fresh = stage.connect(kLines);
+    EXPECT_NE(answer(stage, fresh, hello_of("u1", "ios")).find(R"("session":"took_over")"),
+              std::string::npos);
+    EXPECT_NE(take(stage, old).find(R"("code":4008,"reason":"taken_over")"), std::string::npos);
+    EXPECT_TRUE(is_here(stage, other)) << "another device";
+    stage.close(old, false);
+    stage.settle(2 * kSecond);
+    EXPECT_EQ(stage.record(old), nullptr) << "gone";
+    EXPECT_EQ(changes(stage), (std::vector{Kind::online, Kind::joined, Kind::replaced}));
+    EXPECT_EQ(stage.directory().counts().sessions, 2u);
+    EXPECT_EQ(stage.metrics()[Metric::takeovers], 1u);
+    EXPECT_EQ(closed_for(stage, CloseReason::taken_over), 1u);
+    EXPECT_EQ(stage.metrics()[Metric::stale_reports], 0u) << "its end is not reported";
+}
+
+TEST(Takeover, OfManyOnePlaceIsKept) {
+    ReactorStage stage(plan());
+    std::vector<size_t> peers;
+    for (int number = 0; number < 20; ++number) peers.push_back(log_in(stage, "u1"));
+    for (const size_t peer : peers) EXPECT_EQ(is_here(stage, peer), peer == peers.back());
+    EXPECT_EQ(stage.directory().counts().sessions, 1u);
+    EXPECT_EQ(stage.directory().counts().takeovers, 19u);
+    stage.directory().validate();
+}
+
+TEST(Reject, TheNewConnectionIsToldWhyAndClosed) {
+    StagePlan with = plan();
+    with.options.duplicate.rule = DuplicateRule::reject;
+    ReactorStage stage(with);
+    const size_t old = log_in(stage, "u1", "ios");
+    const size_t fresh = stage.connect(kLines);
+    const std::string heard = answer(stage, fresh, hello_of("u1", "ios"));
+    EXPECT_TRUE(heard.starts_with(R"({"type":"error","code":4009,"message":"duplicate: )"))
+        << heard;
+    EXPECT_NE(heard.find(R"("reason":"duplicate_login")"), std::string::npos) << heard;
+    EXPECT_TRUE(is_here(stage, old));
+    EXPECT_EQ(stage.metrics()[Metric::logins_duplicate], 1u);
+    EXPECT_EQ(stage.metrics()[Metric::hellos], 1u);
+    log_in(stage, "u1", "web");
+    EXPECT_EQ(stage.directory().counts().sessions, 2u);
+}
+
+TEST(Reject, ASecondHelloThatIsRefusedLeavesTheSessionAsItWas) {
+    StagePlan with = plan();
+    with.options.duplicate.rule = DuplicateRule::reject;
+    ReactorStage stage(with);
+    log_in(stage, "u1", "ios");
+    const size_t web = log_in(stage, "u1", "web");
+    EXPECT_NE(answer(stage, web, hello_of("u1", "ios")).find("duplicate: "), std::string::npos);
+    EXPECT_TRUE(is_here(stage, web));
+    EXPECT_EQ(stage.directory().counts().sessions, 2u);
+    EXPECT_NE(stage.record(web)->user, 0u);
+}
+
+TEST(Allow, SoManyStayAndThenTheOldestGivesWay) {
+    StagePlan with = plan();
+    with.options.duplicate = {DuplicateRule::allow, 2};
+    ReactorStage stage(with);
+    const size_t first = log_in(stage, "u1");
+    const size_t second = log_in(stage, "u1");
+    EXPECT_TRUE(is_here(stage, first));
+    const size_t third = log_in(stage, "u1");
+    EXPECT_FALSE(is_here(stage, first));
+    EXPECT_TRUE(is_here(stage, second) && is_here(stage, third));
+}
+
+TEST(PerUser, OneTooManyIsRefusedAndClosed) {
+    StagePlan with = plan();
+    with.options.max_connections_per_user = 2;
+    ReactorStage stage(with);
+    log_in(stage, "u1", "a");
+    log_in(stage, "u1", "b");
+    const size_t third = stage.connect(kLines);
+    const std::string heard = answer(stage, third, hello_of("u1", "c"));
+    EXPECT_TRUE(heard.starts_with(R"({"type":"error","code":4010,"message":"user_full: )"))
+        << heard;
+    EXPECT_NE(heard.find(R"("reason":"user_full")"), std::string::npos) << heard;
+    EXPECT_EQ(stage.metrics()[Metric::logins_user_full], 1u);
+    EXPECT_EQ(stage.directory().counts().sessions, 2u);
+}
+
+TEST(Linger, AQuickReconnectIsNoChangeOfPresence) {
+    StagePlan with = plan();
+    with.options.presence_linger = 5 * kSecond;
+    ReactorStage stage(with);
+    size_t peer = log_in(stage, "u1");
+    stage.close(peer, true);
+    stage.settle(4 * kSecond);
+    EXPECT_EQ(stage.directory().counts().lingering, 1u);
+    EXPECT_EQ(stage.stats().gauges.users, 1u) << "online to all that look";
+    peer = log_in(stage, "u1");
+    EXPECT_EQ(changes(stage), (std::vector{Kind::online, Kind::replaced}));
+    EXPECT_EQ(stage.metrics()[Metric::presence_blips], 1u);
+    stage.close(peer, true);
+    stage.settle(6 * kSecond);
+    EXPECT_EQ(changes(stage), (std::vector{Kind::online, Kind::replaced, Kind::offline}));
+    EXPECT_EQ(stage.directory().find("u1")->reason, CloseReason::peer_reset);
+}
+
+TEST(SecondHello, RefreshesAndIsToldSo) {
+    ReactorStage stage(plan());
+    const size_t peer = log_in(stage, "u1", "ios");
+    const std::string heard =
+        answer(stage, peer, hello_of("u1", "web", R"(,"labels":{"ring":"b"})"));
+    EXPECT_NE(heard.find(R"("device":"web","session":"refreshed")"), std::string::npos) << heard;
+    EXPECT_EQ(changes(stage), (std::vector{Kind::online, Kind::refreshed}));
+    EXPECT_EQ(stage.metrics()[Metric::logins_refreshed], 1u);
+    EXPECT_EQ(stage.directory().counts().sessions, 1u);
+}
+
+TEST(SecondHello, AsAnotherUserEndsTheFirstSessionFirst) {
+    ReactorStage stage(plan());
+    const size_t peer = log_in(stage, "u1");
+    EXPECT_NE(answer(stage, peer, hello_of("u2")).find(R"("user":"u2","session":"new")"),
+              std::string::npos);
+    EXPECT_EQ(changes(stage), (std::vector{Kind::online, Kind::offline, Kind::online}));
+    EXPECT_EQ(stage.directory().find("u1")->presence, Directory::Presence::offline);
+    stage.close(peer, false);
+    stage.settle(kSecond);
+    EXPECT_EQ(stage.directory().counts().sessions, 0u);
+}
+
+// Whatever way a connection ends, its session ends once, at the begin of its close.
+TEST(End, IsReportedOnceWhicheverWayItComes) {
+    StagePlan with = plan();
+    with.options.heartbeat_interval = kSecond;
+    with.options.heartbeat_timeout = 2 * kSecond;
+    with.options.heartbeat_probe = false;
+    const struct {
+        CloseReason reason;
+        void (*end)(ReactorStage& stage, size_t peer);
+    } ways[] = {
+        {CloseReason::peer_closed, [](ReactorStage& s, size_t peer) { s.close(peer, false); }},
+        {CloseReason::peer_reset, [](ReactorStage& s, size_t peer) { s.close(peer, true); }},
+        {CloseReason::peer_goodbye,
+         [](ReactorStage& s, size_t peer) { s.write(peer, "{\"type\":\"goodbye\"}\n"); }},
+        {CloseReason::idle_timeout, [](ReactorStage& s, size_t) { s.settle(3 * kSecond); }},
+        {CloseReason::kicked,
+         [](ReactorStage& s, size_t peer) {
+             s.post({Message::Kick{s.table().id(*s.index(peer)), CloseReason::kicked}});
+         }},
+        {CloseReason::going_away, [](ReactorStage& s, size_t) { s.reactor().drain(); }},
+        {CloseReason::hard_stop, [](ReactorStage& s, size_t) { s.post({Message::Stop{}}); }},
+    };
+    for (const auto& way : ways) {
+        with.options.drain_timeout = way.reason == CloseReason::going_away ? kSecond : 0;
+        ReactorStage stage(with);
+        const size_t peer = log_in(stage, "u1");
+        way.end(stage, peer);
+        stage.settle(kSecond / 2);
+        EXPECT_EQ(stage.directory().counts().sessions, 0u) << describe(way.reason).name;
+        EXPECT_EQ(changes(stage), (std::vector{Kind::online, Kind::offline}));
+        EXPECT_EQ(stage.directory().find("u1")->reason, way.reason) << describe(way.reason).name;
+        stage.settle(15 * kSecond);
+        EXPECT_EQ(changes(stage).size(), 2u) << describe(way.reason).name;
+        EXPECT_EQ(stage.metrics()[Metric::stale_reports], 0u);
+        stage.directory().validate();
+    }
+}
+
+TEST(Suspect, FromAnUnansweredProbeToTheNextProof) {
+    StagePlan with = plan();
+    with.options.heartbeat_interval = 8 * kSecond;
+    with.options.heartbeat_timeout = 40 * kSecond;
+    ReactorStage stage(with);
+    const size_t peer = log_in(stage, "u1");
+    EXPECT_TRUE(is_here(stage, peer));
+    stage.settle(8 * kSecond);
+    EXPECT_EQ(stage.stats().gauges.users_suspect, 0u) << "it was not asked yet";
+    stage.settle(3 * kSecond);
+    EXPECT_EQ(stage.metrics()[Metric::probes_sent], 1u);
+    EXPECT_EQ(stage.stats().gauges.users_suspect, 0u) << "it may answer";
+    stage.settle(4 * kSecond);
+    EXPECT_EQ(stage.stats().gauges.users_suspect, 1u);
+    stage.heard(peer).clear();
+    EXPECT_TRUE(is_here(stage, peer));
+    stage.settle(2 * kSecond);
+    EXPECT_EQ(stage.stats().gauges.users_suspect, 0u) << "well an eighth of an interval later";
+    EXPECT_EQ(changes(stage), (std::vector{Kind::online, Kind::suspect, Kind::well}));
+    stage.settle(60 * kSecond);
+    EXPECT_EQ(changes(stage),
+              (std::vector{Kind::online, Kind::suspect, Kind::well, Kind::suspect, Kind::offline}));
+    EXPECT_EQ(stage.directory().find("u1")->reason, CloseReason::idle_timeout);
+    stage.directory().validate();
+}
+
+TEST(Suspect, UnderRejectItGivesWay) {
+    StagePlan with = plan();
+    with.options.heartbeat_interval = 8 * kSecond;
+    with.options.heartbeat_timeout = 40 * kSecond;
+    with.options.duplicate.rule = DuplicateRule::reject;
+    ReactorStage stage(with);
+    const size_t silent = log_in(stage, "u1");
+    stage.settle(16 * kSecond);
+    log_in(stage, "u1");
+    EXPECT_NE(take(stage, silent).find("taken_over"), std::string::npos);
+    EXPECT_EQ(changes(stage),
+              (std::vector{Kind::online, Kind::suspect, Kind::replaced, Kind::well}));
+}
+
+TEST(Reload, RulesHoldFromTheNextLoginOn) {
+    ReactorStage stage(plan());
+    log_in(stage, "u1");
+    ASSERT_TRUE(stage.reload([](LoopOptions& options) {
+        options.duplicate.rule = DuplicateRule::reject;
+        options.presence_linger = 3600 * kSecond;
+    }));
+    stage.settle();
+    const size_t second = stage.connect(kLines);
+    EXPECT_NE(answer(stage, second, hello_of("u1")).find("duplicate"), std::string::npos);
+    stage.close(log_in(stage, "u2"), true);
+    stage.settle(kSecond);
+    EXPECT_EQ(stage.directory().counts().lingering, 1u);
+    ASSERT_TRUE(stage.reload([](LoopOptions& options) { options.presence_linger = 0; }));
+    stage.settle();
+    EXPECT_EQ(stage.directory().counts().lingering, 0u) << "its time is over at once";
+    EXPECT_EQ(stage.directory().counts().offline, 1u);
+}
+
+TEST(Hello, OfAUserWithoutANameOrWithTooLongAOneIsAnOffence) {
+    ReactorStage stage(plan());
+    const size_t peer = stage.connect(kLines);
+    EXPECT_NE(answer(stage, peer, hello_of("")).find("'user' is empty"), std::string::npos);
+    EXPECT_NE(answer(stage, peer, hello_of(std::string(kUserBytesMax + 1, 'u')))
+                  .find("'user' is too long"),
+              std::string::npos);
+    EXPECT_NE(answer(stage, peer, hello_of("u", std::string(kDeviceBytesMax + 1, 'd')))
+                  .find("'device' is too long"),
+              std::string::npos);
+    EXPECT_EQ(stage.record(peer)->user, 0u);
+}
+
+}  // namespace
+}  // namespace pulse::test
