@@ -45,6 +45,11 @@ uint64_t hash_of(std::span<const uint8_t> bytes) {
     return hash;
 }
 
+bool is_refused_login(uint16_t code) {
+    return code == describe(CloseReason::duplicate_login).code ||
+           code == describe(CloseReason::user_full).code;
+}
+
 }  // namespace
 
 SimClients::SimClients(SimNetwork& network, SimBackend& io, SimLog& log, uint64_t seed,
@@ -90,9 +95,14 @@ SimClients::SimClients(SimNetwork& network, SimBackend& io, SimLog& log, uint64_
     }
     for (const uint64_t weight : weights) whole += weight;
     const bool some_ask = asking_.chance(1, 2);
+    Random users(mix64(seed) ^ 0x7573657273);
     for (uint32_t number = 0; number < peers; ++number) {
         Client& client = clients_.emplace_back();
         client.asks_answer_every = some_ask && asking_.chance(1, 2);
+        if (facts_.users > 0 && users.chance(1, 2)) {
+            client.user = 1 + static_cast<uint32_t>(users.below(facts_.users));
+            client.device = static_cast<uint32_t>(users.below(2));
+        }
         uint64_t draw = random_.below(whole);
         size_t kind = 0;
         while (draw >= weights[kind]) draw -= weights[kind++];
@@ -260,7 +270,7 @@ void SimClients::introduce(uint32_t number) {
     ++client.epoch;  // forgets the patience
     uint8_t profile = kProfileDefault;
     if (client.profile != 0) profile = client.profile;
-    if (client.profile != 0 || client.asks_answer_every) {
+    if (client.profile != 0 || client.user != 0 || client.asks_answer_every) {
         say_hello(number, profile);
         if (client.line == kNoLine) return;
     }
@@ -284,8 +294,14 @@ void SimClients::introduce(uint32_t number) {
 
 void SimClients::say_hello(uint32_t number, uint8_t profile) {
     Client& client = clients_[number];
-    std::string hello = "{\"type\":\"hello\",\"user\":\"u" + std::to_string(number) +
-                        "\",\"profile\":\"" + facts_.profile_names[profile] + "\"";
+    std::string hello = R"({"type":"hello",)";
+    if (client.user != 0) {
+        hello += R"("user":")" + name_of_user(client.user) + R"(","device":"d)" +
+                 std::to_string(client.device);
+    } else {
+        hello += R"("name":"u)" + std::to_string(number);  // a key of no meaning
+    }
+    hello += R"(","profile":")" + facts_.profile_names[profile] + '"';
     if (client.asks_answer_every) {
         client.answer_every = static_cast<uint32_t>(asking_.between(1, kAnswerEveryMax));
         client.unanswered = 0;
@@ -717,6 +733,11 @@ void SimClients::receive(uint32_t number, const SimMessage& message) {
                 broken("answer_every", line, "an interval has another than was asked for");
             return;
         case SimKind::error:
+            if (is_refused_login(message.code) && !client.expected.empty() &&
+                client.expected.front().kind == SimKind::welcome) {
+                client.expected.pop_front();
+                return;
+            }
             if (line.innocent && message.code != describe(CloseReason::out_of_memory).code) {
                 broken("wire", line, "an error for a peer that made none");
             }

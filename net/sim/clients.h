@@ -11,11 +11,13 @@
 #include <cstdint>
 #include <deque>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/connection_table.h"
 #include "core/limits.h"
 #include "core/random.h"
+#include "core/sessions/directory.h"
 #include "net/loop/limits.h"
 #include "net/loop/reactor_config.h"
 #include "net/sim/backend.h"
@@ -57,6 +59,9 @@ inline constexpr size_t kBehaviours = 0
 #undef X
     ;
 
+// Of the users that clients log in as.
+inline std::string name_of_user(uint32_t user) { return "user" + std::to_string(user); }
+
 // What the clients and the judge know of the server.
 struct SimServerFacts {
     std::array<uint16_t, kSimWires> ports{};  // by wire
@@ -73,6 +78,7 @@ struct SimServerFacts {
     std::array<Nanos, kHeartbeatProfilesMax> answer_time_min{};  // from a probe to the deadline
     Nanos retuned_at = 0;                                        // the default profile, if it was
     std::vector<std::string> profile_names;
+    uint32_t users = 0;  // that clients log in as; 0: all are anonymous
     // A probe and its answer take no longer; kNever: the network may keep them for ever.
     Nanos round_trip_max = kNever;
     // From then on the server may reset a peer before it has read its goodbye: the drain is over.
@@ -111,6 +117,8 @@ class SimClients final : private SimProgram, public SimWitness {
     // Whether a client should have been evicted or should be gone, and is not.
     void watch_bulk(const ConnectionTable& table);
     void judge_the_living(const ConnectionTable& table);
+    // Whether the directory has the sessions of the logged-in connections, and no others.
+    void judge_sessions(const ConnectionTable& table, const Directory& directory);
 
     const SimClientCounts& counts() const { return counts_; }
     SimServerFacts& facts() { return facts_; }
@@ -204,7 +212,9 @@ class SimClients final : private SimProgram, public SimWitness {
         bool asks_answer_every = false;
         uint32_t answer_every = 1;  // what its last hello asked for
         uint32_t unanswered = 0;    // heartbeats since the last that is to be answered
-        SimSocket left_behind;      // of a host that has vanished
+        uint32_t user = 0;          // that it logs in as; 0: it is anonymous
+        uint32_t device = 0;
+        SimSocket left_behind;  // of a host that has vanished
         SimCodec codec;
         std::vector<uint8_t> out;   // not written yet
         std::vector<uint8_t> drip;  // waits to be sent, a little at a time
@@ -272,6 +282,9 @@ class SimClients final : private SimProgram, public SimWitness {
     void judge_memory(const Line& line);
     void judge_answers(Index index, const Line& line);
     void judge_end(uint32_t number);
+    void judge_session(const Line& line, const ConnectionRef& connection,
+                       const Directory& directory);
+    void judge_presence(const Directory& directory);
     Nanos lateness_allowed(Nanos behind_at) const;
     Nanos silence_began(Index index, const Line& line) const;
     void broken(std::string_view rule, const Line& line, std::string_view what);
@@ -291,6 +304,7 @@ class SimClients final : private SimProgram, public SimWitness {
     std::vector<uint32_t> free_lines_;
     std::vector<uint32_t> line_of_slot_;   // by the network's slot of the client's end
     std::vector<uint32_t> line_of_index_;  // by the server's place
+    uint64_t presence_judged_ = 0;         // position in the stream of changes
     std::vector<uint8_t> watched_;         // by the same: bulk or parked bytes after the last turn
     SimClientCounts counts_;
 };

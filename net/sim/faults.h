@@ -74,16 +74,18 @@ std::string describe_faults(const FaultSet& faults);  // names joined by commas,
 
 // X(name, what is broken): a rule that is broken on purpose, to see the simulator find it. Tests
 // only; the names are pulsesim's --mutant.
-#define PULSE_SIM_MUTANTS(X)                                                                 \
-    X(none, "nothing")                                                                       \
-    X(drained_until_is_now, "C8: deadlines are judged by the clock")                         \
-    X(close_without_join, "C4: on_closed does not wait for the operations in flight")        \
-    X(stamp_before_pause, "C7: bytes are stamped with the clock of before the poll's pause") \
-    X(no_send_progress, "the kernel never says what a peer's host has acknowledged")         \
-    X(no_reserve, "the buffer pool is full, and has no room for those that hold little")     \
-    X(goodbye_swallowed, "what is sent to a connection that closes does not leave")          \
-    X(answers_each, "each heartbeat is answered, whatever its peer asked for")               \
-    X(answers_forgotten, "heartbeats that were counted in one turn are forgotten in the next")
+#define PULSE_SIM_MUTANTS(X)                                                                   \
+    X(none, "nothing")                                                                         \
+    X(drained_until_is_now, "C8: deadlines are judged by the clock")                           \
+    X(close_without_join, "C4: on_closed does not wait for the operations in flight")          \
+    X(stamp_before_pause, "C7: bytes are stamped with the clock of before the poll's pause")   \
+    X(no_send_progress, "the kernel never says what a peer's host has acknowledged")           \
+    X(no_reserve, "the buffer pool is full, and has no room for those that hold little")       \
+    X(goodbye_swallowed, "what is sent to a connection that closes does not leave")            \
+    X(answers_each, "each heartbeat is answered, whatever its peer asked for")                 \
+    X(answers_forgotten, "heartbeats that were counted in one turn are forgotten in the next") \
+    X(session_ended_early, "the end of a session is reported whose connection lives")          \
+    X(session_end_unreported, "the end of a session is not reported")
 
 enum class SimMutant : uint8_t {
 #define X(name, text) name,

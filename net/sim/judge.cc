@@ -345,4 +345,48 @@ void SimClients::judge_the_living(const ConnectionTable& table) {
     }
 }
 
+// ---------------------------------------------------------------------------------------- sessions
+void SimClients::judge_sessions(const ConnectionTable& table, const Directory& directory) {
+    directory.validate();
+    judge_presence(directory);
+    uint32_t logged_in = 0;
+    for (Index index = 0; index < line_of_index_.size(); ++index) {
+        const Line* const line = line_at(index);
+        if (line == nullptr || !is_live(table[index].stage) || table[index].user == 0) continue;
+        ++logged_in;
+        judge_session(*line, {table.id(index), 0}, directory);
+    }
+    if (directory.counts().sessions <= logged_in) return;
+    log_.broken(network_.clock(), "session_kept",
+                std::to_string(directory.counts().sessions) + " sessions of " +
+                    std::to_string(logged_in) + " connections that are logged in");
+}
+
+void SimClients::judge_session(const Line& line, const ConnectionRef& connection,
+                               const Directory& directory) {
+    const std::string name = name_of_user(clients_[line.client].user);
+    const Directory::User* const user = directory.find(name);
+    if (user == nullptr || user->presence != Directory::Presence::online)
+        return broken("user_offline", line, "while it is connected as " + name);
+    SessionHandle session = user->first;
+    while (session != 0 && directory.session(session).ref() != connection)
+        session = directory.session(session).next;
+    if (session == 0) broken("session_lost", line, "it is connected as " + name);
+}
+
+// A stay that has ended is over: its user is not online in it.
+void SimClients::judge_presence(const Directory& directory) {
+    const PresenceStream& stream = directory.stream();
+    for (uint64_t at = std::max(presence_judged_, stream.first()); at < stream.end(); ++at) {
+        const PresenceChange& change = stream.at(at);
+        if (change.kind != PresenceChange::Kind::offline) continue;
+        const std::string_view name = directory.text(change.user);
+        const Directory::User* const user = directory.find(name);
+        if (user == nullptr || user->presence != Directory::Presence::online) continue;
+        if (user->generation == change.generation)
+            log_.broken(change.at, "user_offline", std::string(name) + " is online in that stay");
+    }
+    presence_judged_ = stream.end();
+}
+
 }  // namespace pulse

@@ -34,8 +34,25 @@ struct World {
     Nanos start = 0;
     uint32_t places = 0;
     bool operator_acts = false;
+    uint32_t users = 0;  // that peers log in as; 0: all are anonymous
     enum class Ending : uint8_t { all_vanish, drain, stop } ending = Ending::all_vanish;
 };
+
+// Half of the worlds have users, few enough that peers take over from each other. Drawn apart, so
+// that the other half are the worlds that they were before there were any.
+void draw_sessions(World& world, const SimulationOptions& options) {
+    Random random(mix64(options.seed) ^ 0x73657373);
+    if (random.chance(1, 2)) return;
+    world.users = static_cast<uint32_t>(random.between(1, std::max(1u, options.peers / 2)));
+    LoopOptions& server = world.server;
+    server.duplicate.rule = static_cast<DuplicateRule>(random.below(3));
+    if (server.duplicate.rule == DuplicateRule::allow)
+        server.duplicate.same_device_max = static_cast<uint32_t>(random.between(1, 3));
+    if (random.chance(1, 3))
+        server.max_connections_per_user = static_cast<uint32_t>(random.between(1, 4));
+    if (random.chance(1, 2))
+        server.presence_linger = static_cast<Nanos>(random.between(1, 60)) * kSecond;
+}
 
 World draw_world(Random& random, const SimulationOptions& options) {
     World world;
@@ -84,6 +101,7 @@ World draw_world(Random& random, const SimulationOptions& options) {
     if (random.chance(1, 2)) world.start = 1'000 * kSecond;
     world.operator_acts = random.chance(1, 2);
     world.ending = static_cast<World::Ending>(random.below(3));
+    draw_sessions(world, options);
     return world;
 }
 
@@ -211,6 +229,7 @@ SimServerFacts facts_of(const World& world, const ReactorConfig& config) {
     facts.liveness = world.server.liveness;
     facts.interval = world.server.heartbeat_interval;
     facts.profile_names = config.profile_names;
+    facts.users = world.users;
     for (size_t profile = 0; profile < kHeartbeatProfilesMax; ++profile) {
         const Nanos timeout = facts.tick_ns * config.profiles[profile].timeout_ticks;
         facts.timeout_min[profile] = facts.timeout_max[profile] = timeout;
@@ -309,8 +328,32 @@ class Simulation {
         next_audit_ = io_.now() + std::max<Nanos>(timeout / kAuditsPerTimeout, kSecond / 10);
         reactor_.connections().validate();
         clients_.judge_the_living(table_);
+        sabotage();
+        clients_.judge_sessions(table_, reactor_.connections().directory());
         if (io_.attaches() != io_.closes() + io_.attached() || table_.live() != io_.attached()) {
             log_.broken(io_.now(), "closed_once", "places given away, given back and held differ");
+        }
+    }
+
+    // The mutants that are about sessions: a report too many, and one that is not made.
+    void sabotage() {
+        if (world_.faults.mutant == SimMutant::session_ended_early) end_a_session();
+        if (world_.faults.mutant == SimMutant::session_end_unreported) forget_a_login();
+    }
+    void end_a_session() {
+        const Directory& directory = reactor_.connections().directory();
+        for (uint32_t at = 1; at <= directory.last_user(); ++at) {
+            const Directory::User* const user = directory.user(at);
+            if (user == nullptr || user->first == 0) continue;
+            const ConnectionRef connection = directory.session(user->first).ref();
+            operator_.post(
+                {Message::SessionEnded{user->first, connection, CloseReason::peer_closed}});
+            return;
+        }
+    }
+    void forget_a_login() {
+        for (Index index = 0; index < table_.limit(); ++index) {
+            if (is_live(table_[index].stage) && std::exchange(table_[index].user, 0) != 0) return;
         }
     }
 
@@ -375,6 +418,10 @@ class Simulation {
     }
 
     void check_pools() {
+        if (!reactor_.connections().logins().settled() ||
+            reactor_.connections().directory().counts().sessions != 0) {
+            log_.broken(network_.clock(), "pools", "a session outlived all connections");
+        }
         reactor_.connections().validate();
         const auto expect_none = [this](std::string_view what, uint64_t count) {
             if (count == 0) return;

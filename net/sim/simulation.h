@@ -21,6 +21,9 @@
 //                           own goodbye is answered by a close frame
 //   small_holder_closed     no peer that only beats is closed for want of memory or for reading
 //                           slowly, whatever the others make the server hold
+//   user_offline, session_lost, session_kept
+//                           a user is online while a connection is logged in as it; each such
+//                           connection has its session, and the directory no others
 //   close_hangs             a goodbye takes no longer than the linger
 //   C3 C4 C5 accept ...     the loop's side of the backend contract (backend.h)
 //   closed_once             every place that was given away came back exactly once

@@ -61,7 +61,9 @@ TEST(Campaign, FindsEveryMutantWithin40SeedsByTheRuleItIsFor) {
         {"no_reserve", "small_holder_closed"},
         {"goodbye_swallowed", "goodbye_unsaid"},
         {"answers_each", "answer_every"},
-        {"answers_forgotten", "answer_every"}};
+        {"answers_forgotten", "answer_every"},
+        {"session_ended_early", "session_lost"},
+        {"session_end_unreported", "session_kept"}};
     for (const SimMutantInfo& mutant : kSimMutantInfos) {
         CampaignOptions options;
         options.last_seed = 40;
