@@ -206,6 +206,22 @@ def test_files(backend):
                 assert name in load.words, load.words
 
 
+def test_logins_that_take_over_are_neither_lost_nor_falsely_evicted(backend):
+    with Server(backend, "--reactors", "2", scheme="auto") as server:
+        load = run_load(server, "-n", "400", "-d", "3s", "--users", "50", "--devices", "2", "--mix",
+                        "ws=1,jsonl=1,tcp=1", "--heartbeat-interval", "1s", "--connect-rate",
+                        "400/s")
+        time.sleep(1.2)  # the server's last line is as old as that
+        total = server.stats()["total"]
+    assert load["counts"]["taken_over"] == 300, load["counts"]
+    assert load["detection"]["false_evictions"] == 0, load["detection"]
+    assert load["detection"]["cut_off"] == 0 and load["counts"]["error_frames"] == 0, load.text()
+    assert load["verdict"]["state"] != "incomplete", load["verdict"]
+    assert "300 were taken over by a later login" in load.sentences(), load.words
+    assert total["takeovers"] == 300 and total["logins"] == 400, total
+    assert total["closed_by_reason"]["taken_over"] == 300, total["closed_by_reason"]
+
+
 def test_usage_errors_name_the_offender(_backend):
     cases = [
         (["-n", "0"], "--connections"),
@@ -232,6 +248,10 @@ def test_usage_errors_name_the_offender(_backend):
         (["--answer-every", "4", "--heartbeat-interval", "0"], "no client beats"),
         (["--answer-every", "4", "--tcp-only"], "no client beats"),
         (["--answer-every", "4", "--no-hello", "--target", "jsonl://127.0.0.1:1"], "--no-hello"),
+        (["--users", "5", "--no-hello"], "--users"),
+        (["--users", "5", "--tcp-only"], "--users"),
+        (["--devices", "2"], "--users"),
+        (["--users", "5", "--devices", "0"], "--devices 0"),
         (["--profile", "mobile", "--expect-timeout", "9s"], "--profile"),
         (["--repeat", "0"], "--repeat"),
         (["--repeat", "2", "--csv", "x"], "--csv"),

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """
-density_report.py JSON CONNECTIONS STATS RSS_EMPTY RSS_FULL BARE0 BARE1 SERVER0 SERVER1
+density_report.py JSON CONNECTIONS STATS RSS_EMPTY RSS_FULL BARE0 BARE1 SERVER0 SERVER1 [BAR]
 
 What density.sh has measured, in bytes a connection: RSS above the empty server, and kernel memory
-above a bare socket. JSON is yes or no; STATS is the server's last line of --stats-json; the last
-four are kernel bytes before and after, of the bare server and of ours, or empty where they were not
-measured. What cannot be, 0 or less, is not reported and meets no bar. Exit code 1 when a bar is
-missed, when RSS is not reported, or when fewer connections were held.
+above a bare socket. JSON is yes or no; STATS is the server's last line of --stats-json; the four
+behind RSS are kernel bytes before and after, of the bare server and of ours, or empty where they
+were not measured; BAR is that of RSS, 100 if it is left out. What cannot be, 0 or less, is not
+reported and meets no bar. Exit code 1 when a bar is missed, when RSS is not reported, or when fewer
+connections were held.
 """
 import json
 import sys
@@ -47,15 +48,16 @@ def figures(connections, rss, kernel):
 
 
 def main(arguments):
-    if len(arguments) != 9:
-        return usage("density_report.py", f"{len(arguments)} words in place of 9")
+    if len(arguments) not in (9, 10):
+        return usage("density_report.py", f"{len(arguments)} words in place of 9 or 10")
     as_json, connections = arguments[0] == "yes", int(arguments[1])
     with open(arguments[2], encoding="utf-8") as file:
         stats = json.load(file)
     rss = [int(word) for word in arguments[3:5]]
     kernel = [int(word) for word in arguments[5:9]] if all(arguments[5:9]) else None
     measured = figures(connections, rss, kernel)
-    missed = [name for name, bar in BARS.items()
+    bars = {**BARS, **({RSS: int(arguments[9])} if len(arguments) == 10 else {})}
+    missed = [name for name, bar in bars.items()
               if measured[name] is not None and measured[name] > bar]
     live = stats["total"]["connections"]
     result = {"connections": live, "backend": stats["backend"], "rss_empty_bytes": rss[0],
@@ -67,7 +69,7 @@ def main(arguments):
             if value is None:
                 continue
             verdict = "missed" if name in missed else "met"
-            bar = f"   bar {BARS[name]}: {verdict}" if name in BARS else ""
+            bar = f"   bar {bars[name]}: {verdict}" if name in bars else ""
             print(f"  {name.replace('_', ' '):<40} {value:>10}{bar}")
     if live != connections:
         complain(f"{live} of {connections} were held")

@@ -204,6 +204,11 @@ class Reader {
             ->group(group);
         value("--answer-every", "K", options_.answer_every,
               "ask for an answer to every K-th heartbeat, 1 to 8 (default 1)", group);
+        value("--users", "N", options_.users,
+              "every client logs in, as one of N users in turn, with labels (implies --hello)",
+              group);
+        value("--devices", "N", options_.devices,
+              "devices that each of --users has in turn (default 1)", group);
         value("--profile", "NAME", options_.profile, "heartbeat profile that hellos ask for",
               group);
         duration("--flap-interval", options_.flap_interval,

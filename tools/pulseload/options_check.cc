@@ -39,7 +39,8 @@ struct Need {
 
 std::string without_effect(const LoadOptions& options, const Given& given) {
     const Mix mix = options.effective_mix();
-    const bool hello = options.hello || has_behaviour(options, Behaviour::duplicate_login);
+    const bool hello =
+        options.hello || options.users > 0 || has_behaviour(options, Behaviour::duplicate_login);
     const bool speaks = !options.tcp_only;
     const bool asks =
         options.answer_every > 1 && mix.total() > mix.of[static_cast<size_t>(Wire::ws)];
@@ -82,6 +83,8 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
         {"--mix", speaks, kSilent},
         {"--behaviour", speaks, kSilent},
         {"--hello", speaks, kSilent},
+        {"--users", speaks, kSilent},
+        {"--devices", options.users > 0, "has no effect without --users; give it, too"},
         {"--message-rate", speaks, kSilent},
         {"--slo", one_run, kSearch},
         {"--csv", one_run, kSearch},
@@ -128,6 +131,7 @@ std::string out_of_range(const LoadOptions& options) {
         return "--answer-every " + std::to_string(options.answer_every) + ": must be from 1 to " +
                std::to_string(kAnswerEveryMax) + "; give another number";
     }
+    if (options.devices == 0) return "--devices 0: a user has one at least; give 1";
     if (options.connecting_max == 0) return "--connecting-max 0: nothing could connect; give 1";
     if (options.duration <= 0) return "--duration 0: there is nothing to see; give it time";
     return {};
@@ -136,6 +140,8 @@ std::string out_of_range(const LoadOptions& options) {
 std::string wrong_with_hellos(const LoadOptions& options) {
     if (options.hello && options.no_hello)
         return "--hello and --no-hello: contradict each other; leave one out";
+    if (options.users > 0 && options.no_hello)
+        return "--users and --no-hello: contradict each other; leave one out";
     const Mix mix = options.effective_mix();
     for (size_t kind = 0; kind < kWires; ++kind) {
         const auto wire = static_cast<Wire>(kind);

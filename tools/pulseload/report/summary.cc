@@ -106,6 +106,10 @@ void say_held(const RunResult& result, Lines& lines) {
         words += fmt::format(" {} {} failed.", human_count(failed),
                              plural(failed, "connect", "connects"));
     }
+    if (const uint64_t taken = result.counts.taken_over; taken > 0) {
+        words += fmt::format(" {} {} taken over by a later login of the same user.",
+                             human_count(taken), plural(taken, "was", "were"));
+    }
     if (const uint64_t refused = result.counts.refusals; refused > 0)
         words +=
             fmt::format(" {} {} refused.", human_count(refused), plural(refused, "was", "were"));

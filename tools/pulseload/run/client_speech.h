@@ -100,10 +100,15 @@ class ClientSpeech {
     // The answer to a {"type":"ping"}.
     bool json_pong(const JsonMessage& ping) { return object(json::pong(ping)); }
 
-    // With `answer_every` above 1 it asks for that.
-    bool hello(std::string_view user, std::string_view profile, uint32_t answer_every) {
+    // With `answer_every` above 1 it asks for that. `labels` is a JSON object. What is empty is
+    // left out of the hello.
+    bool hello(std::string_view user, std::string_view profile, uint32_t answer_every,
+               std::string_view device = {}, std::string_view labels = {}) {
         json::Object hello;
-        hello.raw(R"({"type":"hello","user":")").string(user).raw("\"");
+        hello.raw(R"({"type":"hello")");
+        if (!user.empty()) hello.raw(R"(,"user":")").string(user).raw("\"");
+        if (!device.empty()) hello.raw(R"(,"device":")").string(device).raw("\"");
+        if (!labels.empty()) hello.raw(R"(,"labels":)").raw(labels);
         if (!profile.empty()) hello.raw(R"(,"profile":")").string(profile).raw("\"");
         if (answer_every > 1) hello.raw(R"(,"answer_every":)").number(answer_every);
         hello.raw("}");

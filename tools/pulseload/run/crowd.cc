@@ -188,11 +188,12 @@ void Crowd::start_connects() {
         const bool scout = global(index) == 0;
         if (scout) client.behaviour = Behaviour::beat;
         const bool asks = scout && !options_.no_hello && options_.expect_timeout == 0;
-        if (asks || options_.hello || client.behaviour == Behaviour::duplicate_login ||
+        const bool all_say = options_.hello || options_.users > 0;
+        if (asks || all_say || client.behaviour == Behaviour::duplicate_login ||
             asks_answer_every(client)) {
             client.flags |= kSaysHello;
         }
-        if (asks && !options_.hello && !target_of(index).is_ours()) client.flags |= kIdentifies;
+        if (asks && !all_say && !target_of(index).is_ours()) client.flags |= kIdentifies;
         connect(index, intended_at);
     }
     held_back_ = false;

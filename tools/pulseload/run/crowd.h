@@ -161,6 +161,7 @@ class Crowd {
         kSaysHello = 1 << 7,
         kIdentifies = 1 << 8,  // asks first whether the target is Pulsewheel, by its handshake
         kUnanswered = 1 << 9,  // the kernel had no room for a Unix connect: it is tried again
+        kTakenOver = 1 << 10,  // another client has logged in as its user and device
     };
     struct Client {
         Nanos intended_at = 0;  // the connect
@@ -225,6 +226,7 @@ class Crowd {
     // --- one client ------------------------------------------------------------------------------
     void connect(Index index, Nanos intended_at);
     void send_hello(Index index);
+    void send_login(Index index, uint64_t number, uint32_t answer_every);
     void misbehave(Index index);
     void open(Index index);
     void beat(Index index, Tick reached);

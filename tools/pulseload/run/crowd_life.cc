@@ -1,4 +1,5 @@
 // The life of a client: the way to open, and how it ends.
+#include <fmt/format.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -140,14 +141,26 @@ void Crowd::refused_upgrade(Index index, const UpgradeOutcome& outcome) {
 }
 
 void Crowd::send_hello(Index index) {
-    const uint64_t number = global(index);
-    std::string user = "u" + std::to_string(number);
-    if (clients_[index].behaviour == Behaviour::duplicate_login) {
-        user = "twin" + std::to_string(number % std::max<uint64_t>(1, options_.connections / 2));
-    }
     const Client& client = clients_[index];
     const uint32_t answer_every = asks_answer_every(client) ? options_.answer_every : 1;
+    const uint64_t number = global(index);
+    if (options_.users > 0) return send_login(index, number, answer_every);
+    // Anonymous: another generator at the same target must not take over from this one.
+    std::string user;
+    if (client.behaviour == Behaviour::duplicate_login) {
+        user = "twin" + std::to_string(number % std::max<uint64_t>(1, options_.connections / 2));
+    }
     speech(index).hello(user, options_.profile, answer_every);
+}
+
+// As one of --users. A tenth of the users is a canary, so that labels are shared as they are.
+void Crowd::send_login(Index index, uint64_t number, uint32_t answer_every) {
+    const uint64_t user = number % options_.users;
+    const uint64_t device = number / options_.users % options_.devices;
+    const std::string_view labels = user % 10 == 0 ? R"({"region":"eu","ring":"canary"})"
+                                                   : R"({"region":"eu","ring":"stable"})";
+    speech(index).hello(fmt::format("user-{:011}", user), options_.profile, answer_every,
+                        fmt::format("device-{}", device), labels);
 }
 
 void Crowd::open(Index index) {
@@ -244,6 +257,11 @@ void Crowd::judge(Index index, uint16_t code) {
     Client& client = clients_[index];
     client.flags |= kJudged;
     ++codes_[code];
+    if (code == describe(CloseReason::taken_over).code) {
+        client.flags |= kTakenOver;
+        bump(counts_.taken_over);
+        return;
+    }
     const Nanos timeout = conductor_.timeout.load(std::memory_order_relaxed);
     const Nanos spoke = client.silent_since != 0 ? client.silent_since : client.last_sent;
     // A fresh clock: this thread may have been stopped since the poll that delivered the end.
@@ -439,9 +457,9 @@ void Crowd::count_ends() {
                              client.stage == Stage::greeting || has(index, kComesBack);
         if (client.stage == Stage::open) {
             ++ends_.there;
-        } else if (has(index, kSilenced) && has(index, kJudged)) {
+        } else if (has(index, kSilenced) && has(index, kJudged) && !has(index, kTakenOver)) {
             ++ends_.evicted;
-        } else if (goes_by_kind(client.behaviour) || stays_away) {
+        } else if (goes_by_kind(client.behaviour) || stays_away || has(index, kTakenOver)) {
             ++ends_.by_kind;
         } else {
             ++(returns ? ends_.there : ends_.lost);

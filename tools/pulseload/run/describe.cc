@@ -62,8 +62,10 @@ Facts settings_of(const LoadOptions& options, const Layout& layout, const std::s
         {"threads", std::to_string(layout.threads)},
         {"source addresses", std::to_string(std::max<size_t>(1, layout.sources.size()))},
         {"seed", std::to_string(options.seed)},
-        {"hello", options.tcp_only                          ? "none: not a byte is sent"
-                  : options.hello                           ? "every client"
+        {"hello", options.tcp_only    ? "none: not a byte is sent"
+                  : options.users > 0 ? fmt::format("every client, as {} users with {} devices",
+                                                    options.users, options.devices)
+                  : options.hello     ? "every client"
                   : options.answer_every > 1 && !only_plain ? "each that asks for its answers"
                   : options.no_hello || options.expect_timeout > 0 ? "none"
                                                                    : "the first client"},

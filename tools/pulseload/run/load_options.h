@@ -36,6 +36,8 @@ struct LoadOptions {
     // Of so many heartbeats of a client the last asks for an answer.
     uint32_t answer_every = 1;
     bool hello = false;        // of every client
+    uint32_t users = 0;        // that all clients log in as, in turn; 0: each as its own
+    uint32_t devices = 1;      // of each user, in turn
     bool no_hello = false;     // of no client, not even the one that asks for the timeout
     bool tcp_only = false;     // not a byte is sent
     std::string profile;       // that a hello names

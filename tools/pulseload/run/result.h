@@ -69,6 +69,7 @@ using Latencies = std::array<Histogram, kTimed>;
     X(connect_failures) /* by the operating system: refused, reset, timed out */        \
     X(refusals)         /* by the server, with a reason: full, forbidden, no upgrade */ \
     X(server_closes)    /* open ones that the server ended */                           \
+    X(taken_over)       /* of those, another client logged in as the same user */       \
     X(cut_off)          /* of those, without a goodbye, while they spoke in time */     \
     X(client_closes)    /* open ones that the client ended: flappers, storms */         \
     X(protocol_errors)  /* the server sent what no server may */                        \
@@ -180,7 +181,7 @@ struct Detection {
 struct ConnectionOutcome {
     uint64_t there = 0;    // open, or on the way back
     uint64_t evicted = 0;  // silenced, and closed by the server
-    uint64_t by_kind = 0;  // gone, as their behaviour or a storm has it
+    uint64_t by_kind = 0;  // gone, as their behaviour, a storm or a takeover has it
     uint64_t lost = 0;     // the rest
 };
 
