@@ -177,7 +177,7 @@ struct Server {
     void on_bytes(Index index, std::span<uint8_t> bytes) {
         PULSE_ASSERT(bytes.size() == kPingBytes);
         std::copy(bytes.begin(), bytes.end(), outgoing[index].begin());
-        io.send(index, outgoing[index]);
+        if (io.send(index, outgoing[index])) on_sent(index, 0);
     }
     void on_end(Index, IoError) {}
     void on_sent(Index, IoError) { ++answered; }

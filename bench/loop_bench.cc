@@ -12,9 +12,9 @@
 #include "core/page_source.h"
 #include "net/loop/reactor.h"
 #include "net/loop/reactor_config.h"
+#include "net/protocols/listen_uri.h"
 
 #include "bench/allocations.h"
-#include "net/protocols/listen_uri.h"
 
 namespace pulse::bench {
 namespace {
@@ -41,9 +41,9 @@ class NoKernel {
     void connect(Index, const SocketAddress&, const SocketAddress&) {}
     void attach(Index, const Accepted&) {}
     void refuse(const Accepted&, std::span<const uint8_t>) {}
-    void send(Index index, std::span<const uint8_t> bytes) {
+    bool send(Index, std::span<const uint8_t> bytes) {
         all_sent_bytes_ += bytes.size();
-        sends_.push_back(index);
+        return true;
     }
     void hold_off(Index) { PULSE_ASSERT(false && "a heartbeat is a small frame"); }
     void resume(Index) {}
@@ -65,9 +65,6 @@ class NoKernel {
     void poll(Nanos, H& handler) {
         now_ += kMillisecond;
         for (; accepts_ > 0; --accepts_) handler.on_accept(Accepted{});
-        done_.swap(sends_);
-        for (const Index index : done_) handler.on_sent(index, 0);
-        done_.clear();
         if (bytes_ > 0) {
             for (Index index = 0; index < kConnections; ++index) {
                 // A codec may write into what it is lent: unmasking does.
@@ -85,7 +82,7 @@ class NoKernel {
     uint32_t accepts_ = 0;
     std::vector<uint8_t> incoming_, original_;
     size_t bytes_ = 0;
-    std::vector<Index> sends_, done_, closes_;
+    std::vector<Index> closes_;
     uint64_t all_sent_bytes_ = 0;
     IoCounters counters_;
 };

@@ -224,13 +224,24 @@ ssize_t EpollBackend::receive_bytes(int descriptor) {
     return bytes;
 }
 
-void EpollBackend::send(Index index, std::span<const uint8_t> bytes) {
+bool EpollBackend::send(Index index, std::span<const uint8_t> bytes) {
     PULSE_ASSERT(!marked(index, kSending | kEventQueued | kFinish | kConnecting | kClosed));
-    if (records_[index].descriptor < 0) return queue_event(index, EventKind::sent, EPIPE);
-    send_rest(index, bytes);
+    if (records_[index].descriptor >= 0) return send_rest(index, bytes);
+    queue_event(index, EventKind::sent, EPIPE);
+    return false;
 }
 
-void EpollBackend::send_rest(Index index, std::span<const uint8_t> bytes) {
+// There is room for what a send has left.
+void EpollBackend::send_on(Index index) {
+    if (send_rest(index, unsent_[index])) queue_event(index, EventKind::sent, 0);
+    if (marked(index, kSending) || !marked(index, kFinish)) return;
+    unmark(index, kFinish);
+    finish(index);
+}
+
+// True: the kernel has taken all of it. Otherwise the rest waits for room (kSending), or the send
+// has failed, and an event that says so is queued.
+bool EpollBackend::send_rest(Index index, std::span<const uint8_t> bytes) {
     const int descriptor = records_[index].descriptor;
     ssize_t sent = 0;
     do {
@@ -241,19 +252,17 @@ void EpollBackend::send_rest(Index index, std::span<const uint8_t> bytes) {
     if (error == 0 && !bytes.empty()) {
         unsent_[index] = bytes;
         mark(index, kSending);
-        if (marked(index, kForRoom)) return;
+        if (marked(index, kForRoom)) return false;
         mark(index, kForRoom);
         // Registering anew also reports room that came in the meantime.
-        if (watch(index, EPOLL_CTL_MOD)) return;
+        if (watch(index, EPOLL_CTL_MOD)) return false;
         error = errno;
     }
     unmark(index, kSending);
-    if (error != 0) mark(index, kBroken);
+    if (error == 0) return true;
+    mark(index, kBroken);
     queue_event(index, EventKind::sent, error);
-    if (marked(index, kFinish)) {
-        unmark(index, kFinish);
-        finish(index);
-    }
+    return false;
 }
 
 void EpollBackend::finish(Index index) {

@@ -88,7 +88,7 @@ class EpollBackend {
     void connect(Index index, const SocketAddress& to, const SocketAddress& source);
     void attach(Index index, const Accepted& accepted);
     void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message);
-    void send(Index index, std::span<const uint8_t> bytes);
+    bool send(Index index, std::span<const uint8_t> bytes);
     void hold_off(Index index);
     void resume(Index index);
     bool is_held_off(Index index) const { return marked(index, kHeldOff); }
@@ -131,7 +131,7 @@ class EpollBackend {
         kConnecting = 1 << 1,   // on_connected was not reported
         kUntilEmpty = 1 << 2,   // a short receive proves nothing: see above
         kPartlyRead = 1 << 3,   // on partly_read_
-        kEventQueued = 1 << 4,  // on pending_events_: a send or a connect has ended
+        kEventQueued = 1 << 4,  // on pending_events_: a send that waited or a connect has ended
         kSending = 1 << 5,      // the rest of a send is in unsent_, until there is room
         kForRoom = 1 << 6,      // registered for output, too
         kFinish = 1 << 7,       // FIN is wanted behind the send in flight
@@ -188,7 +188,8 @@ class EpollBackend {
     void rest_listeners();
     void resume_listeners();
     ssize_t receive_bytes(int descriptor);
-    void send_rest(Index index, std::span<const uint8_t> bytes);
+    bool send_rest(Index index, std::span<const uint8_t> bytes);
+    void send_on(Index index);
     void queue_event(Index index, EventKind what, IoError error);
     void drop_descriptor(Index index);
     bool watch(Index index, int operation);
@@ -320,8 +321,7 @@ void EpollBackend::handle_connection(Index index, uint32_t events, H& handler) {
         if ((events & ~uint32_t{EPOLLOUT}) != 0 && !marked(index, kPartlyRead | kHeldOff))
             receive(index, handler);
     }
-    if (marked(index, kSending) && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0)
-        send_rest(index, unsent_[index]);
+    if (marked(index, kSending) && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) send_on(index);
 }
 
 template <class H>

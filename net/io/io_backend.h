@@ -17,6 +17,8 @@
 //       kReceiveFrontBytes of writable slack in front and kReceivePadBytes readable behind.
 //   C3  One send in flight a connection; its bytes stay unchanged until on_sent. Short writes are
 //       hidden: on_sent comes once, after the last byte was taken by the kernel, or with an error.
+//       Where send() returns true the kernel took all of it at once, and no on_sent follows: the
+//       bytes are the handler's again, and the next send may start.
 //   C4  Exactly one on_closed for each attached connection, after close(), and it is the last word:
 //       not from inside close(), and no event for that index follows it until it is attached again.
 //   C5  No on_bytes, on_end or on_sent after close(). The send in flight, if any, still pins its
@@ -122,7 +124,8 @@ concept IoBackend =
         { io.attach(index, accepted) } -> std::same_as<void>;
         // Sends `refusal_message` as far as one non-blocking write goes, and closes in order.
         { io.refuse(accepted, bytes) } -> std::same_as<void>;
-        { io.send(index, bytes) } -> std::same_as<void>;
+        // True: it is done (C3). A send that fails is reported by on_sent, never here.
+        { io.send(index, bytes) } -> std::same_as<bool>;
         // From inside on_bytes of this connection only; resume() once, at any time before close().
         { io.hold_off(index) } -> std::same_as<void>;
         { io.resume(index) } -> std::same_as<void>;

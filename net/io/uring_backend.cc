@@ -588,7 +588,7 @@ void UringBackend::connect(Index index, const SocketAddress& to, const SocketAdd
     connect.off = to.size_bytes();
 }
 
-void UringBackend::send(Index index, std::span<const uint8_t> bytes) {
+bool UringBackend::send(Index index, std::span<const uint8_t> bytes) {
     PULSE_ASSERT(!marked(index, kSending | kConnecting | kFinish | kClosed));
     PULSE_ASSERT(!bytes.empty() && bytes.size() <= kSendBytesMax);
     const auto size_bytes = static_cast<uint32_t>(bytes.size());
@@ -599,6 +599,7 @@ void UringBackend::send(Index index, std::span<const uint8_t> bytes) {
     // WAITALL: the kernel goes on by itself after a short write.
     send.msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
     mark(index, kSending);
+    return false;
 }
 
 void UringBackend::hold_off(Index index) {

@@ -142,7 +142,7 @@ class UringBackend {
     void connect(Index index, const SocketAddress& to, const SocketAddress& source);
     void attach(Index index, const Accepted& accepted);
     void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message);
-    void send(Index index, std::span<const uint8_t> bytes);
+    bool send(Index index, std::span<const uint8_t> bytes);
     void hold_off(Index index);
     void resume(Index index);
     bool is_held_off(Index index) const { return marked(index, kHeldOff); }

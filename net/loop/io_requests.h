@@ -16,7 +16,7 @@ class IoRequests {
     virtual bool spread_accepts(std::span<const uint32_t> shares) = 0;
     virtual void attach(Index index, const Accepted& accepted) = 0;
     virtual void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message) = 0;
-    virtual void send(Index index, std::span<const uint8_t> bytes) = 0;
+    virtual bool send(Index index, std::span<const uint8_t> bytes) = 0;
     virtual void hold_off(Index index) = 0;
     virtual void resume(Index index) = 0;
     virtual bool is_held_off(Index index) const = 0;
@@ -50,7 +50,9 @@ class IoRequestsOf final : public IoRequests {
     void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message) override {
         io_.refuse(accepted, refusal_message);
     }
-    void send(Index index, std::span<const uint8_t> bytes) override { io_.send(index, bytes); }
+    bool send(Index index, std::span<const uint8_t> bytes) override {
+        return io_.send(index, bytes);
+    }
     void hold_off(Index index) override { io_.hold_off(index); }
     void resume(Index index) override { io_.resume(index); }
     bool is_held_off(Index index) const override { return io_.is_held_off(index); }

@@ -55,7 +55,8 @@ void Connections::flush_one(Index index) {
         const std::span<const uint8_t> flight = outboxes_.begin_flight(connection);
         note_flight(index, flight.size());
         if (connection.stage == Stage::closing) linger_from_now(connection);
-        return io_.send(index, flight);
+        if (io_.send(index, flight)) on_sent(index, 0);
+        return;
     }
     if (connection.stage != Stage::closing) return;
     if ((connection.flags & kPeerEnded) != 0) {

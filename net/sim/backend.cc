@@ -145,16 +145,19 @@ void SimBackend::refuse(const Accepted& accepted, std::span<const uint8_t> refus
     note("refuse", refusal_message.size());
 }
 
-void SimBackend::send(Index index, std::span<const uint8_t> bytes) {
+bool SimBackend::send(Index index, std::span<const uint8_t> bytes) {
     Place& at = place(index);
     if (at.phase != Phase::attached) {
-        return broken("C5", "send on place " + std::to_string(index) + ", which is not open");
+        broken("C5", "send on place " + std::to_string(index) + ", which is not open");
+        return false;
     }
     if (at.send_armed) {
-        return broken("C3", "a second send in flight on place " + std::to_string(index));
+        broken("C3", "a second send in flight on place " + std::to_string(index));
+        return false;
     }
     if (at.finish_wanted) {
-        return broken("finish", "send after finish on place " + std::to_string(index));
+        broken("finish", "send after finish on place " + std::to_string(index));
+        return false;
     }
     PULSE_ASSERT(!bytes.empty());
     at.sending = bytes;
@@ -167,9 +170,9 @@ void SimBackend::send(Index index, std::span<const uint8_t> bytes) {
     note("send", index, at.pinned_hash);
     if (faults_.submit_in_poll) {
         unsubmitted_.push_back(index);
-    } else {
-        push_send(index);
+        return false;
     }
+    return push_send(index, !is_ring());
 }
 
 void SimBackend::hold_off(Index index) {
@@ -227,9 +230,10 @@ void SimBackend::close(Index index, CloseMode mode) {
         complete(Kind::closed, index, 0, 0);
     }
     // A ring cancels what is in flight; an epoll set has nothing in flight.
-    const bool ring = faults_.submit_in_poll || faults_.completion_max > 0;
-    if (ring) complete(Kind::receive_cancelled, index, 0, lateness());
-    if (!ring) at.receive_armed = false;
+    if (is_ring())
+        complete(Kind::receive_cancelled, index, 0, lateness());
+    else
+        at.receive_armed = false;
     if (at.send_armed && !at.send_completed) {
         complete(Kind::send_cancelled, index, 0, lateness());
     }
@@ -279,20 +283,29 @@ void SimBackend::complete(Kind kind, Index index, int error, Nanos delay) {
     std::push_heap(due_.begin(), due_.end(), Later{});
 }
 
-void SimBackend::push_send(Index index) {
+// True: it was taken whole, and is over `at_once`; else a completion will say so.
+bool SimBackend::push_send(Index index, bool at_once) {
     Place& at = place(index);
-    if (at.phase != Phase::attached || !at.send_armed || at.send_completed) return;
+    if (at.phase != Phase::attached || !at.send_armed || at.send_completed) return false;
     ++counters_.system_calls;
     if (const int error = network_.error(at.socket); error != 0) {
         at.send_completed = true;
-        return complete(Kind::sent, index, at.ended ? EPIPE : error, lateness());
+        complete(Kind::sent, index, at.ended ? EPIPE : error, lateness());
+        return false;
     }
     at.taken_bytes += network_.write(at.socket, at.sending.subspan(at.taken_bytes));
-    if (at.taken_bytes < at.sending.size()) return;
+    if (at.taken_bytes < at.sending.size()) return false;
     check_pinned(index, at);
+    if (at_once) {
+        at.send_armed = false;
+        at.sending = {};
+        note("sent", index);
+        return true;
+    }
     at.send_completed = true;
     if (at.finish_wanted) network_.finish(at.socket);
     complete(Kind::sent, index, 0, lateness());
+    return false;
 }
 
 void SimBackend::check_pinned(Index index, const Place& at) {

@@ -63,7 +63,7 @@ class SimBackend : private SimProgram {
     void connect(Index index, const SocketAddress& address, const SocketAddress& source);
     void attach(Index index, const Accepted& accepted);
     void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message);
-    void send(Index index, std::span<const uint8_t> bytes);
+    bool send(Index index, std::span<const uint8_t> bytes);
     void hold_off(Index index);
     void resume(Index index);
     bool is_held_off(Index index) const { return places_[index].held_off; }
@@ -166,7 +166,8 @@ class SimBackend : private SimProgram {
     void free_descriptor(int32_t descriptor);
     void complete(Kind kind, Index index, int error, Nanos delay);
     Nanos lateness();
-    void push_send(Index index);
+    bool is_ring() const { return faults_.submit_in_poll || faults_.completion_max > 0; }
+    bool push_send(Index index, bool at_once = false);
     void check_pinned(Index index, const Place& place);
     void begin_close(Index index, Place& place);
     void join(Index index);

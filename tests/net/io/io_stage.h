@@ -45,6 +45,7 @@ struct Seen {
     std::string bytes;
     int reads = 0;  // calls of on_bytes
     int connects = 0, ends = 0, sents = 0, closes = 0;
+    int sents_at_once = 0;  // of them those that send() reported
     IoError connect_error = 0, end_error = 0, sent_error = 0;
     bool sending = false;
     bool close_called = false;
@@ -90,7 +91,9 @@ class Recorder {
         ASSERT_FALSE(seen.sending) << "the test broke C3";
         seen.sending = true;
         seen.outgoing = std::make_unique<std::vector<uint8_t>>(text.begin(), text.end());
-        io_.send(seen.index, *seen.outgoing);
+        if (!io_.send(seen.index, *seen.outgoing)) return;
+        ++seen.sents_at_once;
+        sent(seen, 0);
     }
     void close(Seen& seen, CloseMode mode) {
         ASSERT_FALSE(seen.close_called) << "the test closed twice";
@@ -139,11 +142,7 @@ class Recorder {
         Seen* seen = expect_open(index, "on_sent");
         if (seen == nullptr) return;
         EXPECT_TRUE(seen->sending) << "C3: on_sent without a send in flight";
-        seen->sending = false;
-        ++seen->sents;
-        if (error != 0) seen->sent_error = error;
-        spoil(*seen);
-        if (sent_hook) sent_hook(*seen);
+        sent(*seen, error);
     }
     void on_closed(Index index) {
         const Event event(*this);
@@ -174,6 +173,14 @@ class Recorder {
         Recorder& recorder;
     };
 
+    // A send is over, at once or later.
+    void sent(Seen& seen, IoError error) {
+        seen.sending = false;
+        ++seen.sents;
+        if (error != 0) seen.sent_error = error;
+        spoil(seen);
+        if (sent_hook) sent_hook(seen);
+    }
     Seen& take() {
         PULSE_ASSERT(!free_.empty());
         const Index index = free_.back();

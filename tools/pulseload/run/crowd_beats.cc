@@ -158,7 +158,7 @@ void Crowd::flush(Index index) {
     const std::span<const uint8_t> bytes = outboxes_.begin_flight(connection);
     bump(counts_.bytes_sent, bytes.size());
     note_speech(index);
-    io_.send(index, bytes);
+    if (io_.send(index, bytes)) outboxes_.end_flight(connection);
 }
 
 void Crowd::on_sent(Index index, IoError error) {

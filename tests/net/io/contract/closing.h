@@ -125,7 +125,7 @@ TYPED_TEST_P(IoContract, C4_NothingOfTheLastOwnerReachesTheNext) {
         auto one = stage.join();
         Seen* next = nullptr;
         stage.seen.sent_hook = [&](Seen& seen) {
-            if (&seen != one.seen) return;
+            if (&seen != one.seen || seen.sents > 1) return;
             stage.seen.send(seen, "more");
             stage.seen.close(seen, CloseMode::reset);
         };
@@ -157,7 +157,7 @@ TYPED_TEST_P(IoContract, C5_NothingButOnClosedAfterClose) {
         EXPECT_TRUE(stage.until([&] { return one.seen->closes == 1; }));
         stage.settle();
         EXPECT_EQ(one.seen->reads, reads);
-        EXPECT_EQ(one.seen->sents, 0);
+        EXPECT_EQ(one.seen->sents, one.seen->sents_at_once);
     }
 }
 
