@@ -50,6 +50,7 @@ class NoKernel {
     bool is_held_off(Index) const { return false; }
     void finish(Index) {}
     void close(Index index, CloseMode) { closes_.push_back(index); }
+    bool rest(Nanos) { return false; }
     void wake() {}
     Nanos now() const { return now_; }
     Nanos drained_until() const { return now_; }

@@ -21,4 +21,10 @@ inline Nanos monotonic_clock() { return read_kernel_clock(CLOCK_MONOTONIC); }
 // What the calling thread has spent.
 inline Nanos thread_cpu_clock() { return read_kernel_clock(CLOCK_THREAD_CPUTIME_ID); }
 
+// Until `until` of CLOCK_MONOTONIC, or a signal.
+inline void sleep_until(Nanos until) {
+    const timespec instant{.tv_sec = until / kSecond, .tv_nsec = until % kSecond};
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &instant, nullptr);
+}
+
 }  // namespace pulse

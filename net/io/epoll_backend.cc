@@ -316,14 +316,18 @@ std::span<const epoll_event> EpollBackend::reap(Nanos until) {
         else
             until = std::min(until, listeners_rest_until_);
     }
-    // Work that is left: the kernel does not report again what is on these lists.
-    if (!pending_events_.empty() || !partly_read_.empty() || !closed_.empty())
-        until = poll_started_;
+    if (has_work()) until = poll_started_;
     const int events = wait(until - poll_started_);
     read_clock();
     woke_at_ = now_;
     account(events, std::min(until, now_));
     return {events_.data(), static_cast<size_t>(std::max(events, 0))};
+}
+
+bool EpollBackend::rest(Nanos until) {
+    if (has_work() || proof_.backed_up()) return false;
+    calls_([&] { return sleep_until(until), 0; });
+    return true;
 }
 
 int EpollBackend::wait(Nanos duration) {

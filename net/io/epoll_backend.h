@@ -94,6 +94,7 @@ class EpollBackend {
     bool is_held_off(Index index) const { return marked(index, kHeldOff); }
     void finish(Index index);
     void close(Index index, CloseMode mode);
+    bool rest(Nanos until);
     void wake() { doorbell_.ring(); }
     // Beyond the contract, for clients that are to misbehave: from now on bytes that arrive are
     // left in the kernel, until the peer ends the stream; then they are given, and on_end. Once a
@@ -164,6 +165,10 @@ class EpollBackend {
         records_[index].operations &= static_cast<uint16_t>(~marks);
     }
 
+    // Known without asking the kernel, which does not report it again.
+    bool has_work() const {
+        return !pending_events_.empty() || !partly_read_.empty() || !closed_.empty();
+    }
     std::span<const epoll_event> reap(Nanos until);
     int wait(Nanos duration);
     void account(int events, Nanos waited_until);

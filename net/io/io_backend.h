@@ -36,6 +36,9 @@
 //       resume(). What arrives meanwhile waits in the kernel, whose window then stops the peer.
 //       Sends go on. C8 leaves such a connection out until it is resumed: the handler holds bytes
 //       of it already, and must not judge it.
+//  C10  rest() sleeps until the instant that it is given: what was asked for before is on its way
+//       meanwhile, what arrives waits for the next poll, a wake too. It returns false at once if
+//       there is something to hand over.
 //
 // A connection ends only through close(): on_end (the peer sent FIN) and an error given to on_end
 // or on_sent are reports, and the handler answers with close(). There is no timer in a backend:
@@ -133,6 +136,7 @@ concept IoBackend =
         // No send follows; FIN goes out after what was sent. Bytes still arrive.
         { io.finish(index) } -> std::same_as<void>;
         { io.close(index, mode) } -> std::same_as<void>;
+        { io.rest(until) } -> std::same_as<bool>;
         { io.wake() } -> std::same_as<void>;  // the only operation for other threads
         { reading.now() } -> std::same_as<Nanos>;
         { reading.drained_until() } -> std::same_as<Nanos>;

@@ -342,6 +342,14 @@ void UringBackend::submit_and_reap(Nanos until) {
     if (may_sleep) read_clock();
 }
 
+// What is queued begins before the rest: the answers of the turn.
+bool UringBackend::rest(Nanos until) {
+    if (recovering_ || ready_count() > 0 || completions_wait() || proof_.backed_up()) return false;
+    if (queued() > 0) submit();
+    calls_([&] { return sleep_until(until), 0; });
+    return true;
+}
+
 void UringBackend::advance_drained_until(bool handed_out) {
     if (recovering_) return;
     Nanos proven = proof_.proven_until();

@@ -148,6 +148,7 @@ class UringBackend {
     bool is_held_off(Index index) const { return marked(index, kHeldOff); }
     void finish(Index index);
     void close(Index index, CloseMode mode);
+    bool rest(Nanos until);
     void wake() { doorbell_.ring(); }
     Nanos now() const { return now_; }
     Nanos drained_until() const { return drained_.value(); }

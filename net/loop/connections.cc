@@ -171,6 +171,7 @@ void Connections::change_profile(Index index, uint8_t profile) {
 void Connections::begin_heartbeats(Index index) { set_profile(index, place_of(kProfileDefault)); }
 
 void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
+    ++deliveries_;
     metrics_.add(Metric::bytes_received, bytes.size());
     heard_now_ = heard_at(config_.clock.up(io_.now()));
     // What arrives after our goodbye is drained and dropped, so that no reset destroys the goodbye.

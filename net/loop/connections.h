@@ -91,6 +91,7 @@ class Connections {
     // ---- a turn, in its order
     void begin_turn() {
         fresh_work_.refill(kWorkPerTurn / 2);
+        deliveries_ = 0;
         may_give_way_ = giving_way_per_turn(config_.limits.message_bytes_max);
     }
     // What the backend calls, inside poll() only (IoHandler).
@@ -100,6 +101,8 @@ class Connections {
     void on_end(Index index, IoError error);
     void on_sent(Index index, IoError error);
     void on_closed(Index index);
+    // How many on_bytes() this turn had.
+    uint32_t deliveries() const { return deliveries_; }
     // R4. A share for each connection of which bytes are parked, in turn.
     void decode_parked();
     bool has_parked() const { return !parking_.empty(); }
@@ -292,6 +295,7 @@ class Connections {
     Parking parking_{buffers_};
     // Of this turn: what was read just now and what was parked do not take each other's.
     WorkBudget fresh_work_, parked_work_;
+    uint32_t deliveries_ = 0;
     Index decoding_ = kNoIndex;  // whose parked bytes are decoded
     bool giving_way_ = false;    // memory is taken from a connection
     uint32_t may_give_way_ = 0;  // in this turn, to large buffers

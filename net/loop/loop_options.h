@@ -98,6 +98,9 @@ struct LoopOptions {
     bool ws_deflate = false;
     std::vector<std::string> ws_origins;  // allowed values of Origin; empty: any
 
+    // How long a reactor lets arrivals gather before it reaps (gather.h); kGatherAuto; 0: never.
+    Nanos gather = kGatherAuto;
+
     LogLevel log_level = LogLevel::info;  // debug: reactors log a line for each peer
 };
 

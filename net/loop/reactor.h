@@ -1,6 +1,7 @@
 // The loop: everything that one thread owns, and the order in which a turn does things.
 //
 //   turn(sleep_until)
+//     0  gather     where turns come faster than they pay, a rest (gather.h)
 //     1  poll       accepts; bytes -> codec -> heartbeat; sends done; closes done (io_backend.h)
 //                   and then what earlier turns have parked, up to a budget (turn_budget.h)
 //     2  mailbox    control messages of other threads, up to a budget
@@ -31,6 +32,7 @@
 #include "core/message.h"
 #include "net/io/io_backend.h"
 #include "net/loop/connections.h"
+#include "net/loop/gather.h"
 #include "net/loop/io_requests.h"
 #include "net/loop/limits.h"
 #include "net/loop/reactor_stats.h"
@@ -48,7 +50,8 @@ class Reactor {
           mailbox_(mailbox),
           metrics_(metrics),
           requests_(io),
-          connections_(config, pages, table, requests_, metrics) {}
+          connections_(config, pages, table, requests_, metrics),
+          gather_(config.options->gather, io.clock()) {}
 
     // Where to listen. Before the first turn, or again at any time on the reactor's thread.
     Result<void> listen() {
@@ -62,7 +65,9 @@ class Reactor {
     void turn(Nanos sleep_until) {
         const Nanos began_at = io_.clock();
         connections_.begin_turn();
-        io_.poll(next_deadline(sleep_until), connections_);
+        const Nanos until = next_deadline(sleep_until);
+        gather(began_at, until);
+        io_.poll(until, connections_);
         mailbox_.awake();
         connections_.decode_parked();
         work_left_ = connections_.has_parked();
@@ -101,6 +106,7 @@ class Reactor {
     struct TurnTimes {
         Nanos began_at, woke_at, judged_from, judged_to;
     };
+    void gather(Nanos now, Nanos until);
     void judge_measured();
     Nanos next_deadline(Nanos sleep_until);
     void measure(const TurnTimes& times);
@@ -116,8 +122,18 @@ class Reactor {
     ReactorMetrics& metrics_;
     IoRequestsOf<Io> requests_;
     Connections connections_;
+    Gather gather_;
     bool work_left_ = false;  // a budget ran out
 };
+
+// Before a poll that may wait: a message to the mailbox, which rings, is taken after the rest.
+template <IoBackend Io>
+void Reactor<Io>::gather(Nanos now, Nanos until) {
+    gather_.set(connections_.config().options->gather, now);
+    const Nanos rest = gather_.rest(now, until);
+    if (rest == 0 || !io_.rest(now + rest)) return;
+    metrics_.add(Metric::turns_gathered);
+}
 
 // The CPU clock is a system call, and read only where there is something to judge.
 template <IoBackend Io>
@@ -141,6 +157,8 @@ Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
 template <IoBackend Io>
 void Reactor<Io>::measure(const TurnTimes& times) {
     metrics_.add(Metric::turns);
+    gather_.count_turn(times.woke_at, connections_.deliveries());
+    metrics_.gauges.gathering = gather_.is_on() ? 1 : 0;
     metrics_.gauges.wait_total += std::max<Nanos>(0, times.woke_at - times.began_at);
     metrics_.distributions.turn_time.record(io_.clock() - times.woke_at);
     metrics_.distributions.wheel_slice.record(times.judged_to - times.judged_from);

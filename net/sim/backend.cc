@@ -362,14 +362,27 @@ void SimBackend::wait(Nanos until) {
     }
 }
 
+void SimBackend::submit() {
+    const std::vector<Index> submitted = std::exchange(unsubmitted_, {});
+    for (const Index index : submitted) push_send(index);
+}
+
+bool SimBackend::rest(Nanos until) {
+    PULSE_ASSERT(!in_poll_);
+    if (drained_until_ < now_) return false;  // something was left
+    ++counters_.system_calls;
+    submit();
+    network_.run_until(std::max(until, network_.clock()));
+    return true;
+}
+
 void SimBackend::harvest(Nanos until) {
     PULSE_ASSERT(!in_poll_);
     ++counters_.polls;
     ++counters_.system_calls;
     const Nanos before = network_.clock();
     const bool was_behind = drained_until_ < now_;
-    const std::vector<Index> submitted = std::exchange(unsubmitted_, {});
-    for (const Index index : submitted) push_send(index);
+    submit();
     Nanos away = 0;
     if (faults_.strikes(Fault::stall, random_)) {
         away += static_cast<Nanos>(random_.below(static_cast<uint64_t>(faults_.stall_max)));

@@ -102,6 +102,14 @@ World draw_world(Random& random, const SimulationOptions& options) {
     world.operator_acts = random.chance(1, 2);
     world.ending = static_cast<World::Ending>(random.below(3));
     draw_sessions(world, options);
+    // By a generator of its own: worlds that do not gather are what they were before some did.
+    Random gathers(mix64(options.seed) ^ 0x676174);
+    server.gather = 0;
+    if (gathers.chance(1, 4)) server.gather = kGatherAuto;
+    if (gathers.chance(1, 4)) {
+        const auto most = static_cast<uint64_t>(kGatherMaxNs);
+        server.gather = static_cast<Nanos>(gathers.between(kGatherRestMinNs, most));
+    }
     return world;
 }
 

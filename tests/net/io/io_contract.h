@@ -79,6 +79,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     Refuse_SendsTheMessageAndClosesInOrder, Refuse_ManyAtOnceAndWithoutAMessage,
     Exhausted_RefusesThroughTheSpareAndDoesNotSpin, Connect_SucceedsAndIsAsIfAttached,
     Connect_ARefusalIsReportedOnceAndOnlyCloseFollows, Connect_MayBeClosedBeforeItsAnswer,
+    C10_ARestLastsUntilItsEndAndWhatArrivesIsKept, C10_WhatWasAskedForBeforeIsOnItsWay,
+    C10_AWakeDuringARestEndsTheNextPoll,
     C9_NothingOfAConnectionThatIsHeldOffIsDelivered, C9_AConnectionMayBeClosedWhileItIsHeldOff,
     SendProgress_ReportsWhatThePeerHasAcknowledged, Facts_AreThePeersAddressAndTheBytesOfBothWays,
     Facts_TellWhatThePeersHostHasNotAcknowledged, Facts_AreThereAfterAResetAndDoNotCountFins,

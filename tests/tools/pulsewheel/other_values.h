@@ -18,6 +18,7 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"tcp-user-timeout", "20s"},
     {"backend", "io_uring"},
     {"reactors", "5"},
+    {"gather", "250us"},
     {"pin", "on"},
     {"drain-timeout", "1s"},
     {"heartbeat-profile", "realtime"},

@@ -144,6 +144,63 @@ TYPED_TEST_P(IoContract, C6_NoWakeFromAnotherThreadIsLost) {
     }
 }
 
+// ------------------------------------------------------------------------------------------ C10
+// A rest that is asked for again until it is granted: what is known is handed over before.
+template <class StageType>
+Nanos rest_once(StageType& stage, Nanos duration) {
+    for (int left = 1'000; left > 0; --left) {
+        const Nanos until = stage.io.clock() + duration;
+        if (stage.io.rest(until)) return until;
+        stage.turn(0);
+    }
+    ADD_FAILURE() << "C10: it never rests";
+    return stage.io.clock();
+}
+
+TYPED_TEST_P(IoContract, C10_ARestLastsUntilItsEndAndWhatArrivesIsKept) {
+    Stage<TypeParam> stage;
+    stage.listen();
+    auto one = stage.join();
+    stage.settle();
+    ASSERT_EQ(one.peer.write(as_bytes("hello")), 5u);
+    const Nanos now = stage.io.now();
+    const Nanos until = rest_once(stage, 5 * kMillisecond);
+    EXPECT_GE(stage.io.clock(), until);
+    if (one.seen->reads == 0) {
+        EXPECT_EQ(stage.io.now(), now) << "C7: now() moves only inside poll()";
+    }
+    EXPECT_TRUE(stage.until([&] { return one.seen->bytes == "hello"; }));
+    stage.close_all();
+}
+
+TYPED_TEST_P(IoContract, C10_WhatWasAskedForBeforeIsOnItsWay) {
+    Stage<TypeParam> stage;
+    stage.listen();
+    auto one = stage.join();
+    stage.settle();
+    stage.seen.send(*one.seen, "pong");
+    const uint64_t polls = stage.io.counters().polls;
+    ASSERT_TRUE(stage.io.rest(stage.io.clock() + 20 * kMillisecond));
+    std::string heard;
+    one.peer.read(heard);
+    EXPECT_EQ(heard, "pong") << "an answer waited for the end of the rest";
+    EXPECT_EQ(stage.io.counters().polls, polls);
+    EXPECT_TRUE(stage.until([&] { return one.seen->sents == 1; }));
+    stage.close_all();
+}
+
+TYPED_TEST_P(IoContract, C10_AWakeDuringARestEndsTheNextPoll) {
+    Stage<TypeParam> stage;
+    stage.listen();
+    stage.settle();
+    stage.io.wake();
+    rest_once(stage, kMillisecond);
+    const Nanos before = stage.io.clock();
+    while (stage.io.counters().wakes_received == 0 && stage.io.clock() - before < 5 * kSecond)
+        stage.turn(10 * kSecond);
+    EXPECT_LT(stage.io.clock() - before, 5 * kSecond);
+}
+
 // ------------------------------------------------------------------------------------- counters
 TYPED_TEST_P(IoContract, Counters_CountPolls) {
     Stage<TypeParam> stage;
