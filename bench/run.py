@@ -102,6 +102,8 @@ def row_of(bench):
 def print_rows(benches):
     """One table for each workload/size, one for all the rest."""
     tables = {}
+    spreads = {bench["run_name"]: bench["real_time"] for bench in benches
+               if bench.get("aggregate_name") == "spread"}
     for bench in benches:
         if bench.get("error_occurred"):
             print(f"\n{bench['name']}: {bench['error_message']}")
@@ -113,6 +115,8 @@ def print_rows(benches):
         if len(parts) != 3:
             title, name = "", parts
         row = ("/".join(name), bench.get("label", ""), *row_of(bench))
+        if bench["run_name"] in spreads:
+            row[3]["spread"] = spreads[bench["run_name"]]
         tables.setdefault(title, []).append(row)
     for title, rows in tables.items():
         keys = list(dict.fromkeys(key for row in rows for key in row[3]))

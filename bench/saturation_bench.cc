@@ -4,12 +4,21 @@
 // pings a second offered; the last is more than a server serves here. The rounds of
 // all rows alternate.
 //
+//   pulse, epoll                  the server over io_uring and over epoll
+//   pulse_at_once, epoll_at_once  the same with --gather off
+//   floor, ring_floor             the least code over epoll and over io_uring (floor_epoll.h): one
+//                                 receive, one constant answer; the head of an upgrade is read
+//
 // The time of a row is the server's CPU per answered heartbeat. Counters:
+//   spread              the most less the least of its rounds, in parts of the median
 //   offered, answered   pings and pongs a second
+//   wait_us             from a ping to its answer, the mean: what gathering costs
+//   open_us             the server's CPU to accept a connection and upgrade it, one at a time
 //   lag_ms              the longest judge lag
 //   gap                 the longest time between two answers of one connection, in mean gaps
 //   overflows           completions that a ring had no room for
-//   calls               system calls of the backend per heartbeat
+//   calls               system calls per heartbeat, of the backend or the floor
+//   gathered            turns a second that rested first
 //   evicted             must be 0: every client beats
 #include <benchmark/benchmark.h>
 #include <pthread.h>
@@ -21,6 +30,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <string>
@@ -30,7 +40,12 @@
 #include "core/check.h"
 #include "net/protocols/listen_uri.h"
 #include "net/server/descriptors.h"
+#include "net/server/machine.h"
 #include "net/server/server.h"
+
+#include "bench/floor_epoll.h"
+#include "bench/floor_ring.h"
+#include "bench/floor_websocket.h"
 
 namespace pulse {
 namespace {
@@ -65,10 +80,12 @@ class Client {
     struct Seen {
         uint64_t sent = 0;
         uint64_t answered = 0;
+        Nanos waited = 0;  // for all answers together
         Nanos longest_gap = 0;
         Nanos measured = 0;
         Nanos cpu = 0;          // the client's
         Nanos process_cpu = 0;  // with the server's
+        Nanos server_cpu_to_open = 0;
     };
 
     Client(uint32_t rate, uint32_t core) : rate_(rate), core_(core), thread_([this] { run(); }) {}
@@ -86,7 +103,9 @@ class Client {
         pin_to_core(core_);
         // Where it is refused the server and the client share one.
         static_cast<void>(own_descriptor_table());
+        const Nanos began = server_cpu();
         connect_all();
+        seen_.server_cpu_to_open = server_cpu() - began;
         connected_ = true;
         while (!may_start_) usleep(1'000);
         beat();
@@ -96,6 +115,10 @@ class Client {
         ::close(epoll_);
     }
 
+    // All that this process had and this thread had not.
+    static Nanos server_cpu() {
+        return clock_of(CLOCK_PROCESS_CPUTIME_ID) - clock_of(CLOCK_THREAD_CPUTIME_ID);
+    }
     void connect_all() {
         static constexpr char kUpgrade[] =
             "GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -120,6 +143,7 @@ class Client {
             sockets_.push_back(descriptor);
         }
         answered_at_.assign(kConnections, 0);
+        sent_at_.assign(kConnections, 0);
     }
 
     // Ping k is due k / rate after the start, on connection k modulo their number.
@@ -144,6 +168,7 @@ class Client {
             uint32_t sent = 0;
             for (; due <= time && sent < kSendsAtOnce; due += pace, ++sent) {
                 seen_.sent += ping(next);
+                sent_at_[next] = time;
                 next = (next + 1) % kConnections;
             }
             take_answers(sent > 0 ? 0 : due - time);
@@ -154,6 +179,7 @@ class Client {
         seen_.measured = end - from;
         seen_.sent -= at_start.sent;
         seen_.answered -= at_start.answered;
+        seen_.waited -= at_start.waited;
         seen_.cpu = clock_of(CLOCK_THREAD_CPUTIME_ID) - at_start.cpu;
         seen_.process_cpu = clock_of(CLOCK_PROCESS_CPUTIME_ID) - at_start.process_cpu;
     }
@@ -176,6 +202,7 @@ class Client {
             PULSE_ASSERT(got > 0 && bytes[0] >= 0x89);
             // A pong has two bytes, and so has a probe of the server, which is a ping.
             seen_.answered += static_cast<uint64_t>(got) / 2;
+            seen_.waited += (time - sent_at_[number]) * (got / 2);
             seen_.longest_gap = std::max(seen_.longest_gap, time - answered_at_[number]);
             answered_at_[number] = time;
         }
@@ -185,7 +212,7 @@ class Client {
     const uint32_t core_;
     int epoll_ = -1;
     std::vector<int> sockets_;
-    std::vector<Nanos> answered_at_;
+    std::vector<Nanos> answered_at_, sent_at_;
     Seen seen_;
     std::atomic<bool> connected_{false};
     std::atomic<bool> may_start_{false};
@@ -194,12 +221,30 @@ class Client {
     std::thread thread_;
 };
 
-ServerPlan plan_for(BackendChoice backend, uint32_t rate) {
+// What a server says of itself.
+struct Reading {
+    uint64_t calls = 0;
+    Nanos lag = 0;
+    Nanos lag_max = 0;
+    uint64_t overflows = 0;
+    uint64_t evicted = 0;
+    uint64_t turns_gathered = 0;
+};
+
+// A server on the first core, until it is destroyed.
+class Served {
+  public:
+    virtual ~Served() = default;
+    virtual Reading read() = 0;
+};
+
+ServerPlan plan_for(BackendChoice backend, uint32_t rate, Nanos gather) {
     ServerOptions options;
     options.listen = {*parse_listen_uri("ws://127.0.0.1:" + std::to_string(kPort))};
     options.backend = backend;
     options.reactors = 1;
     options.pin = true;
+    options.gather = gather;
     options.max_connections = kConnections;
     options.max_connections_given = true;
     // Looks that are due all the time, so that there is a lag to see, and none is probed: a client
@@ -214,59 +259,153 @@ ServerPlan plan_for(BackendChoice backend, uint32_t rate) {
     return *plan;
 }
 
-void measure(benchmark::State& state, BackendChoice backend, uint32_t rate) {
-    const ServerPlan plan = plan_for(backend, rate);
-    Result<std::unique_ptr<Server>> server = Server::start(plan);
-    if (!server) return state.SkipWithError(server.error().c_str());
+class PulseServed final : public Served {
+  public:
+    PulseServed(BackendChoice backend, uint32_t rate, Nanos gather) {
+        Result<std::unique_ptr<Server>> started = Server::start(plan_for(backend, rate, gather));
+        if (!started) std::fprintf(stderr, "%s\n", started.error().c_str());
+        PULSE_ASSERT(started);
+        server_ = std::move(*started);
+    }
+    ~PulseServed() override {
+        server_->stop();
+        server_->ended(5 * kSecond);
+    }
+    Reading read() override {
+        const ReactorStats& stats = server_->stats().total;
+        return {stats.io.system_calls,          stats.gauges.judge_lag,
+                stats.gauges.judge_lag_max,     stats.io.completion_overflows,
+                stats.metrics[Metric::evicted], stats.metrics[Metric::turns_gathered]};
+    }
+
+  private:
+    std::unique_ptr<Server> server_;
+};
+
+// Answers are kept for as long as the floor over io_uring wants them.
+class FloorAnswer {
+  public:
+    std::string_view operator()(uint8_t* bytes, size_t count) {
+        static constexpr std::string_view kPong("\x8a\0", 2);
+        if (bytes[0] != 'G') return kPong;
+        std::string& head = heads_[next_++ % heads_.size()];
+        head.clear();
+        bench::upgrade({reinterpret_cast<const char*>(bytes), count}, head);
+        return head;
+    }
+
+  private:
+    std::vector<std::string> heads_ = std::vector<std::string>(2 * bench::kFloorSubmissions);
+    size_t next_ = 0;
+};
+
+template <class Floor>
+class FloorServed final : public Served {
+  public:
+    FloorServed() {
+        while (!listening_) usleep(1'000);
+    }
+    ~FloorServed() override {
+        stops_ = true;
+        thread_.join();
+    }
+    Reading read() override { return {.calls = calls_}; }
+
+  private:
+    void run() {
+        pin_to_core(Machine().allowed_cores()[0]);
+        // As the server's reactors do; where it is refused they share the process's.
+        static_cast<void>(own_descriptor_table());
+        const int listener = bench::floor_listener(kPort);
+        PULSE_ASSERT(listener >= 0);
+        Floor floor(listener, FloorAnswer{});
+        listening_ = true;
+        while (!stops_) {
+            floor.turn(100);
+            calls_.store(floor.system_calls(), std::memory_order_relaxed);
+        }
+    }
+
+    std::atomic<bool> listening_{false}, stops_{false};
+    std::atomic<uint64_t> calls_{0};
+    std::thread thread_{[this] { run(); }};
+};
+
+using Start = std::unique_ptr<Served> (*)(uint32_t rate);
+
+void measure(benchmark::State& state, Start start, uint32_t rate) {
+    const std::unique_ptr<Served> server = start(rate);
     for (auto _ : state) {
-        Client client(rate, plan.cores[1]);
+        Client client(rate, Machine().allowed_cores()[1]);
         while (!client.connected()) usleep(10'000);
         usleep(100'000);
-        const ReactorStats before = (*server)->stats().total;
+        const Reading before = server->read();
         client.start();
         Nanos lag = 0;
         while (!client.done()) {
             usleep(100'000);
-            lag = std::max(lag, (*server)->stats().total.gauges.judge_lag);
+            lag = std::max(lag, server->read().lag);
         }
-        const ReactorStats& after = (*server)->stats().total;
-        if (after.gauges.judge_lag_max > before.gauges.judge_lag_max)
-            lag = after.gauges.judge_lag_max;
+        const Reading after = server->read();
+        if (after.lag_max > before.lag_max) lag = after.lag_max;
         const Client::Seen& seen = client.seen();
         const auto answered = static_cast<double>(seen.answered);
         const double seconds = static_cast<double>(seen.measured) / kSecond;
         const double mean_gap = kConnections * seconds / answered;
+        const double all = answered * static_cast<double>(kWarmUp + seen.measured) /
+                           static_cast<double>(seen.measured);
         const Nanos cpu = seen.process_cpu - seen.cpu;
         state.SetIterationTime(static_cast<double>(cpu) / kSecond / answered);
         state.counters["offered"] = static_cast<double>(seen.sent) / seconds;
         state.counters["answered"] = answered / seconds;
+        state.counters["wait_us"] = static_cast<double>(seen.waited) / 1e3 / answered;
+        state.counters["open_us"] =
+            static_cast<double>(seen.server_cpu_to_open) / 1e3 / kConnections;
         state.counters["lag_ms"] = static_cast<double>(lag) / kMillisecond;
         state.counters["gap"] = static_cast<double>(seen.longest_gap) / kSecond / mean_gap;
-        state.counters["calls"] =
-            static_cast<double>(after.io.system_calls - before.io.system_calls) /
-            static_cast<double>(after.metrics[Metric::heartbeats_answered] -
-                                before.metrics[Metric::heartbeats_answered]);
-        state.counters["overflows"] =
-            static_cast<double>(after.io.completion_overflows - before.io.completion_overflows);
-        state.counters["evicted"] = static_cast<double>(after.metrics[Metric::evicted]);
+        // Of the warming up, too.
+        state.counters["calls"] = static_cast<double>(after.calls - before.calls) / all;
+        state.counters["overflows"] = static_cast<double>(after.overflows - before.overflows);
+        state.counters["evicted"] = static_cast<double>(after.evicted);
+        state.counters["gathered"] =
+            static_cast<double>(after.turns_gathered - before.turns_gathered) / seconds;
     }
-    (*server)->stop();
-    (*server)->ended(5 * kSecond);
+}
+
+template <BackendChoice kBackend, Nanos kGather>
+std::unique_ptr<Served> pulse_server(uint32_t rate) {
+    return std::make_unique<PulseServed>(kBackend, rate, kGather);
+}
+template <class Floor>
+std::unique_ptr<Served> floor_server(uint32_t) {
+    return std::make_unique<FloorServed<Floor>>();
+}
+
+double spread(const std::vector<double>& rounds) {
+    const auto [least, most] = std::minmax_element(rounds.begin(), rounds.end());
+    std::vector<double> sorted = rounds;
+    std::sort(sorted.begin(), sorted.end());
+    return (*most - *least) / sorted[sorted.size() / 2];
 }
 
 void add(uint32_t rate) {
-    const auto row = [&](const char* contender, BackendChoice backend) {
+    const auto row = [&](const char* contender, Start start) {
         const std::string name =
             std::to_string(rate) + "/" + std::to_string(kConnections) + "/" + contender;
-        benchmark::RegisterBenchmark(
-            name.c_str(), [=](benchmark::State& state) { measure(state, backend, rate); })
+        benchmark::RegisterBenchmark(name.c_str(),
+                                     [=](benchmark::State& state) { measure(state, start, rate); })
             ->Iterations(1)
             ->Repetitions(kRounds)
             ->ReportAggregatesOnly()
+            ->ComputeStatistics("spread", spread, benchmark::StatisticUnit::kPercentage)
             ->UseManualTime();
     };
-    row("pulse", BackendChoice::io_uring);
-    row("epoll", BackendChoice::epoll);
+    row("pulse", pulse_server<BackendChoice::io_uring, kGatherAuto>);
+    row("epoll", pulse_server<BackendChoice::epoll, kGatherAuto>);
+    row("pulse_at_once", pulse_server<BackendChoice::io_uring, 0>);
+    row("epoll_at_once", pulse_server<BackendChoice::epoll, 0>);
+    row("floor", floor_server<bench::EpollFloor<FloorAnswer>>);
+    row("ring_floor", floor_server<bench::RingFloor<FloorAnswer>>);
 }
 
 }  // namespace

@@ -88,12 +88,13 @@ class Ours(Peer):
 
 
 class Compiled(Peer):
-    """A C++ file of bench/peers/."""
+    """A C++ file of bench/peers/, and headers of bench/ that it shares with others."""
 
-    def __init__(self, name, title, evicts, *, header, package, flags):
+    def __init__(self, name, title, evicts, *, header, package, flags, shared=()):
         super().__init__(name, title, evicts)
         self.header, self.packages, self.flags = header, (package,), flags
         self.source = os.path.join(SOURCES, name + ".cc")
+        self.sources = [self.source, *(os.path.join(ROOT, "bench", each) for each in shared)]
         self.program = os.path.join(BUILT, name)
 
     def prepare(self):
@@ -103,7 +104,7 @@ class Compiled(Peer):
                                stderr=subprocess.DEVNULL)
         if probe.returncode != 0:
             raise Missing(f"<{self.header}> is not installed", self.packages)
-        if is_newer(self.program, self.source):
+        if all(is_newer(self.program, source) for source in self.sources):
             return
         build([*compiler, "-O3", *self.flags[0], self.source, "-o", self.program, *self.flags[1]])
 
@@ -173,7 +174,8 @@ PEERS = [
     Ours("epoll"),
     Ours("io_uring"),
     Compiled("bare", "the bare floor", "", header="openssl/sha.h", package="libssl-dev",
-             flags=(["-std=c++20"], ["-lcrypto"])),
+             flags=(["-std=c++20", "-I", ROOT], ["-lcrypto"]),
+             shared=("floor_epoll.h", "floor_websocket.h")),
     Compiled("libwebsockets", "libwebsockets", "its validity check",
              header="libwebsockets.h", package="libwebsockets-dev",
              flags=(["-std=c++20"], ["-lwebsockets"])),
