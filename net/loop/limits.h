@@ -89,7 +89,7 @@ inline constexpr size_t kUploadBytesMin = 1'024;
 // does not tell as fast.
 inline constexpr size_t kBulkBytes = 4'096;
 // A flight that took longer may have waited for this thread: what it waited is not the peer's.
-inline constexpr Nanos kLongFlightNs = kSecond / 10;
+inline constexpr int64_t kLongFlightNs = 100'000'000;
 // Small sends are added up in these, rounded down: heartbeats count for nothing.
 inline constexpr size_t kUnnotedUnitBytes = 64;
 static_assert(kBulkBytes / kUnnotedUnitBytes <= 128, "Connection::unnoted has 7 bits");
