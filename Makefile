@@ -54,7 +54,7 @@ CXXFLAGS_common := -std=c++20 -g1 -pthread -I. -fno-omit-frame-pointer $(WARNING
 CXXFLAGS_release := -O3 $(WARNINGS_gcc) $(if $(MARCH),-march=$(MARCH))
 CXXFLAGS_asan := -O1 $(WARNINGS_gcc) -DPULSE_AUDIT=1 -fsanitize=address,undefined \
                  -fno-sanitize-recover=all
-# g++ 12 takes a member of std::regex, which cpp-httplib has, for uninitialised where ASan watches it
+# g++ 12 takes a member of std::regex, which cpp-httplib has, for uninitialised where ASan watches
 # (its bug 105562).
 $(BUILD)/asan/net/control/control.o: CXXFLAGS_asan += \
     $(if $(findstring clang,$(CXX)),,-Wno-maybe-uninitialized)

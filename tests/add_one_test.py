@@ -18,8 +18,8 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SOURCES = ["tests/net/server/stats_test.cc", "net/server/stats.cc", "core/metrics.cc",
-           "core/histogram.cc", "core/units.cc", "core/check.cc"]
+SOURCES = ["tests/net/server/stats_test.cc", "net/server/stats.cc", "net/loop/reactor_json.cc",
+           "core/metrics.cc", "core/histogram.cc", "core/units.cc", "core/check.cc"]
 CXX = shlex.split(os.environ.get("CXX", "g++"))
 FLAGS = ["-std=c++20", "-O0", "-pthread", "-I.", "-Wall", "-Wextra", "-Werror"]
 LIBS = ["-lgtest", "-lgtest_main", "-lfmt", "-lpthread"]
