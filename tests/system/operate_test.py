@@ -377,7 +377,7 @@ def test_a_reload_retunes_every_profile(backend):
         peers = []
         for profile in ("realtime", "mobile", "standard", "powersave"):
             peer = connect(configured.server.port)
-            peer.sendall(frame(HELLO, 1, b'{"user":"u","profile":"%s"}' % profile.encode()))
+            peer.sendall(frame(HELLO, 1, b'{"profile":"%s"}' % profile.encode()))
             kind, payload = receive(peer)
             assert kind == WELCOME
             peers.append((peer, json.loads(payload)["interval_ms"]))

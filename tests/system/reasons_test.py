@@ -260,7 +260,8 @@ PROVOKED = (
     (("--max-connections-per-user", "1"), {"scheme": "jsonl"},
      {"user_full": logs_in("d", "e")}),
     (("--max-connections", "1"), {}, {"server_full": fills_the_server}),
-    (("--reactors", "2", "--max-connections", "400"),
+    # With the port shared the reactors do not share out connections by what each holds.
+    (("--reactors", "2", "--max-connections", "400", "--share-port"),
      {"before": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (330, 330))},
      {"reactor_full": fills_one_reactor}),
     (("--accept-rate", "1/s"), {"scheme": "jsonl"}, {"accept_rate": comes_too_often}),

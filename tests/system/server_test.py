@@ -107,9 +107,10 @@ def test_logs_what_is_not_spoken_and_how_connections_end(backend):
             ends = [line for line in lines if " closed: " in line]
             assert len(ends) == (3 if level == "debug" else 0), lines
             if ends:
+                # Its end may come with its words, and before the answer has left.
                 assert re.search(r" closed: peer_closed after \d+\.\d+ s: the peer ended the "
                                  r"stream without a goodbye\. Its host had sent 5 bytes .* and "
-                                 r"acknowledged 5, ", ends[2]), ends
+                                 r"acknowledged [05], ", ends[2]), ends
                 assert " closed: wrong_protocol after " in ends[0], ends
 
 
