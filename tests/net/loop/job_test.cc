@@ -49,14 +49,15 @@ struct Asked {
     }
 };
 
+// A stage ends before the jobs that it runs, which are the asker's: it comes behind them.
 StagePlan plan_of() { return {.listen = {"tcp://10.0.0.1:9000"}, .places = 256}; }
 
 TEST(Jobs, AJobIsAcknowledgedOnceWhenItIsFinishedAndNotBefore) {
-    ReactorStage stage(plan_of());
     Work work;
     work.steps = 5;
     work.cost = kSweepBudgetPerTurn;
     Asked asked(work);
+    ReactorStage stage(plan_of());
     ASSERT_TRUE(stage.post(asked.message()));
     for (int turn = 1; turn <= 4; ++turn) {
         stage.reactor().turn(kNever);  // none sleeps: a step is due
@@ -73,7 +74,6 @@ TEST(Jobs, AJobIsAcknowledgedOnceWhenItIsFinishedAndNotBefore) {
 }
 
 TEST(Jobs, SeveralHaveEqualSharesAndTheShortOneDoesNotWaitForTheLongOne) {
-    ReactorStage stage(plan_of());
     Work longest;
     longest.steps = 1'000;
     longest.cost = kSweepBudgetPerTurn;
@@ -81,6 +81,7 @@ TEST(Jobs, SeveralHaveEqualSharesAndTheShortOneDoesNotWaitForTheLongOne) {
     shorter.steps = 3;
     shorter.cost = 1;
     Asked first(longest), second(shorter);
+    ReactorStage stage(plan_of());
     ASSERT_TRUE(stage.post(first.message()));
     ASSERT_TRUE(stage.post(second.message()));
     for (int turn = 0; turn < 4; ++turn) stage.reactor().turn(kNever);
@@ -91,9 +92,9 @@ TEST(Jobs, SeveralHaveEqualSharesAndTheShortOneDoesNotWaitForTheLongOne) {
 
 // More jobs than a turn has units of work: each has its steps all the same.
 TEST(Jobs, ManyJobsAreAllFinished) {
-    ReactorStage stage(plan_of());
     std::vector<std::unique_ptr<Work>> works;
     std::vector<std::unique_ptr<Asked>> asked;
+    ReactorStage stage(plan_of());
     for (int i = 0; i < 40; ++i) {
         works.push_back(std::make_unique<Work>());
         works.back()->steps = 7;
@@ -106,11 +107,11 @@ TEST(Jobs, ManyJobsAreAllFinished) {
 }
 
 TEST(Jobs, AJobThatWaitsIsSteppedWhenItIsDue) {
-    ReactorStage stage(plan_of());
     Work work;
     work.steps = 4;
     work.pause = 20 * kMillisecond;
     Asked asked(work);
+    ReactorStage stage(plan_of());
     const Nanos began = stage.network().clock();
     ASSERT_TRUE(stage.post(asked.message()));
     stage.settle(kSecond);
@@ -120,11 +121,11 @@ TEST(Jobs, AJobThatWaitsIsSteppedWhenItIsDue) {
 }
 
 TEST(Jobs, ACancelledJobHasNoMoreStepsAndIsAcknowledgedSoon) {
-    ReactorStage stage(plan_of());
     Work work;
     work.steps = 2;
     work.pause = 1'000 * kSecond;
     Asked asked(work);
+    ReactorStage stage(plan_of());
     ASSERT_TRUE(stage.post(asked.message()));
     stage.settle(kMillisecond);
     ASSERT_EQ(work.done, 1u);
