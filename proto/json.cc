@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/limits.h"
+#include "proto/labels.h"
 #include "proto/utf8.h"
 
 namespace pulse {
@@ -159,23 +160,11 @@ std::string_view take_user(value& from, JsonMessage& message) {
     return wrong.empty() && message.user.empty() ? "is empty" : wrong;
 }
 
-void append_label_text(std::string& to, std::string_view text) {
-    constexpr std::string_view kDigits = "0123456789ABCDEF";
-    for (const char character : text) {
-        const auto byte = static_cast<uint8_t>(character);
-        if (byte > ' ' && byte != '=' && byte != '%' && byte != 0x7F) {
-            to += character;
-        } else {
-            to.append({'%', kDigits[byte >> 4], kDigits[byte & 15]});
-        }
-    }
-}
-
 // {"ring":"canary"}, in canonical order, so that the same labels are the same text.
 std::string_view take_labels(value& from, JsonMessage& message, std::string& kept) {
     simdjson::ondemand::object labels;
     if (from.get_object().get(labels)) return "is no JSON object";
-    std::array<std::pair<std::string_view, std::string_view>, kLabelsMax> pairs;
+    std::array<Label, kLabelsMax> read;
     uint32_t count = 0;
     for (auto found : labels) {
         field entry;
@@ -186,21 +175,11 @@ std::string_view take_labels(value& from, JsonMessage& message, std::string& kep
         if (name.size() > kLabelBytesMax) return "has a name that is too long";
         if (text.size() > kLabelBytesMax) return "has a value that is too long";
         if (count == kLabelsMax) return "are too many";
-        const auto seen = std::span(pairs).first(count);
-        if (std::ranges::find(seen, name, &std::pair<std::string_view, std::string_view>::first) !=
-            seen.end())
-            return "has a name twice";
-        pairs[count++] = {name, text};
+        const auto seen = std::span(read).first(count);
+        if (std::ranges::find(seen, name, &Label::name) != seen.end()) return "has a name twice";
+        read[count++] = {name, text};
     }
-    std::sort(pairs.begin(), pairs.begin() + count);
-    kept.clear();
-    for (const auto& [name, text] : std::span(pairs).first(count)) {
-        if (!kept.empty()) kept += ' ';
-        append_label_text(kept, name);
-        kept += '=';
-        append_label_text(kept, text);
-    }
-    if (kept.size() > kLabelsBytesMax) return "are too long together";
+    if (!write_labels(kept, std::span(read).first(count))) return "are too long together";
     message.labels = count;
     message.labels_text = kept;
     return {};
