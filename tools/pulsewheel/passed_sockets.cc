@@ -10,25 +10,17 @@
 #include <cerrno>
 #include <charconv>
 #include <cstddef>
-#include <cstdlib>
 #include <cstring>
 #include <optional>
 
 #include "net/io/limits.h"
 #include "net/protocols/listen_uri.h"
+#include "tools/pulsewheel/take_variable.h"
 
 namespace pulse::serve {
 namespace {
 
 constexpr int kFirstPassed = 3;  // SD_LISTEN_FDS_START
-
-std::optional<std::string> take_variable(const char* name) {
-    const char* value = std::getenv(name);
-    if (value == nullptr) return std::nullopt;
-    std::string text = value;
-    unsetenv(name);
-    return text;
-}
 
 std::optional<int64_t> number(const std::string& text) {
     int64_t value = 0;

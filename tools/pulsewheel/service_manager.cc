@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdlib>
 #include <ctime>
 #include <string_view>
 
 #include "tools/pulsewheel/limits.h"
+#include "tools/pulsewheel/take_variable.h"
 
 namespace pulse::serve {
 namespace {
@@ -19,14 +19,6 @@ Nanos monotonic_now() {
     timespec time{};
     clock_gettime(CLOCK_MONOTONIC, &time);
     return time.tv_sec * kSecond + time.tv_nsec;
-}
-
-std::optional<std::string> take_variable(const char* name) {
-    const char* value = std::getenv(name);
-    if (value == nullptr) return std::nullopt;
-    std::string text = value;
-    unsetenv(name);
-    return text;
 }
 
 std::optional<int64_t> number(const std::optional<std::string>& text) {
