@@ -1,13 +1,13 @@
-// /proc/PID/stat, /proc/PID/statm, the server's cgroup, and its own statistics.
+// The CPU clock of the process, /proc/PID/statm, the server's cgroup, and its own statistics.
 #include "tools/pulseload/run/server_watch.h"
 
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "tools/pulseload/run/memory_group.h"
 
@@ -18,18 +18,13 @@ std::string process_file(int pid, const char* name) {
     return "/proc/" + std::to_string(pid) + "/" + name;
 }
 
-// Fields 14 and 15, counted behind the name, which may hold anything.
+// By the clock of the process: fields 14 and 15 of its stat count ticks of 10 ms, which reads as no
+// work at all where little was done.
 double cpu_seconds(int pid) {
-    std::ifstream file(process_file(pid, "stat"));
-    std::string line;
-    std::getline(file, line);
-    std::istringstream fields(line.substr(std::min(line.size(), line.rfind(')') + 2)));
-    std::string skipped;
-    for (int field = 3; field < 14; ++field) fields >> skipped;
-    uint64_t user = 0;
-    uint64_t system = 0;
-    fields >> user >> system;
-    return static_cast<double>(user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+    clockid_t clock = 0;
+    timespec used = {};
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) != 0) return 0;
+    return static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
 }
 
 uint64_t rss_bytes(int pid) {

@@ -1,5 +1,5 @@
 // The server process as the kernel accounts it: CPU, RSS, and what is charged to a cgroup of its
-// own. Read from /proc; what may not be read is left out.
+// own. Read from its clock and from /proc; what may not be read is left out.
 #pragma once
 
 #include <optional>

@@ -2,6 +2,8 @@
 #include "tools/pulseload/run/environment.h"
 
 #include <gtest/gtest.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -24,6 +26,20 @@ TEST(Environment, NamesTheMachineTheKernelAndTheBuild) {
           "compiler", "build flags"})
         EXPECT_NE(value_of(facts, name), "") << name;
     EXPECT_NE(value_of(facts, "kernel").find("Linux"), std::string::npos);
+}
+
+TEST(ServerWatch, CountsWorkOfLessThanATickOfTheKernel) {
+    const auto watch = ServerWatch::of(getpid());
+    ASSERT_TRUE(watch);
+    double before_s = watch->read().cpu_seconds;
+    for (int round = 0; round < 5; ++round) {
+        const clock_t began = clock();
+        while (clock() - began < CLOCKS_PER_SEC / 1'000) {
+        }
+        const double after_s = watch->read().cpu_seconds;
+        EXPECT_GE(after_s - before_s, 0.000'9);
+        before_s = after_s;
+    }
 }
 
 Result<ServerAccount> account_of(const std::string& text) {
