@@ -78,18 +78,24 @@ bool Connections::make_room(Index asker) {
 }
 
 // What it holds is given back at once, but for what is in flight: the kernel may still read that,
-// and a peer that does not take it would not see a goodbye behind it.
+// and a peer that does not take it would not see a goodbye behind it. One that is closing keeps its
+// goodbye.
 void Connections::take_memory_from(Index index) {
     Connection& connection = at(index);
     constexpr CloseCause gives_way =
         CloseCause(CloseReason::out_of_memory).noted("its address held most, and it the largest");
+    const bool leaving = connection.stage == Stage::closing;
     log_debug(index, "gives way, being the largest holder of buffers: ", "out_of_memory");
     if (connection.inbox != 0) {
         buffers_.release(connection.inbox);
         connection.inbox = 0;
     }
     parking_.drop(index);
-    outboxes_.drop_queue(connection);
+    if (leaving) {
+        outboxes_.drop_all_but_last_words(connection, index);
+    } else {
+        outboxes_.drop_queue(connection);
+    }
     if (outboxes_.in_flight(connection)) {
         outboxes_.write_off(connection);
         return close_socket(index, gives_way, CloseMode::reset);

@@ -54,9 +54,8 @@ void Connections::begin_close(Index index, const CloseCause& cause) {
     if (connection.stage != Stage::closing) {
         set_cause(index, cause);
         if (cause.reason == CloseReason::slow_reader) outboxes_.drop_queue(connection);
-        const size_t queued = outboxes_.bytes(connection);
         Session(*this, index).send_goodbye(cause.reason, cause.detail);
-        if (outboxes_.bytes(connection) > queued) note_goodbye(index);
+        if (outboxes_.last_words(connection) > 0) note_goodbye(index);
     }
     begin_close_silent(index, cause);
 }

@@ -133,6 +133,9 @@ static_assert(kGivingWayPerTurn * kBufferSmallBytes >= 2 * kMessageBytesDefault)
 // What a connection may hold beyond --send-queue-bytes, its unfinished message included, or beyond
 // --max-message-bytes where that is more: a peer that does not read costs no more than that.
 inline constexpr size_t kConnectionSlackBytes = size_t{64} << 10;
+// The longest goodbye, which is kept where what waits before it gives way: 512 bytes of words, each
+// as long as an escape of JSON, in a message and a close frame.
+inline constexpr size_t kLastWordsBytesMax = size_t{4} << 10;
 
 // --------------------------------------------------------------------------------------- ledger
 // While the debug log is on, at least so many connections that end are remembered until their line

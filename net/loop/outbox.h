@@ -7,12 +7,15 @@
 // handle is Connection::outbox.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "core/buffer_pool.h"
 #include "core/connection.h"
+#include "net/loop/limits.h"
 
 namespace pulse {
 
@@ -57,6 +60,7 @@ class Outboxes {
         PULSE_ASSERT(box.flight == 0 && box.queue != 0);
         box.flight = box.queue;
         box.queue = 0;
+        box.last_words = 0;
         return buffers_.bytes(box.flight);
     }
     size_t flight_bytes(const Connection& connection) const {
@@ -76,7 +80,32 @@ class Outboxes {
         if (connection.outbox == 0 || box.queue == 0) return;
         buffers_.release(box.queue);
         box.queue = 0;
+        box.last_words = 0;
         if (box.flight == 0) release(connection);
+    }
+    // The end of the queue, so many bytes more of it, is the goodbye: see drop_all_but_last_words().
+    // Requires: they were claimed.
+    void add_last_words(const Connection& connection, size_t bytes) {
+        boxes_[connection.outbox].last_words += static_cast<uint32_t>(bytes);
+    }
+    size_t last_words(const Connection& connection) const {
+        return connection.outbox == 0 ? 0 : boxes_[connection.outbox].last_words;
+    }
+    // As drop_queue(), but the goodbye is left, in a buffer that is no larger than it needs.
+    void drop_all_but_last_words(Connection& connection, Index owner) {
+        const size_t bytes = last_words(connection);
+        std::array<uint8_t, kLastWordsBytesMax> kept;
+        if (bytes == 0) return drop_queue(connection);
+        PULSE_ASSERT(bytes <= kept.size());
+        const Box& box = boxes_[connection.outbox];
+        const std::span<const uint8_t> all = buffers_.bytes(box.queue);
+        std::ranges::copy(all.last(bytes), kept.begin());
+        drop_queue(connection);
+        const size_t in_flight = connection.outbox == 0 ? 0 : this->bytes(connection);
+        uint8_t* const place = claim(connection, owner, bytes, in_flight + bytes);
+        if (place == nullptr) return;
+        std::copy_n(kept.begin(), bytes, place);
+        add_last_words(connection, bytes);
     }
     // Everything. Only when the kernel has nothing of it any more.
     void release(Connection& connection) {
@@ -96,6 +125,7 @@ class Outboxes {
     struct Box {
         BufferPool::Handle queue = 0;
         BufferPool::Handle flight = 0;
+        uint32_t last_words = 0;  // bytes, at the end of the queue
         uint32_t next_free = 0;
     };
 

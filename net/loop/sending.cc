@@ -27,12 +27,18 @@ uint8_t* Connections::claim(Index index, size_t bytes) {
     do {
         place = outboxes_.claim(connection, index, bytes, cap);
     } while (place == nullptr && buffers_.was_short() && make_room(index));
+    if (place == nullptr && leaving && buffers_.was_short()) {
+        // Why it ends matters more than what waits before it: alone the goodbye is a small buffer.
+        outboxes_.drop_queue(connection);
+        place = outboxes_.claim(connection, index, bytes, cap);
+    }
     if (place == nullptr) {
         if (leaving) return nullptr;  // this is the goodbye itself: it goes unsaid
         begin_close(index,
                     buffers_.was_short() ? CloseReason::out_of_memory : CloseReason::slow_reader);
         return nullptr;
     }
+    if (leaving) outboxes_.add_last_words(connection, bytes);
     mark_dirty(index);
     return place;
 }

@@ -45,6 +45,24 @@ TEST_F(Outbox, WhatIsQueuedFliesTogetherAndOnce) {
     EXPECT_EQ(buffers_.taken(), 0u);
 }
 
+TEST_F(Outbox, WhatGivesWayLeavesTheGoodbye) {
+    EXPECT_TRUE(queue(std::string(100'000, 'e'), 200'000));
+    EXPECT_EQ(outboxes_.last_words(connection_), 0u);
+    for (const std::string_view words : {"good", "bye"}) {
+        EXPECT_TRUE(queue(words, 200'000));
+        outboxes_.add_last_words(connection_, words.size());
+    }
+    outboxes_.drop_all_but_last_words(connection_, 0);
+    EXPECT_LE(buffers_.held_bytes(), 1'000u);
+    EXPECT_EQ(outboxes_.last_words(connection_), 7u);
+    EXPECT_EQ(text_of(outboxes_.begin_flight(connection_)), "goodbye");
+    EXPECT_TRUE(queue("more", 100));
+    outboxes_.drop_all_but_last_words(connection_, 0);
+    EXPECT_FALSE(outboxes_.queued(connection_)) << "the goodbye flies: nothing of it waits";
+    outboxes_.end_flight(connection_);
+    EXPECT_EQ(buffers_.taken(), 0u);
+}
+
 TEST_F(Outbox, TheCapCountsWhatIsInFlight) {
     EXPECT_FALSE(queue(std::string(101, 'x'), 100));
     EXPECT_TRUE(queue(std::string(60, 'x'), 100));

@@ -299,6 +299,35 @@ TEST(Shortage, OnlyWhatIsClosedForItIsCounted) {
     EXPECT_EQ(counted, stage.metrics().closed[kOutOfMemory]);
 }
 
+// One that is closed and holds most, and is chosen to give way before its goodbye has left, has it
+// all the same.
+TEST(Shortage, WhatIsClosedAndGivesWayInOneTurnHasItsGoodbye) {
+    StagePlan with = plan(8);
+    with.listen.emplace_back("jsonl://10.0.0.1:9001");
+    with.options.on_message = OnMessage::discard;
+    with.options.buffer_bytes = 2 * kMebibyte + 65'536;
+    ReactorStage stage(with);
+    constexpr std::string_view kHello = R"({"type":"hello","user":"u","device":"d"})";
+    const size_t holder = upgraded(stage, "127.0.0.2:0");
+    const size_t other = upgraded(stage, "127.0.0.3:0");
+    const size_t heir = stage.connect(1, "127.0.0.4:0");
+    stage.write(holder, frame(0x81, kHello));
+    stage.write(holder, unfinished(900'000));
+    const Bytes upload = frame(0x82, Bytes(700'000, 'o'));
+    stage.write(other, std::span(upload).first(500'000));
+    stage.settle(kSecond);
+    ASSERT_EQ(stage.metrics()[Metric::memory_shortages], 0u);
+    // In one turn:
+    stage.write(heir, kHello);
+    stage.write(heir, "\n");
+    stage.write(other, std::span(upload).subspan(500'000));
+    stage.io().pass_time(10 * kMillisecond);
+    stage.settle(kSecond);
+    EXPECT_EQ(stage.metrics()[Metric::memory_shortages], 1u);
+    EXPECT_EQ(stage.metrics()[Metric::messages_discarded], 1u) << "the room was made";
+    EXPECT_NE(stage.heard(holder).find("taken_over"), std::string::npos) << stage.heard(holder);
+}
+
 // A reply for which there is no memory is not the fault of a peer that reads.
 TEST(Shortage, AReplyWithoutMemoryIsNotCountedAsASlowReader) {
     StagePlan with = plan(4);
