@@ -77,7 +77,7 @@ void Connections::begin_close_silent(Index index, const CloseCause& cause) {
     if (connection.stage != Stage::closing) {
         set_cause(index, cause);
         connection.stage = Stage::closing;
-        if ((connection.flags & kBulkOut) != 0) note_bulk(index);
+        if ((connection.flags & kBulkOut) != 0) note_bulk(index, 0);
         if (index != decoding_ && io_.is_held_off(index)) {
             parking_.drop(index);
             resume(index);

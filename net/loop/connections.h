@@ -247,7 +247,7 @@ class Connections {
     }
     void credit_upload(Index index, size_t before, size_t read_bytes);
     void note_flight(Index index, size_t bytes);
-    void note_bulk(Index index);
+    void note_bulk(Index index, size_t flight_bytes);
     void credit_download(Index index, Tick reached);
     void credit_flight(Index index, const SendProgress& progress);
 
@@ -309,6 +309,7 @@ class Connections {
         // kernel had been idle by then.
         Nanos at;
         Nanos idle;
+        uint64_t flight_ends;  // what is acknowledged once the peer has all of it
     };
     std::unordered_map<Index, SendNote> send_notes_;
 

@@ -125,34 +125,42 @@ void Connections::note_flight(Index index, size_t bytes) {
         const bool bulk = bytes >= kBulkBytes;
         SendNote& note = send_notes_[index];
         note.at = bulk ? io_.clock() : kNever;
-        if (bulk) note.idle = io_.send_progress(index).idle;
+        if (!bulk) return;
+        const SendProgress progress = io_.send_progress(index);
+        note.idle = progress.idle;
+        note.flight_ends = progress.acked_bytes + progress.waiting_bytes + bytes;
         return;
     }
     const size_t units = connection.unnoted + bytes / kUnnotedUnitBytes;
-    if (units >= kBulkBytes / kUnnotedUnitBytes) return note_bulk(index);
+    if (units >= kBulkBytes / kUnnotedUnitBytes) return note_bulk(index, bytes);
     connection.unnoted = units & 0x7F;  // all of it: units is less
 }
 
 // Bulk is on its way from now on: what is acknowledged after this is life. Told again where a phase
-// begins, since credits are given within one.
-void Connections::note_bulk(Index index) {
+// begins, since credits are given within one; with 0 bytes the flight is the one of before.
+void Connections::note_bulk(Index index, size_t flight_bytes) {
     at(index).flags |= kBulkOut;
     at(index).unnoted = 0;
     const SendProgress progress = io_.send_progress(index);
-    send_notes_[index] = {.acked_bytes = progress.acked_bytes,
-                          .since = config_.clock.up(io_.clock()),
-                          .at = io_.clock(),
-                          .idle = progress.idle};
+    SendNote& note = send_notes_[index];
+    note.acked_bytes = progress.acked_bytes;
+    note.since = config_.clock.up(io_.clock());
+    note.at = io_.clock();
+    note.idle = progress.idle;
+    if (flight_bytes > 0)
+        note.flight_ends = progress.acked_bytes + progress.waiting_bytes + flight_bytes;
 }
 
 // A flight is under way. While the kernel had none of it, the peer had taken all that it was given,
-// and the rest waited for this thread: that is not the peer's silence.
+// and the rest waited for this thread: that is not the peer's silence. Once the peer has all of it,
+// nothing waits but its completion.
 void Connections::credit_flight(Index index, const SendProgress& progress) {
     Connection& connection = at(index);
     SendNote& note = send_notes_[index];
     if (note.at == kNever) return;
     const Nanos now = io_.clock();
-    const Nanos idle = progress.idle - note.idle;
+    const bool taken = progress.acked_bytes >= note.flight_ends;
+    const Nanos idle = progress.idle - note.idle - (taken ? progress.since_acked : 0);
     const Tick reached = config_.clock.down(now);
     const Tick last = restore_tick(connection.heard & kStoredTickMask, reached);
     // Heard of since: what counts of this flight is what it did not take then.

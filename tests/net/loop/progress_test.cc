@@ -412,6 +412,26 @@ TEST(Progress, APauseOfThisThreadIsNotTheSilenceOfThePeer) {
     }
 }
 
+// Nor is the lateness of a completion a sign of life: the peer has had all of the answer for long.
+TEST(Progress, ALateCompletionDoesNotPutOffAnEviction) {
+    for (uint64_t seed = 1; seed <= 8; ++seed) {
+        StagePlan late = slow_link(without_probes());
+        late.seed = seed;
+        late.faults.socket_buffer_bytes = 256 * 1024;
+        late.faults.present.set(static_cast<size_t>(Fault::late_completion));
+        late.faults.per_million[static_cast<size_t>(Fault::late_completion)] = 1'000'000;
+        late.faults.completion_max = 2 * kSecond;
+        ReactorStage stage(late);
+        const size_t peer = stage.connect(kBinary);
+        const Bytes message{0xB7, 5, 0x80, 0, 0, 0, 0, 1};
+        stage.write(peer, message + Bytes(0x8000, 'd'));
+        while (stage.heard(peer).empty()) stage.settle();
+        const Nanos heard = stage.network().clock();
+        while (stage.metrics()[Metric::evicted] == 0) stage.settle();
+        EXPECT_LE(stage.network().clock() - heard, 3 * kSecond + 100 * kMillisecond) << seed;
+    }
+}
+
 // A peer that takes just enough to go on is not waited for beyond the bound.
 TEST(Progress, ACloseIsBoundHoweverSlowlyThePeerReads) {
     ReactorStage stage(slow_link(plan()));
