@@ -175,6 +175,8 @@ class SimClients final : private SimProgram, public SimWitness {
         std::deque<Mark> marks;   // of messages that the server was not given yet
         uint32_t pongs_owed = 0;  // of heartbeats that the server was given
         Nanos pongs_owed_at = 0;  // when it was given the last of them
+        bool was_sending = false;
+        Nanos sending_at = 0;  // when something last waited to be sent, as far as was looked
         Flow uploaded;            // to the server's program
         Flow downloaded;          // to the client's kernel, which acknowledges it
         Nanos attached_at = 0;
@@ -280,7 +282,7 @@ class SimClients final : private SimProgram, public SimWitness {
     void judge_flow(const Line& line, Nanos judged);
     void judge_handshake(const Line& line);
     void judge_memory(const Line& line);
-    void judge_answers(Index index, const Line& line);
+    void judge_answers(Index index, Line& line);
     void judge_end(uint32_t number);
     void judge_session(const Line& line, const ConnectionRef& connection,
                        const Directory& directory);

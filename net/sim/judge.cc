@@ -233,11 +233,14 @@ void SimClients::judge_memory(const Line& line) {
 }
 
 // What is to be answered is answered at once: over a link that loses nothing, to a peer that reads,
-// the answer to what the server was given is there within a round trip.
-void SimClients::judge_answers(Index index, const Line& line) {
+// the answer to what the server was given is there within a round trip from when nothing waits
+// before it.
+void SimClients::judge_answers(Index index, Line& line) {
+    const bool sends = records_[index].outbox != 0;
+    if (std::exchange(line.was_sending, sends) || sends) line.sending_at = io_.now();
     if (line.pongs_owed == 0 || facts_.round_trip_max == kNever || io_.is_held_off(index)) return;
     if (!line.innocent || !line.client_holds || line.went_unread || line.was_cut) return;
-    const Nanos since = std::max(line.pongs_owed_at, line.maybe_heard_at);
+    const Nanos since = std::max({line.pongs_owed_at, line.maybe_heard_at, line.sending_at});
     const Nanos waits = io_.now() - since;
     if (waits <= facts_.round_trip_max + lateness_allowed(line.behind_at)) return;
     broken("answer_every", line,
