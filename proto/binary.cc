@@ -22,6 +22,7 @@ constexpr Rule kRules[] = {
     {true, true, 2, kAny},   // goodbye: a code
     {false, true, 8, 8},     // interval
     {false, true, 2, kAny},  // error: a code
+    {false, true, 4, 4},     // expiring
 };
 
 }  // namespace

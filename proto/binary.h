@@ -5,8 +5,8 @@
 //     0xB7     type   payload bytes       sequence            payload
 //
 // A server receives ping, pong, hello, data and goodbye; a client receives ping, pong, welcome,
-// data, goodbye, interval and error. Anything else, another magic, or a length that the type cannot
-// have is a fault, found at the header byte that proves it.
+// data, goodbye, interval, error and expiring. Anything else, another magic, or a length that the
+// type cannot have is a fault, found at the header byte that proves it.
 #pragma once
 
 #include <algorithm>
@@ -32,6 +32,7 @@ enum class Type : uint8_t {
     goodbye = 6,
     interval = 7,
     error = 8,
+    expiring = 9,
 };
 
 // What is remembered between two reads. All zero at the start of a frame.
@@ -51,6 +52,7 @@ concept ClientSink =
         // interval_ms, timeout_ms, answer_every: the server's advice
         sink.on_interval(word, word, word);
         sink.on_error(code, bytes);  // an error frame; text
+        sink.on_expiring(word);      // in_ms: the token ends then
     };
 
 // Returns the fault that the first `bytes` (1..8) of a header prove, if any: magic, type or length.
@@ -82,6 +84,8 @@ void deliver(const uint8_t* header, std::span<uint8_t> payload, S& sink) {
                                         std::max(sequence, 1u));
             case Type::error:
                 return sink.on_error(load_be16(payload.data()), payload.subspan(2));
+            case Type::expiring:
+                return sink.on_expiring(load_be32(payload.data()));
             default:
                 break;
         }
@@ -191,6 +195,13 @@ bool write_interval(B& out, uint32_t interval_ms, uint32_t timeout_ms, uint32_t 
     store_be32(payload, interval_ms);
     store_be32(payload + 4, timeout_ms);
     return write_frame(out, Type::interval, answer_every == 1 ? 0 : answer_every, payload);
+}
+
+template <ByteSink B>
+bool write_expiring(B& out, uint32_t in_ms) {
+    uint8_t payload[4];
+    store_be32(payload, in_ms);
+    return write_frame(out, Type::expiring, 0, payload);
 }
 
 }  // namespace pulse::binary

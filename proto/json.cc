@@ -42,6 +42,7 @@ constexpr uint16_t kGoodbye = bit(JsonKind::goodbye);
 constexpr uint16_t kWelcome = bit(JsonKind::welcome);
 constexpr uint16_t kInterval = bit(JsonKind::interval);
 constexpr uint16_t kError = bit(JsonKind::error);
+constexpr uint16_t kExpiring = bit(JsonKind::expiring);
 
 struct Key {
     std::string_view name;
@@ -68,6 +69,7 @@ constexpr Key kKeys[] = {
     {"answer_every", Want::answer_every, kHello | kWelcome | kInterval, nullptr,
      &JsonMessage::answer_every},
     {"retry_after_ms", Want::number, kGoodbye, nullptr, &JsonMessage::retry_after_ms},
+    {"in_ms", Want::number, kExpiring, nullptr, &JsonMessage::in_ms},
     {"code", Want::number, kGoodbye | kError, nullptr, nullptr},
 };
 
@@ -81,7 +83,7 @@ constexpr TypeName kTypes[] = {
     {"pong", JsonKind::pong},       {"hello", JsonKind::hello},
     {"data", JsonKind::data},       {"goodbye", JsonKind::goodbye},
     {"welcome", JsonKind::welcome}, {"interval", JsonKind::interval},
-    {"error", JsonKind::error},
+    {"error", JsonKind::error},     {"expiring", JsonKind::expiring},
 };
 
 std::string_view trim_token(std::string_view token) {

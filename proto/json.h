@@ -35,6 +35,7 @@ enum class JsonKind : uint8_t {
     welcome,
     interval,
     error,
+    expiring,
 };
 
 // Which keys an object had; the fields below are empty or 0 where it had not.
@@ -58,6 +59,7 @@ struct JsonMessage {
     uint32_t timeout_ms = 0;
     uint32_t answer_every = 0;    // hello, welcome, interval: 1 to kAnswerEveryMax
     uint32_t retry_after_ms = 0;  // goodbye
+    uint32_t in_ms = 0;           // expiring
     uint16_t code = 0;            // goodbye, error
 };
 
@@ -167,6 +169,11 @@ inline Object interval(uint32_t interval_ms, uint32_t timeout_ms, uint32_t answe
     object.raw(R"(,"timeout_ms":)").number(timeout_ms);
     if (answer_every != 1) object.raw(R"(,"answer_every":)").number(answer_every);
     return object.raw("}");
+}
+inline Object expiring(uint32_t in_ms) {
+    Object object;
+    object.raw(R"({"type":"expiring","in_ms":)").number(in_ms).raw("}");
+    return object;
 }
 inline Object goodbye(uint16_t code, std::string_view reason, uint32_t retry_after_ms) {
     Object object;

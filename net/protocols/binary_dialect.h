@@ -30,6 +30,10 @@ struct BinaryDialect {
     static void data(Conversation& conversation, std::string_view text) {
         frame(conversation, binary::Type::data, 0, binary::bytes_of(text));
     }
+    static void expiring(Conversation& conversation, uint32_t in_ms) {
+        Out out{conversation};
+        binary::write_expiring(out, in_ms);
+    }
     static void error(Conversation& conversation, uint16_t code, std::string_view words) {
         Out out{conversation};
         binary::write_code(out, binary::Type::error, code, words);

@@ -26,6 +26,9 @@ struct JsonDialect {
     static void data(Conversation& conversation, std::string_view text) {
         Texts::object(conversation, json::data(text));
     }
+    static void expiring(Conversation& conversation, uint32_t in_ms) {
+        Texts::object(conversation, json::expiring(in_ms));
+    }
     static void error(Conversation& conversation, uint16_t code, std::string_view words) {
         Texts::object(conversation, json::error(code, words));
     }
@@ -79,6 +82,7 @@ struct JsonDialect {
             case JsonKind::welcome:
             case JsonKind::interval:
             case JsonKind::error:
+            case JsonKind::expiring:
             case JsonKind::application:
                 conversation.on_frame();
                 return conversation.report_error({"may be sent by the server only", "type"});

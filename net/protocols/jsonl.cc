@@ -69,6 +69,7 @@ constinit const Protocol jsonl_protocol = {
     .ping = ping,
     .interval = OnLines::interval,
     .data = OnLines::data,
+    .expiring = OnLines::expiring,
     .error = OnLines::error,
     .goodbye = OnLines::goodbye,
     .refuse = refuse,

@@ -88,6 +88,8 @@ struct Protocol {
                      uint32_t answer_every) = nullptr;
     // A text of the operator's, which is UTF-8, as application data.
     void (*data)(Conversation& conversation, std::string_view text) = nullptr;
+    // The token of the peer ends in so long.
+    void (*expiring)(Conversation& conversation, uint32_t in_ms) = nullptr;
     void (*error)(Conversation& conversation, uint16_t code, std::string_view words) = nullptr;
     void (*goodbye)(Conversation& conversation, const Goodbye& goodbye) = nullptr;
     bool goodbye_says_all = false;  // its goodbye has the detail, so that no error comes before it

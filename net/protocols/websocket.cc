@@ -211,6 +211,7 @@ constexpr Protocol json_row() {
     json.welcome = InTexts::welcome;
     json.interval = InTexts::interval;
     json.data = InTexts::data;
+    json.expiring = InTexts::expiring;
     json.error = InTexts::error;
     json.goodbye = goodbye_in<InTexts>;
     return json;
@@ -224,6 +225,7 @@ constexpr Protocol binary_row() {
     frames.welcome = InMessages::welcome;
     frames.interval = InMessages::interval;
     frames.data = InMessages::data;
+    frames.expiring = InMessages::expiring;
     frames.error = InMessages::error;
     frames.goodbye = goodbye_in<InMessages>;
     return frames;

@@ -38,12 +38,19 @@ std::string written(const json::Object& object) {
 // ---------------------------------------------------------------------------------- what is said
 TEST(JsonKinds, EveryTypeByItsName) {
     const std::pair<std::string_view, JsonKind> kinds[] = {
-        {"ping", JsonKind::ping},        {"heartbeat", JsonKind::ping},
-        {"pong", JsonKind::pong},        {"hello", JsonKind::hello},
-        {"data", JsonKind::data},        {"goodbye", JsonKind::goodbye},
-        {"welcome", JsonKind::welcome},  {"interval", JsonKind::interval},
-        {"error", JsonKind::error},      {"chat", JsonKind::application},
-        {"Ping", JsonKind::application}, {"", JsonKind::application},
+        {"ping", JsonKind::ping},
+        {"heartbeat", JsonKind::ping},
+        {"pong", JsonKind::pong},
+        {"hello", JsonKind::hello},
+        {"data", JsonKind::data},
+        {"goodbye", JsonKind::goodbye},
+        {"welcome", JsonKind::welcome},
+        {"interval", JsonKind::interval},
+        {"expiring", JsonKind::expiring},
+        {"error", JsonKind::error},
+        {"chat", JsonKind::application},
+        {"Ping", JsonKind::application},
+        {"", JsonKind::application},
         {"p\\u0069ng", JsonKind::ping},  // the same string, spelt otherwise
     };
     for (const auto& [name, kind] : kinds) {
@@ -487,6 +494,8 @@ TEST(JsonWriters, EveryObjectSaysWhatItWasGiven) {
     EXPECT_EQ(
         Oracle::parse(written(json::interval(1, 2, 8))),
         (Oracle{{"type", "interval"}, {"interval_ms", 1}, {"timeout_ms", 2}, {"answer_every", 8}}));
+    EXPECT_EQ(Oracle::parse(written(json::expiring(60'000))),
+              (Oracle{{"type", "expiring"}, {"in_ms", 60'000}}));
     EXPECT_EQ(Oracle::parse(written(json::goodbye(4'003, "idle_timeout", 0))),
               (Oracle{{"type", "goodbye"}, {"code", 4'003}, {"reason", "idle_timeout"}}));
     EXPECT_EQ(Oracle::parse(written(json::goodbye(1'001, "going \"away\"", 4'294'967'295))),

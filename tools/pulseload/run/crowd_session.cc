@@ -193,6 +193,7 @@ void ClientSession::on_text(std::span<uint8_t> text) {
             return crowd_.closed_by_server(index_, message.code, message.reason);
         case JsonKind::error:
             return on_error(message.code, binary::bytes_of(message.message));
+        case JsonKind::expiring:
         case JsonKind::application:
         case JsonKind::bare_ping:
         case JsonKind::hello:

@@ -22,6 +22,7 @@ class ClientSession {
     void on_goodbye(uint16_t code, std::span<const uint8_t> reason);
     void on_welcome(uint32_t sequence, std::span<uint8_t> object);
     void on_interval(uint32_t interval_ms, uint32_t timeout_ms, uint32_t answer_every);
+    void on_expiring(uint32_t) {}  // the load generator gives no token
     void on_error(uint16_t code, std::span<const uint8_t> text);
 
     bool hold(std::span<const uint8_t> piece);
