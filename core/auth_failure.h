@@ -21,6 +21,7 @@
     X(not_yet_valid, "The token is not valid yet.")                                            \
     X(wrong_audience, "The token is for another audience.")                                    \
     X(revoked, "The token was revoked.")                                                       \
+    X(wrong_user, "The hello names another user than the token.")                              \
     X(no_token, "This server wants a token, and there was none.")                              \
     X(several_tokens, "There is more than one token.")                                         \
     X(too_many_failures, "Too many tokens of this address were refused; come back later.")

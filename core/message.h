@@ -62,6 +62,9 @@ struct alignas(kCacheLineBytes) Message {
     };
     // The options of the payload, a std::shared_ptr<const LoopOptions>, are in force from now on.
     struct Reload {};
+    // No token is right any more whose id the payload, a std::vector<std::string>, names; close who
+    // has given one.
+    struct Revoke {};
     // Stop accepting, send goodbyes to all peers over the drain window.
     struct Drain {};
     // Reset all peers now.
@@ -104,8 +107,8 @@ struct alignas(kCacheLineBytes) Message {
         uint32_t shard = 0;
     };
 
-    using Body = std::variant<Snapshot, Kick, Reload, Drain, Stop, Run, Login, LoginAnswered,
-                              SessionEnded, SessionSuspect, SessionTaken>;
+    using Body = std::variant<Snapshot, Kick, Reload, Revoke, Drain, Stop, Run, Login,
+                              LoginAnswered, SessionEnded, SessionSuspect, SessionTaken>;
     Body body;
     Payload payload{};
     Acknowledgement acknowledgement{};

@@ -18,6 +18,7 @@ void add_signed(MetricsSnapshot& to, const MetricsSnapshot& other, uint64_t sign
     add_all(to.counters, other.counters, sign);
     add_all(to.refused, other.refused, sign);
     add_all(to.closed, other.closed, sign);
+    add_all(to.tokens_refused, other.tokens_refused, sign);
 }
 
 }  // namespace
@@ -37,6 +38,7 @@ MetricsSnapshot Metrics::snapshot() const {
     read_all(snapshot.counters, counters_);
     read_all(snapshot.refused, refused_);
     read_all(snapshot.closed, closed_);
+    read_all(snapshot.tokens_refused, tokens_refused_);
     return snapshot;
 }
 

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "core/auth_failure.h"
 #include "core/close_reason.h"
 #include "core/types.h"
 
@@ -51,6 +52,7 @@ struct MetricsSnapshot {
     std::array<uint64_t, kMetrics> counters{};
     std::array<uint64_t, kCloseReasons> refused{};
     std::array<uint64_t, kCloseReasons> closed{};
+    std::array<uint64_t, kAuthFailures> tokens_refused{};
 
     uint64_t operator[](Metric metric) const { return counters[static_cast<size_t>(metric)]; }
     MetricsSnapshot& operator+=(const MetricsSnapshot& other);
@@ -72,6 +74,11 @@ class alignas(kCacheLineBytes) Metrics {
         bump(closed_[static_cast<size_t>(reason)], 1);
     }
 
+    void token_refused(AuthFailure failure) {
+        add(Metric::tokens_refused);
+        bump(tokens_refused_[static_cast<size_t>(failure)], 1);
+    }
+
     // Any thread.
     MetricsSnapshot snapshot() const;
 
@@ -84,6 +91,7 @@ class alignas(kCacheLineBytes) Metrics {
     std::array<Counter, kMetrics> counters_{};
     std::array<Counter, kCloseReasons> refused_{};
     std::array<Counter, kCloseReasons> closed_{};
+    std::array<Counter, kAuthFailures> tokens_refused_{};
 };
 
 static_assert(std::atomic<uint64_t>::is_always_lock_free);

@@ -57,6 +57,8 @@ class TurnShare {
         if (charged_) all_.spend(bytes);
     }
     bool paused() const { return paused_; }
+    // Nothing more in this call.
+    void pause() { paused_ = true; }
 
   private:
     WorkBudget& all_;

@@ -517,9 +517,7 @@ void answer_request(std::string_view head, const HandshakePolicy& policy, Handsh
     if (!refusal.none())
         return end_with(answer, refusal, close_reason_for(refusal.status), head_only);
     if (policy.tokens != nullptr && fields.token.count > 0) {
-        const AuthFailure failure = fields.token.count > 1
-                                        ? AuthFailure::several_tokens
-                                        : policy.tokens->judge(fields.token.value);
+        const AuthFailure failure = policy.tokens->judge(fields.token.value, fields.token.count);
         if (failure != AuthFailure::none) return refuse_token(answer, failure);
     }
     answer.result.subprotocol = fields.subprotocol;

@@ -52,10 +52,10 @@ namespace pulse {
 enum class Subprotocol : uint8_t { none, json, binary };  // pulse.v1.json, pulse.v1.binary
 
 // Whether the token of an upgrade is right. Called at most once for each, and last: with the right
-// one it is upgraded.
+// one it is upgraded. `count`: how many it has; with more than one none is right.
 class TokenJudge {
   public:
-    virtual AuthFailure judge(std::string_view token) = 0;
+    virtual AuthFailure judge(std::string_view token, uint32_t count) = 0;
 
   protected:
     ~TokenJudge() = default;

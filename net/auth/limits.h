@@ -48,4 +48,11 @@ inline constexpr uint32_t kAuthFailuresPerSecond = 1;
 // of those in its place is forgotten.
 inline constexpr size_t kAuthFailureAddresses = 4'096;
 
+// ------------------------------------------------------------------------------------- in all
+inline constexpr size_t kAuthBytesPerReactorMax =
+    kVerifiedTokensKept * 40 + kAuthFailureAddresses * 16 + kRevokedTokensMax * 40;
+// Of a connection, where authentication is on: net/loop/authentication.h has 32 B of it, and where
+// it has a deadline the queue 20 more.
+inline constexpr size_t kAuthBytesPerConnection = 52;
+
 }  // namespace pulse

@@ -36,8 +36,8 @@ TokenVerdict TokenVerifier::verify(std::string_view token, UnixSeconds now) {
 AuthFailure TokenVerifier::verify_jwt(std::string_view token, const Sha256& hash, UnixSeconds now,
                                       TokenVerdict& verdict) {
     AuthFailure failure = parser_.split(token);
-    // Of a server that has static tokens, too, what has not the form of a JWT is meant as one.
-    if (failure == AuthFailure::malformed && token.find('.') == std::string_view::npos &&
+    // Of a server that has static tokens, too, what has not two dots is meant as one.
+    if (failure == AuthFailure::malformed && std::ranges::count(token, '.') < 2 &&
         credentials_->tokens.size() > 0)
         return AuthFailure::unknown_token;
     if (failure != AuthFailure::none) return failure;

@@ -67,6 +67,7 @@ void Connections::set_cause(Index index, const CloseCause& cause) {
     note_cause(index, cause);
     connection.close_reason = cause.reason;
     if (connection.user != 0) logins_.ended(index, cause.reason);
+    authentication_.ended(index);
     if (cause.reason == CloseReason::out_of_memory) notices_.gave_way();
 }
 

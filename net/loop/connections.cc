@@ -30,6 +30,10 @@ struct Handle {
     void operator()(const Message::SessionEnded& m) const { connections.logins().handle(m); }
     void operator()(const Message::SessionSuspect& m) const { connections.logins().handle(m); }
     void operator()(const Message::SessionTaken& m) const { connections.logins().handle(m); }
+    void operator()(const Message::Revoke&) const {
+        for (const std::string& token_id : payload.as<std::vector<std::string>>())
+            connections.revoke(token_id);
+    }
     void operator()(const Message::Drain&) const { connections.drain(); }
     void operator()(const Message::Stop&) const {
         connections.drain();
@@ -114,6 +118,7 @@ void Connections::on_accept(const Accepted& accepted) {
     connection.address = number_of(accepted.peer, config_.probe_key);
     io_.attach(index, accepted);
     metrics_.add(Metric::accepted);
+    authentication_.accepted(index);
     const ListenAddress& listener = config_.options->listen[accepted.listener];
     connection.protocol = listener.protocol;
     history_.accepted(index, listener.expects_proxy_header, io_.now());
@@ -223,6 +228,7 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges = metrics_.gauges;
     stats.gauges.live = table_.live();
     logins_.fill(stats.gauges);
+    stats.gauges.tokens_bytes = authentication_.bytes();
     stats.gauges.wheel_entries = wheel_.entries();
     stats.gauges.records_bytes = table_.backed_bytes();
     stats.gauges.wheel_bytes = wheel_.memory_bytes();

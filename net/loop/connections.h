@@ -10,6 +10,7 @@
 //   buffers.cc       unfinished messages, parked bytes, who gives way
 //   session.cc       what a peer's bytes come to, by its protocol (net/protocols/)
 //   logins.cc        who they are: users, their sessions, and the shards of the directory
+//   authentication.cc  which of them have given a token, and for how long
 //
 // Everything here belongs to the reactor's thread. The turn (reactor.h) calls what the first part
 // of the class lists, in its order; the second part is for sessions.
@@ -32,6 +33,7 @@
 #include "core/sweep.h"
 #include "core/timing_wheel.h"
 #include "core/turn_budget.h"
+#include "net/loop/authentication.h"
 #include "net/loop/connection_flags.h"
 #include "net/loop/history.h"
 #include "net/loop/io_requests.h"
@@ -93,6 +95,7 @@ class Connections {
         fresh_work_.refill(kWorkPerTurn / 2);
         deliveries_ = 0;
         may_give_way_ = giving_way_per_turn(config_.limits.message_bytes_max);
+        authentication_.begin_turn();
     }
     // What the backend calls, inside poll() only (IoHandler).
     void on_accept(const Accepted& accepted);
@@ -112,6 +115,8 @@ class Connections {
     void kick(ConnectionId target, CloseReason reason);
     // `job` has its steps in sweep() from now on.
     void begin_job(Job& job, Acknowledgement acknowledgement) { jobs_.begin(job, acknowledgement); }
+    // No token with this id is right from now on; those that have given it are closed.
+    void revoke(std::string_view token_id);
     // These options are in force from now on; of them only what a reload may change
     // (tools/pulsewheel/settings.cc) differs from those before.
     void reload(std::shared_ptr<const LoopOptions> options);
@@ -127,6 +132,8 @@ class Connections {
     void report_notices(uint64_t completions_lost);
     // Sessions: what is due, and messages to other reactors that had to wait. True if some is left.
     bool advance_logins() { return logins_.advance(); }
+    // R1. Ends and announces tokens whose time is over. True if some are left.
+    bool advance_tokens() { return authentication_.advance(io_.drained_until()); }
     Nanos notices_due_at() const { return notices_.due_at(); }
     Nanos jobs_due_at() const { return jobs_.due_at(io_.now()); }
 
@@ -181,6 +188,7 @@ class Connections {
     void log_debug(Index index, std::string_view what, std::string_view of_what);
     Nanos now() const { return io_.now(); }
     Logins& logins() { return logins_; }
+    Authentication& authentication() { return authentication_; }
     WorkBudget& fresh_work() { return fresh_work_; }
     WorkBudget& parked_work() { return parked_work_; }
     ConversationShared& shared() { return shared_; }
@@ -203,6 +211,7 @@ class Connections {
     const Wheel& wheel() const { return wheel_; }
     const BufferPool& buffers() const { return buffers_; }
     const Logins& logins() const { return logins_; }
+    const Authentication& authentication() const { return authentication_; }
     // Of the users whose names hash to this reactor: who is online, and what changed.
     const Directory& directory() const { return logins_.directory(); }
     uint32_t outboxes_taken() const { return outboxes_.taken(); }
@@ -235,6 +244,7 @@ class Connections {
     void retune_some(uint32_t& budget);
     void drain_step(uint32_t& budget);
     uint32_t end_one(Index index);
+    uint32_t close_if_revoked(Index index);
 
     // Judging. Bytes on their way are life (heartbeat_policy.h: heard_progress).
     uint32_t judge_one(Index index, Tick reached);
@@ -320,6 +330,7 @@ class Connections {
 
     Jobs jobs_{config_.number};
     Logins logins_{config_, *this, metrics_, table_.limit()};
+    Authentication authentication_{config_, *this, metrics_, table_.limit()};
     Notices notices_{config_.number, config_.warn};
     History history_;
     bool logs_peers_ = false;  // config_.debug gets a line for each
@@ -333,7 +344,7 @@ class Connections {
     uint32_t turns_after_window_ = 0;
     uint32_t drain_total_ = 0;  // who was inside when it began
     uint32_t goodbyes_said_ = 0;
-    Sweep goodbyes_, ending_;
+    Sweep goodbyes_, ending_, revoking_;
 
     Sweep retuning_;  // of connections that have heartbeats from before a reload
     std::array<uint8_t, kRetunedProfiles> profile_place_;

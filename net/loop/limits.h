@@ -113,6 +113,23 @@ inline constexpr int64_t kGoodbyeEveryNs = 10'000'000;
 inline constexpr uint32_t kOffencesMax = 8;
 static_assert(kOffencesMax <= 8, "Connection::offences has 3 bits, and the last is not counted");
 
+// --------------------------------------------------------------------------------------- tokens
+// --auth-deadline: a login page, a phone on a bad network, and what a person notices as broken.
+inline constexpr int64_t kAuthDeadlineDefault = 30'000'000'000;
+// What a turn spends on checks of signatures, in microseconds of what each costs (bench/README.md,
+// "Tokens"): 45 of ES256. What peers without a token sent waits behind it.
+inline constexpr int64_t kTokenChecksUsPerTurn = 2'000;
+// Ends of tokens, announcements of them and logins of upgrades in a turn.
+inline constexpr uint32_t kTokensDuePerTurn = 256;
+// `expiring` comes so long before the end of a token, and so long after its hello at the soonest.
+inline constexpr int64_t kExpiringNoticeNs = 60'000'000'000;
+inline constexpr int64_t kExpiringAfterHelloNs = 1'000'000'000;
+// A client that gave its token in the upgrade and says hello as well, which names its device, does
+// so at once; one that says none logs in after this.
+inline constexpr int64_t kUpgradeLoginNs = 1'000'000'000;
+// Until another look at what could not be done when it was due.
+inline constexpr int64_t kTokenLookNs = 100'000'000;
+
 // -------------------------------------------------------------------------------------- buffers
 // --send-queue-bytes, a connection: the largest message by default, echoed, and as much behind it;
 // beyond it the peer is closed as slow_reader (sending.cc, buffers.cc).

@@ -63,7 +63,8 @@ void Logins::begin(Index index, const UserHello& hello) {
     waiting = {
         .texts = {std::string(hello.user), std::string(hello.device), std::string(hello.labels)},
         .sequence = hello.sequence,
-        .asks_answer_every = hello.asks_answer_every};
+        .asks_answer_every = hello.asks_answer_every,
+        .is_quiet = hello.is_quiet};
     mail_.post(shard, {.body = Message::Login{ref_of(id), entry, session},
                        .payload = Payload::of(waiting.texts)});
 }
@@ -80,6 +81,7 @@ void Logins::take_answer(SessionBook::Handle entry, const LoginAnswer& answer,
         case SessionBook::Step::welcome:
             metrics_.add(answer.verdict == Rejection::refreshed ? Metric::logins_refreshed
                                                                 : Metric::logins);
+            if (hello.is_quiet) return;
             return Session(connections_, index).welcome_user(hello, answer);
         case SessionBook::Step::refuse:
             break;
@@ -170,12 +172,12 @@ void Logins::handle(const Message::Login& login, const LoginTexts& texts) {
 void Logins::handle(const Message::LoginAnswered& answered) {
     const auto waiting = waiting_.find(answered.entry);
     PULSE_ASSERT(waiting != waiting_.end());
-    const auto [texts, sequence, asks_answer_every] = std::move(waiting->second);
+    const auto [texts, sequence, asks_answer_every, is_quiet] = std::move(waiting->second);
     waiting_.erase(waiting);
     take_answer(
         answered.entry,
         {.verdict = answered.verdict, .replaces = answered.replaces, .session = answered.session},
-        {texts.user, texts.device, texts.labels, sequence, asks_answer_every});
+        {texts.user, texts.device, texts.labels, sequence, asks_answer_every, is_quiet});
 }
 
 void Logins::handle(const Message::SessionEnded& ended) {

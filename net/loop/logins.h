@@ -36,6 +36,7 @@ struct UserHello {
     // For the welcome: of the frame, and whether it asks for an answer_every.
     uint32_t sequence = 0;
     bool asks_answer_every = false;
+    bool is_quiet = false;  // there was no hello, and it is not welcomed (authentication.h)
 };
 
 class Logins {
@@ -83,6 +84,7 @@ class Logins {
         LoginTexts texts;
         uint32_t sequence = 0;
         bool asks_answer_every = false;
+        bool is_quiet = false;
     };
     struct Place {
         uint64_t user;  // stands for the name

@@ -9,6 +9,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "core/sessions/directory.h"
 #include "core/time.h"
 #include "core/types.h"
+#include "net/auth/credentials.h"
 #include "net/io/address.h"
 #include "net/loop/limits.h"
 #include "proto/limits.h"
@@ -100,6 +102,14 @@ struct LoopOptions {
 
     // How long a reactor lets arrivals gather before it reaps (gather.h); kGatherAuto; 0: never.
     Nanos gather = kGatherAuto;
+
+    // Authentication; off where no file is named.
+    AuthFiles auth;
+    // In which a peer that gives no token is closed; 0: it may stay.
+    Nanos auth_deadline = kAuthDeadlineDefault;
+    // What the files held when they were read last; it is no setting, and holds with the others.
+    // nullptr: authentication is off.
+    std::shared_ptr<const Credentials> credentials;
 
     LogLevel log_level = LogLevel::info;  // debug: reactors log a line for each peer
 };

@@ -7,7 +7,8 @@
 //     2  mailbox    control messages of other threads, up to a budget
 //     3  judge      looks that are due, up to a budget: rearm, probe, evict (heartbeat_policy.h)
 //     4  sweep      a share of what is said or done to every connection: retunes, goodbyes; then
-//                   users whose lingering is over, and messages to other reactors that had to wait
+//                   tokens and users whose time is over, and messages to other reactors that had
+//                   to wait
 //     5  flush      one send for each connection that has something to say
 //
 // The rules
@@ -78,6 +79,7 @@ class Reactor {
         judge_measured();
         const Nanos judged_to = io_.clock();
         work_left_ |= connections_.sweep();
+        work_left_ |= connections_.advance_tokens();
         work_left_ |= connections_.advance_logins();
         connections_.flush();
         connections_.share_out();
@@ -151,7 +153,8 @@ Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
     if (work_left_ || !mailbox_.may_sleep()) return 0;
     if (connections_.draining()) sleep_until = std::min(sleep_until, io_.now() + kGoodbyeEveryNs);
     return std::min({sleep_until, next_look(), connections_.notices_due_at(),
-                     connections_.jobs_due_at(), connections_.logins().next_deadline()});
+                     connections_.jobs_due_at(), connections_.logins().next_deadline(),
+                     connections_.authentication().next_deadline()});
 }
 
 template <IoBackend Io>

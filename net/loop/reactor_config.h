@@ -47,6 +47,9 @@ struct ReactorConfig {
     // there is no other.
     std::span<Mailbox* const> mailboxes{};
     uint32_t sender = 0;
+    // The wall clock, by which tokens expire: nanoseconds since 1970. Requires: there is one where
+    // the options have credentials.
+    std::function<Nanos()> wall_clock;
     // Gets a line for each peer that is accepted, is refused or ends, while the log level is
     // debug, on the reactor's thread; empty: no line is ever made.
     std::function<void(const std::string& line)> debug;

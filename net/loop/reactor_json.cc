@@ -37,6 +37,14 @@ Json by_reason(const std::array<uint64_t, kCloseReasons>& counts) {
     return object;
 }
 
+Json by_failure(const std::array<uint64_t, kAuthFailures>& counts) {
+    Json object = Json::object();
+    for (size_t i = 0; i < kAuthFailures; ++i) {
+        if (counts[i] > 0) object[std::string(kAuthFailureInfos[i].word)] = counts[i];
+    }
+    return object;
+}
+
 void add_gauges(Json& object, const Gauges& gauges, bool (*is_wanted)(GaugeUnit)) {
     for_each_gauge(
         [&](const GaugeInfo& info, auto value) {
@@ -79,6 +87,7 @@ Json to_json(const ReactorStats& stats) {
     }
     object["refused_by_reason"] = by_reason(stats.metrics.refused);
     object["closed_by_reason"] = by_reason(stats.metrics.closed);
+    object["tokens_refused_by_reason"] = by_failure(stats.metrics.tokens_refused);
     for_each_distribution(
         [&](const DistributionInfo& info, const Histogram& histogram) {
             object[std::string(info.name)] = distribution(histogram);

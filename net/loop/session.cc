@@ -39,6 +39,11 @@ void Session::begin() {
 }
 
 void Session::receive(std::span<uint8_t> bytes) {
+    if (connections_.authentication().puts_off(index_)) {
+        share_.pause();
+        rest_ = bytes;
+        return;
+    }
     switch (stage()) {
         case Stage::open:
             return protocol().receive(*this, bytes);
@@ -131,8 +136,11 @@ bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
         }
         profile = *named;
     }
-    const UserHello login{hello.user, hello.device, hello.labels_text, sequence,
-                          hello.answer_every > 0};
+    const std::optional<Authentication::Bearer> bearer =
+        bearer_of({hello.user, hello.device, hello.labels_text, sequence, hello.answer_every > 0},
+                  hello.token);
+    if (!bearer) return false;
+    const UserHello& login = bearer->login;
     if (!login.user.empty()) {
         const std::string_view wait = connections_.logins().reason_to_wait(index_, login);
         if (!wait.empty()) {
@@ -148,7 +156,7 @@ bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
     }
     if (hello.answer_every > 0) set_answer_every(hello.answer_every);
     if (!login.user.empty()) {
-        connections_.logins().begin(index_, login);
+        connections_.authentication().log_in(index_, *bearer);
         return false;
     }
     connections_.metrics().add(Metric::hellos);
@@ -160,6 +168,33 @@ void Session::set_answer_every(uint32_t answer_every) {
     connection_.one_way = (answer_every - 1) & 7;  // all of it: the parser lets no more pass
     connection_.unanswered = 0;
     names_answer_every_ = true;
+}
+
+// Who the hello is, by its token; none where it was refused.
+std::optional<Authentication::Bearer> Session::bearer_of(const UserHello& hello,
+                                                         std::string_view token) {
+    Authentication& authentication = connections_.authentication();
+    const Authentication::Bearer bearer = authentication.judge_hello(index_, hello, token);
+    if (bearer.failure == AuthFailure::none) return bearer;
+    authentication.refused(index_, bearer.failure);
+    refuse_token(bearer.failure);
+    return std::nullopt;
+}
+
+AuthFailure Session::judge(std::string_view token, uint32_t count) {
+    return connections_.authentication().judge_upgrade(index_, token, count);
+}
+
+void Session::refuse_token(AuthFailure failure) {
+    const AuthFailureInfo& info = describe(failure);
+    FixedText<256> words;
+    words << info.word << ": " << info.sentence;
+    send_error(CloseReason::unauthorized, words.view());
+    connections_.begin_close(index_, {CloseReason::unauthorized, words.view()});
+}
+
+void Session::send_expiring(uint32_t in_ms) {
+    if (protocol().expiring != nullptr) protocol().expiring(*this, in_ms);
 }
 
 // {"type":"welcome","conn":"r3-000123-9","interval_ms":60000,"timeout_ms":120000}, and what holds
@@ -216,14 +251,17 @@ void Session::keep_message(std::span<uint8_t> rest) {
     if (kept_message_ == 0) fail({CloseReason::out_of_memory, "no memory for the message"});
 }
 
-HandshakePolicy Session::handshake_policy() const {
+HandshakePolicy Session::handshake_policy() {
     const LoopOptions& options = *connections_.config().options;
-    return {.origins = options.ws_origins, .deflate = options.ws_deflate};
+    return {.origins = options.ws_origins,
+            .deflate = options.ws_deflate,
+            .tokens = connections_.authentication().on() ? this : nullptr};
 }
 
 void Session::open() {
     connection_.stage = Stage::open;
     connections_.begin_heartbeats(index_);
+    connections_.authentication().upgraded(index_);
 }
 
 void Session::report_error(const JsonFault& wrong) {

@@ -26,7 +26,7 @@
 
 namespace pulse {
 
-class Session final : public Conversation {
+class Session final : public Conversation, private TokenJudge {
   public:
     // `fresh`: what it is given was read just now.
     Session(Connections& connections, Index index, bool fresh = true)
@@ -62,7 +62,7 @@ class Session final : public Conversation {
     WelcomeText welcome() const override;
     bool wants_echo() override;
     void keep_message(std::span<uint8_t> rest) override;
-    HandshakePolicy handshake_policy() const override;
+    HandshakePolicy handshake_policy() override;
     void open() override;
     void report_error(const JsonFault& wrong) override;
     void fail(const Decoded& decoded) override;
@@ -84,6 +84,10 @@ class Session final : public Conversation {
     // Answers to a hello that named a user (logins.h).
     void welcome_user(const UserHello& hello, const LoginAnswer& answer);
     void refuse_login(CloseReason reason, std::string_view words, bool closes);
+    // To a token that is not right, or to a peer that had to give one: says why, and closes.
+    void refuse_token(AuthFailure failure);
+    // The peer's token ends in so long.
+    void send_expiring(uint32_t in_ms);
 
   private:
     void send_error(CloseReason reason, std::string_view words);
@@ -95,6 +99,8 @@ class Session final : public Conversation {
     void complete_message();
     void set_answer_every(uint32_t answer_every);
     uint32_t answer_every() const { return connection_.one_way + 1u; }
+    AuthFailure judge(std::string_view token, uint32_t count) override;
+    std::optional<Authentication::Bearer> bearer_of(const UserHello& hello, std::string_view token);
     std::optional<uint8_t> profile_named(std::string_view name) const;
 
     // --- what comes before frames ----------------------------------------------------------------

@@ -23,14 +23,28 @@ uint8_t other_place(uint8_t place) {
 bool Connections::sweep() {
     uint32_t budget = kSweepBudgetPerTurn;
     while (budget > 0 && !retuning_.done()) retune_some(budget);
+    revoking_.advance(budget, [this](Index index) { return close_if_revoked(index); });
     if (draining_) drain_step(budget);
     if (!ending_.done()) ending_.advance(budget, [this](Index index) { return end_one(index); });
     if (!jobs_.empty() && budget > 0) jobs_.run(*this, io_.now(), budget);
     return budget == 0;
 }
 
+void Connections::revoke(std::string_view token_id) {
+    authentication_.revoke(token_id);
+    revoking_ = Sweep(table_.limit());
+}
+
+uint32_t Connections::close_if_revoked(Index index) {
+    if (!authentication_.has_revoked_token(index)) return kPassCost;
+    metrics_.add(Metric::closed_by_revocation);
+    Session(*this, index).refuse_token(AuthFailure::revoked);
+    return kEvictCost;
+}
+
 void Connections::reload(std::shared_ptr<const LoopOptions> options) {
     config_.options = std::move(options);
+    authentication_.use(*config_.options);
     log_peers(config_.options->log_level == LogLevel::debug);
     logins_.set_rules(make_reactor_config(config_.options).directory);
     if (retuning_.done()) begin_retune();

@@ -102,7 +102,7 @@ class Conversation {
     virtual void keep_message(std::span<uint8_t> rest) = 0;
 
     // ---- stages and endings
-    virtual HandshakePolicy handshake_policy() const = 0;
+    virtual HandshakePolicy handshake_policy() = 0;
     // The handshake is over: frames follow.
     virtual void open() = 0;
     // A message that means nothing, from a peer that frames well: forgiven a few times.

@@ -156,6 +156,12 @@ void close(Conversation& conversation, const Goodbye& goodbye) {
 // Before the upgrade it is HTTP that ends.
 void goodbye(Conversation& conversation, const Goodbye& goodbye) {
     if (conversation.stage() == Stage::open) return close(conversation, goodbye);
+    if (goodbye.reason == CloseReason::unauthorized) {
+        HttpBytes answer;
+        write_token_refusal(answer, AuthFailure::no_token);
+        conversation.append({reinterpret_cast<const uint8_t*>(answer.chars.data()), answer.count});
+        return;
+    }
     const bool late = goodbye.reason == CloseReason::handshake_timeout;
     conversation.append(
         http_refusal(late ? 408 : 503, describe(goodbye.reason).text, goodbye.retry_after_ms)

@@ -11,6 +11,8 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "core/mailbox.h"
 #include "core/message.h"
@@ -29,6 +31,8 @@ class Orders {
     void reload(std::shared_ptr<const LoopOptions> options);
     // Nothing but an acknowledgement: the reactor makes progress.
     void check() { check_.wanted = true; }
+    // Each counts: those that follow while some are on their way go together.
+    void revoke(std::string token_id);
     void drain() { drain_.wanted = true; }
     void stop() { stop_.wanted = true; }
 
@@ -50,10 +54,13 @@ class Orders {
 
     Mailbox& mailbox_;
     const uint32_t sender_;
-    Order check_, reload_, drain_, stop_;
+    Order check_, reload_, revoke_, drain_, stop_;
     // The payload: read by the reactor's thread while the reload is on its way.
     std::shared_ptr<const LoopOptions> posted_options_;
     std::shared_ptr<const LoopOptions> wanted_options_;
+    // Likewise.
+    std::vector<std::string> posted_revocations_, wanted_revocations_;
+    bool revocations_posted_ = false;
 };
 
 }  // namespace pulse

@@ -9,6 +9,7 @@
 #include "core/limits.h"
 #include "core/message.h"
 #include "core/units.h"
+#include "net/auth/limits.h"
 #include "net/io/sockets.h"
 #include "net/io/uring_backend.h"
 #include "net/server/descriptors.h"
@@ -200,6 +201,15 @@ Result<void> plan_memory(ServerPlan& plan, const Machine& machine) {
     return {};
 }
 
+Result<void> read_credentials(ServerPlan& plan) {
+    Result<LoadedCredentials> loaded = load_credentials(plan.options.auth);
+    if (!loaded) return Error{loaded.error()};
+    plan.options.credentials = std::move(loaded->credentials);
+    plan.auth_notes = std::move(loaded->notes);
+    for (std::string& warning : loaded->warnings) plan.warnings.push_back(std::move(warning));
+    return {};
+}
+
 }  // namespace
 
 Result<ServerPlan> plan_server(const ServerOptions& options) {
@@ -208,6 +218,7 @@ Result<ServerPlan> plan_server(const ServerOptions& options) {
     plan.options = options;
     plan.cores = machine.allowed_cores();
     plan.cpu_quota = machine.cpu_quota();
+    if (Result<void> loaded = read_credentials(plan); !loaded) return Error{loaded.error()};
     for (const ListenAddress& listener : options.listen)
         if (Result<void> possible = can_listen(listener); !possible) return Error{possible.error()};
     if (Result<void> chosen = choose_backend(plan); !chosen) return Error{chosen.error()};
@@ -219,6 +230,20 @@ Result<ServerPlan> plan_server(const ServerOptions& options) {
         std::min({most, plan.options.max_connections, uint64_t{kConnectionsPerReactorMax}}));
     return plan;
 }
+
+namespace {
+
+std::string authentication(const ServerPlan& plan) {
+    if (plan.options.credentials == nullptr)
+        return "no authentication: each hello is the user that it names";
+    std::string text = "authentication by";
+    for (const std::string& note : plan.auth_notes)
+        text.append(text.ends_with("by") ? " " : ", ").append(note);
+    return text + fmt::format("; {} B a connection more, and at most {} a reactor",
+                              kAuthBytesPerConnection, format_mib(kAuthBytesPerReactorMax));
+}
+
+}  // namespace
 
 std::vector<std::string> ServerPlan::describe() const {
     const TickClock clock{options.tick_shift};
@@ -239,6 +264,7 @@ std::vector<std::string> ServerPlan::describe() const {
             "labels take at most {}",
             kUserBytes,
             format_mib(std::max<uint64_t>(kSessionTextBytesMax, reactors * kSessionTextBytesMin))),
+        authentication(*this),
         fmt::format("heartbeats every {}, eviction after {} of silence, in ticks of {:.2f} ms",
                     format_duration(options.heartbeat_interval),
                     format_duration(options.heartbeat_timeout),

@@ -40,6 +40,12 @@ Nanos monotonic_now() {
     return time.tv_sec * kSecond + time.tv_nsec;
 }
 
+Nanos wall_now() {
+    timespec time{};
+    clock_gettime(CLOCK_REALTIME, &time);
+    return time.tv_sec * kSecond + time.tv_nsec;
+}
+
 // A secret for as long as the process lives. Where the kernel refuses to give one (seccomp), what
 // differs from start to start has to do: probes, and which users share a shard, are then guessed
 // more easily, and nothing else.
@@ -50,6 +56,12 @@ SipKey random_key() {
     return {
         mix64(static_cast<uint64_t>(monotonic_now()) ^ place),
         mix64(static_cast<uint64_t>(::getpid()) << 32 ^ static_cast<uint64_t>(std::time(nullptr)))};
+}
+
+void set_secrets_and_clock(ReactorConfig& config) {
+    config.probe_key = random_key();
+    config.user_key = random_key();
+    config.wall_clock = wall_now;
 }
 
 void pin_to_core(uint32_t core) {
@@ -215,10 +227,9 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
     }
     ReactorConfig& config = shared_->config;
     config = make_reactor_config(options, plan_.reactors);
+    set_secrets_and_clock(config);
     config.debug = std::move(debug);
     config.warn = std::move(warn);
-    config.probe_key = random_key();
-    config.user_key = random_key();
     config.admission = &shared_->admission;
     // Of a port that is shared with other programs the positions of their listeners are not known,
     // and a socket that was passed is one for all reactors.
@@ -318,6 +329,11 @@ void Server::reload(const ServerOptions& options) {
     fresh->listen = running->listen;
     options_ = std::move(fresh);
     for (const auto& thread : threads_) thread->orders.reload(options_);
+    deliver();
+}
+
+void Server::revoke(const std::string& token_id) {
+    for (const auto& thread : threads_) thread->orders.revoke(token_id);
     deliver();
 }
 

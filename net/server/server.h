@@ -35,9 +35,10 @@ struct ServerPlan {
     double cpu_quota = 0;         // cores' worth that the cgroup allows; 0: no quota
     uint32_t reactors = 0;
     uint32_t connections_per_reactor = 0;
-    uint64_t descriptors = 0;  // that a table may hold
-    bool own_tables = false;   // each reactor has a descriptor table of its own
-    std::string table_note;    // why not
+    uint64_t descriptors = 0;             // that a table may hold
+    bool own_tables = false;              // each reactor has a descriptor table of its own
+    std::string table_note;               // why not
+    std::vector<std::string> auth_notes;  // what tokens are checked with
     // At max_connections, all idle: records and wheel; the kernel's share for the sockets.
     uint64_t user_bytes = 0;
     uint64_t kernel_bytes = 0;
@@ -79,6 +80,8 @@ class Server {
     // These options are in force from now on. Of those that are not live (settings.h) the values
     // must be the running ones. Where it listens and how many it holds stay as they are.
     void reload(const ServerOptions& options);
+    // No token with this id is right from now on, in any reactor; who has given one is closed.
+    void revoke(const std::string& token_id);
     // Posts orders that had to wait. Returns how many reactors have not acknowledged all of theirs:
     // while it is not 0, call it again soon.
     uint32_t deliver();

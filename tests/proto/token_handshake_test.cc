@@ -13,7 +13,8 @@ namespace {
 class OneToken final : public TokenJudge {
   public:
     explicit OneToken(AuthFailure of_others = AuthFailure::bad_signature) : of_others_(of_others) {}
-    AuthFailure judge(std::string_view token) override {
+    AuthFailure judge(std::string_view token, uint32_t count) override {
+        if (count > 1) return AuthFailure::several_tokens;
         asked.emplace_back(token);
         return token == "a.b.c" ? AuthFailure::none : of_others_;
     }

@@ -18,10 +18,12 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import attack  # noqa: E402: its path comes first
+import hs256  # noqa: E402
 from cable import (Cable, PEER_SIDE, SERVER_ADDRESS, SERVER_SIDE, inside,  # noqa: E402
                    need_namespaces)
 from server import BACKENDS, Server, run_cases  # noqa: E402
@@ -92,6 +94,14 @@ def closes(server):
 def resets(server):
     peer = speaks(server)
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+def lets_its_token_expire(server):
+    """A token that ends 5 s from now: 30 s behind its `exp` (kTokenLeewayS)."""
+    token = hs256.token(SECRET, sub="u1", exp=time.time() + 5 - 30)
+    peer = speaks(server, f'{{"type":"hello","token":"{token}"}}\n'.encode(), b"}\n")
+    read_to_end(peer)
     peer.close()
 
 
@@ -231,6 +241,11 @@ ORIGIN = (b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgra
           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
           b"Origin: https://other.example\r\n\r\n")
 
+SECRET = b"what tokens of this test are signed with"
+KEY = tempfile.NamedTemporaryFile()
+KEY.write(SECRET)
+KEY.flush()
+
 # By what the server is told: the reasons, and what provokes each.
 COMMON = ("--handshake-timeout", "1s", "--heartbeat-interval", "500ms", "--heartbeat-timeout",
           "1500ms", "--on-message", "echo", "--max-message-bytes", "4KiB", "--send-queue-bytes",
@@ -256,6 +271,8 @@ PROVOKED = (
         "slow_reader": reads_nothing,
         "unauthorized": says(ORIGIN, connect)}),
     ((), {"scheme": "jsonl"}, {"taken_over": logs_in("d", "d")}),
+    (("--auth-jwt-key", KEY.name), {"scheme": "jsonl"},
+     {"token_expired": lets_its_token_expire}),
     (("--duplicate", "reject"), {"scheme": "jsonl"}, {"duplicate_login": logs_in("d", "d")}),
     (("--max-connections-per-user", "1"), {"scheme": "jsonl"},
      {"user_full": logs_in("d", "e")}),

@@ -235,8 +235,10 @@ Result<Reload> Operator::reload() {
     const Result<Invocation> again = read_invocation(
         source_.arguments, [](const char* name) { return std::getenv(name); }, source_.kept_config);
     if (!again) return refuse_reload(again.error());
-    const Result<Reload> reload = plan_reload(options_, again->options, again->origins);
+    Result<Reload> reload = plan_reload(options_, again->options, again->origins);
     if (!reload) return refuse_reload(reload.error());
+    Result<LoadedCredentials> loaded = load_credentials(reload->options.auth);
+    if (!loaded) return refuse_reload(loaded.error());
     if (reload->options.stats_json != options_.stats_json) {
         const std::string origin = origin_of(again->origins, "stats-json");
         if (Result<void> opened = open_stats_file(reload->options.stats_json, origin); !opened)
@@ -244,7 +246,11 @@ Result<Reload> Operator::reload() {
     } else if (stats_file_) {
         stats_file_->reopen();
     }
+    // Read anew although their names are the same, and all of them or none.
+    reload->options.credentials = std::move(loaded->credentials);
     apply(reload->options);
+    for (const std::string& note : loaded->notes) spdlog::info("reload: {}", note);
+    for (const std::string& warning : loaded->warnings) spdlog::warn("reload: {}", warning);
     if (source_.kept_config)
         spdlog::info(
             "reload: the config came from a pipe, and is kept as it was read at the start");

@@ -286,12 +286,29 @@ std::vector<std::string> get_admin(const ServerOptions& options) {
     return {options.admin.empty() ? std::string(kOffWord) : options.admin};
 }
 
+template <auto kFile>
+Result<void> set_auth_file(ServerOptions& options, std::string_view text) {
+    options.auth.*kFile = text;
+    return {};
+}
+template <auto kFile>
+std::vector<std::string> get_auth_file(const ServerOptions& options) {
+    return {options.auth.*kFile};
+}
+
+Result<void> add_audience(ServerOptions& options, std::string_view text) {
+    if (text.empty()) return refuse(text, "is not an audience", "write what tokens have as aud");
+    options.auth.audiences.emplace_back(text);
+    return {};
+}
+
 constexpr Nanos kHour = 3600 * kSecond;
 // Far more than one peer may have waiting, and 64 GiB a reactor: beyond these a unit was mistyped.
 constexpr uint64_t kSendQueueBytesMax = uint64_t{1} << 30;
 constexpr uint64_t kBufferBytesMax = uint64_t{1} << 36;
 
 constexpr std::string_view kListening = "Listening";
+constexpr std::string_view kAuthentication = "Authentication";
 constexpr std::string_view kProcess = "Process";
 constexpr std::string_view kHeartbeats = "Heartbeats";
 constexpr std::string_view kSessions = "Sessions";
@@ -338,6 +355,25 @@ constexpr Setting kSettings[] = {
      "How long sent bytes may stay unacknowledged before the kernel closes the connection, or "
      "off for the kernel's own limit.",
      text, restart, DURATION_OR_OFF(tcp_user_timeout, 100 * kMillisecond, 24 * kHour)},
+
+    {"auth-token-file", kAuthentication, "FILE",
+     "Peers must give a token of this file, one a line: TOKEN user=NAME [device=NAME] "
+     "[labels=NAME=VALUE,...] [expires=2027-01-31T12:00:00Z] [id=ID], or sha256:HEX for TOKEN. "
+     "SIGHUP reads it again.",
+     text, live, set_auth_file<&AuthFiles::tokens>, get_auth_file<&AuthFiles::tokens>},
+    {"auth-jwt-key", kAuthentication, "FILE",
+     "Peers must give a JSON Web Token signed by a key of this file: public keys in PEM (RSA, "
+     "P-256, Ed25519), a JWK set, or a secret of HS256. SIGHUP reads it again.",
+     text, live, set_auth_file<&AuthFiles::keys>, get_auth_file<&AuthFiles::keys>},
+    {"auth-audience", kAuthentication, "NAME",
+     "Take only JSON Web Tokens whose aud names this; without it, only those that have none. "
+     "May be repeated.",
+     list, live, add_audience, [](const ServerOptions& o) { return o.auth.audiences; },
+     [](ServerOptions& o) { o.auth.audiences.clear(); }},
+    {"auth-deadline", kAuthentication, "TIME",
+     "Where tokens are wanted, close peers that give none in this time; off: they may stay, "
+     "without a user.",
+     text, live, DURATION_OR_OFF(auth_deadline, 100 * kMillisecond, kHour)},
 
     {"backend", kProcess, "auto|epoll|io_uring",
      "io_uring, epoll, or auto: epoll, until io_uring costs less CPU at every load measured.", text,

@@ -222,6 +222,8 @@ TEST_F(Verifier, StaticTokensBesideSignedOnes) {
     EXPECT_EQ(verdict.identity.labels[0].name, "ring");
     EXPECT_EQ(failure(word, kNow), AuthFailure::expired) << "2027-01-15T08:00:00Z is 1800000000";
     EXPECT_EQ(failure(std::string(32, 'x')), AuthFailure::unknown_token);
+    EXPECT_EQ(failure("a-static.one-that-is-not-known"), AuthFailure::unknown_token);
+    EXPECT_EQ(failure("a.b.c.d"), AuthFailure::malformed);
     EXPECT_EQ(failure(issuer.token(claims())), AuthFailure::none);
     verifier_.revoke("b-1");
     EXPECT_EQ(failure(word, kNow - 1), AuthFailure::revoked);

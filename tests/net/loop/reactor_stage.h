@@ -158,6 +158,9 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     const std::vector<std::string>& debug_lines() const { return debug_lines_; }
     const std::vector<std::string>& warnings() const { return warnings_; }
 
+    // What the wall clock showed when the network's was 0: 2027-01-15T08:00:00Z.
+    static constexpr Nanos kWallStart = 1'800'000'000 * kSecond;
+
   private:
     static constexpr uint64_t kTurnsMax = 10'000'000;
 
@@ -188,6 +191,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         config.number = plan.number;
         config.mailboxes = plan.mailboxes;
         config.sender = plan.senders + plan.number;
+        config.wall_clock = [this] { return kWallStart + network_.clock(); };
         config.buffer_reserve_bytes = plan.buffer_reserve_bytes;
         config.ledger_entries = plan.ledger_entries;
         config.admission = &admission_;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
 #include <vector>
 
 #include "core/limits.h"
@@ -21,6 +22,8 @@ struct OrdersTest : ::testing::Test {
             handled.push_back(message);
             if (const auto* reload = std::get_if<Message::Reload>(&message.body); reload != nullptr)
                 in_force = message.payload.as<std::shared_ptr<const LoopOptions>>();
+            if (std::holds_alternative<Message::Revoke>(message.body))
+                revoked.push_back(message.payload.as<std::vector<std::string>>());
             if (message.acknowledgement.call != nullptr)
                 message.acknowledgement.call(message.acknowledgement.context, 0);
         });
@@ -35,6 +38,7 @@ struct OrdersTest : ::testing::Test {
     Mailbox mailbox{1, kSlots, {[](void*) {}, nullptr}};
     Orders orders{mailbox, 0};
     std::shared_ptr<const LoopOptions> in_force;
+    std::vector<std::vector<std::string>> revoked;
 };
 
 TEST_F(OrdersTest, AreDeliveredUntilTheyAreAcknowledged) {
@@ -73,6 +77,32 @@ TEST_F(OrdersTest, OneReloadIsOnItsWayAndTheLastFollows) {
     EXPECT_EQ(handle_all().size(), 1u);
     EXPECT_EQ(in_force->heartbeat_timeout, 100 * kSecond);
     EXPECT_FALSE(orders.deliver());
+}
+
+TEST_F(OrdersTest, EachRevocationCountsAndThoseThatWaitGoTogether) {
+    using Ids = std::vector<std::string>;
+    orders.revoke("a");
+    EXPECT_TRUE(orders.deliver());
+    orders.revoke("b");
+    orders.revoke("c");
+    EXPECT_TRUE(orders.deliver());
+    EXPECT_EQ(mailbox.counts().posted(), 1u);
+    handle_all();
+    EXPECT_TRUE(orders.deliver());
+    handle_all();
+    EXPECT_FALSE(orders.deliver());
+    EXPECT_EQ(revoked, (std::vector<Ids>{{"a"}, {"b", "c"}}));
+    // Of a full mailbox none is lost either.
+    while (mailbox.post(0, {Message::Snapshot{}})) continue;
+    orders.revoke("d");
+    EXPECT_TRUE(orders.deliver());
+    orders.revoke("e");
+    EXPECT_TRUE(orders.deliver());
+    handle_all();
+    EXPECT_TRUE(orders.deliver());
+    handle_all();
+    EXPECT_FALSE(orders.deliver());
+    EXPECT_EQ(revoked.back(), (Ids{"d", "e"}));
 }
 
 TEST_F(OrdersTest, WhatFindsTheMailboxFullIsPostedOnceThereIsRoom) {

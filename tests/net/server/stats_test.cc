@@ -33,6 +33,8 @@ class Stats : public ::testing::Test {
         for (uint64_t& counter : stats.metrics.counters) counter = ++next * factor;
         for (uint64_t& counter : stats.metrics.refused) counter = ++next * factor;
         for (uint64_t& counter : stats.metrics.closed) counter = ++next * factor;
+        for (size_t at = 1; at < kAuthFailures; ++at)
+            stats.metrics.tokens_refused[at] = ++next * factor;
         for_each_gauge(
             [&](const GaugeInfo& info, auto& value) {
                 value = ++next * factor;
@@ -163,9 +165,17 @@ TEST_P(CloseReasonInJson, IsCountedForClosesAndRefusals) {
 INSTANTIATE_TEST_SUITE_P(CloseReasons, CloseReasonInJson, ::testing::ValuesIn(kCloseReasonInfos),
                          name_of<CloseReasonInfo>);
 
+TEST_F(Stats, TokensAreCountedByWhatIsWrongWithThem) {
+    for (size_t at = 1; at < kAuthFailures; ++at) {
+        const std::string word(kAuthFailureInfos[at].word);
+        EXPECT_GT(total_["tokens_refused_by_reason"][word], 0) << word;
+    }
+    EXPECT_EQ(total_["tokens_refused_by_reason"].size(), kAuthFailures - 1) << "none occurred";
+}
+
 // ---------------------------------------------------------------------------------------- all
 TEST_F(Stats, HoldsNothingThatNoTableHas) {
-    const size_t others = 2 /* by reason */ + 1 /* io */ + 1 /* memory */;
+    const size_t others = 3 /* by reason */ + 1 /* io */ + 1 /* memory */;
     const auto in_memory = static_cast<size_t>(
         std::count_if(std::begin(kGaugeInfos), std::end(kGaugeInfos),
                       [](const GaugeInfo& info) { return info.unit == GaugeUnit::bytes; }));
