@@ -12,6 +12,7 @@
 #include "net/control/limits.h"
 #include "net/control/routes.h"
 #include "net/protocols/protocol.h"
+#include "proto/limits.h"
 
 namespace pulse {
 namespace {
@@ -374,6 +375,33 @@ Reply Routes::retune(const Ask& ask) {
         return error_reply(400, "profile", set.error());
     return act_on_all(ask, kAdminActNs,
                       [&] { return std::make_shared<RetuneJob>(*filter, *chosen.profile); });
+}
+
+// Where a reactor has not done it in time, or the client has gone, the main thread's order stands:
+// what was to be revoked is revoked, if late.
+Reply Routes::revoke(const Ask& ask) {
+    if (Result<void> known = only_keys(ask.body, {"token_id"}); !known) return bad(known.error());
+    const Result<std::string> token_id = text_of(ask.body, "token_id", kTokenIdBytesMax);
+    if (!token_id) return bad(token_id.error());
+    if (token_id->empty())
+        return bad(
+            "token_id: is missing or empty; write the jti of the token, or the id of its line");
+    std::vector<std::shared_ptr<RevokeJob>> revocations;
+    std::vector<std::shared_ptr<Job>> jobs;
+    for (uint32_t reactor = 0; reactor < errands_.reactors(); ++reactor) {
+        revocations.push_back(std::make_shared<RevokeJob>(*token_id));
+        jobs.push_back(revocations.back());
+    }
+    const Errands::Outcome outcome = errands_.run(jobs, kAdminActNs, ask.gone);
+    uint64_t closed = 0;
+    for (uint32_t reactor = 0; reactor < revocations.size(); ++reactor)
+        if (std::ranges::count(outcome.unanswered, reactor) == 0)
+            closed += revocations[reactor]->closed;
+    Json object = {{"done", closed}, {"skipped", 0}};
+    if (outcome.all()) return json_reply(object);
+    if (Result<void> ordered = target_.revoke(*token_id); !ordered)
+        return error_reply(503, "main thread", ordered.error());
+    return unanswered(outcome, std::move(object));
 }
 
 }  // namespace pulse

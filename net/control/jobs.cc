@@ -193,6 +193,19 @@ bool RetuneJob::act(Connections& connections, Index index) {
     return true;
 }
 
+Nanos RevokeJob::step(Connections& connections, Nanos now, uint32_t& budget) {
+    if (!places_) {
+        connections.authentication().revoke(token_id);
+        places_.emplace(connections.table().limit());
+    }
+    places_->advance(budget, [&](Index index) {
+        if (!connections.close_if_revoked(index)) return kPassCost;
+        ++closed;
+        return kEvictCost;
+    });
+    return places_->done() ? kNever : now;
+}
+
 // ------------------------------------------------------------------------------------ one of them
 
 Nanos FactsJob::step(Connections& connections, Nanos now, uint32_t& budget) {

@@ -187,6 +187,18 @@ class RetuneJob final : public ActJob {
     const uint8_t profile_;
 };
 
+// Closes those that have given a token with this id, which no token with it opens again.
+struct RevokeJob final : Job {
+    explicit RevokeJob(std::string id) : token_id(std::move(id)) {}
+    Nanos step(Connections& connections, Nanos now, uint32_t& budget) override;
+
+    const std::string token_id;
+    uint64_t closed = 0;
+
+  private:
+    std::optional<Sweep> places_;
+};
+
 // All that the record tells of one connection.
 struct ConnectionFacts {
     ConnectionRow row;

@@ -52,6 +52,12 @@ void reasons(Out out, const ReactorStats& total) {
            total.metrics.closed);
     family("pulsewheel_refused_by_reason_total", "Connections that were refused, by reason",
            total.metrics.refused);
+    constexpr std::string_view kTokens = "pulsewheel_tokens_refused_by_reason_total";
+    head(out, kTokens, "counter", "Tokens that were not right, or that a peer did not have");
+    for (size_t failure = 1; failure < kAuthFailures; ++failure) {  // 0: none
+        fmt::format_to(out, "{}{{reason=\"{}\"}} {}\n", kTokens, kAuthFailureInfos[failure].word,
+                       total.metrics.tokens_refused[failure]);
+    }
 }
 
 // judge_lag_us becomes pulsewheel_judge_lag_seconds; what is named _total only grows.

@@ -50,6 +50,8 @@ struct RouteTable {
          "sends a text to those that match: {text}, {filter} or {all}"},
         {"POST", "/api/v1/retune", token, true, &Routes::retune,
          "moves those that match to a profile: {profile}, {filter} or {all}"},
+        {"POST", "/api/v1/tokens/revoke", token, true, &Routes::revoke,
+         "closes those that have given a token, and refuses it from now on: {token_id}"},
     };
 };
 

@@ -60,6 +60,7 @@ class Routes {
     Reply kick(const Ask& ask);
     Reply broadcast(const Ask& ask);
     Reply retune(const Ask& ask);
+    Reply revoke(const Ask& ask);
 
     struct Measured {
         std::vector<std::shared_ptr<StatsJob>> jobs;  // by reactor

@@ -45,6 +45,8 @@ class ControlTarget {
     virtual Result<void> set_log_level(std::string_view level) = 0;
     // Ask: what SIGHUP does. What has changed and what waits for a restart, or why nothing did.
     virtual Result<Json> reload() = 0;
+    // Ask: no token with this id is right any more, in any reactor, as soon as it comes to it.
+    virtual Result<void> revoke(const std::string& token_id) = 0;
     // Ask: what SIGTERM does the first time. Harmless while it drains already.
     virtual Result<void> drain() = 0;
 

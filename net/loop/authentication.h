@@ -73,7 +73,8 @@ class Authentication {
     void ended(Index index);
 
     // ---- revocation
-    // No token with this id is right from now on. Then close_if_revoked() each place.
+    // No token with this id is right from now on. Then each is to be closed that
+    // has_revoked_token().
     void revoke(std::string_view token_id) { verifier_.revoke(token_id); }
     bool has_revoked_token(Index index) const;
 

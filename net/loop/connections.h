@@ -115,8 +115,10 @@ class Connections {
     void kick(ConnectionId target, CloseReason reason);
     // `job` has its steps in sweep() from now on.
     void begin_job(Job& job, Acknowledgement acknowledgement) { jobs_.begin(job, acknowledgement); }
-    // No token with this id is right from now on; those that have given it are closed.
+    // No token with this id is right from now on; those that have given it are closed in sweep().
     void revoke(std::string_view token_id);
+    // The same of one that a walk has come to. Returns whether it was closed.
+    bool close_if_revoked(Index index);
     // These options are in force from now on; of them only what a reload may change
     // (tools/pulsewheel/settings.cc) differs from those before.
     void reload(std::shared_ptr<const LoopOptions> options);
@@ -242,9 +244,9 @@ class Connections {
     // Sweeps.
     void begin_retune();
     void retune_some(uint32_t& budget);
+    void revoke_some(uint32_t& budget);
     void drain_step(uint32_t& budget);
     uint32_t end_one(Index index);
-    uint32_t close_if_revoked(Index index);
 
     // Judging. Bytes on their way are life (heartbeat_policy.h: heard_progress).
     uint32_t judge_one(Index index, Tick reached);
@@ -344,7 +346,9 @@ class Connections {
     uint32_t turns_after_window_ = 0;
     uint32_t drain_total_ = 0;  // who was inside when it began
     uint32_t goodbyes_said_ = 0;
-    Sweep goodbyes_, ending_, revoking_;
+    Sweep goodbyes_, ending_;
+    Sweep revoking_;
+    bool revoke_again_ = false;  // more ids came while it walked
 
     Sweep retuning_;  // of connections that have heartbeats from before a reload
     std::array<uint8_t, kRetunedProfiles> profile_place_;

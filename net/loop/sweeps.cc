@@ -23,7 +23,7 @@ uint8_t other_place(uint8_t place) {
 bool Connections::sweep() {
     uint32_t budget = kSweepBudgetPerTurn;
     while (budget > 0 && !retuning_.done()) retune_some(budget);
-    revoking_.advance(budget, [this](Index index) { return close_if_revoked(index); });
+    if (!revoking_.done()) revoke_some(budget);
     if (draining_) drain_step(budget);
     if (!ending_.done()) ending_.advance(budget, [this](Index index) { return end_one(index); });
     if (!jobs_.empty() && budget > 0) jobs_.run(*this, io_.now(), budget);
@@ -32,14 +32,24 @@ bool Connections::sweep() {
 
 void Connections::revoke(std::string_view token_id) {
     authentication_.revoke(token_id);
-    revoking_ = Sweep(table_.limit());
+    if (revoking_.done()) {
+        revoking_ = Sweep(table_.limit());
+    } else {
+        revoke_again_ = true;
+    }
 }
 
-uint32_t Connections::close_if_revoked(Index index) {
-    if (!authentication_.has_revoked_token(index)) return kPassCost;
+void Connections::revoke_some(uint32_t& budget) {
+    revoking_.advance(
+        budget, [this](Index index) { return close_if_revoked(index) ? kEvictCost : kPassCost; });
+    if (revoking_.done() && std::exchange(revoke_again_, false)) revoking_ = Sweep(table_.limit());
+}
+
+bool Connections::close_if_revoked(Index index) {
+    if (!authentication_.has_revoked_token(index)) return false;
     metrics_.add(Metric::closed_by_revocation);
     Session(*this, index).refuse_token(AuthFailure::revoked);
-    return kEvictCost;
+    return true;
 }
 
 void Connections::reload(std::shared_ptr<const LoopOptions> options) {

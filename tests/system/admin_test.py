@@ -73,7 +73,8 @@ def test_every_path_answers_as_openapi_says(backend):
                 body = {"/api/v1/log-level": {"level": "warning"},
                         "/api/v1/kick": {"filter": {"protocol": "binary"}},
                         "/api/v1/broadcast": {"all": True, "text": "a"},
-                        "/api/v1/retune": {"all": True, "profile": "mobile"}}.get(path)
+                        "/api/v1/retune": {"all": True, "profile": "mobile"},
+                        "/api/v1/tokens/revoke": {"token_id": "t-1"}}.get(path)
                 reply = admin.ask(method.upper(), path.replace("{id}", one["id"]), body)
                 assert reply.status == 200, (method, path, reply.body)
         listed = {(route["method"], route["path"]) for route in admin.get("/api/v1")["routes"]}

@@ -6,6 +6,7 @@ Ends with `N passed, N failed`.
 """
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -14,7 +15,8 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from hs256 import base64url, mac, unsigned  # noqa: E402: its path comes first
+from admin import Admin  # noqa: E402: its path comes first
+from hs256 import base64url, mac, unsigned  # noqa: E402
 from server import BUILD, Server, run_over_backends  # noqa: E402
 
 SECRET = "a secret of this test that is long enough"
@@ -236,6 +238,37 @@ def test_deadline_expiry_announcement_and_refresh(backend):
         figures = total(server, "closed", 2)
         assert figures["closed_by_reason"]["token_expired"] == 1, figures
         assert figures["closed_by_reason"]["unauthorized"] == 1, figures
+
+
+def test_a_revoked_token_closes_who_has_given_it(backend):
+    with Setting(backend, "HS256", "--reactors", "2", "--admin", "127.0.0.1:0") as here:
+        server = here.server
+        admin = Admin(re.search(r"admin endpoint on (\S+),", server.text())[1])
+        token = here.issuer.token("ann", jti="t-1")
+        ann = [Peer(server, line(token=token, device=f"d-{number}")) for number in range(8)]
+        eve = Peer(server, line(token=here.issuer.token("eve", jti="t-2")))
+        bob = Peer(server, line(token=WORD))
+        for peer in (*ann, eve, bob):
+            peer.until(b'"type":"welcome"')
+        assert admin.post("/api/v1/tokens/revoke", {"token_id": "t-1"}) == {
+            "done": 8, "skipped": 0}
+        for peer in ann:
+            heard = peer.until_end()
+            assert b'"code":4001,"message":"revoked: ' in heard, heard
+        assert b"revoked: " in Peer(server, line(token=token)).until_end()
+        said = subprocess.run([f"{BUILD}/pulsectl", "--admin", admin.address, "revoke", "b-1"],
+                              stdout=subprocess.PIPE, check=True).stdout.decode()
+        assert said == "1 connections had given it and were closed\n", said
+        assert b"revoked: " in bob.until_end()
+        eve.ask(b'{"type":"ping"}\n', b"pong")
+        for body, words in (({}, b"is missing or empty"), ({"token_id": 7}, b"is not a string"),
+                            ({"token_id": "a" * 129}, b"has 129 bytes"),
+                            ({"id": "t-2"}, b"is not read here")):
+            reply = admin.ask("POST", "/api/v1/tokens/revoke", body)
+            assert reply.status == 400 and words in reply.body, reply.body
+        shown = admin.ask("GET", "/metrics").body
+        assert b'pulsewheel_tokens_refused_by_reason_total{reason="revoked"} 1\n' in shown, shown
+        assert total(server, "closed_by_revocation", 9)["closed_by_revocation"] == 9
 
 
 def test_files_are_read_again_whole_or_not_at_all(backend):

@@ -207,6 +207,12 @@ int run_retune(Client& client, const Request& request) {
                       "have profile " + request.argument);
 }
 
+int run_revoke(Client& client, const Request& request) {
+    const Json body = {{"token_id", request.argument}};
+    return print_done(client.post_json("/api/v1/tokens/revoke", body), request,
+                      "had given it and were closed");
+}
+
 // ------------------------------------------------------------------------------------ the server
 
 // A line that is renewed on a terminal, and a line a second elsewhere. The server ends with the

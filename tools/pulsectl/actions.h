@@ -12,6 +12,7 @@ int run_explain(Client& client, const Request& request);
 int run_kick(Client& client, const Request& request);
 int run_broadcast(Client& client, const Request& request);
 int run_retune(Client& client, const Request& request);
+int run_revoke(Client& client, const Request& request);
 int run_drain(Client& client, const Request& request);
 int run_ready(Client& client, const Request& request);
 int run_stats(Client& client, const Request& request);

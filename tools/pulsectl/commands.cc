@@ -125,6 +125,12 @@ const std::vector<Command>& commands() {
          "realtime, standard, mobile, powersave, or default, which is what the server's flags "
          "say. Each is sent the new interval.",
          with_filter({kAll}), run_retune},
+        {"revoke",
+         "TOKEN_ID",
+         "Refuse a token from now on, and close those that have given it",
+         "The jti of a JSON Web Token, or the id of a line of --auth-token-file.",
+         {},
+         run_revoke},
         {"drain",
          "",
          "Stop the server in an orderly way, and show how far it is",

@@ -65,6 +65,13 @@ class AdminTarget final : public ControlTarget {
         return Json{{"applied", changes((*reloaded)->applied)},
                     {"wait_for_a_restart", changes((*reloaded)->deferred)}};
     }
+    Result<void> revoke(const std::string& token_id) override {
+        const auto ordered = ask<bool>([this, token_id] {
+            server_.revoke(token_id);
+            return true;
+        });
+        return ordered ? Result<void>() : Error{ordered.error()};
+    }
     Result<void> drain() override {
         const auto begun = ask<bool>([this] {
             main_thread_.drain();

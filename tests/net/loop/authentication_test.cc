@@ -379,6 +379,34 @@ TEST(Authentication, ARevokedTokenClosesWhoHasGivenItAndIsNotTakenAgain) {
     EXPECT_FALSE(is_open(stage, fixed));
 }
 
+// Ids that come while a walk is under way: places that it has passed are walked again, and those
+// ahead are reached however many ids come.
+TEST(Authentication, RevocationsThatFollowEachOtherAllComeToTheirEnd) {
+    StagePlan with = plan();
+    with.places = 3 * kSweepBudgetPerTurn;
+    with.options.auth_deadline = 0;
+    ReactorStage stage(with);
+    const size_t first = stage.connect(kLines);
+    answer(stage, first, hello(token_for("ann", 0, R"(,"jti":"t-1")")));
+    for (uint32_t peer = 2; peer < with.places; ++peer) stage.connect(kLines);
+    stage.settle();
+    const size_t last = stage.connect(kLines);
+    answer(stage, last, hello(token_for("eve", 0, R"(,"jti":"t-2")")));
+    ASSERT_TRUE(is_open(stage, first) && is_open(stage, last));
+    const auto revoke = [&](const std::string& id) {
+        const std::vector<std::string> ids = {id};
+        ASSERT_TRUE(stage.post({.body = Message::Revoke{}, .payload = Payload::of(ids)}));
+        stage.reactor().turn(stage.network().clock() + kMillisecond);
+    };
+    for (int turn = 0; turn < 6; ++turn) revoke("t-2");
+    EXPECT_FALSE(is_open(stage, last));
+    revoke("t-9");
+    EXPECT_TRUE(is_open(stage, first));
+    revoke("t-1");
+    stage.settle(100 * kMillisecond);
+    EXPECT_FALSE(is_open(stage, first));
+}
+
 // Reads that hold tokens wait behind those of the turn, and none is lost; who is known does not.
 TEST(Authentication, ATurnChecksAsManySignaturesAsItsBudgetHas) {
     StagePlan with = plan();
