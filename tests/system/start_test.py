@@ -134,12 +134,15 @@ def test_a_shared_table_has_its_size_before_the_first_connection():
 def test_shares_one_table_among_reactors_that_come_and_go():
     """Connections of several reactors in one table: each is served, and closed with its reactor."""
     before = confine.refuse_calls("unshare")
-    with Server("epoll", "--reactors", "4", "--max-connections", "300", before=before) as server:
+    # The last of them may wait for its turn longer than a handshake has by default.
+    with Server("epoll", "--reactors", "4", "--max-connections", "300", "--handshake-timeout",
+                "60s", before=before) as server:
         peers = [socket.create_connection(("127.0.0.1", server.port), timeout=10)
                  for _ in range(300)]
         for peer in peers:
             peer.sendall(PING)
-            assert peer.recv(8) == PONG
+            answer = peer.recv(8)
+            assert answer == PONG, (answer, server.text())
         assert server.stop() == 0, server.text()
         for peer in peers:
             received = b""
