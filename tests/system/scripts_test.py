@@ -141,6 +141,12 @@ def test_every_script_has_a_help_and_refuses_what_it_does_not_know():
     for script in ("tools/perf/density.sh", "tools/perf/million.sh"):
         code, _, err = run(os.path.join(ROOT, script), "--connections")
         assert code == 2 and "--connections needs a value" in err, err
+    for flag, value in (("--connections", "2x"), ("--connections", "0"),
+                        ("--heartbeat-interval", "1m")):
+        code, out, err = run(os.path.join(ROOT, "tools/perf/million.sh"), flag, value)
+        assert code == 2 and value in err and "see --help" in err, (flag, value, err)
+    code, out, err = run(os.path.join(ROOT, "tools/perf/million.sh"), "--connections", "3000M")
+    assert code == 2 and "give --connections less" in err, err
 
 
 def test_a_stdout_that_is_full_is_an_error_in_words():

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# One million WebSocket connections on one machine, both ends: ramp, hold at 30 s heartbeats,
-# silence a tenth of them at once, watch the eviction and the peers beside it, drain. Prints the
-# table that the README quotes; --json prints an object.
+# One million WebSocket connections (or N: 2M are two) on one machine, both ends: ramp, hold at 30 s
+# heartbeats, silence a tenth of them at once, watch the eviction and the peers beside it, drain.
+# Prints the table that the README quotes; --json prints an object.
 #
-#   tools/perf/million.sh [--connections N] [--backend io_uring|epoll] [--hold TIME]
-#                         [--connect-rate PACE] [--port N] [--out DIR] [--json]
+#   tools/perf/million.sh [--connections N] [--heartbeat-interval SECONDS] [--hold TIME]
+#                         [--backend io_uring|epoll] [--connect-rate PACE] [--port N] [--out DIR]
+#                         [--json]
 #
 # A million pairs take about 9 GiB of kernel memory. RSS bytes per connection are the server's RSS
 # with all connections open, less its RSS before the first, divided by them; the kernel's are what
@@ -14,20 +15,28 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # Two cores set up 12,000 to 15,000 pairs a second; asked for more than they can, a run is INVALID.
-connections=1000000 backend=io_uring hold=10m connect_rate=10000/s port=9200 json=no
+connections=1000000 heartbeat_interval=30
+backend=io_uring hold=10m connect_rate=10000/s port=9200 json=no
 build=${BUILD:-build}
 out=$build/million
 while [ $# -gt 0 ]; do
     case "$1" in
-        --connections|--backend|--hold|--connect-rate|--port|--out)
+        --connections|--heartbeat-interval|--backend|--hold|--connect-rate|--port|--out)
             [ $# -gt 1 ] || { echo "million.sh: $1 needs a value; see --help" >&2; exit 2; }
             name=${1#--}
             declare "${name//-/_}=$2"; shift 2 ;;
         --json) json=yes; shift ;;
-        -h|--help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h|--help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "million.sh: '$1' is not an option; see --help" >&2; exit 2 ;;
     esac
 done
+connections=${connections/%M/000000} connections=${connections/%k/000}
+heartbeat_s=${heartbeat_interval%s}
+if ! [[ $connections =~ ^[1-9][0-9]*$ && $heartbeat_s =~ ^[1-9][0-9]*$ ]]; then
+    echo "million.sh: $connections connections, a heartbeat each $heartbeat_interval: give a" \
+        "number of connections (900k, 2M) and whole seconds; see --help" >&2
+    exit 2
+fi
 for program in pulsewheel pulseload; do
     [ -x "$build/$program" ] && continue
     echo "million.sh: $build/$program is missing; run make first" >&2
@@ -39,12 +48,19 @@ if [ $((connections * 10)) -gt "$free_kib" ]; then
         "$((free_kib / 1024)) MiB are available; give --connections less" >&2
     exit 2
 fi
+# One descriptor a connection, in each of the two.
+descriptors_max=$(cat /proc/sys/fs/nr_open)
+if [ $((connections + 1000)) -gt "$descriptors_max" ]; then
+    echo "million.sh: a process may have $descriptors_max descriptors here, and $connections" \
+        "connections need one each; as root: sysctl -w fs.nr_open=$((connections + 100000))" >&2
+    exit 2
+fi
 mkdir -p "$out"
 rm -f "$out"/server.* "$out"/run.* "$out"/report.html "$out"/summary.txt "$out"/progress.txt
 
 . tools/perf/server.sh
 start_server --listen "ws://127.0.0.1:$port" --backend "$backend" \
-    --max-connections $((connections + 1000)) --heartbeat-interval 30s --heartbeat-timeout 90s \
+    --max-connections $((connections + 1000)) --heartbeat-interval "${heartbeat_s}s" --heartbeat-timeout "$((3 * heartbeat_s))s" \
     --stats-json "$out/server.json" --stats-interval 1s
 # A terminal is shown the live table; elsewhere a line a second goes into a file.
 if [ -t 2 ]; then
@@ -57,7 +73,7 @@ echo "million.sh: $connections connections at $connect_rate, held for $hold, dra
 # The silence comes a minute into the hold; the hold goes on past its end.
 "$build/pulseload" --target "ws://127.0.0.1:$port" --connections "$connections" \
     --connect-rate "$connect_rate" --connect-timeout 60s --duration "$hold" \
-    --heartbeat-interval 30s \
+    --heartbeat-interval "${heartbeat_s}s" \
     --storm "silence=$((connections / 10))@1m" \
     --server-pid "$server" --server-stats "$out/server.json" "${progress[@]}" \
     --json "$out/run.json" --report "$out/report.html" --hlog "$out/run.hlog" \
