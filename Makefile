@@ -58,8 +58,8 @@ CXXFLAGS_asan := -O1 $(WARNINGS_gcc) -DPULSE_AUDIT=1 -fsanitize=address,undefine
 # (its bug 105562).
 $(BUILD)/asan/net/control/control.o: CXXFLAGS_asan += \
     $(if $(findstring clang,$(CXX)),,-Wno-maybe-uninitialized)
-# Tests are macros for the most part, and compile in half the time without these. The library and the
-# fuzzers have them.
+# Tests are macros for the most part, and compile in half the time without these. The library and
+# the fuzzers have them.
 $(BUILD)/asan/tests/%.o: CXXFLAGS_asan += -fno-sanitize=null,alignment,vptr
 CXXFLAGS_tsan := -O1 $(WARNINGS_gcc) -DPULSE_AUDIT=1 -DPULSE_TSAN=1 -fsanitize=thread
 CXXFLAGS_fuzz := -O2 -DPULSE_AUDIT=1 -DPULSE_FUZZ=1 -fsanitize=fuzzer-no-link,address,undefined \

@@ -83,7 +83,7 @@ class Outboxes {
         box.last_words = 0;
         if (box.flight == 0) release(connection);
     }
-    // The end of the queue, so many bytes more of it, is the goodbye: see drop_all_but_last_words().
+    // So many bytes more of the end of the queue are the goodbye, for drop_all_but_last_words().
     // Requires: they were claimed.
     void add_last_words(const Connection& connection, size_t bytes) {
         boxes_[connection.outbox].last_words += static_cast<uint32_t>(bytes);

@@ -233,8 +233,8 @@ void SimClients::judge_memory(const Line& line) {
 }
 
 // What is to be answered is answered at once: over a link that loses nothing, to a peer that reads,
-// the answer to what the server was given is there within a round trip from when nothing waits
-// before it.
+// the answer to what the server was given is there within a round trip, counted from when nothing
+// waits before it.
 void SimClients::judge_answers(Index index, Line& line) {
     const bool sends = records_[index].outbox != 0;
     if (std::exchange(line.was_sending, sends) || sends) line.sending_at = io_.now();

@@ -60,7 +60,8 @@ rm -f "$out"/server.* "$out"/run.* "$out"/report.html "$out"/summary.txt "$out"/
 
 . tools/perf/server.sh
 start_server --listen "ws://127.0.0.1:$port" --backend "$backend" \
-    --max-connections $((connections + 1000)) --heartbeat-interval "${heartbeat_s}s" --heartbeat-timeout "$((3 * heartbeat_s))s" \
+    --max-connections $((connections + 1000)) \
+    --heartbeat-interval "${heartbeat_s}s" --heartbeat-timeout "$((3 * heartbeat_s))s" \
     --stats-json "$out/server.json" --stats-interval 1s
 # A terminal is shown the live table; elsewhere a line a second goes into a file.
 if [ -t 2 ]; then
