@@ -42,7 +42,7 @@ struct Connection {
     std::array<std::byte, kCodecStateBytes> codec;
     uint32_t outbox;      // bytes that wait to be sent; the reactor's
     uint32_t inbox;       // bytes of a message that is not whole yet; the reactor's
-    uint32_t user;        // who said hello; next free place while the record is free
+    uint32_t user;        // is_logged_in(): entry of the logins; else when it was accepted, or 0
     uint32_t address;     // the peer's, as a number (net/io/address.h: number_of); the reactor's
     uint16_t operations;  // requests in flight and other marks; the backend's
     uint8_t protocol;     // what is spoken: a row of kProtocols (net/protocols/protocol.h)
@@ -55,6 +55,14 @@ struct Connection {
     uint16_t one_way : 3;     // heartbeats that go without an answer before each that has one
     uint16_t unanswered : 3;  // of those, how many there were since the last answer
 };
+
+// In Connection::user: the rest says when the connection was accepted (net/loop/history.h). In a
+// record that is free `user` is the next free place.
+inline constexpr uint32_t kAcceptedMark = uint32_t{1} << 31;
+static_assert(2 * kConnectionsPerReactorMax < kAcceptedMark, "handles of logins are below");
+constexpr bool is_logged_in(const Connection& connection) {
+    return connection.user != 0 && (connection.user & kAcceptedMark) == 0;
+}
 
 static_assert(sizeof(Connection) == kConnectionBytes, "one cache line; see core/README.md first");
 static_assert(offsetof(Connection, heard) == 0);

@@ -55,6 +55,7 @@ struct Evidence {
     bool proxied = false;
     uint8_t listener = 0;
     uint8_t protocol = 0;  // a row of net/protocols/
+    uint64_t user = 0;  // stands for the name that it was logged in as (net/loop/logins.h); 0: none
 
     // ---- silence, as its heartbeat profile judges it
     Stage stage = Stage::free;

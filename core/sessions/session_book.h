@@ -26,14 +26,14 @@ class SessionBook {
         SessionHandle session = 0;  // 0: none, not yet, or not its any more
         ConnectionId connection;
         uint32_t user[2] = {};  // a number of 64 bits that stands for the name
+        uint32_t accepted = 0;  // what Connection::user was before
         uint16_t shard = 0;
-        bool waiting = false;    // for the answer to a login
-        bool abandoned = false;  // its connection has ended
-        bool suspect = false;    // as its shard was told
+        bool waiting : 1 = false;    // for the answer to a login
+        bool abandoned : 1 = false;  // its connection has ended
+        bool suspect : 1 = false;    // as its shard was told
         CloseReason reason = CloseReason::none;
-        bool is_of(uint64_t name) const {
-            return user[0] == static_cast<uint32_t>(name) && user[1] == name >> 32;
-        }
+        uint64_t number() const { return uint64_t{user[1]} << 32 | user[0]; }
+        bool is_of(uint64_t name) const { return number() == name; }
     };
     static_assert(sizeof(Entry) == 28);
     enum class Step : uint8_t {
@@ -51,9 +51,13 @@ class SessionBook {
 
     // A hello: a login is on its way to `shard`. With `handle` (not 0) it is the connection's
     // second, of the same user. Returns the entry; 0 if all are taken, or if the answer to the
-    // hello before is not there yet. `user` stands for the name.
-    Handle begin(Handle handle, ConnectionId connection, uint32_t shard, uint64_t user = 0) {
-        if (handle == 0) handle = entries_.take();
+    // hello before is not there yet. `user` stands for the name. A new entry keeps `accepted`.
+    Handle begin(Handle handle, ConnectionId connection, uint32_t shard, uint64_t user = 0,
+                 uint32_t accepted = 0) {
+        if (handle == 0) {
+            handle = entries_.take();
+            if (handle != 0) entries_[handle].accepted = accepted;
+        }
         if (handle == 0 || entries_[handle].waiting) return 0;
         entries_[handle].connection = connection;
         entries_[handle].user[0] = static_cast<uint32_t>(user);

@@ -54,7 +54,7 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       metrics_(metrics),
       wheel_(pages, table.records(), table.limit(), config.clock.down(io.now())),
       accept_rate_(config.accepts_per_second),
-      history_(pages, table.limit()) {
+      history_(pages, table.limit(), io.now()) {
     std::iota(profile_place_.begin(), profile_place_.end(), uint8_t{0});
     log_peers(config_.options->log_level == LogLevel::debug);
 }
@@ -65,8 +65,8 @@ void Connections::log_peers(bool on) {
         std::max(config_.ledger_entries, logs_peers_ ? kLedgerEntriesForLog : 0);
     const bool proxied =
         std::ranges::any_of(config_.options->listen, &ListenAddress::expects_proxy_header);
-    if (!history_.keep(entries, proxied, io_.now()) && config_.warn)
-        config_.warn("no address space for the ledger: why connections end is not remembered");
+    if (!history_.keep(entries, proxied) && config_.warn)
+        config_.warn("no address space for what PROXY headers name: the ledger has no addresses");
 }
 
 std::optional<CloseReason> Connections::reason_to_refuse(const Accepted& accepted) {
@@ -121,7 +121,7 @@ void Connections::on_accept(const Accepted& accepted) {
     authentication_.accepted(index);
     const ListenAddress& listener = config_.options->listen[accepted.listener];
     connection.protocol = listener.protocol;
-    history_.accepted(index, listener.expects_proxy_header, io_.now());
+    connection.user = history_.accepted(index, listener.expects_proxy_header, io_.now());
     if (logs_peers_) {
         log_debug(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
     }

@@ -271,7 +271,7 @@ class Connections {
     void fill_silence(Evidence& facts, Index index) const;
     void note_cause(Index index, const CloseCause& cause);
     void note_goodbye(Index index) {
-        if (Evidence* facts = history_.ending(index, table_.id(index))) facts->said_goodbye = true;
+        if (Evidence* facts = history_.ending(table_.id(index))) facts->said_goodbye = true;
     }
     void note_end(Index index, CloseMode mode);
 

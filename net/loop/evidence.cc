@@ -35,7 +35,7 @@ Evidence Connections::evidence(Index index) const {
     const Connection& connection = table_[index];
     const ConnectionId id = table_.id(index);
     if (connection.stage >= Stage::closing) {
-        if (const Evidence* ending = history_.ending(index, id)) return *ending;
+        if (const Evidence* ending = history_.ending(id)) return *ending;
     }
     Evidence facts;
     facts.id = id;
@@ -46,7 +46,9 @@ Evidence Connections::evidence(Index index) const {
     facts.stage = connection.stage;
     facts.reason = connection.close_reason;
     if (!is_live(connection.stage)) return facts;
-    facts.accepted_at = history_.accepted_at(index);
+    const SessionBook::Entry* const login = logins_.entry_of(connection);
+    facts.accepted_at = history_.accepted_at(login != nullptr ? login->accepted : connection.user);
+    facts.user = login != nullptr ? login->number() : 0;
     facts.greeting = is_greeting(connection);
     facts.held_off = io_.is_held_off(index);
     fill_silence(facts, index);
@@ -68,12 +70,12 @@ void Connections::note_cause(Index index, const CloseCause& cause) {
     facts.detail = CutText<88>(cause.note.empty() ? cause.detail : cause.note);
     facts.peer_code = cause.peer_code;
     facts.error = cause.error;
-    history_.end(index, facts);
+    history_.end(facts);
 }
 
 // Its socket is about to be closed.
 void Connections::note_end(Index index, CloseMode mode) {
-    Evidence* const facts = history_.ending(index, table_.id(index));
+    Evidence* const facts = history_.ending(table_.id(index));
     if (facts == nullptr) return;
     const uint8_t flags = at(index).flags;
     facts->goodbye_taken = facts->said_goodbye && (flags & kFinished) != 0;

@@ -1,15 +1,15 @@
 // What is remembered of each connection besides its record: when it was accepted, the address that
 // its PROXY header named, and the ledger of those that ended (core/sessions/ledger.h).
 //
-// Kept while the debug log is on, or the reactor's config wants a ledger; it costs nothing
-// otherwise. 4 bytes for each connection, in pages that are backed where they are used: while it
-// lives, when it was accepted; while it ends, where its entry in the ledger is. Behind ?proxy=on 20
-// more. An entry that newer ones have pushed out is not written to any more.
+// Kept as --ledger and the debug log want it. When a connection was accepted costs no byte: it
+// stands in Connection::user, which is free until a hello names a user, and then in the entry of
+// that login. Behind ?proxy=on an address is 20 bytes, in pages that are backed where it is used.
 #pragma once
 
 #include <cstdint>
 #include <utility>
 
+#include "core/connection.h"
 #include "core/page_source.h"
 #include "core/sessions/ledger.h"
 #include "core/transport_facts.h"
@@ -19,48 +19,48 @@ namespace pulse {
 
 class History {
   public:
-    // For indexes below `places`. `pages` outlives it.
-    History(PageSource& pages, uint32_t places) : pages_(pages), places_(places) {}
-    ~History() { forget(); }
+    // For indexes below `places`. `pages` outlives it. `now`: of the clock of all that follows.
+    History(PageSource& pages, uint32_t places, Nanos now)
+        : pages_(pages), places_(places), began_at_(now) {}
+    ~History() { forget_addresses(); }
     History(const History&) = delete;
     History& operator=(const History&) = delete;
 
-    // From now on the last `entries` that ended are remembered; 0: nothing is, and what was is
-    // forgotten. With `proxied` there is room for addresses. False: there was no address space.
-    bool keep(uint32_t entries, bool proxied, Nanos now);
-    bool on() const { return notes_ != nullptr; }
+    // From now on the last `entries` that ended are remembered, those too that were already; 0:
+    // nothing is. With `proxied` there is room for addresses. False: there was no address space.
+    bool keep(uint32_t entries, bool proxied);
+    bool on() const { return ledger_.limit() > 0; }
 
     // The rest: does nothing, or knows nothing, while it is off.
-    void accepted(Index index, bool proxied, Nanos now);
+    // Returns what Connection::user of a connection that was accepted now is to hold.
+    uint32_t accepted(Index index, bool proxied, Nanos now);
+    // When that was; 0: not known, because nothing was kept then.
+    Nanos accepted_at(uint32_t user) const;
     void named(Index index, const PeerAddress& address);
-    // Requires: it was accepted, and end() was not called. 0: it was accepted before this was kept.
-    Nanos accepted_at(Index index) const;
     PeerAddress address(Index index) const;
     // What was known when its end was decided. Once for each connection.
-    void end(Index index, const Evidence& facts);
+    void end(const Evidence& facts) {
+        if (on()) ledger_.add(facts);
+    }
     // That entry; nullptr: newer ones have pushed it out, or it ended before this was kept.
-    const Evidence* ending(Index index, ConnectionId id) const;
-    Evidence* ending(Index index, ConnectionId id) {
-        return const_cast<Evidence*>(std::as_const(*this).ending(index, id));
+    const Evidence* ending(ConnectionId id) const { return on() ? ledger_.find(id) : nullptr; }
+    Evidence* ending(ConnectionId id) {
+        return const_cast<Evidence*>(std::as_const(*this).ending(id));
     }
 
     const Ledger& ledger() const { return ledger_; }
     size_t memory_bytes() const;
-    // For one connection, when it is on.
-    static constexpr size_t kBytesEach = sizeof(uint32_t);
-    static constexpr size_t kProxiedBytesEach = sizeof(PeerAddress);
 
   private:
-    // Units of an instant: 16.8 ms, of which 32 bits are 2.2 years.
-    static constexpr uint32_t kShift = 24;
-    void forget();
+    // Units of an instant: 33.6 ms, of which 31 bits are 2.2 years.
+    static constexpr uint32_t kShift = 25;
+    void forget_addresses();
 
     PageSource& pages_;
     const uint32_t places_;
-    uint32_t* notes_ = nullptr;
+    const Nanos began_at_;
     PeerAddress* addresses_ = nullptr;
-    Nanos began_at_ = 0;
-    uint64_t used_ = 0;  // places below this were used, for memory_bytes()
+    uint64_t used_ = 0;  // places below this had addresses, for memory_bytes()
     Ledger ledger_{0};
 };
 

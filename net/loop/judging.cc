@@ -50,7 +50,7 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
         const Tick proven = reached + heartbeat.interval_ticks + heartbeat.grace_ticks;
         step.next = std::min(step.next, proven);
     }
-    if (connection.user != 0) step.next = std::min(step.next, judge_suspicion(index, reached));
+    if (is_logged_in(connection)) step.next = std::min(step.next, judge_suspicion(index, reached));
     wheel_.arm(index, step.next);
     if (step.verdict == Verdict::rearm) return kLookCost;
     Session(*this, index).send_probe();

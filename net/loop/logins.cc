@@ -35,8 +35,8 @@ Logins::Place Logins::place_of(std::string_view user) const {
 // ---------------------------------------------------------------------------------------- logins
 
 std::string_view Logins::reason_to_wait(Index index, const UserHello& hello) const {
-    const SessionBook::Handle entry = connections_.at(index).user;
-    if (entry != 0 && book_.entry(entry).waiting)
+    const Connection& connection = connections_.at(index);
+    if (is_logged_in(connection) && book_.entry(connection.user).waiting)
         return "the hello before is not answered yet; wait for its welcome, and try again";
     if (waiting_.size() >= kLoginsWaitingMax && place_of(hello.user).shard != config_.number)
         return "too many logins wait; try again later";
@@ -46,10 +46,11 @@ std::string_view Logins::reason_to_wait(Index index, const UserHello& hello) con
 void Logins::begin(Index index, const UserHello& hello) {
     Connection& connection = connections_.at(index);
     const auto [user, shard] = place_of(hello.user);
-    if (connection.user != 0 && !book_.entry(connection.user).is_of(user))
+    if (is_logged_in(connection) && !book_.entry(connection.user).is_of(user))
         ended(index, CloseReason::peer_closed);
     const ConnectionId id = connections_.table().id(index);
-    const SessionBook::Handle entry = book_.begin(connection.user, id, shard, user);
+    const SessionBook::Handle entry = book_.begin(is_logged_in(connection) ? connection.user : 0,
+                                                  id, shard, user, connection.user);
     PULSE_ASSERT(entry != 0);  // one for each place, and for each login that waits
     connection.user = entry;
     const SessionHandle session = book_.entry(entry).session;
@@ -87,7 +88,7 @@ void Logins::take_answer(SessionBook::Handle entry, const LoginAnswer& answer,
             break;
     }
     const bool keeps_its_session = outcome.entry.session != 0;
-    if (!keeps_its_session) connections_.at(index).user = 0;
+    if (!keeps_its_session) connections_.at(index).user = outcome.entry.accepted;
     refuse(index, answer.verdict, keeps_its_session);
 }
 
@@ -122,7 +123,8 @@ void Logins::refuse(Index index, Rejection verdict, bool keeps_its_session) {
 // ------------------------------------------------------------------------------------------- ends
 
 void Logins::ended(Index index, CloseReason reason) {
-    const SessionBook::Handle entry = std::exchange(connections_.at(index).user, 0);
+    uint32_t& user = connections_.at(index).user;
+    const SessionBook::Handle entry = std::exchange(user, book_.entry(user).accepted);
     const SessionBook::Outcome outcome = book_.ended(entry, reason);
     if (outcome.step == SessionBook::Step::report) report_end(outcome.entry);
 }
@@ -191,7 +193,7 @@ void Logins::handle(const Message::SessionSuspect& suspect) {
 
 void Logins::handle(const Message::SessionTaken& taken) {
     const Connection* const connection = connections_.find(taken.connection);
-    if (connection == nullptr || connection->user == 0) return;
+    if (connection == nullptr || !is_logged_in(*connection)) return;
     const SessionBook::Entry& entry = book_.entry(connection->user);
     if (entry.session != taken.session || entry.shard != taken.shard) return;
     book_.lost(connection->user);

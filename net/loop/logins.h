@@ -17,6 +17,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "core/connection.h"
 #include "core/message.h"
 #include "core/sessions/directory.h"
 #include "core/sessions/session_book.h"
@@ -77,6 +78,12 @@ class Logins {
     bool settled() const { return book_.taken() == 0 && mail_.empty(); }
 
     const Directory& directory() const { return directory_; }
+    // What the book has of the connection; nullptr: it is anonymous.
+    const SessionBook::Entry* entry_of(const Connection& connection) const {
+        return is_logged_in(connection) ? &book_.entry(connection.user) : nullptr;
+    }
+    // The number that stands for a user's name, in all reactors of a server.
+    uint64_t number_of(std::string_view user) const { return place_of(user).user; }
     void fill(Gauges& gauges) const;
 
   private:

@@ -92,6 +92,9 @@ struct LoopOptions {
     uint32_t max_connections_per_user = kSessionsPerUserMax;
     Nanos presence_linger = 0;  // 0: a user without a session is offline at once
 
+    // Connections that ended and are remembered, of all reactors together; 0: none is.
+    uint32_t ledger = kLedgerEntriesDefault;
+
     // Messages.
     OnMessage on_message = OnMessage::discard;
     size_t max_message_bytes = kMessageBytesDefault;

@@ -35,7 +35,7 @@ struct ReactorConfig {
     CodecLimits limits;
     uint64_t accepts_per_second = 0;  // of this reactor; 0: unlimited
     DirectoryConfig directory;        // of this reactor's shard
-
+    uint32_t ledger_entries = 0;      // of this reactor; the debug log may want more
 
     // What surrounds the reactor.
     uint32_t number = 0;             // which reactor; the first part of a connection's public name
@@ -56,8 +56,7 @@ struct ReactorConfig {
     // Gets what an operator should know at any level, seldom (net/loop/notices.h), likewise.
     std::function<void(const std::string& line)> warn;
 
-    // The same in every server. Of the ledger: beyond what the debug log needs.
-    uint32_t ledger_entries = 0;
+    // The same in every server.
     size_t buffer_reserve_bytes = kBufferReservePerReactor;
     uint32_t retry_after_ms = 1'000;  // the hint in the goodbyes of a server that stops
 };

@@ -8,6 +8,7 @@
 
 #include "core/limits.h"
 #include "core/message.h"
+#include "core/sessions/ledger.h"
 #include "core/units.h"
 #include "net/auth/limits.h"
 #include "net/io/sockets.h"
@@ -175,8 +176,9 @@ Result<void> plan_memory(ServerPlan& plan, const Machine& machine) {
     ServerOptions& options = plan.options;
     plan.available = machine.memory();
     const uint64_t lanes = uint64_t{plan.reactors} * (plan.reactors - 1);
-    const uint64_t own =
-        plan.reactors * kReactorUserBytes + lanes * kMailboxSlots * sizeof(Message);
+    const uint64_t own = plan.reactors * kReactorUserBytes +
+                         lanes * kMailboxSlots * sizeof(Message) +
+                         Ledger::memory_bytes(options.ledger);
     const uint64_t each = kIdleUserBytes + kIdleKernelBytes;
     const uint64_t fits = plan.available.bytes > own ? (plan.available.bytes - own) / each : 0;
     if (!plan.available.bound.empty() && options.max_connections > fits) {
@@ -265,6 +267,10 @@ std::vector<std::string> ServerPlan::describe() const {
             kUserBytes,
             format_mib(std::max<uint64_t>(kSessionTextBytesMax, reactors * kSessionTextBytesMin))),
         authentication(*this),
+        options.ledger == 0
+            ? std::string("remembers no connection that has ended")
+            : fmt::format("remembers the last {} connections that ended, in {} at most",
+                          options.ledger, format_mib(Ledger::memory_bytes(options.ledger))),
         fmt::format("heartbeats every {}, eviction after {} of silence, in ticks of {:.2f} ms",
                     format_duration(options.heartbeat_interval),
                     format_duration(options.heartbeat_timeout),

@@ -355,7 +355,8 @@ void SimClients::judge_sessions(const ConnectionTable& table, const Directory& d
     uint32_t logged_in = 0;
     for (Index index = 0; index < line_of_index_.size(); ++index) {
         const Line* const line = line_at(index);
-        if (line == nullptr || !is_live(table[index].stage) || table[index].user == 0) continue;
+        if (line == nullptr || !is_live(table[index].stage) || !is_logged_in(table[index]))
+            continue;
         ++logged_in;
         judge_session(*line, {table.id(index), 0}, directory);
     }

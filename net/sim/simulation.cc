@@ -361,7 +361,10 @@ class Simulation {
     }
     void forget_a_login() {
         for (Index index = 0; index < table_.limit(); ++index) {
-            if (is_live(table_[index].stage) && std::exchange(table_[index].user, 0) != 0) return;
+            Connection& connection = table_[index];
+            if (!is_live(connection.stage) || !is_logged_in(connection)) continue;
+            connection.user = 0;
+            return;
         }
     }
 

@@ -435,6 +435,14 @@ constexpr Setting kSettings[] = {
      "change; off: offline at once, so that what waits for it learns it at once.",
      text, live, DURATION_OR_OFF(presence_linger, 100 * kMillisecond, kHour)},
 
+    {"ledger", kSessions, "N|off",
+     "Remember the last N connections that ended, of all reactors together, each with the evidence "
+     "of why: /api/v1/closed of --admin, pulsectl ls --closed and pulsectl explain show them.",
+     number, restart,
+     set_quantity<&ServerOptions::ledger, parse_count, format_count, true, uint64_t{0},
+                  uint64_t{kLedgerEntriesMax}>,
+     get_quantity<&ServerOptions::ledger, format_count, true>},
+
     {"on-message", kMessages, "echo|discard",
      "What to do with application messages: send them back unchanged, or count and drop them.",
      text, restart, WORD(on_message, kOnMessage)},

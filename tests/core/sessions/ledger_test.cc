@@ -46,12 +46,29 @@ TEST(Ledger, TakesMemoryAsItFillsAndNoMoreThanItSays) {
     Ledger ledger(10'000);
     EXPECT_EQ(ledger.memory_bytes(), 0u);
     ledger.add(facts_of(0));
-    EXPECT_LT(ledger.memory_bytes(), 32u * 1'024);
+    EXPECT_LT(ledger.memory_bytes(), 48u * 1'024);
     for (Index index = 0; index < 30'000; ++index) ledger.add(facts_of(index));
     const size_t full = Ledger::memory_bytes(10'000);
     EXPECT_GE(ledger.memory_bytes(), full);
-    EXPECT_LE(ledger.memory_bytes(), full + full / 100 + 32 * 1'024);
-    EXPECT_EQ(sizeof(Evidence), 344u) << "net/README.md names it";
+    EXPECT_LE(ledger.memory_bytes(), full + full / 100 + 48 * 1'024);
+    EXPECT_EQ(sizeof(Evidence), 352u) << "net/README.md names it";
+}
+
+TEST(Ledger, KeepsTheNewestWhenItsLengthChanges) {
+    Ledger ledger(8);
+    for (Index index = 0; index < 20; ++index) ledger.add(facts_of(index));
+    ledger.resize(3);
+    EXPECT_EQ(ledger.size(), 3u);
+    ledger.resize(100);
+    EXPECT_EQ(ledger.first(), 17u);
+    EXPECT_EQ(ledger.find(16), nullptr) << "it was pushed out, though there is room again";
+    EXPECT_EQ(ledger.find(ConnectionId{16, 0}), nullptr);
+    ASSERT_NE(ledger.find(ConnectionId{17, 0}), nullptr);
+    EXPECT_EQ(ledger.add(facts_of(20)), 20u) << "numbers go on";
+    EXPECT_EQ(ledger.size(), 4u);
+    ledger.resize(0);
+    EXPECT_EQ(ledger.size(), 0u);
+    EXPECT_EQ(ledger.find(ConnectionId{20, 0}), nullptr);
 }
 
 TEST(Ledger, OfNoEntriesKnowsNothing) {

@@ -172,5 +172,60 @@ TEST(LedgerOfAReactor, ForgetsThoseThatNewerOnesPushOutWhileTheyEnd) {
         EXPECT_EQ(ledger(stage).find(number)->reason, CloseReason::peer_closed);
 }
 
+// Where that is kept changes with each login; the record has no other room for it.
+TEST(LedgerOfAReactor, KnowsWhenItWasAcceptedThroughLogins) {
+    StagePlan with = plan(10);
+    with.options.duplicate.rule = DuplicateRule::reject;
+    LedgerStage stage(with);
+    const Connections& connections = stage.reactor().connections();
+    const size_t other = speaks(stage, kLines, "{\"type\":\"hello\",\"user\":\"taken\"}\n");
+    const Nanos came = stage.network().clock();
+    const size_t peer = speaks(stage, kLines);
+    const auto expect_known = [&](const Evidence& evidence, bool logged_in, const char* when) {
+        EXPECT_NEAR(static_cast<double>(evidence.accepted_at), static_cast<double>(came), 40e6)
+            << when;
+        EXPECT_EQ(evidence.user != 0, logged_in) << when;
+    };
+    const auto says_hello = [&](std::string_view user) {
+        stage.write(peer, "{\"type\":\"hello\",\"user\":\"" + std::string(user) + "\"}\n");
+        stage.settle();
+        return connections.evidence(*stage.index(peer));
+    };
+    expect_known(connections.evidence(*stage.index(peer)), false, "anonymous");
+    const Evidence first = says_hello("u1");
+    expect_known(first, true, "logged in");
+    EXPECT_EQ(first.user, connections.logins().number_of("u1"));
+    expect_known(says_hello("u1"), true, "again");
+    expect_known(says_hello("u2"), true, "as another user");
+    stage.settle(3 * kSecond);
+    stage.finish(peer);
+    stage.settle();
+    expect_known(newest(stage), true, "closed");
+    const size_t refused = speaks(stage, kLines, "{\"type\":\"hello\",\"user\":\"taken\"}\n");
+    EXPECT_EQ(newest(stage).reason, CloseReason::duplicate_login);
+    EXPECT_NE(newest(stage).accepted_at, 0);
+    for (const size_t each : {peer, other, refused}) stage.close(each, true);
+    stage.settle(3 * kSecond);
+    EXPECT_EQ(stage.table().live(), 0u);
+}
+
+// A ring of another length, and connections that were accepted before.
+TEST(LedgerOfAReactor, GoesOnWhenTheDebugLogIsSwitched) {
+    StagePlan with = plan(3);
+    with.keeps_debug_lines = true;
+    LedgerStage stage(with);
+    const size_t stays = speaks(stage, kLines);
+    for (int i = 0; i < 5; ++i) stage.close(speaks(stage, kLines), true);
+    stage.settle(kSecond);
+    EXPECT_EQ(ledger(stage).limit(), kLedgerEntriesForLog);
+    EXPECT_EQ(ledger(stage).size(), 5u);
+    stage.reload([](LoopOptions& options) { options.log_level = LogLevel::info; });
+    stage.settle(kSecond);
+    EXPECT_EQ(ledger(stage).limit(), 3u);
+    EXPECT_EQ(ledger(stage).size(), 3u) << "the newest of them";
+    const Connections& connections = stage.reactor().connections();
+    expect_in(told(stage, connections.evidence(*stage.index(stays))), "is open for 2.");
+}
+
 }  // namespace
 }  // namespace pulse::test

@@ -34,6 +34,7 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"duplicate", "allow=3"},
     {"max-connections-per-user", "5"},
     {"presence-linger", "10s"},
+    {"ledger", "500"},
     {"on-message", "echo"},
     {"max-message-bytes", "4KiB"},
     {"send-queue-bytes", "8KiB"},
