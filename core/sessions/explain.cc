@@ -157,6 +157,12 @@ void add_slow_reader(Words& words, const Evidence& facts) {
         << " in the kernel";
 }
 
+// What else is known, without the full stop that sentences for peers have.
+std::string_view detail_of(const Evidence& facts) {
+    const std::string_view detail = facts.detail.view();
+    return detail.substr(0, detail.ends_with('.') ? detail.size() - 1 : detail.size());
+}
+
 // One sentence without its end.
 void add_cause(Words& words, const Evidence& facts, const ConnectionNames& names) {
     if (!was_seen(facts)) {
@@ -192,7 +198,7 @@ void add_cause(Words& words, const Evidence& facts, const ConnectionNames& names
             return;
         case CloseReason::kicked:
             words << "an operator closed it";
-            if (!facts.detail.empty()) words << ": " << facts.detail.view();
+            if (!facts.detail.empty()) words << ": " << detail_of(facts);
             return;
         case CloseReason::going_away:
             words << "the server was told to drain";
@@ -202,15 +208,15 @@ void add_cause(Words& words, const Evidence& facts, const ConnectionNames& names
             return;
         case CloseReason::out_of_memory:
             words << "the buffers of its reactor were short";
-            if (!facts.detail.empty()) words << ": " << facts.detail.view();
+            if (!facts.detail.empty()) words << ": " << detail_of(facts);
             return;
         default:
             break;
     }
     // Those whose words are enough, and those that name a fault.
     const CloseReasonInfo& info = describe(facts.reason);
-    words << (info.text == info.name && !facts.detail.empty() ? facts.detail.view() : info.text);
-    if (info.text != info.name && !facts.detail.empty()) words << ": " << facts.detail.view();
+    words << (info.text == info.name && !facts.detail.empty() ? detail_of(facts) : info.text);
+    if (info.text != info.name && !facts.detail.empty()) words << ": " << detail_of(facts);
     add_error(words, facts, names);
 }
 

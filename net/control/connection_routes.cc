@@ -256,7 +256,7 @@ Reply Routes::connection(const Ask& ask) {
     }
     if (!job->facts) {
         return error_reply(404, "id", pulse::quoted(ask.id) + " is not connected",
-                           "list those that are with /api/v1/connections");
+                           "look at /api/v1/closed/" + ask.id + ", or list /api/v1/connections");
     }
     const ConnectionFacts& facts = *job->facts;
     Json object = row_json(facts.row);
@@ -267,6 +267,9 @@ Reply Routes::connection(const Ask& ask) {
     object["closes_in_ms"] = to_ms(facts.deadline_in);
     object["parked"] = facts.held_off;
     object["offences"] = facts.offences;
+    object["explanation"] = facts.explained;
+    object["timeline"] = timeline_json(facts.evidence, Clocks::now());
+    object["transport"] = transport_json(facts.evidence.transport);
     return json_reply(object);
 }
 

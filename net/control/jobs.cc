@@ -209,9 +209,10 @@ Nanos RevokeJob::step(Connections& connections, Nanos now, uint32_t& budget) {
 // ------------------------------------------------------------------------------------ one of them
 
 Nanos FactsJob::step(Connections& connections, Nanos now, uint32_t& budget) {
-    spend(budget, kDescribeCost);
+    spend(budget, kDescribeCost + kExplainCost);
     const Connection* connection = connections.find(id);
     if (connection == nullptr || connection->stage == Stage::closed) return kNever;
+    const Evidence evidence = connections.evidence(id.index);
     const ReactorConfig& config = connections.config();
     const HeartbeatConfig& heartbeat = connections.heartbeat_of(*connection);
     const Tick tick = config.clock.down(now);
@@ -227,6 +228,8 @@ Nanos FactsJob::step(Connections& connections, Nanos now, uint32_t& budget) {
         .deadline_in = std::max<Nanos>(0, deadline - now),
         .held_off = connections.is_held_off(id.index),
         .offences = connection->offences,
+        .evidence = evidence,
+        .explained = connections.explain(evidence),
     };
     return kNever;
 }

@@ -209,6 +209,8 @@ struct ConnectionFacts {
     Nanos deadline_in = 0;  // until silence closes it
     bool held_off = false;  // bytes of it are parked: it sent more than its share of a turn
     uint32_t offences = 0;  // bad messages forgiven
+    Evidence evidence;
+    std::string explained;  // of that, in sentences
 };
 
 struct FactsJob final : Job {

@@ -54,6 +54,8 @@ inline constexpr size_t kBroadcastFrameBytesMax = 64;
 // connection, a system call of about half a microsecond; and describing one, with its address.
 inline constexpr uint32_t kAddressCost = 16;
 inline constexpr uint32_t kDescribeCost = 24;
+// Explaining one: two system calls, and sentences of a few hundred bytes.
+inline constexpr uint32_t kExplainCost = 128;
 // Bytes of a text that cost one more, when it is copied for a connection.
 inline constexpr size_t kTextBytesPerCost = 64;
 // Between two steps of a kick with a rate.

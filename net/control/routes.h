@@ -6,7 +6,9 @@
 #include <span>
 #include <string_view>
 
+#include "net/control/closed.h"
 #include "net/control/errands.h"
+#include "net/control/evidence_json.h"
 #include "net/control/filter.h"
 #include "net/control/jobs.h"
 #include "net/control/reply.h"
@@ -56,6 +58,8 @@ class Routes {
     Reply count(const Ask& ask);
     Reply connections(const Ask& ask);
     Reply connection(const Ask& ask);
+    Reply closed(const Ask& ask);
+    Reply closed_one(const Ask& ask);
     Reply kick_one(const Ask& ask);
     Reply kick(const Ask& ask);
     Reply broadcast(const Ask& ask);
@@ -78,6 +82,7 @@ class Routes {
     template <class Make>
     Reply act_on_all(const Ask& ask, Nanos most, Make&& make);
     Json row_json(const ConnectionRow& row) const;
+    Json closed_json(const Evidence& facts, const Clocks& clocks) const;
     std::vector<std::shared_ptr<Job>> only(uint32_t reactor, std::shared_ptr<Job> job) const;
 
     ControlTarget& target_;

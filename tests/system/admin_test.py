@@ -63,7 +63,9 @@ def test_every_path_answers_as_openapi_says(backend):
     with Watched(backend, scheme="auto") as server:
         peers = crowd(server.port, 5)
         admin = server.admin
-        one = admin.get("/api/v1/connections?protocol=jsonl&limit=1")["connections"][0]
+        gone = admin.get("/api/v1/connections?protocol=jsonl&limit=1")["connections"][0]
+        assert admin.ask("DELETE", "/api/v1/connections/" + gone["id"]).status == 200
+        one = admin.get("/api/v1/connections?protocol=jsonl&state=open")["connections"][0]
         tried = set()
         for path, operations in openapi()["paths"].items():
             for method in operations:
@@ -75,7 +77,8 @@ def test_every_path_answers_as_openapi_says(backend):
                         "/api/v1/broadcast": {"all": True, "text": "a"},
                         "/api/v1/retune": {"all": True, "profile": "mobile"},
                         "/api/v1/tokens/revoke": {"token_id": "t-1"}}.get(path)
-                reply = admin.ask(method.upper(), path.replace("{id}", one["id"]), body)
+                known = gone if path.startswith("/api/v1/closed") else one
+                reply = admin.ask(method.upper(), path.replace("{id}", known["id"]), body)
                 assert reply.status == 200, (method, path, reply.body)
         listed = {(route["method"], route["path"]) for route in admin.get("/api/v1")["routes"]}
         assert listed == tried, listed ^ tried
@@ -170,6 +173,56 @@ def test_one_connection(backend):
         assert server.admin.ask("GET", "/api/v1/connections/nonsense").status == 400
 
 
+def test_those_that_ended(backend):
+    with Watched(backend, "--ledger", "30", scheme="auto") as server:
+        admin = server.admin
+        peers = crowd(server.port, 5)
+        user = connect(server.port, "jsonl")
+        user.sendall(b'{"type":"hello","user":"ann"}\n')
+        name = re.search(rb'"conn":"([^"]+)"', read_until(user, b"}\n"))[1].decode()
+        assert "is open for" in admin.get("/api/v1/connections/" + name)["explanation"]
+        for peer in peers["binary"] + [user]:
+            peer.close()
+        done = admin.post("/api/v1/kick", {"filter": {"protocol": "websocket"}, "reason": "moved"})
+        assert done["done"] == 5, done
+
+        def closed(query="", limit=100):
+            rows, cursor = [], ""
+            while cursor is not None:
+                page = admin.get(f"/api/v1/closed?limit={limit}{query}" +
+                                 (f"&cursor={cursor}" if cursor else ""))
+                rows, cursor = rows + page["closed"], page["next"]
+            return rows
+        eventually(lambda: len(closed()) == 11, "all have ended")
+        assert {row["id"] for row in closed(limit=3)} == {row["id"] for row in closed()}
+        ages = [row["ago_ms"] for row in closed()]
+        assert ages == sorted(ages), ages
+        assert [row["id"] for row in closed("&user=ann")] == [name]
+        kicked = closed("&reason=kicked")
+        assert len(kicked) == 5 and "an operator closed it: moved." in kicked[0]["cause"], kicked
+        assert kicked[0]["ended_by"] == "operator" and kicked[0]["lasted_ms"] >= 0
+        assert len(closed("&protocol=binary&reason=peer_closed&since=1h")) == 5
+        assert closed("&address=10.0.0.0/8") == []
+        own = "%s:%d" % peers["websocket"][0].getsockname()
+        assert own in {row["address"] for row in kicked}
+        facts = admin.get("/api/v1/closed/" + name)
+        assert "was closed as peer_closed after" in facts["explanation"], facts
+        assert facts["transport"]["received_bytes"] == len(
+            b'{"type":"ping","seq":1}\n{"type":"hello","user":"ann"}\n'), facts
+        what = [moment["what"] for moment in facts["timeline"]]
+        assert what[0] == "accepted" and what[-1] == "the socket was closed", what
+        assert admin.ask("GET", "/api/v1/connections/" + name).status == 404
+        for peer in sum(crowd(server.port, 20).values(), []):
+            peer.close()
+        # Of each reactor's half.
+        eventually(lambda: len(closed()) == 30, "no more than --ledger")
+        assert admin.ask("GET", "/api/v1/closed/" + name).status == 404, "newer ones came"
+    with Watched(backend, "--ledger", "off") as server:
+        connect(server.port, "binary").close()
+        eventually(lambda: server.admin.get("/api/v1/count")["connections"] == 0, "it is gone")
+        assert server.admin.get("/api/v1/closed") == {"closed": [], "next": None, "kept": 0}
+
+
 def test_kick_broadcast_and_retune(backend):
     with Watched(backend, "--heartbeat-probe", "off", scheme="auto") as server:
         peers = crowd(server.port)
@@ -255,6 +308,10 @@ def test_what_is_wrong_is_refused_in_words(backend):
         refused(400, "GET", "/api/v1/connections?colour=red", None, None, "colour", "protocol")
         refused(400, "GET", "/api/v1/count?protocol=smtp", None, None, "smtp", "jsonl")
         refused(400, "GET", "/api/v1/count?address=10.0.0.1/8")
+        refused(400, "GET", "/api/v1/closed?reason=boredom", None, None, "boredom", "kicked")
+        refused(400, "GET", "/api/v1/closed?state=open", None, None, "state", "since")
+        refused(400, "GET", "/api/v1/closed?cursor=1.2")
+        refused(400, "GET", "/api/v1/closed/nonsense")
         refused(400, "POST", "/api/v1/kick", {})
         refused(400, "POST", "/api/v1/kick", {"filter": {}})
         refused(400, "POST", "/api/v1/kick", {"filter": {"idle": "1s"}, "all": True})

@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "core/sessions/timeline.h"
+
 namespace pulse {
 namespace {
 
@@ -244,6 +246,60 @@ TEST(Open, TellsItsStateItsDeadlineAndWhatWouldCloseIt) {
     expect_in(
         explain(facts, kNames),
         "Its HTTP request is awaited: it is closed as handshake_timeout in 78.0 s otherwise.");
+}
+
+// --------------------------------------------------------------------------------- its instants
+std::string instants(const Evidence& facts) {
+    std::string text;
+    Nanos before = 0;
+    for (const Moment& moment : timeline(facts)) {
+        EXPECT_GE(moment.at, before);
+        before = moment.at;
+        text +=
+            std::to_string((moment.at - kNow) / kSecond) + " " + std::string(moment.what) + "\n";
+    }
+    return text;
+}
+
+TEST(Timeline, OfAnEvictionEndsWithItsSocket) {
+    Evidence facts = evicted(2);
+    facts.transport.since_sent = 28 * kSecond;
+    facts.transport.since_acked = 89 * kSecond;
+    EXPECT_EQ(instants(facts),
+              "-120 accepted\n"
+              "-90 last byte in\n"
+              "-90 last proof of life\n"
+              "-89 last acknowledged\n"
+              "-28 last byte out\n"
+              "-28 last probe\n"
+              "0 its end was decided\n"
+              "1 the socket was closed\n");
+}
+
+TEST(Timeline, OfOneThatIsOpenHasWhatIsToCome) {
+    Evidence facts = open_facts();
+    facts.heard_at = kNow - 12 * kSecond;
+    facts.next_probe_at = kNow + 20 * kSecond;
+    facts.deadline = kNow + 78 * kSecond;
+    facts.transport = {};
+    EXPECT_EQ(instants(facts),
+              "-120 accepted\n"
+              "-12 last proof of life\n"
+              "20 next probe, if it stays silent\n"
+              "78 closed, if it stays silent\n");
+    facts.held_off = true;
+    facts.accepted_at = 0;
+    EXPECT_EQ(instants(facts), "-12 last proof of life\n") << "it is not judged meanwhile";
+    facts.greeting = facts.heard_nothing = true;
+    facts.held_off = false;
+    EXPECT_EQ(instants(facts), "78 closed, if it stays silent\n");
+}
+
+TEST(Timeline, OfWhatWasNotSeenIsItsEnd) {
+    Evidence facts{.id = {123, 9}, .reactor = 3, .at = kNow};
+    facts.stage = Stage::closing;
+    facts.reason = CloseReason::kicked;
+    EXPECT_EQ(instants(facts), "0 its end was decided\n");
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include <set>
 #include <vector>
 
+#include "net/control/closed.h"
+
 #include "tests/net/loop/reactor_stage.h"
 
 namespace pulse::test {
@@ -249,6 +251,108 @@ TEST(AdminJobs, NamesThatAreNotOfConnections) {
          {"", "r", "r1", "r1-2", "r1-2-", "r1-2-3x", "1-2-3", "r-1-2-3", "r1-2-99999999999"})
         EXPECT_FALSE(parse_public_name(text)) << text;
     EXPECT_TRUE(parse_public_name("r255-000007-4294967295"));
+}
+
+ClosedFilter closed_by(std::string_view key, std::string_view value) {
+    ClosedFilter filter;
+    const FilterNames names{{"tcp://10.0.0.1:9000", "tcp://10.0.0.1:9001?proxy=on"}, {}};
+    const Result<void> set = set_filter(filter, names, key, value);
+    EXPECT_TRUE(set) << set.error();
+    return filter;
+}
+
+TEST(ClosedJobs, PagesHaveEachOnceTheNewestFirstThoughOthersCloseMeanwhile) {
+    StagePlan plan = plan_of();
+    plan.ledger_entries = 1'000;
+    ReactorStage stage(plan);
+    open_peers(stage, 500);
+    for (size_t peer = 0; peer < 300; ++peer) {
+        stage.close(peer, true);
+        stage.settle(2 * kMillisecond);
+    }
+    std::set<std::pair<Index, uint32_t>> seen;
+    std::optional<ClosedKey> after;
+    for (size_t page = 0; page < 100; ++page) {
+        ClosedPageJob job({}, after, 7);
+        run(stage, job);
+        EXPECT_EQ(job.kept, 1'000u);
+        for (const ClosedPageJob::Found& found : job.found) {
+            EXPECT_TRUE(!after || found.key < *after);
+            after = found.key;
+            EXPECT_TRUE(seen.insert({found.facts.id.index, found.facts.id.generation}).second);
+        }
+        if (job.found.size() < 7) break;
+        stage.close(300 + page, true);
+        stage.settle(2 * kMillisecond);
+    }
+    EXPECT_EQ(seen.size(), 300u);
+}
+
+TEST(ClosedJobs, AreFoundByReasonUserAddressAndTime) {
+    StagePlan plan = plan_of();
+    plan.listen.emplace_back("jsonl://10.0.0.1:9003");
+    plan.ledger_entries = 100;
+    ReactorStage stage(plan);
+    const size_t proxied = stage.connect(1);
+    stage.write(proxied, "PROXY TCP4 198.51.100.7 10.0.0.1 4000 9001\r\n");
+    stage.write(proxied, kPing);
+    const size_t user = stage.connect(3, "192.0.2.9:0");
+    stage.write(user, "{\"type\":\"hello\",\"user\":\"u1\"}\n");
+    stage.settle();
+    stage.close(proxied, true);
+    stage.settle(10 * kSecond);
+    stage.finish(user);
+    stage.settle();
+    stage.close(user, false);
+    stage.settle(kSecond);
+    const auto count = [&](const ClosedFilter& filter) {
+        ClosedPageJob job(filter, {}, 100);
+        run(stage, job);
+        return job.found.size();
+    };
+    EXPECT_EQ(count({}), 2u);
+    EXPECT_EQ(count(closed_by("reason", "peer_reset")), 1u);
+    EXPECT_EQ(count(closed_by("reason", "idle_timeout")), 0u);
+    EXPECT_EQ(count(closed_by("user", "u1")), 1u);
+    EXPECT_EQ(count(closed_by("user", "u2")), 0u);
+    EXPECT_EQ(count(closed_by("address", "198.51.100.0/24")), 1u) << "behind a PROXY header, too";
+    EXPECT_EQ(count(closed_by("address", "192.0.2.9")), 1u);
+    EXPECT_EQ(count(closed_by("address", "127.0.0.1")), 0u);
+    EXPECT_EQ(count(closed_by("since", "5s")), 1u);
+    EXPECT_EQ(count(closed_by("since", "1h")), 2u);
+    EXPECT_EQ(count(closed_by("protocol", "jsonl")), 1u);
+    EXPECT_EQ(count(closed_by("listener", "1")), 1u);
+    ClosedFilter filter;
+    for (const auto& [key, value] : {std::pair("reason", "boredom"), std::pair("since", "0s"),
+                                     std::pair("user", ""), std::pair("state", "open")}) {
+        EXPECT_FALSE(set_filter(filter, {}, key, value)) << key;
+    }
+}
+
+// What a list shows of it, and what is asked about it later, is the same one.
+TEST(ClosedJobs, OneIsExplainedAsItWasWhenItEnded) {
+    StagePlan plan = plan_of();
+    plan.ledger_entries = 100;
+    ReactorStage stage(plan);
+    open_peers(stage, 2);
+    const ConnectionId id = stage.table().id(*stage.index(1));
+    FactsJob live(id);
+    run(stage, live);
+    ASSERT_TRUE(live.facts);
+    EXPECT_NE(live.facts->explained.find("is open for 0."), std::string::npos)
+        << live.facts->explained;
+    KickOneJob kick(id, "for a test");
+    run(stage, kick);
+    stage.settle(3 * kSecond);
+    ClosedJob job(id);
+    run(stage, job);
+    ASSERT_TRUE(job.facts);
+    EXPECT_EQ(job.facts->reason, CloseReason::kicked);
+    EXPECT_NE(job.explained.find("kicked after 1."), std::string::npos) << job.explained;
+    EXPECT_NE(job.explained.find("an operator closed it: for a test."), std::string::npos);
+    ClosedJob unknown({id.index, id.generation + 1});
+    run(stage, unknown);
+    EXPECT_FALSE(unknown.facts);
 }
 
 TEST(SharedPace, SeveralTogetherKeepToTheRate) {

@@ -1,0 +1,77 @@
+// What the admin endpoint reads of the ledgers (core/sessions/ledger.h): connections that ended, by
+// what is asked of them, the newest first. Jobs, each over one reactor (jobs.h).
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/sessions/evidence.h"
+#include "net/control/filter.h"
+#include "net/loop/job.h"
+
+namespace pulse {
+
+// All that is given must hold; nothing given: every one.
+struct ClosedFilter {
+    std::vector<CloseReason> reasons;  // empty: any
+    std::vector<uint8_t> protocols;    // rows of kProtocols; empty: any
+    std::optional<uint8_t> listener;
+    std::optional<AddressPrefix> address;  // of the peer, behind a PROXY header too
+    std::string user;                      // that it was logged in as; empty: any, or none
+    Nanos within = 0;                      // ended so long ago at most; 0: whenever
+};
+
+// What a filter of these can name.
+inline constexpr std::string_view kClosedFilterKeys[] = {"reason", "user",     "address",
+                                                         "since",  "protocol", "listener"};
+
+// Sets what `key` names. The error is "KEY 'VALUE': reason; remedy".
+Result<void> set_filter(ClosedFilter& filter, const FilterNames& names, std::string_view key,
+                        std::string_view value);
+// `user_number` stands for the user that the filter names (Logins::number_of).
+bool matches(const ClosedFilter& filter, const Evidence& facts, uint64_t user_number, Nanos now);
+
+// The order of lists: when the end was decided, and where its entry is. The newest comes first.
+struct ClosedKey {
+    Nanos at = 0;
+    uint32_t reactor = 0;
+    uint64_t number = 0;
+    auto operator<=>(const ClosedKey&) const = default;
+};
+
+// The newest `most` that match and come behind `after` of the page before.
+struct ClosedPageJob final : Job {
+    ClosedPageJob(ClosedFilter wanted, std::optional<ClosedKey> last, uint32_t limit)
+        : filter(std::move(wanted)), after(last), most(limit) {}
+    Nanos step(Connections& connections, Nanos now, uint32_t& budget) override;
+
+    struct Found {
+        ClosedKey key;
+        Evidence facts;
+    };
+    const ClosedFilter filter;
+    const std::optional<ClosedKey> after;
+    const uint32_t most;
+    std::vector<Found> found;
+    uint32_t kept = 0;  // entries that the ledger has room for; 0: it is off
+
+  private:
+    std::optional<uint64_t> next_;  // behind the next entry to look at
+    uint64_t user_number_ = 0;
+};
+
+// One that ended, and whole sentences about it.
+struct ClosedJob final : Job {
+    explicit ClosedJob(ConnectionId wanted) : id(wanted) {}
+    Nanos step(Connections& connections, Nanos now, uint32_t& budget) override;
+
+    const ConnectionId id;
+    std::optional<Evidence> facts;  // empty: the ledger does not have it
+    std::string explained;
+};
+
+}  // namespace pulse
