@@ -82,7 +82,16 @@ def test_what_it_does_to_connections(backend):
             "10 connections have profile powersave\n")
         one = json.loads(done(server, "ls", "--json", "--limit", "1"))["id"]
         assert done(server, "kick", one) == "1 connections were closed\n"
+        explained = done(server, "explain", one)
+        assert explained.startswith(one + " ("), explained
+        assert " as kicked after " in explained.replace("\n", " "), explained
+        assert re.search(r"^\S+Z +[0-9.]+ m?s ago  accepted$", explained, re.M), explained
         assert done(server, "kick", "--all", "--rate", "1000/s") == "9 connections were closed\n"
+        lines = done(server, "ls", "--closed", "--reason", "kicked", "--since", "1h").splitlines()
+        assert lines[0].split() == ["ID", "CLOSED", "LASTED", "REASON", "BY", "PROTOCOL",
+                                    "ADDRESS"], lines[0]
+        assert len(lines) == 12 and lines[-1] == "10 connections that ended", lines
+        assert done(server, "ls", "--closed", "--limit", "3", "--json").count("\n") == 3
         del peers
 
 
@@ -97,10 +106,13 @@ def test_exit_codes_tell_the_truth(backend):
                 (2, "ID is missing", ("--admin", address, "explain")),
                 (2, "--admin", ("--admin", "nowhere", "ls")),
                 (2, "--token-file", ("--admin", address, "--token-file", "/nowhere/t", "ls")),
-                (1, "is not connected", ("--admin", address, "explain", "r0-000001-7")),
+                (1, "is not among the last", ("--admin", address, "explain", "r0-000001-7")),
                 (1, "filter", ("--admin", address, "kick")),
                 (1, "'loud'", ("--admin", address, "log-level", "loud")),
                 (1, "'smtp'", ("--admin", address, "ls", "--protocol", "smtp")),
+                (1, "'boredom'", ("--admin", address, "ls", "--closed", "--reason", "boredom")),
+                (2, "--closed", ("--admin", address, "ls", "--reason", "kicked")),
+                (2, "--sort", ("--admin", address, "ls", "--closed", "--sort", "id")),
                 (1, "is the server running", ("--admin", "127.0.0.1:1", "ready")),
                 (1, "--admin of a pulsewheel", ("--admin", f"127.0.0.1:{server.port}", "ready"))):
             result = run(*arguments)

@@ -9,6 +9,7 @@
 
 #include "core/units.h"
 #include "proto/printable.h"
+#include "tools/pulsectl/answers.h"
 #include "tools/pulsectl/table.h"
 
 namespace pulse::ctl {
@@ -16,8 +17,6 @@ namespace {
 
 using Align = Table::Align;
 
-// The longest page that the server gives.
-constexpr uint64_t kPage = 1'000;
 // Between two looks at a drain.
 constexpr unsigned kDrainLookUs = 250'000;
 
@@ -50,17 +49,6 @@ Json body_of(const Request& request) {
     return body;
 }
 
-std::string text_of(const Json& object, const char* name, std::string_view otherwise = "-") {
-    const auto found = object.find(name);
-    return found != object.end() && found->is_string() ? found->get<std::string>()
-                                                       : std::string(otherwise);
-}
-
-uint64_t number_of(const Json& object, const char* name) {
-    const auto found = object.find(name);
-    return found != object.end() && found->is_number() ? found->get<uint64_t>() : 0;
-}
-
 // "3 connections were closed, 1 was skipped"
 int print_done(const Result<Json>& answer, const Request& request, std::string_view what) {
     if (!answer) return refused(answer.error());
@@ -86,6 +74,11 @@ int refused(const std::string& error) {
     return kRefused;
 }
 
+int usage(const std::string& error) {
+    std::fprintf(stderr, "pulsectl: %s\n", printable_lines(error).c_str());
+    return kUsage;
+}
+
 int print(const std::string& text) {
     if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return kDone;
     return refused("stdout cannot be written; give it a file or a pipe that takes the output");
@@ -100,15 +93,13 @@ int print_json(const Json& object) {
 // Pages until there are enough, or none is left. JSON is a list of one object a line, so that a
 // million of them are not held.
 int run_ls(Client& client, const Request& request) {
-    uint64_t wanted = 100;
-    if (request.get("limit") == "all") {
-        wanted = UINT64_MAX;
-    } else if (request.has("limit")) {
-        const Result<uint64_t> limit = parse_count(request.get("limit"));
-        if (!limit || *limit == 0)
-            return refused("--limit " + pulse::quoted(request.get("limit")) +
-                           ": is not a number of connections; write 1 or more, or all");
-        wanted = *limit;
+    const Result<uint64_t> wanted = wanted_of(request);
+    if (!wanted) return usage(wanted.error());
+    if (request.has("closed")) return list_closed(client, request, *wanted);
+    for (const char* flag : {"reason", "user", "since"}) {
+        if (request.has(flag))
+            return usage("--" + std::string(flag) +
+                         ": is of connections that ended; give --closed as well");
     }
     Table table({{"ID"},
                  {"PROTOCOL"},
@@ -122,27 +113,20 @@ int run_ls(Client& client, const Request& request) {
     std::string query = query_of(request);
     query += (query.empty() ? "?" : "&");
     query += "sort=" + percent_encoded(request.get("sort", "id"));
-    std::string cursor;
     uint64_t found = 0;
-    while (found < wanted) {
-        std::string target = "/api/v1/connections" + query;
-        target += "&limit=" + std::to_string(std::min(kPage, wanted - found));
-        if (!cursor.empty()) target += "&cursor=" + percent_encoded(cursor);
-        const Result<Json> page = client.get_json(target);
-        if (!page) return refused(page.error());
-        for (const Json& row : (*page)["connections"]) {
-            ++found;
-            if (!request.json)
-                add_row(table, row);
-            else if (const int code = print_json(row); code != kDone)
-                return code;
-        }
-        cursor = text_of(*page, "next", "");
-        if (cursor.empty()) break;
-    }
-    if (request.json) return kDone;
-    const std::string more = cursor.empty() ? "" : "; there are more (--limit)";
-    return print(table.text() + fmt::format("{} connections{}\n", grouped(found), more));
+    int code = kDone;
+    const Result<bool> more = for_each_row(client, "/api/v1/connections" + query, "connections",
+                                           *wanted, [&](const Json& row) {
+                                               ++found;
+                                               if (request.json)
+                                                   return (code = print_json(row)) == kDone;
+                                               add_row(table, row);
+                                               return true;
+                                           });
+    if (!more) return refused(more.error());
+    if (request.json) return code;
+    return print(table.text() + fmt::format("{} connections{}\n", grouped(found),
+                                            *more ? "; there are more (--limit)" : ""));
 }
 
 int run_count(Client& client, const Request& request) {
@@ -160,21 +144,6 @@ int run_count(Client& client, const Request& request) {
     return print(text);
 }
 
-int run_explain(Client& client, const Request& request) {
-    const Result<Json> facts =
-        client.get_json("/api/v1/connections/" + percent_encoded(request.argument));
-    if (!facts) return refused(facts.error());
-    if (request.json) return print_json(*facts);
-    Table table({{"WHAT"}, {"VALUE"}});
-    for (const auto& [name, value] : facts->items()) {
-        const bool is_time = name.ends_with("_ms") && value.is_number();
-        std::string shown = value.is_string() ? value.get<std::string>() : value.dump();
-        if (is_time) shown = short_time(value.get<int64_t>());
-        table.add({is_time ? name.substr(0, name.size() - 3) : name, std::move(shown)});
-    }
-    return print(table.text());
-}
-
 int run_kick(Client& client, const Request& request) {
     const bool has_filter = !filter_of(request).empty() || request.has("all");
     if (request.argument.empty()) {
@@ -183,13 +152,9 @@ int run_kick(Client& client, const Request& request) {
             if (request.has(flag)) body[flag] = request.get(flag);
         return print_done(client.post_json("/api/v1/kick", body), request, "were closed");
     }
-    if (has_filter || request.has("rate") || request.has("reason")) {
-        std::fputs(
-            "pulsectl: kick: an ID and a filter, --rate or --reason exclude each other; "
-            "give one of them\n",
-            stderr);
-        return kUsage;
-    }
+    if (has_filter || request.has("rate") || request.has("reason"))
+        return usage(
+            "kick: an ID and a filter, --rate or --reason exclude each other; give one of them");
     const auto answer = client.remove("/api/v1/connections/" + percent_encoded(request.argument));
     return print_done(Client::json(answer), request, "were closed");
 }

@@ -9,6 +9,8 @@ int run_top(Client& client, const Request& request);
 int run_ls(Client& client, const Request& request);
 int run_count(Client& client, const Request& request);
 int run_explain(Client& client, const Request& request);
+// Of run_ls, with --closed: `wanted` at most.
+int list_closed(Client& client, const Request& request, uint64_t wanted);
 int run_kick(Client& client, const Request& request);
 int run_broadcast(Client& client, const Request& request);
 int run_retune(Client& client, const Request& request);
@@ -22,6 +24,8 @@ int run_log_level(Client& client, const Request& request);
 
 // An error on stderr, and kRefused.
 int refused(const std::string& error);
+// Of a command line that makes no sense, and kUsage.
+int usage(const std::string& error);
 // A text on stdout; kRefused where it cannot be written.
 int print(const std::string& text);
 // An object as it is, a line.

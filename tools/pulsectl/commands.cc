@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "tools/pulsectl/actions.h"
+#include "tools/pulsectl/table.h"
 
 namespace pulse::ctl {
 namespace {
@@ -16,7 +17,6 @@ constexpr std::string_view kExamples =
     "  pulsectl drain\n";
 constexpr std::string_view kExitCodes =
     "0 done, 1 the server refused or is not there, 2 not understood.";
-constexpr size_t kColumns = 96;
 constexpr size_t kAboutColumn = 26;
 
 const std::vector<Flag> kFilter = {
@@ -35,26 +35,20 @@ std::vector<Flag> with_filter(std::vector<Flag> flags) {
     return flags;
 }
 
-const Flag kAll = {"all", "", "Every connection; needed where no filter is given"};
+// Of connections that ended.
+const std::vector<Flag> kClosedFilter = {
+    {"closed", "", "List the last that ended instead, the newest first, and why"},
+    {"reason", "WORD", "With --closed: only those that ended for it, such as idle_timeout"},
+    {"user", "NAME", "With --closed: only those that were logged in as this user"},
+    {"since", "TIME", "With --closed: only those that ended in the last 5m, 2h"},
+};
 
-// Lines of at most kColumns, broken between words, all but the first indented.
-void append_wrapped(std::string& out, std::string_view text, size_t indent) {
-    size_t column = indent;
-    while (!text.empty()) {
-        const std::string_view word = text.substr(0, text.find(' '));
-        text.remove_prefix(std::min(word.size() + 1, text.size()));
-        if (column > indent && column + 1 + word.size() > kColumns) {
-            out.append("\n").append(indent, ' ');
-            column = indent;
-        } else if (column > indent) {
-            out += ' ';
-            ++column;
-        }
-        out += word;
-        column += word.size();
-    }
-    out += '\n';
+std::vector<Flag> with_closed(std::vector<Flag> flags) {
+    flags.insert(flags.end(), kClosedFilter.begin(), kClosedFilter.end());
+    return flags;
 }
+
+const Flag kAll = {"all", "", "Every connection; needed where no filter is given"};
 
 void append_row(std::string& out, std::string head, std::string_view about) {
     head.insert(0, "  ");
@@ -72,41 +66,19 @@ void append_flags(std::string& out, const std::vector<Flag>& flags) {
     }
 }
 
-}  // namespace
-
-const std::vector<Flag>& global_flags() {
-    static const std::vector<Flag> kFlags = {
-        {"admin", "ADDRESS",
-         "The server's --admin: HOST:PORT or unix:PATH; without it, PULSECTL_ADMIN"},
-        {"token-file", "FILE",
-         "Its first line is shown to a server that has --admin-token-file; without it, "
-         "PULSECTL_TOKEN_FILE"},
-        {"json", "", "Print the server's answer as JSON, for scripts"},
-        {"generate", manual::kKinds, "Print a man page, or the completion of a shell, and exit"},
-        {"version", "", "Print the version, and exit"},
-        {"help", "", "Print this, or what a command takes, and exit"},
-    };
-    return kFlags;
-}
-
-const std::vector<Command>& commands() {
-    static const std::vector<Command> kCommands = {
-        {"top",
-         "",
-         "Watch the reactors: a table that is renewed in place",
-         "Ends with q or Ctrl-C. Where the output is not a terminal, a table an interval.",
-         {{"interval", "TIME", "Between two looks [1s]"},
-          {"count", "N", "End after so many tables"}},
-         run_top},
+// What they are about: connections and users, or the server.
+std::vector<Command> about_connections() {
+    return {
         {"ls", "", "List connections",
          "In the order of their ids, in which each that lives all the while is shown once; or "
-         "the longest idle first.",
-         with_filter({{"sort", "id|idle", "The order [id]"}, {"limit", "N|all", "How many [100]"}}),
+         "the longest idle first. With --closed those that --ledger of the server remembers.",
+         with_filter(with_closed(
+             {{"sort", "id|idle", "The order [id]"}, {"limit", "N|all", "How many [100]"}})),
          run_ls},
         {"count", "", "Count connections, by protocol and state", "", with_filter({}), run_count},
         {"explain",
          "ID",
-         "Tell what is known of one connection",
+         "Tell what is known of one connection, open or closed, and why it ended",
          "ID is what ls prints, and what the server told the peer in its welcome: r3-000123-9.",
          {},
          run_explain},
@@ -131,6 +103,17 @@ const std::vector<Command>& commands() {
          "The jti of a JSON Web Token, or the id of a line of --auth-token-file.",
          {},
          run_revoke},
+    };
+}
+std::vector<Command> about_the_server() {
+    return {
+        {"top",
+         "",
+         "Watch the reactors: a table that is renewed in place",
+         "Ends with q or Ctrl-C. Where the output is not a terminal, a table an interval.",
+         {{"interval", "TIME", "Between two looks [1s]"},
+          {"count", "N", "End after so many tables"}},
+         run_top},
         {"drain",
          "",
          "Stop the server in an orderly way, and show how far it is",
@@ -159,6 +142,32 @@ const std::vector<Command>& commands() {
          {},
          run_log_level},
     };
+}
+
+}  // namespace
+
+const std::vector<Flag>& global_flags() {
+    static const std::vector<Flag> kFlags = {
+        {"admin", "ADDRESS",
+         "The server's --admin: HOST:PORT or unix:PATH; without it, PULSECTL_ADMIN"},
+        {"token-file", "FILE",
+         "Its first line is shown to a server that has --admin-token-file; without it, "
+         "PULSECTL_TOKEN_FILE"},
+        {"json", "", "Print the server's answer as JSON, for scripts"},
+        {"generate", manual::kKinds, "Print a man page, or the completion of a shell, and exit"},
+        {"version", "", "Print the version, and exit"},
+        {"help", "", "Print this, or what a command takes, and exit"},
+    };
+    return kFlags;
+}
+
+const std::vector<Command>& commands() {
+    static const std::vector<Command> kCommands = [] {
+        std::vector<Command> all = about_the_server();
+        const std::vector<Command> more = about_connections();
+        all.insert(all.begin() + 1, more.begin(), more.end());  // behind top
+        return all;
+    }();
     return kCommands;
 }
 

@@ -16,11 +16,6 @@
 namespace pulse::ctl {
 namespace {
 
-int usage(const std::string& what) {
-    std::fprintf(stderr, "pulsectl: %s\n", printable_lines(what).c_str());
-    return kUsage;
-}
-
 // A command line as CLI11 reads it.
 struct Line {
     std::string command;

@@ -28,6 +28,10 @@ class Table {
     std::vector<std::vector<std::string>> rows_;
 };
 
+// Lines of at most so many columns, broken between words, all but the first indented.
+inline constexpr size_t kColumns = 96;
+void append_wrapped(std::string& out, std::string_view text, size_t indent);
+
 // 1,234,567
 std::string grouped(uint64_t number);
 // 12.3 MB/s and the like: three digits and a unit of 1,000.
