@@ -234,7 +234,7 @@ void Session::welcome_user(const UserHello& hello, const LoginAnswer& answer) {
 
 void Session::refuse_login(CloseReason reason, std::string_view words, bool closes) {
     send_error(reason, words);
-    if (closes) connections_.begin_close(index_, reason);
+    if (closes) connections_.begin_close(index_, CloseCause(reason).noted(words));
 }
 
 bool Session::wants_echo() {

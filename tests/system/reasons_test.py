@@ -4,8 +4,9 @@
     tests/system/reasons_test.py [WORD]...
 
 Each provocation does one thing to a server, and the server must count it under that reason and no
-other. A reason that is neither provoked here nor listed with what provokes it instead is a failed
-test. Those of the network need two namespaces and are skipped by name where there may be none.
+other, and explain it: what its ledger says of the connection names the cause. A reason that is
+neither provoked here nor listed with what provokes it instead is a failed test. Those of the
+network need two namespaces and are skipped by name where there may be none.
 Ends with `N passed, N failed`.
 """
 import functools
@@ -24,6 +25,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import attack  # noqa: E402: its path comes first
 import hs256  # noqa: E402
+from admin import Admin  # noqa: E402
 from cable import (Cable, PEER_SIDE, SERVER_ADDRESS, SERVER_SIDE, inside,  # noqa: E402
                    need_namespaces)
 from server import BACKENDS, Server, run_cases  # noqa: E402
@@ -33,7 +35,6 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 ELSEWHERE = {
     "none": "not a reason: the connection is open",
     "io_error": "the kernel's memory has to fail: ReactorOperations in tests/net/loop/",
-    "kicked": "a message of another thread: tests/net/loop/operation_test.cc",
 }
 
 
@@ -200,6 +201,13 @@ def hoards(server):
         peer.close()
 
 
+def is_kicked(server):
+    peer = speaks(server)
+    assert server.admin.post("/api/v1/kick", {"all": True, "reason": "moved"})["done"] == 1
+    read_to_end(peer)
+    peer.close()
+
+
 def is_stopped(*signals):
     """A drain spreads its goodbyes over its window: a second signal finds peers without one."""
     def provoke(server):
@@ -269,7 +277,8 @@ PROVOKED = (
         "message_too_big": says(attack.masked(0x82, bytes(5000)), upgraded),
         "too_many_offences": says(b'{"type":"welcome"}\n' * 8),
         "slow_reader": reads_nothing,
-        "unauthorized": says(ORIGIN, connect)}),
+        "unauthorized": says(ORIGIN, connect),
+        "kicked": is_kicked}),
     ((), {"scheme": "jsonl"}, {"taken_over": logs_in("d", "d")}),
     (("--auth-jwt-key", KEY.name), {"scheme": "jsonl"},
      {"token_expired": lets_its_token_expire}),
@@ -306,6 +315,49 @@ BESIDE = {"hard_stop": {"going_away"},
           "out_of_descriptors": {"peer_closed", "peer_reset", "handshake_timeout"}}
 
 
+# What the explanation of each says besides its name; of what is only refused there is none, and of
+# a server that has ended none is left.
+EXPLAINED = {
+    "peer_goodbye": "the peer said goodbye",
+    "peer_closed": "the peer ended the stream without a goodbye",
+    "peer_reset": "Connection reset by peer, errno 104",
+    "network_timeout": "nothing was acknowledged for too long",
+    "network_unreachable": "the network reported the peer as unreachable",
+    "idle_timeout": "nothing that proves life came for 1.",
+    "slow_upload": "a message of which 192 bytes had come stopped",
+    "handshake_timeout": "its HTTP request was not whole within 1.0",
+    "http_answered": "a plain HTTP request was answered",
+    "wrong_protocol": "began with a protocol that is not spoken here",
+    "protocol_error": "unknown frame type",
+    "invalid_data": "UTF-8",
+    "message_too_big": "message_too_big after",
+    "too_many_offences": "messages that mean nothing here",
+    "slow_reader": "it reads too slowly: ",
+    "unauthorized": "Pages of this origin may not connect here.",
+    "kicked": "an operator closed it: moved.",
+    "taken_over": "taken_over after",
+    "token_expired": "token_expired after",
+    "duplicate_login": "this device of the user is logged in.",
+    "user_full": "the user has as many sessions as it may have",
+    "out_of_memory": "the buffers of its reactor were short",
+    "bad_proxy_header": "the PROXY header is missing or malformed",
+    **dict.fromkeys(("server_full", "reactor_full", "accept_rate", "out_of_descriptors",
+                     "untrusted_source", "going_away", "hard_stop")),
+}
+
+
+def check_explanation(server, reason):
+    words = EXPLAINED[reason]
+    if words is None:
+        return
+    closed = server.admin.get(f"/api/v1/closed?reason={reason}")["closed"]
+    assert closed, "it is not in the ledger"
+    facts = server.admin.get("/api/v1/closed/" + closed[0]["id"])
+    text = facts["explanation"]
+    assert f" as {reason} after " in text and words in text, text
+    assert closed[0]["cause"].partition(": ")[2] in text, (closed[0]["cause"], text)
+
+
 def counts_of(server):
     total = server.stats()["total"]
     counts = dict(total["closed_by_reason"])
@@ -331,20 +383,23 @@ def provoke(backend, reason, flags, how, act):
 
 
 def check(backend, reason, flags, how, act, cable):
-    with Server(backend, "--stats-interval", "200ms",
-                *(("--reactors", "1") if "--reactors" not in flags else ()), *flags,
-                **{"scheme": "auto", **how}) as server:
-        server.cable = cable
+    with tempfile.TemporaryDirectory() as directory, Server(
+            backend, "--stats-interval", "200ms", "--admin", f"unix:{directory}/admin",
+            *(("--reactors", "1") if "--reactors" not in flags else ()), *flags,
+            **{"scheme": "auto", **how}) as server:
+        server.cable, server.admin = cable, Admin(f"unix:{directory}/admin")
         act(server)
         counts = wait_for(server, lambda counts: reason in counts, 10)
         assert counts.get(reason, 0) >= 1, counts
         others = set(counts) - {reason} - BESIDE.get(reason, set())
         assert not others, f"counted under {others} as well: {counts}"
+        check_explanation(server, reason)
 
 
 def test_every_reason_is_provoked():
     here = {reason for _, _, acts in PROVOKED for reason in acts}
     known = set(reasons())
+    assert set(EXPLAINED) == here, set(EXPLAINED) ^ here
     assert here.isdisjoint(ELSEWHERE), here & set(ELSEWHERE)
     missing = known - here - set(ELSEWHERE)
     assert not missing, f"neither provoked here nor listed with a reason: {sorted(missing)}"
