@@ -1,12 +1,14 @@
-// cpp-httplib reads heads and queries and writes responses, over a stream that is a string: its own
-// sockets have a thread each, so that a few idle clients would keep all others out.
+// cpp-httplib decodes targets and writes responses, over a stream that is a string: its own sockets
+// have a thread each, so that a few idle clients would keep all others out.
 #include "net/control/control.h"
 
 #include <httplib.h>
 
 #include <algorithm>
 #include <fstream>
+#include <optional>
 #include <utility>
+#include <variant>
 
 #include "net/control/http_front.h"
 #include "net/control/limits.h"
@@ -19,7 +21,7 @@ namespace {
 // A request that is whole, and the response to it.
 class TextStream final : public httplib::Stream {
   public:
-    explicit TextStream(std::string_view request) : left_(request) {}
+    explicit TextStream(std::string request) : request_(std::move(request)), left_(request_) {}
     bool is_readable() const override { return !left_.empty(); }
     bool is_writable() const override { return true; }
     ssize_t read(char* to, size_t bytes) override {
@@ -38,15 +40,32 @@ class TextStream final : public httplib::Stream {
     std::string written;
 
   private:
+    const std::string request_;
     std::string_view left_;
 };
 
-// Server::process_request is for those that bring a stream of their own.
+// Only the headers that this endpoint serves: no Range, which multiplies an answer, and whose
+// regular expression recurses for each byte; no Expect, which the front answers.
+std::string head_for_parser(const HttpHead& head) {
+    std::string text;
+    for (const std::string_view part : {head.method, head.target, head.version})
+        text.append(text.empty() ? "" : " ").append(part);
+    text += "\r\n";
+    constexpr std::pair<std::string_view, std::string_view> kServed[] = {
+        {"connection", "Connection"}, {"accept-encoding", "Accept-Encoding"}};
+    for (const auto& [name, written] : kServed)
+        if (const auto value = head.header(name))
+            text.append(written).append(": ").append(*value).append("\r\n");
+    return text + "\r\n";
+}
+
+// Server::process_request is for those that bring a stream of their own. It is given a head of
+// this endpoint's own words, and its routes, which are matched by std::regex, are not used.
 class Parser final : public httplib::Server {
   public:
     // The whole response, and whether the connection is to be closed after it.
-    HttpAnswer respond(std::string_view request) {
-        TextStream stream(request);
+    HttpAnswer respond(const HttpHead& head) {
+        TextStream stream(head_for_parser(head));
         HttpAnswer answer;
         bool closed = false;
         const bool went_on = process_request(stream, false, closed, nullptr);
@@ -74,11 +93,27 @@ bool is_host_here(std::string_view host) {
     return bool{parse_prefix(host)};
 }
 
-std::string pattern_of(std::string_view path) {
-    std::string pattern(path);
-    if (const size_t id = pattern.find("{id}"); id != std::string::npos)
-        pattern.replace(id, 4, "([^/]+)");
-    return pattern;
+// What stands in `path` where the pattern of a route has {id}, or nothing, which is empty; nullopt
+// where it is another path.
+std::optional<std::string_view> match_path(std::string_view pattern, std::string_view path) {
+    constexpr std::string_view kId = "{id}";
+    const size_t at = pattern.find(kId);
+    if (at == std::string_view::npos)
+        return path == pattern ? std::optional(std::string_view()) : std::nullopt;
+    const std::string_view before = pattern.substr(0, at);
+    const std::string_view behind = pattern.substr(at + kId.size());
+    if (path.size() <= before.size() + behind.size() || !path.starts_with(before) ||
+        !path.ends_with(behind)) {
+        return std::nullopt;
+    }
+    const std::string_view id =
+        path.substr(before.size(), path.size() - before.size() - behind.size());
+    return id.find('/') == std::string_view::npos ? std::optional(id) : std::nullopt;
+}
+
+// A response to HEAD is that to GET without its body, which httplib leaves out.
+bool has_method(const Route& route, std::string_view method) {
+    return route.method == (method == "HEAD" ? "GET" : method);
 }
 
 }  // namespace
@@ -87,10 +122,10 @@ struct Control::Parts {
     Parts(AdminListener own, std::vector<std::string> allowed, ControlTarget& target)
         : listener(std::move(own)), tokens(std::move(allowed)), routes(target) {}
 
-    void add(const Route& route);
-    void add_errors();
-    Reply answer(const Route& route, const httplib::Request& request);
-    std::optional<Reply> refusal(const Route& route, const httplib::Request& request) const;
+    void set_handlers();
+    Reply reply_to(const httplib::Request& request);
+    Reply answer(const Route& route, std::string_view id, const httplib::Request& request);
+    std::optional<Reply> refusal(const Route& route) const;
     HttpAnswer respond(HttpCall& call);
 
     AdminListener listener;
@@ -113,47 +148,62 @@ void write(const Reply& reply, httplib::Response& response) {
     response.set_content(reply.body, reply.type);
 }
 
-// To a path or a method that the table does not have, and to what is not HTTP.
-Reply reply_to_unknown(const httplib::Request& request, int status) {
+// To a path or a method that the table does not have.
+Reply reply_to_unknown(const httplib::Request& request) {
     std::string methods;
     for (const Route& route : Routes::table()) {
-        if (!std::regex_match(request.path, std::regex(pattern_of(route.path)))) continue;
+        if (!match_path(route.path, request.path)) continue;
         methods.append(methods.empty() ? "" : ", ").append(route.method);
     }
-    if (status == 404 && !methods.empty()) {
-        Reply reply = error_reply(405, request.path, "has no " + request.method, "use " + methods);
-        reply.allow = methods;
-        return reply;
-    }
-    if (status == 404)
+    if (methods.empty())
         return error_reply(404, request.path, "is not a path of this server",
                            "GET /api/v1 lists all");
-    return error_reply(status, "request", "is not one that is understood",
-                       "GET /api/v1 lists what can be asked");
+    Reply reply = error_reply(405, request.path, "has no " + request.method, "use " + methods);
+    reply.allow = methods;
+    return reply;
+}
+
+// The object of a body, or why it is not one.
+std::variant<Json, Reply> parse_body(const std::string& body) {
+    bool too_deep = false;
+    const auto keep = [&](int depth, Json::parse_event_t, Json&) {
+        too_deep |= depth > kAdminJsonDepthMax;
+        return depth <= kAdminJsonDepthMax;
+    };
+    Json object = Json::parse(body.empty() ? "{}" : body, keep, false);
+    if (too_deep) {
+        return error_reply(
+            400, "body",
+            "has more than " + std::to_string(kAdminJsonDepthMax) + " lists within each other",
+            "write an object of strings, numbers and lists of them");
+    }
+    if (!object.is_object()) {
+        return error_reply(400, "body", "is not a JSON object",
+                           "write one, such as {\"all\": true}");
+    }
+    return object;
 }
 
 }  // namespace
 
-void Control::Parts::add(const Route& route) {
-    const auto handler = [this, &route](const httplib::Request& request,
-                                        httplib::Response& response) {
-        Reply reply = answer(route, request);
-        if (reply.body.size() > kAdminAnswerBytesMax) {
-            reply = error_reply(500, request.path, "has an answer that is too long",
-                                "ask for less at once");
-        }
-        write(reply, response);
-    };
-    const std::string pattern = pattern_of(route.path);
-    if (route.method == "GET") parser.Get(pattern, handler);
-    if (route.method == "POST") parser.Post(pattern, handler);
-    if (route.method == "DELETE") parser.Delete(pattern, handler);
-}
-
-void Control::Parts::add_errors() {
-    const httplib::Server::Handler handler = [](const httplib::Request& request,
+void Control::Parts::set_handlers() {
+    parser.set_pre_routing_handler(
+        [this](const httplib::Request& request, httplib::Response& response) {
+            Reply reply = reply_to(request);
+            if (reply.body.size() > kAdminAnswerBytesMax) {
+                reply = error_reply(500, request.path, "has an answer that is too long",
+                                    "ask for less at once");
+            }
+            write(reply, response);
+            return httplib::Server::HandlerResponse::Handled;
+        });
+    // To what httplib refuses by itself.
+    const httplib::Server::Handler handler = [](const httplib::Request&,
                                                 httplib::Response& response) {
-        if (response.body.empty()) write(reply_to_unknown(request, response.status), response);
+        if (!response.body.empty()) return;
+        write(error_reply(response.status, "request", "is not one that is understood",
+                          "GET /api/v1 lists what can be asked"),
+              response);
     };
     parser.set_error_handler(handler);
     // Of what is thrown where memory is short; the server lives on.
@@ -163,51 +213,62 @@ void Control::Parts::add_errors() {
         });
 }
 
+Reply Control::Parts::reply_to(const httplib::Request& request) {
+    for (const Route& route : Routes::table()) {
+        if (!has_method(route, request.method)) continue;
+        if (const auto id = match_path(route.path, request.path))
+            return answer(route, *id, request);
+    }
+    return reply_to_unknown(request);
+}
+
 // Whether the client may ask at all.
-std::optional<Reply> Control::Parts::refusal(const Route& route,
-                                             const httplib::Request& request) const {
+std::optional<Reply> Control::Parts::refusal(const Route& route) const {
+    const HttpHead& head = call_of_thread->head;
     if (tokens.empty()) {
-        if (is_host_here(request.get_header_value("Host"))) return std::nullopt;
+        if (is_host_here(head.header("host").value_or(""))) return std::nullopt;
         return error_reply(403, "Host", "is a name, and this endpoint has no token",
                            "use an address or localhost, or start it with --admin-token-file");
     }
     if (route.access == Access::open) return std::nullopt;
     constexpr std::string_view kBearer = "Bearer ";
-    const std::string given = request.get_header_value("Authorization");
+    const std::string_view given = head.header("authorization").value_or("");
     bool known = false;
-    if (std::string_view(given).starts_with(kBearer)) {
-        const std::string_view shown = std::string_view(given).substr(kBearer.size());
-        for (const std::string& token : tokens) known |= same(shown, token);
-    }
+    if (given.starts_with(kBearer))
+        for (const std::string& token : tokens) known |= same(given.substr(kBearer.size()), token);
     if (known) return std::nullopt;
     return error_reply(401, "Authorization",
                        given.empty() ? "is missing" : "is not a token of this server",
                        "send 'Authorization: Bearer TOKEN' with one of --admin-token-file");
 }
 
-Reply Control::Parts::answer(const Route& route, const httplib::Request& request) {
-    if (std::optional<Reply> refused = refusal(route, request)) return *std::move(refused);
+Reply Control::Parts::answer(const Route& route, std::string_view id,
+                             const httplib::Request& request) {
+    if (std::optional<Reply> refused = refusal(route)) return *std::move(refused);
+    const HttpCall& call = *call_of_thread;
     Ask ask;
-    if (request.matches.size() > 1) ask.id = request.matches[1];
+    ask.id = id;
     ask.query = request.params;
-    ask.gone = [call = call_of_thread] { return call->gone.load(); };
+    ask.gone = [&call] { return call.gone.load(); };
     if (route.method == "POST") {
-        if (!request.get_header_value("Content-Type").starts_with("application/json")) {
+        if (!call.head.header("content-type").value_or("").starts_with("application/json")) {
             return error_reply(415, "Content-Type", "is not application/json",
                                "send the body as application/json");
         }
-        ask.body = Json::parse(request.body.empty() ? "{}" : request.body, nullptr, false);
-        if (!ask.body.is_object()) {
-            return error_reply(400, "body", "is not a JSON object",
-                               "write one, such as {\"all\": true}");
+        if (call.head.header("content-encoding").value_or("identity") != "identity") {
+            return error_reply(415, "Content-Encoding", "is not read by this endpoint",
+                               "send the body as it is");
         }
+        std::variant<Json, Reply> body = parse_body(call.body);
+        if (const Reply* refused = std::get_if<Reply>(&body)) return *refused;
+        ask.body = std::get<Json>(std::move(body));
     }
     return routes.answer(route, ask);
 }
 
 HttpAnswer Control::Parts::respond(HttpCall& call) {
     call_of_thread = &call;
-    HttpAnswer answer = parser.respond(call.request);
+    HttpAnswer answer = parser.respond(call.head);
     call_of_thread = nullptr;
     return answer;
 }
@@ -220,14 +281,12 @@ Result<std::unique_ptr<Control>> Control::start(AdminListener listener,
                                                 std::vector<std::string> tokens,
                                                 ControlTarget& target) {
     auto parts = std::make_unique<Parts>(std::move(listener), std::move(tokens), target);
-    parts->parser.set_payload_max_length(kAdminBodyBytesMax);
-    parts->add_errors();
-    for (const Route& route : Routes::table()) parts->add(route);
+    parts->set_handlers();
     HttpFront::Answerer answerer;
     answerer.answer = [&own = *parts](HttpCall& call) { return own.respond(call); };
-    answerer.is_quick = [](std::string_view path) {
+    answerer.is_quick = [](const HttpHead& head) {
         return std::ranges::any_of(Routes::table(), [&](const Route& route) {
-            return !route.waits && route.path == path;
+            return !route.waits && route.path == head.path();
         });
     };
     answerer.refusal = [](int status, std::string_view reason, std::string_view remedy) {

@@ -2,7 +2,8 @@
 // reactors by jobs and the main thread by tasks, and never touch a connection.
 //
 //     http_front.h       sockets, whole requests, slow clients
-//     control.h          who may ask; HTTP (cpp-httplib) to questions, answers to HTTP
+//     http_head.h        the head of a request
+//     control.h          who may ask; HTTP to questions, answers to HTTP (cpp-httplib)
 //     routes.h           what can be asked: openapi.json describes it
 //     errands.h, jobs.h  what reactors do for it
 //

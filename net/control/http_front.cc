@@ -1,7 +1,6 @@
 // epoll over a few dozen clients, a queue, and workers.
 #include "net/control/http_front.h"
 
-#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -11,8 +10,6 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <optional>
-#include <system_error>
 #include <utility>
 
 #include "net/control/limits.h"
@@ -28,37 +25,10 @@ constexpr size_t kReadBytes = 16 * 1024;
 // Without descriptors and without a client to close for one, accepting pauses.
 constexpr Nanos kAcceptPauseNs = 200 * kMillisecond;
 
-// The value of a header in a head that ends with an empty line; names in any case.
-std::optional<std::string_view> header(std::string_view head, std::string_view name) {
-    size_t at = head.find("\r\n");
-    while (at != std::string_view::npos && at + 2 < head.size()) {
-        const size_t from = at + 2;
-        at = head.find("\r\n", from);
-        const std::string_view line = head.substr(from, at - from);
-        if (line.size() <= name.size() || line[name.size()] != ':') continue;
-        const bool same = std::equal(name.begin(), name.end(), line.begin(), [](char a, char b) {
-            return a == (b >= 'A' && b <= 'Z' ? static_cast<char>(b - 'A' + 'a') : b);
-        });
-        if (!same) continue;
-        std::string_view value = line.substr(name.size() + 1);
-        while (!value.empty() && (value.front() == ' ' || value.front() == '\t'))
-            value.remove_prefix(1);
-        while (!value.empty() && (value.back() == ' ' || value.back() == '\t'))
-            value.remove_suffix(1);
-        return value;
-    }
-    return std::nullopt;
-}
-
-// "GET /healthz?x HTTP/1.1": the path.
-std::string_view path_of(std::string_view request) {
-    const size_t space = request.find(' ');
-    if (space == std::string_view::npos) return {};
-    const std::string_view target = request.substr(space + 1);
-    return target.substr(0, target.find_first_of(" ?\r"));
-}
-
 }  // namespace
+
+HttpCall::HttpCall(std::string head_text, std::string body_text)
+    : text(std::move(head_text)), head(*parse_http_head(text)), body(std::move(body_text)) {}
 
 HttpFront::HttpFront(int listener, Answerer answerer)
     : answerer_(std::move(answerer)), listener_(listener) {}
@@ -80,14 +50,32 @@ Result<void> HttpFront::open() {
     epoll_ctl(set_, EPOLL_CTL_ADD, listener_, &event);
     event.data.u64 = kDoorbell;
     epoll_ctl(set_, EPOLL_CTL_ADD, doorbell_, &event);
-    try {
-        threads_.emplace_back([this] { front_thread(); });
-        for (uint32_t i = 0; i < kAdminWorkers; ++i)
-            threads_.emplace_back([this] { worker_thread(); });
-    } catch (const std::system_error& error) {
-        return Error{"a thread of the admin endpoint cannot be started: " + error.code().message() +
+    Result<void> started = start_thread([](void* self) -> void* {
+        static_cast<HttpFront*>(self)->front_thread();
+        return nullptr;
+    });
+    for (uint32_t i = 0; i < kAdminWorkers && started; ++i) {
+        started = start_thread([](void* self) -> void* {
+            static_cast<HttpFront*>(self)->worker_thread();
+            return nullptr;
+        });
+    }
+    return started;
+}
+
+Result<void> HttpFront::start_thread(void* (*body)(void* self)) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, kAdminStackBytes);
+    pthread_t thread{};
+    const int error = pthread_create(&thread, &attributes, body, this);
+    pthread_attr_destroy(&attributes);
+    if (error != 0) {
+        return Error{std::string("a thread of the admin endpoint cannot be started: ") +
+                     std::strerror(error) +
                      "; raise the limit on threads (pids.max of the cgroup, TasksMax=, ulimit -u)"};
     }
+    threads_.push_back(thread);
     return {};
 }
 
@@ -100,7 +88,7 @@ HttpFront::~HttpFront() {
     const uint64_t one = 1;
     if (doorbell_ >= 0) [[maybe_unused]]
         const ssize_t rung = ::write(doorbell_, &one, sizeof one);
-    for (std::thread& thread : threads_) thread.join();
+    for (const pthread_t thread : threads_) pthread_join(thread, nullptr);
     for (const int descriptor : {listener_, set_, doorbell_})
         if (descriptor >= 0) ::close(descriptor);
 }
@@ -267,13 +255,19 @@ void HttpFront::consider(uint64_t number, Client& client) {
                       "send fewer and shorter headers");
     }
     if (end == std::string::npos) return;
-    const std::string_view head(client.in.data(), end + 2);
-    if (header(head, "transfer-encoding")) {
+    const Result<HttpHead> head = parse_http_head(std::string_view(client.in).substr(0, end + 2));
+    if (!head) return refuse(number, client, 400, head.error());
+    if (head->path().size() > kAdminPathBytesMax) {
+        return refuse(number, client, 414,
+                      "the path is longer than " + std::to_string(kAdminPathBytesMax) + " bytes",
+                      "GET /api/v1 lists all paths");
+    }
+    if (head->header("transfer-encoding")) {
         return refuse(number, client, 411, "the body comes in chunks",
                       "send it whole, with Content-Length");
     }
     size_t body_bytes = 0;
-    if (const auto length = header(head, "content-length")) {
+    if (const auto length = head->header("content-length")) {
         const auto [last, error] =
             std::from_chars(length->data(), length->data() + length->size(), body_bytes);
         if (error != std::errc{} || last != length->data() + length->size()) {
@@ -287,19 +281,15 @@ void HttpFront::consider(uint64_t number, Client& client) {
                       "send less at once");
     }
     if (client.in.size() >= head_bytes + body_bytes)
-        begin_answer(number, client, head_bytes + body_bytes);
+        begin_answer(number, client, head_bytes, body_bytes);
 }
 
-void HttpFront::begin_answer(uint64_t number, Client& client, size_t request_bytes) {
-    if (path_of(client.in).size() > kAdminPathBytesMax) {
-        return refuse(number, client, 414,
-                      "the path is longer than " + std::to_string(kAdminPathBytesMax) + " bytes",
-                      "GET /api/v1 lists all paths");
-    }
-    client.call = std::make_shared<HttpCall>();
-    client.call->request = client.in.substr(0, request_bytes);
-    client.in.erase(0, request_bytes);
-    if (answerer_.is_quick(path_of(client.call->request)))
+void HttpFront::begin_answer(uint64_t number, Client& client, size_t head_bytes,
+                             size_t body_bytes) {
+    client.call = std::make_shared<HttpCall>(client.in.substr(0, head_bytes),
+                                             client.in.substr(head_bytes, body_bytes));
+    client.in.erase(0, head_bytes + body_bytes);
+    if (answerer_.is_quick(client.call->head))
         return respond(number, client, answerer_.answer(*client.call));
     {
         const std::lock_guard guard(lock_);
@@ -321,6 +311,12 @@ void HttpFront::begin_answer(uint64_t number, Client& client, size_t request_byt
 void HttpFront::refuse(uint64_t number, Client& client, int status, std::string_view reason,
                        std::string_view remedy) {
     respond(number, client, {answerer_.refusal(status, reason, remedy), true});
+}
+
+// An error is "REASON; REMEDY".
+void HttpFront::refuse(uint64_t number, Client& client, int status, std::string_view error) {
+    const size_t last = error.rfind("; ");
+    refuse(number, client, status, error.substr(0, last), error.substr(last + 2));
 }
 
 // --------------------------------------------------------------------------------------- writing

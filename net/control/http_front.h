@@ -13,6 +13,8 @@
 // answerer's business (control.h).
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -22,18 +24,24 @@
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "core/result.h"
 #include "core/types.h"
+#include "net/control/http_head.h"
 
 namespace pulse {
 
 // A whole request, and whether its client is still there.
 struct HttpCall {
-    std::string request;  // head and body, as they came
+    HttpCall(std::string head_text, std::string body_text);
+    HttpCall(const HttpCall&) = delete;
+    HttpCall& operator=(const HttpCall&) = delete;
+
+    const std::string text;  // the head, as it came
+    const HttpHead head;     // views of it
+    const std::string body;
     // The client has closed, or half of it: the answer is not waited for. Any thread.
     std::atomic<bool> gone{false};
 };
@@ -48,8 +56,8 @@ class HttpFront {
     struct Answerer {
         // On a worker, several at once.
         std::function<HttpAnswer(HttpCall&)> answer;
-        // On the front thread: whether `answer` waits for nothing, given the target of a request.
-        std::function<bool(std::string_view target)> is_quick;
+        // On the front thread: whether `answer` waits for nothing.
+        std::function<bool(const HttpHead& head)> is_quick;
         // The response to a request that is refused before it is whole, or because too many wait.
         std::function<std::string(int status, std::string_view reason, std::string_view remedy)>
             refusal;
@@ -87,6 +95,7 @@ class HttpFront {
 
     HttpFront(int listener, Answerer answerer);
     Result<void> open();
+    Result<void> start_thread(void* (*body)(void* self));
     void front_thread();
     void worker_thread();
     void accept_some();
@@ -94,9 +103,10 @@ class HttpFront {
     void on_event(uint64_t client, uint32_t events);
     void read_some(uint64_t number, Client& client);
     void consider(uint64_t number, Client& client);
-    void begin_answer(uint64_t number, Client& client, size_t request_bytes);
+    void begin_answer(uint64_t number, Client& client, size_t head_bytes, size_t body_bytes);
     void refuse(uint64_t number, Client& client, int status, std::string_view reason,
                 std::string_view remedy);
+    void refuse(uint64_t number, Client& client, int status, std::string_view error);
     void respond(uint64_t number, Client& client, HttpAnswer answer);
     void write_some(uint64_t number, Client& client);
     void drop_some(uint64_t number, Client& client);
@@ -121,7 +131,7 @@ class HttpFront {
     std::deque<Task> tasks_;
     std::vector<Done> done_;
     bool stopping_ = false;
-    std::vector<std::thread> threads_;
+    std::vector<pthread_t> threads_;
 };
 
 }  // namespace pulse

@@ -13,6 +13,9 @@ inline constexpr size_t kAdminConnectionsMax = 64;
 // A request's head: a token and a filter, with room. And its body: a text for all and a filter.
 inline constexpr size_t kAdminHeadBytesMax = 8 * 1024;
 inline constexpr size_t kAdminBodyBytesMax = 16 * 1024;
+// Objects and lists within each other in a body; the deepest that is read has three. What copies,
+// writes or ends one recurses.
+inline constexpr int kAdminJsonDepthMax = 8;
 // Of the head, the path: what routes are matched against.
 inline constexpr size_t kAdminPathBytesMax = 512;
 // An answer: /metrics of 256 reactors, or a page of kPageMax connections, with room.
@@ -29,6 +32,10 @@ inline constexpr int64_t kAdminIdleNs = 60'000'000'000;
 // a request is answered 503 at once.
 inline constexpr uint32_t kAdminWorkers = 4;
 inline constexpr size_t kAdminQueueMax = 64;
+// The stack of each thread of the endpoint, whatever the limit of the process is: without a limit
+// glibc gives 2 MiB, and with a small one as little. What a request needs of it does not grow with
+// the request: nothing that reads one recurses but the parts of a JSON text, which are bounded.
+inline constexpr size_t kAdminStackBytes = size_t{1} << 20;
 // Of the workers so many may be taken by kicks with a rate, which last as long as the rate wants.
 inline constexpr uint32_t kAdminLongAtOnce = 2;
 inline constexpr int64_t kAdminLongNs = 3'600'000'000'000;

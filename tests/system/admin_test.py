@@ -3,6 +3,7 @@
 answers, what it refuses, and what it leaves undisturbed."""
 import os
 import re
+import resource
 import socket
 import stat
 import struct
@@ -10,9 +11,10 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from admin import Admin, Watched, openapi, read_all
+from admin import Admin, Reply, Watched, openapi, read_all
 from server import Server, run_over_backends
 
 PEERS = 60  # of each protocol
@@ -350,6 +352,46 @@ def test_a_token_is_asked_for(backend):
                 assert stranger.ask("POST", "/api/v1/drain").status == 401
                 assert stranger.ask("GET", "/healthz").status == 200
                 assert stranger.ask("GET", "/readyz").status == 200
+
+
+def raw_reply(admin, head, body=b""):
+    """The reply to a request that is written out here."""
+    with admin.connect() as client:
+        client.sendall(head.encode() + b"\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" + body)
+        return Reply(read_all(client))
+
+
+# Before a token is looked at, and whatever the stack of a thread is without being asked for: what
+# reads a request must not recurse as far as a client likes.
+def test_no_request_needs_more_stack_than_there_is(backend):
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "tokens")
+        with open(path, "w") as file:
+            file.write(TOKEN + "\n")
+
+        def small_stacks():
+            _, most = resource.getrlimit(resource.RLIMIT_STACK)
+            resource.setrlimit(resource.RLIMIT_STACK, (2 << 20, most))
+        with Watched(backend, "--admin-token-file", path, before=small_stacks) as server:
+            long, admin = "a" * 7_800, server.admin
+            for status, head in (
+                    (400, "GET  /api/v1/connections/" + long + " HTTP/1.1"),
+                    (414, "GET /api/v1/connections/" + long + " HTTP/1.1"),
+                    (401, "GET /api/v1/connections?user=" + long + " HTTP/1.1"),
+                    (200, "GET /healthz HTTP/1.1\r\nRange: bytes=" + "1" * 7_800 + "-"),
+                    (200, "GET /healthz HTTP/1.1\r\nRange: bytes=" + ",".join(["0-0"] * 1_900)),
+                    (401, "GET /metrics HTTP/1.1\r\nAccept: " + long)):
+                assert raw_reply(admin, head).status == status, head[:60]
+            form = ("--b\r\nContent-Disposition: form-data; name=\"" + long * 2 +
+                    "\"\r\n\r\n\r\n--b--").encode()
+            nested = b'{"filter":{"protocol":' + b"[" * 8_000 + b"]" * 8_000 + b"}}"
+            for kind, body, shown in (("multipart/form-data; boundary=b", form, ""),
+                                      ("application/json", nested, ""),
+                                      ("application/json", nested, "Bearer " + TOKEN)):
+                reply = raw_reply(admin, f"POST /api/v1/kick HTTP/1.1\r\nContent-Type: {kind}\r\n"
+                                  f"Authorization: {shown}\r\nContent-Length: {len(body)}", body)
+                assert reply.status == (400 if shown else 401), (kind, reply.status, reply.body)
+            assert server.process.poll() is None
 
 
 def start_error(backend, *flags):

@@ -35,14 +35,14 @@ class HttpFrontTest : public testing::Test {
         HttpFront::Answerer answerer;
         answerer.answer = [this](HttpCall& call) {
             ++asked_;
-            if (call.request.starts_with("GET /slow")) {
+            if (call.head.path() == "/slow") {
                 while (!may_answer_ && !call.gone) std::this_thread::sleep_for(1ms);
                 gone_ += call.gone;
             }
-            return HttpAnswer{response(std::to_string(call.request.size())),
-                              call.request.find("close") != std::string::npos};
+            return HttpAnswer{response(std::to_string(call.text.size() + call.body.size())),
+                              call.text.find("close") != std::string::npos};
         };
-        answerer.is_quick = [](std::string_view path) { return path == "/quick"; };
+        answerer.is_quick = [](const HttpHead& head) { return head.path() == "/quick"; };
         answerer.refusal = [](int status, std::string_view, std::string_view) {
             return "HTTP/1.1 " + std::to_string(status) + " Refused\r\nContent-Length: 0\r\n\r\n";
         };
@@ -151,6 +151,23 @@ TEST_F(HttpFrontTest, WhatIsTooLongIsRefusedAndTheClientReadsWhy) {
     EXPECT_EQ(refused("POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"), "400");
     EXPECT_EQ(refused("POST / HTTP/1.1\r\nContent-Length: 5x\r\n\r\n"), "400");
     EXPECT_EQ(refused("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), "411");
+}
+
+TEST_F(HttpFrontTest, WhatIsNotAHeadIsRefusedBeforeItIsAnswered) {
+    for (const std::string_view head :
+         {"GET  /a HTTP/1.1\r\n\r\n", "GET /a  HTTP/1.1\r\n\r\n", " GET /a HTTP/1.1\r\n\r\n",
+          "GET /a b HTTP/1.1\r\n\r\n", "GET\t/a HTTP/1.1\r\n\r\n", "GET /a\r\n\r\n",
+          "GET HTTP/1.1\r\n\r\n", "G(T /a HTTP/1.1\r\n\r\n", "GET /\x01 HTTP/1.1\r\n\r\n",
+          "GET /a HTTP/2.0\r\n\r\n", "GET /a HTTP/1.1 \r\n\r\n", "/a\r\n\r\n",
+          "GET /a HTTP/1.1\r\nHost : h\r\n\r\n", "GET /a HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+          "GET /a HTTP/1.1\r\nA: b\nC: d\r\n\r\n", "GET /a HTTP/1.1\r\nA\r\n\r\n",
+          "GET /a HTTP/1.1\r\nHost: h\r\nhost: i\r\n\r\n",
+          "POST /a HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n"}) {
+        const int client = connect();
+        send_text(client, head);
+        EXPECT_EQ(read_text(client).substr(9, 3), "400") << head;
+    }
+    EXPECT_EQ(asked_, 0);
 }
 
 TEST_F(HttpFrontTest, ItEndsWhileRequestsAreAnswered) {
