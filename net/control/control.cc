@@ -148,6 +148,13 @@ void write(const Reply& reply, httplib::Response& response) {
     response.set_content(reply.body, reply.type);
 }
 
+// A whole response without httplib, after which the connection is closed.
+std::string response_text(const Reply& reply) {
+    return "HTTP/1.1 " + std::to_string(reply.status) + " Refused\r\nConnection: close\r\n" +
+           "Content-Type: application/json\r\nContent-Length: " +
+           std::to_string(reply.body.size()) + "\r\n\r\n" + reply.body;
+}
+
 // To a path or a method that the table does not have.
 Reply reply_to_unknown(const httplib::Request& request) {
     std::string methods;
@@ -189,12 +196,7 @@ std::variant<Json, Reply> parse_body(const std::string& body) {
 void Control::Parts::set_handlers() {
     parser.set_pre_routing_handler(
         [this](const httplib::Request& request, httplib::Response& response) {
-            Reply reply = reply_to(request);
-            if (reply.body.size() > kAdminAnswerBytesMax) {
-                reply = error_reply(500, request.path, "has an answer that is too long",
-                                    "ask for less at once");
-            }
-            write(reply, response);
+            write(reply_to(request), response);
             return httplib::Server::HandlerResponse::Handled;
         });
     // To what httplib refuses by itself.
@@ -270,7 +272,11 @@ HttpAnswer Control::Parts::respond(HttpCall& call) {
     call_of_thread = &call;
     HttpAnswer answer = parser.respond(call.head);
     call_of_thread = nullptr;
-    return answer;
+    // Of the bytes that are sent: what httplib makes of a body may be longer than the body.
+    if (answer.bytes.size() <= kAdminAnswerBytesMax) return answer;
+    return {response_text(error_reply(500, call.head.path(), "has an answer that is too long",
+                                      "ask for less at once")),
+            true};
 }
 
 Control::Control(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -290,10 +296,7 @@ Result<std::unique_ptr<Control>> Control::start(AdminListener listener,
         });
     };
     answerer.refusal = [](int status, std::string_view reason, std::string_view remedy) {
-        const Reply reply = error_reply(status, "request", reason, remedy);
-        return "HTTP/1.1 " + std::to_string(status) + " Refused\r\nConnection: close\r\n" +
-               "Content-Type: application/json\r\nContent-Length: " +
-               std::to_string(reply.body.size()) + "\r\n\r\n" + reply.body;
+        return response_text(error_reply(status, "request", reason, remedy));
     };
     Result<std::unique_ptr<HttpFront>> front =
         HttpFront::start(parts->listener.take(), std::move(answerer));
@@ -303,7 +306,8 @@ Result<std::unique_ptr<Control>> Control::start(AdminListener listener,
 }
 
 size_t Control::memory_bytes_max() {
-    return kAdminConnectionsMax * (kAdminHeadBytesMax + kAdminBodyBytesMax + kAdminAnswerBytesMax);
+    return kAdminConnectionsMax *
+           (kAdminHeadBytesMax + kAdminBodyBytesMax + kAdminReadBytes + kAdminAnswerBytesMax);
 }
 
 Result<std::vector<std::string>> read_admin_tokens(const std::string& path) {

@@ -21,7 +21,6 @@ namespace {
 constexpr uint64_t kListener = UINT64_MAX;
 constexpr uint64_t kDoorbell = UINT64_MAX - 1;
 constexpr int kEventsAtOnce = 64;
-constexpr size_t kReadBytes = 16 * 1024;
 // Without descriptors and without a client to close for one, accepting pauses.
 constexpr Nanos kAcceptPauseNs = 200 * kMillisecond;
 
@@ -234,7 +233,7 @@ void HttpFront::close_late(Nanos now) {
 // --------------------------------------------------------------------------------------- reading
 
 void HttpFront::read_some(uint64_t number, Client& client) {
-    char bytes[kReadBytes];
+    char bytes[kAdminReadBytes];
     const ssize_t got = recv(client.descriptor, bytes, sizeof bytes, 0);
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return close_client(number);
     if (got < 0) return;
@@ -375,7 +374,7 @@ void HttpFront::write_some(uint64_t number, Client& client) {
 
 // Until the client has closed too, or its deadline.
 void HttpFront::drop_some(uint64_t number, Client& client) {
-    char bytes[kReadBytes];
+    char bytes[kAdminReadBytes];
     const ssize_t got = recv(client.descriptor, bytes, sizeof bytes, 0);
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) close_client(number);
 }

@@ -16,9 +16,11 @@ inline constexpr size_t kAdminBodyBytesMax = 16 * 1024;
 // Objects and lists within each other in a body; the deepest that is read has three. What copies,
 // writes or ends one recurses.
 inline constexpr int kAdminJsonDepthMax = 8;
+// Of one system call: a client that sends several requests at once has so much behind the first.
+inline constexpr size_t kAdminReadBytes = 16 * 1024;
 // Of the head, the path: what routes are matched against.
 inline constexpr size_t kAdminPathBytesMax = 512;
-// An answer: /metrics of 256 reactors, or a page of kPageMax connections, with room.
+// An answer, as it is sent: /metrics of 256 reactors, or a page of kPageMax connections, with room.
 inline constexpr size_t kAdminAnswerBytesMax = size_t{2} << 20;
 // From the first byte of a request to its last, and between two writes of an answer that a client
 // takes: a client that is slower is closed.
