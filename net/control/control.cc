@@ -292,7 +292,7 @@ Result<std::unique_ptr<Control>> Control::start(AdminListener listener,
     answerer.answer = [&own = *parts](HttpCall& call) { return own.respond(call); };
     answerer.is_quick = [](const HttpHead& head) {
         return std::ranges::any_of(Routes::table(), [&](const Route& route) {
-            return !route.waits && route.path == head.path();
+            return !route.waits && has_method(route, head.method) && route.path == head.path();
         });
     };
     answerer.refusal = [](int status, std::string_view reason, std::string_view remedy) {

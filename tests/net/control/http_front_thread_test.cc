@@ -1,5 +1,6 @@
 // The sockets of the admin endpoint with real clients, also under ThreadSanitizer: whole requests,
-// clients that are idle, go away or send too much, and answers that take long.
+// clients that are idle, go away or send too much, and answers that take long; and the endpoint as a
+// whole, before a server whose main thread does not answer.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -7,11 +8,13 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "net/control/admin_address.h"
+#include "net/control/control.h"
 #include "net/control/http_front.h"
 #include "net/control/limits.h"
 
@@ -25,34 +28,10 @@ std::string response(const std::string& body) {
 }
 
 // Answers with the length of the request; /slow once it may, or its client has gone.
-class HttpFrontTest : public testing::Test {
+class Clients : public testing::Test {
   protected:
-    HttpFrontTest() {
-        alarm(120);
-        auto listener = AdminListener::open(*parse_admin_address("127.0.0.1:0"));
-        PULSE_ASSERT(listener);
-        to_ = parse_admin_address(listener->text())->address;
-        HttpFront::Answerer answerer;
-        answerer.answer = [this](HttpCall& call) {
-            ++asked_;
-            if (call.head.path() == "/slow") {
-                while (!may_answer_ && !call.gone) std::this_thread::sleep_for(1ms);
-                gone_ += call.gone;
-            }
-            return HttpAnswer{response(std::to_string(call.text.size() + call.body.size())),
-                              call.text.find("close") != std::string::npos};
-        };
-        answerer.is_quick = [](const HttpHead& head) { return head.path() == "/quick"; };
-        answerer.refusal = [](int status, std::string_view, std::string_view) {
-            return "HTTP/1.1 " + std::to_string(status) + " Refused\r\nContent-Length: 0\r\n\r\n";
-        };
-        auto front = HttpFront::start(listener->take(), std::move(answerer));
-        PULSE_ASSERT(front);
-        front_ = std::move(*front);
-    }
-    ~HttpFrontTest() override {
-        may_answer_ = true;
-        front_.reset();
+    Clients() { alarm(120); }
+    ~Clients() override {
         for (const int client : clients_) ::close(client);
         alarm(0);
     }
@@ -84,10 +63,41 @@ class HttpFrontTest : public testing::Test {
     }
 
     SocketAddress to_;
+    std::vector<int> clients_;
+};
+
+class HttpFrontTest : public Clients {
+  protected:
+    HttpFrontTest() {
+        auto listener = AdminListener::open(*parse_admin_address("127.0.0.1:0"));
+        PULSE_ASSERT(listener);
+        to_ = parse_admin_address(listener->text())->address;
+        HttpFront::Answerer answerer;
+        answerer.answer = [this](HttpCall& call) {
+            ++asked_;
+            if (call.head.path() == "/slow") {
+                while (!may_answer_ && !call.gone) std::this_thread::sleep_for(1ms);
+                gone_ += call.gone;
+            }
+            return HttpAnswer{response(std::to_string(call.text.size() + call.body.size())),
+                              call.text.find("close") != std::string::npos};
+        };
+        answerer.is_quick = [](const HttpHead& head) { return head.path() == "/quick"; };
+        answerer.refusal = [](int status, std::string_view, std::string_view) {
+            return "HTTP/1.1 " + std::to_string(status) + " Refused\r\nContent-Length: 0\r\n\r\n";
+        };
+        auto front = HttpFront::start(listener->take(), std::move(answerer));
+        PULSE_ASSERT(front);
+        front_ = std::move(*front);
+    }
+    ~HttpFrontTest() override {
+        may_answer_ = true;
+        front_.reset();
+    }
+
     std::atomic<int> asked_{0}, gone_{0};
     std::atomic<bool> may_answer_{false};
     std::unique_ptr<HttpFront> front_;
-    std::vector<int> clients_;
 };
 
 constexpr std::string_view kQuick = "GET /quick HTTP/1.1\r\n\r\n";
@@ -175,6 +185,84 @@ TEST_F(HttpFrontTest, ItEndsWhileRequestsAreAnswered) {
     while (asked_ == 0) std::this_thread::sleep_for(1ms);
     front_.reset();
     EXPECT_GE(gone_, 1);
+}
+
+// ------------------------------------------------------------------------------------- the whole
+
+struct NoReactors final : Reactors {
+    uint32_t count() const override { return 0; }
+    bool ended(uint32_t) const override { return true; }
+    bool post(uint32_t, const Message&) override { return false; }
+};
+
+// A server whose main thread is busy until it may answer.
+struct BusyServer final : ControlTarget {
+    NoReactors none;
+    std::atomic<bool> asked{false}, may_answer{false};
+
+    template <class T>
+    Result<T> wait() {
+        asked = true;
+        while (!may_answer) std::this_thread::sleep_for(1ms);
+        return Error{"has not answered; try again"};
+    }
+    Reactors& reactors() override { return none; }
+    ServingState serving() const override { return {.connections_max = 1}; }
+    Json process() const override { return Json::object(); }
+    std::vector<std::string> listeners() const override { return {}; }
+    std::vector<std::string> profiles() const override { return {}; }
+    size_t send_queue_bytes() const override { return 1 << 20; }
+    Result<Json> config() override { return wait<Json>(); }
+    Result<std::string> log_level() override { return wait<std::string>(); }
+    Result<void> set_log_level(std::string_view) override { return wait<void>(); }
+    Result<Json> reload() override { return wait<Json>(); }
+    Result<void> revoke(const std::string&) override { return wait<void>(); }
+    Result<void> drain() override { return wait<void>(); }
+};
+
+class ControlTest : public Clients {
+  protected:
+    ControlTest() {
+        auto listener = AdminListener::open(*parse_admin_address("127.0.0.1:0"));
+        PULSE_ASSERT(listener);
+        to_ = parse_admin_address(listener->text())->address;
+        auto control = Control::start(std::move(*listener), {}, server_);
+        PULSE_ASSERT(control);
+        control_ = std::move(*control);
+    }
+    ~ControlTest() override {
+        server_.may_answer = true;
+        control_.reset();
+    }
+    static std::string post(std::string_view path, std::string_view body = "{}") {
+        return "POST " + std::string(path) +
+               " HTTP/1.1\r\nContent-Type: application/json\r\nConnection: close\r\n"
+               "Content-Length: " +
+               std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
+    }
+    std::string status_of(std::string_view request) {
+        const int client = connect();
+        send_text(client, request);
+        return read_text(client).substr(9, 3);
+    }
+
+    BusyServer server_;
+    std::unique_ptr<Control> control_;
+};
+
+// GET /api/v1/drain waits for nothing; to begin one is another matter.
+TEST_F(ControlTest, AProbeIsAnsweredWhileADrainWaitsForTheMainThread) {
+    const int drain = connect();
+    send_text(drain, post("/api/v1/drain"));
+    while (!server_.asked) std::this_thread::sleep_for(1ms);
+    for (const std::string_view method : {"GET", "HEAD"}) {
+        EXPECT_EQ(
+            status_of(std::string(method) + " /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"),
+            "200");
+    }
+    EXPECT_FALSE(server_.may_answer);
+    server_.may_answer = true;
+    EXPECT_EQ(read_text(drain).substr(9, 3), "503");
 }
 
 }  // namespace
