@@ -199,7 +199,8 @@ Reply Routes::page_by_id(const Ask& ask, const ConnectionFilter& filter, uint32_
 }
 
 // Longest idle first. Those that send something meanwhile move to the end, and may be missed or
-// seen again. The cursor is the order's key of the last: "HEARD_NS.REACTOR.PLACE".
+// seen again. The cursor is the order's key of the last that was looked at, which may have closed
+// since: "HEARD_NS.REACTOR.PLACE".
 Reply Routes::page_by_idle(const Ask& ask, const ConnectionFilter& filter, uint32_t limit,
                            std::string_view cursor) {
     std::optional<IdlestJob::Key> after;
@@ -223,21 +224,14 @@ Reply Routes::page_by_idle(const Ask& ask, const ConnectionFilter& filter, uint3
     }
     const Errands::Outcome outcome = errands_.run(jobs, kAdminAnswerNs, ask.gone);
     if (!outcome.all()) return unanswered(outcome);
-    std::vector<const IdlestJob::Found*> all;
-    for (const auto& job : idlest) {
-        if (!job->finished()) continue;
-        for (const IdlestJob::Found& found : job->found) all.push_back(&found);
-    }
-    std::ranges::sort(all, {}, [](const IdlestJob::Found* found) { return found->key; });
-    const bool more = all.size() >= limit;
-    all.resize(std::min<size_t>(all.size(), limit));
+    std::erase_if(idlest,
+                  [](const auto& job) { return !job->finished(); });  // its reactor has ended
+    const IdlestPage page = page_of(idlest, limit);
     Json list = Json::array();
-    for (const IdlestJob::Found* found : all) list.push_back(row_json(found->row));
+    for (const IdlestJob::Found* found : page.found) list.push_back(row_json(found->row));
     Json next = nullptr;
-    if (more) {
-        const IdlestJob::Key& key = all.back()->key;
-        next = fmt::format("{}.{}.{}", key.heard_at, key.reactor, key.index);
-    }
+    if (page.next)
+        next = fmt::format("{}.{}.{}", page.next->heard_at, page.next->reactor, page.next->index);
     return json_reply({{"connections", std::move(list)}, {"next", std::move(next)}});
 }
 

@@ -90,6 +90,7 @@ void IdlestJob::consider(Connections& connections, Index index, Nanos now, uint3
     if (after && key <= *after) return;
     const auto by_key = [](const Candidate& a, const Candidate& b) { return a.key < b.key; };
     if (heap_.size() == most) {
+        left_out_ = true;
         if (!(key < heap_.front().key)) return;
         std::ranges::pop_heap(heap_, by_key);
         heap_.pop_back();
@@ -107,8 +108,10 @@ Nanos IdlestJob::step(Connections& connections, Nanos now, uint32_t& budget) {
         return cost;
     });
     if (!places_->done()) return now;
-    if (!std::exchange(sorted_, true))
+    if (!std::exchange(sorted_, true)) {
         std::ranges::sort(heap_, {}, [](const Candidate& candidate) { return candidate.key; });
+        if (left_out_) more_behind = heap_.back().key;
+    }
     for (; described_ < heap_.size() && budget > 0; ++described_) {
         const auto& [key, generation] = heap_[described_];
         spend(budget, kDescribeCost);
@@ -120,6 +123,26 @@ Nanos IdlestJob::step(Connections& connections, Nanos now, uint32_t& budget) {
         found.push_back({key, row_of(connections, key.index, now)});
     }
     return described_ == heap_.size() ? kNever : now;
+}
+
+IdlestPage page_of(std::span<const std::shared_ptr<IdlestJob>> jobs, uint32_t limit) {
+    IdlestPage page;
+    for (const auto& job : jobs) {
+        for (const IdlestJob::Found& found : job->found) page.found.push_back(&found);
+        if (job->more_behind && (!page.next || *job->more_behind < *page.next))
+            page.next = job->more_behind;
+    }
+    const auto by_key = [](const IdlestJob::Found* found) { return found->key; };
+    std::ranges::sort(page.found, {}, by_key);
+    if (page.next) {
+        const auto known = std::ranges::upper_bound(page.found, *page.next, {}, by_key);
+        page.found.erase(known, page.found.end());
+    }
+    if (page.found.size() > limit) {
+        page.found.resize(limit);
+        page.next = page.found.back()->key;
+    }
+    return page;
 }
 
 // ---------------------------------------------------------------------------------------- acting

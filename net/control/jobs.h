@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -88,7 +89,10 @@ struct IdlestJob final : Job {
     const ConnectionFilter filter;
     const std::optional<Key> after;
     const uint32_t most;
+    // Fewer than `most` where some have gone between the choice of them and their description.
     std::vector<Found> found;
+    // The last that was chosen, where others that match come behind it.
+    std::optional<Key> more_behind;
 
   private:
     void consider(Connections& connections, Index index, Nanos now, uint32_t& cost);
@@ -100,9 +104,20 @@ struct IdlestJob final : Job {
         uint32_t generation;
     };
     std::vector<Candidate> heap_;
+    bool left_out_ = false;
     bool sorted_ = false;
     size_t described_ = 0;
 };
+
+// A page of several reactors together: the first `limit` of what is known, and where the next page
+// begins. Nothing is known of what comes behind a job's choice: such a page ends there, and may be
+// shorter than `limit`, or empty, with a next one.
+struct IdlestPage {
+    std::vector<const IdlestJob::Found*> found;
+    std::optional<IdlestJob::Key> next;
+};
+// Requires: the jobs are finished, and outlive the page.
+IdlestPage page_of(std::span<const std::shared_ptr<IdlestJob>> jobs, uint32_t limit);
 
 // How fast several reactors may act together: `per_second`, 0 being as fast as they can.
 class SharedPace {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <set>
 #include <vector>
 
@@ -30,8 +31,9 @@ void open_peers(ReactorStage& stage, uint32_t count = kPeers) {
     for (size_t peer = 0; peer < count; ++peer) stage.heard(peer).clear();
 }
 
-// Posts it, and turns until it is acknowledged. Returns the turns.
-int run(ReactorStage& stage, Job& job) {
+// Posts it, and turns until it is acknowledged; does something behind the first turn. Returns the
+// turns.
+int run(ReactorStage& stage, Job& job, const std::function<void()>& behind_first = {}) {
     Job* pointer = &job;
     bool acknowledged = false;
     const auto acknowledge = [](void* flag, uint32_t) { *static_cast<bool*>(flag) = true; };
@@ -39,8 +41,10 @@ int run(ReactorStage& stage, Job& job) {
                              .payload = Payload::of(pointer),
                              .acknowledgement = {acknowledge, &acknowledged}}));
     int turns = 0;
-    for (; !acknowledged && turns < 100'000; ++turns)
+    for (; !acknowledged && turns < 100'000; ++turns) {
         stage.reactor().turn(stage.network().clock() + kMillisecond);
+        if (turns == 0 && behind_first) behind_first();
+    }
     EXPECT_TRUE(acknowledged && job.finished());
     return turns;
 }
@@ -119,6 +123,63 @@ TEST(AdminJobs, TheLongestIdleComeFirstAndPagesGoOn) {
     EXPECT_EQ(names.size(), 200u);
     EXPECT_GT(idle.front(), 3 * kSecond);
     EXPECT_LT(idle.back(), kSecond);
+}
+
+// A list that ends where some have closed between two turns would hide all that come behind them.
+TEST(AdminJobs, ThoseThatCloseWhileTheyAreListedDoNotEndTheListOfTheLongestIdle) {
+    ReactorStage stage(plan_of());
+    open_peers(stage, 200);
+    // Looks at all of them in its first turn, and describes them later.
+    struct ChoosesFirst final : Job {
+        Nanos step(Connections& connections, Nanos now, uint32_t& budget) override {
+            if (std::exchange(chosen, true)) return job.step(connections, now, budget);
+            uint32_t looks = connections.table().limit() * kPassCost;
+            job.step(connections, now, looks);
+            return now + kMillisecond;
+        }
+        IdlestJob job{{}, std::nullopt, 50};
+        bool chosen = false;
+    } first;
+    run(stage, first, [&] {
+        for (size_t peer = 0; peer < 200; ++peer)
+            if (peer % 20 != 0) stage.close(peer, true);
+    });
+    const IdlestJob& job = first.job;
+    EXPECT_LT(job.found.size(), 50u);
+    ASSERT_TRUE(job.more_behind);
+    std::set<std::string> names;
+    for (const IdlestJob::Found& found : job.found) names.insert(found.row.name);
+    IdlestJob next({}, job.more_behind, 50);
+    run(stage, next);
+    for (const IdlestJob::Found& found : next.found) names.insert(found.row.name);
+    EXPECT_EQ(names.size(), 10u);
+    EXPECT_FALSE(next.more_behind);
+}
+
+TEST(AdminJobs, APageOfTheLongestIdleEndsWhereAReactorKnowsNoMore) {
+    const auto job = [](uint32_t reactor, std::initializer_list<Nanos> alive,
+                        std::optional<Nanos> more_behind) {
+        auto made = std::make_shared<IdlestJob>(ConnectionFilter{}, std::nullopt, 3);
+        for (const Nanos heard_at : alive) made->found.push_back({{heard_at, reactor, 0}, {}});
+        if (more_behind) made->more_behind = {*more_behind, reactor, 0};
+        return made;
+    };
+    const auto listed = [](std::initializer_list<std::shared_ptr<IdlestJob>> given) {
+        const std::vector<std::shared_ptr<IdlestJob>> jobs(given);
+        const IdlestPage page = page_of(jobs, 3);
+        std::vector<Nanos> keys;
+        for (const IdlestJob::Found* found : page.found) keys.push_back(found->key.heard_at);
+        keys.push_back(page.next ? -page.next->heard_at : 0);  // and where the next one begins
+        return keys;
+    };
+    using Keys = std::vector<Nanos>;
+    EXPECT_EQ(listed({job(0, {1, 3}, {}), job(1, {2}, {})}), (Keys{1, 2, 3, 0}));
+    EXPECT_EQ(listed({job(0, {1, 3, 5}, {}), job(1, {2}, {})}), (Keys{1, 2, 3, -3}));
+    EXPECT_EQ(listed({job(0, {1, 3, 5}, 5), job(1, {2}, {})}), (Keys{1, 2, 3, -3}));
+    EXPECT_EQ(listed({job(0, {5}, 5), job(1, {2, 7, 9}, {})}), (Keys{2, 5, -5})) << "7 is unknown";
+    EXPECT_EQ(listed({job(0, {}, 5), job(1, {}, 4)}), (Keys{-4})) << "all have gone, more come";
+    EXPECT_EQ(listed({job(0, {1}, 5), job(1, {2, 6}, 8)}), (Keys{1, 2, -5}));
+    EXPECT_EQ(listed({job(0, {}, {})}), (Keys{0}));
 }
 
 TEST(AdminJobs, AKickClosesThoseThatMatchInSlicesOfATurn) {
