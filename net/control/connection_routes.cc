@@ -40,6 +40,8 @@ Result<ConnectionFilter> filter_of_body(const Json& body, const FilterNames& nam
         "filter: must be an object of strings; write {\"filter\": {\"protocol\": \"ws\"}}";
     if (!found->is_object()) return Error{std::string(kShape)};
     for (const auto& [key, value] : found->items()) {
+        if (value.is_array() && value.empty())
+            return Error{key + ": is an empty list; name what is meant, or leave it out"};
         const Json list = value.is_array() ? value : Json::array({value});
         for (const Json& each : list) {
             if (!each.is_string()) return Error{std::string(kShape)};

@@ -26,16 +26,25 @@ std::string one_of(const Names& names) {
 
 Result<void> set_protocol(ConnectionFilter& filter, std::string_view key, std::string_view value) {
     const std::span<const Protocol* const> rows = all_protocols();
+    bool known = false;
     for (size_t row = 0; row < rows.size(); ++row) {
         const std::optional<uint8_t> scheme = find_scheme(value);
         const bool of_scheme = scheme && rows[row]->framing == rows[*scheme]->framing;
-        if (rows[row]->name == value || of_scheme)
-            filter.protocols.push_back(static_cast<uint8_t>(row));
+        if (rows[row]->name != value && !of_scheme) continue;
+        filter.protocols.push_back(static_cast<uint8_t>(row));
+        known = true;
     }
-    if (!filter.protocols.empty()) return {};
+    if (known) return {};
     std::vector<std::string> names;
     for (const Protocol* row : rows) names.emplace_back(row->name);
     return wrong(key, value, "is not a protocol of this server", one_of(names));
+}
+
+// What a filter has one of: the last of several would be the only one that counts.
+bool is_set(const ConnectionFilter& filter, std::string_view key) {
+    return (key == "state" && filter.stage) || (key == "listener" && filter.listener) ||
+           (key == "profile" && filter.profile) || (key == "address" && filter.address) ||
+           (key == "idle" && filter.idle_min > 0);
 }
 
 Result<void> set_state(ConnectionFilter& filter, std::string_view key, std::string_view value) {
@@ -89,6 +98,8 @@ bool is_from(const AddressPrefix& prefix, Connections& connections, Index index,
 Result<void> set_filter(ConnectionFilter& filter, const FilterNames& names, std::string_view key,
                         std::string_view value) {
     if (key == "protocol") return set_protocol(filter, key, value);
+    if (is_set(filter, key))
+        return wrong(key, value, "is a second one", "give one, and ask again for another");
     if (key == "state") return set_state(filter, key, value);
     if (key == "listener") return set_listener(filter, names.listeners, key, value);
     if (key == "profile") return set_profile(filter, names.profiles, key, value);

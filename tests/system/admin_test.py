@@ -318,6 +318,16 @@ def test_what_is_wrong_is_refused_in_words(backend):
         refused(400, "POST", "/api/v1/kick", {"filter": {}})
         refused(400, "POST", "/api/v1/kick", {"filter": {"idle": "1s"}, "all": True})
         refused(400, "POST", "/api/v1/kick", {"all": True, "rate": "fast"}, None, "rate")
+        refused(400, "GET", "/api/v1/count?protocol=ws&protocol=smtp", None, None, "smtp", "jsonl")
+        refused(400, "GET", "/api/v1/count?state=open&state=http", None, None, "'http'", "second")
+        for key, two in (("state", ["open", "http"]), ("listener", ["0", "0"]),
+                         ("profile", ["mobile", "default"]), ("idle", ["1s", "2s"]),
+                         ("address", ["10.0.0.1", "127.0.0.1"])):
+            refused(400, "POST", "/api/v1/kick", {"filter": {key: two}}, None, key, two[1])
+            refused(400, "POST", "/api/v1/kick", {"filter": {key: [], "protocol": "jsonl"}}, None,
+                    key, "empty list")
+        refused(400, "POST", "/api/v1/kick", {"filter": {"protocol": [], "state": "open"}}, None,
+                "protocol", "empty list")
         refused(400, "POST", "/api/v1/kick", {"all": True, "filtre": {}}, None, "filtre")
         refused(400, "POST", "/api/v1/kick", {"all": True, "reason": "x" * 81})
         refused(400, "POST", "/api/v1/broadcast", {"all": True})
