@@ -323,6 +323,10 @@ Reply Routes::kick(const Ask& ask) {
     if (!rate_text->empty()) {
         const Result<uint64_t> rate = parse_rate(*rate_text);
         if (!rate) return bad("rate: " + rate.error());
+        if (*rate == 0) {
+            return error_reply(400, "rate", pulse::quoted(*rate_text) + " is not a rate of kicks",
+                               "write one like 500/s, or leave it out to kick at once");
+        }
         per_second = *rate;
     }
     const auto run = [&](Nanos most) {

@@ -318,6 +318,8 @@ def test_what_is_wrong_is_refused_in_words(backend):
         refused(400, "POST", "/api/v1/kick", {"filter": {}})
         refused(400, "POST", "/api/v1/kick", {"filter": {"idle": "1s"}, "all": True})
         refused(400, "POST", "/api/v1/kick", {"all": True, "rate": "fast"}, None, "rate")
+        for none in ("0/s", "off"):
+            refused(400, "POST", "/api/v1/kick", {"all": True, "rate": none}, None, none, "500/s")
         refused(400, "GET", "/api/v1/count?protocol=ws&protocol=smtp", None, None, "smtp", "jsonl")
         refused(400, "GET", "/api/v1/count?state=open&state=http", None, None, "'http'", "second")
         for key, two in (("state", ["open", "http"]), ("listener", ["0", "0"]),
