@@ -5,7 +5,8 @@
 //     TOKEN user=NAME [device=NAME] [labels=NAME=VALUE,...] [expires=2027-01-31T12:00:00Z] [id=ID]
 //     sha256:HEX user=NAME ...
 //
-// TOKEN is what a peer gives: 16 to 4,096 characters of A-Z a-z 0-9 - . _ ~ + / = (RFC 6750). The
+// TOKEN is what a peer gives: 16 to 4,096 characters of A-Z a-z 0-9 - . _ ~ + / = (RFC 6750), of
+// which an upgrade has room for those of up to about 3,700 (kHandshakeKeptBytesMax). The
 // second form has its SHA-256 instead, so that the file holds no secret. `id` is what the token is
 // revoked by; without it, the first 12 hex digits of that SHA-256.
 //

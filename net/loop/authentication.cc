@@ -62,6 +62,7 @@ void Authentication::accepted(Index index) {
 }
 
 void Authentication::ended(Index index) {
+    if (index == upgrade_of_) upgrade_of_ = kNoIndex;
     if (state(index) == State::none) return;
     kept_.erase(index);
     entries_[index] = {};
@@ -94,18 +95,21 @@ void Authentication::refused(Index index, AuthFailure failure) {
 
 AuthFailure Authentication::judge_upgrade(Index index, std::string_view token, uint32_t count) {
     AuthFailure failure = AuthFailure::several_tokens;
+    upgrade_of_ = kNoIndex;
     if (count == 1) {
         const TokenVerdict verdict = verify(index, token);
         Bearer bearer;
         failure = verdict.ok() ? take_identity({}, verdict.identity, bearer) : verdict.failure;
         upgrade_ = bearer.identity;
+        if (failure == AuthFailure::none) upgrade_of_ = index;
     }
     if (failure != AuthFailure::none) refused(index, failure);
     return failure;
 }
 
 void Authentication::upgraded(Index index) {
-    if (upgrade_.user.empty()) return;
+    // An upgrade for whose answer there was no room leaves its identity here.
+    if (std::exchange(upgrade_of_, kNoIndex) != index) return;
     const Identity identity = std::exchange(upgrade_, {});
     metrics_.add(Metric::tokens_accepted);
     kept_[index] = {.user = std::string(identity.user),
@@ -157,7 +161,7 @@ Authentication::Bearer Authentication::judge_hello(Index index, const UserHello&
 
 Authentication::Bearer Authentication::judge_kept(Index index, const UserHello& hello) const {
     const Kept& kept = kept_.at(index);
-    Bearer bearer{.login = hello, .binds = true};
+    Bearer bearer{.login = hello, .binds = true, .is_kept = true};
     if (!hello.user.empty() && hello.user != kept.user) bearer.failure = AuthFailure::wrong_user;
     bearer.login.user = kept.user;
     if (!kept.device.empty()) bearer.login.device = kept.device;
@@ -171,13 +175,28 @@ Authentication::Bearer Authentication::judge_kept(Index index, const UserHello& 
 }
 
 void Authentication::log_in(Index index, const Bearer& bearer) {
-    // What the bearer may look at stays until the login is begun.
-    const auto kept = kept_.extract(index);
     if (bearer.binds) {
-        if (kept.empty()) metrics_.add(Metric::tokens_accepted);
+        if (!bearer.is_kept) {
+            metrics_.add(Metric::tokens_accepted);
+            kept_.erase(index);
+        }
         bind(index, bearer.identity);
     }
     connections_.logins().begin(index, bearer.login);
+}
+
+void Authentication::not_logged_in(Index index) {
+    if (state(index) < State::bound) return;
+    const bool is_kept = kept_.contains(index);
+    entries_[index].state = is_kept ? State::upgraded : State::anonymous;
+    const Nanos deadline = config_.options->auth_deadline;
+    if (is_kept) {
+        due_.set(index, connections_.now() + kUpgradeLoginNs);
+    } else if (deadline > 0) {
+        due_.set(index, connections_.now() + deadline);
+    } else {
+        due_.erase(index);
+    }
 }
 
 void Authentication::bind(Index index, const Identity& identity) {

@@ -60,14 +60,19 @@ class Authentication {
     // Who a hello is. Views into what it was given and into the verifier: valid until the next.
     struct Bearer {
         AuthFailure failure = AuthFailure::none;
-        UserHello login;     // without a user where nothing but its profile changes
-        bool binds = false;  // a token was given, now or in the upgrade
+        UserHello login;       // without a user where nothing but its profile changes
+        bool binds = false;    // a token was given, now or in the upgrade
+        bool is_kept = false;  // in the upgrade
         Identity identity{};
     };
     Bearer judge_hello(Index index, const UserHello& hello, std::string_view token);
     // The hello is taken: its user logs in. Requires: it has one and did not fail, no other was
     // judged since, and Logins has no reason to wait.
     void log_in(Index index, const Bearer& bearer);
+    // What came of that: its user is logged in; or is not, and the connection stays and may try
+    // again with what it had.
+    void logged_in(Index index) { kept_.erase(index); }
+    void not_logged_in(Index index);
     // It was refused: counts it, and against its address if it was a guess.
     void refused(Index index, AuthFailure failure);
     void ended(Index index);
@@ -95,7 +100,7 @@ class Authentication {
         UnixSeconds expires_at = kNeverExpires;
         State state = State::none;
     };
-    // Of an upgrade, until its hello or kUpgradeLoginNs.
+    // Of an upgrade, until its user is logged in: by its hello, or after kUpgradeLoginNs.
     struct Kept {
         std::string user, device, labels, token_id;
         UnixSeconds expires_at;
@@ -123,7 +128,8 @@ class Authentication {
     std::vector<Entry> entries_;  // by index, as far as they were needed
     std::unordered_map<Index, Kept> kept_;
     DueQueue due_;
-    Identity upgrade_;         // of judge_upgrade()
+    Identity upgrade_;  // of judge_upgrade(), and whose it is
+    Index upgrade_of_ = kNoIndex;
     std::string labels_text_;  // of the last identity
     int64_t checks_us_left_ = 0;
 };

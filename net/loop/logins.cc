@@ -83,12 +83,16 @@ void Logins::take_answer(SessionBook::Handle entry, const LoginAnswer& answer,
             metrics_.add(answer.verdict == Rejection::refreshed ? Metric::logins_refreshed
                                                                 : Metric::logins);
             if (hello.is_quiet) return;
-            return Session(connections_, index).welcome_user(hello, answer);
+            Session(connections_, index).welcome_user(hello, answer);
+            return connections_.authentication().logged_in(index);
         case SessionBook::Step::refuse:
             break;
     }
     const bool keeps_its_session = outcome.entry.session != 0;
-    if (!keeps_its_session) connections_.at(index).user = outcome.entry.accepted;
+    if (!keeps_its_session) {
+        connections_.at(index).user = outcome.entry.accepted;
+        connections_.authentication().not_logged_in(index);
+    }
     refuse(index, answer.verdict, keeps_its_session);
 }
 

@@ -271,6 +271,15 @@ def test_a_revoked_token_closes_who_has_given_it(backend):
         assert total(server, "closed_by_revocation", 9)["closed_by_revocation"] == 9
 
 
+def test_another_log_level_leaves_it_on(backend):
+    with Setting(backend, "HS256", "--admin", "127.0.0.1:0") as here:
+        admin = Admin(re.search(r"admin endpoint on (\S+),", here.server.text())[1])
+        for level in ("info", "debug"):
+            admin.post("/api/v1/log-level", {"level": level})
+            assert b"no_token" in Peer(here.server, line(user="mallory")).until_end()
+        Peer(here.server, line(token=WORD)).until(b'"user":"bob"')
+
+
 def test_files_are_read_again_whole_or_not_at_all(backend):
     with Setting(backend, "HS256") as here:
         server = here.server

@@ -104,7 +104,9 @@ int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
         spdlog::error("{}", admin.error());
         return kCouldNotStart;
     }
-    Operator main_thread(log, options, std::move(source), std::move(manager));
+    ServerOptions running = options;
+    running.credentials = plan->options.credentials;
+    Operator main_thread(log, std::move(running), std::move(source), std::move(manager));
     if (Result<void> opened = main_thread.open_outputs(); !opened) {
         spdlog::error("{}", opened.error());
         return kCouldNotStart;

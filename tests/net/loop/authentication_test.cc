@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "core/limits.h"
+#include "core/sessions/text_store.h"
 #include "net/auth/key_file.h"
 #include "net/auth/limits.h"
 
@@ -124,6 +125,73 @@ TEST(Authentication, AnUpgradeLogsIn) {
         stage.close(peer, false);
         stage.settle(2 * kSecond);
         EXPECT_EQ(stage.directory().counts().sessions, 0u);
+    }
+}
+
+// Whatever room the pool has: where there is none for the answer, no other peer is who asked.
+TEST(Authentication, AnUpgradeWithoutAnAnswerLeavesNobodyBehind) {
+    int unanswered = 0;
+    for (size_t reserve = 64; reserve <= 4'096; reserve += 64) {
+        StagePlan with = plan();
+        with.options.buffer_bytes = 0;
+        with.buffer_reserve_bytes = reserve;
+        ReactorStage stage(with);
+        const size_t bob = stage.connect(kAuto);
+        const std::string request = upgrade_with("Authorization: Bearer " + kWord);
+        stage.write(bob, request.substr(0, 60));
+        stage.settle();
+        stage.write(bob, request.substr(60));
+        stage.settle(3 * kSecond);
+        if (has(stage.heard(bob), "101 Sw")) continue;
+        ++unanswered;
+        stage.close(bob, true);
+        stage.settle(kSecond);
+        const size_t other = stage.connect(kAuto);
+        answer(stage, other, upgrade_request());
+        stage.settle(2 * kUpgradeLoginNs);
+        EXPECT_EQ(user(stage, "bob"), nullptr) << reserve;
+    }
+    EXPECT_GT(unanswered, 0);
+}
+
+// What a full directory refuses may be tried again, with the token of the upgrade: by a hello
+// without one, and without any hello.
+TEST(Authentication, AnUpgradeWhoseLoginWasRefusedMayTryAgain) {
+    for (const bool says_hello : {true, false}) {
+        StagePlan with = plan();
+        // Names of two other sizes take all that there is.
+        with.directory.emplace();
+        with.directory->linger = 0;
+        with.directory->changes_kept = 1;
+        with.directory->text_bytes_max = 2 * TextStore::kChunkBytes;
+        ReactorStage stage(with);
+        std::vector<size_t> others;
+        for (const size_t bytes : {60u, 100u}) {
+            others.push_back(stage.connect(kLines));
+            answer(stage, others.back(), hello(token_for(std::string(bytes, 'o'))));
+        }
+        ASSERT_EQ(stage.metrics()[Metric::logins], 2u);
+        const size_t bob = stage.connect(kAuto);
+        answer(stage, bob, upgrade_with("Authorization: Bearer " + kWord));
+        const std::string word = R"({"type":"hello"})";
+        if (says_hello) {
+            EXPECT_TRUE(has(answer(stage, bob, masked(0x81, word)), "out_of_memory"));
+        } else {
+            stage.settle(kUpgradeLoginNs + kSecond / 2);
+        }
+        EXPECT_GT(stage.metrics()[Metric::logins_out_of_memory], 0u);
+        EXPECT_EQ(user(stage, "bob"), nullptr);
+        ASSERT_TRUE(is_open(stage, bob));
+        for (const size_t other : others) {
+            stage.close(other, true);
+            stage.settle(kSecond / 4);
+        }
+        if (says_hello) {
+            EXPECT_TRUE(has(answer(stage, bob, masked(0x81, word)), R"("user":"bob")"));
+        } else {
+            stage.settle(kUpgradeLoginNs + kSecond);
+        }
+        EXPECT_NE(user(stage, "bob"), nullptr) << says_hello;
     }
 }
 

@@ -36,6 +36,7 @@ struct StagePlan {
     uint32_t places = 64;
     uint32_t senders = 1;  // to its mailbox
     size_t buffer_reserve_bytes = kBufferReservePerReactor;
+    std::optional<DirectoryConfig> directory{};  // not as in a server
     uint32_t ledger_entries = 0;
     bool keeps_debug_lines = false;
     Nanos log_takes = 0;  // how long the sink blocks for each of them
@@ -194,6 +195,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         config.wall_clock = [this] { return kWallStart + network_.clock(); };
         config.buffer_reserve_bytes = plan.buffer_reserve_bytes;
         config.ledger_entries = plan.ledger_entries;
+        if (plan.directory) config.directory = *plan.directory;
         config.admission = &admission_;
         config.warn = [this](const std::string& line) { warnings_.push_back(line); };
         config.debug = [this, takes = plan.log_takes](const std::string& line) {
