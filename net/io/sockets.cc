@@ -184,7 +184,7 @@ Result<void> PortHolder::hold(ListenAddress& listener, bool shared) {
     return {};
 }
 
-Result<void> can_listen(const ListenAddress& listener) {
+Result<void> can_listen(const ListenAddress& listener, std::vector<std::string>& doubts) {
     if (listener.descriptor >= 0 || !listener.passed_name.empty()) return {};
     uint64_t made = 0;
     SystemCalls calls(made);
@@ -195,7 +195,10 @@ Result<void> can_listen(const ListenAddress& listener) {
     const int error = errno;
     if (descriptor >= 0) ::close(descriptor);
     if (bound || error == EADDRINUSE) return {};
-    return cannot_listen(listener, error);
+    Error cannot = cannot_listen(listener, error);
+    if (error != EACCES) return cannot;
+    doubts.push_back(std::move(cannot.message) + ", or let the service manager pass the socket");
+    return {};
 }
 
 int open_client(SystemCalls& calls, const SocketAddress& to, const SocketAddress& source,

@@ -53,9 +53,10 @@ class PortHolder {
     int descriptor_ = -1;
 };
 
-// Whether this machine has the address, and this process may listen on it. A port that is taken is
-// not an error here: the caller may be about to replace the server that has it.
-Result<void> can_listen(const ListenAddress& listener);
+// Whether this machine has the address. A port that is taken is not an error here: the caller may
+// be about to replace the server that has it. Nor is one that this process may not have, which is
+// added to `doubts`: a service manager may open it.
+Result<void> can_listen(const ListenAddress& listener, std::vector<std::string>& doubts);
 
 // A non-blocking socket bound to `source` (if present) that only lacks its connect(). -1 with
 // errno. Without a port in `source` the kernel chooses one at connect, by destination.

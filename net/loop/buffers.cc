@@ -78,8 +78,8 @@ bool Connections::make_room(Index asker) {
 }
 
 // What it holds is given back at once, but for what is in flight: the kernel may still read that,
-// and a peer that does not take it would not see a goodbye behind it. One that is closing has its
-// goodbye left.
+// and a peer that does not take it would not see a goodbye behind it. Where there is a goodbye that
+// waits already, it is left.
 void Connections::take_memory_from(Index index) {
     Connection& connection = at(index);
     constexpr CloseCause gives_way =

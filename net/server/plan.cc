@@ -222,7 +222,8 @@ Result<ServerPlan> plan_server(const ServerOptions& options) {
     plan.cpu_quota = machine.cpu_quota();
     if (Result<void> loaded = read_credentials(plan); !loaded) return Error{loaded.error()};
     for (const ListenAddress& listener : options.listen)
-        if (Result<void> possible = can_listen(listener); !possible) return Error{possible.error()};
+        if (Result<void> possible = can_listen(listener, plan.warnings); !possible)
+            return Error{possible.error()};
     if (Result<void> chosen = choose_backend(plan); !chosen) return Error{chosen.error()};
     if (Result<void> fits = plan_descriptors(plan); !fits) return Error{fits.error()};
     if (Result<void> fits = plan_memory(plan, machine); !fits) return Error{fits.error()};

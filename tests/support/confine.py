@@ -10,11 +10,12 @@ import struct
 # System calls by number on x86-64; the calls that this kernel has on aarch64 have the same meaning.
 NUMBERS = {
     "x86_64": {"unshare": 272, "io_uring_setup": 425, "io_uring_enter": 426, "prlimit64": 302,
-               "getrlimit": 97, "clone3": 435, "clone": 56, "socket": 41},
+               "getrlimit": 97, "clone3": 435, "clone": 56, "socket": 41, "bind": 49},
     "aarch64": {"unshare": 97, "io_uring_setup": 425, "io_uring_enter": 426, "prlimit64": 261,
-                "getrlimit": 163, "clone3": 435, "clone": 220, "socket": 198},
+                "getrlimit": 163, "clone3": 435, "clone": 220, "socket": 198,
+                "bind": 200},
 }
-EPERM, ENOSYS, EAFNOSUPPORT = 1, 38, 97
+EPERM, EACCES, ENOSYS, EAFNOSUPPORT = 1, 13, 38, 97
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 BPF_LOAD_WORD, BPF_RETURN = 0x20, 0x06
 BPF_JUMP_IF_EQUAL, BPF_JUMP_IF_ANY_BIT = 0x15, 0x45

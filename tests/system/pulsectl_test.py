@@ -106,6 +106,7 @@ def test_exit_codes_tell_the_truth(backend):
                 (2, "ID is missing", ("--admin", address, "explain")),
                 (2, "--admin", ("--admin", "nowhere", "ls")),
                 (2, "--token-file", ("--admin", address, "--token-file", "/nowhere/t", "ls")),
+                (2, "is not UTF-8", ("--admin", address, "kick", "--user", os.fsdecode(b"\xe9"))),
                 (1, "is not among the last", ("--admin", address, "explain", "r0-000001-7")),
                 (1, "filter", ("--admin", address, "kick")),
                 (1, "'loud'", ("--admin", address, "log-level", "loud")),

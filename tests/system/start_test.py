@@ -412,6 +412,11 @@ def test_a_check_finds_what_a_start_would_refuse():
         done = pulsewheel("--check-config", "--stats-json", path, "--listen", "tcp://127.0.0.1:0")
         assert done.returncode == 0 and "makes sense" in done.stdout, done
         assert not os.path.exists(path), "a check creates nothing"
+        # A service manager opens the ports that the server itself may not have.
+        done = pulsewheel("--check-config", "--listen", "tcp://127.0.0.1:443",
+                          before=confine.refuse_calls("bind", error=confine.EACCES))
+        assert done.returncode == 0, done.stderr
+        assert "warning: cannot listen on 'tcp://127.0.0.1:443': Permission denied" in done.stdout
 
 
 def test_a_check_beside_the_server_that_runs_is_not_an_error():

@@ -1,5 +1,6 @@
 // pulsectl: an operator's command line for a running pulsewheel, over its admin endpoint. Exit
 // codes: 0 done, 1 the server refused or is not there, 2 not understood.
+
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
@@ -7,14 +8,24 @@
 #include <fstream>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "core/version.h"
+#include "proto/binary.h"
 #include "proto/printable.h"
+#include "proto/utf8.h"
 #include "tools/pulsectl/actions.h"
 
 namespace pulse::ctl {
 namespace {
+
+// The first argument that is not UTF-8, which no JSON and no URL can carry; nullptr: all are.
+const char* not_utf8(int argc, const char* const* argv) {
+    for (const char* const argument : std::span(argv, static_cast<size_t>(argc)))
+        if (!utf8_valid(binary::bytes_of(argument))) return argument;
+    return nullptr;
+}
 
 // A command line as CLI11 reads it.
 struct Line {
@@ -115,6 +126,10 @@ int run(const Line& line) {
 int main(int argc, char** argv) {
     using namespace pulse::ctl;
     std::signal(SIGPIPE, SIG_IGN);
+    if (const char* const wrong = not_utf8(argc, argv)) {
+        return usage("'" + pulse::printable(wrong) +
+                     "' is not UTF-8; set the terminal or the script to UTF-8");
+    }
     const Line line = read_line(argc, argv);
     const Command* command = find_command(line.command);
     if (line.help) return print(command != nullptr ? help_of(*command) : help());
