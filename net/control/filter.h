@@ -44,7 +44,8 @@ struct FilterNames {
     std::vector<std::string> profiles;   // by their number; the first two are not for a filter
 };
 
-// Sets what `key` names, or adds a protocol; all else is refused a second time. The error is "KEY 'VALUE': reason; remedy".
+// Sets what `key` names, or adds a protocol; all else is refused a second time. The error is
+// "KEY 'VALUE': reason; remedy".
 Result<void> set_filter(ConnectionFilter& filter, const FilterNames& names, std::string_view key,
                         std::string_view value);
 

@@ -1,6 +1,6 @@
 // The sockets of the admin endpoint with real clients, also under ThreadSanitizer: whole requests,
-// clients that are idle, go away or send too much, and answers that take long; and the endpoint as a
-// whole, before a server whose main thread does not answer.
+// clients that are idle, go away or send too much, and answers that take long. And the endpoint as
+// a whole, before a server whose main thread does not answer.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>

@@ -31,8 +31,8 @@ void open_peers(ReactorStage& stage, uint32_t count = kPeers) {
     for (size_t peer = 0; peer < count; ++peer) stage.heard(peer).clear();
 }
 
-// Posts it, and turns until it is acknowledged; does something behind the first turn. Returns the
-// turns.
+// Posts it, turns until it is acknowledged, and returns the turns. `behind_first` is called after
+// the first of them.
 int run(ReactorStage& stage, Job& job, const std::function<void()>& behind_first = {}) {
     Job* pointer = &job;
     bool acknowledged = false;
