@@ -35,12 +35,6 @@ class WakeDescriptor {
         [[maybe_unused]] const ssize_t written = ::write(number_, &one, sizeof(one));
     }
 
-    // Forgets the rings so far. Not needed by an edge-triggered set, where each ring is an event.
-    void clear(SystemCalls& calls) const {
-        uint64_t rings = 0;
-        calls([&] { return ::read(number_, &rings, sizeof(rings)); });
-    }
-
   private:
     int number_ = -1;
     bool is_own_ = false;

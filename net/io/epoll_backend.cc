@@ -2,6 +2,7 @@
 #include "net/io/epoll_backend.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "core/check.h"
@@ -52,7 +53,7 @@ EpollBackend::EpollBackend(const EpollOptions& options, Connection* records, uin
 }
 
 EpollBackend::~EpollBackend() {
-    close_listeners();
+    listeners_.close();
     marks_.close(calls_);
     spare_.close(calls_);
     doorbell_.close(calls_);
@@ -65,76 +66,6 @@ size_t EpollBackend::memory_bytes() const {
     return sizeof(*this) + kReceiveFrontBytes + kReceiveBufferBytes + kReceivePadBytes +
            pending_events_.size() * sizeof(pending_events_[0]) +
            partly_read_.size() * sizeof(partly_read_[0]) + closed_.size() * sizeof(closed_[0]);
-}
-
-// ------------------------------------------------------------------------------------- listening
-
-Result<void> EpollBackend::listen(std::span<const ListenAddress> addresses) {
-    close_listeners();
-    if (addresses.size() > kListenersMax) {
-        return Error{std::to_string(addresses.size()) + " listeners; at most " +
-                     std::to_string(kListenersMax) + " are possible"};
-    }
-    for (const ListenAddress& address : addresses) {
-        const Result<int> opened = open_listener(calls_, address, options_.sockets);
-        if (!opened) {
-            close_listeners();
-            return Error{opened.error()};
-        }
-        listeners_.push_back(*opened);
-        // Level-triggered: what one turn's budget leaves in the backlog shows up again.
-        if (!watch_tag(*opened, EPOLL_CTL_ADD, EPOLLIN, kListenerTag | (listeners_.size() - 1))) {
-            const int error = errno;
-            close_listeners();
-            return Error{"cannot watch '" + address.text + "': " + std::strerror(error) +
-                         "; free memory or raise fs.epoll.max_user_watches"};
-        }
-    }
-    return {};
-}
-
-bool EpollBackend::spread_accepts(std::span<const uint32_t> shares) {
-    return std::ranges::all_of(
-        listeners_, [&](int listener) { return pulse::spread_accepts(calls_, listener, shares); });
-}
-
-void EpollBackend::close_listeners() {
-    for (const int listener : listeners_) {
-        // A duplicate of a passed socket stays in the set beyond its close.
-        watch_tag(listener, EPOLL_CTL_DEL, 0, 0);
-        calls_.close(listener);
-    }
-    listeners_.clear();
-    listeners_rest_until_ = 0;
-}
-
-// False: no peer is left for now. True without a descriptor: one was lost, go on.
-bool EpollBackend::accept(uint32_t listener, Accepted& accepted) {
-    constexpr int kFlags = SOCK_NONBLOCK | SOCK_CLOEXEC;
-    if (spare_.accept(calls_, listeners_[listener], kFlags, accepted)) {
-        if (accepted.exhausted) ++counters_.spare_used;
-        return true;
-    }
-    if (errno == EAGAIN) return false;
-    ++counters_.accept_failures;
-    if (!SpareDescriptor::is_shortage(errno)) return true;
-    rest_listeners();
-    return false;
-}
-
-// There is no memory or no descriptor, and a level-triggered listener would keep the thread awake.
-void EpollBackend::rest_listeners() {
-    listeners_rest_until_ = now_ + kAcceptRestNs;
-    for (size_t i = 0; i < listeners_.size(); ++i)
-        watch_tag(listeners_[i], EPOLL_CTL_MOD, 0, kListenerTag | i);
-}
-
-void EpollBackend::resume_listeners() {
-    listeners_rest_until_ = 0;
-    for (size_t i = 0; i < listeners_.size(); ++i) {
-        if (!watch_tag(listeners_[i], EPOLL_CTL_MOD, EPOLLIN, kListenerTag | i))
-            listeners_rest_until_ = now_ + kAcceptRestNs;
-    }
 }
 
 // ----------------------------------------------------------------------------------- connections
@@ -310,14 +241,10 @@ std::span<const epoll_event> EpollBackend::reap(Nanos until) {
     ++counters_.polls;
     poll_started_ = clock();
     until = std::min(until, poll_started_ + kWaitMax);
-    if (listeners_rest_until_ != 0) {
-        if (poll_started_ >= listeners_rest_until_)
-            resume_listeners();
-        else
-            until = std::min(until, listeners_rest_until_);
-    }
+    listeners_.resume_if_due(poll_started_);
+    until = std::min(until, listeners_.rest_until());
     if (has_work()) until = poll_started_;
-    const int events = wait(until - poll_started_);
+    const int events = wait_(calls_, epoll_, events_, until - poll_started_);
     read_clock();
     woke_at_ = now_;
     account(events, std::min(until, now_));
@@ -328,21 +255,6 @@ bool EpollBackend::rest(Nanos until) {
     if (has_work() || proof_.backed_up()) return false;
     calls_([&] { return sleep_until(until), 0; });
     return true;
-}
-
-int EpollBackend::wait(Nanos duration) {
-    duration = std::max<Nanos>(duration, 0);
-    if (precise_waits_) {
-        const timespec timeout{.tv_sec = duration / kSecond, .tv_nsec = duration % kSecond};
-        const int events = calls_([&] {
-            return epoll_pwait2(epoll_, events_.data(), kEventsPerPoll, &timeout, nullptr);
-        });
-        // Older than 5.11, or a filter of system calls that does not know it.
-        if (events >= 0 || (errno != ENOSYS && errno != EPERM)) return events;
-        precise_waits_ = false;
-    }
-    const int timeout_ms = static_cast<int>((duration + kMillisecond - 1) / kMillisecond);
-    return calls_([&] { return epoll_wait(epoll_, events_.data(), kEventsPerPoll, timeout_ms); });
 }
 
 // What these events prove about drained_until, once they are handled. See the header.

@@ -39,6 +39,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <span>
@@ -51,6 +52,7 @@
 #include "net/io/drained_until.h"
 #include "net/io/io_backend.h"
 #include "net/io/limits.h"
+#include "net/io/listeners.h"
 #include "net/io/mapped_pages.h"
 #include "net/io/peer_address.h"
 #include "net/io/send_progress.h"
@@ -60,6 +62,7 @@
 #include "net/io/transport_facts.h"
 #include "net/io/watch_marks.h"
 #include "net/io/watch_proof.h"
+#include "net/io/watch_wait.h"
 
 namespace pulse {
 
@@ -83,8 +86,12 @@ class EpollBackend {
     // An error: the kernel refused what no server can be without; only the destructor may follow.
     const Result<void>& ready() const { return ready_; }
 
-    Result<void> listen(std::span<const ListenAddress> addresses);
-    bool spread_accepts(std::span<const uint32_t> shares);
+    Result<void> listen(std::span<const ListenAddress> addresses) {
+        return listeners_.open(epoll_, addresses, options_.sockets);
+    }
+    bool spread_accepts(std::span<const uint32_t> shares) {
+        return listeners_.spread_accepts(shares);
+    }
     void connect(Index index, const SocketAddress& to, const SocketAddress& source);
     void attach(Index index, const Accepted& accepted);
     void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message);
@@ -155,9 +162,8 @@ class EpollBackend {
     };
     enum class Received : uint8_t { emptied, more, over };
 
-    // What epoll_event::data holds: an index, or one of these and above.
-    static constexpr uint64_t kListenerTag = uint64_t{1} << 32;
-    static constexpr uint64_t kWakeTag = uint64_t{1} << 33;
+    // What epoll_event::data holds: an index, or this, or what listeners and marks have.
+    static constexpr uint64_t kWakeTag = uint64_t{1} << 32;
 
     bool marked(Index index, uint16_t any) const { return (records_[index].operations & any) != 0; }
     void mark(Index index, uint16_t marks) { records_[index].operations |= marks; }
@@ -170,7 +176,6 @@ class EpollBackend {
         return !pending_events_.empty() || !partly_read_.empty() || !closed_.empty();
     }
     std::span<const epoll_event> reap(Nanos until);
-    int wait(Nanos duration);
     void account(int events, Nanos waited_until);
     template <class H>
     void report_events(H& handler);
@@ -189,9 +194,6 @@ class EpollBackend {
     template <class H>
     void read_on(size_t count, H& handler);
 
-    bool accept(uint32_t listener, Accepted& accepted);
-    void rest_listeners();
-    void resume_listeners();
     ssize_t receive_bytes(int descriptor);
     bool send_rest(Index index, std::span<const uint8_t> bytes);
     void send_on(Index index);
@@ -199,7 +201,6 @@ class EpollBackend {
     void drop_descriptor(Index index);
     bool watch(Index index, int operation);
     bool watch_tag(int descriptor, int operation, uint32_t events, uint64_t tag);
-    void close_listeners();
     IoError connect_result(Index index);
     void read_clock() { now_ = std::max(now_, clock()); }  // C7: before each event
     uint8_t* received() { return buffer_.get() + kReceiveFrontBytes; }
@@ -213,9 +214,8 @@ class EpollBackend {
     int epoll_ = -1;
     WakeDescriptor doorbell_;
     SpareDescriptor spare_;
-    bool precise_waits_ = true;  // the kernel has epoll_pwait2
-    std::vector<int> listeners_;
-    Nanos listeners_rest_until_ = 0;  // 0: they do not rest
+    WatchWait wait_;
+    Listeners listeners_{calls_, counters_, SOCK_NONBLOCK | SOCK_CLOEXEC};
 
     Nanos now_ = 0;
     Nanos woke_at_ = 0;
@@ -300,8 +300,8 @@ void EpollBackend::handle(const epoll_event& event, H& handler) {
         ++counters_.wakes_received;
     } else if (WatchMarks::is_mark(event.data.u64)) {
         proof_.passed(WatchMarks::number_of(event.data.u64));
-    } else if ((event.data.u64 & kListenerTag) != 0) {
-        accept_from(static_cast<uint32_t>(event.data.u64 & ~kListenerTag), handler);
+    } else if (Listeners::is_listener(event.data.u64)) {
+        accept_from(Listeners::position_of(event.data.u64), handler);
     } else {
         handle_connection(static_cast<Index>(event.data.u64), event.events, handler);
     }
@@ -332,14 +332,13 @@ void EpollBackend::handle_connection(Index index, uint32_t events, H& handler) {
 template <class H>
 void EpollBackend::accept_from(uint32_t listener, H& handler) {
     // A share each, so that a storm on one listener does not keep the others waiting.
-    size_t left = listeners_.empty() ? 0 : kAcceptsPerTurn / listeners_.size();
+    size_t left = kAcceptsPerTurn / std::max<size_t>(listeners_.count(), 1);
     // The handler may call listen() from inside on_accept: look again each time.
-    for (; left > 0 && listener < listeners_.size(); --left) {
+    for (; left > 0 && listener < listeners_.count(); --left) {
         Accepted accepted;
-        accepted.listener = static_cast<uint8_t>(listener);
-        if (!accept(listener, accepted)) return;
-        if (accepted.descriptor < 0) continue;
-        deliver_accept(accepted, handler);
+        const auto result = listeners_.accept(listener, spare_, now_, accepted);
+        if (result == Listeners::Accept::none) return;
+        if (result == Listeners::Accept::done) deliver_accept(accepted, handler);
     }
 }
 

@@ -47,8 +47,11 @@ inline constexpr uint32_t kUringCompletionsPerSubmission = 4;
 // Completions that one io_uring_enter adds for what was not just submitted: it runs at most 20
 // items of task work, twice (io_uring.c).
 inline constexpr uint32_t kUringTaskWorkMax = 64;
-// Events of the watch set that come as one completion. 256 x 12 B = 3 KiB.
+// Events taken from the watch set at once. 256 x 12 B = 3 KiB.
 inline constexpr uint32_t kUringWatchEvents = 256;
+// Up to so many receives in a poll are system calls, and so are the sends behind them: a submission
+// and its completion cost as much as a system call where nothing shares the io_uring_enter.
+inline constexpr uint32_t kUringAtOnce = 8;
 // Buffers that receives share, and their size with the slack of C2. No more receives are submitted
 // at once than there are buffers, so they need no spares: 32 x 8 KiB = 256 KiB a reactor at most,
 // of which heartbeats touch the first page of as many as were ever read at once.

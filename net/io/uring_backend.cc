@@ -44,11 +44,7 @@ std::string failed(const std::string& call, int error) {
 }  // namespace
 
 std::string UringFeatures::text() const {
-    const auto item = [](bool known, const char* name) {
-        return (known ? " " : " no-") + std::string(name);
-    };
-    const std::string all = item(defer_taskrun, "defer_taskrun") + item(epoll_wait, "epoll_wait");
-    return all.substr(1);
+    return defer_taskrun ? "defer_taskrun" : "no-defer_taskrun";
 }
 
 // ----------------------------------------------------------------------------------------- start
@@ -58,14 +54,14 @@ UringBackend::UringBackend(const UringOptions& options, Connection* records, uin
     PULSE_ASSERT(std::has_single_bit(options.submission_entries));
     PULSE_ASSERT(std::has_single_bit(options.receive_buffers));
     PULSE_ASSERT(options.receive_buffer_bytes > kReceiveFrontBytes + kReceivePadBytes);
-    now_ = woke_at_ = round_began_ = watch_since_ = proof_.proven_until();
+    now_ = woke_at_ = proof_.proven_until();
     ready_list_.resize(kUringReadyMax);
     memory_bytes_ += ready_list_.size() * sizeof(ready_list_[0]);
     ready_ = open();
 }
 
 UringBackend::~UringBackend() {
-    close_listeners();
+    listeners_.close();
     marks_.close(calls_);
     if (ring_open_) io_uring_queue_exit(&ring_);
     const size_t ring_bytes = options_.receive_buffers * sizeof(io_uring_buf);
@@ -81,15 +77,19 @@ Result<void> UringBackend::open() {
     if (Result<void> ring = open_ring(); !ring) return ring;
     if (Result<void> buffers = open_buffers(); !buffers) return buffers;
     if (!doorbell_.open(calls_, options_.doorbell)) return Error{failed("eventfd", errno)};
-    arm_doorbell();
     if (!spare_.open(calls_, doorbell_.number())) return Error{failed("a spare descriptor", errno)};
     return open_watch_set();
 }
 
 Result<void> UringBackend::open_watch_set() {
-    features_.epoll_wait = options_.newer_features && knows(kUringOpEpollWait);
     watch_set_ = calls_([] { return epoll_create1(EPOLL_CLOEXEC); });
     if (watch_set_ < 0) return Error{failed("epoll_create1", errno)};
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLET;
+    event.data.u64 = kWakeTag;
+    if (calls_([&] { return epoll_ctl(watch_set_, EPOLL_CTL_ADD, doorbell_.number(), &event); }) !=
+        0)
+        return Error{failed("epoll_ctl", errno)};
     if (!marks_.open(calls_, watch_set_)) return Error{failed("marks", errno)};
     events_.resize(kUringWatchEvents);
     memory_bytes_ += events_.size() * sizeof(events_[0]);
@@ -166,21 +166,11 @@ bool UringBackend::register_buffers() {
     return true;
 }
 
-bool UringBackend::knows(uint8_t opcode) {
-    constexpr size_t kOpcodes = 256;
-    std::vector<std::byte> place(sizeof(io_uring_probe) + kOpcodes * sizeof(io_uring_probe_op));
-    auto* probe = new (place.data()) io_uring_probe{};
-    const long result = calls_([&] {
-        return syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_PROBE, probe,
-                       kOpcodes);
-    });
-    return result >= 0 && io_uring_opcode_supported(probe, opcode) != 0;
-}
-
 // -------------------------------------------------------------------------------------- the ring
 
 io_uring_sqe& UringBackend::queue(uint8_t opcode, int descriptor, uint64_t user_data) {
     if (queued() == ring_.sq.ring_entries) submit();
+    ++in_flight_;
     io_uring_sqe& entry = ring_.sq.sqes[sq_tail_++ & ring_.sq.ring_mask];
     std::memset(&entry, 0, sizeof(entry));
     entry.opcode = opcode;
@@ -228,6 +218,7 @@ void UringBackend::look_for_losses() {
     const uint32_t dropped = __atomic_load_n(ring_.cq.koverflow, __ATOMIC_RELAXED);
     uint32_t lost = dropped - dropped_;
     dropped_ = dropped;
+    in_flight_ -= lost;
     if (loses_in_ > 0) lost += lose_on_purpose();
     if (lost == 0) return;
     counters_.completions_lost += lost;
@@ -237,27 +228,10 @@ void UringBackend::look_for_losses() {
 
 // lose_completions(): how many were dropped.
 uint32_t UringBackend::lose_on_purpose() {
-    const auto is_meant = [this](const io_uring_cqe& completion) {
-        return loses_ == Lost::all || is_marked_look(completion);
-    };
-    uint32_t meant = 0;
-    for (uint32_t i = 0; i < completions_in_ring(); ++i)
-        meant += is_meant(ring_.cq.cqes[(cq_head_ + i) & ring_.cq.ring_mask]);
-    if (meant == 0 || --loses_in_ > 0) return 0;
-    while (completions_in_ring() > 0) {
-        const io_uring_cqe completion = take_from_ring();
-        if (!is_meant(completion)) stash_.push_back(completion);
-    }
-    return meant;
-}
-
-bool UringBackend::is_marked_look(const io_uring_cqe& completion) const {
-    const Ticket ticket = unpack(completion.user_data);
-    if (ticket.op != Op::watch || ticket.value != watch_serial_ || completion.res < 0) return false;
-    if (!features_.epoll_wait) return false;  // it reports that there are events, and took none
-    const auto taken = std::span(events_).first(static_cast<size_t>(completion.res));
-    return std::ranges::any_of(
-        taken, [](const epoll_event& event) { return WatchMarks::is_mark(event.data.u64); });
+    const uint32_t lost = completions_in_ring();
+    if (lost == 0 || --loses_in_ > 0) return 0;
+    while (completions_in_ring() > 0) take_from_ring();
+    return lost;
 }
 
 // Makes room for one submission at least. Out of memory the reactor stands still and tries on:
@@ -308,28 +282,53 @@ void UringBackend::provide_buffer() {
 
 // ------------------------------------------------------------------------------ a round of poll()
 
-void UringBackend::begin_round() {
-    read_clock();
-    round_began_ = now_;
-    if (watch_armed_ && !completions_wait()) watch_since_ = round_began_;
+// Sleeps until `until` at most, if there is nothing to do.
+void UringBackend::wait(Nanos until) {
+    if (recovering_) return;
+    const bool may_sleep = until > now_ && receives_queued_ == 0 && !more_waits();
+    const Nanos began = now_;
+    until = std::min({until, listeners_.rest_until(), began + kWaitMax});
+    look(may_sleep && !waits_for_ring() ? until : 0);
+    if (!may_sleep || !waits_for_ring() || ready_count() > 0 || listeners_ready_ != 0) return;
+    if (until <= now_ || was_woken_) return;
+    if (!watch_armed_) arm_watch();
+    submit_and_reap(until - now_);
 }
 
-void UringBackend::submit_and_reap(Nanos until) {
+// At the set, for as many events as the ready list has room for, and not before that is nearly
+// empty; once a poll, and again while it has more.
+void UringBackend::look(Nanos until) {
+    if (ready_count() >= options_.receive_buffers || ready_room() < 2) return;
+    if (looked_ && !set_has_more_ && !proof_.backed_up()) return;
+    looked_ = true;
+    set_has_more_ = false;
+    was_woken_ = false;
+    marks_.place(calls_, proof_, now_);
+    const Nanos began = now_;
+    const auto most = std::min(static_cast<uint32_t>(events_.size()), ready_room() - 1);
+    int events = 0;
+    do {
+        events = wait_(calls_, watch_set_, std::span(events_).first(most), until - now_);
+        read_clock();
+        // A ring that was closed leaves work for this thread, which interrupts it like a signal.
+    } while (events < 0 && errno == EINTR && now_ < until);
+    // One that ended by its timeout saw nothing arrive until then.
+    const Nanos proven = events == 0 ? std::max(began, std::min(until, now_)) : began;
+    if (events > 0) ++counters_.completions;
+    if (events >= 0) take_events(static_cast<uint32_t>(events), most, proven);
+}
+
+// `sleeps_for`: at most, if nothing completes; 0: not at all.
+void UringBackend::submit_and_reap(Nanos sleeps_for) {
     io_uring_getevents_arg argument{};
     __kernel_timespec timeout{};
-    uint32_t wait_for = 0;
-    for (const Listener& listener : listeners_)
-        if (listener.rest_until != 0) until = std::min(until, listener.rest_until);
-    const Nanos duration = std::min(until - round_began_, kWaitMax);
-    const bool may_sleep = until > round_began_ && receives_queued_ == 0 && ready_count() == 0 &&
-                           !completions_wait() && !work_waits() && !recovering_;
-    if (may_sleep) {
-        timeout.tv_sec = duration / kSecond;
-        timeout.tv_nsec = duration % kSecond;
+    if (sleeps_for > 0) {
+        timeout.tv_sec = sleeps_for / kSecond;
+        timeout.tv_nsec = sleeps_for % kSecond;
         argument.ts = reinterpret_cast<uint64_t>(&timeout);
-        wait_for = 1;
     }
-    const int result = enter(wait_for, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &argument);
+    const int result =
+        enter(sleeps_for > 0 ? 1 : 0, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &argument);
     if (result < 0) {
         // Any other is a mistake of ours: EBADF, EFAULT, EINVAL, EEXIST. That the kernel refuses
         // the call altogether was found when the backend was made (ready()).
@@ -338,8 +337,7 @@ void UringBackend::submit_and_reap(Nanos until) {
     } else {
         shortages_in_a_row_ = 0;
     }
-    round_whole_ = queued() == 0 && !work_waits();
-    if (may_sleep) read_clock();
+    if (sleeps_for > 0) read_clock();
 }
 
 // What is queued begins before the rest: the answers of the turn.
@@ -350,18 +348,11 @@ bool UringBackend::rest(Nanos until) {
     return true;
 }
 
-void UringBackend::advance_drained_until(bool handed_out) {
-    if (recovering_) return;
-    Nanos proven = proof_.proven_until();
-    if (watch_armed_ && round_whole_ && handed_out) proven = std::max(proven, watch_since_);
-    drained_.advance(proven);
-}
-
 // A completion of a connection: of this owner of the place, and of something that was asked for.
 // False: of something that recover() has given up.
 bool UringBackend::check_completion(const Ticket& ticket) {
     static constexpr uint16_t kMarks[] = {kReceiving, kSending | kRecalled, kConnecting | kRecalled,
-                                          kFailing, kClosing};
+                                          kFailing,   kSending | kRecalled, kClosing};
     static_assert(std::size(kMarks) == static_cast<size_t>(kLastOfConnection) + 1);
     const uint16_t operation = kMarks[static_cast<size_t>(ticket.op)];
     PULSE_ASSERT(ticket.index < places_);
@@ -375,33 +366,19 @@ bool UringBackend::check_completion(const Ticket& ticket) {
     return true;
 }
 
-// What asked for anything but a connection's bytes, armed anew after completions were lost. False
-// where the kernel has no memory for that yet.
-bool UringBackend::rearm_all() {
-    // Buffers were provided for them, and it cannot be known which are left.
-    if (receives_queued_ > 0) {
-        io_uring_buf_reg registration{};
-        registration.bgid = kBufferGroup;
-        calls_([&] {
-            return syscall(__NR_io_uring_register, ring_.ring_fd, IORING_UNREGISTER_PBUF_RING,
-                           &registration, 1);
-        });
-        if (!register_buffers()) {
-            note_shortage(errno);
-            return false;
-        }
-    }
-    cancel(pack({0, Op::doorbell, 0, doorbell_serial_}));
-    arm_doorbell();
-    if (watch_armed_) cancel(pack({0, Op::watch, 0, watch_serial_}));
-    watch_armed_ = false;
-    for (size_t i = 0; i < listeners_.size(); ++i) {
-        const auto position = static_cast<uint8_t>(i);
-        if (listeners_[i].rest_until != 0) continue;
-        cancel(pack({position, Op::listener, 0, listeners_[i].serial}));
-        arm_listener(position);
-    }
-    return true;
+// Buffers were provided for receives that were lost, and it cannot be known which are left. False
+// where the kernel has no memory for new ones yet.
+bool UringBackend::renew_buffers() {
+    if (receives_queued_ == 0) return true;
+    io_uring_buf_reg registration{};
+    registration.bgid = kBufferGroup;
+    calls_([&] {
+        return syscall(__NR_io_uring_register, ring_.ring_fd, IORING_UNREGISTER_PBUF_RING,
+                       &registration, 1);
+    });
+    if (register_buffers()) return true;
+    note_shortage(errno);
+    return false;
 }
 
 // Nothing of it is in flight but a send or a connect, if anything. A send whose connection was
@@ -429,55 +406,34 @@ void UringBackend::cancel(uint64_t user_data) {
 
 // ----------------------------------------------------------------------------------- the watch set
 
-// For as many events as the ready list has room for, and not before that is nearly empty.
-void UringBackend::ask_watch_set() {
-    if (watch_armed_ || ready_count() >= options_.receive_buffers || ready_room() < 2) return;
-    marks_.place(calls_, proof_, now_);
-    events_asked_ = std::min(static_cast<uint32_t>(events_.size()), ready_room() - 1);
-    watch_since_ = now_;
-    if (features_.epoll_wait || !proof_.backed_up()) return arm_watch();
-    take_events(calls_([&] {
-        return epoll_wait(watch_set_, events_.data(), static_cast<int>(events_asked_), 0);
-    }));
-}
-
+// So that a thread that sleeps in the ring is woken by the set.
 void UringBackend::arm_watch() {
-    const uint64_t ticket = pack({0, Op::watch, 0, ++watch_serial_});
     watch_armed_ = true;
-    if (!features_.epoll_wait) {
-        io_uring_sqe& poll = queue(IORING_OP_POLL_ADD, watch_set_, ticket);
-        poll.poll32_events = POLLIN;
-        return;
-    }
-    io_uring_sqe& wait = queue(kUringOpEpollWait, watch_set_, ticket);
-    wait.addr = reinterpret_cast<uint64_t>(events_.data());
-    wait.len = events_asked_;
+    io_uring_sqe& poll =
+        queue(IORING_OP_POLL_ADD, watch_set_, pack({0, Op::watch, 0, ++watch_serial_}));
+    poll.poll32_events = POLLIN;
 }
 
-void UringBackend::complete_watch(uint32_t serial, int result) {
-    if (!watch_armed_ || serial != watch_serial_) return;
-    watch_armed_ = false;
-    if (features_.epoll_wait || result < 0) return take_events(result);
-    events_asked_ = std::min(events_asked_, ready_room() - 1);
-    take_events(calls_([&] {
-        return epoll_wait(watch_set_, events_.data(), static_cast<int>(events_asked_), 0);
-    }));
-}
-
-void UringBackend::take_events(int events) {
-    if (events < 0) return;  // interrupted, or cancelled: it is asked again
+// Of a look at or after `began` that asked for `most`.
+void UringBackend::take_events(uint32_t events, uint32_t most, Nanos began) {
     bool all_taken = true;
     uint32_t marks = 0;
-    for (int i = 0; i < events; ++i) {
-        const epoll_event& event = events_[static_cast<size_t>(i)];
-        if (WatchMarks::is_mark(event.data.u64))
-            marks |= 1u << WatchMarks::number_of(event.data.u64);
-        else
+    for (const epoll_event& event : std::span(events_).first(events)) {
+        const uint64_t data = event.data.u64;
+        if (WatchMarks::is_mark(data)) {
+            marks |= 1u << WatchMarks::number_of(data);
+        } else if (Listeners::is_listener(data)) {
+            listeners_ready_ |= uint64_t{1} << Listeners::position_of(data);
+        } else if (data == kWakeTag) {
+            // Edge-triggered: every ring is an event of its own, and the count need not be read.
+            ++counters_.wakes_received;
+            was_woken_ = true;
+        } else {
             all_taken &= take_event(event);
+        }
     }
     if (!all_taken) proof_.put_back();
-    const auto taken = static_cast<uint32_t>(events);
-    proof_.took(watch_since_, taken, taken < events_asked_ && all_taken);
+    proof_.took(began, events, events < most && all_taken);
     for (uint32_t mark = 0; marks != 0; marks >>= 1, ++mark)
         if ((marks & 1) != 0) proof_.passed(mark);
 }
@@ -487,18 +443,19 @@ bool UringBackend::take_event(const epoll_event& event) {
     const auto index = static_cast<Index>(event.data.u64 & kIndexMask);
     // Of an earlier owner, whose close overtook it.
     if (records_[index].generation != event.data.u64 >> 32 || !marked(index, kWatched)) return true;
-    if (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) mark(index, kUntilEmpty);
+    if (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) mark(index, kUntilEmpty);
     if (readable(index)) return true;
     put_back(index);
     return false;
 }
 
 // Edge-triggered, so nothing is to be done after a message. No edge is lost: a receive leaves bytes
-// behind only if it says so (NONEMPTY), and an end that the event reports is read for
-// (kUntilEmpty). Fails with errno where the kernel has no memory, or max_user_watches is reached.
+// behind only if it says so (NONEMPTY) or has filled its buffer. An end, and urgent data, which
+// cuts a read short, are reported by the event and read for (kUntilEmpty). Fails with errno where
+// the kernel has no memory, or max_user_watches is reached.
 bool UringBackend::watch(Index index) {
     epoll_event event{};
-    event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+    event.events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET;
     event.data.u64 = index | uint64_t{records_[index].generation} << 32;
     const int descriptor = records_[index].descriptor;
     const int operation = marked(index, kWatched) ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
@@ -542,6 +499,16 @@ bool UringBackend::readable(Index index) {
 void UringBackend::read_on(Index index) {
     if (proof_.backed_up()) return put_back(index);
     make_ready(index);
+}
+
+// Requires: a buffer is there for it (receives_queued_).
+void UringBackend::queue_receive(Index index, uint32_t count) {
+    if (buffers_provided_ < receives_queued_) provide_buffer();
+    io_uring_sqe& receive =
+        queue(IORING_OP_RECV, records_[index].descriptor, ticket(Op::receive, index, count));
+    receive.flags = IOSQE_BUFFER_SELECT;
+    receive.buf_group = kBufferGroup;
+    receive.msg_flags = MSG_DONTWAIT;
 }
 
 void UringBackend::fail_later(Index index, int error) {
@@ -599,6 +566,27 @@ void UringBackend::connect(Index index, const SocketAddress& to, const SocketAdd
 bool UringBackend::send(Index index, std::span<const uint8_t> bytes) {
     PULSE_ASSERT(!marked(index, kSending | kConnecting | kFinish | kClosed));
     PULSE_ASSERT(!bytes.empty() && bytes.size() <= kSendBytesMax);
+    IoError error = 0;
+    if (received_ <= kUringAtOnce) {
+        const ssize_t sent = calls_([&] {
+            return ::send(records_[index].descriptor, bytes.data(), bytes.size(),
+                          MSG_DONTWAIT | MSG_NOSIGNAL);
+        });
+        if (sent > 0) bytes = bytes.subspan(static_cast<size_t>(sent));
+        if (bytes.empty()) return true;
+        if (sent < 0 && errno != EAGAIN && errno != EINTR) error = errno;
+    }
+    mark(index, kSending);
+    if (error == 0) {
+        queue_send(index, bytes);
+    } else {
+        mark(index, kBroken);
+        queue(IORING_OP_NOP, -1, ticket(Op::unsent, index, static_cast<uint32_t>(error)));
+    }
+    return false;
+}
+
+void UringBackend::queue_send(Index index, std::span<const uint8_t> bytes) {
     const auto size_bytes = static_cast<uint32_t>(bytes.size());
     io_uring_sqe& send =
         queue(IORING_OP_SEND, records_[index].descriptor, ticket(Op::send, index, size_bytes));
@@ -606,8 +594,6 @@ bool UringBackend::send(Index index, std::span<const uint8_t> bytes) {
     send.len = size_bytes;
     // WAITALL: the kernel goes on by itself after a short write.
     send.msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
-    mark(index, kSending);
-    return false;
 }
 
 void UringBackend::hold_off(Index index) {
@@ -672,86 +658,6 @@ IoError UringBackend::socket_error(Index index) {
         return getsockopt(records_[index].descriptor, SOL_SOCKET, SO_ERROR, &error, &size_bytes);
     });
     return done == 0 && error != 0 ? error : EPIPE;
-}
-
-// --------------------------------------------------------------------------------------- doorbell
-
-void UringBackend::arm_doorbell() {
-    io_uring_sqe& poll = queue(IORING_OP_POLL_ADD, doorbell_.number(),
-                               pack({0, Op::doorbell, 0, ++doorbell_serial_}));
-    poll.poll32_events = POLLIN;
-}
-
-void UringBackend::complete_doorbell(const Ticket& ticket) {
-    if (ticket.value != doorbell_serial_) return;
-    ++counters_.wakes_received;
-    doorbell_.clear(calls_);
-    arm_doorbell();
-}
-
-// -------------------------------------------------------------------------------------- listening
-
-Result<void> UringBackend::listen(std::span<const ListenAddress> addresses) {
-    close_listeners();
-    if (addresses.size() > kListenersMax) {
-        return Error{std::to_string(addresses.size()) + " listeners; at most " +
-                     std::to_string(kListenersMax) + " are possible"};
-    }
-    for (const ListenAddress& address : addresses) {
-        const Result<int> opened = open_listener(calls_, address, options_.sockets);
-        if (!opened) {
-            close_listeners();
-            return Error{opened.error()};
-        }
-        listeners_.push_back({.descriptor = *opened, .is_shared = address.descriptor >= 0});
-    }
-    for (size_t i = 0; i < listeners_.size(); ++i) arm_listener(static_cast<uint8_t>(i));
-    return {};
-}
-
-bool UringBackend::spread_accepts(std::span<const uint32_t> shares) {
-    return std::ranges::all_of(listeners_, [&](const Listener& listener) {
-        return pulse::spread_accepts(calls_, listener.descriptor, shares);
-    });
-}
-
-void UringBackend::close_listeners() {
-    for (size_t i = 0; i < listeners_.size(); ++i) {
-        const Listener& listener = listeners_[i];
-        // What is armed would keep the socket listening beyond its close. One that others accept
-        // from goes on.
-        if (listener.is_shared)
-            cancel(pack({static_cast<uint8_t>(i), Op::listener, 0, listener.serial}));
-        else
-            cut_off(listener.descriptor, CloseMode::orderly);
-        calls_.close(listener.descriptor);
-    }
-    listeners_.clear();
-}
-
-void UringBackend::arm_listener(uint8_t position) {
-    Listener& listener = listeners_[position];
-    listener.rest_until = 0;
-    listener.serial = next_serial_++;
-    io_uring_sqe& poll = queue(IORING_OP_POLL_ADD, listener.descriptor,
-                               pack({position, Op::listener, 0, listener.serial}));
-    poll.poll32_events = POLLIN;
-}
-
-// Whether to go on: that peer is gone already, or a firewall forbade it (accept(2)). Otherwise
-// there is no descriptor or no memory, and a readable listener would keep the loop awake.
-bool UringBackend::accept_failed(uint8_t position, int error) {
-    ++counters_.accept_failures;
-    if (!SpareDescriptor::is_shortage(error)) return true;
-    listeners_[position].rest_until = now_ + kAcceptRestNs;
-    return false;
-}
-
-void UringBackend::resume_listeners() {
-    for (size_t i = 0; i < listeners_.size(); ++i) {
-        const Nanos until = listeners_[i].rest_until;
-        if (until != 0 && clock() >= until) arm_listener(static_cast<uint8_t>(i));
-    }
 }
 
 }  // namespace pulse

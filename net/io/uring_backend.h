@@ -1,22 +1,27 @@
-// The contract of io_backend.h over io_uring: Linux 5.19 or later, better from 6.1 and 6.15 on
+// The contract of io_backend.h over io_uring: Linux 5.19 or later, better from 6.1 on
 // (UringFeatures), and only where it is not switched off (ready()).
 //
 // One ring a reactor, made on the reactor's thread and used by it alone. Plain descriptors, no
 // direct ones; net/README.md says why, and has the measurements behind the choices below.
 //
-//   attach --> [watch set] -- EPOLL_WAIT --> [ready list] -- RECV --> bytes --> handler
-//                   ^                                          |
-//                   +------- has more, and others wait --------+
+//   attach --> [watch set] -- epoll_pwait2 --> [ready list] -- recv or RECV --> bytes --> handler
+//                   ^                                                |
+//                   +---------- has more, and others wait -----------+
 //
-//   a round of poll():  ready list -> RECVs; the set is asked if the list has room
-//                       submit_and_reap(), the only one that waits: io_uring_enter submits all,
-//                       reaps all, may sleep
+//   a round of poll():  look at the set, if the ready list has room; this may sleep
+//                       few are ready: recv() each; many: RECVs
+//                       io_uring_enter submits all and reaps all, if there is anything
 //                       completions -> handler
 //
+// Few or many. A system call for one receive or one send costs less than a submission and its
+// completion, io_uring_enter for many less than a system call each. So a poll that finds few ready
+// receives and answers by system calls, and does what the epoll backend does; one that finds more
+// than kUringAtOnce leaves both to the ring. What a send leaves over waits in the ring for room.
+//
 // Every connection is in the watch set, an edge-triggered epoll set, from attach() to its close:
-// about 200 B of kernel memory a silent one, nothing to do again after a message. The set's ready
-// events are a completion of the ring (EPOLL_WAIT, 6.15); before that the set itself is polled, and
-// asked by epoll_wait().
+// about 200 B of kernel memory a silent one, nothing to do again after a message. The doorbell and
+// the listeners are in it, too. It is where the thread sleeps while nothing is in flight in the
+// ring. Otherwise it sleeps in the ring, with a poll of the set among what is in flight.
 //
 // Backpressure. The set is asked for no more events than the ready list has room for, and not
 // before the list is nearly empty; what is ready beyond that waits in the kernel, in order, at no
@@ -31,14 +36,10 @@
 // nonetheless, it is asked again.
 //
 // drained_until (C8), and why it does not lie. Bytes, FIN and RST that reach a socket make it ready
-// in the set, each time (edge-triggered). A look at the set, executed at t or later, that took less
-// than it asked for took all that was ready before t; of others net/io/watch_proof.h says what they
-// prove, by marks. A look that is armed and not completed found nothing ready, and nothing has
-// become ready before the time t if after t the ring's flags TASKRUN and CQ_OVERFLOW are clear and
-// every completion is handed out: becoming ready queues task work of the ring, and io_uring_enter()
-// runs task work until TASKRUN is clear, at most max(20, wait_nr) items a call, with the flag set
-// if some are left (io_uring/tw.c). So when t is proven, every connection that holds something from
-// before t was taken from the set, and each that was taken is
+// in the set, each time (edge-triggered). A look at the set that took less than it asked for took
+// all that was ready before it; of others net/io/watch_proof.h says what they prove, by marks. So
+// when t is proven, every connection that holds something from before t was taken from the set, and
+// each that was taken is
 //   - asked for (on the ready list, or its RECV queued or not handed out): counted (drained_);
 //   - put back into the set: after it was given bytes, which C8 allows, or before that, and then
 //     proofs that it was part of are void (WatchProof::put_back);
@@ -51,9 +52,8 @@
 // Lost completions. A completion queue that is full keeps what comes in a list of its own; without
 // memory for that the kernel drops it (EBADR, and a counter in the ring). Nothing of it is known
 // but the number, so after it the backend asks for everything anew (recover): nothing new is begun
-// until what can come has come; then the look at the set, the doorbell's and the listeners' polls
-// are cancelled and armed again, the set announces all connections again, and its marks are due
-// again (WatchProof::lost). Further,
+// until what can come has come; then the poll of the set is cancelled, and the set announces all
+// connections again, behind its marks (WatchProof::put_back). Further,
 //   - a receive that is missing took bytes with it: its connection has failed (on_end, ENOBUFS);
 //   - a send or connect that is missing is cancelled: if it is still in flight its completion
 //     follows, and otherwise it has failed, too;
@@ -71,6 +71,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -89,15 +90,16 @@
 #include "net/io/drained_until.h"
 #include "net/io/io_backend.h"
 #include "net/io/limits.h"
+#include "net/io/listeners.h"
 #include "net/io/peer_address.h"
 #include "net/io/send_progress.h"
 #include "net/io/sockets.h"
 #include "net/io/spare_descriptor.h"
 #include "net/io/system_calls.h"
 #include "net/io/transport_facts.h"
-#include "net/io/uring_compat.h"
 #include "net/io/watch_marks.h"
 #include "net/io/watch_proof.h"
+#include "net/io/watch_wait.h"
 
 namespace pulse {
 
@@ -105,9 +107,8 @@ namespace pulse {
 // without it there is no backend.
 struct UringFeatures {
     bool defer_taskrun = false;  // 6.1, with SINGLE_ISSUER; otherwise COOP_TASKRUN
-    bool epoll_wait = false;     // 6.15; otherwise a poll of the set and epoll_wait()
 
-    // For people: "defer_taskrun no-epoll_wait".
+    // For people: "no-defer_taskrun".
     std::string text() const;
 };
 
@@ -137,8 +138,12 @@ class UringBackend {
     // may be called.
     const Result<void>& ready() const { return ready_; }
 
-    Result<void> listen(std::span<const ListenAddress> addresses);
-    bool spread_accepts(std::span<const uint32_t> shares);
+    Result<void> listen(std::span<const ListenAddress> addresses) {
+        return listeners_.open(watch_set_, addresses, options_.sockets);
+    }
+    bool spread_accepts(std::span<const uint32_t> shares) {
+        return listeners_.spread_accepts(shares);
+    }
     void connect(Index index, const SocketAddress& to, const SocketAddress& source);
     void attach(Index index, const Accepted& accepted);
     void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message);
@@ -175,13 +180,9 @@ class UringBackend {
     size_t memory_bytes() const { return memory_bytes_ + stash_.capacity() * sizeof(stash_[0]); }
     // For tests: makes a system call fail (system_calls.h).
     SystemCalls& system_calls() { return calls_; }
-    // For tests: completions of an entry are dropped, as by a kernel without memory: of the next
-    // that has some, or the one that is so many behind it; all, or that of a look which took marks.
-    enum class Lost : uint8_t { all, marked_look };
-    void lose_completions(uint32_t behind = 0, Lost which = Lost::all) {
-        loses_in_ = behind + 1;
-        loses_ = which;
-    }
+    // For tests: all completions of an entry are dropped, as by a kernel without memory: of the
+    // next that has some, or of the one that is so many behind it.
+    void lose_completions(uint32_t behind = 0) { loses_in_ = behind + 1; }
     void lose_none() { loses_in_ = 0; }
 
   private:
@@ -191,12 +192,11 @@ class UringBackend {
         send,
         connect,
         failure,  // a NOP that reports that a connection could not be watched
+        unsent,   // a NOP that reports the error of a send
         close,
         recall,  // the cancelling of a send or connect whose completion may be lost
-        watch,
-        listener,  // is readable
-        doorbell,
-        none,  // of no interest
+        watch,   // the set has something
+        none,    // of no interest
     };
     static constexpr Op kLastOfConnection = Op::close;
     static constexpr uint16_t kBufferGroup = 0;
@@ -208,17 +208,18 @@ class UringBackend {
         kConnecting = 1 << 3,  // a connect likewise
         kClosing = 1 << 4,     // a CLOSE likewise
         kInFlight = kFailing | kReceiving | kSending | kConnecting | kClosing,
-        kClosed = 1 << 5,       // close() was called
-        kFinish = 1 << 6,       // FIN is wanted behind the send in flight
-        kOver = 1 << 7,         // on_end was reported, or the connect failed
-        kBroken = 1 << 8,       // a send met an error: what follows is not an orderly end
-        kWatched = 1 << 9,      // in the watch set
-        kUntilEmpty = 1 << 10,  // an event reported its end: it is read until that comes
-        kHeldOff = 1 << 11,     // no receive until resume()
-        kAgain = 1 << 12,       // became ready while its receive was queued: it is read again
-        kRecalled = 1 << 13,    // its send or connect is cancelled (recover)
-        kAttached = 1 << 14,    // from attach() or connect() to on_closed
-        kLost = 1 << 15,        // bytes or a report of it are gone (recover)
+        kClosed = 1 << 5,   // close() was called
+        kFinish = 1 << 6,   // FIN is wanted behind the send in flight
+        kOver = 1 << 7,     // on_end was reported, or the connect failed
+        kBroken = 1 << 8,   // a send met an error: what follows is not an orderly end
+        kWatched = 1 << 9,  // in the watch set
+        kUntilEmpty =
+            1 << 10,  // an event reported its end or urgent data: a short read proves nothing
+        kHeldOff = 1 << 11,   // no receive until resume()
+        kAgain = 1 << 12,     // became ready while its receive was queued: it is read again
+        kRecalled = 1 << 13,  // its send or connect is cancelled (recover)
+        kAttached = 1 << 14,  // from attach() or connect() to on_closed
+        kLost = 1 << 15,      // bytes or a report of it are gone (recover)
     };
 
     // user_data of a submission: place 24 bits | op 4 | generation 4 | value 32. The value is what
@@ -245,12 +246,10 @@ class UringBackend {
         return pack({index, op, static_cast<uint8_t>(records_[index].generation & 15), value});
     }
 
-    struct Listener {
-        int descriptor = -1;
-        uint32_t serial = 0;     // of its poll
-        Nanos rest_until = 0;    // 0: it is polled
-        bool is_shared = false;  // with other reactors, and what passed it
-    };
+    // What epoll_event::data holds: a connection's index and above it its generation, or this, or
+    // what listeners and marks have.
+    static constexpr uint64_t kWakeTag = uint64_t{1} << 29;
+    static_assert(kConnectionsPerReactorMax < kWakeTag);
 
     bool marked(Index index, uint16_t any) const { return (records_[index].operations & any) != 0; }
     void mark(Index index, uint16_t marks) { records_[index].operations |= marks; }
@@ -264,7 +263,6 @@ class UringBackend {
     Result<void> open_buffers();
     Result<void> open_watch_set();
     bool register_buffers();
-    bool knows(uint8_t opcode);
 
     // The ring. Submissions are written at sq_tail_ and shown to the kernel by enter().
     io_uring_sqe& queue(uint8_t opcode, int descriptor, uint64_t user_data);
@@ -281,11 +279,14 @@ class UringBackend {
     }
     bool more_waits() const {
         return queued() > 0 || ready_count() > 0 || completions_wait() || work_waits() ||
-               recovering_;
+               set_has_more_ || recovering_;
     }
+    // Something completes by itself, later.
+    bool waits_for_ring() const { return in_flight_ > (watch_armed_ ? 1u : 0u); }
     io_uring_cqe take_from_ring() {
         const io_uring_cqe completion = ring_.cq.cqes[cq_head_ & ring_.cq.ring_mask];
         __atomic_store_n(ring_.cq.khead, ++cq_head_, __ATOMIC_RELEASE);
+        --in_flight_;
         return completion;
     }
     io_uring_cqe take_completion();
@@ -293,24 +294,28 @@ class UringBackend {
     int enter(uint32_t wait_for, uint32_t flags, const io_uring_getevents_arg* argument);
     void look_for_losses();
     uint32_t lose_on_purpose();
-    bool is_marked_look(const io_uring_cqe& completion) const;
     void submit();
     static bool is_shortage(int error);
     void note_shortage(int error);
 
     // A round of poll().
-    void begin_round();
-    void submit_and_reap(Nanos until);
-    void advance_drained_until(bool handed_out);
+    void wait(Nanos until);
+    void look(Nanos until);
+    void submit_and_reap(Nanos sleeps_for);
     bool is_quiet() const { return queued() == 0 && !completions_wait() && !work_waits(); }
     template <class H>
     void recover(H& handler);
     void recover_connection(Index index);
-    bool rearm_all();
+    bool renew_buffers();
     void cancel(uint64_t user_data);
     void read_clock() { now_ = std::max(now_, clock()); }  // C7: before each event
     template <class H>
-    void queue_receives(H& handler);
+    void accept_waiting(H& handler);
+    template <class H>
+    void receive_ready(H& handler, uint32_t& budget);
+    template <class H>
+    void receive_at_once(H& handler, Index index, uint32_t count);
+    void queue_receive(Index index, uint32_t count);
     template <class H>
     void hand_out(H& handler, uint32_t& budget);
     template <class H>
@@ -325,20 +330,15 @@ class UringBackend {
     template <class H>
     void complete_recall(H& handler, const Ticket& ticket, int result);
     template <class H>
-    void complete_listener(H& handler, const Ticket& ticket);
-    template <class H>
     void deliver_accept(H& handler, const Accepted& accepted);
     template <class H>
     void report_end(H& handler, Index index, IoError error);
     template <class H>
     void join(H& handler, Index index);
-    void complete_doorbell(const Ticket& ticket);
 
     // The watch set.
-    void ask_watch_set();
     void arm_watch();
-    void complete_watch(uint32_t serial, int result);
-    void take_events(int events);
+    void take_events(uint32_t events, uint32_t most, Nanos began);
     bool take_event(const epoll_event& event);
 
     // Connections.
@@ -369,15 +369,7 @@ class UringBackend {
     }
     void provide_buffer();
 
-    // Listeners.
-    void arm_listener(uint8_t position);
-    bool accept_failed(uint8_t position, int error);
-    void resume_listeners();
-    void close_listeners();
-    bool is_current(uint8_t position, uint32_t serial) const {
-        return position < listeners_.size() && listeners_[position].serial == serial;
-    }
-    void arm_doorbell();
+    void queue_send(Index index, std::span<const uint8_t> bytes);
 
     const UringOptions options_;
     Connection* const records_;
@@ -395,10 +387,10 @@ class UringBackend {
     uint32_t cq_head_ = 0;
     std::vector<io_uring_cqe> stash_;  // taken from the ring before their time, in order
     size_t stash_head_ = 0;
+    uint32_t in_flight_ = 0;   // queued, and its completion was not taken
     uint32_t dropped_ = 0;     // completions that the kernel has dropped, as far as we know
     bool recovering_ = false;  // completions are missing
     uint32_t loses_in_ = 0;    // lose_completions(); 0: never
-    Lost loses_ = Lost::all;
     io_uring_buf_ring* buffer_ring_ = nullptr;
     std::byte* buffers_ = nullptr;
     uint16_t buffer_tail_ = 0;
@@ -415,24 +407,25 @@ class UringBackend {
     // C8; the essay above says why.
     Nanos now_ = 0;
     Nanos woke_at_ = 0;
-    Nanos round_began_ = 0;
-    bool round_whole_ = false;  // all was submitted, and no task work was left
-    Nanos watch_since_ = 0;     // the look that is armed was executed then or later
     WatchProof proof_{clock()};
     DrainedUntil drained_{proof_.proven_until()};  // unread: on the ready list or in a receive
 
-    std::vector<Listener> listeners_;
-    uint32_t next_serial_ = 0;
+    Listeners listeners_{calls_, counters_, SOCK_CLOEXEC};
+    uint64_t listeners_ready_ = 0;  // a bit each
+    static_assert(kListenersMax <= 64);
     uint32_t accepts_left_ = 0;  // of this poll
     SpareDescriptor spare_;
     const Accepted* undecided_ = nullptr;  // what the handler is deciding about
     WakeDescriptor doorbell_;
-    uint32_t doorbell_serial_ = 0;
-    int watch_set_ = -1;  // an epoll set of connections
+    int watch_set_ = -1;
+    WatchWait wait_;
     WatchMarks marks_;
-    bool watch_armed_ = false;
+    bool looked_ = false;        // in this poll
+    bool was_woken_ = false;     // the last look found the doorbell
+    bool set_has_more_ = false;  // a poll of it said so
+    bool watch_armed_ = false;   // a poll of it is in flight
     uint32_t watch_serial_ = 0;
-    uint32_t events_asked_ = 0;
+    uint32_t received_ = 0;  // receives of this poll
     std::vector<epoll_event> events_;
     std::vector<SocketAddress> connect_to_;  // by submission: read when the kernel takes it
 };
@@ -441,32 +434,59 @@ template <IoHandler H>
 void UringBackend::poll(Nanos until, H& handler) {
     ++counters_.polls;
     const uint64_t completions_before = counters_.completions;
-    uint32_t budget = kUringCompletionsPerPoll;
+    uint32_t budget = kUringCompletionsPerPoll - kUringRoundsPerPoll;  // looks count, too
     uint32_t rounds = kUringRoundsPerPoll;
     accepts_left_ = kAcceptsPerTurn;
-    resume_listeners();
-    do {
-        begin_round();
+    received_ = 0;
+    looked_ = false;
+    read_clock();
+    listeners_.resume_if_due(now_);
+    wait(until);
+    woke_at_ = now_;
+    for (;;) {
         if (!recovering_) {
-            queue_receives(handler);
-            ask_watch_set();
+            accept_waiting(handler);
+            receive_ready(handler, budget);
         }
-        submit_and_reap(until);
-        if (rounds == kUringRoundsPerPoll) woke_at_ = now_;
+        if (queued() > 0 || work_waits() || recovering_) submit_and_reap(0);
         hand_out(handler, budget);
         if (recovering_ && is_quiet()) recover(handler);
-        advance_drained_until(!completions_wait());
-        until = 0;  // only the first round may sleep
-    } while (budget > 0 && --rounds > 0 && more_waits());
+        if (!recovering_) drained_.advance(proof_.proven_until());
+        if (budget == 0 || --rounds == 0 || !more_waits()) break;
+        read_clock();
+        wait(0);
+    }
     read_clock();
-    if (watch_armed_ && !more_waits() && drained_.unread() == 0) drained_.advance(now_);
     if (counters_.completions != completions_before) ++counters_.batches;
 }
 
-// As many of those that are ready as there are buffers.
+// A share each, so that a storm on one listener does not keep the others waiting.
 template <class H>
-void UringBackend::queue_receives(H& handler) {
-    while (ready_count() > 0 && receives_queued_ < options_.receive_buffers) {
+void UringBackend::accept_waiting(H& handler) {
+    for (; listeners_ready_ != 0; listeners_ready_ &= listeners_ready_ - 1) {
+        const auto position = static_cast<uint32_t>(std::countr_zero(listeners_ready_));
+        const auto share =
+            kAcceptsPerTurn / static_cast<uint32_t>(std::max<size_t>(listeners_.count(), 1));
+        // The handler may call listen() from inside on_accept: look again each time.
+        for (uint32_t left = std::min(share, accepts_left_);
+             left > 0 && position < listeners_.count(); --left) {
+            Accepted accepted;
+            const auto result = listeners_.accept(position, spare_, now_, accepted);
+            if (result == Listeners::Accept::none) break;
+            if (result == Listeners::Accept::lost) continue;
+            --accepts_left_;
+            deliver_accept(handler, accepted);
+        }
+    }
+}
+
+// Of those that are ready as many as there are buffers.
+template <class H>
+void UringBackend::receive_ready(H& handler, uint32_t& budget) {
+    const bool at_once = ready_count() <= kUringAtOnce && receives_queued_ == 0;
+    // What is ready again meanwhile is for the next round.
+    uint32_t left = std::min(ready_count(), options_.receive_buffers - receives_queued_);
+    for (; left > 0 && budget > 0; --left) {
         const uint32_t entry = ready_list_[ready_head_++ & (ready_list_.size() - 1)];
         const Index index = entry & kIndexMask;
         const uint32_t count = entry >> kIndexBits;
@@ -479,13 +499,38 @@ void UringBackend::queue_receives(H& handler) {
         }
         unmark(index, kAgain);
         ++receives_queued_;
-        if (buffers_provided_ < receives_queued_) provide_buffer();
-        io_uring_sqe& receive =
-            queue(IORING_OP_RECV, records_[index].descriptor, ticket(Op::receive, index, count));
-        receive.flags = IOSQE_BUFFER_SELECT;
-        receive.buf_group = kBufferGroup;
-        receive.msg_flags = MSG_DONTWAIT;
+        ++received_;
+        // Behind a send in the ring: what has failed says so once, and to the send if that came
+        // first. And where all buffers are provided, by receives that brought nothing.
+        if (!at_once || marked(index, kSending) || idle_buffers_.empty()) {
+            queue_receive(index, count);
+            continue;
+        }
+        --budget;
+        receive_at_once(handler, index, count);
     }
+}
+
+// Requires: a buffer is idle.
+template <class H>
+void UringBackend::receive_at_once(H& handler, Index index, uint32_t count) {
+    const uint16_t id = idle_buffers_.back();
+    const ssize_t bytes = calls_([&] {
+        return ::recv(records_[index].descriptor, buffer(id), receive_bytes(), MSG_DONTWAIT);
+    });
+    io_uring_cqe completion{};
+    completion.res = static_cast<int>(bytes < 0 ? -errno : bytes);
+    if (bytes > 0) {
+        idle_buffers_.pop_back();
+        ++buffers_provided_;
+        completion.flags = uint32_t{id} << IORING_CQE_BUFFER_SHIFT;
+        // One that filled its buffer may have left something behind.
+        if (static_cast<size_t>(bytes) == receive_bytes())
+            completion.flags |= IORING_CQE_F_SOCK_NONEMPTY;
+    }
+    ++counters_.completions;
+    unmark(index, kReceiving);
+    complete_receive(handler, index, count, completion);
 }
 
 template <class H>
@@ -511,16 +556,17 @@ void UringBackend::complete(H& handler, const Ticket& ticket, const io_uring_cqe
         case Op::failure:
             if (marked(index, kClosed)) return join(handler, index);
             return report_end(handler, index, static_cast<IoError>(ticket.value));
+        case Op::unsent:
+            return complete_send(handler, index, 0, -static_cast<int>(ticket.value));
         case Op::close:
             return join(handler, index);
         case Op::recall:
             return complete_recall(handler, ticket, completion.res);
         case Op::watch:
-            return complete_watch(ticket.value, completion.res);
-        case Op::listener:
-            return complete_listener(handler, ticket);
-        case Op::doorbell:
-            return complete_doorbell(ticket);
+            if (ticket.value != watch_serial_) return;
+            watch_armed_ = false;
+            set_has_more_ = true;
+            return;
         case Op::none:
             return;
     }
@@ -547,6 +593,7 @@ void UringBackend::complete_receive(H& handler, Index index, uint32_t count,
     if (result > 0 && marked(index, kUntilEmpty)) return make_ready(index, count);
     if (result > 0 && more) return read_on(index);
     if (result > 0 || result == -EAGAIN) {
+        unmark(index, kUntilEmpty);
         if (marked(index, kAgain)) make_ready(index, count);
         return;
     }
@@ -617,18 +664,19 @@ void UringBackend::complete_recall(H& handler, const Ticket& ticket, int result)
 }
 
 // Completions were lost, and no more will come by themselves. What was under way is asked for anew.
-// A look that is still armed takes nothing meanwhile: its cancelling was queued first, and what
-// becomes ready is task work, which runs behind it.
 template <class H>
 void UringBackend::recover(H& handler) {
-    if (!rearm_all()) return;
+    if (!renew_buffers()) return;
+    if (watch_armed_) cancel(pack({0, Op::watch, 0, watch_serial_}));
+    watch_armed_ = false;
+    set_has_more_ = true;
     for (; ready_count() > 0; ++ready_head_) {
         const uint32_t entry = ready_list_[ready_head_ & (ready_list_.size() - 1)];
         unmark(entry & kIndexMask, kReceiving);
     }
     drained_.forget(proof_.proven_until());
     receives_queued_ = 0;
-    proof_.lost();
+    proof_.put_back();
     for (Index index = 0; index < places_used_; ++index)
         if (marked(index, kAttached)) recover_connection(index);
     recovering_ = false;
@@ -640,32 +688,6 @@ void UringBackend::recover(H& handler) {
             join(handler, index);
         else if (!marked(index, kOver))
             report_end(handler, index, ENOBUFS);
-    }
-}
-
-// A listener has peers that wait, or may have.
-template <class H>
-void UringBackend::complete_listener(H& handler, const Ticket& ticket) {
-    const auto position = static_cast<uint8_t>(ticket.index);
-    // A share each, so that a storm on one listener does not keep the others waiting.
-    const auto listeners = static_cast<uint32_t>(listeners_.size());
-    uint32_t left = listeners == 0 ? 0 : kAcceptsPerTurn / listeners;
-    for (left = std::min(left, accepts_left_); is_current(position, ticket.value); --left) {
-        if (left == 0) {  // the next poll goes on, and does not sleep
-            listeners_[position].rest_until = now_;
-            return;
-        }
-        Accepted accepted;
-        accepted.listener = position;
-        const int listener = listeners_[position].descriptor;
-        if (!spare_.accept(calls_, listener, SOCK_CLOEXEC, accepted)) {
-            if (errno == EAGAIN) return arm_listener(position);
-            if (!accept_failed(position, errno)) return;
-            continue;
-        }
-        if (accepted.exhausted) ++counters_.spare_used;
-        --accepts_left_;
-        deliver_accept(handler, accepted);
     }
 }
 

@@ -43,22 +43,21 @@ class WatchProof {
     uint32_t due() const {
         if (!backed_up_ || taken_ < next_at_) return kWatchMarks;
         uint32_t mark = 0;
-        while (mark < kWatchMarks && marks_[mark].is_out && !marks_[mark].may_be_lost) ++mark;
+        while (mark < kWatchMarks && marks_[mark].is_out) ++mark;
         return mark;
     }
-    // Made ready after `at`. Requires: it was due. One that may be lost proves nothing this time:
-    // if it is still in the queue, it stays where it is.
+    // Made ready after `at`. Requires: it was due.
     void placed(uint32_t mark, Nanos at) {
         Mark& placed = marks_[mark];
-        PULSE_ASSERT(!placed.is_out || placed.may_be_lost);
-        placed = {placed.is_out ? 0 : at, taken_, true, false};
+        PULSE_ASSERT(!placed.is_out);
+        placed = {at, taken_, true};
         next_at_ = taken_ + queue_length_ / kWatchMarks;
     }
     // It was taken from the set, behind the events that were given to took(), or among them.
     void passed(uint32_t mark) {
         Mark& passed = marks_[mark];
         if (!passed.is_out) return;
-        passed.is_out = passed.may_be_lost = false;
+        passed.is_out = false;
         queue_length_ = taken_ - passed.taken_before;
         proven_until_ = std::max(proven_until_, passed.at);
     }
@@ -68,19 +67,11 @@ class WatchProof {
         for (Mark& mark : marks_) mark.at = 0;
     }
 
-    // A look may have taken events that it did not report, and they are announced again: marks
-    // that are out may be gone with it. They are due again, and prove nothing until then.
-    void lost() {
-        put_back();
-        for (Mark& mark : marks_) mark.may_be_lost = mark.is_out;
-    }
-
   private:
     struct Mark {
         Nanos at = 0;
         uint64_t taken_before = 0;
         bool is_out = false;
-        bool may_be_lost = false;
     };
     std::array<Mark, kWatchMarks> marks_;
     Nanos proven_until_;

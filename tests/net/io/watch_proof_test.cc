@@ -55,15 +55,6 @@ class Queue {
         if (std::ranges::none_of(entries, is_this)) entries.push_back({++now, mark});
         proof.placed(mark, at);
     }
-    // A look whose answer never comes: what it took is announced again, but for the marks.
-    void lose_look(uint32_t most) {
-        for (; most > 0 && !entries.empty(); --most) {
-            const Entry entry = entries.front();
-            entries.pop_front();
-            if (entry.mark == kWatchMarks) entries.push_back(entry);
-        }
-        proof.lost();
-    }
     Nanos oldest() const {
         Nanos oldest = kNever;
         for (const Entry& entry : entries)
@@ -117,65 +108,6 @@ TEST(WatchProof, AMarkThatWasOvertakenProvesNothing) {
     proof.took(50, 3, true);
     EXPECT_EQ(proof.proven_until(), 50);
     EXPECT_EQ(proof.due(), kWatchMarks) << "marks are for a queue that is backed up";
-}
-
-TEST(WatchProof, HoldsWhereLooksAreLost) {
-    for (uint64_t seed = 1; seed <= 200; ++seed) {
-        Random random(seed);
-        Queue queue;
-        for (int step = 0; step < 400; ++step) {
-            queue.make_ready(static_cast<uint32_t>(random.below(30)));
-            if (random.below(10) == 0)
-                queue.lose_look(1 + static_cast<uint32_t>(random.below(40)));
-            else
-                queue.look(1 + static_cast<uint32_t>(random.below(16)), random);
-            ASSERT_LT(queue.proof.proven_until(), queue.oldest()) << "seed " << seed;
-        }
-    }
-}
-
-// Looks that are lost with every mark in them, in a queue that is never empty.
-TEST(WatchProof, GoesOnAfterEveryMarkWasLost) {
-    constexpr uint32_t kWaiting = 100;
-    constexpr uint32_t kTaken = 10;
-    Random random(1);
-    Queue queue;
-    queue.make_ready(kWaiting);
-    for (int round = 0; round < 5; ++round) {
-        for (int look = 0; look < 40; ++look) {
-            queue.look(kTaken, random);
-            queue.make_ready(kTaken);
-        }
-        queue.lose_look(2 * kWaiting);
-        const Nanos lost_at = queue.now;
-        for (int look = 0; look < 40; ++look) {
-            queue.look(kTaken, random);
-            queue.make_ready(kTaken);
-        }
-        EXPECT_TRUE(queue.proof.backed_up());
-        EXPECT_GT(queue.proof.proven_until(), lost_at) << "round " << round;
-    }
-}
-
-// It may still be in the queue, where making it ready again leaves it: what became ready behind its
-// first place is not proven when it passes.
-TEST(WatchProof, AMarkThatWasNotLostAfterAllProvesNothing) {
-    WatchProof proof(10);
-    proof.took(20, 8, false);
-    ASSERT_EQ(proof.due(), 0u);
-    proof.placed(0, 30);
-    proof.lost();
-    proof.took(40, 8, false);
-    ASSERT_EQ(proof.due(), 0u);
-    proof.placed(0, 50);
-    proof.took(60, 8, false);
-    proof.passed(0);
-    EXPECT_EQ(proof.proven_until(), 10);
-    ASSERT_EQ(proof.due(), 0u);
-    proof.placed(0, 70);
-    proof.took(80, 8, false);
-    proof.passed(0);
-    EXPECT_EQ(proof.proven_until(), 70);
 }
 
 }  // namespace
