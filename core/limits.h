@@ -124,6 +124,13 @@ inline constexpr uint32_t kAcceptShareUnit = 16;
 // A reactor that should have had so many and accepted none is stuck: chance does it once in e^32.
 inline constexpr uint64_t kAcceptsMissedMax = 32;
 
+// ------------------------------------------------------------------------------------ addresses
+// Entries of a server's table of addresses (core/address_table.h), 32 B each, backed where they are
+// used: two for each connection that it may hold, 64 MiB at the most. Of more than a million
+// addresses that are connected at once some are not counted.
+inline constexpr uint64_t kAddressEntriesMin = 1'024;
+inline constexpr uint64_t kAddressEntriesMax = uint64_t{1} << 21;
+
 // ------------------------------------------------------------------------------------ mailboxes
 // Control messages that may wait between one sender and one reactor; full is an answer, not a wait.
 // 64 messages of 64 bytes are one page a pair: 60 reactors with 61 senders each reserve 14 MiB, and

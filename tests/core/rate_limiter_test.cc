@@ -55,5 +55,29 @@ TEST(RateLimiter, NoFractionIsLostHoweverOftenItIsAsked) {
     EXPECT_LE(got, 301u);
 }
 
+TEST(RateLimiter, ABurstIsWhatIsAskedFor) {
+    for (const uint64_t burst : {1u, 7u, 5'000u}) {
+        RateLimiter limiter(RateLimit{10, burst});
+        uint64_t at_once = 0;
+        while (limiter.allow(kSecond)) ++at_once;
+        EXPECT_EQ(at_once, burst);
+        EXPECT_FALSE(limiter.allow(kSecond + kSecond / 10 - 1));
+        EXPECT_TRUE(limiter.allow(kSecond + kSecond / 10));
+    }
+}
+
+TEST(SharedBucket, SaysForHowLongItHasNone) {
+    SharedBucket bucket;
+    const BucketRate rate({4, 2});
+    EXPECT_EQ(bucket.take(kSecond, rate), 0);
+    EXPECT_EQ(bucket.take(kSecond, rate), 0);
+    EXPECT_EQ(bucket.take(kSecond, rate), kSecond / 4);
+    EXPECT_EQ(bucket.take(kSecond + kSecond / 4 - 1, rate), 1);
+    EXPECT_EQ(bucket.take(kSecond + kSecond / 4, rate), 0);
+    EXPECT_EQ(bucket.take(kSecond, BucketRate()), 0) << "no limit";
+    // A thread whose clock is behind takes no more than the others left.
+    EXPECT_GT(bucket.take(kSecond, rate), kSecond / 4);
+}
+
 }  // namespace
 }  // namespace pulse
