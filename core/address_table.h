@@ -64,8 +64,8 @@ class AddressTable {
     bool ok() const { return entries_ != nullptr; }
 
     // ---- any thread
-    // A connection from `address` comes. Counts it, unless it is one too many. 0, no address, is
-    // never counted.
+    // A connection from `address` comes. Counts it, unless it is one too many. 0 is no address, and
+    // what comes from there is let in.
     Entered enter(uint32_t address, Nanos now, const AddressRules& rules);
     // It ended. Requires: it was counted; so do the others here.
     void leave(uint32_t address);
@@ -80,6 +80,7 @@ class AddressTable {
     uint64_t entries_used() const { return used_.load(std::memory_order_relaxed); }
     // What they have touched, and what all would be.
     size_t memory_bytes() const { return entries_used() * sizeof(Entry); }
+    static constexpr size_t kEntryBytes = 32;
     static size_t memory_bytes_max(uint64_t connections);
 
   private:
@@ -91,7 +92,7 @@ class AddressTable {
         std::atomic<uint64_t> flaps{0};
         std::atomic<uint32_t> sharing{0};
     };
-    static_assert(sizeof(Entry) == 32);
+    static_assert(sizeof(Entry) == kEntryBytes);
     static constexpr uint32_t address_of(uint64_t head) {
         return static_cast<uint32_t>(head >> 32);
     }

@@ -113,8 +113,8 @@ void Connections::on_closed(Index index) {
     if (connection.inbox != 0) buffers_.release(connection.inbox);
     metrics_.closed(connection.close_reason);
     if (logs_peers_) log_debug(index, "closed: ", explain(evidence(index), false));
+    uncount(index);
     table_.release(index);
-    config_.admission->leave();
 }
 
 }  // namespace pulse

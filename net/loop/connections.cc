@@ -1,4 +1,4 @@
-// Beginnings: who is let in, phases, what other threads ask, and what can be read.
+// Beginnings, phases, what other threads ask, and what can be read.
 #include "net/loop/connections.h"
 
 #include <cerrno>
@@ -57,6 +57,7 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       history_(pages, table.limit(), io.now()) {
     std::iota(profile_place_.begin(), profile_place_.end(), uint8_t{0});
     log_peers(config_.options->log_level == LogLevel::debug);
+    address_rules_ = address_rules_of(*config_.options);
 }
 
 void Connections::log_peers(bool on) {
@@ -69,53 +70,16 @@ void Connections::log_peers(bool on) {
         config_.warn("no address space for what PROXY headers name: the ledger has no addresses");
 }
 
-std::optional<CloseReason> Connections::reason_to_refuse(const Accepted& accepted) {
-    if (accepted.exhausted) return CloseReason::out_of_descriptors;
-    // It was reset before it was accepted, and has no address any more.
-    const bool names_peer = config_.options->listen[accepted.listener].expects_proxy_header;
-    if (names_peer && !accepted.peer.present()) return CloseReason::peer_reset;
-    if (is_untrusted_proxy(accepted)) return CloseReason::untrusted_source;
-    if (draining_) return CloseReason::going_away;
-    if (table_.live() == table_.limit()) {
-        const bool all_full = config_.admission->live() >= config_.admission->connections_max();
-        return all_full ? CloseReason::server_full : CloseReason::reactor_full;
-    }
-    if (!accept_rate_.allow(io_.now())) return CloseReason::accept_rate;
-    if (!config_.admission->enter()) return CloseReason::server_full;
-    return std::nullopt;
-}
-
-// A PROXY header replaces the address of a peer, so only a trusted source may connect where
-// one is read. Of a Unix socket the permissions of its path decide.
-bool Connections::is_untrusted_proxy(const Accepted& accepted) const {
-    if (!config_.options->listen[accepted.listener].expects_proxy_header) return false;
-    if (accepted.peer.base.sa_family == AF_UNIX) return false;
-    return std::ranges::none_of(config_.options->proxy_trusted, [&](const AddressPrefix& prefix) {
-        return prefix.contains(accepted.peer);
-    });
-}
-
-void Connections::refuse(const Accepted& accepted, CloseReason reason) {
-    const ListenAddress& listener = config_.options->listen[accepted.listener];
-    metrics_.refused(reason);
-    if (logs_peers_) {
-        config_.debug(accepted.peer.text() + " refused on " + listener.text + ": " +
-                      std::string(describe(reason).name));
-    }
-    const bool come_back = reason != CloseReason::untrusted_source;
-    const RefusalMessage words =
-        kProtocols[listener.protocol]->refuse(reason, come_back ? config_.retry_after_ms : 0);
-    io_.refuse(accepted, words.bytes());
-}
-
 void Connections::on_accept(const Accepted& accepted) {
     ++came_;
-    const std::optional<CloseReason> reason = reason_to_refuse(accepted);
-    if (reason) return refuse(accepted, *reason);
+    const uint32_t address = number_of(accepted.peer, config_.probe_key);
+    const Admitted admitted = admit(accepted, address);
+    if (admitted.refusal) return refuse(accepted, *admitted.refusal);
     const Index index = table_.take();
     Connection& connection = at(index);
     connection.listener = accepted.listener;
-    connection.address = number_of(accepted.peer, config_.probe_key);
+    connection.address = address;
+    if (admitted.counted) connection.flags |= kCounted;
     io_.attach(index, accepted);
     metrics_.add(Metric::accepted);
     authentication_.accepted(index);
@@ -235,6 +199,9 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges.buffers_bytes = buffers_.held_bytes();
     stats.gauges.ledger_bytes = history_.memory_bytes();
     stats.gauges.backend_bytes = io_.memory_bytes();
+    // One table for all: of the first.
+    const bool counts = config_.addresses != nullptr && config_.number == 0;
+    stats.gauges.addresses_bytes = counts ? config_.addresses->memory_bytes() : 0;
 }
 
 void Connections::validate() const {

@@ -2,6 +2,7 @@
 // its last event. An ordinary class over IoRequests: no backend is known here.
 //
 //   connections.cc   beginnings, phases, what other threads ask
+//   admitting.cc     who is let in, and who is refused
 //   judging.cc       deadlines, and what is life besides whole frames
 //   closing.cc       endings, with their states drawn
 //   sweeps.cc        what is done to every connection: retunes, draining, stopping, jobs (job.h)
@@ -51,6 +52,12 @@
 namespace pulse {
 
 class Session;
+
+// Why a peer is not let in, and how long that lasts where it is known.
+struct Refusal {
+    CloseReason reason;
+    Nanos wait = 0;
+};
 
 // Why a connection ends, and what is known of that besides.
 struct CloseCause {
@@ -186,6 +193,10 @@ class Connections {
     BufferPool::Handle keep(Index index, std::span<const uint8_t> bytes);
     // Who its peer is: when it is accepted, and again when a PROXY header names another.
     void set_peer_address(Index index, const SocketAddress& peer);
+    // It came through a PROXY header and is `peer`: counted by that address, or to be refused.
+    std::optional<Refusal> count_address(Index index, const SocketAddress& peer);
+    // What a refusal advises; 0: nothing.
+    uint32_t retry_after_ms(const Refusal& refusal) const;
     // A debug line about it.
     void log_debug(Index index, std::string_view what, std::string_view of_what);
     Nanos now() const { return io_.now(); }
@@ -237,10 +248,16 @@ class Connections {
 
   private:
     // Beginnings.
-    std::optional<CloseReason> reason_to_refuse(const Accepted& accepted);
+    struct Admitted {
+        std::optional<Refusal> refusal{};
+        bool counted = false;  // by its address: kCounted
+    };
+    Admitted admit(const Accepted& accepted, uint32_t address);
+    Admitted enter_address(uint32_t address, const SocketAddress& peer);
+    void uncount(Index index);
     void log_peers(bool on);
     bool is_untrusted_proxy(const Accepted& accepted) const;
-    void refuse(const Accepted& accepted, CloseReason reason);
+    void refuse(const Accepted& accepted, const Refusal& refusal);
     // Sweeps.
     void begin_retune();
     void retune_some(uint32_t& budget);
@@ -329,6 +346,7 @@ class Connections {
     uint64_t came_ = 0;       // connections that were accepted or refused
     uint32_t heard_now_ = 0;  // what a proof of life in this poll is worth
     RateLimiter accept_rate_;
+    AddressRules address_rules_;
 
     Jobs jobs_{config_.number};
     Logins logins_{config_, *this, metrics_, table_.limit()};

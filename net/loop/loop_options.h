@@ -77,6 +77,7 @@ struct LoopOptions {
     // Which sources may connect to listeners that expect a PROXY header.
     std::vector<AddressPrefix> proxy_trusted = loopback_prefixes();
     uint64_t accept_rate = 0;  // accepts a second of all reactors together; 0: no limit
+    uint32_t max_connections_per_address = 0;  // of IPv6 a /64; 0: no limit
     Nanos handshake_timeout = 10 * kSecond;
     Nanos drain_timeout = 10 * kSecond;  // over which a drain spreads its goodbyes
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/address_table.h"
 #include "core/heartbeat_policy.h"
 #include "core/limits.h"
 #include "core/mailbox.h"
@@ -40,9 +41,11 @@ struct ReactorConfig {
     // What surrounds the reactor.
     uint32_t number = 0;             // which reactor; the first part of a connection's public name
     Admission* admission = nullptr;  // the server's; outlives the reactor
-    Balance* balance = nullptr;      // the server's, likewise; null: connections are not shared out
-    SipKey probe_key{};              // secret; what --liveness roundtrip makes its probes from
-    SipKey user_key{};               // secret, the same in all reactors: which has which user
+    // The server's, likewise; null: nothing is limited by address.
+    AddressTable* addresses = nullptr;
+    Balance* balance = nullptr;  // the server's, likewise; null: connections are not shared out
+    SipKey probe_key{};          // secret; what --liveness roundtrip makes its probes from
+    SipKey user_key{};           // secret, the same in all reactors: which has which user
     // Of all reactors by number, and this one's lane in them; they outlive the reactor. Empty:
     // there is no other.
     std::span<Mailbox* const> mailboxes{};
@@ -60,6 +63,9 @@ struct ReactorConfig {
     size_t buffer_reserve_bytes = kBufferReservePerReactor;
     uint32_t retry_after_ms = 1'000;  // the hint in the goodbyes of a server that stops
 };
+
+// What holds of an address.
+AddressRules address_rules_of(const LoopOptions& options);
 
 // The config of one of `reactors` reactors that share what `options` grant to all of them; what
 // surrounds it is the caller's to fill in. Requires: options are consistent (flags.h).

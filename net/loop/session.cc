@@ -379,9 +379,22 @@ bool Session::take_proxy_header(std::span<uint8_t>& bytes) {
     if (header.bytes == 0) return false;
     connection_.stage = Stage::detect;
     connections_.metrics().add(Metric::proxy_headers);
-    connections_.set_peer_address(index_, address_of(header.source));
+    const SocketAddress source = address_of(header.source);
+    connections_.set_peer_address(index_, source);
+    if (const std::optional<Refusal> refusal = connections_.count_address(index_, source)) {
+        refuse(*refusal);
+        return false;
+    }
     if (!protocol().greets_at_once) connections_.begin_heartbeats(index_);
     return !bytes.empty();
+}
+
+// As at the accept, where its address was not known: in the words of its listener's protocol.
+void Session::refuse(const Refusal& refusal) {
+    const RefusalMessage words = kProtocols[listener().protocol]->refuse(
+        refusal.reason, connections_.retry_after_ms(refusal));
+    append(words.bytes());
+    connections_.begin_close_silent(index_, refusal.reason);
 }
 
 // Once for each connection, before its first byte is decoded: a line that begins with `GET ` in

@@ -105,6 +105,7 @@ class Session final : public Conversation, private TokenJudge {
 
     // --- what comes before frames ----------------------------------------------------------------
     bool take_proxy_header(std::span<uint8_t>& bytes);
+    void refuse(const Refusal& refusal);
     void detect(std::span<uint8_t> bytes);
     bool speaks_other_protocol(std::span<const uint8_t> first_bytes, const FirstBytes& first);
 

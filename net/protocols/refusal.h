@@ -19,10 +19,19 @@ inline RefusalMessage http_refusal(uint16_t status, std::string_view words,
     return text;
 }
 
+// RFC 6585 section 4: what a peer has or does too much of. Anything else is the server's to change.
+constexpr uint16_t http_status_of(CloseReason reason) {
+    switch (reason) {
+        case CloseReason::address_full:
+            return 429;
+        default:
+            return describe(reason).code == 1008 ? 403 : 503;
+    }
+}
+
 // A peer that has not spoken yet is most likely to be a browser or a proxy.
 inline RefusalMessage http_refusal_for(CloseReason reason, uint32_t retry_after_ms) {
-    const CloseReasonInfo& info = describe(reason);
-    return http_refusal(info.code == 1008 ? 403 : 503, info.text, retry_after_ms);
+    return http_refusal(http_status_of(reason), describe(reason).text, retry_after_ms);
 }
 
 inline RefusalMessage line_refusal(json::Object object) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/address_table.h"
 #include "core/limits.h"
 #include "core/message.h"
 #include "core/sessions/ledger.h"
@@ -271,6 +272,9 @@ std::vector<std::string> ServerPlan::describe() const {
             ? std::string("remembers no connection that has ended")
             : fmt::format("remembers the last {} connections that ended, in {} at most",
                           options.ledger, format_mib(Ledger::memory_bytes(options.ledger))),
+        fmt::format("where something is limited by address, each takes {} B, all at most {}",
+                    AddressTable::kEntryBytes,
+                    format_mib(AddressTable::memory_bytes_max(options.max_connections))),
         fmt::format("heartbeats every {}, eviction after {} of silence, in ticks of {:.2f} ms",
                     format_duration(options.heartbeat_interval),
                     format_duration(options.heartbeat_timeout),

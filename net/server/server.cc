@@ -111,7 +111,19 @@ struct Server::Thread {
 
 struct Server::Shared final : Reactors {
     Shared(uint32_t connections_max, std::vector<std::unique_ptr<Thread>>& all)
-        : admission(connections_max), threads(all) {}
+        : admission(connections_max), addresses(pages, connections_max), threads(all) {}
+
+    // What all reactors count in.
+    Result<void> limit_by(ReactorConfig& all) {
+        if (!addresses.ok()) {
+            return Error{
+                "no address space for the table of addresses (RLIMIT_AS); raise ulimit -v, or "
+                "lower --max-connections"};
+        }
+        all.admission = &admission;
+        all.addresses = &addresses;
+        return {};
+    }
 
     uint32_t count() const override { return static_cast<uint32_t>(threads.size()); }
     bool ended(uint32_t reactor) const override {
@@ -124,6 +136,8 @@ struct Server::Shared final : Reactors {
     }
 
     Admission admission;
+    MappedPages pages;
+    AddressTable addresses;
     std::unique_ptr<Balance> balance;
     ReactorConfig config;  // what all reactors have in common
     std::mutex admin_lane;
@@ -230,7 +244,7 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
     set_secrets_and_clock(config);
     config.debug = std::move(debug);
     config.warn = std::move(warn);
-    config.admission = &shared_->admission;
+    if (Result<void> has_room = shared_->limit_by(config); !has_room) return has_room;
     // Of a port that is shared with other programs the positions of their listeners are not known,
     // and a socket that was passed is one for all reactors.
     const bool passed = std::ranges::any_of(

@@ -159,6 +159,12 @@ def fills_one_reactor(server):
     raise AssertionError(f"{len(kept)} peers did not fill a reactor")
 
 
+def shares_an_address(server):
+    first = speaks(server)
+    read_to_end(connect(server))
+    first.close()
+
+
 def comes_too_often(server):
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
@@ -290,6 +296,7 @@ PROVOKED = (
     (("--reactors", "2", "--max-connections", "400", "--share-port"),
      {"before": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (330, 330))},
      {"reactor_full": fills_one_reactor}),
+    (("--max-connections-per-address", "1"), {}, {"address_full": shares_an_address}),
     (("--accept-rate", "1/s"), {"scheme": "jsonl"}, {"accept_rate": comes_too_often}),
     ((), {"scheme": "jsonl"}, {"out_of_descriptors": takes_the_descriptors}),
     (SMALL, {"scheme": "ws"}, {"out_of_memory": hoards}),
@@ -309,6 +316,7 @@ BESIDE = {"hard_stop": {"going_away"},
           "duplicate_login": {"peer_closed"},
           "user_full": {"peer_closed"},
           "server_full": {"peer_closed"},
+          "address_full": {"peer_closed"},
           "reactor_full": {"peer_closed", "peer_reset"},
           "accept_rate": {"peer_closed", "peer_reset"},
           "out_of_memory": {"peer_reset", "peer_closed"},
@@ -342,7 +350,7 @@ EXPLAINED = {
     "out_of_memory": "the buffers of its reactor were short",
     "bad_proxy_header": "the PROXY header is missing or malformed",
     **dict.fromkeys(("server_full", "reactor_full", "accept_rate", "out_of_descriptors",
-                     "untrusted_source", "going_away", "hard_stop")),
+                     "address_full", "untrusted_source", "going_away", "hard_stop")),
 }
 
 

@@ -338,6 +338,13 @@ constexpr Setting kSettings[] = {
      "where the machine cannot hold them; the default shrinks to what it can.",
      number, restart, set_max_connections,
      get_quantity<&ServerOptions::max_connections, format_count, false>},
+    {"max-connections-per-address", kListening, "N",
+     "Most connections of one address, of IPv6 of one /64, behind ?proxy=on of the one that the "
+     "header names; more are refused. Counts those that come while it is on. off: no limit.",
+     number, live,
+     set_quantity<&ServerOptions::max_connections_per_address, parse_count, format_count, true,
+                  uint64_t{1}, kConnectionsMax>,
+     get_quantity<&ServerOptions::max_connections_per_address, format_count, true>},
     {"accept-rate", kListening, "RATE",
      "Most accepts a second, such as 5000/s; more are refused at once. off: unlimited.", text,
      restart,

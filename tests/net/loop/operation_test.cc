@@ -1,8 +1,11 @@
 // What an operator asks of a reactor: limits on what comes in, and messages.
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 #include "core/fixed_text.h"
-#include "core/fixed_text.h"
+#include "core/random.h"
 
 #include "tests/net/loop/reactor_stage.h"
 
@@ -35,6 +38,116 @@ TEST(Operation, AcceptsNoFasterThanTheRate) {
     }
     EXPECT_GE(stage.metrics()[Metric::accepted], 100u);
     EXPECT_LE(stage.metrics()[Metric::accepted], 530u);
+}
+
+// ------------------------------------------------------------------------------- limits by address
+uint64_t refused_for(const ReactorStage& stage, CloseReason reason) {
+    return stage.metrics().refused[static_cast<size_t>(reason)];
+}
+StagePlan limited(const LoopOptions& options) {
+    return {.listen = {"tcp://10.0.0.1:9000", "jsonl://10.0.0.1:9001", "ws://10.0.0.1:9002",
+                       "auto://10.0.0.1:9003"},
+            .options = options,
+            .places = 2'000};
+}
+// Connects, and whether it is let in.
+bool gets_in(ReactorStage& stage, std::string_view source, size_t listener = 0) {
+    const size_t peer = stage.connect(listener, source);
+    stage.settle();
+    return stage.record(peer) != nullptr;
+}
+
+TEST(AddressLimits, ARefusalIsInTheWordsOfTheProtocol) {
+    LoopOptions options;
+    options.max_connections_per_address = 2;
+    const std::vector<std::string> words = {
+        "address_full", R"({"type":"goodbye","code":1013,"reason":"address_full",)",
+        "HTTP/1.1 429 Too Many Requests\r\n", "HTTP/1.1 429 Too Many Requests\r\n"};
+    for (size_t listener = 0; listener < words.size(); ++listener) {
+        ReactorStage stage(limited(options));
+        EXPECT_TRUE(gets_in(stage, "192.0.2.1:0", listener));
+        EXPECT_TRUE(gets_in(stage, "192.0.2.1:0", listener));
+        const size_t third = stage.connect(listener, "192.0.2.1:0");
+        stage.settle();
+        EXPECT_NE(stage.heard(third).find(words[listener]), std::string::npos)
+            << stage.heard(third);
+        EXPECT_EQ(stage.record(third), nullptr);
+        EXPECT_TRUE(stage.ended(third));
+        EXPECT_EQ(refused_for(stage, CloseReason::address_full), 1u);
+        EXPECT_TRUE(gets_in(stage, "192.0.2.2:0", listener)) << "another address";
+        stage.close(0, true);
+        stage.settle();
+        EXPECT_TRUE(gets_in(stage, "192.0.2.1:0", listener)) << "there is room again";
+    }
+}
+
+TEST(AddressLimits, OfIpv6ASiteIsOneAddress) {
+    LoopOptions options;
+    options.max_connections_per_address = 1;
+    ReactorStage stage(limited(options));
+    EXPECT_TRUE(gets_in(stage, "[2001:db8::1]:0"));
+    EXPECT_FALSE(gets_in(stage, "[2001:db8::ffff:ffff:ffff:ffff]:0"));
+    EXPECT_TRUE(gets_in(stage, "[2001:db8:0:1::1]:0"));
+    EXPECT_EQ(refused_for(stage, CloseReason::address_full), 1u);
+}
+
+TEST(AddressLimits, AReloadCountsThoseThatComeFromThenOn) {
+    ReactorStage stage(limited({}));
+    EXPECT_TRUE(gets_in(stage, "192.0.2.1:0"));
+    EXPECT_EQ(stage.addresses().entries_used(), 0u) << "nothing is limited";
+    stage.reload([](LoopOptions& options) { options.max_connections_per_address = 1; });
+    stage.settle();
+    EXPECT_TRUE(gets_in(stage, "192.0.2.1:0"));
+    EXPECT_FALSE(gets_in(stage, "192.0.2.1:0"));
+    stage.reload([](LoopOptions& options) { options.max_connections_per_address = 0; });
+    stage.settle();
+    EXPECT_TRUE(gets_in(stage, "192.0.2.1:0"));
+    // Those that were not counted leave no other's count behind.
+    for (size_t peer = 0; peer < stage.peers(); ++peer) stage.close(peer, true);
+    stage.settle();
+    EXPECT_EQ(stage.table().live(), 0u);
+    EXPECT_EQ(stage.addresses().entries_used(), 1u);
+    EXPECT_EQ(stage.stats().gauges.addresses_bytes, AddressTable::kEntryBytes);
+}
+
+// Floods from a few sites, over a network and a kernel that do all they can, and honest peers that
+// have sites of their own: none of these is refused, whatever the floods do.
+TEST(AddressLimits, AFloodRefusesNoHonestPeer) {
+    for (uint64_t seed = 1; seed <= 30; ++seed) {
+        Random random(seed);
+        LoopOptions options;
+        options.max_connections_per_address = static_cast<uint32_t>(random.between(2, 8));
+        StagePlan plan = limited(options);
+        plan.seed = seed;
+        FaultSet faults = FaultSet().set();
+        // What refuses any peer, and has nothing to do with addresses.
+        for (const Fault fault : {Fault::emfile, Fault::backlog, Fault::small_pool})
+            faults.reset(static_cast<size_t>(fault));
+        plan.faults = draw_faults(random, faults);
+        ReactorStage stage(plan);
+        const auto source_of = [](uint64_t site) {
+            return site % 2 == 0 ? "10.1.0." + std::to_string(site) + ":0"
+                                 : "[2001:db8:0:" + std::to_string(site) + "::1]:0";
+        };
+        std::vector<size_t> honest, flood;
+        for (int step = 0; step < 300; ++step) {
+            const size_t listener = random.below(4);
+            if (random.chance(1, 10) && honest.size() < 100) {
+                honest.push_back(stage.connect(listener, source_of(100 + honest.size())));
+            } else if (random.chance(3, 4) || flood.empty()) {
+                flood.push_back(stage.connect(listener, source_of(random.below(3))));
+            } else {
+                stage.close(flood[random.below(flood.size())], random.chance(1, 2));
+            }
+            stage.settle(static_cast<Nanos>(random.below(20)) * kMillisecond);
+        }
+        stage.settle(2 * kSecond);
+        const uint64_t refused = refused_for(stage, CloseReason::address_full);
+        EXPECT_EQ(stage.metrics()[Metric::refused], refused) << seed;
+        EXPECT_GT(refused, 0u) << seed;
+        for (const size_t peer : honest)
+            EXPECT_EQ(stage.heard(peer).find("address_full"), std::string::npos) << seed;
+    }
 }
 
 TEST(Operation, ATurnTakesNoMoreMessagesThanItsBudget) {

@@ -135,6 +135,43 @@ TEST(ProxiedSession, ByteByByteIsTheSame) {
     }
 }
 
+TEST(ProxiedSession, TheAddressThatTheHeaderNamesIsLimited) {
+    const struct {
+        size_t listener;
+        std::string refusal;
+    } kRefusals[] = {{kAuto, "HTTP/1.1 429 Too Many Requests\r\n"},
+                     {kWebSocket, "HTTP/1.1 429 Too Many Requests\r\n"},
+                     {kBinary, "address_full"},
+                     {kLines, R"("reason":"address_full")"}};
+    StagePlan limited = plan();
+    limited.options.max_connections_per_address = 1;
+    for (const auto& [listener, refusal] : kRefusals) {
+        ReactorStage stage(limited);
+        const auto say = [&](const std::string& header) {
+            const size_t peer = stage.connect(listener);
+            stage.write(peer, header);
+            stage.settle();
+            return peer;
+        };
+        EXPECT_EQ(stage.heard(say(kLine)), "");
+        EXPECT_EQ(stage.heard(say(from_ipv6())), "") << "another address";
+        // Version 2 names the same as the line does; what follows it is not read any more.
+        const size_t second = say(from_ipv4() + "PING\n");
+        EXPECT_NE(stage.heard(second).find(refusal), std::string::npos) << stage.heard(second);
+        EXPECT_TRUE(stage.ended(second));
+        // The balancer itself has no limit, and checks as often as it likes.
+        for (int check = 0; check < 3; ++check) EXPECT_EQ(stage.heard(say(version2(0, 0, ""))), "");
+        stage.close(0, true);
+        stage.close(second, false);
+        stage.settle();
+        EXPECT_EQ(closed_for(stage, CloseReason::address_full), 1u);
+        EXPECT_EQ(stage.heard(say(kLine)), "") << "there is room again";
+        for (size_t peer = 0; peer < stage.peers(); ++peer) stage.close(peer, true);
+        stage.settle();
+        EXPECT_EQ(stage.table().live(), 0u);
+    }
+}
+
 TEST(ProxiedSession, ThePeerIsTheSourceThatTheHeaderNames) {
     const struct {
         std::string header;

@@ -60,6 +60,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
           mailbox_(plan.senders + static_cast<uint32_t>(plan.mailboxes.size()), kMailboxSlots,
                    {&ring, &io_}),
           admission_(plan.places),
+          addresses_(pages_, plan.places),
           config_(config_of(plan)),
           reactor_(config_, pages_, table_, io_, mailbox_, metrics_) {
         io_.set_witness(this);
@@ -134,6 +135,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     const SimLog& log() const { return log_; }
     const ConnectionTable& table() const { return table_; }
     MetricsSnapshot metrics() const { return metrics_.snapshot(); }
+    const AddressTable& addresses() const { return addresses_; }
     uint64_t admitted() const { return admission_.live(); }
     Mailbox& mailbox() { return mailbox_; }
     const Directory& directory() const { return reactor_.connections().directory(); }
@@ -197,6 +199,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         config.ledger_entries = plan.ledger_entries;
         if (plan.directory) config.directory = *plan.directory;
         config.admission = &admission_;
+        config.addresses = &addresses_;
         config.warn = [this](const std::string& line) { warnings_.push_back(line); };
         config.debug = [this, takes = plan.log_takes](const std::string& line) {
             debug_lines_.push_back(line);
@@ -252,6 +255,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     Io io_;
     Mailbox mailbox_;
     Admission admission_;
+    AddressTable addresses_;
     ReactorMetrics metrics_;
     std::vector<std::string> debug_lines_, warnings_;
     std::deque<Peer> peers_;

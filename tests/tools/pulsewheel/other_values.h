@@ -12,6 +12,7 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"proxy-trusted", "10.0.0.0/8"},
     {"share-port", "on"},
     {"max-connections", "5k"},
+    {"max-connections-per-address", "50"},
     {"accept-rate", "7/s"},
     {"handshake-timeout", "2s"},
     {"tcp-keepalive", "90s"},

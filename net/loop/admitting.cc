@@ -1,0 +1,106 @@
+// Who is let in: limits of the server, of its listeners and of the address that a peer comes from.
+//
+//   accepted --> admit: the server, its address (*), the rate --> counted, attached
+//                  '--> refuse: in the words of its listener's protocol, without a connection
+//   (*) behind ?proxy=on, once the header has named it: count_address
+//
+// What is counted when a connection begins is given back by uncount() when it is closed.
+#include <algorithm>
+#include <string>
+
+#include "net/loop/connections.h"
+
+namespace pulse {
+
+AddressRules address_rules_of(const LoopOptions& options) {
+    return {.connections_max = options.max_connections_per_address};
+}
+
+Connections::Admitted Connections::admit(const Accepted& accepted, uint32_t address) {
+    if (accepted.exhausted) return {Refusal{CloseReason::out_of_descriptors}};
+    // It was reset before it was accepted, and has no address any more.
+    const bool names_peer = config_.options->listen[accepted.listener].expects_proxy_header;
+    if (names_peer && !accepted.peer.present()) return {Refusal{CloseReason::peer_reset}};
+    if (is_untrusted_proxy(accepted)) return {Refusal{CloseReason::untrusted_source}};
+    if (draining_) return {Refusal{CloseReason::going_away}};
+    if (table_.live() == table_.limit()) {
+        const bool all_full = config_.admission->live() >= config_.admission->connections_max();
+        return {Refusal{all_full ? CloseReason::server_full : CloseReason::reactor_full}};
+    }
+    if (!config_.admission->enter()) return {Refusal{CloseReason::server_full}};
+    // What an address may not have does not use up what all may have together.
+    Admitted admitted;
+    if (!names_peer) admitted = enter_address(address, accepted.peer);
+    if (!admitted.refusal && !accept_rate_.allow(io_.now())) {
+        admitted.refusal = Refusal{CloseReason::accept_rate};
+        if (admitted.counted) config_.addresses->leave(address);
+    }
+    if (admitted.refusal) config_.admission->leave();
+    return admitted;
+}
+
+// Peers of a Unix socket have no address, and its permissions say who they are.
+Connections::Admitted Connections::enter_address(uint32_t address, const SocketAddress& peer) {
+    if (!address_rules_.any() || config_.addresses == nullptr) return {};
+    if (peer.base.sa_family == AF_UNIX || !peer.present()) return {};
+    const AddressTable::Entered entered =
+        config_.addresses->enter(address, io_.now(), address_rules_);
+    switch (entered.verdict) {
+        case AddressTable::Verdict::counted:
+            return {.counted = true};
+        case AddressTable::Verdict::uncounted:
+            metrics_.add(Metric::addresses_uncounted);
+            return {};
+        case AddressTable::Verdict::too_many:
+            return {Refusal{CloseReason::address_full}};
+        case AddressTable::Verdict::too_fast:
+        case AddressTable::Verdict::held_off:
+            break;
+    }
+    return {};
+}
+
+std::optional<Refusal> Connections::count_address(Index index, const SocketAddress& peer) {
+    Connection& connection = at(index);
+    const Admitted admitted = enter_address(connection.address, peer);
+    if (admitted.counted) connection.flags |= kCounted;
+    if (admitted.refusal && logs_peers_)
+        log_debug(index, "refused: ", describe(admitted.refusal->reason).name);
+    return admitted.refusal;
+}
+
+void Connections::uncount(Index index) {
+    const Connection& connection = at(index);
+    if ((connection.flags & kCounted) != 0) config_.addresses->leave(connection.address);
+    config_.admission->leave();
+}
+
+// A PROXY header replaces the address of a peer, so only a trusted source may connect where
+// one is read. Of a Unix socket the permissions of its path decide.
+bool Connections::is_untrusted_proxy(const Accepted& accepted) const {
+    if (!config_.options->listen[accepted.listener].expects_proxy_header) return false;
+    if (accepted.peer.base.sa_family == AF_UNIX) return false;
+    return std::ranges::none_of(config_.options->proxy_trusted, [&](const AddressPrefix& prefix) {
+        return prefix.contains(accepted.peer);
+    });
+}
+
+uint32_t Connections::retry_after_ms(const Refusal& refusal) const {
+    if (refusal.reason == CloseReason::untrusted_source) return 0;  // it is not to come back
+    if (refusal.wait == 0) return config_.retry_after_ms;
+    return static_cast<uint32_t>(std::min<Nanos>(refusal.wait / kMillisecond + 1, UINT32_MAX));
+}
+
+void Connections::refuse(const Accepted& accepted, const Refusal& refusal) {
+    const ListenAddress& listener = config_.options->listen[accepted.listener];
+    metrics_.refused(refusal.reason);
+    if (logs_peers_) {
+        config_.debug(accepted.peer.text() + " refused on " + listener.text + ": " +
+                      std::string(describe(refusal.reason).name));
+    }
+    const RefusalMessage words =
+        kProtocols[listener.protocol]->refuse(refusal.reason, retry_after_ms(refusal));
+    io_.refuse(accepted, words.bytes());
+}
+
+}  // namespace pulse
