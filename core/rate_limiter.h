@@ -15,8 +15,9 @@
 namespace pulse {
 
 struct RateLimit {
-    uint64_t per_second = 0;  // 0: no limit
-    uint64_t burst = 0;       // 0: a tenth of a second's worth, and at least one
+    uint64_t events = 0;  // 0: no limit
+    Nanos period = kSecond;
+    uint64_t burst = 0;  // 0: a tenth of a second's worth, and at least one
     friend bool operator==(const RateLimit&, const RateLimit&) = default;
 };
 
@@ -25,11 +26,11 @@ class BucketRate {
     constexpr BucketRate() = default;  // no limit
     // An event takes whole nanoseconds: at 3,000,000/s the rate is 0.1 % too high.
     constexpr explicit BucketRate(const RateLimit& limit) {
-        if (limit.per_second == 0) return;
-        each_ = std::max<Nanos>(1, kSecond / static_cast<Nanos>(limit.per_second));
-        const uint64_t burst =
-            limit.burst != 0 ? limit.burst : std::max<uint64_t>(1, limit.per_second / 10);
-        depth_ = each_ * static_cast<Nanos>(burst);
+        if (limit.events == 0) return;
+        each_ = std::max<Nanos>(1, limit.period / static_cast<Nanos>(limit.events));
+        const Nanos tenth = kSecond / 10 / each_;
+        depth_ = each_ *
+                 (limit.burst != 0 ? static_cast<Nanos>(limit.burst) : std::max<Nanos>(1, tenth));
     }
 
     constexpr bool limits() const { return each_ != 0; }
@@ -51,7 +52,7 @@ class BucketRate {
 // Of one thread.
 class RateLimiter {
   public:
-    explicit RateLimiter(uint64_t per_second) : RateLimiter(RateLimit{per_second, 0}) {}
+    explicit RateLimiter(uint64_t per_second) : RateLimiter(RateLimit{per_second}) {}
     explicit RateLimiter(const RateLimit& limit) : rate_(limit) {}
 
     // Takes one if there is one. `now` never moves back.

@@ -1,9 +1,13 @@
-// How many connections the whole server holds: the one number that reactors share, touched when a
-// connection begins and ends and never in between.
+// How many connections the whole server holds, and how fast they come: what reactors share, touched
+// when a connection begins and ends and never in between. Of 54 reactors a share of a rate would be
+// too small for the burst that the kernel happens to give one of them.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+
+#include "core/rate_limiter.h"
+#include "core/types.h"
 
 namespace pulse {
 
@@ -19,12 +23,16 @@ class Admission {
     }
     void leave() { live_.fetch_sub(1, std::memory_order_relaxed); }
 
+    // The bucket of --accept-rate.
+    SharedBucket& accepts() { return accepts_; }
+
     uint32_t live() const { return live_.load(std::memory_order_relaxed); }
     uint32_t connections_max() const { return connections_max_; }
 
   private:
     const uint32_t connections_max_;
-    alignas(64) std::atomic<uint32_t> live_{0};
+    alignas(kCacheLineBytes) std::atomic<uint32_t> live_{0};
+    SharedBucket accepts_;
 };
 
 }  // namespace pulse

@@ -12,8 +12,12 @@
 
 namespace pulse {
 
-AddressRules address_rules_of(const LoopOptions& options) {
-    return {.connections_max = options.max_connections_per_address};
+// By the options in force: at the start, and after a reload.
+void Connections::set_limits() {
+    const LoopOptions& options = *config_.options;
+    accept_rate_ = BucketRate(options.accept_rate);
+    address_rules_ = {.connections_max = options.max_connections_per_address,
+                      .accepts = BucketRate(options.address_accept_rate)};
 }
 
 Connections::Admitted Connections::admit(const Accepted& accepted, uint32_t address) {
@@ -31,7 +35,9 @@ Connections::Admitted Connections::admit(const Accepted& accepted, uint32_t addr
     // What an address may not have does not use up what all may have together.
     Admitted admitted;
     if (!names_peer) admitted = enter_address(address, accepted.peer);
-    if (!admitted.refusal && !accept_rate_.allow(io_.now())) {
+    const Nanos wait =
+        admitted.refusal ? 0 : config_.admission->accepts().take(io_.now(), accept_rate_);
+    if (wait > 0) {
         admitted.refusal = Refusal{CloseReason::accept_rate};
         if (admitted.counted) config_.addresses->leave(address);
     }
@@ -54,6 +60,7 @@ Connections::Admitted Connections::enter_address(uint32_t address, const SocketA
         case AddressTable::Verdict::too_many:
             return {Refusal{CloseReason::address_full}};
         case AddressTable::Verdict::too_fast:
+            return {Refusal{CloseReason::address_rate, entered.wait}};
         case AddressTable::Verdict::held_off:
             break;
     }

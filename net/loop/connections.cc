@@ -53,11 +53,10 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       io_(io),
       metrics_(metrics),
       wheel_(pages, table.records(), table.limit(), config.clock.down(io.now())),
-      accept_rate_(config.accepts_per_second),
       history_(pages, table.limit(), io.now()) {
     std::iota(profile_place_.begin(), profile_place_.end(), uint8_t{0});
     log_peers(config_.options->log_level == LogLevel::debug);
-    address_rules_ = address_rules_of(*config_.options);
+    set_limits();
 }
 
 void Connections::log_peers(bool on) {

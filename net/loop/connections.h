@@ -255,6 +255,7 @@ class Connections {
     Admitted admit(const Accepted& accepted, uint32_t address);
     Admitted enter_address(uint32_t address, const SocketAddress& peer);
     void uncount(Index index);
+    void set_limits();
     void log_peers(bool on);
     bool is_untrusted_proxy(const Accepted& accepted) const;
     void refuse(const Accepted& accepted, const Refusal& refusal);
@@ -345,7 +346,7 @@ class Connections {
     std::vector<Index> dirty_;
     uint64_t came_ = 0;       // connections that were accepted or refused
     uint32_t heard_now_ = 0;  // what a proof of life in this poll is worth
-    RateLimiter accept_rate_;
+    BucketRate accept_rate_;
     AddressRules address_rules_;
 
     Jobs jobs_{config_.number};

@@ -16,6 +16,7 @@
 
 #include "core/heartbeat_policy.h"
 #include "core/limits.h"
+#include "core/rate_limiter.h"
 #include "core/sessions/directory.h"
 #include "core/time.h"
 #include "core/types.h"
@@ -76,7 +77,8 @@ struct LoopOptions {
     std::vector<ListenAddress> listen;
     // Which sources may connect to listeners that expect a PROXY header.
     std::vector<AddressPrefix> proxy_trusted = loopback_prefixes();
-    uint64_t accept_rate = 0;  // accepts a second of all reactors together; 0: no limit
+    RateLimit accept_rate;                     // of all reactors together
+    RateLimit address_accept_rate;             // likewise, of each address
     uint32_t max_connections_per_address = 0;  // of IPv6 a /64; 0: no limit
     Nanos handshake_timeout = 10 * kSecond;
     Nanos drain_timeout = 10 * kSecond;  // over which a drain spreads its goodbyes

@@ -61,8 +61,6 @@ ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options, ui
     config.limits.message_bytes_max = asked.max_message_bytes;
     config.directory = directory_of(asked, reactors);
     config.ledger_entries = (asked.ledger + reactors - 1) / reactors;
-    if (asked.accept_rate > 0)
-        config.accepts_per_second = std::max<uint64_t>(1, asked.accept_rate / reactors);
     return config;
 }
 

@@ -34,7 +34,6 @@ struct ReactorConfig {
     uint32_t interval_ms[kHeartbeatProfilesMax] = {};  // what the peer is told of each profile
     uint32_t timeout_ms[kHeartbeatProfilesMax] = {};
     CodecLimits limits;
-    uint64_t accepts_per_second = 0;  // of this reactor; 0: unlimited
     DirectoryConfig directory;        // of this reactor's shard
     uint32_t ledger_entries = 0;      // of this reactor; the debug log may want more
 
@@ -63,9 +62,6 @@ struct ReactorConfig {
     size_t buffer_reserve_bytes = kBufferReservePerReactor;
     uint32_t retry_after_ms = 1'000;  // the hint in the goodbyes of a server that stops
 };
-
-// What holds of an address.
-AddressRules address_rules_of(const LoopOptions& options);
 
 // The config of one of `reactors` reactors that share what `options` grant to all of them; what
 // surrounds it is the caller's to fill in. Requires: options are consistent (flags.h).

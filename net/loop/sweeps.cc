@@ -56,7 +56,7 @@ void Connections::reload(std::shared_ptr<const LoopOptions> options) {
     config_.options = std::move(options);
     authentication_.use(*config_.options);
     log_peers(config_.options->log_level == LogLevel::debug);
-    address_rules_ = address_rules_of(*config_.options);
+    set_limits();
     logins_.set_rules(make_reactor_config(config_.options).directory);
     if (retuning_.done()) begin_retune();
 }

@@ -23,6 +23,7 @@ inline RefusalMessage http_refusal(uint16_t status, std::string_view words,
 constexpr uint16_t http_status_of(CloseReason reason) {
     switch (reason) {
         case CloseReason::address_full:
+        case CloseReason::address_rate:
             return 429;
         default:
             return describe(reason).code == 1008 ? 403 : 503;

@@ -92,7 +92,7 @@ World draw_world(Random& random, const SimulationOptions& options) {
 
     world.places = options.peers;
     if (random.chance(1, 5)) world.places = std::max(1u, options.peers * 3 / 4);
-    if (random.chance(1, 5)) server.accept_rate = random.between(5, 500);
+    if (random.chance(1, 5)) server.accept_rate.events = random.between(5, 500);
     // Near where the 24-bit ticks of the records wrap, and the 32-bit ones.
     const uint64_t wrap = uint64_t{1} << (random.chance(1, 2) ? 24 : 32);
     const auto tick_ns = Nanos{1} << server.tick_shift;

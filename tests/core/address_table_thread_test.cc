@@ -19,7 +19,7 @@ constexpr FlappingRule kRule{.ends = 3, .window = 60 * kSecond, .hold_off = 300 
 
 AddressRules at_most(uint32_t connections) { return {.connections_max = connections}; }
 AddressRules at_rate(uint64_t per_second, uint64_t burst) {
-    return {.accepts = BucketRate({per_second, burst})};
+    return {.accepts = BucketRate({per_second, kSecond, burst})};
 }
 AddressRules unless_flapping() { return {.flapping = kRule}; }
 

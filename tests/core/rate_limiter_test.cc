@@ -57,7 +57,7 @@ TEST(RateLimiter, NoFractionIsLostHoweverOftenItIsAsked) {
 
 TEST(RateLimiter, ABurstIsWhatIsAskedFor) {
     for (const uint64_t burst : {1u, 7u, 5'000u}) {
-        RateLimiter limiter(RateLimit{10, burst});
+        RateLimiter limiter(RateLimit{10, kSecond, burst});
         uint64_t at_once = 0;
         while (limiter.allow(kSecond)) ++at_once;
         EXPECT_EQ(at_once, burst);
@@ -68,7 +68,7 @@ TEST(RateLimiter, ABurstIsWhatIsAskedFor) {
 
 TEST(SharedBucket, SaysForHowLongItHasNone) {
     SharedBucket bucket;
-    const BucketRate rate({4, 2});
+    const BucketRate rate({4, kSecond, 2});
     EXPECT_EQ(bucket.take(kSecond, rate), 0);
     EXPECT_EQ(bucket.take(kSecond, rate), 0);
     EXPECT_EQ(bucket.take(kSecond, rate), kSecond / 4);

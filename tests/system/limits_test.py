@@ -102,6 +102,18 @@ def test_behind_a_balancer(backend):
         assert [answer for _, answer in checks] == ["PONG"] * 3, checks
 
 
+# ------------------------------------------------------------------------------------ accepts a second
+
+def test_accepts_of_an_address(backend):
+    with limited(backend, "--address-accept-rate", "1/m,3", "--reactors", "2") as server:
+        answers = [comes(server)[1] for _ in range(6)]
+        assert answers[:3] == ["PONG"] * 3, answers
+        for refusal in answers[3:]:
+            assert refusal["reason"] == "address_rate", answers
+            assert 0 < refusal["retry_after_ms"] <= 60_001, answers
+        assert is_let_in(server, "127.0.0.2"), "another address is refused"
+
+
 NAMESPACE = f"pulse-l{os.getpid()}"
 SITES = ("2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:2::1")
 

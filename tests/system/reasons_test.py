@@ -165,17 +165,19 @@ def shares_an_address(server):
     first.close()
 
 
-def comes_too_often(server):
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        peer = connect(server)
-        peer.settimeout(0.1)
-        try:
-            if b"accept_rate" in peer.recv(4096):
-                return
-        except TimeoutError:
-            pass
-    raise AssertionError("as many were accepted as came")
+def comes_too_often(reason):
+    def provoke(server):
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            peer = connect(server)
+            peer.settimeout(0.1)
+            try:
+                if reason in peer.recv(4096):
+                    return
+            except TimeoutError:
+                pass
+        raise AssertionError("as many were accepted as came")
+    return provoke
 
 
 def takes_the_descriptors(server):
@@ -297,7 +299,10 @@ PROVOKED = (
      {"before": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (330, 330))},
      {"reactor_full": fills_one_reactor}),
     (("--max-connections-per-address", "1"), {}, {"address_full": shares_an_address}),
-    (("--accept-rate", "1/s"), {"scheme": "jsonl"}, {"accept_rate": comes_too_often}),
+    (("--accept-rate", "1/s"), {"scheme": "jsonl"},
+     {"accept_rate": comes_too_often(b"accept_rate")}),
+    (("--address-accept-rate", "1/s"), {"scheme": "jsonl"},
+     {"address_rate": comes_too_often(b"address_rate")}),
     ((), {"scheme": "jsonl"}, {"out_of_descriptors": takes_the_descriptors}),
     (SMALL, {"scheme": "ws"}, {"out_of_memory": hoards}),
     (("--proxy-trusted", "127.9.0.0/16"), PROXIED, {
@@ -318,6 +323,7 @@ BESIDE = {"hard_stop": {"going_away"},
           "server_full": {"peer_closed"},
           "address_full": {"peer_closed"},
           "reactor_full": {"peer_closed", "peer_reset"},
+          "address_rate": {"peer_closed", "peer_reset"},
           "accept_rate": {"peer_closed", "peer_reset"},
           "out_of_memory": {"peer_reset", "peer_closed"},
           "out_of_descriptors": {"peer_closed", "peer_reset", "handshake_timeout"}}
@@ -350,7 +356,8 @@ EXPLAINED = {
     "out_of_memory": "the buffers of its reactor were short",
     "bad_proxy_header": "the PROXY header is missing or malformed",
     **dict.fromkeys(("server_full", "reactor_full", "accept_rate", "out_of_descriptors",
-                     "address_full", "untrusted_source", "going_away", "hard_stop")),
+                     "address_full", "address_rate", "untrusted_source",
+                     "going_away", "hard_stop")),
 }
 
 

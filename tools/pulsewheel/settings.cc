@@ -75,6 +75,7 @@ std::vector<std::string> get_quantity(const ServerOptions& options) {
     set_quantity<&ServerOptions::field, parse_size, format_size, false, uint64_t{least}, \
                  uint64_t{most}>,                                                        \
         get_quantity<&ServerOptions::field, format_size, false>
+#define RATE(field) set_rate_limit<&ServerOptions::field>, get_rate_limit<&ServerOptions::field>
 #define WORD(field, words) \
     set_word<&ServerOptions::field, words>, get_word<&ServerOptions::field, words>
 
@@ -174,6 +175,9 @@ Result<void> add_origin(ServerOptions& options, std::string_view text) {
     return {};
 }
 
+// An event takes whole nanoseconds (core/rate_limiter.h), and a burst of them less than 2^63.
+constexpr uint64_t kRateMax = 10'000'000;
+constexpr uint64_t kBurstMax = 1'000'000;
 constexpr uint64_t kConnectionsMax = 1'000'000'000;  // more than memory holds, less than 2^32
 
 Result<void> set_max_connections(ServerOptions& options, std::string_view text) {
@@ -262,6 +266,54 @@ std::vector<std::string> get_gather(const ServerOptions& options) {
     return get_quantity<&ServerOptions::gather, format_duration, true>(options);
 }
 
+// EVENTS/PERIOD or EVENTS/PERIOD,BURST.
+struct RatePeriod {
+    std::string_view name;
+    Nanos span;
+};
+constexpr RatePeriod kRatePeriods[] = {
+    {"s", kSecond}, {"m", 60 * kSecond}, {"h", 3'600 * kSecond}};
+
+Result<RateLimit> parse_rate_limit(std::string_view text) {
+    const size_t slash = text.find('/'), comma = text.find(',');
+    const bool has_burst = comma != std::string_view::npos;
+    const Error wrong = refuse(text, "is not a rate",
+                               "write off, a rate such as 1000/s, 20k/s or 30/m of at most " +
+                                   format_rate(kRateMax) +
+                                   ", or one with how many at once, from 1 to " +
+                                   format_count(kBurstMax) + ", such as 30/m,10");
+    if (slash == std::string_view::npos || comma < slash) return wrong;
+    const Result<uint64_t> events = parse_count(text.substr(0, slash));
+    const std::string_view name = text.substr(slash + 1, has_burst ? comma - slash - 1 : comma);
+    const auto period = std::ranges::find(kRatePeriods, name, &RatePeriod::name);
+    if (!events || *events == 0 || *events > kRateMax || period == std::end(kRatePeriods))
+        return wrong;
+    RateLimit limit{.events = *events, .period = period->span};
+    if (!has_burst) return limit;
+    const Result<uint64_t> burst = parse_count(text.substr(comma + 1));
+    if (!burst || *burst == 0 || *burst > kBurstMax) return wrong;
+    limit.burst = *burst;
+    return limit;
+}
+template <auto kField>
+Result<void> set_rate_limit(ServerOptions& options, std::string_view text) {
+    options.*kField = {};
+    if (text == kOffWord) return {};
+    const Result<RateLimit> limit = parse_rate_limit(text);
+    if (!limit) return Error{limit.error()};
+    options.*kField = *limit;
+    return {};
+}
+template <auto kField>
+std::vector<std::string> get_rate_limit(const ServerOptions& options) {
+    const RateLimit& limit = options.*kField;
+    if (limit.events == 0) return {std::string(kOffWord)};
+    const auto period = std::ranges::find(kRatePeriods, limit.period, &RatePeriod::span);
+    std::string rate = format_count(limit.events).append("/").append(period->name);
+    if (limit.burst != 0) rate.append(",").append(format_count(limit.burst));
+    return {std::move(rate)};
+}
+
 template <auto kField>
 Result<void> set_file(ServerOptions& options, std::string_view text) {
     options.*kField = text;
@@ -346,11 +398,13 @@ constexpr Setting kSettings[] = {
                   uint64_t{1}, kConnectionsMax>,
      get_quantity<&ServerOptions::max_connections_per_address, format_count, true>},
     {"accept-rate", kListening, "RATE",
-     "Most accepts a second, such as 5000/s; more are refused at once. off: unlimited.", text,
-     restart,
-     set_quantity<&ServerOptions::accept_rate, parse_rate, format_rate, true, uint64_t{1},
-                  uint64_t{INT32_MAX}>,
-     get_quantity<&ServerOptions::accept_rate, format_rate, true>},
+     "Most accepts a second, such as 5000/s, or with how many at once, 5000/s,200 (without, a "
+     "tenth of a second's worth); more are refused at once. off: unlimited.",
+     text, live, RATE(accept_rate)},
+    {"address-accept-rate", kListening, "RATE",
+     "The same for each address, of IPv6 for each /64, behind ?proxy=on for the one that the "
+     "header names, such as 30/m,50. off: unlimited.",
+     text, live, RATE(address_accept_rate)},
     {"handshake-timeout", kListening, "TIME",
      "How long a peer may take until its first complete message or upgrade; on tcp:// and jsonl:// "
      "from its first byte, and silence before that counts against the heartbeat timeout.",

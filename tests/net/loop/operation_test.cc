@@ -22,7 +22,7 @@ auto log_at(LogLevel level) {
 
 TEST(Operation, AcceptsNoFasterThanTheRate) {
     LoopOptions options;
-    options.accept_rate = 100;
+    options.accept_rate.events = 100;
     ReactorStage stage(plan_of(options));
     for (int i = 0; i < 500; ++i) stage.connect(0);
     stage.settle(100 * kMillisecond);
@@ -89,6 +89,42 @@ TEST(AddressLimits, OfIpv6ASiteIsOneAddress) {
     EXPECT_FALSE(gets_in(stage, "[2001:db8::ffff:ffff:ffff:ffff]:0"));
     EXPECT_TRUE(gets_in(stage, "[2001:db8:0:1::1]:0"));
     EXPECT_EQ(refused_for(stage, CloseReason::address_full), 1u);
+}
+
+TEST(AddressLimits, AnAddressComesNoFasterThanItsRate) {
+    LoopOptions options;
+    options.address_accept_rate = {.events = 1, .burst = 3};
+    options.accept_rate = {.events = 1, .burst = 6};
+    ReactorStage stage(limited(options));
+    const auto come = [&](std::string_view source, int times) {
+        int let_in = 0;
+        for (int i = 0; i < times; ++i) let_in += gets_in(stage, source, 1);
+        return let_in;
+    };
+    EXPECT_EQ(come("192.0.2.1:0", 20), 3);
+    const std::string& words = stage.heard(stage.peers() - 1);
+    EXPECT_NE(words.find(R"("reason":"address_rate")"), std::string::npos) << words;
+    EXPECT_EQ(refused_for(stage, CloseReason::address_rate), 17u);
+    // What was refused for its address has taken nothing of what all may have together.
+    EXPECT_EQ(come("[2001:db8::1]:0", 3), 3);
+    EXPECT_EQ(come("192.0.2.7:0", 1), 0);
+    EXPECT_EQ(refused_for(stage, CloseReason::accept_rate), 1u);
+    stage.settle(kSecond);
+    EXPECT_EQ(come("192.0.2.1:0", 2), 1);
+    stage.settle(kSecond);
+    EXPECT_EQ(come("192.0.2.1:0", 2), 1);
+}
+
+// The rest of what it may have at once is a reload's to change.
+TEST(AddressLimits, AReloadChangesRates) {
+    LoopOptions options;
+    options.accept_rate = {.events = 1, .burst = 1};
+    ReactorStage stage(limited(options));
+    EXPECT_TRUE(gets_in(stage, "192.0.2.1:0"));
+    EXPECT_FALSE(gets_in(stage, "192.0.2.1:0"));
+    stage.reload([](LoopOptions& changed) { changed.accept_rate = {}; });
+    stage.settle();
+    EXPECT_TRUE(gets_in(stage, "192.0.2.1:0"));
 }
 
 TEST(AddressLimits, AReloadCountsThoseThatComeFromThenOn) {

@@ -97,7 +97,7 @@ TEST(Flags, WhereAndHowToServe) {
     EXPECT_EQ(kProtocols[options.listen[0].protocol], &binary_protocol);
     EXPECT_EQ(kProtocols[options.listen[1].protocol], &websocket_protocol);
     EXPECT_EQ(options.max_connections, 1'000'000u);
-    EXPECT_EQ(options.accept_rate, 5'000u);
+    EXPECT_EQ(options.accept_rate, (RateLimit{5'000}));
     EXPECT_EQ(options.handshake_timeout, 3 * kSecond);
     EXPECT_EQ(options.tcp_keepalive, 60 * kSecond);
     EXPECT_EQ(options.tcp_user_timeout, 45 * kSecond);

@@ -48,7 +48,6 @@ void expect_in_force(const Setting& setting, const ServerOptions& running, const
         EXPECT_EQ(config.timeout_ms[place], started.timeout_ms[profile]);
     }
     EXPECT_EQ(config.clock.tick_ns(), started.clock.tick_ns());
-    EXPECT_EQ(config.accepts_per_second, started.accepts_per_second);
     EXPECT_EQ(config.limits.message_bytes_max, started.limits.message_bytes_max);
 }
 
