@@ -12,12 +12,32 @@
 
 namespace pulse {
 
+namespace {
+
+// Whether an end says something of the peer: not one that an operator or this machine wanted, nor
+// that of a health check.
+bool is_flap(CloseReason reason) {
+    switch (reason) {
+        case CloseReason::http_answered:
+        case CloseReason::io_error:
+        case CloseReason::out_of_memory:
+            return false;
+        default:
+            return describe(reason).party != CloseParty::by_operator;
+    }
+}
+
+}  // namespace
+
 // By the options in force: at the start, and after a reload.
 void Connections::set_limits() {
     const LoopOptions& options = *config_.options;
     accept_rate_ = BucketRate(options.accept_rate);
     address_rules_ = {.connections_max = options.max_connections_per_address,
-                      .accepts = BucketRate(options.address_accept_rate)};
+                      .accepts = BucketRate(options.address_accept_rate),
+                      .flapping = options.flapping};
+    if (options.flapping.ends > 0 && !beginnings_.turn_on(io_.now()) && config_.warn)
+        config_.warn("no address space for ages of connections: --flapping holds off none");
 }
 
 Connections::Admitted Connections::admit(const Accepted& accepted, uint32_t address) {
@@ -62,7 +82,7 @@ Connections::Admitted Connections::enter_address(uint32_t address, const SocketA
         case AddressTable::Verdict::too_fast:
             return {Refusal{CloseReason::address_rate, entered.wait}};
         case AddressTable::Verdict::held_off:
-            break;
+            return {Refusal{CloseReason::flapping, entered.wait}};
     }
     return {};
 }
@@ -78,7 +98,15 @@ std::optional<Refusal> Connections::count_address(Index index, const SocketAddre
 
 void Connections::uncount(Index index) {
     const Connection& connection = at(index);
-    if ((connection.flags & kCounted) != 0) config_.addresses->leave(connection.address);
+    if ((connection.flags & kCounted) != 0) {
+        const FlappingRule& rule = address_rules_.flapping;
+        const bool flaps = is_flap(connection.close_reason) &&
+                           beginnings_.is_younger(index, rule.window, io_.now());
+        if (flaps)
+            config_.addresses->leave_young(connection.address, io_.now(), rule);
+        else
+            config_.addresses->leave(connection.address);
+    }
     config_.admission->leave();
 }
 

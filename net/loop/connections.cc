@@ -53,6 +53,7 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       io_(io),
       metrics_(metrics),
       wheel_(pages, table.records(), table.limit(), config.clock.down(io.now())),
+      beginnings_(pages, table.limit()),
       history_(pages, table.limit(), io.now()) {
     std::iota(profile_place_.begin(), profile_place_.end(), uint8_t{0});
     log_peers(config_.options->log_level == LogLevel::debug);
@@ -84,6 +85,7 @@ void Connections::on_accept(const Accepted& accepted) {
     authentication_.accepted(index);
     const ListenAddress& listener = config_.options->listen[accepted.listener];
     connection.protocol = listener.protocol;
+    beginnings_.begin(index, io_.now());
     connection.user = history_.accepted(index, listener.expects_proxy_header, io_.now());
     if (logs_peers_) {
         log_debug(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
@@ -201,6 +203,7 @@ void Connections::fill(ReactorStats& stats) const {
     // One table for all: of the first.
     const bool counts = config_.addresses != nullptr && config_.number == 0;
     stats.gauges.addresses_bytes = counts ? config_.addresses->memory_bytes() : 0;
+    stats.gauges.addresses_bytes += beginnings_.memory_bytes();
 }
 
 void Connections::validate() const {

@@ -35,6 +35,7 @@
 #include "core/timing_wheel.h"
 #include "core/turn_budget.h"
 #include "net/loop/authentication.h"
+#include "net/loop/beginnings.h"
 #include "net/loop/connection_flags.h"
 #include "net/loop/history.h"
 #include "net/loop/io_requests.h"
@@ -348,6 +349,7 @@ class Connections {
     uint32_t heard_now_ = 0;  // what a proof of life in this poll is worth
     BucketRate accept_rate_;
     AddressRules address_rules_;
+    Beginnings beginnings_;
 
     Jobs jobs_{config_.number};
     Logins logins_{config_, *this, metrics_, table_.limit()};

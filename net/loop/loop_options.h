@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/flapping.h"
 #include "core/heartbeat_policy.h"
 #include "core/limits.h"
 #include "core/rate_limiter.h"
@@ -79,6 +80,7 @@ struct LoopOptions {
     std::vector<AddressPrefix> proxy_trusted = loopback_prefixes();
     RateLimit accept_rate;                     // of all reactors together
     RateLimit address_accept_rate;             // likewise, of each address
+    FlappingRule flapping;
     uint32_t max_connections_per_address = 0;  // of IPv6 a /64; 0: no limit
     Nanos handshake_timeout = 10 * kSecond;
     Nanos drain_timeout = 10 * kSecond;  // over which a drain spreads its goodbyes

@@ -62,6 +62,13 @@ def refused(server, reason):
     return 0
 
 
+def wait_for_total(server, member, count):
+    deadline = time.monotonic() + 20
+    while server.stats()["total"][member] < count:
+        assert time.monotonic() < deadline, f"{member} is not {count}"
+        time.sleep(0.05)
+
+
 def limited(backend, *flags, **how):
     return Server(backend, "--stats-interval", "100ms", *flags, **{"scheme": "jsonl", **how})
 
@@ -111,6 +118,17 @@ def test_accepts_of_an_address(backend):
         for refusal in answers[3:]:
             assert refusal["reason"] == "address_rate", answers
             assert 0 < refusal["retry_after_ms"] <= 60_001, answers
+        assert is_let_in(server, "127.0.0.2"), "another address is refused"
+
+
+def test_what_flaps_is_held_off(backend):
+    with limited(backend, "--flapping", "3/1h,1h", "--reactors", "2") as server:
+        for count in range(1, 4):
+            comes(server)[0].close()
+            wait_for_total(server, "closed", count)
+        refusal = comes(server)[1]
+        assert refusal["reason"] == "flapping", refusal
+        assert 3_500_000 < refusal["retry_after_ms"] <= 3_600_001, refusal
         assert is_let_in(server, "127.0.0.2"), "another address is refused"
 
 

@@ -165,6 +165,12 @@ def shares_an_address(server):
     first.close()
 
 
+def flaps(server):
+    speaks(server).close()
+    wait_for(server, lambda counts: "peer_closed" in counts, 10)
+    read_to_end(connect(server))
+
+
 def comes_too_often(reason):
     def provoke(server):
         deadline = time.monotonic() + 10
@@ -299,6 +305,7 @@ PROVOKED = (
      {"before": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (330, 330))},
      {"reactor_full": fills_one_reactor}),
     (("--max-connections-per-address", "1"), {}, {"address_full": shares_an_address}),
+    (("--flapping", "1/1h,1h"), {}, {"flapping": flaps}),
     (("--accept-rate", "1/s"), {"scheme": "jsonl"},
      {"accept_rate": comes_too_often(b"accept_rate")}),
     (("--address-accept-rate", "1/s"), {"scheme": "jsonl"},
@@ -322,6 +329,7 @@ BESIDE = {"hard_stop": {"going_away"},
           "user_full": {"peer_closed"},
           "server_full": {"peer_closed"},
           "address_full": {"peer_closed"},
+          "flapping": {"peer_closed"},
           "reactor_full": {"peer_closed", "peer_reset"},
           "address_rate": {"peer_closed", "peer_reset"},
           "accept_rate": {"peer_closed", "peer_reset"},
@@ -356,8 +364,8 @@ EXPLAINED = {
     "out_of_memory": "the buffers of its reactor were short",
     "bad_proxy_header": "the PROXY header is missing or malformed",
     **dict.fromkeys(("server_full", "reactor_full", "accept_rate", "out_of_descriptors",
-                     "address_full", "address_rate", "untrusted_source",
-                     "going_away", "hard_stop")),
+                     "address_full", "address_rate", "flapping",
+                     "untrusted_source", "going_away", "hard_stop")),
 }
 
 

@@ -175,6 +175,7 @@ Result<void> add_origin(ServerOptions& options, std::string_view text) {
     return {};
 }
 
+constexpr Nanos kHour = 3600 * kSecond;
 // An event takes whole nanoseconds (core/rate_limiter.h), and a burst of them less than 2^63.
 constexpr uint64_t kRateMax = 10'000'000;
 constexpr uint64_t kBurstMax = 1'000'000;
@@ -314,6 +315,35 @@ std::vector<std::string> get_rate_limit(const ServerOptions& options) {
     return {std::move(rate)};
 }
 
+// ENDS/TIME,TIME.
+Result<void> set_flapping(ServerOptions& options, std::string_view text) {
+    options.flapping = {};
+    if (text == kOffWord) return {};
+    const size_t slash = std::min(text.find('/'), text.size());
+    const size_t comma = std::min(text.find(',', slash), text.size());
+    const Result<uint64_t> ends = parse_count(text.substr(0, slash));
+    const bool whole = comma < text.size();
+    const Result<Nanos> window =
+        whole ? parse_duration(text.substr(slash + 1, comma - slash - 1)) : Error{""};
+    const Result<Nanos> hold_off = whole ? parse_duration(text.substr(comma + 1)) : Error{""};
+    const auto fits = [](const Result<Nanos>& time) {
+        return time && *time >= kSecond && *time <= 24 * kHour;
+    };
+    if (!ends || *ends == 0 || *ends > Flaps::kEndsMax || !fits(window) || !fits(hold_off)) {
+        return refuse(text, "is not a rule for flapping",
+                      "write off, or how many ends, of 10k at most, within which time, and for how "
+                      "long to hold off, both from 1s to 24h, such as 15/1m,5m");
+    }
+    options.flapping = {static_cast<uint32_t>(*ends), *window, *hold_off};
+    return {};
+}
+std::vector<std::string> get_flapping(const ServerOptions& options) {
+    const FlappingRule& rule = options.flapping;
+    if (rule.ends == 0) return {std::string(kOffWord)};
+    return {format_count(rule.ends) + "/" + format_duration(rule.window) + "," +
+            format_duration(rule.hold_off)};
+}
+
 template <auto kField>
 Result<void> set_file(ServerOptions& options, std::string_view text) {
     options.*kField = text;
@@ -354,7 +384,6 @@ Result<void> add_audience(ServerOptions& options, std::string_view text) {
     return {};
 }
 
-constexpr Nanos kHour = 3600 * kSecond;
 // Far more than one peer may have waiting, and 64 GiB a reactor: beyond these a unit was mistyped.
 constexpr uint64_t kSendQueueBytesMax = uint64_t{1} << 30;
 constexpr uint64_t kBufferBytesMax = uint64_t{1} << 36;
@@ -405,6 +434,10 @@ constexpr Setting kSettings[] = {
      "The same for each address, of IPv6 for each /64, behind ?proxy=on for the one that the "
      "header names, such as 30/m,50. off: unlimited.",
      text, live, RATE(address_accept_rate)},
+    {"flapping", kListening, "N/TIME,TIME",
+     "Hold an address off, of IPv6 a /64, of which so many connections ended within the first "
+     "time, each younger than that, for the second time, such as 15/1m,5m. off: hold off none.",
+     text, live, set_flapping, get_flapping},
     {"handshake-timeout", kListening, "TIME",
      "How long a peer may take until its first complete message or upgrade; on tcp:// and jsonl:// "
      "from its first byte, and silence before that counts against the heartbeat timeout.",

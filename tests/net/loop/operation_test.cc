@@ -127,6 +127,63 @@ TEST(AddressLimits, AReloadChangesRates) {
     EXPECT_TRUE(gets_in(stage, "192.0.2.1:0"));
 }
 
+LoopOptions hold_off_after(uint32_t ends) {
+    LoopOptions options;
+    options.flapping = {.ends = ends, .window = 60 * kSecond, .hold_off = 300 * kSecond};
+    return options;
+}
+
+TEST(AddressLimits, WhatFlapsIsHeldOff) {
+    ReactorStage stage(limited(hold_off_after(3)));
+    const auto come_and_go = [&](std::string_view source) {
+        const size_t peer = stage.connect(1, source);
+        stage.settle();
+        const bool let_in = stage.record(peer) != nullptr;
+        stage.close(peer, true);
+        stage.settle(kSecond);
+        return let_in;
+    };
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(come_and_go("192.0.2.1:0")) << i;
+    EXPECT_FALSE(come_and_go("192.0.2.1:0"));
+    const std::string& words = stage.heard(stage.peers() - 1);
+    EXPECT_NE(words.find(R"("reason":"flapping","retry_after_ms":29)"), std::string::npos) << words;
+    EXPECT_EQ(refused_for(stage, CloseReason::flapping), 1u);
+    EXPECT_TRUE(come_and_go("192.0.2.2:0")) << "another address";
+    stage.settle(300 * kSecond);
+    EXPECT_TRUE(come_and_go("192.0.2.1:0")) << "its time is over";
+}
+
+// One that lived for a window, a health check, and what an operator closes are no flaps.
+TEST(AddressLimits, NotEveryEndIsAFlap) {
+    ReactorStage stage(limited(hold_off_after(1)));
+    const size_t old = stage.connect(1, "192.0.2.1:0");
+    for (int i = 0; i < 4; ++i) {
+        stage.settle(20 * kSecond);
+        stage.write(old, "PING\n");
+    }
+    stage.settle();
+    stage.close(old, false);
+    stage.settle();
+    EXPECT_TRUE(gets_in(stage, "192.0.2.1:0"));
+
+    const size_t check = stage.connect(3, "192.0.2.2:0");
+    stage.write(check, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    stage.settle();
+    stage.close(check, false);
+    stage.settle();
+    EXPECT_TRUE(gets_in(stage, "192.0.2.2:0"));
+
+    const size_t kicked = stage.connect(1, "192.0.2.3:0");
+    stage.settle();
+    const ConnectionId target = stage.table().id(*stage.index(kicked));
+    stage.post({Message::Kick{.target = target, .reason = CloseReason::kicked}});
+    stage.settle();
+    stage.close(kicked, false);
+    stage.settle();
+    EXPECT_TRUE(gets_in(stage, "192.0.2.3:0"));
+    EXPECT_EQ(stage.metrics()[Metric::refused], 0u);
+}
+
 TEST(AddressLimits, AReloadCountsThoseThatComeFromThenOn) {
     ReactorStage stage(limited({}));
     EXPECT_TRUE(gets_in(stage, "192.0.2.1:0"));
