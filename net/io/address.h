@@ -71,6 +71,7 @@ SocketAddress socket_address(const PeerAddress& address);
 struct ListenAddress {
     uint8_t protocol = 0;               // a row of kProtocols; 0: by the first bytes of a peer
     bool expects_proxy_header = false;  // ?proxy=on
+    uint32_t connections_max = 0;       // ?max-connections=N; 0: no limit of its own
     SocketAddress address;              // none: that of the descriptor
     std::string text;
     // A socket that listens already, passed to this process, and the name that it was asked for by.

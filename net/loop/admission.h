@@ -3,11 +3,13 @@
 // too small for the burst that the kernel happens to give one of them.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
 #include "core/rate_limiter.h"
 #include "core/types.h"
+#include "net/io/limits.h"
 
 namespace pulse {
 
@@ -23,6 +25,22 @@ class Admission {
     }
     void leave() { live_.fetch_sub(1, std::memory_order_relaxed); }
 
+    // The same of one listener, which may have `most` at once.
+    bool enter(uint8_t listener, uint32_t most) {
+        if (of_listener_[listener].fetch_add(1, std::memory_order_relaxed) < most) return true;
+        leave(listener);
+        return false;
+    }
+    void leave(uint8_t listener) { of_listener_[listener].fetch_sub(1, std::memory_order_relaxed); }
+    uint32_t live(uint8_t listener) const {
+        return of_listener_[listener].load(std::memory_order_relaxed);
+    }
+
+    // Connections whose handshake, or first complete message, is due.
+    void begin_handshake() { handshakes_.fetch_add(1, std::memory_order_relaxed); }
+    void end_handshake() { handshakes_.fetch_sub(1, std::memory_order_relaxed); }
+    uint32_t handshakes() const { return handshakes_.load(std::memory_order_relaxed); }
+
     // The bucket of --accept-rate.
     SharedBucket& accepts() { return accepts_; }
 
@@ -32,7 +50,9 @@ class Admission {
   private:
     const uint32_t connections_max_;
     alignas(kCacheLineBytes) std::atomic<uint32_t> live_{0};
+    alignas(kCacheLineBytes) std::atomic<uint32_t> handshakes_{0};
     SharedBucket accepts_;
+    std::array<std::atomic<uint32_t>, kListenersMax> of_listener_{};  // with a limit of its own
 };
 
 }  // namespace pulse

@@ -51,7 +51,16 @@ Connections::Admitted Connections::admit(const Accepted& accepted, uint32_t addr
         const bool all_full = config_.admission->live() >= config_.admission->connections_max();
         return {Refusal{all_full ? CloseReason::server_full : CloseReason::reactor_full}};
     }
+    const uint32_t handshakes_max = config_.options->handshakes_max;
+    if (handshakes_max > 0 && config_.admission->handshakes() >= handshakes_max)
+        return {Refusal{CloseReason::handshakes_full}};
     if (!config_.admission->enter()) return {Refusal{CloseReason::server_full}};
+    const ListenAddress& listener = config_.options->listen[accepted.listener];
+    if (listener.connections_max > 0 &&
+        !config_.admission->enter(accepted.listener, listener.connections_max)) {
+        config_.admission->leave();
+        return {Refusal{CloseReason::listener_full}};
+    }
     // What an address may not have does not use up what all may have together.
     Admitted admitted;
     if (!names_peer) admitted = enter_address(address, accepted.peer);
@@ -61,8 +70,23 @@ Connections::Admitted Connections::admit(const Accepted& accepted, uint32_t addr
         admitted.refusal = Refusal{CloseReason::accept_rate};
         if (admitted.counted) config_.addresses->leave(address);
     }
-    if (admitted.refusal) config_.admission->leave();
+    if (admitted.refusal) leave(accepted.listener);
     return admitted;
+}
+
+void Connections::leave(uint8_t listener) {
+    if (config_.options->listen[listener].connections_max > 0) config_.admission->leave(listener);
+    config_.admission->leave();
+}
+
+// A handshake is in flight from greet() on, until its phase ends or the connection does.
+void Connections::set_handshaking(Connection& connection, bool handshaking) {
+    if (((connection.flags & kHandshaking) != 0) == handshaking) return;
+    connection.flags ^= kHandshaking;
+    if (handshaking)
+        config_.admission->begin_handshake();
+    else
+        config_.admission->end_handshake();
 }
 
 // Peers of a Unix socket have no address, and its permissions say who they are.
@@ -97,7 +121,8 @@ std::optional<Refusal> Connections::count_address(Index index, const SocketAddre
 }
 
 void Connections::uncount(Index index) {
-    const Connection& connection = at(index);
+    Connection& connection = at(index);
+    set_handshaking(connection, false);
     if ((connection.flags & kCounted) != 0) {
         const FlappingRule& rule = address_rules_.flapping;
         const bool flaps = is_flap(connection.close_reason) &&
@@ -107,7 +132,7 @@ void Connections::uncount(Index index) {
         else
             config_.addresses->leave(connection.address);
     }
-    config_.admission->leave();
+    leave(connection.listener);
 }
 
 // A PROXY header replaces the address of a peer, so only a trusted source may connect where

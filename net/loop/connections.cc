@@ -114,6 +114,7 @@ void Connections::log_debug(Index index, std::string_view what, std::string_view
 void Connections::set_profile(Index index, uint8_t profile) {
     Connection& connection = at(index);
     connection.profile = profile;
+    set_handshaking(connection, profile == kProfileGreeting);
     // Outside poll, now() may be from before a pause of this thread; a phase must not begin
     // in the past.
     const Tick now = config_.clock.up(io_.clock());

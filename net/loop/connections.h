@@ -256,6 +256,8 @@ class Connections {
     Admitted admit(const Accepted& accepted, uint32_t address);
     Admitted enter_address(uint32_t address, const SocketAddress& peer);
     void uncount(Index index);
+    void leave(uint8_t listener);
+    void set_handshaking(Connection& connection, bool handshaking);
     void set_limits();
     void log_peers(bool on);
     bool is_untrusted_proxy(const Accepted& accepted) const;

@@ -78,10 +78,11 @@ struct LoopOptions {
     std::vector<ListenAddress> listen;
     // Which sources may connect to listeners that expect a PROXY header.
     std::vector<AddressPrefix> proxy_trusted = loopback_prefixes();
-    RateLimit accept_rate;                     // of all reactors together
-    RateLimit address_accept_rate;             // likewise, of each address
+    RateLimit accept_rate;          // of all reactors together
+    RateLimit address_accept_rate;  // likewise, of each address
     FlappingRule flapping;
     uint32_t max_connections_per_address = 0;  // of IPv6 a /64; 0: no limit
+    uint32_t handshakes_max = 0;               // in flight; 0: no limit
     Nanos handshake_timeout = 10 * kSecond;
     Nanos drain_timeout = 10 * kSecond;  // over which a drain spreads its goodbyes
 

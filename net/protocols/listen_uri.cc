@@ -5,10 +5,13 @@
 #include <optional>
 #include <string>
 
+#include "core/units.h"
 #include "net/protocols/protocol.h"
 
 namespace pulse {
 namespace {
+
+constexpr std::string_view kMaxConnections = "max-connections=";
 
 // What follows the '?' of a listener: name=value, joined by '&'.
 Result<void> parse_options(std::string_view uri, std::string_view options,
@@ -21,9 +24,16 @@ Result<void> parse_options(std::string_view uri, std::string_view options,
             listener.expects_proxy_header = true;
         } else if (option == "proxy=off") {
             listener.expects_proxy_header = false;
+        } else if (option.starts_with(kMaxConnections)) {
+            const Result<uint64_t> most = parse_count(option.substr(kMaxConnections.size()));
+            if (!most || *most == 0 || *most > UINT32_MAX) {
+                return wrong_text(uri, quoted(option) + " is not a number of connections",
+                                  "write something like ?max-connections=50k");
+            }
+            listener.connections_max = static_cast<uint32_t>(*most);
         } else {
             return wrong_text(uri, quoted(option) + " is not an option of a listener",
-                              "write ?proxy=on, ?proxy=off, or nothing");
+                              "write ?proxy=on, ?proxy=off, ?max-connections=N, or nothing");
         }
     }
     return {};

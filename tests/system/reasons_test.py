@@ -165,6 +165,15 @@ def shares_an_address(server):
     first.close()
 
 
+def stalls_a_handshake(server):
+    first = connect(server)
+    first.sendall(b"GET / HT")
+    other = connect(server)
+    read_to_end(other)
+    first.sendall(b"TP/1.1\r\nHost: a\r\n\r\n")
+    read_to_end(first)
+
+
 def flaps(server):
     speaks(server).close()
     wait_for(server, lambda counts: "peer_closed" in counts, 10)
@@ -305,6 +314,8 @@ PROVOKED = (
      {"before": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (330, 330))},
      {"reactor_full": fills_one_reactor}),
     (("--max-connections-per-address", "1"), {}, {"address_full": shares_an_address}),
+    ((), {"query": "?max-connections=1"}, {"listener_full": fills_the_server}),
+    (("--max-handshakes", "1"), {"scheme": "ws"}, {"handshakes_full": stalls_a_handshake}),
     (("--flapping", "1/1h,1h"), {}, {"flapping": flaps}),
     (("--accept-rate", "1/s"), {"scheme": "jsonl"},
      {"accept_rate": comes_too_often(b"accept_rate")}),
@@ -330,6 +341,8 @@ BESIDE = {"hard_stop": {"going_away"},
           "server_full": {"peer_closed"},
           "address_full": {"peer_closed"},
           "flapping": {"peer_closed"},
+          "listener_full": {"peer_closed"},
+          "handshakes_full": {"http_answered", "peer_closed"},
           "reactor_full": {"peer_closed", "peer_reset"},
           "address_rate": {"peer_closed", "peer_reset"},
           "accept_rate": {"peer_closed", "peer_reset"},
@@ -364,8 +377,9 @@ EXPLAINED = {
     "out_of_memory": "the buffers of its reactor were short",
     "bad_proxy_header": "the PROXY header is missing or malformed",
     **dict.fromkeys(("server_full", "reactor_full", "accept_rate", "out_of_descriptors",
-                     "address_full", "address_rate", "flapping",
-                     "untrusted_source", "going_away", "hard_stop")),
+                     "address_full", "address_rate", "flapping", "listener_full",
+                     "handshakes_full", "untrusted_source", "going_away",
+                     "hard_stop")),
 }
 
 

@@ -404,7 +404,8 @@ constexpr Setting kSettings[] = {
      "Where to accept: SCHEME://HOST:PORT. {schemes}. A bare HOST:PORT is auto. "
      "* is every interface; fd:NAME instead is the sockets of that name which the service manager "
      "passes. ?proxy=on behind it demands a PROXY protocol header (1 or 2) before "
-     "everything else. May be repeated.",
+     "everything else, ?max-connections=N lets it have no more at once; & joins them. May "
+     "be repeated.",
      list, restart, add_listener, get_listeners, [](ServerOptions& o) { o.listen.clear(); }},
     {"proxy-trusted", kListening, "CIDR",
      "Balancers that may connect where a PROXY header is demanded, such as 10.0.0.0/8 or "
@@ -434,6 +435,13 @@ constexpr Setting kSettings[] = {
      "The same for each address, of IPv6 for each /64, behind ?proxy=on for the one that the "
      "header names, such as 30/m,50. off: unlimited.",
      text, live, RATE(address_accept_rate)},
+    {"max-handshakes", kListening, "N",
+     "Most connections at once that have not finished their first message or upgrade; more are "
+     "refused. off: no limit but --max-connections.",
+     number, live,
+     set_quantity<&ServerOptions::handshakes_max, parse_count, format_count, true, uint64_t{1},
+                  kConnectionsMax>,
+     get_quantity<&ServerOptions::handshakes_max, format_count, true>},
     {"flapping", kListening, "N/TIME,TIME",
      "Hold an address off, of IPv6 a /64, of which so many connections ended within the first "
      "time, each younger than that, for the second time, such as 15/1m,5m. off: hold off none.",

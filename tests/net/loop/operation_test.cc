@@ -57,6 +57,60 @@ bool gets_in(ReactorStage& stage, std::string_view source, size_t listener = 0) 
     return stage.record(peer) != nullptr;
 }
 
+TEST(Operation, AListenerHasSoManyConnections) {
+    ReactorStage stage(
+        {.listen = {"jsonl://10.0.0.1:9000?max-connections=1",
+                    "ws://10.0.0.1:9001?proxy=on&max-connections=2", "jsonl://10.0.0.1:9002"}});
+    EXPECT_TRUE(gets_in(stage, "192.0.2.1:0", 0));
+    EXPECT_FALSE(gets_in(stage, "192.0.2.2:0", 0));
+    EXPECT_NE(stage.heard(1).find(R"("reason":"listener_full")"), std::string::npos);
+    for (int i = 0; i < 2; ++i) EXPECT_TRUE(gets_in(stage, "127.0.0.1:0", 1));
+    const size_t third = stage.connect(1);
+    stage.settle();
+    EXPECT_TRUE(stage.heard(third).starts_with("HTTP/1.1 503 ")) << stage.heard(third);
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(gets_in(stage, "192.0.2.1:0", 2)) << "no limit";
+    stage.close(0, true);
+    stage.settle();
+    EXPECT_TRUE(gets_in(stage, "192.0.2.1:0", 0)) << "there is room again";
+    EXPECT_EQ(refused_for(stage, CloseReason::listener_full), 2u);
+    for (size_t peer = 0; peer < stage.peers(); ++peer) stage.close(peer, true);
+    stage.settle();
+    for (uint8_t listener = 0; listener < 3; ++listener)
+        EXPECT_EQ(stage.admission().live(listener), 0u);
+    EXPECT_EQ(stage.admitted(), 0u);
+}
+
+// From the accept on a WebSocket, from its first byte on a peer of lines, which may do nothing but
+// answer probes; until the first message is whole, or the connection is closed.
+TEST(Operation, SoManyHandshakesAreInFlight) {
+    LoopOptions options;
+    options.handshakes_max = 2;
+    ReactorStage stage(limited(options));
+    constexpr size_t kLines = 1, kWebSocket = 2;
+    const auto in_flight = [&] { return stage.admission().handshakes(); };
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(gets_in(stage, "192.0.2.1:0", kLines)) << "silent";
+    EXPECT_EQ(in_flight(), 0u);
+    EXPECT_TRUE(gets_in(stage, "192.0.2.1:0", kWebSocket));
+    stage.write(0, "PI");
+    stage.settle();
+    EXPECT_EQ(in_flight(), 2u);
+    const size_t third = stage.connect(kWebSocket, "192.0.2.2:0");
+    stage.settle();
+    EXPECT_TRUE(stage.heard(third).starts_with("HTTP/1.1 503 ")) << stage.heard(third);
+    EXPECT_EQ(refused_for(stage, CloseReason::handshakes_full), 1u);
+    stage.write(0, "NG\n");
+    stage.settle();
+    EXPECT_EQ(in_flight(), 1u) << "it is answered";
+    const size_t fourth = stage.connect(kWebSocket, "192.0.2.2:0");
+    stage.settle();
+    EXPECT_EQ(in_flight(), 2u);
+    stage.close(fourth, true);
+    stage.settle();
+    EXPECT_EQ(in_flight(), 1u) << "it is gone";
+    stage.settle(options.handshake_timeout + 2 * kCloseLingerNs);
+    EXPECT_EQ(in_flight(), 0u) << "its deadline is over";
+}
+
 TEST(AddressLimits, ARefusalIsInTheWordsOfTheProtocol) {
     LoopOptions options;
     options.max_connections_per_address = 2;

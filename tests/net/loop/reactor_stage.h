@@ -135,6 +135,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     const SimLog& log() const { return log_; }
     const ConnectionTable& table() const { return table_; }
     MetricsSnapshot metrics() const { return metrics_.snapshot(); }
+    const Admission& admission() const { return admission_; }
     const AddressTable& addresses() const { return addresses_; }
     uint64_t admitted() const { return admission_.live(); }
     Mailbox& mailbox() { return mailbox_; }

@@ -39,6 +39,23 @@ TEST(ListenUri, KnowsTheSchemesAndTheirDefault) {
     }
 }
 
+TEST(ListenUri, MayHaveALimitOfItsOwn) {
+    EXPECT_EQ(parse_listen_uri("tcp://127.0.0.1:4")->connections_max, 0u);
+    const Result<ListenAddress> limited =
+        parse_listen_uri("auto://*:7?proxy=on&max-connections=50k");
+    ASSERT_TRUE(limited) << limited.error();
+    EXPECT_EQ(limited->connections_max, 50'000u);
+    EXPECT_TRUE(limited->expects_proxy_header);
+    for (const char* wrong : {"", "0", "x", "5G", "1.5"}) {
+        const std::string uri = "tcp://127.0.0.1:4?max-connections=" + std::string(wrong);
+        const Result<ListenAddress> listener = parse_listen_uri(uri);
+        ASSERT_FALSE(listener) << uri;
+        EXPECT_NE(listener.error().find("write something like ?max-connections=50k"),
+                  std::string::npos)
+            << listener.error();
+    }
+}
+
 TEST(ListenUri, NamesASocketThatIsPassed) {
     for (const auto& [uri, protocol, proxy] :
          {std::tuple{"fd:web", &undetected_protocol, false},

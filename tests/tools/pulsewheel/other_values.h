@@ -15,6 +15,7 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"max-connections-per-address", "50"},
     {"accept-rate", "7/s,3"},
     {"address-accept-rate", "20/m,9"},
+    {"max-handshakes", "200"},
     {"flapping", "15/1m,5m"},
     {"handshake-timeout", "2s"},
     {"tcp-keepalive", "90s"},
