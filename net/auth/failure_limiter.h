@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "core/random.h"
+#include "core/rate_limiter.h"
 #include "core/types.h"
 #include "net/auth/limits.h"
 
@@ -20,37 +21,33 @@ class FailureLimiter {
     bool allows(uint32_t address, Nanos now) {
         if (entries_ == nullptr || address == 0) return true;
         const Entry* const entry = find(address);
-        return entry == nullptr || level(*entry, now) + 1.0F <= float{kAuthFailuresBurst};
+        return entry == nullptr || kRate.allows(entry->full_at, now);
     }
     void failed(uint32_t address, Nanos now) {
         if (address == 0) return;
         if (entries_ == nullptr) entries_ = std::make_unique<Set[]>(kSets);
         Entry* entry = find(address);
         if (entry == nullptr) {
-            entry = &*std::ranges::min_element(set_of(address), {}, &Entry::at);
-            *entry = {address, 0, now};
+            entry = &*std::ranges::min_element(set_of(address), {}, &Entry::full_at);
+            *entry = {address, 0};
         }
-        entry->level = level(*entry, now) + 1.0F;
-        entry->at = now;
+        entry->full_at = kRate.taken(entry->full_at, now);
     }
 
     size_t bytes() const { return entries_ == nullptr ? 0 : kSets * sizeof(Set); }
 
   private:
+    static constexpr BucketRate kRate{
+        RateLimit{.events = kAuthFailuresPerSecond, .burst = kAuthFailuresBurst}};
     struct Entry {
         uint32_t address = 0;  // 0: free
-        float level = 0;       // failures that are not forgotten yet
-        Nanos at = 0;          // when that was
+        Nanos full_at = 0;     // of its bucket
     };
     static_assert(sizeof(Entry) == 16);
     using Set = std::array<Entry, 8>;
     static constexpr size_t kSets = kAuthFailureAddresses / 8;
     static_assert((kSets & (kSets - 1)) == 0);
 
-    static float level(const Entry& entry, Nanos now) {
-        const float passed = static_cast<float>(now - entry.at) / static_cast<float>(kSecond);
-        return std::max(0.0F, entry.level - passed * float{kAuthFailuresPerSecond});
-    }
     Set& set_of(uint32_t address) { return entries_[mix64(address) & (kSets - 1)]; }
     Entry* find(uint32_t address) {
         for (Entry& entry : set_of(address))

@@ -44,8 +44,8 @@ inline constexpr size_t kRevokedTokensMax = 65'536;
 // once, and one more each second. Beyond that it does not look: a guess costs a peer an address.
 inline constexpr uint32_t kAuthFailuresBurst = 20;
 inline constexpr uint32_t kAuthFailuresPerSecond = 1;
-// Addresses that a reactor counts, 16 B each. When all are in use, the one that failed longest ago
-// of those in its place is forgotten.
+// Addresses that a reactor counts, 16 B each. When all are in use, of those in its place the one is
+// forgotten that has the fewest failures to make up for.
 inline constexpr size_t kAuthFailureAddresses = 4'096;
 
 // ------------------------------------------------------------------------------------- in all
