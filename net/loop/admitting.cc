@@ -18,6 +18,7 @@ namespace {
 // that of a health check.
 bool is_flap(CloseReason reason) {
     switch (reason) {
+        case CloseReason::address_share:
         case CloseReason::http_answered:
         case CloseReason::io_error:
         case CloseReason::out_of_memory:
@@ -35,7 +36,10 @@ void Connections::set_limits() {
     accept_rate_ = BucketRate(options.accept_rate);
     address_rules_ = {.connections_max = options.max_connections_per_address,
                       .accepts = BucketRate(options.address_accept_rate),
-                      .flapping = options.flapping};
+                      .flapping = options.flapping,
+                      .share = options.address_share};
+    if (options.address_share > 0 && !sharing_.turn_on() && config_.warn)
+        config_.warn("no address space for lists by address: none gives way (--address-share)");
     if (options.flapping.ends > 0 && !beginnings_.turn_on(io_.now()) && config_.warn)
         config_.warn("no address space for ages of connections: --flapping holds off none");
 }
@@ -117,7 +121,31 @@ std::optional<Refusal> Connections::count_address(Index index, const SocketAddre
     if (admitted.counted) connection.flags |= kCounted;
     if (admitted.refusal && logs_peers_)
         log_debug(index, "refused: ", describe(admitted.refusal->reason).name);
+    begin_share(index);
     return admitted.refusal;
+}
+
+// It has a part in the share of its address. Where that is more than the share, the oldest that has
+// one gives way: of this reactor, since none knows when those of the others came, so that an
+// address has at most one too many for each other reactor.
+void Connections::begin_share(Index index) {
+    Connection& connection = at(index);
+    if (address_rules_.share == 0 || !sharing_.on()) return;
+    if ((connection.flags & kCounted) == 0) return;
+    connection.flags |= kSharing;
+    sharing_.add(index, connection.address);
+    if (config_.addresses->join(connection.address) <= address_rules_.share) return;
+    const Index oldest = sharing_.oldest(connection.address);
+    if (oldest == index) return;
+    begin_close(oldest, {CloseReason::address_share, "a newer one of its address took its place"});
+}
+
+void Connections::end_share(Index index) {
+    Connection& connection = at(index);
+    if ((connection.flags & kSharing) == 0) return;
+    connection.flags &= static_cast<uint8_t>(~kSharing);
+    sharing_.remove(index);
+    config_.addresses->part(connection.address);
 }
 
 void Connections::uncount(Index index) {

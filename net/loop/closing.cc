@@ -66,6 +66,7 @@ void Connections::set_cause(Index index, const CloseCause& cause) {
     if (connection.close_reason != CloseReason::none) return;
     note_cause(index, cause);
     connection.close_reason = cause.reason;
+    end_share(index);
     if (is_logged_in(connection)) logins_.ended(index, cause.reason);
     authentication_.ended(index);
     if (cause.reason == CloseReason::out_of_memory) notices_.gave_way();

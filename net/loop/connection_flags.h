@@ -13,6 +13,7 @@ inline constexpr uint8_t kPeerEnded = 2;      // its FIN was seen
 inline constexpr uint8_t kFinished = 4;       // our FIN was asked for
 inline constexpr uint8_t kBulkOut = 8;       // kBulkBytes or more were sent, may still wait
 inline constexpr uint8_t kHandshaking = 32;  // among the handshakes in flight of the server
+inline constexpr uint8_t kSharing = 64;      // gives way to newer ones of its address
 inline constexpr uint8_t kCounted = 16;      // among the connections of its address
 
 // Its handshake, or its first complete message, is not whole: the handshake deadline runs.

@@ -54,6 +54,7 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       metrics_(metrics),
       wheel_(pages, table.records(), table.limit(), config.clock.down(io.now())),
       beginnings_(pages, table.limit()),
+      sharing_(pages, table.limit()),
       history_(pages, table.limit(), io.now()) {
     std::iota(profile_place_.begin(), profile_place_.end(), uint8_t{0});
     log_peers(config_.options->log_level == LogLevel::debug);
@@ -92,6 +93,7 @@ void Connections::on_accept(const Accepted& accepted) {
     }
     if (listener.expects_proxy_header) connection.stage = Stage::proxy;
     Session(*this, index).begin();
+    begin_share(index);
 }
 
 // Who the peer of a connection is: known when it is accepted, and again when a PROXY header names
@@ -204,7 +206,7 @@ void Connections::fill(ReactorStats& stats) const {
     // One table for all: of the first.
     const bool counts = config_.addresses != nullptr && config_.number == 0;
     stats.gauges.addresses_bytes = counts ? config_.addresses->memory_bytes() : 0;
-    stats.gauges.addresses_bytes += beginnings_.memory_bytes();
+    stats.gauges.addresses_bytes += beginnings_.memory_bytes() + sharing_.memory_bytes();
 }
 
 void Connections::validate() const {

@@ -26,6 +26,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/address_lists.h"
 #include "core/buffer_pool.h"
 #include "core/connection_table.h"
 #include "core/heartbeat_policy.h"
@@ -196,6 +197,10 @@ class Connections {
     void set_peer_address(Index index, const SocketAddress& peer);
     // It came through a PROXY header and is `peer`: counted by that address, or to be refused.
     std::optional<Refusal> count_address(Index index, const SocketAddress& peer);
+    // Its user is logged in: where those are spared it does not give way to newer ones any more.
+    void logged_in(Index index) {
+        if (!config_.options->address_share_users) end_share(index);
+    }
     // What a refusal advises; 0: nothing.
     uint32_t retry_after_ms(const Refusal& refusal) const;
     // A debug line about it.
@@ -255,6 +260,8 @@ class Connections {
     };
     Admitted admit(const Accepted& accepted, uint32_t address);
     Admitted enter_address(uint32_t address, const SocketAddress& peer);
+    void begin_share(Index index);
+    void end_share(Index index);
     void uncount(Index index);
     void leave(uint8_t listener);
     void set_handshaking(Connection& connection, bool handshaking);
@@ -352,6 +359,7 @@ class Connections {
     BucketRate accept_rate_;
     AddressRules address_rules_;
     Beginnings beginnings_;
+    AddressLists sharing_;  // those with kSharing
 
     Jobs jobs_{config_.number};
     Logins logins_{config_, *this, metrics_, table_.limit()};

@@ -82,7 +82,9 @@ struct LoopOptions {
     RateLimit address_accept_rate;  // likewise, of each address
     FlappingRule flapping;
     uint32_t max_connections_per_address = 0;  // of IPv6 a /64; 0: no limit
-    uint32_t handshakes_max = 0;               // in flight; 0: no limit
+    uint32_t address_share = 0;        // of connections that give way to newer ones; 0: no limit
+    bool address_share_users = false;  // logged-in ones give way, too
+    uint32_t handshakes_max = 0;       // in flight; 0: no limit
     Nanos handshake_timeout = 10 * kSecond;
     Nanos drain_timeout = 10 * kSecond;  // over which a drain spreads its goodbyes
 

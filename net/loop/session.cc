@@ -217,6 +217,7 @@ WelcomeText Session::begin_welcome() const {
 // The same with ,"user":"u1","device":"ios","session":"new" behind it.
 void Session::welcome_user(const UserHello& hello, const LoginAnswer& answer) {
     connections_.metrics().add(Metric::hellos);
+    connections_.logged_in(index_);
     names_answer_every_ = hello.asks_answer_every;
     WelcomeText text = begin_welcome();
     const auto add = [&text](std::string_view key, std::string_view value) {
@@ -305,7 +306,8 @@ void Session::send_goodbye(CloseReason reason, std::string_view detail) {
     if (info.code == 1000 || protocol().goodbye == nullptr) return;
     // To a balancer that has not said whose connection this is: it would pass the words on.
     if (stage() == Stage::proxy) return;
-    const bool come_back = reason == CloseReason::going_away;
+    const bool come_back =
+        reason == CloseReason::going_away || reason == CloseReason::address_share;
     Goodbye goodbye{.reason = reason};
     goodbye.retry_after_ms = come_back ? connections_.config().retry_after_ms : 0;
     FixedText<512> words;

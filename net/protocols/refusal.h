@@ -24,6 +24,7 @@ constexpr uint16_t http_status_of(CloseReason reason) {
     switch (reason) {
         case CloseReason::address_full:
         case CloseReason::address_rate:
+        case CloseReason::address_share:
         case CloseReason::flapping:
             return 429;
         default:

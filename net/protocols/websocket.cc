@@ -163,9 +163,9 @@ void goodbye(Conversation& conversation, const Goodbye& goodbye) {
         return;
     }
     const bool late = goodbye.reason == CloseReason::handshake_timeout;
-    conversation.append(
-        http_refusal(late ? 408 : 503, describe(goodbye.reason).text, goodbye.retry_after_ms)
-            .bytes());
+    conversation.append(http_refusal(late ? 408 : http_status_of(goodbye.reason),
+                                     describe(goodbye.reason).text, goodbye.retry_after_ms)
+                            .bytes());
 }
 
 template <class InDialect>

@@ -1,10 +1,12 @@
 // The table of addresses beside a map, full, expiring, and under several threads at once.
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <map>
 #include <thread>
 #include <vector>
 
+#include "core/address_lists.h"
 #include "core/address_table.h"
 #include "core/limits.h"
 #include "core/random.h"
@@ -226,6 +228,44 @@ TEST(AddressTable, ThreadsLeaveNoCountBehind) {
     for (uint32_t address = 1; address <= 100'000; ++address)
         ASSERT_EQ(table.connections(address), 0u) << address;
     EXPECT_LE(table.entries_used(), kAddressEntriesMin);
+}
+
+// ------------------------------------------------------------------------------ lists by address
+
+TEST(AddressLists, AgreeWithDeques) {
+    constexpr uint32_t kPlaces = 300;
+    HeapPages pages;
+    AddressLists lists(pages, kPlaces);
+    EXPECT_EQ(lists.oldest(7), kNoIndex);
+    ASSERT_TRUE(lists.turn_on());
+    Random random(1);
+    std::map<uint32_t, std::deque<Index>> expected;
+    std::map<Index, uint32_t> address_of;
+    for (int step = 0; step < 50'000; ++step) {
+        const auto index = static_cast<Index>(random.below(kPlaces));
+        if (const auto in = address_of.find(index); in != address_of.end()) {
+            std::erase(expected[in->second], index);
+            address_of.erase(in);
+            lists.remove(index);
+        } else {
+            const auto address = static_cast<uint32_t>(random.between(1, 12));
+            expected[address].push_back(index);
+            address_of[index] = address;
+            lists.add(index, address);
+        }
+        for (const auto& [address, list] : expected)
+            ASSERT_EQ(lists.oldest(address), list.empty() ? kNoIndex : list.front());
+    }
+    EXPECT_GT(lists.memory_bytes(), kPlaces * AddressLists::kBytesEach);
+}
+
+TEST(AddressLists, WithoutAddressSpaceTheyAreOff) {
+    HeapPages pages;
+    AddressLists lists(pages, 8);
+    pages.fail_after(0);
+    EXPECT_FALSE(lists.turn_on());
+    EXPECT_FALSE(lists.on());
+    EXPECT_EQ(lists.memory_bytes(), 0u);
 }
 
 }  // namespace

@@ -109,7 +109,7 @@ def test_behind_a_balancer(backend):
         assert [answer for _, answer in checks] == ["PONG"] * 3, checks
 
 
-# ------------------------------------------------------------------------------------ accepts a second
+# --------------------------------------------------------------------------------- accepts a second
 
 def test_accepts_of_an_address(backend):
     with limited(backend, "--address-accept-rate", "1/m,3", "--reactors", "2") as server:
@@ -130,6 +130,25 @@ def test_what_flaps_is_held_off(backend):
         assert refusal["reason"] == "flapping", refusal
         assert 3_500_000 < refusal["retry_after_ms"] <= 3_600_001, refusal
         assert is_let_in(server, "127.0.0.2"), "another address is refused"
+
+
+# ------------------------------------------------------------------------------------- behind a NAT
+
+def test_an_address_that_many_share(backend):
+    """The newest are let in, the oldest anonymous ones give way, and logged-in ones stay."""
+    hello = b'{"type":"hello","user":"u1"}\n'
+    with limited(backend, "--address-share", "3", "--reactors", "1") as server:
+        user = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        user.sendall(hello)
+        assert b"welcome" in user.makefile("rb").readline()
+        guests = [comes(server) for _ in range(10)]
+        assert [answer for _, answer in guests] == ["PONG"] * 10, guests
+        for peer, _ in guests[:7]:
+            goodbye = json.loads(peer.makefile("rb").readline())
+            assert goodbye["reason"] == "address_share", goodbye
+        for peer in (user, *(peer for peer, _ in guests[7:])):
+            peer.sendall(b"PING\n")
+            assert peer.makefile("rb").readline().endswith(b"PONG\n")
 
 
 NAMESPACE = f"pulse-l{os.getpid()}"

@@ -174,6 +174,14 @@ def stalls_a_handshake(server):
     read_to_end(first)
 
 
+def is_pushed_out(server):
+    first = speaks(server)
+    second = speaks(server)
+    read_to_end(first)
+    first.close()
+    second.close()
+
+
 def flaps(server):
     speaks(server).close()
     wait_for(server, lambda counts: "peer_closed" in counts, 10)
@@ -316,6 +324,7 @@ PROVOKED = (
     (("--max-connections-per-address", "1"), {}, {"address_full": shares_an_address}),
     ((), {"query": "?max-connections=1"}, {"listener_full": fills_the_server}),
     (("--max-handshakes", "1"), {"scheme": "ws"}, {"handshakes_full": stalls_a_handshake}),
+    (("--address-share", "1"), {}, {"address_share": is_pushed_out}),
     (("--flapping", "1/1h,1h"), {}, {"flapping": flaps}),
     (("--accept-rate", "1/s"), {"scheme": "jsonl"},
      {"accept_rate": comes_too_often(b"accept_rate")}),
@@ -341,6 +350,7 @@ BESIDE = {"hard_stop": {"going_away"},
           "server_full": {"peer_closed"},
           "address_full": {"peer_closed"},
           "flapping": {"peer_closed"},
+          "address_share": {"peer_closed"},
           "listener_full": {"peer_closed"},
           "handshakes_full": {"http_answered", "peer_closed"},
           "reactor_full": {"peer_closed", "peer_reset"},
@@ -375,6 +385,7 @@ EXPLAINED = {
     "duplicate_login": "this device of the user is logged in.",
     "user_full": "the user has as many sessions as it may have",
     "out_of_memory": "the buffers of its reactor were short",
+    "address_share": "a newer one of its address took its place",
     "bad_proxy_header": "the PROXY header is missing or malformed",
     **dict.fromkeys(("server_full", "reactor_full", "accept_rate", "out_of_descriptors",
                      "address_full", "address_rate", "flapping", "listener_full",

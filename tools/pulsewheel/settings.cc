@@ -427,6 +427,16 @@ constexpr Setting kSettings[] = {
      set_quantity<&ServerOptions::max_connections_per_address, parse_count, format_count, true,
                   uint64_t{1}, kConnectionsMax>,
      get_quantity<&ServerOptions::max_connections_per_address, format_count, true>},
+    {"address-share", kListening, "N",
+     "Anonymous connections of one address, of IPv6 of one /64, beyond which the oldest of them "
+     "gives way to a new one: for addresses that many share. off: none gives way.",
+     number, live,
+     set_quantity<&ServerOptions::address_share, parse_count, format_count, true, uint64_t{1},
+                  kConnectionsMax>,
+     get_quantity<&ServerOptions::address_share, format_count, true>},
+    {"address-share-users", kListening, "on|off",
+     "Whether logged-in connections count in --address-share, and give way, too.", boolean, live,
+     WORD(address_share_users, kSwitch)},
     {"accept-rate", kListening, "RATE",
      "Most accepts a second, such as 5000/s, or with how many at once, 5000/s,200 (without, a "
      "tenth of a second's worth); more are refused at once. off: unlimited.",

@@ -238,6 +238,79 @@ TEST(AddressLimits, NotEveryEndIsAFlap) {
     EXPECT_EQ(stage.metrics()[Metric::refused], 0u);
 }
 
+// ------------------------------------------------------------------------------- behind a NAT
+constexpr std::string_view kShared = "192.0.2.1:0";
+
+LoopOptions share_of(uint32_t connections) {
+    LoopOptions options;
+    options.address_share = connections;
+    return options;
+}
+size_t comes(ReactorStage& stage, std::string_view says) {
+    const size_t peer = stage.connect(1, kShared);
+    stage.write(peer, says);
+    stage.settle();
+    return peer;
+}
+
+TEST(AddressShare, TheOldestAnonymousGivesWay) {
+    ReactorStage stage(limited(share_of(2)));
+    std::vector<size_t> peers;
+    for (int i = 0; i < 2; ++i) peers.push_back(comes(stage, "PING\n"));
+    const size_t other = stage.connect(1, "192.0.2.9:0");
+    for (int i = 0; i < 4; ++i) {
+        peers.push_back(comes(stage, "PING\n"));
+        EXPECT_EQ(stage.heard(peers.back()), "PONG\n") << "the newest is let in";
+        const size_t oldest = peers[peers.size() - 3];
+        EXPECT_NE(stage.heard(oldest).find(R"("reason":"address_share","retry_after_ms":1000)"),
+                  std::string::npos)
+            << stage.heard(oldest);
+        EXPECT_FALSE(stage.ended(peers[peers.size() - 2]));
+    }
+    EXPECT_FALSE(stage.ended(other)) << "another address gives way";
+    // What ends by itself leaves its part to others.
+    stage.close(peers.back(), true);
+    stage.settle();
+    peers.back() = comes(stage, "PING\n");
+    EXPECT_FALSE(stage.ended(peers[peers.size() - 2]));
+    for (size_t peer = 0; peer < stage.peers(); ++peer) stage.close(peer, true);
+    EXPECT_TRUE(stage.empty_within(10 * kSecond));
+    EXPECT_EQ(stage.metrics().closed[static_cast<size_t>(CloseReason::address_share)], 4u);
+    EXPECT_EQ(stage.metrics()[Metric::refused], 0u);
+}
+
+TEST(AddressShare, LoggedInOnesAreSpared) {
+    for (const bool users : {false, true}) {
+        LoopOptions options = share_of(1);
+        options.address_share_users = users;
+        ReactorStage stage(limited(options));
+        const size_t first = comes(stage, "{\"type\":\"hello\",\"user\":\"u1\"}\n");
+        const size_t second = comes(stage, "{\"type\":\"hello\",\"user\":\"u2\"}\n");
+        EXPECT_EQ(stage.ended(first), users);
+        const size_t third = comes(stage, "PING\n");
+        EXPECT_EQ(stage.ended(second), users);
+        const size_t fourth = comes(stage, "PING\n");
+        EXPECT_TRUE(stage.ended(third)) << "anonymous";
+        EXPECT_FALSE(stage.ended(fourth));
+    }
+}
+
+// Before the upgrade it is HTTP that ends; and behind a balancer the header tells the address.
+TEST(AddressShare, HoldsForEveryProtocolAndBehindABalancer) {
+    StagePlan plan = limited(share_of(1));
+    plan.listen.push_back("ws://10.0.0.1:9004?proxy=on");
+    ReactorStage stage(plan);
+    const size_t upgrading = stage.connect(2, kShared);
+    stage.settle();
+    comes(stage, "PING\n");
+    EXPECT_TRUE(stage.heard(upgrading).starts_with("HTTP/1.1 429 ")) << stage.heard(upgrading);
+    const size_t named = stage.connect(4);
+    stage.write(named, "PROXY TCP4 192.0.2.1 198.51.100.9 1 2\r\n");
+    stage.settle();
+    EXPECT_TRUE(stage.ended(stage.peers() - 2)) << "it has the address that the header names";
+    EXPECT_EQ(stage.heard(named), "");
+}
+
 TEST(AddressLimits, AReloadCountsThoseThatComeFromThenOn) {
     ReactorStage stage(limited({}));
     EXPECT_TRUE(gets_in(stage, "192.0.2.1:0"));

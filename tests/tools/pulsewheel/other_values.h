@@ -13,6 +13,8 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"share-port", "on"},
     {"max-connections", "5k"},
     {"max-connections-per-address", "50"},
+    {"address-share", "20"},
+    {"address-share-users", "on"},
     {"accept-rate", "7/s,3"},
     {"address-accept-rate", "20/m,9"},
     {"max-handshakes", "200"},
