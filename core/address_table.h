@@ -75,6 +75,11 @@ class AddressTable {
     uint32_t join(uint32_t address);
     void part(uint32_t address);
 
+    // Takes one from its bucket; otherwise returns how long there is none.
+    Nanos take(uint32_t address, Nanos now, const BucketRate& rate) {
+        return find_live(address)->accepts.take(now, rate);
+    }
+
     uint32_t connections(uint32_t address) const;
     // Addresses with an entry, live or not forgotten yet: the most so far.
     uint64_t entries_used() const { return used_.load(std::memory_order_relaxed); }

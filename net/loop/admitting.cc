@@ -28,6 +28,14 @@ bool is_flap(CloseReason reason) {
     }
 }
 
+BucketRate with_message_burst(RateLimit limit) {
+    const auto events = static_cast<Nanos>(limit.events);
+    if (limit.burst == 0)
+        limit.burst = static_cast<uint64_t>(
+            std::max<Nanos>(1, kMessageBurstNs / kSecond * events / (limit.period / kSecond)));
+    return BucketRate(limit);
+}
+
 }  // namespace
 
 // By the options in force: at the start, and after a reload.
@@ -40,6 +48,11 @@ void Connections::set_limits() {
                       .share = options.address_share};
     if (options.address_share > 0 && !sharing_.turn_on() && config_.warn)
         config_.warn("no address space for lists by address: none gives way (--address-share)");
+    if (!message_rates_.set(with_message_burst(options.message_rate),
+                            with_message_burst(options.user_message_rate)) &&
+        config_.warn) {
+        config_.warn("no address space for rates of messages: none is limited (--message-rate)");
+    }
     if (options.flapping.ends > 0 && !beginnings_.turn_on(io_.now()) && config_.warn)
         config_.warn("no address space for ages of connections: --flapping holds off none");
 }
@@ -140,6 +153,24 @@ void Connections::begin_share(Index index) {
     begin_close(oldest, {CloseReason::address_share, "a newer one of its address took its place"});
 }
 
+void Connections::logged_in(Index index, std::string_view user) {
+    if (!config_.options->address_share_users) end_share(index);
+    const auto number = static_cast<uint32_t>(sip_hash(config_.user_key, user));
+    message_rates_.log_in(index, std::max(1u, number), io_.now());
+}
+
+void Connections::limit_messages(Index index) {
+    switch (message_rates_.take(index, io_.now())) {
+        case MessageRates::Verdict::allowed:
+            return;
+        case MessageRates::Verdict::connection_too_fast:
+            return begin_close(index, {CloseReason::message_rate, "it sent too many messages"});
+        case MessageRates::Verdict::user_too_fast:
+            return begin_close(index, {CloseReason::user_message_rate,
+                                       "the connections of its user sent too many messages"});
+    }
+}
+
 void Connections::end_share(Index index) {
     Connection& connection = at(index);
     if ((connection.flags & kSharing) == 0) return;
@@ -151,6 +182,7 @@ void Connections::end_share(Index index) {
 void Connections::uncount(Index index) {
     Connection& connection = at(index);
     set_handshaking(connection, false);
+    message_rates_.end(index);
     if ((connection.flags & kCounted) != 0) {
         const FlappingRule& rule = address_rules_.flapping;
         const bool flaps = is_flap(connection.close_reason) &&

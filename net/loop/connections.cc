@@ -53,6 +53,7 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       io_(io),
       metrics_(metrics),
       wheel_(pages, table.records(), table.limit(), config.clock.down(io.now())),
+      message_rates_(pages, table.limit(), config.users),
       beginnings_(pages, table.limit()),
       sharing_(pages, table.limit()),
       history_(pages, table.limit(), io.now()) {
@@ -86,6 +87,7 @@ void Connections::on_accept(const Accepted& accepted) {
     authentication_.accepted(index);
     const ListenAddress& listener = config_.options->listen[accepted.listener];
     connection.protocol = listener.protocol;
+    message_rates_.begin(index);
     beginnings_.begin(index, io_.now());
     connection.user = history_.accepted(index, listener.expects_proxy_header, io_.now());
     if (logs_peers_) {
@@ -203,10 +205,13 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges.buffers_bytes = buffers_.held_bytes();
     stats.gauges.ledger_bytes = history_.memory_bytes();
     stats.gauges.backend_bytes = io_.memory_bytes();
-    // One table for all: of the first.
-    const bool counts = config_.addresses != nullptr && config_.number == 0;
-    stats.gauges.addresses_bytes = counts ? config_.addresses->memory_bytes() : 0;
-    stats.gauges.addresses_bytes += beginnings_.memory_bytes() + sharing_.memory_bytes();
+    // Tables of all reactors: of the first.
+    const auto shared = [this](const AddressTable* all) {
+        return all != nullptr && config_.number == 0 ? all->memory_bytes() : 0;
+    };
+    stats.gauges.limits_bytes = shared(config_.addresses) + shared(config_.users);
+    stats.gauges.limits_bytes +=
+        beginnings_.memory_bytes() + sharing_.memory_bytes() + message_rates_.memory_bytes();
 }
 
 void Connections::validate() const {

@@ -43,6 +43,7 @@
 #include "net/loop/jobs.h"
 #include "net/loop/limits.h"
 #include "net/loop/logins.h"
+#include "net/loop/message_rates.h"
 #include "net/loop/notices.h"
 #include "net/loop/outbox.h"
 #include "net/loop/parking.h"
@@ -197,9 +198,13 @@ class Connections {
     void set_peer_address(Index index, const SocketAddress& peer);
     // It came through a PROXY header and is `peer`: counted by that address, or to be refused.
     std::optional<Refusal> count_address(Index index, const SocketAddress& peer);
-    // Its user is logged in: where those are spared it does not give way to newer ones any more.
-    void logged_in(Index index) {
-        if (!config_.options->address_share_users) end_share(index);
+    // `user` is logged in there: where users are spared it gives way to none any more, and the rate
+    // of its messages is its user's, too.
+    void logged_in(Index index, std::string_view user);
+    // A complete message came: the connection is closed where that is one too many for its rate.
+    void count_message(Index index) {
+        if (message_rates_.on()) [[unlikely]]
+            limit_messages(index);
     }
     // What a refusal advises; 0: nothing.
     uint32_t retry_after_ms(const Refusal& refusal) const;
@@ -260,6 +265,7 @@ class Connections {
     };
     Admitted admit(const Accepted& accepted, uint32_t address);
     Admitted enter_address(uint32_t address, const SocketAddress& peer);
+    void limit_messages(Index index);
     void begin_share(Index index);
     void end_share(Index index);
     void uncount(Index index);
@@ -358,6 +364,7 @@ class Connections {
     uint32_t heard_now_ = 0;  // what a proof of life in this poll is worth
     BucketRate accept_rate_;
     AddressRules address_rules_;
+    MessageRates message_rates_;
     Beginnings beginnings_;
     AddressLists sharing_;  // those with kSharing
 

@@ -40,6 +40,11 @@ inline constexpr size_t kWorkPerTurn = size_t{2} << 20;
 // lists, a few hundred nanoseconds.
 inline constexpr uint32_t kLingerBudgetPerTurn = 256;
 
+// ----------------------------------------------------------------------------------------- rates
+// Messages that a peer may send at once, in time of its rate, where no burst was given: what piles
+// up while this thread, its machine or the network is away comes at once, and is not a flood.
+inline constexpr int64_t kMessageBurstNs = 10'000'000'000;
+
 // --------------------------------------------------------------------------------------- logins
 // Logins of one reactor that may wait for the answer of another: at 5,000 hellos a second a
 // reactor that is not scheduled for a second is waited for by 5,000. Each keeps the texts of its

@@ -103,7 +103,9 @@ struct LoopOptions {
     // Connections that ended and are remembered, of all reactors together; 0: none is.
     uint32_t ledger = kLedgerEntriesDefault;
 
-    // Messages.
+    // Messages. What has no burst of its own has kMessageBurstNs of its rate.
+    RateLimit message_rate;       // of a connection
+    RateLimit user_message_rate;  // of a user, all its connections together
     OnMessage on_message = OnMessage::discard;
     size_t max_message_bytes = kMessageBytesDefault;
     size_t buffer_bytes = kBufferedBytesDefault;       // of a reactor

@@ -40,8 +40,9 @@ struct ReactorConfig {
     // What surrounds the reactor.
     uint32_t number = 0;             // which reactor; the first part of a connection's public name
     Admission* admission = nullptr;  // the server's; outlives the reactor
-    // The server's, likewise; null: nothing is limited by address.
+    // The server's, likewise; null: nothing is limited by address, or by user.
     AddressTable* addresses = nullptr;
+    AddressTable* users = nullptr;
     Balance* balance = nullptr;  // the server's, likewise; null: connections are not shared out
     SipKey probe_key{};          // secret; what --liveness roundtrip makes its probes from
     SipKey user_key{};           // secret, the same in all reactors: which has which user

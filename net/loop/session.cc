@@ -127,6 +127,7 @@ void Session::on_frame() {
 // round trip is wanted a hello proves none, and the silence goes on. One that names a user is
 // answered once its login is; heartbeats go on meanwhile.
 bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
+    if (stopped()) return false;  // it was one message too many
     uint8_t profile = connection_.profile;
     if (!hello.profile.empty()) {
         const std::optional<uint8_t> named = profile_named(hello.profile);
@@ -217,7 +218,7 @@ WelcomeText Session::begin_welcome() const {
 // The same with ,"user":"u1","device":"ios","session":"new" behind it.
 void Session::welcome_user(const UserHello& hello, const LoginAnswer& answer) {
     connections_.metrics().add(Metric::hellos);
-    connections_.logged_in(index_);
+    connections_.logged_in(index_, hello.user);
     names_answer_every_ = hello.asks_answer_every;
     WelcomeText text = begin_welcome();
     const auto add = [&text](std::string_view key, std::string_view value) {
@@ -307,7 +308,8 @@ void Session::send_goodbye(CloseReason reason, std::string_view detail) {
     // To a balancer that has not said whose connection this is: it would pass the words on.
     if (stage() == Stage::proxy) return;
     const bool come_back =
-        reason == CloseReason::going_away || reason == CloseReason::address_share;
+        reason == CloseReason::going_away || reason == CloseReason::address_share ||
+        reason == CloseReason::message_rate || reason == CloseReason::user_message_rate;
     Goodbye goodbye{.reason = reason};
     goodbye.retry_after_ms = come_back ? connections_.config().retry_after_ms : 0;
     FixedText<512> words;
@@ -352,6 +354,7 @@ void Session::complete_message() {
     connections_.metrics().add(Metric::frames_received);
     if (is_greeting(connection_)) [[unlikely]]
         connections_.begin_heartbeats(index_);
+    connections_.count_message(index_);
 }
 
 std::optional<uint8_t> Session::profile_named(std::string_view name) const {

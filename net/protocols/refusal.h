@@ -26,6 +26,8 @@ constexpr uint16_t http_status_of(CloseReason reason) {
         case CloseReason::address_rate:
         case CloseReason::address_share:
         case CloseReason::flapping:
+        case CloseReason::message_rate:
+        case CloseReason::user_message_rate:
             return 429;
         default:
             return describe(reason).code == 1008 ? 403 : 503;

@@ -272,9 +272,9 @@ std::vector<std::string> ServerPlan::describe() const {
             ? std::string("remembers no connection that has ended")
             : fmt::format("remembers the last {} connections that ended, in {} at most",
                           options.ledger, format_mib(Ledger::memory_bytes(options.ledger))),
-        fmt::format("where something is limited by address, each takes {} B, all at most {}",
+        fmt::format("where addresses or users are limited each takes {} B, all of them {} at most",
                     AddressTable::kEntryBytes,
-                    format_mib(AddressTable::memory_bytes_max(options.max_connections))),
+                    format_mib(2 * AddressTable::memory_bytes_max(options.max_connections))),
         fmt::format("heartbeats every {}, eviction after {} of silence, in ticks of {:.2f} ms",
                     format_duration(options.heartbeat_interval),
                     format_duration(options.heartbeat_timeout),

@@ -111,17 +111,21 @@ struct Server::Thread {
 
 struct Server::Shared final : Reactors {
     Shared(uint32_t connections_max, std::vector<std::unique_ptr<Thread>>& all)
-        : admission(connections_max), addresses(pages, connections_max), threads(all) {}
+        : admission(connections_max),
+          addresses(pages, connections_max),
+          users(pages, connections_max),
+          threads(all) {}
 
     // What all reactors count in.
     Result<void> limit_by(ReactorConfig& all) {
-        if (!addresses.ok()) {
+        if (!addresses.ok() || !users.ok()) {
             return Error{
-                "no address space for the table of addresses (RLIMIT_AS); raise ulimit -v, or "
-                "lower --max-connections"};
+                "no address space for tables of addresses and users (RLIMIT_AS); raise "
+                "ulimit -v, or lower --max-connections"};
         }
         all.admission = &admission;
         all.addresses = &addresses;
+        all.users = &users;
         return {};
     }
 
@@ -138,6 +142,7 @@ struct Server::Shared final : Reactors {
     Admission admission;
     MappedPages pages;
     AddressTable addresses;
+    AddressTable users;
     std::unique_ptr<Balance> balance;
     ReactorConfig config;  // what all reactors have in common
     std::mutex admin_lane;

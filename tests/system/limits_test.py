@@ -151,6 +151,29 @@ def test_an_address_that_many_share(backend):
             assert peer.makefile("rb").readline().endswith(b"PONG\n")
 
 
+# -------------------------------------------------------------------------------- messages a second
+
+def test_messages_of_a_user(backend):
+    """Of two connections, which may be on two reactors."""
+    hello = lambda device: f'{{"type":"hello","user":"u1","device":"{device}"}}\n'.encode()
+    with limited(backend, "--user-message-rate", "1/h,4", "--reactors", "2") as server:
+        peers = []
+        for device in ("a", "b"):
+            peer = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+            lines = peer.makefile("rb")
+            peer.sendall(hello(device))
+            assert b"welcome" in lines.readline()
+            peers.append((peer, lines))
+        for _ in range(2):
+            for peer, lines in peers:
+                peer.sendall(b"PING\n")
+                assert lines.readline() == b"PONG\n"
+        peer, lines = peers[0]
+        peer.sendall(b"PING\n")
+        assert json.loads(lines.readline())["reason"] == "user_message_rate"
+        assert lines.readline() == b"", "it is not closed"
+
+
 NAMESPACE = f"pulse-l{os.getpid()}"
 SITES = ("2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:2::1")
 

@@ -325,6 +325,9 @@ PROVOKED = (
     ((), {"query": "?max-connections=1"}, {"listener_full": fills_the_server}),
     (("--max-handshakes", "1"), {"scheme": "ws"}, {"handshakes_full": stalls_a_handshake}),
     (("--address-share", "1"), {}, {"address_share": is_pushed_out}),
+    (("--message-rate", "1/h,1"), {}, {"message_rate": says(b"PING\n")}),
+    (("--user-message-rate", "1/h,1"), {"scheme": "jsonl"}, {"user_message_rate": says(
+        b'{"type":"hello","user":"u1"}\nPING\nPING\n')}),
     (("--flapping", "1/1h,1h"), {}, {"flapping": flaps}),
     (("--accept-rate", "1/s"), {"scheme": "jsonl"},
      {"accept_rate": comes_too_often(b"accept_rate")}),
@@ -386,6 +389,8 @@ EXPLAINED = {
     "user_full": "the user has as many sessions as it may have",
     "out_of_memory": "the buffers of its reactor were short",
     "address_share": "a newer one of its address took its place",
+    "message_rate": "it sent too many messages",
+    "user_message_rate": "the connections of its user sent too many messages",
     "bad_proxy_header": "the PROXY header is missing or malformed",
     **dict.fromkeys(("server_full", "reactor_full", "accept_rate", "out_of_descriptors",
                      "address_full", "address_rate", "flapping", "listener_full",

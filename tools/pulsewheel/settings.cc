@@ -569,6 +569,14 @@ constexpr Setting kSettings[] = {
      "beyond it the largest holder of the address that has most is closed. Grows with "
      "--max-message-bytes if it is not given.",
      number, restart, SIZE(buffer_bytes, 4'096, kBufferBytesMax)},
+    {"message-rate", kMessages, "RATE",
+     "Most messages a second of one connection, heartbeats included, such as 20/s, or with how "
+     "many at once, 20/s,500 (without, ten seconds' worth); one that sends more is closed. "
+     "off: unlimited.",
+     text, live, RATE(message_rate)},
+    {"user-message-rate", kMessages, "RATE",
+     "The same of one user, all its connections together. off: unlimited.", text, live,
+     RATE(user_message_rate)},
     {"ws-deflate", kMessages, "on|off", "Offer WebSocket compression (permessage-deflate).",
      boolean, restart, WORD(ws_deflate, kSwitch)},
     {"ws-origin", kMessages, "ORIGIN",

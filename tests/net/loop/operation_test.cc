@@ -311,6 +311,103 @@ TEST(AddressShare, HoldsForEveryProtocolAndBehindABalancer) {
     EXPECT_EQ(stage.heard(named), "");
 }
 
+// ------------------------------------------------------------------------------------- messages
+constexpr std::string_view kTooFast =
+    R"({"type":"goodbye","code":1013,"reason":"message_rate","retry_after_ms":1000})";
+
+TEST(MessageRate, ABurstIsTakenAndOneMoreCloses) {
+    LoopOptions options;
+    options.message_rate = {.events = 10, .burst = 3};
+    ReactorStage stage(limited(options));
+    const size_t steady = stage.connect(1, kShared);
+    for (int i = 0; i < 50; ++i) {
+        stage.write(steady, "PING\n");
+        stage.settle(kSecond / 10);
+    }
+    EXPECT_EQ(stage.heard(steady).size(), 50 * 5u) << "ten a second";
+    const size_t flood = comes(stage, "PING\nPING\nPING\nPING\nPING\n");
+    EXPECT_EQ(stage.heard(flood), std::string("PONG\nPONG\nPONG\n").append(kTooFast) + "\n");
+    EXPECT_TRUE(stage.ended(flood));
+    EXPECT_FALSE(stage.ended(steady));
+    // The next connection in the place of one that was too fast begins anew.
+    stage.close(flood, true);
+    stage.settle();
+    EXPECT_EQ(stage.heard(comes(stage, "PING\nPING\nPING\n")), "PONG\nPONG\nPONG\n");
+}
+
+TEST(MessageRate, HoldsForEveryProtocolAndFromAReloadOn) {
+    const std::string binary_ping("\xB7\x01\0\0\0\0\0\1", 8);
+    ReactorStage stage(limited({}));
+    const size_t lines = comes(stage, "PING\n"), binary = stage.connect(0, kShared);
+    stage.write(binary, binary_ping);
+    stage.settle();
+    stage.reload([](LoopOptions& changed) { changed.message_rate = {.events = 1, .burst = 1}; });
+    stage.settle();
+    for (int i = 0; i < 2; ++i) {
+        EXPECT_FALSE(stage.ended(lines) || stage.ended(binary));
+        stage.write(lines, "PING\n");
+        stage.write(binary, binary_ping);
+        stage.settle();
+    }
+    EXPECT_TRUE(stage.ended(lines) && stage.ended(binary));
+    EXPECT_TRUE(stage.heard(lines).ends_with(std::string(kTooFast) + "\n")) << stage.heard(lines);
+}
+
+// What comes at once after a pause of this thread is not a flood.
+TEST(MessageRate, WithoutABurstTenSecondsOfMessagesMayComeAtOnce) {
+    LoopOptions options;
+    options.message_rate = {.events = 120, .period = 60 * kSecond};
+    ReactorStage stage(limited(options));
+    std::string pings, pongs;
+    for (int i = 0; i < 20; ++i) pings += "PING\n", pongs += "PONG\n";
+    const size_t peer = comes(stage, pings);
+    EXPECT_EQ(stage.heard(peer), pongs);
+    stage.write(peer, "PING\n");
+    stage.settle();
+    EXPECT_TRUE(stage.ended(peer));
+}
+
+// The hello that is one message too many does not log in, and a user's rate is that of all of its
+// connections, until the last of them has ended.
+TEST(MessageRate, OfAUserIsThatOfAllItsConnections) {
+    LoopOptions options;
+    options.user_message_rate = {.events = 1, .period = 3'600 * kSecond, .burst = 2};
+    ReactorStage stage(limited(options));
+    const auto hello = [](const char* user, const char* device) {
+        return std::string(R"({"type":"hello","user":")") + user + R"(","device":")" + device +
+               "\"}\n";
+    };
+    const size_t one = comes(stage, hello("u1", "a")), two = comes(stage, hello("u1", "b"));
+    const size_t other = comes(stage, hello("u2", "a"));
+    for (const size_t peer : {one, two, other}) {
+        stage.write(peer, "PING\n");
+        stage.settle();
+    }
+    EXPECT_FALSE(stage.ended(one) || stage.ended(two) || stage.ended(other));
+    stage.write(one, "PING\n");
+    stage.settle();
+    EXPECT_NE(stage.heard(one).find(R"("reason":"user_message_rate")"), std::string::npos);
+    EXPECT_TRUE(stage.ended(one));
+    stage.write(other, "PING\n");
+    stage.settle();
+    EXPECT_FALSE(stage.ended(other)) << "another user";
+    for (size_t peer = 0; peer < stage.peers(); ++peer) stage.close(peer, true);
+    EXPECT_TRUE(stage.empty_within(10 * kSecond));
+    EXPECT_EQ(stage.users().entries_used(), 2u);
+    EXPECT_EQ(stage.directory().counts().sessions, 0u);
+}
+
+TEST(MessageRate, AHelloTooManyDoesNotLogIn) {
+    LoopOptions options;
+    options.message_rate = {.events = 1, .burst = 1};
+    ReactorStage stage(limited(options));
+    const size_t peer = comes(stage, "PING\n{\"type\":\"hello\",\"user\":\"u1\"}\n");
+    EXPECT_EQ(stage.heard(peer), std::string("PONG\n").append(kTooFast) + "\n");
+    stage.close(peer, true);
+    EXPECT_TRUE(stage.empty_within(10 * kSecond));
+    EXPECT_EQ(stage.directory().counts().sessions, 0u);
+}
+
 TEST(AddressLimits, AReloadCountsThoseThatComeFromThenOn) {
     ReactorStage stage(limited({}));
     EXPECT_TRUE(gets_in(stage, "192.0.2.1:0"));
@@ -327,7 +424,7 @@ TEST(AddressLimits, AReloadCountsThoseThatComeFromThenOn) {
     stage.settle();
     EXPECT_EQ(stage.table().live(), 0u);
     EXPECT_EQ(stage.addresses().entries_used(), 1u);
-    EXPECT_EQ(stage.stats().gauges.addresses_bytes, AddressTable::kEntryBytes);
+    EXPECT_EQ(stage.stats().gauges.limits_bytes, AddressTable::kEntryBytes);
 }
 
 // Floods from a few sites, over a network and a kernel that do all they can, and honest peers that

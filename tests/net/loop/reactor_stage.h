@@ -61,6 +61,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
                    {&ring, &io_}),
           admission_(plan.places),
           addresses_(pages_, plan.places),
+          users_(pages_, plan.places),
           config_(config_of(plan)),
           reactor_(config_, pages_, table_, io_, mailbox_, metrics_) {
         io_.set_witness(this);
@@ -136,6 +137,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     const ConnectionTable& table() const { return table_; }
     MetricsSnapshot metrics() const { return metrics_.snapshot(); }
     const Admission& admission() const { return admission_; }
+    const AddressTable& users() const { return users_; }
     const AddressTable& addresses() const { return addresses_; }
     uint64_t admitted() const { return admission_.live(); }
     Mailbox& mailbox() { return mailbox_; }
@@ -201,6 +203,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         if (plan.directory) config.directory = *plan.directory;
         config.admission = &admission_;
         config.addresses = &addresses_;
+        config.users = &users_;
         config.warn = [this](const std::string& line) { warnings_.push_back(line); };
         config.debug = [this, takes = plan.log_takes](const std::string& line) {
             debug_lines_.push_back(line);
@@ -256,7 +259,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     Io io_;
     Mailbox mailbox_;
     Admission admission_;
-    AddressTable addresses_;
+    AddressTable addresses_, users_;
     ReactorMetrics metrics_;
     std::vector<std::string> debug_lines_, warnings_;
     std::deque<Peer> peers_;

@@ -45,6 +45,8 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"max-message-bytes", "4KiB"},
     {"send-queue-bytes", "8KiB"},
     {"buffer-bytes", "16MiB"},
+    {"message-rate", "20/s,100"},
+    {"user-message-rate", "1k/h"},
     {"ws-deflate", "on"},
     {"ws-origin", "https://b.example:8443"},
     {"admin", "127.0.0.1:9200"},
