@@ -187,4 +187,11 @@ uint32_t AddressTable::connections(uint32_t address) const {
     return static_cast<uint32_t>(connections);
 }
 
+uint32_t AddressTable::most_connections() const {
+    uint32_t most = 0;
+    for (uint64_t i = 0; ok() && entries_used() > 0 && i < count_; ++i)
+        most = std::max(most, count_of(entries_[i].head.load(std::memory_order_relaxed)));
+    return most;
+}
+
 }  // namespace pulse

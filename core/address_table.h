@@ -81,6 +81,8 @@ class AddressTable {
     }
 
     uint32_t connections(uint32_t address) const;
+    // Of the address that has most. Looks at all: for an operator who asks.
+    uint32_t most_connections() const;
     // Addresses with an entry, live or not forgotten yet: the most so far.
     uint64_t entries_used() const { return used_.load(std::memory_order_relaxed); }
     // What they have touched, and what all would be.

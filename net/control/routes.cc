@@ -31,6 +31,8 @@ struct RouteTable {
         {"GET", "/api/v1/reactors", token, true, &Routes::reactors, "each reactor apart"},
         {"GET", "/api/v1/config", token, true, &Routes::config,
          "the settings in force, and where each was given"},
+        {"GET", "/api/v1/limits", token, true, &Routes::limits,
+         "each limit, what is in use of it, and how often it refused"},
         {"GET", "/api/v1/log-level", token, true, &Routes::log_level, "the log level"},
         {"POST", "/api/v1/log-level", token, true, &Routes::set_log_level,
          "another log level, until the next reload: {level}"},

@@ -50,6 +50,7 @@ class Routes {
     Reply server(const Ask& ask);
     Reply reactors(const Ask& ask);
     Reply config(const Ask& ask);
+    Reply limits(const Ask& ask);
     Reply log_level(const Ask& ask);
     Reply set_log_level(const Ask& ask);
     Reply reload(const Ask& ask);

@@ -33,6 +33,7 @@ TEST(AddressTable, RefusesOneConnectionTooMany) {
     EXPECT_EQ(table.enter(7, kStart, at_most(5)).verdict, Verdict::too_many);
     EXPECT_EQ(table.enter(8, kStart, at_most(5)).verdict, Verdict::counted) << "another address";
     EXPECT_EQ(table.connections(7), 5u);
+    EXPECT_EQ(table.most_connections(), 5u);
     table.leave(7);
     EXPECT_EQ(table.enter(7, kStart, at_most(5)).verdict, Verdict::counted);
     EXPECT_EQ(table.enter(7, kStart, at_most(6)).verdict, Verdict::counted) << "a reload";

@@ -73,6 +73,29 @@ def test_tables_and_json(backend):
         del peers
 
 
+def test_limits_and_their_use(backend):
+    with Watched(backend, "--max-connections", "100", "--max-connections-per-address", "3",
+                 "--address-accept-rate", "20/m,50", query="?max-connections=50") as server:
+        peers = connect(server.port, 3)
+        with socket.create_connection(("127.0.0.1", server.port), 20) as refused:
+            assert b"address_full" in refused.recv(4096)
+        rows = {row["limit"]: row for row in
+                json.loads(done(server, "limits", "--json"))["limits"]}
+        assert rows["max-connections"]["most"] == 100 and rows["max-connections"]["used"] == 3
+        assert rows["listen"]["most"] == 50 and rows["listen"]["used"] == 3
+        assert rows["max-connections-per-address"] == {
+            "limit": "max-connections-per-address", "of": "the address that has most",
+            "value": "3", "most": 3, "used": 3, "refused": 1}, rows
+        assert rows["address-accept-rate"]["value"] == "20/m,50"
+        assert rows["flapping"]["value"] == "off" and rows["flapping"]["used"] is None
+        table = {line.split()[0]: line.split() for line in done(server, "limits").splitlines()}
+        assert table["LIMIT"] == ["LIMIT", "OF", "VALUE", "USED", "REFUSED"], table
+        assert table["max-connections"][-3:] == ["100", "3", "0"], table
+        assert table["max-handshakes"][-3:] == ["off", "-", "0"], table
+        for peer in peers:
+            peer.close()
+
+
 def test_what_it_does_to_connections(backend):
     with Watched(backend, "--heartbeat-probe", "off") as server:
         peers = connect(server.port, 10)

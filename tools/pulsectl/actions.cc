@@ -263,6 +263,24 @@ int run_stats(Client& client, const Request& request) {
     return print(table.text());
 }
 
+int run_limits(Client& client, const Request& request) {
+    const Result<Json> answer = client.get_json("/api/v1/limits");
+    if (!answer) return refused(answer.error());
+    if (request.json) return print_json(*answer);
+    Table table({{"LIMIT"},
+                 {"OF"},
+                 {"VALUE", Align::right},
+                 {"USED", Align::right},
+                 {"REFUSED", Align::right}});
+    for (const Json& row : (*answer)["limits"]) {
+        const bool used = row.contains("used") && row["used"].is_number();
+        table.add({text_of(row, "limit"), text_of(row, "of"), text_of(row, "value"),
+                   used ? grouped(number_of(row, "used")) : "-",
+                   grouped(number_of(row, "refused"))});
+    }
+    return print(table.text());
+}
+
 int run_config(Client& client, const Request& request) {
     const Result<Json> config = client.get_json("/api/v1/config");
     if (!config) return refused(config.error());

@@ -18,6 +18,7 @@ int run_revoke(Client& client, const Request& request);
 int run_drain(Client& client, const Request& request);
 int run_ready(Client& client, const Request& request);
 int run_stats(Client& client, const Request& request);
+int run_limits(Client& client, const Request& request);
 int run_config(Client& client, const Request& request);
 int run_reload(Client& client, const Request& request);
 int run_log_level(Client& client, const Request& request);

@@ -128,6 +128,13 @@ std::vector<Command> about_the_server() {
          {},
          run_ready},
         {"stats", "", "Print the figures of the server", "", {}, run_stats},
+        {"limits",
+         "",
+         "Print each limit, what is in use of it, and how often it refused",
+         "USED is of the server, of the listener, or of the address that has most; - where that is "
+         "not known, or the limit is off.",
+         {},
+         run_limits},
         {"config",
          "",
          "Print the settings in force, and where each was given",
