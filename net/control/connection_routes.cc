@@ -201,8 +201,8 @@ Reply Routes::page_by_id(const Ask& ask, const ConnectionFilter& filter, uint32_
 }
 
 // Longest idle first. Those that send something meanwhile move to the end, and may be missed or
-// seen again. The cursor is the order's key of the last that was looked at, which may have closed:
-// "HEARD_NS.REACTOR.PLACE".
+// seen again. The cursor, "HEARD_NS.REACTOR.PLACE", is the order's key of the last that was looked
+// at, which may have closed.
 Reply Routes::page_by_idle(const Ask& ask, const ConnectionFilter& filter, uint32_t limit,
                            std::string_view cursor) {
     std::optional<IdlestJob::Key> after;

@@ -169,15 +169,17 @@ Reply Routes::set_log_level(const Ask& ask) {
     if (!ask.body.contains("level") || !ask.body["level"].is_string())
         return error_reply(400, "level", "is missing, or not a string",
                            "write {\"level\": \"debug\"}");
-    const Result<void> set = target_.set_log_level(ask.body["level"].get<std::string>());
-    if (!set) return error_reply(400, "level", set.error());
+    const auto set = target_.set_log_level(ask.body["level"].get<std::string>());
+    if (!set) return error_reply(503, "main thread", set.error());
+    if (!*set) return error_reply(400, "level", set->error());
     return log_level(ask);
 }
 
 Reply Routes::reload(const Ask&) {
-    const Result<Json> reloaded = target_.reload();
-    if (!reloaded) return error_reply(409, "reload", reloaded.error());
-    return json_reply(*reloaded);
+    const Result<Result<Json>> reloaded = target_.reload();
+    if (!reloaded) return error_reply(503, "main thread", reloaded.error());
+    if (!*reloaded) return error_reply(409, "reload", reloaded->error());
+    return json_reply(**reloaded);
 }
 
 Reply Routes::drain_state(const Ask&) {

@@ -41,10 +41,11 @@ class ControlTarget {
     // Ask: every setting with its value, its origin, and whether a reload applies it.
     virtual Result<Json> config() = 0;
     virtual Result<std::string> log_level() = 0;
-    // Ask. The error of a level that does not exist is "'TEXT' reason; remedy".
-    virtual Result<void> set_log_level(std::string_view level) = 0;
-    // Ask: what SIGHUP does. What has changed and what waits for a restart, or why nothing did.
-    virtual Result<Json> reload() = 0;
+    // Ask; the inner error is that of a level that does not exist: "'TEXT' reason; remedy".
+    virtual Result<Result<void>> set_log_level(std::string_view level) = 0;
+    // Ask: what SIGHUP does. What has changed and what waits for a restart; or, as the inner error,
+    // why nothing has changed.
+    virtual Result<Result<Json>> reload() = 0;
     // Ask: no token with this id is right any more, in any reactor, as soon as it comes to it.
     virtual Result<void> revoke(const std::string& token_id) = 0;
     // Ask: what SIGTERM does the first time. Harmless while it drains already.

@@ -54,16 +54,16 @@ class AdminTarget final : public ControlTarget {
     Result<std::string> log_level() override {
         return ask<std::string>([this] { return main_thread_.log_level(); });
     }
-    Result<void> set_log_level(std::string_view level) override {
-        const auto set = ask<Result<void>>([&] { return main_thread_.set_log_level(level); });
-        return set ? *set : Error{set.error()};
+    Result<Result<void>> set_log_level(std::string_view level) override {
+        return ask<Result<void>>([&] { return main_thread_.set_log_level(level); });
     }
-    Result<Json> reload() override {
-        const auto reloaded = ask<Result<Reload>>([this] { return main_thread_.reload(); });
-        if (!reloaded) return Error{reloaded.error()};
-        if (!*reloaded) return Error{reloaded->error()};
-        return Json{{"applied", changes((*reloaded)->applied)},
-                    {"wait_for_a_restart", changes((*reloaded)->deferred)}};
+    Result<Result<Json>> reload() override {
+        return ask<Result<Json>>([this]() -> Result<Json> {
+            const Result<Reload> reload = main_thread_.reload();
+            if (!reload) return Error{reload.error()};
+            return Json{{"applied", changes(reload->applied)},
+                        {"wait_for_a_restart", changes(reload->deferred)}};
+        });
     }
     Result<void> revoke(const std::string& token_id) override {
         const auto ordered = ask<bool>([this, token_id] {
