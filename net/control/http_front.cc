@@ -237,9 +237,24 @@ void HttpFront::read_some(uint64_t number, Client& client) {
     const ssize_t got = recv(client.descriptor, bytes, sizeof bytes, 0);
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return close_client(number);
     if (got < 0) return;
-    if (client.in.empty()) client.deadline = monotonic_clock() + kAdminRequestNs;
+    if (client.in.empty()) begin_request(client);
     client.in.append(bytes, static_cast<size_t>(got));
     consider(number, client);
+}
+
+// Some of it has come: it has a deadline from now on.
+void HttpFront::begin_request(Client& client) {
+    client.deadline = monotonic_clock() + kAdminRequestNs;
+    client.told_to_continue = false;
+}
+
+// The client waits for this before it sends the body (RFC 9110 10.1.1).
+void HttpFront::tell_to_continue(uint64_t number, Client& client) {
+    constexpr std::string_view kGoOn = "HTTP/1.1 100 Continue\r\n\r\n";
+    client.told_to_continue = true;
+    const ssize_t taken = send(client.descriptor, kGoOn.data(), kGoOn.size(), MSG_NOSIGNAL);
+    // Of a client that has not read the answers before, nothing more is to be had.
+    if (taken != static_cast<ssize_t>(kGoOn.size())) close_client(number);
 }
 
 // Whether what has come is a whole request.
@@ -265,6 +280,12 @@ void HttpFront::consider(uint64_t number, Client& client) {
         return refuse(number, client, 411, "the body comes in chunks",
                       "send it whole, with Content-Length");
     }
+    const auto expected = head->header("expect");
+    const bool expects_more = expected && head->version == "HTTP/1.1";
+    if (expects_more && !is_same_word(*expected, "100-continue")) {
+        return refuse(number, client, 417, "Expect is not 100-continue",
+                      "send the request without it");
+    }
     size_t body_bytes = 0;
     if (const auto length = head->header("content-length")) {
         const auto [last, error] =
@@ -280,7 +301,10 @@ void HttpFront::consider(uint64_t number, Client& client) {
                       "send less at once");
     }
     if (client.in.size() >= head_bytes + body_bytes)
-        begin_answer(number, client, head_bytes, body_bytes);
+        return begin_answer(number, client, head_bytes, body_bytes);
+    if (expects_more && client.in.size() == head_bytes && !client.told_to_continue) {
+        tell_to_continue(number, client);
+    }
 }
 
 void HttpFront::begin_answer(uint64_t number, Client& client, size_t head_bytes,
@@ -369,7 +393,9 @@ void HttpFront::write_some(uint64_t number, Client& client) {
     client.idle_since = now;
     client.deadline = now + kAdminIdleNs;
     watch(number, client, EPOLLIN | EPOLLRDHUP);
-    if (!client.in.empty()) consider(number, client);  // the next request came along
+    if (client.in.empty()) return;
+    begin_request(client);  // the next one, or a part of it, came along
+    consider(number, client);
 }
 
 // Until the client has closed too, or its deadline.

@@ -77,6 +77,7 @@ class HttpFront {
         int descriptor = -1;
         Phase phase = Phase::reading;
         bool close_after = false;
+        bool told_to_continue = false;  // for the request that is read
         std::string in;
         std::string out;
         size_t sent = 0;
@@ -102,6 +103,8 @@ class HttpFront {
     bool make_place();
     void on_event(uint64_t client, uint32_t events);
     void read_some(uint64_t number, Client& client);
+    static void begin_request(Client& client);
+    void tell_to_continue(uint64_t number, Client& client);
     void consider(uint64_t number, Client& client);
     void begin_answer(uint64_t number, Client& client, size_t head_bytes, size_t body_bytes);
     void refuse(uint64_t number, Client& client, int status, std::string_view reason,

@@ -9,10 +9,6 @@ namespace {
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-bool same_name(std::string_view given, std::string_view lower_case) {
-    return std::ranges::equal(given, lower_case, {}, lower);
-}
-
 // RFC 9110 5.6.2.
 bool is_token(std::string_view text) {
     constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
@@ -53,8 +49,8 @@ Result<void> check_fields(const HttpHead& head) {
                 "a header is not NAME: VALUE; write one a line, without control "
                 "characters, and no space before the colon"};
         }
-        hosts += same_name(line.substr(0, colon), "host");
-        lengths += same_name(line.substr(0, colon), "content-length");
+        hosts += is_same_word(line.substr(0, colon), "host");
+        lengths += is_same_word(line.substr(0, colon), "content-length");
     }
     if (hosts > 1 || lengths > 1)
         return Error{"Host or Content-Length is given twice; send each once"};
@@ -63,11 +59,15 @@ Result<void> check_fields(const HttpHead& head) {
 
 }  // namespace
 
+bool is_same_word(std::string_view given, std::string_view lower_case) {
+    return std::ranges::equal(given, lower_case, {}, lower);
+}
+
 std::optional<std::string_view> HttpHead::header(std::string_view name) const {
     for (std::string_view left = fields; !left.empty();) {
         const std::string_view line = take_line(left);
         const size_t colon = line.find(':');
-        if (colon != std::string_view::npos && same_name(line.substr(0, colon), name))
+        if (colon != std::string_view::npos && is_same_word(line.substr(0, colon), name))
             return trimmed(line.substr(colon + 1));
     }
     return std::nullopt;

@@ -22,6 +22,9 @@ struct HttpHead {
     std::optional<std::string_view> header(std::string_view name) const;
 };
 
+// Whether it is this word, which is written in lower case, in any case.
+bool is_same_word(std::string_view given, std::string_view lower_case);
+
 // `text` ends with the line break of the last header, or with the empty line behind it. The error
 // is "REASON; REMEDY".
 Result<HttpHead> parse_http_head(std::string_view text);

@@ -163,6 +163,33 @@ TEST_F(HttpFrontTest, WhatIsTooLongIsRefusedAndTheClientReadsWhy) {
     EXPECT_EQ(refused("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), "411");
 }
 
+// RFC 9110 10.1.1.
+TEST_F(HttpFrontTest, AClientThatExpectsToContinueIsAskedForTheBody) {
+    const std::string go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+    const std::string head =
+        "POST /a HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n\r\n";
+    const std::string answer = response(std::to_string(head.size() + 5));
+    const int client = connect();
+    for (int twice = 0; twice < 2; ++twice) {
+        EXPECT_EQ(ask(client, head, go_on), go_on);
+        EXPECT_EQ(ask(client, "ab", ""), "") << "it is said once";
+        EXPECT_EQ(ask(client, "cde", answer), answer);
+    }
+    EXPECT_EQ(ask(client, head + "abcde", answer), answer) << "nothing is waited for";
+    EXPECT_EQ(ask(client, "POST /a HTTP/1.0" + head.substr(16) + "abcde", answer), answer);
+    send_text(client, "POST /a HTTP/1.1\r\nExpect: 200-ok\r\nContent-Length: 5\r\n\r\n");
+    EXPECT_EQ(read_text(client).substr(9, 3), "417");
+}
+
+// Its deadline begins with its first byte, though that came before the answer to another.
+TEST_F(HttpFrontTest, ARequestThatBeganBehindAnotherHasNoLongerThanOthers) {
+    const int client = connect();
+    EXPECT_EQ(ask(client, std::string(kQuick) + "GET /par", response("23")), response("23"));
+    const auto began = std::chrono::steady_clock::now();
+    EXPECT_EQ(read_text(client), "") << "it is closed";
+    EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::nanoseconds(kAdminIdleNs) / 2);
+}
+
 TEST_F(HttpFrontTest, WhatIsNotAHeadIsRefusedBeforeItIsAnswered) {
     for (const std::string_view head :
          {"GET  /a HTTP/1.1\r\n\r\n", "GET /a  HTTP/1.1\r\n\r\n", " GET /a HTTP/1.1\r\n\r\n",
@@ -214,8 +241,8 @@ struct BusyServer final : ControlTarget {
     size_t send_queue_bytes() const override { return 1 << 20; }
     Result<Json> config() override { return wait<Json>(); }
     Result<std::string> log_level() override { return wait<std::string>(); }
-    Result<void> set_log_level(std::string_view) override { return wait<void>(); }
-    Result<Json> reload() override { return wait<Json>(); }
+    Result<Result<void>> set_log_level(std::string_view) override { return wait<Result<void>>(); }
+    Result<Result<Json>> reload() override { return wait<Result<Json>>(); }
     Result<void> revoke(const std::string&) override { return wait<void>(); }
     Result<void> drain() override { return wait<void>(); }
 };
@@ -263,6 +290,13 @@ TEST_F(ControlTest, AProbeIsAnsweredWhileADrainWaitsForTheMainThread) {
     EXPECT_FALSE(server_.may_answer);
     server_.may_answer = true;
     EXPECT_EQ(read_text(drain).substr(9, 3), "503");
+}
+
+TEST_F(ControlTest, AMainThreadThatDoesNotAnswerIsNotTheFaultOfTheRequest) {
+    server_.may_answer = true;
+    EXPECT_EQ(status_of(post("/api/v1/log-level", R"({"level": "debug"})")), "503");
+    EXPECT_EQ(status_of(post("/api/v1/reload")), "503");
+    EXPECT_EQ(status_of(post("/api/v1/drain")), "503");
 }
 
 }  // namespace
