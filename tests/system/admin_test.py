@@ -15,6 +15,7 @@ import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from admin import Admin, Reply, Watched, openapi, read_all
+from frozen import Frozen
 from server import Server, run_over_backends
 
 PEERS = 60  # of each protocol
@@ -543,6 +544,17 @@ def test_a_full_server_is_not_ready(backend):
         assert reply.status == 503 and "3 of 3" in reply.json()["reasons"][0]
         peers.pop().close()
         eventually(lambda: server.admin.ask("GET", "/readyz").status == 200, "ready again")
+
+
+# Though no order is outstanding and no service manager watches.
+def test_a_server_with_a_stuck_reactor_is_not_ready(backend):
+    with Watched(backend) as server:
+        def readiness():
+            reply = server.admin.ask("GET", "/readyz")
+            return reply.status, reply.json()["reasons"]
+        with Frozen(server.reactor_task()):
+            eventually(lambda: readiness() == (503, ["1 reactors do not answer"]), "it is seen", 60)
+        eventually(lambda: readiness() == (200, []), "ready again", 60)
 
 
 def test_log_level_and_reload(backend):

@@ -26,6 +26,8 @@ constexpr Nanos kStopGraceNs = 5 * kSecond;
 constexpr Nanos kHardStopNs = 2 * kSecond;
 // An order that is not acknowledged for so long is worth a line.
 constexpr Nanos kStallLoggedNs = kSecond;
+// Between two orders that only ask for a sign of life, for /readyz to know which reactor is stuck.
+constexpr Nanos kCheckEveryNs = kSecond;
 // What the outputs have at the exit to take what is still queued.
 constexpr Nanos kFinishNs = 500 * kMillisecond;
 constexpr Nanos kWatchNs = kSecond;               // between two looks at the outputs
@@ -119,6 +121,7 @@ int Operator::run(Server& server, const sigset_t& signals) {
         wait_for_signal(signals);
         manager_.tend(monotonic_now());
         tasks_.run_waiting();
+        check_reactors();
         watch_reactors();
         if (monotonic_now() >= next_stats_ && stopped_at_ == 0) report();
         if (monotonic_now() >= next_watch_) {
@@ -132,7 +135,8 @@ int Operator::run(Server& server, const sigset_t& signals) {
 }
 
 void Operator::wait_for_signal(const sigset_t& signals) {
-    Nanos wait = std::min({next_stats_, next_watch_, manager_.due_at()}) - monotonic_now();
+    Nanos wait =
+        std::min({next_stats_, next_watch_, next_check_, manager_.due_at()}) - monotonic_now();
     if (stopping_at_ != 0 || stalled_since_ != 0) wait = std::min(wait, kStopPollNs);
     wait = std::clamp<Nanos>(wait, 0, kWatchNs);
     const timespec timeout{wait / kSecond, wait % kSecond};
@@ -154,6 +158,15 @@ void Operator::on_signal(int number) {
     }
 }
 
+// A reactor that has nothing to do and one that is stuck look the same until it is asked.
+void Operator::check_reactors() {
+    if (options_.admin.empty()) return;
+    if (next_check_ == kNever) next_check_ = monotonic_now();
+    if (monotonic_now() < next_check_) return;
+    next_check_ = monotonic_now() + kCheckEveryNs;
+    server_->check();
+}
+
 // Posts the orders that had to wait. A reactor that acknowledges none for a while is worth a line:
 // it, or the machine, is stuck.
 void Operator::watch_reactors() {
@@ -167,9 +180,9 @@ void Operator::watch_reactors() {
         return;
     }
     if (stalled_since_ == 0) stalled_since_ = monotonic_now();
-    if (stall_logged_ || monotonic_now() - stalled_since_ < kStallLoggedNs) return;
-    stall_logged_ = true;
+    if (monotonic_now() - stalled_since_ < kStallLoggedNs) return;
     progress_.reactors_stuck = waiting;
+    if (std::exchange(stall_logged_, true)) return;
     spdlog::warn("{} reactors have not acknowledged their orders for {}; the orders wait", waiting,
                  format_duration(kStallLoggedNs));
 }

@@ -78,6 +78,7 @@ class Operator {
     void stop();
     void stop_now();
     void watch_stop();
+    void check_reactors();
     void watch_reactors();
     void report_trouble();
     void apply(const ServerOptions& options);
@@ -98,7 +99,8 @@ class Operator {
     Nanos interval_ = 0;
     Nanos next_stats_ = kNever;
     Nanos next_watch_ = 0;
-    Nanos stalled_since_ = 0;  // an order is not acknowledged; 0: all are
+    Nanos next_check_ = kNever;  // of the reactors, with --admin
+    Nanos stalled_since_ = 0;    // an order is not acknowledged; 0: all are
     bool stall_logged_ = false;
     Nanos stopping_at_ = 0;
     Nanos stop_watched_at_ = 0;
