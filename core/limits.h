@@ -99,7 +99,7 @@ inline constexpr uint32_t kOfflineUsersKept = 100'000;
 // Users that are forgotten at most to make room for the texts of one login.
 inline constexpr uint32_t kForgottenPerLogin = 16;
 // Changes of presence that all shards together keep for those that follow them, and the least that
-// one keeps: at 1,000 changes a second a follower may be away for a minute. 48 bytes each, and the
+// one keeps: at 1,000 changes a second a follower may be away for a minute. 40 bytes each, and the
 // names they keep alive.
 inline constexpr uint32_t kPresenceChangesKept = 65'536;
 inline constexpr uint32_t kPresenceChangesKeptMin = 1'024;

@@ -201,10 +201,16 @@ void Directory::announce(uint32_t user, const Session& session, bool replaces, N
 
 // ---------------------------------------------------------------------------------------- reports
 
-bool Directory::is_of(SessionHandle session, const ConnectionRef& connection) {
+const Directory::Session* Directory::session_of(SessionHandle session,
+                                                const ConnectionRef& connection) const {
     if (session != 0 && session <= sessions_.last() && sessions_[session].user != 0 &&
         sessions_[session].ref() == connection)
-        return true;
+        return &sessions_[session];
+    return nullptr;
+}
+
+bool Directory::is_of(SessionHandle session, const ConnectionRef& connection) {
+    if (session_of(session, connection) != nullptr) return true;
     ++counts_.stale;
     return false;
 }
@@ -312,8 +318,8 @@ void Directory::change(uint32_t user, Kind kind, const Session& cause, Nanos now
                     .device = cause.device,
                     .generation = changed.generation,
                     .sequence = ++changed.sequence,
-                    .connection = cause.ref(),
                     .at = now,
+                    .connection = cause.ref(),
                     .kind = kind,
                     .reason = ends ? changed.reason : CloseReason::none});
 }

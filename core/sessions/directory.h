@@ -114,6 +114,8 @@ class Directory {
     // nullptr: the user is absent. Valid until the directory changes.
     const User* find(std::string_view user) const;
     const Session& session(SessionHandle handle) const { return sessions_[handle]; }
+    // nullptr: the session is not that connection's any more.
+    const Session* session_of(SessionHandle session, const ConnectionRef& connection) const;
     // The users are among the handles 1 .. last_user(); nullptr where there is none now.
     uint32_t last_user() const { return users_.last(); }
     const User* user(uint32_t handle) const {

@@ -31,12 +31,12 @@ struct PresenceChange {
     TextStore::Handle device = 0;
     uint32_t generation = 0;  // which stay of this user: grows from each online to the next
     uint32_t sequence = 0;    // of this stay: 1, 2, 3 ...
-    ConnectionRef connection;
     Nanos at = 0;
+    ConnectionRef connection;
     Kind kind = Kind::online;
     CloseReason reason = CloseReason::none;  // of left and offline
 };
-static_assert(sizeof(PresenceChange) == 48);
+static_assert(sizeof(PresenceChange) == 40);
 
 class PresenceStream {
   public:
