@@ -84,12 +84,15 @@ HttpFront::~HttpFront() {
         stopping_ = true;
     }
     more_.notify_all();
-    const uint64_t one = 1;
-    if (doorbell_ >= 0) [[maybe_unused]]
-        const ssize_t rung = ::write(doorbell_, &one, sizeof one);
+    if (doorbell_ >= 0) ring();
     for (const pthread_t thread : threads_) pthread_join(thread, nullptr);
     for (const int descriptor : {listener_, set_, doorbell_})
         if (descriptor >= 0) ::close(descriptor);
+}
+
+void HttpFront::ring() const {
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t rung = ::write(doorbell_, &one, sizeof one);
 }
 
 // --------------------------------------------------------------------------------------- workers
@@ -111,8 +114,7 @@ void HttpFront::worker_thread() {
             const std::lock_guard guard(lock_);
             done_.push_back({task.client, std::move(answer)});
         }
-        const uint64_t one = 1;
-        [[maybe_unused]] const ssize_t rung = ::write(doorbell_, &one, sizeof one);
+        ring();
     }
 }
 
@@ -128,6 +130,7 @@ void HttpFront::front_thread() {
         const int count = epoll_wait(set_, events, kEventsAtOnce, milliseconds);
         for (int i = 0; i < count; ++i) on_event(events[i].data.u64, events[i].events);
         take_done();
+        read_streams();
         close_late(monotonic_clock());
         const std::lock_guard guard(lock_);
         if (stopping_) break;
@@ -157,6 +160,9 @@ void HttpFront::on_event(uint64_t number, uint32_t events) {
             return read_some(number, client);
         case Phase::answering:  // only EPOLLRDHUP is watched for: what it asked is not wanted
             return close_client(number);
+        case Phase::streaming:
+            if ((events & EPOLLRDHUP) != 0) return close_client(number);
+            return write_some(number, client);
         case Phase::writing:
             return write_some(number, client);
         case Phase::closing:
@@ -215,6 +221,7 @@ void HttpFront::watch(uint64_t number, const Client& client, uint32_t events, bo
 void HttpFront::close_client(uint64_t number) {
     const auto found = clients_.find(number);
     if (found->second.call != nullptr) found->second.call->gone = true;
+    if (found->second.stream != nullptr) found->second.stream->end();
     ::close(found->second.descriptor);
     clients_.erase(found);
 }
@@ -352,7 +359,11 @@ void HttpFront::take_done() {
     }
     for (Done& each : done) {
         const auto found = clients_.find(each.client);
-        if (found != clients_.end()) respond(each.client, found->second, std::move(each.answer));
+        if (found != clients_.end()) {
+            respond(each.client, found->second, std::move(each.answer));
+        } else if (each.answer.stream != nullptr) {
+            each.answer.stream->end();
+        }
     }
 }
 
@@ -362,6 +373,8 @@ void HttpFront::respond(uint64_t number, Client& client, HttpAnswer answer) {
     client.out = std::move(answer.bytes);
     client.sent = 0;
     client.close_after = answer.close;
+    client.stream = std::move(answer.stream);
+    if (client.stream != nullptr) client.stream->begin([this] { ring(); });
     client.deadline = monotonic_clock() + kAdminStallNs;
     write_some(number, client);
 }
@@ -373,9 +386,19 @@ void HttpFront::write_some(uint64_t number, Client& client) {
     if (taken < 0 && errno != EAGAIN && errno != EINTR) return close_client(number);
     if (taken > 0) {
         client.sent += static_cast<size_t>(taken);
-        client.deadline = monotonic_clock() + kAdminStallNs;
+        const Nanos stall = client.stream != nullptr ? kAdminStreamStallNs : kAdminStallNs;
+        client.deadline = monotonic_clock() + stall;
     }
-    if (client.sent < client.out.size()) return watch(number, client, EPOLLOUT);
+    const bool streams = client.stream != nullptr;
+    if (client.sent < client.out.size())
+        return watch(number, client, streams ? EPOLLOUT | EPOLLRDHUP : EPOLLOUT);
+    if (streams) {  // read_streams() goes on
+        client.phase = Phase::streaming;
+        client.out.clear();
+        client.sent = 0;
+        client.deadline = kNever;
+        return watch(number, client, EPOLLRDHUP);
+    }
     if (client.close_after) {
         // What the client still sends is not read: FIN first, so that no reset takes the answer.
         shutdown(client.descriptor, SHUT_WR);
@@ -396,6 +419,29 @@ void HttpFront::write_some(uint64_t number, Client& client) {
     if (client.in.empty()) return;
     begin_request(client);  // the next one, or a part of it, came along
     consider(number, client);
+}
+
+// Requires: what was there before is sent.
+void HttpFront::read_stream(uint64_t number, Client& client) {
+    if (!client.stream->read(client.out)) {
+        std::exchange(client.stream, nullptr)->end();
+        client.phase = Phase::writing;
+        client.close_after = true;
+    } else if (client.out.empty()) {
+        return;
+    }
+    client.deadline = monotonic_clock() + kAdminStreamStallNs;
+    write_some(number, client);
+}
+
+void HttpFront::read_streams() {
+    std::vector<uint64_t> idle;
+    for (const auto& [number, client] : clients_)
+        if (client.phase == Phase::streaming && client.out.empty()) idle.push_back(number);
+    for (const uint64_t number : idle) {
+        const auto found = clients_.find(number);
+        if (found != clients_.end()) read_stream(number, found->second);
+    }
 }
 
 // Until the client has closed too, or its deadline.

@@ -10,7 +10,8 @@
 // queue behind requests that wait for a reactor.
 //
 // HTTP/1.1 with Content-Length; one request at a time a connection. What is in a request is the
-// answerer's business (control.h).
+// answerer's business (control.h). An answer may go on as a stream, whose source the front reads as
+// the client takes it; a client that takes nothing for a while is closed.
 #pragma once
 
 #include <pthread.h>
@@ -46,9 +47,24 @@ struct HttpCall {
     std::atomic<bool> gone{false};
 };
 
+// What follows an answer, for as long as it likes.
+class HttpStream {
+  public:
+    virtual ~HttpStream() = default;
+    // The rest: on the front thread, which must not wait.
+    // Before the first read. `wake`, on any thread, has the front read again soon.
+    virtual void begin(std::function<void()> wake) = 0;
+    // Moves what there is to the end of `out`; also called now and then without a wake. False: that
+    // was all, and the connection is closed behind it.
+    virtual bool read(std::string& out) = 0;
+    // The client is gone. `wake` must not be called after this has returned.
+    virtual void end() = 0;
+};
+
 struct HttpAnswer {
-    std::string bytes;   // a whole HTTP response
+    std::string bytes;   // a whole HTTP response, or the head of one that `stream` goes on
     bool close = false;  // after it
+    std::shared_ptr<HttpStream> stream{};
 };
 
 class HttpFront {
@@ -72,7 +88,7 @@ class HttpFront {
     HttpFront& operator=(const HttpFront&) = delete;
 
   private:
-    enum class Phase : uint8_t { reading, answering, writing, closing };
+    enum class Phase : uint8_t { reading, answering, writing, streaming, closing };
     struct Client {
         int descriptor = -1;
         Phase phase = Phase::reading;
@@ -84,6 +100,7 @@ class HttpFront {
         Nanos deadline = 0;    // kNever while it is answered
         Nanos idle_since = 0;  // since when nothing of a request has come
         std::shared_ptr<HttpCall> call;
+        std::shared_ptr<HttpStream> stream;
     };
     struct Done {
         uint64_t client;
@@ -112,7 +129,10 @@ class HttpFront {
     void refuse(uint64_t number, Client& client, int status, std::string_view error);
     void respond(uint64_t number, Client& client, HttpAnswer answer);
     void write_some(uint64_t number, Client& client);
+    void read_stream(uint64_t number, Client& client);
+    void read_streams();
     void drop_some(uint64_t number, Client& client);
+    void ring() const;
     void take_done();
     void close_late(Nanos now);
     void close_client(uint64_t number);

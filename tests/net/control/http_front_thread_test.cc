@@ -1,6 +1,6 @@
 // The sockets of the admin endpoint with real clients, also under ThreadSanitizer: whole requests,
-// clients that are idle, go away or send too much, and answers that take long. And the endpoint as
-// a whole, before a server whose main thread does not answer.
+// clients that are idle, go away or send too much, answers that take long or go on as streams; and
+// the endpoint as a whole, before a server whose main thread does not answer.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -8,9 +8,13 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <functional>
+#include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "net/control/admin_address.h"
@@ -79,6 +83,10 @@ class HttpFrontTest : public Clients {
                 while (!may_answer_ && !call.gone) std::this_thread::sleep_for(1ms);
                 gone_ += call.gone;
             }
+            if (call.head.path() == "/stream") {
+                const std::lock_guard guard(streams_lock_);
+                return HttpAnswer{"head:", true, next_stream_};
+            }
             return HttpAnswer{response(std::to_string(call.text.size() + call.body.size())),
                               call.text.find("close") != std::string::npos};
         };
@@ -97,6 +105,8 @@ class HttpFrontTest : public Clients {
 
     std::atomic<int> asked_{0}, gone_{0};
     std::atomic<bool> may_answer_{false};
+    std::mutex streams_lock_;
+    std::shared_ptr<HttpStream> next_stream_;
     std::unique_ptr<HttpFront> front_;
 };
 
@@ -212,6 +222,96 @@ TEST_F(HttpFrontTest, ItEndsWhileRequestsAreAnswered) {
     while (asked_ == 0) std::this_thread::sleep_for(1ms);
     front_.reset();
     EXPECT_GE(gone_, 1);
+}
+
+// ---------------------------------------------------------------------------------------- streams
+// Says what a test puts there, from its thread.
+class TextStream final : public HttpStream {
+  public:
+    void begin(std::function<void()> wake) override {
+        const std::lock_guard guard(lock_);
+        wake_ = std::move(wake);
+        wake_();
+    }
+    bool read(std::string& out) override {
+        const std::lock_guard guard(lock_);
+        out += std::exchange(text_, {});
+        return !over_;
+    }
+    void end() override {
+        const std::lock_guard guard(lock_);
+        ended = true;
+        wake_ = {};
+    }
+    void say(std::string_view text, bool over = false) {
+        const std::lock_guard guard(lock_);
+        text_ += text;
+        over_ |= over;
+        if (wake_) wake_();
+    }
+    std::atomic<bool> ended{false};
+
+  private:
+    std::mutex lock_;
+    std::string text_;
+    std::function<void()> wake_;
+    bool over_ = false;
+};
+
+class HttpStreamTest : public HttpFrontTest {
+  protected:
+    // A client that has asked for a stream, and that stream.
+    std::pair<int, std::shared_ptr<TextStream>> follow() {
+        auto stream = std::make_shared<TextStream>();
+        {
+            const std::lock_guard guard(streams_lock_);
+            next_stream_ = stream;
+        }
+        const int client = connect();
+        send_text(client, "GET /stream HTTP/1.1\r\n\r\n");
+        EXPECT_EQ(read_text(client, 5), "head:");
+        return {client, stream};
+    }
+    static bool eventually(const std::function<bool()>& condition) {
+        for (int looks = 0; looks < 10'000 && !condition(); ++looks)
+            std::this_thread::sleep_for(1ms);
+        return condition();
+    }
+};
+
+TEST_F(HttpStreamTest, WhatIsSaidLaterIsSentWhileOthersAreAnswered) {
+    const auto [client, stream] = follow();
+    for (int i = 0; i < 100; ++i) {
+        stream->say("event " + std::to_string(100 + i) + ";");
+        EXPECT_EQ(read_text(client, 10), "event " + std::to_string(100 + i) + ";");
+        if (i % 10 == 0) {
+            EXPECT_EQ(ask(connect(), kQuick, response("23")), response("23"));
+        }
+    }
+    stream->say("the last", true);
+    EXPECT_EQ(read_text(client), "the last") << "and then it is closed";
+    EXPECT_TRUE(eventually([&] { return stream->ended.load(); }));
+}
+
+TEST_F(HttpStreamTest, AClientThatGoesAwayEndsItsStream) {
+    const auto [client, stream] = follow();
+    shutdown(client, SHUT_RDWR);
+    EXPECT_TRUE(eventually([&] { return stream->ended.load(); }));
+    const auto [other, second] = follow();
+    front_.reset();
+    EXPECT_TRUE(second->ended) << "and so does the end of the server";
+    second->say("nothing hears it");
+    EXPECT_EQ(read_text(other), "");
+}
+
+// More than the kernel takes at once arrives whole.
+TEST_F(HttpStreamTest, AClientThatReadsSlowlyIsSentAllOfIt) {
+    const auto [client, stream] = follow();
+    const std::string text(16 << 20, 'x');
+    stream->say(text);
+    std::this_thread::sleep_for(20ms);
+    stream->say("end", true);
+    EXPECT_EQ(read_text(client), text + "end");
 }
 
 // ------------------------------------------------------------------------------------- the whole
