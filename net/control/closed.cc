@@ -35,6 +35,10 @@ Result<void> set_reason(ClosedFilter& filter, std::string_view key, std::string_
 Result<void> set_filter(ClosedFilter& filter, const FilterNames& names, std::string_view key,
                         std::string_view value) {
     if (key == "reason") return set_reason(filter, key, value);
+    const bool again =
+        (key == "user" && !filter.user.empty()) || (key == "since" && filter.within > 0) ||
+        (key == "listener" && filter.listener) || (key == "address" && filter.address);
+    if (again) return wrong(key, value, "is a second one", "give one, and ask again for another");
     if (key == "user") {
         if (value.empty() || value.size() > kUserBytesMax)
             return wrong(key, value, "is not the name of a user",

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cinttypes>
 #include <cstdio>
@@ -106,7 +107,11 @@ Json Routes::row_json(const ConnectionRow& row) const {
             {"state", kStageNames[static_cast<size_t>(row.stage)]},
             {"listener", row.listener < listeners.size() ? listeners[row.listener] : ""},
             {"address", row.address},
+            {"user", row.user.empty() ? Json(nullptr) : Json(row.user)},
+            {"device", row.device.empty() ? Json(nullptr) : Json(row.device)},
+            {"labels", labels_json(row.labels)},
             {"profile", row.profile.empty() ? Json(nullptr) : Json(row.profile)},
+            {"age_ms", row.age != 0 ? Json(to_ms(row.age)) : Json(nullptr)},
             {"idle_ms", to_ms(row.idle)},
             {"probes_unanswered", row.probes_unanswered},
             {"queued_bytes", row.queued_bytes},
@@ -118,10 +123,12 @@ Json Routes::row_json(const ConnectionRow& row) const {
 Reply Routes::count(const Ask& ask) {
     const Result<ConnectionFilter> filter = filter_of_query(ask, filter_names(), {});
     if (!filter) return error_reply(400, "query", filter.error());
+    Chosen chosen = choose(ask, *filter);
+    if (chosen.refused) return *std::move(chosen.refused);
     std::vector<std::shared_ptr<CountJob>> counts;
     std::vector<std::shared_ptr<Job>> jobs;
     for (uint32_t reactor = 0; reactor < errands_.reactors(); ++reactor) {
-        counts.push_back(std::make_shared<CountJob>(*filter));
+        counts.push_back(std::make_shared<CountJob>(chosen.filters[reactor]));
         jobs.push_back(counts.back());
     }
     const Errands::Outcome outcome = errands_.run(jobs, kAdminAnswerNs, ask.gone);
@@ -161,15 +168,21 @@ Reply Routes::connections(const Ask& ask) {
     const Result<ConnectionFilter> filter =
         filter_of_query(ask, filter_names(), {"sort", "limit", "cursor"});
     if (!filter) return error_reply(400, "query", filter.error());
-    if (sort == "id") return page_by_id(ask, *filter, static_cast<uint32_t>(*limit), cursor);
-    if (sort == "idle") return page_by_idle(ask, *filter, static_cast<uint32_t>(*limit), cursor);
-    return error_reply(400, "sort", pulse::quoted(sort) + " is not an order", "write id or idle");
+    if (sort != "id" && sort != "idle" && sort != "age")
+        return error_reply(400, "sort", pulse::quoted(sort) + " is not an order",
+                           "write id, idle or age");
+    Chosen chosen = choose(ask, *filter);
+    if (chosen.refused) return *std::move(chosen.refused);
+    const auto most = static_cast<uint32_t>(*limit);
+    if (sort == "id") return page_by_id(ask, chosen.filters, most, cursor);
+    const auto order = sort == "idle" ? LongestJob::Order::idle : LongestJob::Order::age;
+    return page_by_length(ask, chosen.filters, order, most, cursor);
 }
 
 // By reactor and place, so that one which lives all the while is in exactly one of the pages. The
 // cursor is where the next page begins: "REACTOR.PLACE".
-Reply Routes::page_by_id(const Ask& ask, const ConnectionFilter& filter, uint32_t limit,
-                         std::string_view cursor) {
+Reply Routes::page_by_id(const Ask& ask, const std::vector<ConnectionFilter>& filters,
+                         uint32_t limit, std::string_view cursor) {
     uint32_t reactor = 0;
     Index place = 0;
     if (!cursor.empty()) {
@@ -186,10 +199,13 @@ Reply Routes::page_by_id(const Ask& ask, const ConnectionFilter& filter, uint32_
     Json next = nullptr;
     while (reactor < errands_.reactors()) {
         const auto found = static_cast<uint32_t>(list.size());
-        auto job = std::make_shared<PageJob>(filter, place, limit - found);
+        auto job = std::make_shared<PageJob>(filters[reactor], place, limit - found);
         const Errands::Outcome outcome = errands_.run(only(reactor, job), kAdminAnswerNs, ask.gone);
         if (!outcome.all()) return unanswered(outcome);
-        for (const ConnectionRow& row : job->rows) list.push_back(row_json(row));
+        std::vector<ConnectionRow*> rows;
+        for (ConnectionRow& row : job->rows) rows.push_back(&row);
+        name_sessions(ask, rows);
+        for (const ConnectionRow* row : rows) list.push_back(row_json(*row));
         const bool over = job->over || !job->finished();
         reactor += over ? 1 : 0;
         place = over ? 0 : job->next;
@@ -200,40 +216,43 @@ Reply Routes::page_by_id(const Ask& ask, const ConnectionFilter& filter, uint32_
     return json_reply({{"connections", std::move(list)}, {"next", std::move(next)}});
 }
 
-// Longest idle first. Those that send something meanwhile move to the end, and may be missed or
-// seen again. The cursor, "HEARD_NS.REACTOR.PLACE", is the order's key of the last that was looked
-// at, which may have closed.
-Reply Routes::page_by_idle(const Ask& ask, const ConnectionFilter& filter, uint32_t limit,
-                           std::string_view cursor) {
-    std::optional<IdlestJob::Key> after;
+// The longest first. Of those by idle time one that sends something meanwhile moves to the end, and
+// may be missed or seen again. The cursor is the order's key of the last that was looked at, which
+// may have closed: "SINCE_NS.REACTOR.PLACE".
+Reply Routes::page_by_length(const Ask& ask, const std::vector<ConnectionFilter>& filters,
+                             LongestJob::Order order, uint32_t limit, std::string_view cursor) {
+    std::optional<LongestJob::Key> after;
     if (!cursor.empty()) {
         after.emplace();
         int read = 0;
         const std::string text(cursor);
-        if (std::sscanf(text.c_str(), "%" SCNd64 ".%" SCNu32 ".%" SCNu32 "%n", &after->heard_at,
+        if (std::sscanf(text.c_str(), "%" SCNd64 ".%" SCNu32 ".%" SCNu32 "%n", &after->since,
                         &after->reactor, &after->index, &read) != 3 ||
             static_cast<size_t>(read) != text.size()) {
             return error_reply(400, "cursor",
-                               pulse::quoted(cursor) + " is not of a page sorted by idle",
+                               pulse::quoted(cursor) + " is not of a page in this order",
                                "give back what 'next' was");
         }
     }
-    std::vector<std::shared_ptr<IdlestJob>> idlest;
+    std::vector<std::shared_ptr<LongestJob>> longest;
     std::vector<std::shared_ptr<Job>> jobs;
     for (uint32_t reactor = 0; reactor < errands_.reactors(); ++reactor) {
-        idlest.push_back(std::make_shared<IdlestJob>(filter, after, limit));
-        jobs.push_back(idlest.back());
+        longest.push_back(std::make_shared<LongestJob>(filters[reactor], order, after, limit));
+        jobs.push_back(longest.back());
     }
     const Errands::Outcome outcome = errands_.run(jobs, kAdminAnswerNs, ask.gone);
     if (!outcome.all()) return unanswered(outcome);
-    std::erase_if(idlest,
+    std::erase_if(longest,
                   [](const auto& job) { return !job->finished(); });  // its reactor has ended
-    const IdlestPage page = page_of(idlest, limit);
+    const LongestPage page = page_of(longest, limit);
+    std::vector<ConnectionRow*> rows;
+    for (LongestJob::Found* found : page.found) rows.push_back(&found->row);
+    name_sessions(ask, rows);
     Json list = Json::array();
-    for (const IdlestJob::Found* found : page.found) list.push_back(row_json(found->row));
+    for (const ConnectionRow* row : rows) list.push_back(row_json(*row));
     Json next = nullptr;
     if (page.next)
-        next = fmt::format("{}.{}.{}", page.next->heard_at, page.next->reactor, page.next->index);
+        next = fmt::format("{}.{}.{}", page.next->since, page.next->reactor, page.next->index);
     return json_reply({{"connections", std::move(list)}, {"next", std::move(next)}});
 }
 
@@ -254,7 +273,8 @@ Reply Routes::connection(const Ask& ask) {
         return error_reply(404, "id", pulse::quoted(ask.id) + " is not connected",
                            "look at /api/v1/closed/" + ask.id + ", or list /api/v1/connections");
     }
-    const ConnectionFacts& facts = *job->facts;
+    ConnectionFacts& facts = *job->facts;
+    name_sessions(ask, std::array{&facts.row});
     Json object = row_json(facts.row);
     object["proxied"] = facts.proxied;
     object["interval_ms"] = facts.interval_ms;
@@ -304,9 +324,11 @@ Reply Routes::act(const Ask& ask, std::span<const std::shared_ptr<ActJob>> acts,
 }
 
 template <class Make>
-Reply Routes::act_on_all(const Ask& ask, Nanos most, Make&& make) {
+Reply Routes::act_on_all(const Ask& ask, const ConnectionFilter& filter, Nanos most, Make&& make) {
+    Chosen chosen = choose(ask, filter);
+    if (chosen.refused) return *std::move(chosen.refused);
     std::vector<std::shared_ptr<ActJob>> jobs;
-    for (uint32_t reactor = 0; reactor < errands_.reactors(); ++reactor) jobs.push_back(make());
+    for (const ConnectionFilter& each : chosen.filters) jobs.push_back(make(each));
     return act(ask, jobs, most);
 }
 
@@ -331,8 +353,9 @@ Reply Routes::kick(const Ask& ask) {
     }
     const auto run = [&](Nanos most) {
         const auto pace = std::make_shared<SharedPace>(per_second);
-        return act_on_all(ask, most,
-                          [&] { return std::make_shared<KickJob>(*filter, *reason, pace); });
+        return act_on_all(ask, *filter, most, [&](const ConnectionFilter& each) {
+            return std::make_shared<KickJob>(each, *reason, pace);
+        });
     };
     if (per_second == 0) return run(kAdminActNs);
     if (long_ones_.fetch_add(1) >= kAdminLongAtOnce) {
@@ -353,8 +376,12 @@ Reply Routes::broadcast(const Ask& ask) {
     if (!filter) return bad(filter.error());
     const Result<std::string> text = text_of(ask.body, "text", kBroadcastBytesMax);
     if (!text) return bad(text.error());
-    if (text->empty()) return bad("text: is missing or empty; write what is to be sent");
-    const size_t wire_bytes = BroadcastJob::wire_bytes_of(*text);
+    return send_text(ask, *filter, *text);
+}
+
+Reply Routes::send_text(const Ask& ask, const ConnectionFilter& filter, const std::string& text) {
+    if (text.empty()) return bad("text: is missing or empty; write what is to be sent");
+    const size_t wire_bytes = BroadcastJob::wire_bytes_of(text);
     if (wire_bytes > target_.send_queue_bytes()) {
         return error_reply(413, "text",
                            fmt::format("takes up to {} bytes of each send queue, which has {} "
@@ -362,8 +389,23 @@ Reply Routes::broadcast(const Ask& ask) {
                                        wire_bytes, target_.send_queue_bytes()),
                            "write a shorter one");
     }
-    return act_on_all(ask, kAdminActNs,
-                      [&] { return std::make_shared<BroadcastJob>(*filter, *text); });
+    return act_on_all(ask, filter, kAdminActNs, [&](const ConnectionFilter& each) {
+        return std::make_shared<BroadcastJob>(each, text);
+    });
+}
+
+Reply Routes::send_to_user(const Ask& ask) {
+    if (Result<void> known = only_keys(ask.body, {"text"}); !known) return bad(known.error());
+    ConnectionFilter filter;
+    if (Result<void> set = set_filter(filter, filter_names(), "user", ask.id); !set)
+        return error_reply(400, "user", set.error());
+    const Result<std::string> text = text_of(ask.body, "text", kBroadcastBytesMax);
+    if (!text) return bad(text.error());
+    Reply reply = send_text(ask, filter, *text);
+    const Json done = Json::parse(reply.body, nullptr, false);
+    if (reply.status != 200 || done.value("done", 0) + done.value("skipped", 0) > 0) return reply;
+    return error_reply(404, "user", pulse::quoted(ask.id) + " has no session",
+                       "list those that are online with /api/v1/users?state=online");
 }
 
 Reply Routes::retune(const Ask& ask) {
@@ -376,8 +418,9 @@ Reply Routes::retune(const Ask& ask) {
     ConnectionFilter chosen;  // reads the name as a filter would
     if (Result<void> set = set_filter(chosen, filter_names(), "profile", *name); !set)
         return error_reply(400, "profile", set.error());
-    return act_on_all(ask, kAdminActNs,
-                      [&] { return std::make_shared<RetuneJob>(*filter, *chosen.profile); });
+    return act_on_all(ask, *filter, kAdminActNs, [&](const ConnectionFilter& each) {
+        return std::make_shared<RetuneJob>(each, *chosen.profile);
+    });
 }
 
 // Where a reactor has not done it in time, or the client has gone, the main thread's order stands:

@@ -93,22 +93,24 @@ bool is_host_here(std::string_view host) {
     return bool{parse_prefix(host)};
 }
 
-// What stands in `path` where the pattern of a route has {id}, or nothing, which is empty; nullopt
-// where it is another path.
+// What stands in `path` where the pattern of a route has {id}, or {name}, in which a slash may be,
+// or nothing, which is empty; nullopt where it is another path.
 std::optional<std::string_view> match_path(std::string_view pattern, std::string_view path) {
-    constexpr std::string_view kId = "{id}";
-    const size_t at = pattern.find(kId);
+    const size_t at = pattern.find('{');
     if (at == std::string_view::npos)
         return path == pattern ? std::optional(std::string_view()) : std::nullopt;
+    const size_t end = pattern.find('}', at) + 1;
+    const bool one_part = pattern.substr(at, end - at) == "{id}";
     const std::string_view before = pattern.substr(0, at);
-    const std::string_view behind = pattern.substr(at + kId.size());
+    const std::string_view behind = pattern.substr(end);
     if (path.size() <= before.size() + behind.size() || !path.starts_with(before) ||
         !path.ends_with(behind)) {
         return std::nullopt;
     }
     const std::string_view id =
         path.substr(before.size(), path.size() - before.size() - behind.size());
-    return id.find('/') == std::string_view::npos ? std::optional(id) : std::nullopt;
+    const bool is_it = !one_part || id.find('/') == std::string_view::npos;
+    return is_it ? std::optional(id) : std::nullopt;
 }
 
 // A response to HEAD is that to GET without its body, which httplib leaves out.
@@ -137,8 +139,10 @@ struct Control::Parts {
 
 namespace {
 
-// The call that the thread answers: handlers of httplib are given the request alone.
+// The call that the thread answers, and what follows its answer: handlers of httplib are given no
+// more than the request.
 thread_local HttpCall* call_of_thread = nullptr;
+thread_local std::shared_ptr<HttpStream> stream_of_thread;
 
 void write(const Reply& reply, httplib::Response& response) {
     response.status = reply.status;
@@ -196,7 +200,10 @@ std::variant<Json, Reply> parse_body(const std::string& body) {
 void Control::Parts::set_handlers() {
     parser.set_pre_routing_handler(
         [this](const httplib::Request& request, httplib::Response& response) {
-            write(reply_to(request), response);
+            Reply reply = reply_to(request);
+            write(reply, response);
+            if (reply.stream != nullptr && request.method == "HEAD") reply.stream->end();
+            if (request.method != "HEAD") stream_of_thread = std::move(reply.stream);
             return httplib::Server::HandlerResponse::Handled;
         });
     // To what httplib refuses by itself.
@@ -251,6 +258,7 @@ Reply Control::Parts::answer(const Route& route, std::string_view id,
     Ask ask;
     ask.id = id;
     ask.query = request.params;
+    ask.last_event_id = call.head.header("last-event-id").value_or("");
     ask.gone = [&call] { return call.gone.load(); };
     if (route.method == "POST") {
         if (!call.head.header("content-type").value_or("").starts_with("application/json")) {
@@ -272,6 +280,13 @@ HttpAnswer Control::Parts::respond(HttpCall& call) {
     call_of_thread = &call;
     HttpAnswer answer = parser.respond(call.head);
     call_of_thread = nullptr;
+    if (std::shared_ptr<HttpStream> stream = std::exchange(stream_of_thread, nullptr)) {
+        // Until the connection ends: no length.
+        return {
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
+            "Connection: close\r\n\r\n",
+            true, std::move(stream)};
+    }
     // Of the bytes that are sent: what httplib makes of a body may be longer than the body.
     if (answer.bytes.size() <= kAdminAnswerBytesMax) return answer;
     return {response_text(error_reply(500, call.head.path(), "has an answer that is too long",
@@ -307,7 +322,8 @@ Result<std::unique_ptr<Control>> Control::start(AdminListener listener,
 
 size_t Control::memory_bytes_max() {
     return kAdminConnectionsMax *
-           (kAdminHeadBytesMax + kAdminBodyBytesMax + kAdminReadBytes + kAdminAnswerBytesMax);
+               (kAdminHeadBytesMax + kAdminBodyBytesMax + kAdminReadBytes + kAdminAnswerBytesMax) +
+           kAdminWorkers * kChosenMax * sizeof(ConnectionRef) + PresenceHub::memory_bytes_max();
 }
 
 Result<std::vector<std::string>> read_admin_tokens(const std::string& path) {

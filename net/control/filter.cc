@@ -44,7 +44,8 @@ Result<void> set_protocol(ConnectionFilter& filter, std::string_view key, std::s
 bool is_set(const ConnectionFilter& filter, std::string_view key) {
     return (key == "state" && filter.stage) || (key == "listener" && filter.listener) ||
            (key == "profile" && filter.profile) || (key == "address" && filter.address) ||
-           (key == "idle" && filter.idle_min > 0);
+           (key == "idle" && filter.idle_min > 0) || (key == "age" && filter.age_min > 0) ||
+           (key == "id" && filter.id) || (key == "user" && !filter.user.empty());
 }
 
 Result<void> set_state(ConnectionFilter& filter, std::string_view key, std::string_view value) {
@@ -109,10 +110,28 @@ Result<void> set_filter(ConnectionFilter& filter, const FilterNames& names, std:
         filter.address = *prefix;
         return {};
     }
-    if (key == "idle") {
+    if (key == "idle" || key == "age") {
         const Result<Nanos> least = parse_duration(value);
-        if (!least) return Error{"idle " + least.error()};
-        filter.idle_min = *least;
+        if (!least) return Error{std::string(key) + " " + least.error()};
+        (key == "age" ? filter.age_min : filter.idle_min) = *least;
+        return {};
+    }
+    if (key == "id") {
+        filter.id = parse_public_name(value);
+        if (filter.id) return {};
+        return wrong(key, value, "is not the name of a connection", "write one like r3-000123-9");
+    }
+    if (key == "user" || key == "label") {
+        const size_t most = key == "user" ? kUserBytesMax : kLabelsBytesMax;
+        if (value.empty() || value.size() > most) {
+            return wrong(key, value, "is too long or empty",
+                         "write 1 to " + std::to_string(most) + " bytes");
+        }
+        if (key == "user") {
+            filter.user = value;
+        } else {
+            filter.labels.emplace_back(value);
+        }
         return {};
     }
     return wrong("filter", key, "is not something to filter by", one_of(kFilterKeys));
@@ -124,8 +143,23 @@ Nanos idle_of(const Connections& connections, Index index, Nanos now) {
     return std::max<Nanos>(0, now - clock.begins(restore_tick(heard, clock.down(now))));
 }
 
+Candidates::Candidates(const ConnectionFilter& filter, Index places, Index first)
+    : chosen_(filter.chosen), next_(std::min(first, places)), end_(places) {
+    if (chosen_ == nullptr) return;
+    end_ = chosen_->size();
+    next_ = static_cast<size_t>(
+        std::ranges::lower_bound(*chosen_, first, {}, &ConnectionId::index) - chosen_->begin());
+}
+
+Index Candidates::next(Connections& connections) {
+    if (chosen_ == nullptr) return static_cast<Index>(next_++);
+    const ConnectionId id = (*chosen_)[next_++];
+    return connections.find(id) != nullptr ? id.index : kNoIndex;
+}
+
 bool matches(const ConnectionFilter& filter, Connections& connections, Index index, Nanos now,
              uint32_t& cost) {
+    if (index == kNoIndex) return false;
     const Connection& connection = connections.table()[index];
     if (connection.stage == Stage::free || connection.stage == Stage::closed) return false;
     if (filter.stage && connection.stage != *filter.stage) return false;
@@ -136,6 +170,15 @@ bool matches(const ConnectionFilter& filter, Connections& connections, Index ind
     }
     if (filter.profile && connection.profile % kRetunedProfiles != *filter.profile) return false;
     if (filter.idle_min > 0 && idle_of(connections, index, now) < filter.idle_min) return false;
+    if (filter.age_min > 0) {
+        const Nanos accepted_at = connections.accepted_at(index);
+        if (accepted_at == 0 || now - accepted_at < filter.age_min) return false;
+    }
+    if (!filter.user.empty()) {  // it may have logged in as another one meanwhile
+        const SessionBook::Entry* const login = connections.logins().entry_of(connection);
+        if (login == nullptr || !login->is_of(connections.logins().number_of(filter.user)))
+            return false;
+    }
     return !filter.address || is_from(*filter.address, connections, index, cost);
 }
 

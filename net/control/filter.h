@@ -1,6 +1,7 @@
 // Which connections a request is about. All that is given must hold; nothing given: every one.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "core/types.h"
 #include "net/io/address.h"
 #include "net/loop/connections.h"
+#include "net/loop/public_name.h"
 
 namespace pulse {
 
@@ -23,15 +25,25 @@ struct ConnectionFilter {
     // are known; other prefixes do not match there.
     std::optional<AddressPrefix> address;
     Nanos idle_min = 0;
+    Nanos age_min = 0;  // nothing matches where no ledger is kept (net/loop/history.h)
 
+    // Who they are. What the directory or a name tells is looked up first, and makes `chosen`.
+    std::optional<PublicName> id;
+    std::string user;                 // logged in as it
+    std::vector<std::string> labels;  // of the login, all of them: NAME, or NAME=VALUE
+    // Of one reactor, in the order of their places; null: they are not looked up.
+    std::shared_ptr<const std::vector<ConnectionId>> chosen{};
+
+    bool names_some() const { return id || !user.empty() || !labels.empty(); }
     bool empty() const {
-        return protocols.empty() && !stage && !listener && !profile && !address && idle_min == 0;
+        return protocols.empty() && !stage && !listener && !profile && !address && idle_min == 0 &&
+               age_min == 0 && !names_some();
     }
 };
 
 // What a filter can name.
-inline constexpr std::string_view kFilterKeys[] = {"protocol", "state",   "listener",
-                                                   "address",  "profile", "idle"};
+inline constexpr std::string_view kFilterKeys[] = {
+    "protocol", "state", "listener", "address", "profile", "idle", "age", "id", "user", "label"};
 
 // The words of Stage, by its value; of what is live or on its way out.
 inline constexpr std::string_view kStageNames[] = {"free", "proxy",   "detect", "http",
@@ -44,15 +56,34 @@ struct FilterNames {
     std::vector<std::string> profiles;   // by their number; the first two are not for a filter
 };
 
-// Sets what `key` names, or adds a protocol; all else is refused a second time. The error is
-// "KEY 'VALUE': reason; remedy".
+// Sets what `key` names, or adds a protocol or a label; all else is refused a second time. The
+// error is "KEY 'VALUE': reason; remedy".
 Result<void> set_filter(ConnectionFilter& filter, const FilterNames& names, std::string_view key,
                         std::string_view value);
+
+// The places of a reactor that a job looks at: all, or those of the connections that were chosen.
+class Candidates {
+  public:
+    // From place `first` on, below `places`.
+    Candidates(const ConnectionFilter& filter, Index places, Index first = 0);
+    bool done() const { return next_ == end_; }
+    // The next place; kNoIndex: the connection that was chosen is gone. Requires: !done().
+    Index next(Connections& connections);
+    // Where one that goes on behind these begins.
+    Index place() const {
+        return chosen_ == nullptr || done() ? static_cast<Index>(next_) : (*chosen_)[next_].index;
+    }
+
+  private:
+    std::shared_ptr<const std::vector<ConnectionId>> chosen_;
+    size_t next_;
+    size_t end_;
+};
 
 // How long a connection has proved no life.
 Nanos idle_of(const Connections& connections, Index index, Nanos now);
 
-// Whether `index` is meant; adds what the answer cost to `cost`. On the reactor's thread.
+// Whether a candidate is meant; adds what the answer cost to `cost`. On the reactor's thread.
 bool matches(const ConnectionFilter& filter, Connections& connections, Index index, Nanos now,
              uint32_t& cost);
 

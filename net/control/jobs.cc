@@ -2,7 +2,6 @@
 #include "net/control/jobs.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "core/heartbeat_policy.h"
 #include "net/loop/session.h"
@@ -21,6 +20,8 @@ std::string profile_of(const Connections& connections, const Connection& connect
 
 ConnectionRow row_of(Connections& connections, Index index, Nanos now) {
     const Connection& connection = connections.table()[index];
+    const SessionBook::Entry* const login = connections.logins().entry_of(connection);
+    const Nanos accepted_at = connections.accepted_at(index);
     return {
         .reactor = connections.config().number,
         .id = connections.table().id(index),
@@ -31,10 +32,16 @@ ConnectionRow row_of(Connections& connections, Index index, Nanos now) {
         .listener = connection.listener,
         .profile = profile_of(connections, connection),
         .idle = idle_of(connections, index, now),
+        .age = accepted_at != 0 ? std::max<Nanos>(kMillisecond, now - accepted_at) : 0,
         .probes_unanswered = probes_sent(connection.heard),
         .queued_bytes = connections.queued_bytes(index),
         .unfinished_bytes =
             connection.inbox == 0 ? 0 : connections.buffers().size(connection.inbox),
+        .session = login != nullptr ? login->session : 0,
+        .shard = login != nullptr ? login->shard : 0u,
+        .user = {},
+        .device = {},
+        .labels = {},
     };
 }
 
@@ -48,28 +55,30 @@ Nanos StatsJob::step(Connections& connections, Nanos, uint32_t& budget) {
 
 Nanos CountJob::step(Connections& connections, Nanos now, uint32_t& budget) {
     if (!places_) {
-        places_.emplace(connections.table().limit());
+        places_.emplace(filter, connections.table().limit());
         by_protocol.resize(all_protocols().size());
         by_stage.resize(std::size(kStageNames));
     }
-    places_->advance(budget, [&](Index index) {
+    while (budget > 0 && !places_->done()) {
+        const Index index = places_->next(connections);
         uint32_t cost = kPassCost;
-        if (!matches(filter, connections, index, now, cost)) return cost;
+        const bool counts = matches(filter, connections, index, now, cost);
+        spend(budget, cost);
+        if (!counts) continue;
         const Connection& connection = connections.table()[index];
         ++total;
         ++by_protocol[connection.protocol];
         ++by_stage[static_cast<size_t>(connection.stage)];
-        return cost;
-    });
+    }
     return places_->done() ? kNever : now;
 }
 
 // ----------------------------------------------------------------------------------------- lists
 
 Nanos PageJob::step(Connections& connections, Nanos now, uint32_t& budget) {
-    const Index places = connections.table().limit();
-    while (budget > 0 && next < places && rows.size() < most) {
-        const Index index = next++;
+    if (!places_) places_.emplace(filter, connections.table().limit(), next);
+    while (budget > 0 && !places_->done() && rows.size() < most) {
+        const Index index = places_->next(connections);
         uint32_t cost = kPassCost;
         if (matches(filter, connections, index, now, cost)) {
             rows.push_back(row_of(connections, index, now));
@@ -77,16 +86,18 @@ Nanos PageJob::step(Connections& connections, Nanos now, uint32_t& budget) {
         }
         spend(budget, cost);
     }
-    over = next >= places;
+    over = places_->done();
+    next = places_->place();
     return over || rows.size() == most ? kNever : now;
 }
 
-void IdlestJob::consider(Connections& connections, Index index, Nanos now, uint32_t& cost) {
-    const Connection& connection = connections.table()[index];
+void LongestJob::consider(Connections& connections, Index index, Nanos now, uint32_t& cost) {
     if (!matches(filter, connections, index, now, cost)) return;
+    const Connection& connection = connections.table()[index];
     const TickClock clock = connections.config().clock;
     const Tick heard = restore_tick(connection.heard & kStoredTickMask, clock.down(now));
-    const Key key{clock.begins(heard), connections.config().number, index};
+    const Nanos since = order == Order::idle ? clock.begins(heard) : connections.accepted_at(index);
+    const Key key{since, connections.config().number, index};
     if (after && key <= *after) return;
     const auto by_key = [](const Candidate& a, const Candidate& b) { return a.key < b.key; };
     if (heap_.size() == most) {
@@ -100,13 +111,13 @@ void IdlestJob::consider(Connections& connections, Index index, Nanos now, uint3
 }
 
 // First all are looked at, then the best of them described.
-Nanos IdlestJob::step(Connections& connections, Nanos now, uint32_t& budget) {
-    if (!places_) places_.emplace(connections.table().limit());
-    places_->advance(budget, [&](Index index) {
+Nanos LongestJob::step(Connections& connections, Nanos now, uint32_t& budget) {
+    if (!places_) places_.emplace(filter, connections.table().limit());
+    while (budget > 0 && !places_->done()) {
         uint32_t cost = kPassCost;
-        consider(connections, index, now, cost);
-        return cost;
-    });
+        consider(connections, places_->next(connections), now, cost);
+        spend(budget, cost);
+    }
     if (!places_->done()) return now;
     if (!std::exchange(sorted_, true)) {
         std::ranges::sort(heap_, {}, [](const Candidate& candidate) { return candidate.key; });
@@ -125,14 +136,14 @@ Nanos IdlestJob::step(Connections& connections, Nanos now, uint32_t& budget) {
     return described_ == heap_.size() ? kNever : now;
 }
 
-IdlestPage page_of(std::span<const std::shared_ptr<IdlestJob>> jobs, uint32_t limit) {
-    IdlestPage page;
+LongestPage page_of(std::span<const std::shared_ptr<LongestJob>> jobs, uint32_t limit) {
+    LongestPage page;
     for (const auto& job : jobs) {
-        for (const IdlestJob::Found& found : job->found) page.found.push_back(&found);
+        for (LongestJob::Found& found : job->found) page.found.push_back(&found);
         if (job->more_behind && (!page.next || *job->more_behind < *page.next))
             page.next = job->more_behind;
     }
-    const auto by_key = [](const IdlestJob::Found* found) { return found->key; };
+    const auto by_key = [](const LongestJob::Found* found) { return found->key; };
     std::ranges::sort(page.found, {}, by_key);
     if (page.next) {
         const auto known = std::ranges::upper_bound(page.found, *page.next, {}, by_key);
@@ -165,7 +176,7 @@ uint32_t ActJob::visit(Connections& connections, Index index, Nanos now) {
     if (!matches(filter_, connections, index, now, spent)) return spent;
     if (!concerns(connections.table()[index])) return spent;
     if (pace_ != nullptr && !pace_->allows(now)) {
-        held_up_ = index;
+        held_up_ = connections.table().id(index);
         return spent;
     }
     if (act(connections, index)) {
@@ -177,9 +188,10 @@ uint32_t ActJob::visit(Connections& connections, Index index, Nanos now) {
 }
 
 Nanos ActJob::step(Connections& connections, Nanos now, uint32_t& budget) {
-    if (!places_) places_.emplace(connections.table().limit());
+    if (!places_) places_.emplace(filter_, connections.table().limit());
     while (budget > 0 && (held_up_ || !places_->done())) {
-        const Index index = held_up_ ? *held_up_ : places_->next();
+        Index index = held_up_ ? held_up_->index : places_->next(connections);
+        if (held_up_ && connections.find(*held_up_) == nullptr) index = kNoIndex;
         held_up_.reset();
         spend(budget, visit(connections, index, now));
         if (held_up_) return now + kPaceNs;
@@ -263,21 +275,6 @@ Nanos KickOneJob::step(Connections& connections, Nanos, uint32_t& budget) {
     found = connection != nullptr && is_live(connection->stage);
     if (found) connections.begin_close(id.index, {CloseReason::kicked, reason});
     return kNever;
-}
-
-std::optional<PublicName> parse_public_name(std::string_view text) {
-    PublicName name{};
-    const auto number = [&](char before, uint32_t& value) {
-        if (text.empty() || text.front() != before) return false;
-        const auto [end, error] =
-            std::from_chars(text.data() + 1, text.data() + text.size(), value);
-        if (error != std::errc{}) return false;
-        text.remove_prefix(static_cast<size_t>(end - text.data()));
-        return true;
-    };
-    const bool whole = number('r', name.reactor) && number('-', name.id.index) &&
-                       number('-', name.id.generation) && text.empty();
-    return whole ? std::optional(name) : std::nullopt;
 }
 
 }  // namespace pulse

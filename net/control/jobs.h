@@ -29,9 +29,13 @@ struct ConnectionRow {
     uint8_t listener = 0;
     std::string profile;  // empty: it has no heartbeats yet, or is closing
     Nanos idle = 0;
+    Nanos age = 0;  // 0: it was accepted while no ledger was kept
     uint32_t probes_unanswered = 0;
-    size_t queued_bytes = 0;      // to be sent, or not taken by the kernel
-    size_t unfinished_bytes = 0;  // of a message that is not whole
+    size_t queued_bytes = 0;           // to be sent, or not taken by the kernel
+    size_t unfinished_bytes = 0;       // of a message that is not whole
+    SessionHandle session = 0;         // 0: it is not logged in
+    uint32_t shard = 0;                // that has the session
+    std::string user, device, labels;  // filled in by the asker (NamesJob)
 };
 
 // A copy of what the reactor measures.
@@ -51,7 +55,7 @@ struct CountJob final : Job {
     std::vector<uint64_t> by_stage;
 
   private:
-    std::optional<Sweep> places_;
+    std::optional<Candidates> places_;
 };
 
 // A page of those that match, in the order of their places: begins at place `from`, ends with the
@@ -63,23 +67,27 @@ struct PageJob final : Job {
 
     const ConnectionFilter filter;
     const uint32_t most;
-    Index next;         // behind the last place that was looked at
+    Index next;         // where the next page begins
     bool over = false;  // no place is left
     std::vector<ConnectionRow> rows;
+
+  private:
+    std::optional<Candidates> places_;
 };
 
-// The `most` of those that match which have been idle longest, the longest first. Begins behind
-// `after`, a connection of the page before.
-struct IdlestJob final : Job {
-    // When it was last heard of, and where it is: the order of the list.
+// The `most` of those that match which have been idle, or open, longest, the longest first. Begins
+// behind `after`, a connection of the page before.
+struct LongestJob final : Job {
+    enum class Order : uint8_t { idle, age };
+    // Since when it is idle, or open, and where it is: the order of the list.
     struct Key {
-        Nanos heard_at = 0;
+        Nanos since = 0;
         uint32_t reactor = 0;
         Index index = 0;
         auto operator<=>(const Key&) const = default;
     };
-    IdlestJob(const ConnectionFilter& wanted, std::optional<Key> last, uint32_t limit)
-        : filter(wanted), after(last), most(limit) {}
+    LongestJob(const ConnectionFilter& wanted, Order by, std::optional<Key> last, uint32_t limit)
+        : filter(wanted), order(by), after(last), most(limit) {}
     Nanos step(Connections& connections, Nanos now, uint32_t& budget) override;
 
     struct Found {
@@ -87,6 +95,7 @@ struct IdlestJob final : Job {
         ConnectionRow row;
     };
     const ConnectionFilter filter;
+    const Order order;
     const std::optional<Key> after;
     const uint32_t most;
     // Fewer than `most` where some have gone between the choice of them and their description.
@@ -97,7 +106,7 @@ struct IdlestJob final : Job {
   private:
     void consider(Connections& connections, Index index, Nanos now, uint32_t& cost);
 
-    std::optional<Sweep> places_;
+    std::optional<Candidates> places_;
     // The largest key on top: what gives way to a smaller one.
     struct Candidate {
         Key key;
@@ -112,12 +121,12 @@ struct IdlestJob final : Job {
 // A page of several reactors together: the first `limit` of what is known, and where the next page
 // begins. Nothing is known of what comes behind a job's choice: such a page ends there, and may be
 // shorter than `limit`, or empty, with a next one.
-struct IdlestPage {
-    std::vector<const IdlestJob::Found*> found;
-    std::optional<IdlestJob::Key> next;
+struct LongestPage {
+    std::vector<LongestJob::Found*> found;
+    std::optional<LongestJob::Key> next;
 };
 // Requires: the jobs are finished, and outlive the page.
-IdlestPage page_of(std::span<const std::shared_ptr<IdlestJob>> jobs, uint32_t limit);
+LongestPage page_of(std::span<const std::shared_ptr<LongestJob>> jobs, uint32_t limit);
 
 // How fast several reactors may act together: `per_second`, 0 being as fast as they can.
 class SharedPace {
@@ -154,8 +163,8 @@ class ActJob : public Job {
 
     const ConnectionFilter filter_;
     const std::shared_ptr<SharedPace> pace_;
-    std::optional<Sweep> places_;
-    std::optional<Index> held_up_;  // it matches, and waits for the pace
+    std::optional<Candidates> places_;
+    std::optional<ConnectionId> held_up_;  // it matches, and waits for the pace
 };
 
 // Closes them as `kicked`; those that are closing already are left alone.
@@ -245,12 +254,5 @@ struct KickOneJob final : Job {
     const std::string reason;
     bool found = false;
 };
-
-// "r3-000123-9": the reactor and the connection's place and generation there.
-struct PublicName {
-    uint32_t reactor;
-    ConnectionId id;
-};
-std::optional<PublicName> parse_public_name(std::string_view text);
 
 }  // namespace pulse

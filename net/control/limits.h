@@ -72,6 +72,32 @@ inline constexpr size_t kTextBytesPerCost = 64;
 // Between two steps of a kick with a rate.
 inline constexpr int64_t kPaceNs = 5'000'000;
 
+// -------------------------------------------------------------------------------------- presence
+// Work beside passing over a user: describing one or a change of one, two short texts; and looking
+// at the labels of a session.
+inline constexpr uint32_t kDescribeUserCost = 8;
+inline constexpr uint32_t kLabelCost = 2;
+// Connections that a filter by user or label may choose, 8 bytes each.
+inline constexpr size_t kChosenMax = 1'000'000;
+// Clients that follow changes at once: half of all, so that others find a place.
+inline constexpr size_t kPresenceFollowersMax = 32;
+// What may wait for one of them, in events of about 150 bytes; and what is kept of changes for
+// those that come back or lag, some 30,000 of them.
+inline constexpr size_t kFollowerBufferBytes = 256 * 1024;
+inline constexpr size_t kPresenceFeedBytes = size_t{8} << 20;
+// Between two looks at what has changed, while any client follows: unnoticed by a person, and 20
+// jobs a second for a reactor. What one look takes at most: rounds of so many changes of a shard.
+inline constexpr int64_t kPresencePollNs = 50'000'000;
+inline constexpr uint32_t kPresenceChangesAtOnce = 1'000;
+inline constexpr uint32_t kPresenceRoundsMax = 16;
+// How long a look waits for a reactor that does not answer; others are late by as much.
+inline constexpr int64_t kPresenceAnswerNs = 1'000'000'000;
+// Users in a page of a follower's snapshot.
+inline constexpr uint32_t kSnapshotPage = 500;
+// Between two comments in a stream that has nothing else to say: below the minute after which
+// proxies close what is idle.
+inline constexpr int64_t kPresencePingNs = 15'000'000'000;
+
 // --------------------------------------------------------------------------------------- access
 // A token of fewer characters is guessed; more tokens than this are not for persons to hand out.
 inline constexpr size_t kAdminTokenBytesMin = 16;

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
+#include "net/control/http_front.h"
 #include "net/control/target.h"
 
 namespace pulse {
@@ -16,6 +18,7 @@ struct Reply {
     std::string body;
     std::string type = "application/json";
     std::string allow{};  // the methods that the path has, where the request's is another
+    std::shared_ptr<HttpStream> stream{};  // follows the head, instead of the body
 };
 
 // Text from outside may be anything; what is not UTF-8 is replaced.
@@ -34,9 +37,13 @@ inline Reply error_reply(int status, std::string_view offender, std::string_view
 // An error of ours is "OFFENDER: REASON; REMEDY", or the same with a quotation before the reason.
 Reply error_reply(int status, std::string_view offender, std::string_view text);
 
+// "ring=canary region=eu", the labels of a session, as an object.
+Json labels_json(std::string_view labels);
+
 // What a request asks.
 struct Ask {
-    std::string id;  // of the path, where that has one
+    std::string id;  // of the path, where that has one, or the name
+    std::string last_event_id{};
     std::multimap<std::string, std::string> query;
     Json body;                   // of a POST, an object; null otherwise
     std::function<bool()> gone;  // the client does not wait any more

@@ -56,6 +56,13 @@ struct RouteTable {
          "sends a text to those that match: {text}, {filter} or {all}"},
         {"POST", "/api/v1/retune", token, true, &Routes::retune,
          "moves those that match to a profile: {profile}, {filter} or {all}"},
+        {"GET", "/api/v1/users", token, true, &Routes::users,
+         "a page of the users that are known: state, limit, cursor"},
+        {"GET", "/api/v1/users/{name}", token, true, &Routes::user, "one user, and its sessions"},
+        {"POST", "/api/v1/users/{name}/send", token, true, &Routes::send_to_user,
+         "sends a text to all sessions of a user: {text}"},
+        {"GET", "/api/v1/presence", token, true, &Routes::presence,
+         "who is online, and then each change, as Server-Sent Events; Last-Event-ID goes on"},
         {"POST", "/api/v1/tokens/revoke", token, true, &Routes::revoke,
          "closes those that have given a token, and refuses it from now on: {token_id}"},
     };

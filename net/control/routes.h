@@ -11,6 +11,8 @@
 #include "net/control/evidence_json.h"
 #include "net/control/filter.h"
 #include "net/control/jobs.h"
+#include "net/control/presence_hub.h"
+#include "net/control/presence_jobs.h"
 #include "net/control/reply.h"
 #include "net/control/target.h"
 
@@ -25,7 +27,7 @@ enum class Access : uint8_t {
 
 struct Route {
     std::string_view method;
-    std::string_view path;  // {id} stands for one part
+    std::string_view path;  // {id} stands for one part, {name} for the name of a user
     Access access;
     bool waits;  // for a reactor or the main thread
     Reply (Routes::*answer)(const Ask& ask);
@@ -65,6 +67,10 @@ class Routes {
     Reply kick(const Ask& ask);
     Reply broadcast(const Ask& ask);
     Reply retune(const Ask& ask);
+    Reply users(const Ask& ask);
+    Reply user(const Ask& ask);
+    Reply send_to_user(const Ask& ask);
+    Reply presence(const Ask& ask);
     Reply revoke(const Ask& ask);
 
     struct Measured {
@@ -73,15 +79,23 @@ class Routes {
         bool has(uint32_t reactor) const;
     };
     Measured measure(const Ask& ask);
+    // Of a filter one for each reactor, with the connections that it names looked up.
+    struct Chosen {
+        std::vector<ConnectionFilter> filters;  // by reactor
+        std::optional<Reply> refused{};
+    };
+    Chosen choose(const Ask& ask, const ConnectionFilter& filter);
+    void name_sessions(const Ask& ask, std::span<ConnectionRow* const> rows);
     FilterNames filter_names() const { return {target_.listeners(), target_.profiles()}; }
     Reply unanswered(const Errands::Outcome& outcome, Json so_far = nullptr) const;
-    Reply page_by_id(const Ask& ask, const ConnectionFilter& filter, uint32_t limit,
+    Reply page_by_id(const Ask& ask, const std::vector<ConnectionFilter>& filters, uint32_t limit,
                      std::string_view cursor);
-    Reply page_by_idle(const Ask& ask, const ConnectionFilter& filter, uint32_t limit,
-                       std::string_view cursor);
+    Reply page_by_length(const Ask& ask, const std::vector<ConnectionFilter>& filters,
+                         LongestJob::Order order, uint32_t limit, std::string_view cursor);
     Reply act(const Ask& ask, std::span<const std::shared_ptr<ActJob>> jobs, Nanos most);
     template <class Make>
-    Reply act_on_all(const Ask& ask, Nanos most, Make&& make);
+    Reply act_on_all(const Ask& ask, const ConnectionFilter& filter, Nanos most, Make&& make);
+    Reply send_text(const Ask& ask, const ConnectionFilter& filter, const std::string& text);
     Json row_json(const ConnectionRow& row) const;
     Json closed_json(const Evidence& facts, const Clocks& clocks) const;
     std::vector<std::shared_ptr<Job>> only(uint32_t reactor, std::shared_ptr<Job> job) const;
@@ -89,6 +103,7 @@ class Routes {
     ControlTarget& target_;
     Errands errands_;
     std::atomic<uint32_t> long_ones_{0};  // kicks with a rate
+    PresenceHub hub_{errands_};
 };
 
 }  // namespace pulse

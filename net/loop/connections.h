@@ -224,6 +224,11 @@ class Connections {
     // Of one in the table: two system calls while it lives. What the ledger has of one that ends;
     // where that is off, or newer ones have pushed it out, little more than the reason.
     Evidence evidence(Index index) const;
+    // 0: not known, because no ledger was kept.
+    Nanos accepted_at(Index index) const {
+        const SessionBook::Entry* const login = logins_.entry_of(table_[index]);
+        return history_.accepted_at(login != nullptr ? login->accepted : table_[index].user);
+    }
     // The last of those that ended, of this reactor. Empty where it is off.
     const Ledger& ledger() const { return history_.ledger(); }
     // Sentences (core/sessions/explain.h); not `whole`: what is behind "closed as".

@@ -47,7 +47,7 @@ Evidence Connections::evidence(Index index) const {
     facts.reason = connection.close_reason;
     if (!is_live(connection.stage)) return facts;
     const SessionBook::Entry* const login = logins_.entry_of(connection);
-    facts.accepted_at = history_.accepted_at(login != nullptr ? login->accepted : connection.user);
+    facts.accepted_at = accepted_at(index);
     facts.user = login != nullptr ? login->number() : 0;
     facts.greeting = is_greeting(connection);
     facts.held_off = io_.is_held_off(index);

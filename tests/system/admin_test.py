@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The admin endpoint of a real server on both backends, with some hundred real connections: what it
 answers, what it refuses, and what it leaves undisturbed."""
+import json
 import os
 import re
 import resource
@@ -55,6 +56,55 @@ def crowd(port, each=PEERS):
     return {kind: [connect(port, kind) for _ in range(each)] for kind in kinds}
 
 
+def login(port, user, device="", labels=None):
+    """A connection that is logged in."""
+    peer = socket.create_connection(("127.0.0.1", port), 20)
+    hello = {"type": "hello", "user": user, "device": device, "labels": labels or {}}
+    peer.sendall(json.dumps(hello, ensure_ascii=False).encode() + b"\n")
+    assert b'"type":"welcome"' in read_until(peer, b"\n")
+    return peer
+
+
+class Follower:
+    """A client of /api/v1/presence, and the events that it was sent."""
+
+    def __init__(self, admin, last_id=None):
+        self.socket = admin.connect()
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        self.socket.sendall(admin.request("GET", "/api/v1/presence", None, headers))
+        self.file = self.socket.makefile("rb")
+        head = b"".join(iter(self.file.readline, b"\r\n"))
+        assert b"200 OK" in head and b"text/event-stream" in head, head
+        self.last_id = last_id
+
+    def next(self):
+        """The next event as an object; None where the stream has ended."""
+        event = {}
+        while line := self.file.readline().decode():
+            name, _, value = line.rstrip("\n").partition(": ")
+            if name == "data":
+                event.update(json.loads(value))
+            elif name in ("event", "id"):
+                event[name] = value
+            elif event:
+                self.last_id = event.get("id", self.last_id)
+                return event
+        return None
+
+    def until(self, name, **members):
+        """All events up to the first of this name that has these members."""
+        events = []
+        while True:
+            events.append(self.next())
+            assert events[-1] is not None, events
+            if events[-1]["event"] == name and members.items() <= events[-1].items():
+                return events
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
 def eventually(condition, what, seconds=20):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -69,24 +119,30 @@ def test_every_path_answers_as_openapi_says(backend):
         gone = admin.get("/api/v1/connections?protocol=jsonl&limit=1")["connections"][0]
         assert admin.ask("DELETE", "/api/v1/connections/" + gone["id"]).status == 200
         one = admin.get("/api/v1/connections?protocol=jsonl&state=open")["connections"][0]
+        user = login(server.port, "a/b \u00fc")
         tried = set()
         for path, operations in openapi()["paths"].items():
             for method in operations:
                 tried.add((method.upper(), path))
                 if (method, path) == ("post", "/api/v1/drain"):
                     continue  # the last
+                if path == "/api/v1/presence":
+                    assert Follower(admin).until("live")[0]["event"] == "snapshot"
+                    continue
                 body = {"/api/v1/log-level": {"level": "warning"},
                         "/api/v1/kick": {"filter": {"protocol": "binary"}},
                         "/api/v1/broadcast": {"all": True, "text": "a"},
+                        "/api/v1/users/{name}/send": {"text": "a"},
                         "/api/v1/retune": {"all": True, "profile": "mobile"},
                         "/api/v1/tokens/revoke": {"token_id": "t-1"}}.get(path)
                 known = gone if path.startswith("/api/v1/closed") else one
-                reply = admin.ask(method.upper(), path.replace("{id}", known["id"]), body)
+                target = path.replace("{id}", known["id"]).replace("{name}", "a%2Fb%20%C3%BC")
+                reply = admin.ask(method.upper(), target, body)
                 assert reply.status == 200, (method, path, reply.body)
         listed = {(route["method"], route["path"]) for route in admin.get("/api/v1")["routes"]}
         assert listed == tried, listed ^ tried
         assert admin.post("/api/v1/drain", status=202)["draining"] is True
-        del peers
+        del peers, user
 
 
 def test_the_figures_are_true(backend):
@@ -174,6 +230,143 @@ def test_one_connection(backend):
         assert server.admin.ask("DELETE", "/api/v1/connections/" + name).status == 404
         assert server.admin.ask("GET", "/api/v1/connections/r9-000001-0").status == 404
         assert server.admin.ask("GET", "/api/v1/connections/nonsense").status == 400
+
+
+def test_users_and_filters_by_them(backend):
+    with Watched(backend, scheme="auto") as server:
+        admin = server.admin
+        anonymous = connect(server.port, "jsonl")
+        time.sleep(0.2)
+        peers = {(user, device): login(server.port, user, device, {"ring": ring, "region": "eu"})
+                 for user, device, ring in (("ann", "phone", "canary"), ("ann", "web", "stable"),
+                                            ("bob", "phone", "stable"))}
+
+        def number(query):
+            return admin.get("/api/v1/count?" + query)["connections"]
+        assert number("user=ann") == 2 and number("user=eve") == 0
+        assert number("label=ring%3Dcanary") == 1 and number("label=ring") == 3
+        assert number("label=ring%3Dstable&label=region%3Deu&user=ann") == 1
+        assert number("age=150ms") >= 1 and number("age=1h") == 0
+        rows = [row for page in admin.pages("&label=region", 2) for row in page]
+        assert {(row["user"], row["device"]) for row in rows} == set(peers), rows
+        assert all(row["labels"]["region"] == "eu" for row in rows)
+        oldest = admin.get("/api/v1/connections?sort=age&limit=1")["connections"][0]
+        assert oldest["user"] is None and oldest["address"].endswith(
+            str(anonymous.getsockname()[1])), oldest
+        assert number("id=" + oldest["id"]) == 1
+        facts = admin.get("/api/v1/users/ann")
+        assert facts["state"] == "online" and facts["sessions"] == 2 and facts["reason"] is None
+        assert [each["device"] for each in facts["devices"]] == ["phone", "web"], facts
+        assert facts["devices"][0]["labels"] == {"ring": "canary", "region": "eu"}
+        assert admin.post("/api/v1/users/ann/send", {"text": "hi"}) == {"done": 2, "skipped": 0}
+        for device in ("phone", "web"):
+            assert read_until(peers["ann", device], b"\n") == b'{"type":"data","text":"hi"}\n'
+        assert admin.ask("POST", "/api/v1/users/eve/send", {"text": "hi"}).status == 404
+        done = admin.post("/api/v1/retune", {"filter": {"label": "ring=canary"},
+                                             "profile": "mobile"})
+        assert done == {"done": 1, "skipped": 0}
+        assert b'"interval_ms":60000' in read_until(peers["ann", "phone"], b"\n")
+        done = admin.post("/api/v1/retune", {"filter": {"id": oldest["id"]}, "profile": "mobile"})
+        assert done["done"] == 1 and b"60000" in read_until(anonymous, b"\n")
+        assert admin.post("/api/v1/kick", {"filter": {"user": "ann"}})["done"] == 2
+        for device in ("phone", "web"):
+            assert b'"reason":"kicked"' in read_all(peers["ann", device])
+            peers["ann", device].close()
+        facts = admin.get("/api/v1/users/ann")
+        assert (facts["state"], facts["reason"], facts["devices"]) == ("offline", "kicked", [])
+        states = {row["user"]: row["state"] for row in admin.get("/api/v1/users")["users"]}
+        assert states == {"ann": "offline", "bob": "online"}, states
+        page = admin.get("/api/v1/users?limit=1")
+        rest = admin.get("/api/v1/users?limit=1&cursor=" + page["next"])
+        assert {page["users"][0]["user"], rest["users"][0]["user"]} == {"ann", "bob"}
+        online = admin.get("/api/v1/users?state=online")["users"]
+        assert [row["user"] for row in online] == ["bob"]
+        assert admin.ask("GET", "/api/v1/users/eve").status == 404
+
+
+# Also what changes while none follows, and a takeover, which is never offline in between.
+def test_the_stream_of_presence(backend):
+    with Watched(backend, "--heartbeat-probe", "off", scheme="auto") as server:
+        admin = server.admin
+        kept = login(server.port, "kept")
+        first = Follower(admin)
+        snapshot = first.until("live")
+        assert [event["event"] for event in snapshot] == ["snapshot", "user", "live"], snapshot
+        assert snapshot[1]["user"] == "kept" and snapshot[1]["state"] == "online"
+        old = login(server.port, "ann", "phone")
+        assert first.until("change")[-1]["change"] == "online"
+        second = Follower(admin)
+        assert len(second.until("live")) == 4
+        for _ in range(20):
+            new = login(server.port, "ann", "phone")
+            assert b"taken_over" in read_all(old)
+            old.close()
+            old = new
+        changes = [first.until("change")[-1] for _ in range(20)]
+        assert [change["change"] for change in changes] == ["replaced"] * 20, changes
+        assert [change["sequence"] for change in changes] == list(range(2, 22))
+        assert [second.until("change")[-1] for _ in range(20)] == changes, "as the other was sent"
+        # A follower comes back, and has missed nothing.
+        for follower in (first, second):
+            follower.close()
+        old.close()
+        eventually(lambda: admin.get("/api/v1/users/ann")["state"] == "offline", "it is gone")
+        third = Follower(admin, first.last_id)
+        event = third.next()
+        assert (event["event"], event["change"], event["reason"]) == (
+            "change", "offline", "peer_closed"), event
+        assert event["id"].split(".")[2:] == [str(event["generation"]), str(event["sequence"])]
+        # One with an id of another server's start is told that, and begins anew.
+        epoch, _, rest = first.last_id.partition(".")
+        fourth = Follower(admin, f"{int(epoch) - 1}.{rest}")
+        told = fourth.until("live")
+        assert [event["event"] for event in told] == ["gap", "snapshot", "user", "live"], told
+        del kept
+
+
+def test_followers_are_bounded(backend):
+    with Watched(backend, scheme="jsonl") as server:
+        followers = [Follower(server.admin) for _ in range(32)]
+        assert server.admin.ask("GET", "/api/v1/presence").status == 503
+        assert server.admin.ask("GET", "/readyz").status == 200, "others have a place"
+        followers.pop().close()
+        peer = login(server.port, "ann")
+        for follower in followers:
+            follower.until("change", user="ann")
+        eventually(lambda: is_streaming(server.admin), "there is room again")
+        del peer
+        for follower in followers:
+            follower.close()
+
+
+# 60,000 changes are more than is kept for one that lags, and than its socket takes.
+def test_a_follower_that_does_not_read_is_told(backend):
+    with Watched(backend, "--reactors", "1", scheme="jsonl") as server:
+        slow = Follower(server.admin)
+        slow.until("live")
+        peer = login(server.port, "ann")
+        hellos = b"".join(b'{"type":"hello","user":"ann","labels":{"n":"%d"}}\n' % (n % 2)
+                          for n in range(1_000))
+        for _ in range(60):
+            peer.sendall(hellos)
+            answers = 0
+            while answers < 1_000:
+                answers += peer.recv(1 << 20).count(b"\n")
+        eventually(lambda: server.admin.get("/api/v1/users/ann")["sequence"] > 59_000, "all came")
+        events = list(iter(slow.next, None))
+        assert events[-1]["event"] == "dropped", events[-1]
+        assert [event["sequence"] for event in events[:-1]] == list(range(1, len(events)))
+        slow.close()
+        again = Follower(server.admin, slow.last_id)
+        told = again.until("live")
+        assert [event["event"] for event in told] == ["gap", "snapshot", "user", "live"], told
+        again.close()
+
+
+def is_streaming(admin):
+    with admin.connect() as client:
+        client.sendall(admin.request("GET", "/api/v1/presence"))
+        return client.recv(12).endswith(b"200")
 
 
 def test_those_that_ended(backend):
@@ -306,7 +499,7 @@ def test_what_is_wrong_is_refused_in_words(backend):
         assert reply.headers["allow"] == "POST"
         refused(400, "GET", "/api/v1/connections?limit=0", None, None, "'0'", "1 to 1000")
         refused(400, "GET", "/api/v1/connections?limit=1001")
-        refused(400, "GET", "/api/v1/connections?sort=age", None, None, "id or idle")
+        refused(400, "GET", "/api/v1/connections?sort=size", None, None, "id, idle or age")
         refused(400, "GET", "/api/v1/connections?cursor=x")
         refused(400, "GET", "/api/v1/connections?colour=red", None, None, "colour", "protocol")
         refused(400, "GET", "/api/v1/count?protocol=smtp", None, None, "smtp", "jsonl")
@@ -315,6 +508,10 @@ def test_what_is_wrong_is_refused_in_words(backend):
         refused(400, "GET", "/api/v1/closed?state=open", None, None, "state", "since")
         refused(400, "GET", "/api/v1/closed?cursor=1.2")
         refused(400, "GET", "/api/v1/closed/nonsense")
+        refused(400, "GET", "/api/v1/count?id=7", None, None, "r3-000123-9")
+        refused(400, "GET", "/api/v1/count?user=" + "x" * 129, None, None, "128")
+        refused(400, "GET", "/api/v1/users?state=away", None, None, "'away'", "suspect")
+        refused(400, "GET", "/api/v1/users?cursor=7.1")
         refused(400, "POST", "/api/v1/kick", {})
         refused(400, "POST", "/api/v1/kick", {"filter": {}})
         refused(400, "POST", "/api/v1/kick", {"filter": {"idle": "1s"}, "all": True})

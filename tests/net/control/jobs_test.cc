@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "net/control/closed.h"
+#include "net/control/presence_feed.h"
+#include "net/control/presence_jobs.h"
 
 #include "tests/net/loop/reactor_stage.h"
 
@@ -108,11 +110,11 @@ TEST(AdminJobs, TheLongestIdleComeFirstAndPagesGoOn) {
     }
     std::vector<Nanos> idle;
     std::set<std::string> names;
-    std::optional<IdlestJob::Key> after;
+    std::optional<LongestJob::Key> after;
     for (int page = 0; page < 20; ++page) {
-        IdlestJob job({}, after, 30);
+        LongestJob job({}, LongestJob::Order::idle, after, 30);
         run(stage, job);
-        for (const IdlestJob::Found& found : job.found) {
+        for (const LongestJob::Found& found : job.found) {
             EXPECT_TRUE(names.insert(found.row.name).second);
             EXPECT_TRUE(!after || *after < found.key);
             after = found.key;
@@ -137,21 +139,21 @@ TEST(AdminJobs, ThoseThatCloseWhileTheyAreListedDoNotEndTheListOfTheLongestIdle)
             job.step(connections, now, looks);
             return now + kMillisecond;
         }
-        IdlestJob job{{}, std::nullopt, 50};
+        LongestJob job{{}, LongestJob::Order::idle, std::nullopt, 50};
         bool chosen = false;
     } first;
     run(stage, first, [&] {
         for (size_t peer = 0; peer < 200; ++peer)
             if (peer % 20 != 0) stage.close(peer, true);
     });
-    const IdlestJob& job = first.job;
+    const LongestJob& job = first.job;
     EXPECT_LT(job.found.size(), 50u);
     ASSERT_TRUE(job.more_behind);
     std::set<std::string> names;
-    for (const IdlestJob::Found& found : job.found) names.insert(found.row.name);
-    IdlestJob next({}, job.more_behind, 50);
+    for (const LongestJob::Found& found : job.found) names.insert(found.row.name);
+    LongestJob next({}, LongestJob::Order::idle, job.more_behind, 50);
     run(stage, next);
-    for (const IdlestJob::Found& found : next.found) names.insert(found.row.name);
+    for (const LongestJob::Found& found : next.found) names.insert(found.row.name);
     EXPECT_EQ(names.size(), 10u);
     EXPECT_FALSE(next.more_behind);
 }
@@ -159,17 +161,18 @@ TEST(AdminJobs, ThoseThatCloseWhileTheyAreListedDoNotEndTheListOfTheLongestIdle)
 TEST(AdminJobs, APageOfTheLongestIdleEndsWhereAReactorKnowsNoMore) {
     const auto job = [](uint32_t reactor, std::initializer_list<Nanos> alive,
                         std::optional<Nanos> more_behind) {
-        auto made = std::make_shared<IdlestJob>(ConnectionFilter{}, std::nullopt, 3);
+        auto made = std::make_shared<LongestJob>(ConnectionFilter{}, LongestJob::Order::idle,
+                                                 std::nullopt, 3);
         for (const Nanos heard_at : alive) made->found.push_back({{heard_at, reactor, 0}, {}});
         if (more_behind) made->more_behind = {*more_behind, reactor, 0};
         return made;
     };
-    const auto listed = [](std::initializer_list<std::shared_ptr<IdlestJob>> given) {
-        const std::vector<std::shared_ptr<IdlestJob>> jobs(given);
-        const IdlestPage page = page_of(jobs, 3);
+    const auto listed = [](std::initializer_list<std::shared_ptr<LongestJob>> given) {
+        const std::vector<std::shared_ptr<LongestJob>> jobs(given);
+        const LongestPage page = page_of(jobs, 3);
         std::vector<Nanos> keys;
-        for (const IdlestJob::Found* found : page.found) keys.push_back(found->key.heard_at);
-        keys.push_back(page.next ? -page.next->heard_at : 0);  // and where the next one begins
+        for (const LongestJob::Found* found : page.found) keys.push_back(found->key.since);
+        keys.push_back(page.next ? -page.next->since : 0);  // and where the next one begins
         return keys;
     };
     using Keys = std::vector<Nanos>;
@@ -414,6 +417,181 @@ TEST(ClosedJobs, OneIsExplainedAsItWasWhenItEnded) {
     ClosedJob unknown({id.index, id.generation + 1});
     run(stage, unknown);
     EXPECT_FALSE(unknown.facts);
+}
+
+// ----------------------------------------------------------------------------------------- users
+StagePlan lines_plan() {
+    StagePlan plan = plan_of();
+    plan.listen = {"jsonl://10.0.0.1:9000"};
+    return plan;
+}
+
+size_t log_in(ReactorStage& stage, const std::string& user, const std::string& device,
+              const std::string& ring) {
+    const size_t peer = stage.connect(0);
+    stage.write(peer, R"({"type":"hello","user":")" + user + R"(","device":")" + device +
+                          R"(","labels":{"ring":")" + ring + "\"}}\n");
+    stage.settle(kMillisecond);
+    return peer;
+}
+
+TEST(PresenceJobs, LabelsAreFoundByNameOrWhole) {
+    EXPECT_TRUE(has_label("ring=canary region=eu", "region"));
+    EXPECT_TRUE(has_label("ring=canary region=eu", "ring=canary"));
+    EXPECT_TRUE(has_label("ring=canary region=eu", "region=eu"));
+    for (const char* other : {"rin", "ring=", "ring=can", "canary", "eu", "ring=canary region=eu"})
+        EXPECT_FALSE(has_label("ring=canary region=eu", other)) << other;
+    EXPECT_FALSE(has_label("", "ring"));
+}
+
+// What the directory chose is looked at, and nothing else; those that left meanwhile are passed
+// over, and so is the next owner of the place.
+TEST(PresenceJobs, ActOnTheConnectionsOfAUserOrALabel) {
+    ReactorStage stage(lines_plan());
+    std::vector<size_t> peers;
+    for (int i = 0; i < 300; ++i)
+        peers.push_back(log_in(stage, "u" + std::to_string(i / 3), "d" + std::to_string(i),
+                               i % 2 == 0 ? "canary" : "stable"));
+    const auto choose = [&](const std::string& user, std::vector<std::string> labels) {
+        ChooseJob job(user, std::move(labels));
+        run(stage, job);
+        EXPECT_FALSE(job.too_many);
+        ConnectionFilter filter;
+        filter.user = user;
+        std::vector<ConnectionId> ids;
+        for (const ConnectionRef& ref : job.chosen) ids.push_back(ref.id);
+        std::ranges::sort(ids, {}, &ConnectionId::index);
+        filter.chosen = std::make_shared<const std::vector<ConnectionId>>(std::move(ids));
+        return filter;
+    };
+    const ConnectionFilter canaries = choose("", {"ring=canary"});
+    EXPECT_EQ(canaries.chosen->size(), 150u);
+    EXPECT_EQ(choose("u7", {}).chosen->size(), 3u);
+    EXPECT_EQ(choose("u7", {"ring=stable"}).chosen->size(), 2u);
+    EXPECT_EQ(choose("eve", {}).chosen->size(), 0u);
+    std::set<std::string> names;
+    Index next = 0;
+    for (int pages = 1;; ++pages) {
+        PageJob job(canaries, next, 7);
+        run(stage, job);
+        for (const ConnectionRow& row : job.rows) EXPECT_TRUE(names.insert(row.name).second);
+        next = job.next;
+        if (!job.over) continue;
+        EXPECT_EQ(pages, 22);
+        break;
+    }
+    EXPECT_EQ(names.size(), 150u);
+    stage.close(peers[0], true);
+    stage.settle();
+    log_in(stage, "new", "", "canary");
+    KickJob kick(canaries, "", nullptr);
+    run(stage, kick);
+    EXPECT_EQ(kick.done, 149u);
+    const ConnectionFilter u7 = choose("u7", {});
+    log_in(stage, "u7", "another", "canary");
+    stage.write(peers[21],
+                "{\"type\":\"hello\",\"user\":\"other\"}\n");  // was u7, and is not kicked
+    stage.settle();
+    CountJob count(u7);
+    run(stage, count);
+    EXPECT_EQ(count.total, 1u) << "of three one was kicked, and one is another user now";
+}
+
+TEST(PresenceJobs, PagesHaveEachUserOnceAndOneHasItsSessions) {
+    ReactorStage stage(lines_plan());
+    for (int i = 0; i < 100; ++i) log_in(stage, "u" + std::to_string(i), "phone", "canary");
+    const size_t web = log_in(stage, "u5", "web", "stable");
+    const size_t gone = log_in(stage, "gone", "", "");
+    stage.close(gone, true);
+    stage.settle();
+    for (const bool with_offline : {false, true}) {
+        std::set<std::string> names;
+        for (uint32_t next = 1;;) {
+            UsersJob job(std::nullopt, with_offline, next, 9);
+            run(stage, job);
+            for (const UserRow& row : job.rows) EXPECT_TRUE(names.insert(row.name).second);
+            next = job.next;
+            if (job.over) break;
+        }
+        EXPECT_EQ(names.size(), with_offline ? 101u : 100u);
+    }
+    UserJob user("u5");
+    run(stage, user);
+    ASSERT_TRUE(user.row);
+    EXPECT_EQ(user.row->state, UserState::online);
+    ASSERT_EQ(user.sessions.size(), 2u);
+    EXPECT_EQ(user.sessions[1].device, "web");
+    EXPECT_EQ(user.sessions[1].labels, "ring=stable");
+    EXPECT_EQ(user.sessions[1].connection.id, stage.table().id(*stage.index(web)));
+    UserJob was("gone");
+    run(stage, was);
+    ASSERT_TRUE(was.row);
+    EXPECT_EQ(was.row->state, UserState::offline);
+    EXPECT_EQ(was.row->reason, CloseReason::peer_reset);
+    UserJob never("never");
+    run(stage, never);
+    EXPECT_FALSE(never.row);
+    NamesJob names;
+    names.sessions.push_back({user.sessions[1].connection, stage.directory().find("u5")->first});
+    run(stage, names);
+    EXPECT_TRUE(names.sessions[0].user.empty()) << "the handle is of the other session";
+}
+
+TEST(PresenceJobs, ChangesComeInOrderAndALossIsTold) {
+    ReactorStage stage(lines_plan());
+    ChangesJob unread(UINT64_MAX, 10);
+    run(stage, unread);
+    EXPECT_TRUE(unread.gap && unread.at_end);
+    const size_t ann = log_in(stage, "ann", "phone", "canary");
+    log_in(stage, "ann", "phone", "canary");
+    stage.close(ann, true);
+    log_in(stage, "bob", "", "");
+    ChangesJob first(unread.position, 2);
+    run(stage, first);
+    EXPECT_FALSE(first.gap || first.at_end);
+    ASSERT_EQ(first.events.size(), 2u);
+    EXPECT_EQ(name_of(first.events[0].kind), "online");
+    EXPECT_EQ(name_of(first.events[1].kind), "replaced");
+    EXPECT_EQ(first.events[1].user, "ann");
+    EXPECT_EQ(first.events[1].device, "phone");
+    EXPECT_EQ(first.events[1].sequence, 2u);
+    ChangesJob second(first.position, 100);
+    run(stage, second);
+    ASSERT_EQ(second.events.size(), 1u);
+    EXPECT_EQ(second.events[0].user, "bob");
+    EXPECT_TRUE(second.at_end);
+}
+
+TEST(PresenceFeed, GoesOnBehindAnIdAndTellsWhatIsNotKept) {
+    using Read = PresenceFeed::Read;
+    PresenceFeed feed(77, 2'000);
+    EXPECT_EQ(feed.position_of(feed.id_of(0)), 0u);
+    feed.append("{\"n\":0}", 5, 1);
+    feed.append("{\"n\":1}", 5, 2);
+    std::string out;
+    uint64_t position = 0;
+    EXPECT_EQ(feed.read(position, out, 1'000), Read::done);
+    EXPECT_EQ(out,
+              "id: 77.1.5.1\nevent: change\ndata: {\"n\":0}\n\n"
+              "id: 77.2.5.2\nevent: change\ndata: {\"n\":1}\n\n");
+    EXPECT_EQ(feed.position_of("77.1.5.1"), 1u);
+    for (const char* other : {"", "77", "77.1", "76.1.5.1", "78.1.5.1", "77.3.5.2", "77.-1.5.2",
+                              "77.1x.5.1", "x.1.5.1", "77.18446744073709551616.1.1"})
+        EXPECT_FALSE(feed.position_of(other)) << other;
+    out.clear();
+    position = 0;
+    EXPECT_EQ(feed.read(position, out, 1), Read::done);
+    EXPECT_EQ(position, 1u) << "one whole event, though it is longer";
+    feed.append_gap();
+    feed.append("{\"n\":3}", 5, 3);
+    EXPECT_EQ(feed.read(position, out, 1'000), Read::gap);
+    EXPECT_EQ(position, 3u);
+    position = 1;
+    for (uint32_t n = 0; n < 100; ++n) feed.append("{}", 6, n + 1);
+    EXPECT_EQ(feed.read(position, out, 1'000), Read::lost);
+    EXPECT_FALSE(feed.position_of("77.1.5.1"));
+    EXPECT_EQ(feed.position_of(feed.id_of(feed.first())), feed.first());
+    EXPECT_LT(feed.end() - feed.first(), 30u) << "as many as 2,000 bytes hold";
 }
 
 TEST(SharedPace, SeveralTogetherKeepToTheRate) {
