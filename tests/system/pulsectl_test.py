@@ -49,8 +49,8 @@ def test_tables_and_json(backend):
     with Watched(backend, "--heartbeat-profile", "mobile") as server:
         peers = connect(server.port, 12)
         lines = done(server, "ls").splitlines()
-        assert lines[0].split() == ["ID", "PROTOCOL", "STATE", "ADDRESS", "PROFILE", "IDLE",
-                                    "PROBES", "QUEUED", "LISTENER"], lines[0]
+        assert lines[0].split() == ["ID", "PROTOCOL", "STATE", "ADDRESS", "USER", "PROFILE",
+                                    "IDLE", "PROBES", "QUEUED", "LISTENER"], lines[0]
         assert len(lines) == 14 and lines[-1] == "12 connections", lines
         assert done(server, "ls", "--limit", "5").endswith("5 connections; there are more "
                                                            "(--limit)\n")
@@ -118,6 +118,43 @@ def test_what_it_does_to_connections(backend):
         del peers
 
 
+def hello(port, user, device):
+    peer = socket.create_connection(("127.0.0.1", port), 20)
+    peer.sendall(json.dumps({"type": "hello", "user": user, "device": device,
+                             "labels": {"ring": "canary"}}).encode() + b"\n")
+    assert b'"user":"' in peer.recv(4096)
+    return peer
+
+
+def test_who_is_online(backend):
+    with Watched(backend, scheme="jsonl") as server:
+        phone, web = hello(server.port, "ann", "phone"), hello(server.port, "ann", "web")
+        bob = hello(server.port, "bob", "phone")
+        lines = done(server, "presence").splitlines()
+        assert lines[0].split() == ["USER", "STATE", "SESSIONS", "SEEN", "REASON"], lines
+        assert lines[-1] == "2 users" and re.search(r"^ann +online +2 ", "\n".join(lines), re.M)
+        shown = done(server, "presence", "ann")
+        assert re.search(r"^web +r\d-\d{6}-\d+ +online +\S+Z +ring=canary$", shown, re.M), shown
+        assert done(server, "send", "hi", "--user", "bob") == "1 connections were sent the text\n"
+        assert bob.recv(100) == b'{"type":"data","text":"hi"}\n'
+        assert done(server, "count", "--label", "ring=canary").startswith("3 connections\n")
+        follower = subprocess.Popen(
+            [f"{BUILD}/pulsectl", "--admin", server.admin.address, "presence", "--follow"],
+            stdout=subprocess.PIPE, text=True)
+        try:
+            now = {follower.stdout.readline().split()[2] for _ in range(2)}
+            assert now == {"ann", "bob"}, now
+            assert done(server, "kick", "--user", "bob") == "1 connections were closed\n"
+            line = follower.stdout.readline().split()
+            assert line[1:3] == ["offline", "bob"] and line[-1] == "kicked", line
+        finally:
+            follower.kill()
+            follower.wait()
+            follower.stdout.close()
+        assert re.search(r"^bob +offline +0 .* kicked$", done(server, "presence"), re.M)
+        del phone, web
+
+
 def test_exit_codes_tell_the_truth(backend):
     with Watched(backend) as server:
         address = server.admin.address
@@ -137,6 +174,9 @@ def test_exit_codes_tell_the_truth(backend):
                 (1, "'boredom'", ("--admin", address, "ls", "--closed", "--reason", "boredom")),
                 (2, "--closed", ("--admin", address, "ls", "--reason", "kicked")),
                 (2, "--sort", ("--admin", address, "ls", "--closed", "--sort", "id")),
+                (1, "has not logged in", ("--admin", address, "presence", "ann")),
+                (1, "has no session", ("--admin", address, "send", "hi", "--user", "ann")),
+                (2, "--user", ("--admin", address, "send", "hi")),
                 (1, "is the server running", ("--admin", "127.0.0.1:1", "ready")),
                 (1, "--admin of a pulsewheel", ("--admin", f"127.0.0.1:{server.port}", "ready"))):
             result = run(*arguments)

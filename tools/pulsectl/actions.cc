@@ -20,23 +20,38 @@ using Align = Table::Align;
 // Between two looks at a drain.
 constexpr unsigned kDrainLookUs = 250'000;
 
-constexpr const char* kFilterFlags[] = {"protocol", "state",   "listener",
-                                        "address",  "profile", "idle"};
+constexpr const char* kFilterFlags[] = {"protocol", "state", "listener", "address", "profile",
+                                        "idle",     "age",   "user",     "id"};
+
+// Those of --label, which separates them by commas.
+std::vector<std::string> labels_of(const Request& request) {
+    std::vector<std::string> labels;
+    const std::string text = request.get("label");
+    for (size_t from = 0; from < text.size();) {
+        const size_t end = std::min(text.find(',', from), text.size());
+        labels.push_back(text.substr(from, end - from));
+        from = end + 1;
+    }
+    return labels;
+}
 
 Json filter_of(const Request& request) {
     Json filter = Json::object();
     for (const char* flag : kFilterFlags)
         if (request.has(flag)) filter[flag] = request.get(flag);
+    if (request.has("label")) filter["label"] = labels_of(request);
     return filter;
 }
 
 std::string query_of(const Request& request) {
     std::string query;
-    for (const char* flag : kFilterFlags) {
-        if (!request.has(flag)) continue;
-        query.append(query.empty() ? "?" : "&").append(flag).append("=");
-        query.append(percent_encoded(request.get(flag)));
-    }
+    const auto add = [&](std::string_view name, const std::string& value) {
+        query.append(query.empty() ? "?" : "&").append(name).append("=");
+        query.append(percent_encoded(value));
+    };
+    for (const char* flag : kFilterFlags)
+        if (request.has(flag)) add(flag, request.get(flag));
+    for (const std::string& label : labels_of(request)) add("label", label);
     return query;
 }
 
@@ -61,7 +76,7 @@ int print_done(const Result<Json>& answer, const Request& request, std::string_v
 
 void add_row(Table& table, const Json& row) {
     table.add({text_of(row, "id"), text_of(row, "protocol"), text_of(row, "state"),
-               text_of(row, "address"), text_of(row, "profile"),
+               text_of(row, "address"), text_of(row, "user"), text_of(row, "profile"),
                short_time(static_cast<int64_t>(number_of(row, "idle_ms"))),
                std::to_string(number_of(row, "probes_unanswered")),
                std::to_string(number_of(row, "queued_bytes")), text_of(row, "listener")});
@@ -96,7 +111,7 @@ int run_ls(Client& client, const Request& request) {
     const Result<uint64_t> wanted = wanted_of(request);
     if (!wanted) return usage(wanted.error());
     if (request.has("closed")) return list_closed(client, request, *wanted);
-    for (const char* flag : {"reason", "user", "since"}) {
+    for (const char* flag : {"reason", "since"}) {
         if (request.has(flag))
             return usage("--" + std::string(flag) +
                          ": is of connections that ended; give --closed as well");
@@ -105,6 +120,7 @@ int run_ls(Client& client, const Request& request) {
                  {"PROTOCOL"},
                  {"STATE"},
                  {"ADDRESS"},
+                 {"USER"},
                  {"PROFILE"},
                  {"IDLE", Align::right},
                  {"PROBES", Align::right},
@@ -162,6 +178,20 @@ int run_kick(Client& client, const Request& request) {
 int run_broadcast(Client& client, const Request& request) {
     Json body = body_of(request);
     body["text"] = request.argument;
+    return print_done(client.post_json("/api/v1/broadcast", body), request, "were sent the text");
+}
+
+int run_send(Client& client, const Request& request) {
+    const bool to_user = request.has("user");
+    if (to_user == request.has("id")) return usage("send: name one of --user and --id");
+    const Json text = {{"text", request.argument}};
+    if (to_user) {
+        const std::string target =
+            "/api/v1/users/" + percent_encoded(request.get("user")) + "/send";
+        return print_done(client.post_json(target, text), request, "were sent the text");
+    }
+    Json body = text;
+    body["filter"] = filter_of(request);
     return print_done(client.post_json("/api/v1/broadcast", body), request, "were sent the text");
 }
 

@@ -13,6 +13,8 @@ int run_explain(Client& client, const Request& request);
 int list_closed(Client& client, const Request& request, uint64_t wanted);
 int run_kick(Client& client, const Request& request);
 int run_broadcast(Client& client, const Request& request);
+int run_send(Client& client, const Request& request);
+int run_presence(Client& client, const Request& request);
 int run_retune(Client& client, const Request& request);
 int run_revoke(Client& client, const Request& request);
 int run_drain(Client& client, const Request& request);

@@ -97,14 +97,19 @@ Result<int> Client::connect() const {
     return gone(address_.text, std::strerror(error));
 }
 
+std::string Client::head(std::string_view method, const std::string& target) const {
+    std::string head(method);
+    head.append(" ").append(target).append(" HTTP/1.1\r\nHost: localhost\r\n");
+    head.append("Connection: close\r\n");
+    if (!token_.empty()) head.append("Authorization: Bearer ").append(token_).append("\r\n");
+    return head;
+}
+
 Result<Answer> Client::ask(std::string_view method, const std::string& target,
                            const std::string& body) {
     const Result<int> descriptor = connect();
     if (!descriptor) return Error{descriptor.error()};
-    std::string request(method);
-    request.append(" ").append(target).append(" HTTP/1.1\r\nHost: localhost\r\n");
-    request.append("Connection: close\r\n");
-    if (!token_.empty()) request.append("Authorization: Bearer ").append(token_).append("\r\n");
+    std::string request = head(method, target);
     if (!body.empty()) {
         request.append("Content-Type: application/json\r\nContent-Length: ");
         request.append(std::to_string(body.size())).append("\r\n");
@@ -126,6 +131,67 @@ Result<Answer> Client::ask(std::string_view method, const std::string& target,
     Result<Answer> parsed = parse_response(answer);
     if (!parsed) return Error{address_.text + ": " + parsed.error()};
     return parsed;
+}
+
+bool EventReader::add(std::string_view piece, const std::function<bool(const Event&)>& on_event) {
+    for (const char c : piece) {
+        if (c != '\n') {
+            line_ += c;
+            continue;
+        }
+        const std::string line = std::exchange(line_, {});
+        const size_t colon = std::min(line.find(':'), line.size());
+        const std::string field = line.substr(0, colon);
+        std::string value = line.substr(std::min(colon + 1, line.size()));
+        if (value.starts_with(' ')) value.erase(0, 1);
+        if (field == "event") event_.name = std::move(value);
+        if (field == "id") event_.id = std::move(value);
+        if (field == "data") event_.data += value;
+        if (!line.empty()) continue;
+        const Event event = std::exchange(event_, {});
+        if (!event.name.empty() && !on_event(event)) return false;
+    }
+    return true;
+}
+
+Result<bool> Client::follow(const std::string& target, const std::string& last_id,
+                            const std::function<bool(const Event&)>& on_event) {
+    const Result<int> descriptor = connect();
+    if (!descriptor) return Error{descriptor.error()};
+    std::string request = head("GET", target);
+    if (!last_id.empty()) request.append("Last-Event-ID: ").append(last_id).append("\r\n");
+    request.append("\r\n");
+    // The server says something four times a minute.
+    const timeval silence{.tv_sec = 60, .tv_usec = 0};
+    setsockopt(*descriptor, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof silence);
+    bool open = send(*descriptor, request.data(), request.size(), MSG_NOSIGNAL) ==
+                static_cast<ssize_t>(request.size());
+    std::string answer;  // until its head is whole, or all of one that is not a stream
+    EventReader events;
+    bool streams = false, wanted = true;
+    char bytes[16'384];
+    while (open && wanted) {
+        const ssize_t got = recv(*descriptor, bytes, sizeof bytes, 0);
+        open = got > 0;
+        if (!open) break;
+        std::string_view piece(bytes, static_cast<size_t>(got));
+        if (!streams) {
+            answer.append(piece);
+            const size_t end = answer.find("\r\n\r\n");
+            streams = end != std::string::npos && answer.starts_with("HTTP/1.1 200") &&
+                      header(std::string_view(answer).substr(0, end), "content-type") ==
+                          "text/event-stream";
+            if (!streams) continue;
+            piece = std::string_view(answer).substr(end + 4);
+        }
+        wanted = events.add(piece, on_event);
+    }
+    ::close(*descriptor);
+    if (streams) return !wanted;
+    const Result<Answer> refused = parse_response(answer);
+    if (!refused) return Error{address_.text + ": " + refused.error()};
+    const Result<Json> error = json(refused);
+    return Error{error ? address_.text + ": the answer is not a stream of events" : error.error()};
 }
 
 Result<Json> Client::json(const Result<Answer>& answer) {

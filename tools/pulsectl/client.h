@@ -2,6 +2,7 @@
 // the file system, a connection each.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -18,6 +19,24 @@ struct Answer {
     int status = 0;
     std::string body;
     bool ok() const { return status >= 200 && status < 300; }
+};
+
+// One of a stream of Server-Sent Events.
+struct Event {
+    std::string name;
+    std::string id;
+    std::string data;
+};
+
+// Events from a stream in pieces of any size (HTML, 9.2.6).
+class EventReader {
+  public:
+    // Calls on_event(event) for each that is whole now; false ends it.
+    bool add(std::string_view piece, const std::function<bool(const Event&)>& on_event);
+
+  private:
+    std::string line_;
+    Event event_;
 };
 
 class Client {
@@ -38,11 +57,17 @@ class Client {
         return json(post(target, body));
     }
     static Result<Json> json(const Result<Answer>& answer);
+    // Reads a stream of events until it ends, or on_event() returns false: then true. `last_id`: of
+    // the last event that was had before; empty: none. The error is that of an answer which is not
+    // such a stream, or of a server that is not there.
+    Result<bool> follow(const std::string& target, const std::string& last_id,
+                        const std::function<bool(const Event&)>& on_event);
     const std::string& address() const { return address_.text; }
 
   private:
     Result<Answer> ask(std::string_view method, const std::string& target, const std::string& body);
     Result<int> connect() const;
+    std::string head(std::string_view method, const std::string& target) const;
 
     const AdminAddress address_;
     const std::string token_;

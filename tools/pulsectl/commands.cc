@@ -28,6 +28,10 @@ const std::vector<Flag> kFilter = {
     {"address", "CIDR", "Only peers of these addresses: 192.0.2.7, 10.0.0.0/8, 2001:db8::/64"},
     {"profile", "NAME", "Only those with this heartbeat profile"},
     {"idle", "TIME", "Only those that have proved no life for so long: 30s, 5m"},
+    {"age", "TIME", "Only those that have been open for so long; known where --ledger is on"},
+    {"user", "NAME", "Only those that are logged in as this user"},
+    {"label", "NAME[=VALUE]", "Only those whose login has this label; several with commas"},
+    {"id", "ID", "Only this one"},
 };
 
 std::vector<Flag> with_filter(std::vector<Flag> flags) {
@@ -39,7 +43,6 @@ std::vector<Flag> with_filter(std::vector<Flag> flags) {
 const std::vector<Flag> kClosedFilter = {
     {"closed", "", "List the last that ended instead, the newest first, and why"},
     {"reason", "WORD", "With --closed: only those that ended for it, such as idle_timeout"},
-    {"user", "NAME", "With --closed: only those that were logged in as this user"},
     {"since", "TIME", "With --closed: only those that ended in the last 5m, 2h"},
 };
 
@@ -71,9 +74,9 @@ std::vector<Command> about_connections() {
     return {
         {"ls", "", "List connections",
          "In the order of their ids, in which each that lives all the while is shown once; or "
-         "the longest idle first. With --closed those that --ledger of the server remembers.",
+         "the longest idle, or open, first. With --closed those that the server remembers.",
          with_filter(with_closed(
-             {{"sort", "id|idle", "The order [id]"}, {"limit", "N|all", "How many [100]"}})),
+             {{"sort", "id|idle|age", "The order [id]"}, {"limit", "N|all", "How many [100]"}})),
          run_ls},
         {"count", "", "Count connections, by protocol and state", "", with_filter({}), run_count},
         {"explain",
@@ -93,6 +96,12 @@ std::vector<Command> about_connections() {
          "As application data of each protocol. Those whose handshake is not over, and those "
          "that do not read, are skipped. At most 4,096 bytes.",
          with_filter({kAll}), run_broadcast},
+        {"send",
+         "TEXT",
+         "Send a text to one user, or to one connection",
+         "To all sessions of the user. As application data of each protocol, at most 4,096 bytes.",
+         {{"user", "NAME", "To this user"}, {"id", "ID", "To this connection"}},
+         run_send},
         {"retune", "PROFILE", "Move those that match to a heartbeat profile",
          "realtime, standard, mobile, powersave, or default, which is what the server's flags "
          "say. Each is sent the new interval.",
@@ -103,6 +112,15 @@ std::vector<Command> about_connections() {
          "The jti of a JSON Web Token, or the id of a line of --auth-token-file.",
          {},
          run_revoke},
+        {"presence",
+         "[USER]",
+         "Show who is online, or the sessions of one user",
+         "With --follow a line for each change, until Ctrl-C: first who is online, then what "
+         "changes. Where changes were missed, that is said, and who is online is shown again.",
+         {{"follow", "", "Go on with each change"},
+          {"state", "STATE", "Only users that are online, suspect or offline"},
+          {"limit", "N|all", "How many [100]"}},
+         run_presence},
     };
 }
 std::vector<Command> about_the_server() {

@@ -12,8 +12,10 @@ namespace {
 
 using Align = Table::Align;
 
-constexpr const char* kClosedFlags[] = {"reason",   "user",  "since",   "address", "protocol",
-                                        "listener", "state", "profile", "idle"};
+// The server refuses those that such a list cannot have.
+constexpr const char* kClosedFlags[] = {"reason",   "user",     "since", "address",
+                                        "protocol", "listener", "state", "profile",
+                                        "idle",     "age",      "label", "id"};
 
 // "2 m 05 s ago", or "in 12.0 s".
 std::string ago(int64_t ms) { return ms < 0 ? "in " + short_time(-ms) : short_time(ms) + " ago"; }

@@ -36,6 +36,27 @@ TEST(Client, WhatIsCutShortOrNotHttpIsAnError) {
     EXPECT_FALSE(parse_response("HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nabc"));
 }
 
+TEST(EventReader, ReadsEventsInPiecesOfAnySize) {
+    const std::string_view stream =
+        ":\n\nevent: snapshot\ndata: {}\n\nid: 7.1.5.2\nevent: change\ndata:{\"a\":1}\n\n"
+        "event: half";
+    for (size_t piece = 1; piece <= stream.size(); ++piece) {
+        EventReader reader;
+        std::string seen;
+        for (size_t from = 0; from < stream.size(); from += piece) {
+            EXPECT_TRUE(reader.add(stream.substr(from, piece), [&](const Event& event) {
+                seen += event.name + "|" + event.id + "|" + event.data + ";";
+                return true;
+            }));
+        }
+        EXPECT_EQ(seen, "snapshot||{};change|7.1.5.2|{\"a\":1};") << piece;
+    }
+    EventReader reader;
+    int events = 0;
+    EXPECT_FALSE(reader.add(stream, [&](const Event&) { return ++events < 1; }));
+    EXPECT_EQ(events, 1) << "no more than it was asked for";
+}
+
 TEST(Client, AnErrorIsSaidAsTheServerSaysIt) {
     const Answer refused{400, R"({"error":{"status":400,"offender":"limit","reason":"'0' is out",
                                   "remedy":"write 1 to 1000"}})"};
