@@ -22,6 +22,9 @@ class Sweep {
         return next_++;
     }
 
+    // What next() will return. Requires: !done().
+    Index peek() const { return next_; }
+
     // Takes places as long as `budget` lasts; visit(index) says what a place cost, at least 1. The
     // last may overspend.
     template <class Visit>

@@ -21,6 +21,7 @@ constexpr std::string_view kBinarySubprotocol = "pulse.v1.binary";
 constexpr std::string_view kBearerSubprotocol = "bearer.";
 constexpr std::string_view kBearerScheme = "bearer ";
 constexpr std::string_view kHealthPath = "/healthz";
+constexpr std::string_view kGoingAway = "this server goes away: it takes no new clients";
 constexpr size_t kKeyBytes = 24;  // base64 of 16
 constexpr size_t kRequestPartsMax = 600;
 
@@ -333,12 +334,14 @@ void write_upgrade(HandshakeAnswer& answer, std::string_view key) {
 }
 
 // For a request that asks for no upgrade: what people and balancers that check our health send.
-Refusal answer_plain(const RequestLine& request, const HeadFields& fields) {
+Refusal answer_plain(const RequestLine& request, const HeadFields& fields, bool ready) {
+    const std::string_view path = request.target.substr(0, request.target.find('?'));
+    const bool asks_health = path == kHealthPath || path.empty() || path == "/";
+    if (!ready && (asks_health || request.method == "OPTIONS")) return {503, kGoingAway};
     if (request.method == "OPTIONS") return {200, kWhatThisIs};
     if (fields.mentions_websocket) return {426, kUpgradeRequired};
-    const std::string_view path = request.target.substr(0, request.target.find('?'));
     if (path == kHealthPath) return {200, "ok: this server accepts connections"};
-    if (path.empty() || path == "/") return {200, kWhatThisIs};
+    if (asks_health) return {200, kWhatThisIs};
     return {426, kUpgradeRequired};
 }
 
@@ -510,7 +513,7 @@ void answer_request(std::string_view head, const HandshakePolicy& policy, Handsh
         refusal = {400, "A header line is not NAME: VALUE."};
     if (refusal.none()) refusal = judge_message(request, fields);
     if (refusal.none() && !(fields.upgrades_to_websocket && request.method == "GET")) {
-        refusal = answer_plain(request, fields);
+        refusal = answer_plain(request, fields, policy.ready);
         return end_with(answer, refusal, CloseReason::http_answered, head_only);
     }
     if (refusal.none()) refusal = judge_upgrade(request, fields, policy, answer.result.deflate);

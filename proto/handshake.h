@@ -65,6 +65,7 @@ struct HandshakePolicy {
     // Origins that browsers may come from ("https://app.example"), in any case; empty: any.
     std::span<const std::string> origins{};
     bool deflate = false;  // agree to permessage-deflate where it is offered
+    bool ready = true;     // what balancers are told that ask
     // nullptr: tokens are not looked at. Else that of `Authorization: Bearer TOKEN`, or of
     // `bearer.TOKEN` among the subprotocols, which is what a browser can send. Never of the URL,
     // which ends up in logs.

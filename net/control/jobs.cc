@@ -158,19 +158,6 @@ LongestPage page_of(std::span<const std::shared_ptr<LongestJob>> jobs, uint32_t 
 
 // ---------------------------------------------------------------------------------------- acting
 
-bool SharedPace::allows(Nanos now) {
-    if (per_second_ == 0) return true;
-    Nanos began = kNever;
-    if (began_at_.compare_exchange_strong(began, now, std::memory_order_relaxed)) began = now;
-    const auto elapsed = static_cast<double>(std::max<Nanos>(0, now - began));
-    const uint64_t due = 1 + static_cast<uint64_t>(elapsed / kSecond * double(per_second_));
-    uint64_t taken = taken_.load(std::memory_order_relaxed);
-    while (taken < due) {
-        if (taken_.compare_exchange_weak(taken, taken + 1, std::memory_order_relaxed)) return true;
-    }
-    return false;
-}
-
 uint32_t ActJob::visit(Connections& connections, Index index, Nanos now) {
     uint32_t spent = kPassCost;
     if (!matches(filter_, connections, index, now, spent)) return spent;

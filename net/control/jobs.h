@@ -2,7 +2,6 @@
 // connections, each over one reactor. What a job found is read after its acknowledgement.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/shared_pace.h"
 #include "core/sweep.h"
 #include "net/control/filter.h"
 #include "net/control/limits.h"
@@ -127,19 +127,6 @@ struct LongestPage {
 };
 // Requires: the jobs are finished, and outlive the page.
 LongestPage page_of(std::span<const std::shared_ptr<LongestJob>> jobs, uint32_t limit);
-
-// How fast several reactors may act together: `per_second`, 0 being as fast as they can.
-class SharedPace {
-  public:
-    explicit SharedPace(uint64_t per_second) : per_second_(per_second) {}
-    // Any thread. One more at `now`, or not yet. The clocks of all reactors are one.
-    bool allows(Nanos now);
-
-  private:
-    const uint64_t per_second_;
-    std::atomic<Nanos> began_at_{kNever};
-    std::atomic<uint64_t> taken_{0};
-};
 
 // Does something to each connection that matches.
 class ActJob : public Job {

@@ -85,10 +85,28 @@ Reply Routes::index(const Ask&) {
 
 Reply Routes::healthz(const Ask&) { return json_reply({{"status", "ok"}}); }
 
+namespace {
+
+std::string how_it_drains(const ServingState& state) {
+    if (state.draining_for < state.drain_delay)
+        return fmt::format("it drains: it stops to accept in {:.1f} s",
+                           static_cast<double>(state.drain_delay - state.draining_for) / kSecond);
+    return fmt::format("it drains: {} of {} connections are left", state.connections,
+                       std::max(state.connections, state.connections_at_drain));
+}
+
+std::string_view drain_phase(const ServingState& state) {
+    if (!state.draining) return "serving";
+    if (state.stopping_hard) return "stopping";
+    return state.draining_for < state.drain_delay ? "not_ready" : "goodbyes";
+}
+
+}  // namespace
+
 Reply Routes::readyz(const Ask&) {
     const ServingState state = target_.serving();
     Json reasons = Json::array();
-    if (state.draining) reasons.push_back("it drains");
+    if (state.draining) reasons.push_back(how_it_drains(state));
     if (state.connections >= state.connections_max) {
         reasons.push_back(fmt::format("it holds {} of {} connections (--max-connections)",
                                       state.connections, state.connections_max));
@@ -194,8 +212,11 @@ Reply Routes::drain_state(const Ask&) {
     const double seconds = static_cast<double>(state.draining_for) / kSecond;
     return json_reply({{"draining", state.draining},
                        {"connections", state.connections},
+                       {"phase", drain_phase(state)},
                        {"connections_at_drain", state.connections_at_drain},
+                       {"goodbyes_per_s", state.goodbyes_per_second},
                        {"since_s", seconds},
+                       {"delay_s", static_cast<double>(state.drain_delay) / kSecond},
                        {"window_s", static_cast<double>(state.drain_window) / kSecond}});
 }
 

@@ -19,7 +19,9 @@ struct ServingState {
     bool draining = false;
     bool stopping_hard = false;
     Nanos draining_for = 0;
+    Nanos drain_delay = 0;  // before it stops to accept
     Nanos drain_window = 0;
+    uint64_t goodbyes_per_second = 0;
     uint32_t connections = 0;           // now
     uint32_t connections_max = 0;       // --max-connections
     uint32_t connections_at_drain = 0;  // when it began

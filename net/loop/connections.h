@@ -150,12 +150,17 @@ class Connections {
     Nanos jobs_due_at() const { return jobs_.due_at(io_.now()); }
 
     // ---- stopping
-    // Stop accepting, say goodbye to all peers evenly over the config's drain window, then reset
-    // those that are left. drained() returns true when none is.
+    // From now on it is not ready. After the config's delay: stop accepting, say goodbye to all
+    // peers by the pace of the config or evenly over its window, then reset those that are left.
+    // drained() returns true when none is.
     void drain();
+    bool ready() const { return drain_at_ == kNever; }
     // Reset all peers, in the turns that follow.
     void stop_hard();
+    // It accepts no more, and says goodbyes.
     bool draining() const { return draining_; }
+    // When the next step of a drain is due, at the latest; kNever: there is none.
+    Nanos drain_due_at() const { return draining_ ? io_.now() + kGoodbyeEveryNs : drain_at_; }
     bool drained() const { return draining_ && table_.live() == 0; }
     bool drain_cut_short() const { return cut_short_; }
     // And no other reactor is asked or told anything any more: it may end once all have come here.
@@ -211,6 +216,9 @@ class Connections {
     // A debug line about it.
     void log_debug(Index index, std::string_view what, std::string_view of_what);
     Nanos now() const { return io_.now(); }
+    // When a peer that is sent away is to come back: each is told another time, so that they do not
+    // come together.
+    uint32_t draw_retry_after_ms();
     Logins& logins() { return logins_; }
     Authentication& authentication() { return authentication_; }
     WorkBudget& fresh_work() { return fresh_work_; }
@@ -284,7 +292,9 @@ class Connections {
     void begin_retune();
     void retune_some(uint32_t& budget);
     void revoke_some(uint32_t& budget);
+    void begin_goodbyes();
     void drain_step(uint32_t& budget);
+    void say_goodbyes(Nanos elapsed, Nanos spread, uint32_t& budget);
     uint32_t end_one(Index index);
 
     // Judging. Bytes on their way are life (heartbeat_policy.h: heard_progress).
@@ -380,6 +390,7 @@ class Connections {
     History history_;
     bool logs_peers_ = false;  // config_.debug gets a line for each
 
+    Nanos drain_at_ = kNever;  // when accepting ends
     bool draining_ = false;
     bool cut_short_ = false;
     bool window_over_ = false;  // of the drain
@@ -389,6 +400,7 @@ class Connections {
     uint32_t turns_after_window_ = 0;
     uint32_t drain_total_ = 0;  // who was inside when it began
     uint32_t goodbyes_said_ = 0;
+    uint64_t retries_told_ = 0;
     Sweep goodbyes_, ending_;
     Sweep revoking_;
     bool revoke_again_ = false;  // more ids came while it walked

@@ -86,7 +86,12 @@ struct LoopOptions {
     bool address_share_users = false;  // logged-in ones give way, too
     uint32_t handshakes_max = 0;       // in flight; 0: no limit
     Nanos handshake_timeout = 10 * kSecond;
-    Nanos drain_timeout = 10 * kSecond;  // over which a drain spreads its goodbyes
+    // A drain: for so long it is not ready and goes on accepting; then goodbyes, so many a second
+    // of all reactors together (0: as the window needs), in a window at whose end it stops hard.
+    Nanos drain_delay = 0;
+    uint64_t drain_rate = 0;
+    Nanos drain_timeout = 10 * kSecond;
+    Nanos drain_retry_after = kSecond;  // peers are to come back after this to twice this
 
     // Heartbeats: the profile of peers that name none. timeout >= interval.
     Nanos heartbeat_interval = kNamedProfiles[kStandardProfile].interval;

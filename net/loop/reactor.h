@@ -151,9 +151,9 @@ void Reactor<Io>::judge_measured() {
 template <IoBackend Io>
 Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
     if (work_left_ || !mailbox_.may_sleep()) return 0;
-    if (connections_.draining()) sleep_until = std::min(sleep_until, io_.now() + kGoodbyeEveryNs);
-    return std::min({sleep_until, next_look(), connections_.notices_due_at(),
-                     connections_.jobs_due_at(), connections_.logins().next_deadline(),
+    return std::min({sleep_until, next_look(), connections_.drain_due_at(),
+                     connections_.notices_due_at(), connections_.jobs_due_at(),
+                     connections_.logins().next_deadline(),
                      connections_.authentication().next_deadline()});
 }
 

@@ -13,6 +13,7 @@
 #include "core/limits.h"
 #include "core/mailbox.h"
 #include "core/sessions/directory.h"
+#include "core/shared_pace.h"
 #include "core/sip_hash.h"
 #include "core/time.h"
 #include "net/loop/admission.h"
@@ -44,6 +45,9 @@ struct ReactorConfig {
     AddressTable* addresses = nullptr;
     AddressTable* users = nullptr;
     Balance* balance = nullptr;  // the server's, likewise; null: connections are not shared out
+    // How fast all reactors say a drain's goodbyes; the server's, likewise. Null, or without a
+    // rate: each says its own evenly over the window.
+    SharedPace* drain_pace = nullptr;
     SipKey probe_key{};          // secret; what --liveness roundtrip makes its probes from
     SipKey user_key{};           // secret, the same in all reactors: which has which user
     // Of all reactors by number, and this one's lane in them; they outlive the reactor. Empty:
@@ -61,7 +65,7 @@ struct ReactorConfig {
 
     // The same in every server.
     size_t buffer_reserve_bytes = kBufferReservePerReactor;
-    uint32_t retry_after_ms = 1'000;  // the hint in the goodbyes of a server that stops
+    uint32_t retry_after_ms = 1'000;  // the hint in refusals
 };
 
 // The config of one of `reactors` reactors that share what `options` grant to all of them; what

@@ -257,6 +257,7 @@ HandshakePolicy Session::handshake_policy() {
     const LoopOptions& options = *connections_.config().options;
     return {.origins = options.ws_origins,
             .deflate = options.ws_deflate,
+            .ready = connections_.ready(),
             .tokens = connections_.authentication().on() ? this : nullptr};
 }
 
@@ -311,7 +312,10 @@ void Session::send_goodbye(CloseReason reason, std::string_view detail) {
         reason == CloseReason::going_away || reason == CloseReason::address_share ||
         reason == CloseReason::message_rate || reason == CloseReason::user_message_rate;
     Goodbye goodbye{.reason = reason};
-    goodbye.retry_after_ms = come_back ? connections_.config().retry_after_ms : 0;
+    if (reason == CloseReason::going_away)
+        goodbye.retry_after_ms = connections_.draw_retry_after_ms();
+    else if (come_back)
+        goodbye.retry_after_ms = connections_.config().retry_after_ms;
     FixedText<512> words;
     words << info.text;
     if (!detail.empty()) words << ": " << detail;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "core/random.h"
 #include "net/loop/connections.h"
 #include "net/loop/session.h"
 
@@ -24,6 +25,7 @@ bool Connections::sweep() {
     uint32_t budget = kSweepBudgetPerTurn;
     while (budget > 0 && !retuning_.done()) retune_some(budget);
     if (!revoking_.done()) revoke_some(budget);
+    if (!draining_ && io_.now() >= drain_at_) begin_goodbyes();
     if (draining_) drain_step(budget);
     if (!ending_.done()) ending_.advance(budget, [this](Index index) { return end_one(index); });
     if (!jobs_.empty() && budget > 0) jobs_.run(*this, io_.now(), budget);
@@ -98,19 +100,32 @@ void Connections::retune_some(uint32_t& budget) {
 // --------------------------------------------------------------------------------------- stopping
 
 void Connections::drain() {
-    if (draining_) return;
+    if (!ready()) return;
+    const Nanos delay = config_.options->drain_delay;
+    drain_at_ = io_.clock() + delay;  // now() may be from before a pause of this thread
+    if (delay == 0) begin_goodbyes();
+}
+
+void Connections::begin_goodbyes() {
     draining_ = true;
-    drain_began_ = io_.clock();  // now() may be from before a pause of this thread
+    drain_began_ = io_.clock();
     drain_total_ = table_.live();
     goodbyes_ = Sweep(table_.limit());
     const Result<void> stopped = io_.listen({});
     PULSE_ASSERT(stopped);
 }
 
-// Goodbyes are spread evenly over the first three quarters of the window, so that the peers do not
-// all come back in one instant, and the last of them has a quarter to take it. Where this thread
-// was away for so long that goodbyes are late, the last quarter begins behind them; and where it
-// was away in that quarter, what it has sent meanwhile is followed by FIN first.
+uint32_t Connections::draw_retry_after_ms() {
+    const auto least_ms = static_cast<uint64_t>(config_.options->drain_retry_after / kMillisecond);
+    const uint64_t drawn = mix64(config_.probe_key[0] ^ ++retries_told_);
+    return static_cast<uint32_t>(least_ms + (least_ms == 0 ? 0 : drawn % least_ms));
+}
+
+// Goodbyes are said at the pace of the config, or spread evenly over the first three quarters of
+// the window, so that the peers do not all come back in one instant; what the pace has left by then
+// is due at once, and the last of them has a quarter to take it. Where this thread was away for so
+// long that goodbyes are late, the last quarter begins behind them; and where it was away in that
+// quarter, what it has sent meanwhile is followed by FIN first.
 void Connections::drain_step(uint32_t& budget) {
     if (table_.live() == 0 || window_over_) return;
     const Nanos elapsed = std::max<Nanos>(0, io_.now() - drain_began_);
@@ -122,23 +137,32 @@ void Connections::drain_step(uint32_t& budget) {
     }
     const Nanos window = config_.options->drain_timeout;
     const Nanos spread = std::max<Nanos>(1, window / 4 * 3);
-    const double share = std::min(1.0, static_cast<double>(elapsed) / static_cast<double>(spread));
-    const auto due = static_cast<uint32_t>(std::ceil(share * drain_total_));
-    while (!goodbyes_.done() && goodbyes_said_ < due && budget > 0) {
-        const Index index = goodbyes_.next();
-        const bool inside = is_live(at(index).stage);
-        budget -= std::min(budget, inside ? kEvictCost : kPassCost);
-        if (!inside) continue;
-        begin_close(index, CloseReason::going_away);
-        ++goodbyes_said_;
-    }
+    say_goodbyes(elapsed, spread, budget);
     const bool all = goodbyes_.done() || goodbyes_said_ == drain_total_;
     if (!all || drain_ends_after_) return;
     drain_ends_after_ = std::max(window, elapsed + std::min<Nanos>(window / 4, kCloseLingerNs));
 }
 
+void Connections::say_goodbyes(Nanos elapsed, Nanos spread, uint32_t& budget) {
+    const double share = std::min(1.0, static_cast<double>(elapsed) / static_cast<double>(spread));
+    const auto due = static_cast<uint32_t>(std::ceil(share * drain_total_));
+    SharedPace* const pace = config_.drain_pace;
+    const bool paced = pace != nullptr && pace->per_second() > 0 && elapsed < spread;
+    while (!goodbyes_.done() && budget > 0 && (paced || goodbyes_said_ < due)) {
+        const Index index = goodbyes_.peek();
+        const bool inside = is_live(at(index).stage);
+        if (inside && paced && !pace->allows(io_.now())) return;
+        goodbyes_.next();
+        budget -= std::min(budget, inside ? kEvictCost : kPassCost);
+        if (!inside) continue;
+        begin_close(index, CloseReason::going_away);
+        ++goodbyes_said_;
+    }
+}
+
 // All are reset from now on, those too that a drain's end would close in order.
 void Connections::stop_hard() {
+    if (!draining_) begin_goodbyes();
     stopping_hard_ = true;
     window_over_ = true;
     ending_ = Sweep(table_.limit());

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <ctime>
 #include <functional>
@@ -144,6 +145,7 @@ struct Server::Shared final : Reactors {
     AddressTable addresses;
     AddressTable users;
     std::unique_ptr<Balance> balance;
+    SharedPace drain_pace;
     ReactorConfig config;  // what all reactors have in common
     std::mutex admin_lane;
     std::vector<std::unique_ptr<Thread>>& threads;  // none comes or goes while a server runs
@@ -250,6 +252,7 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
     config.debug = std::move(debug);
     config.warn = std::move(warn);
     if (Result<void> has_room = shared_->limit_by(config); !has_room) return has_room;
+    config.drain_pace = &shared_->drain_pace;
     // Of a port that is shared with other programs the positions of their listeners are not known,
     // and a socket that was passed is one for all reactors.
     const bool passed = std::ranges::any_of(
@@ -330,9 +333,19 @@ void Server::check() {
     deliver();
 }
 
-void Server::drain() {
+DrainPlan Server::drain() {
+    const double goodbyes_s = static_cast<double>(options_->drain_timeout) / kSecond * 0.75;
+    DrainPlan plan{.connections = connections(), .rate = options_->drain_rate};
+    const auto needed = static_cast<double>(plan.connections) / std::max(goodbyes_s, 1e-3);
+    plan.keeps_rate = plan.rate > 0 && static_cast<double>(plan.rate) >= needed;
+    if (plan.keeps_rate) {
+        shared_->drain_pace.set(plan.rate);
+    } else {
+        plan.rate = static_cast<uint64_t>(std::ceil(needed));
+    }
     for (const auto& thread : threads_) thread->orders.drain();
     deliver();
+    return plan;
 }
 
 void Server::stop() {

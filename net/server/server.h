@@ -54,6 +54,13 @@ struct ServerPlan {
 // default that does not fit shrinks, with a warning.
 Result<ServerPlan> plan_server(const ServerOptions& options);
 
+// How a drain goes.
+struct DrainPlan {
+    uint32_t connections = 0;  // when it began
+    uint64_t rate = 0;         // goodbyes a second
+    bool keeps_rate = false;   // that of the options; else the window needs another, or none is set
+};
+
 class Server {
   public:
     // `debug` gets a line for each peer while the log level is debug, from the reactors' threads at
@@ -73,8 +80,9 @@ class Server {
     // Asks every reactor for a sign of life: deliver() returns 0 once all have acknowledged it, and
     // what was ordered before.
     void check();
-    // Stop accepting, send goodbyes to all peers over the drain window.
-    void drain();
+    // From now on it is not ready; after the delay of the options it stops accepting, and sends
+    // goodbyes to all peers. Once: what was planned is in force.
+    DrainPlan drain();
     // Reset all peers now.
     void stop();
     // These options are in force from now on. Of those that are not live (settings.h) the values

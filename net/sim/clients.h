@@ -84,6 +84,10 @@ struct SimServerFacts {
     // From then on the server may reset a peer before it has read its goodbye: the drain is over.
     Nanos hard_stop_at = kNever;
     bool stops_hard = false;  // it may reset without one: it was told to
+    // No goodbye of the drain comes before, and until `paced_until` so many a second; 0: as many.
+    Nanos drain_at = kNever;
+    Nanos paced_until = 0;
+    uint64_t goodbyes_per_second = 0;
 };
 
 struct SimClientCounts {
@@ -177,8 +181,8 @@ class SimClients final : private SimProgram, public SimWitness {
         Nanos pongs_owed_at = 0;  // when it was given the last of them
         bool was_sending = false;
         Nanos sending_at = 0;  // when something last waited to be sent, as far as was looked
-        Flow uploaded;            // to the server's program
-        Flow downloaded;          // to the client's kernel, which acknowledges it
+        Flow uploaded;         // to the server's program
+        Flow downloaded;       // to the client's kernel, which acknowledges it
         Nanos attached_at = 0;
         // When the server was given the last certain proof, or the place; and the last bytes that
         // may count as one.
@@ -281,6 +285,7 @@ class SimClients final : private SimProgram, public SimWitness {
     void judge_unheard(const Line& line, Nanos deadline);
     void judge_flow(const Line& line, Nanos judged);
     void judge_handshake(const Line& line);
+    void judge_goodbye(const Line& line);
     void judge_memory(const Line& line);
     void judge_answers(Index index, Line& line);
     void judge_end(uint32_t number);
@@ -309,6 +314,7 @@ class SimClients final : private SimProgram, public SimWitness {
     uint64_t presence_judged_ = 0;         // position in the stream of changes
     std::vector<uint8_t> watched_;         // by the same: bulk or parked bytes after the last turn
     SimClientCounts counts_;
+    uint64_t goodbyes_begun_ = 0;  // of a drain
 };
 
 }  // namespace pulse

@@ -86,11 +86,23 @@ void SimClients::on_begin_close(Index index) {
     line->closed_unknown = line->delivered == 0;
     if (line->closed_for == CloseReason::hard_stop && !facts_.stops_hard)
         broken("goodbye_unsaid", *line, "a drain ended before it was its turn");
+    if (line->closed_for == CloseReason::going_away) judge_goodbye(*line);
     if (line->closed_for == CloseReason::handshake_timeout) judge_handshake(*line);
     if (line->closed_for == CloseReason::out_of_memory ||
         line->closed_for == CloseReason::slow_reader) {
         judge_memory(*line);
     }
+}
+
+void SimClients::judge_goodbye(const Line& line) {
+    const Nanos now = network_.clock();
+    if (now < facts_.drain_at) broken("drain_rate", line, "a goodbye came within the delay");
+    ++goodbyes_begun_;
+    if (facts_.goodbyes_per_second == 0 || now >= facts_.paced_until) return;
+    const auto rate = 1.1 * static_cast<double>(facts_.goodbyes_per_second);
+    const auto elapsed = static_cast<double>(now - facts_.drain_at + kSecond / 20);
+    if (static_cast<double>(goodbyes_begun_) > 2 + rate * elapsed / kSecond)
+        broken("drain_rate", line, "so many goodbyes came too soon");
 }
 
 void SimClients::on_closed(Index index) {

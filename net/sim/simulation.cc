@@ -110,6 +110,11 @@ World draw_world(Random& random, const SimulationOptions& options) {
         const auto most = static_cast<uint64_t>(kGatherMaxNs);
         server.gather = static_cast<Nanos>(gathers.between(kGatherRestMinNs, most));
     }
+    // Likewise, of drains with a rate or a delay.
+    Random drains(mix64(options.seed) ^ 0x647261);
+    if (drains.chance(1, 3)) server.drain_rate = drains.between(1, 200);
+    if (drains.chance(1, 4))
+        server.drain_delay = static_cast<Nanos>(drains.between(1, 10)) * kSecond;
     return world;
 }
 
@@ -212,7 +217,8 @@ class SimOperator final : private SimProgram {
 
 using LogSink = std::function<void(const std::string& line)>;
 
-ReactorConfig config_of(const World& world, Admission& admission, LogSink log_sink) {
+ReactorConfig config_of(const World& world, Admission& admission, SharedPace& drain_pace,
+                        LogSink log_sink) {
     auto options = std::make_shared<LoopOptions>(world.server);
     for (const std::string_view uri : kListeners) options->listen.push_back(*parse_listen_uri(uri));
     options->buffer_bytes = world.faults.pool_bytes;
@@ -222,6 +228,7 @@ ReactorConfig config_of(const World& world, Admission& admission, LogSink log_si
     ReactorConfig config = make_reactor_config(std::move(options));
     if (no_reserve) config.buffer_reserve_bytes = 0;
     config.admission = &admission;
+    config.drain_pace = &drain_pace;
     config.debug = std::move(log_sink);
     return config;
 }
@@ -263,7 +270,8 @@ class Simulation {
           io_(network_, log_, options.seed, world_.faults, table_.records(), world_.places),
           mailbox_(1, kMailboxSlots, {&ring, &io_}),
           admission_(world_.places),
-          config_(config_of(world_, admission_, [this](const std::string&) { log_line(); })),
+          config_(config_of(world_, admission_, drain_pace_,
+                            [this](const std::string&) { log_line(); })),
           reactor_(config_, pages_, table_, io_, mailbox_, metrics_),
           clients_(network_, io_, log_, options.seed, world_.faults, facts_of(world_, config_),
                    options.peers, table_.records(), world_.places),
@@ -383,11 +391,7 @@ class Simulation {
                 break;
             case World::Ending::drain:
                 clients_.stop(false);
-                clients_.facts().hard_stop_at = network_.clock() + world_.server.drain_timeout;
-                stop({Message::Drain{}});
-                wait_until_empty(
-                    world_.server.drain_timeout + 2 * kSecond + 8 * world_.faults.completion_max,
-                    "drain");
+                drain();
                 break;
             case World::Ending::stop:
                 clients_.stop(false);
@@ -400,6 +404,25 @@ class Simulation {
         clients_.leave();
         live_until(network_.clock() + kOrphanPatience);
         check_pools();
+    }
+
+    // As the server plans it: the rate, if the window has room for all.
+    void drain() {
+        const LoopOptions& server = world_.server;
+        SimServerFacts& facts = clients_.facts();
+        facts.drain_at = network_.clock() + server.drain_delay;
+        facts.hard_stop_at = facts.drain_at + server.drain_timeout;
+        const Nanos spread = server.drain_timeout / 4 * 3;
+        const double most = static_cast<double>(spread) / kSecond * double(server.drain_rate);
+        if (table_.live() <= most) {
+            drain_pace_.set(server.drain_rate);
+            facts.goodbyes_per_second = server.drain_rate;
+            facts.paced_until = facts.drain_at + spread;
+        }
+        stop({Message::Drain{}});
+        wait_until_empty(server.drain_delay + server.drain_timeout + 2 * kSecond +
+                             8 * world_.faults.completion_max,
+                         "drain");
     }
 
     // A full mailbox is an answer; an operator asks again.
@@ -481,6 +504,7 @@ class Simulation {
     ConnectionTable table_;
     SimBackend io_;
     Mailbox mailbox_;
+    SharedPace drain_pace_;
     Admission admission_;
     ReactorConfig config_;
     ReactorMetrics metrics_;

@@ -34,6 +34,8 @@
 //   pools                   at the end no record, buffer, descriptor or orphan is left
 //   progress                the loop never spins without time passing
 //   drain                   a graceful stop is over by its window
+//   drain_rate              its goodbyes come no faster than at 110 % of their rate, beside what
+//                           50 ms have at once, and none before its delay is over
 // The wheel's own invariants (every live connection has exactly one deadline) are asserted by
 // Reactor::validate(), which is called all the while: a breach there ends the process.
 //

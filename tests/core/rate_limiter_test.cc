@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/random.h"
+#include "core/shared_pace.h"
 
 namespace pulse {
 namespace {
@@ -77,6 +78,45 @@ TEST(SharedBucket, SaysForHowLongItHasNone) {
     EXPECT_EQ(bucket.take(kSecond, BucketRate()), 0) << "no limit";
     // A thread whose clock is behind takes no more than the others left.
     EXPECT_GT(bucket.take(kSecond, rate), kSecond / 4);
+}
+
+TEST(SharedPace, SeveralTogetherKeepToTheRate) {
+    SharedPace pace(10);
+    uint64_t taken = 0;
+    for (Nanos now = 5 * kSecond; now <= 7 * kSecond; now += kMillisecond) {
+        for (int reactor = 0; reactor < 3; ++reactor) taken += pace.allows(now);
+    }
+    EXPECT_EQ(taken, 21u) << "one at once, and then ten a second";
+}
+
+// However seldom it is asked, up to its 50 ms.
+TEST(SharedPace, KeepsItsRateWhateverTheStep) {
+    for (const uint64_t rate : {1u, 7u, 1'000u, 5'000u, 50'000u}) {
+        for (const Nanos step : {kMillisecond, 10 * kMillisecond, 45 * kMillisecond}) {
+            SharedPace pace(rate);
+            uint64_t taken = 0;
+            for (Nanos now = kSecond; now <= 11 * kSecond; now += step)
+                while (pace.allows(now)) ++taken;
+            EXPECT_GE(taken, 10 * rate - rate / 20) << rate << " " << step;
+            EXPECT_LE(taken, 10 * rate + 1) << rate << " " << step;
+        }
+    }
+}
+
+TEST(SharedPace, CatchesUpAtATenthMoreAndNotAtOnce) {
+    SharedPace pace(1'000);
+    uint64_t taken = 0;
+    const auto run = [&](Nanos from, Nanos until) {
+        const uint64_t before = taken;
+        for (Nanos now = from; now < until; now += kMillisecond)
+            while (pace.allows(now)) ++taken;
+        return taken - before;
+    };
+    EXPECT_NEAR(static_cast<double>(run(kSecond, 2 * kSecond)), 1'000, 1);
+    // It was away for 2 s: 2,000 are due.
+    EXPECT_NEAR(static_cast<double>(run(4 * kSecond, 5 * kSecond)), 1'100 + 55, 3);
+    EXPECT_NEAR(static_cast<double>(run(5 * kSecond, 30 * kSecond)), 26'845, 3);
+    EXPECT_NEAR(static_cast<double>(taken), 29'000, 2) << "none is lost";
 }
 
 }  // namespace

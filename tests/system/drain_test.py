@@ -3,6 +3,7 @@
 pauses in the middle, a second signal. On each backend; ends with `N passed, N failed`.
 """
 import os
+import resource
 import select
 import signal
 import socket
@@ -46,6 +47,74 @@ def test_says_goodbye_on_sigterm(backend):
         print(f"REPORT {backend}: 200 goodbyes over a drain window of 3 s, at  {percentiles(ends)}")
         first_half = sum(1 for end in ends if end < 1.125)
         assert 50 <= first_half <= 150, f"not spread evenly: {first_half} in the first half"
+        assert server.process.wait(timeout=10) == 0, server.text()
+
+
+def drain_of(backend, count, rate, *flags):
+    """Drains `count` peers at a rate; returns how long after the signal each goodbye was read."""
+    with Server(backend, "--drain-rate", f"{rate}/s", "--reactors", "2", *flags) as server:
+        peers = {}
+        poller = select.epoll()
+        for number in range(count):
+            peer = Peer(server.port)
+            peer.send(frame(PING, 1))
+            peers[peer.socket.fileno()] = peer
+            poller.register(peer.socket.fileno(), select.EPOLLIN)
+        for peer in peers.values():
+            assert peer.receive(skip=(PING,))[0] == PONG
+        server.process.send_signal(signal.SIGTERM)
+        began, ends, waits_ms = time.monotonic(), [], []
+        while peers:
+            for descriptor, _ in poller.poll(20):
+                peer = peers.pop(descriptor)
+                poller.unregister(descriptor)
+                kind, _, payload = peer.receive(skip=(PING,))
+                ends.append(time.monotonic() - began)
+                assert kind == GOODBYE and payload[:2] == struct.pack(">H", 1001), payload
+                waits_ms.append(int(payload.split(b"retry_after_ms=")[1]))
+                assert peer.receive() is None, "closed in order, not reset"
+                peer.socket.close()
+        assert server.process.wait(timeout=20) == 0, server.text()
+        return ends, waits_ms, server.text()
+
+
+def test_goodbyes_keep_to_the_rate(backend):
+    """All of both reactors together. That they are not too slow is a matter of the machine: a
+    second of it is allowed."""
+    count, rate = 3000, 1000
+    ends, waits_ms, log = drain_of(backend, count, rate, "--drain-timeout", "60s",
+                                   "--drain-retry-after", "2s")
+    assert len(ends) == count
+    print(f"REPORT {backend}: {count} goodbyes at {rate}/s took {max(ends):.2f} s")
+    assert count / 1.1 / rate < max(ends) < count / 0.9 / rate + 1, max(ends)
+    waits_ms.sort()
+    assert 2000 <= waits_ms[0] < 2200 and 3800 < waits_ms[-1] < 4000, (waits_ms[0], waits_ms[-1])
+    assert f"sends {count} goodbyes, 1k/s" in log, log
+
+
+def test_the_window_holds_where_the_rate_is_too_low(backend):
+    ends, _, log = drain_of(backend, 300, 1, "--drain-timeout", "3s")
+    assert max(ends) < 10, max(ends)
+    assert "300 connections take longer than 3s at --drain-rate 1/s; drains at 134/s" in log, log
+
+
+def test_is_not_ready_before_it_stops_to_accept(backend):
+    with Server(backend, "--drain-delay", "2s", "--drain-timeout", "2s", scheme="auto") as server:
+        def health():
+            with socket.create_connection(("127.0.0.1", server.port), 10) as asking:
+                asking.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+                return asking.recv(4096)[:12]
+        assert health() == b"HTTP/1.1 200"
+        server.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        while health() != b"HTTP/1.1 503":
+            assert time.monotonic() - began < 1.5, "ready after the signal"
+        late = Peer(server.port)
+        late.send(frame(PING, 1))
+        assert late.receive(skip=(PING,))[0] == PONG
+        assert late.receive(skip=(PING,))[0] == GOODBYE
+        assert time.monotonic() - began > 1.9, "not before the delay was over"
+        assert late.receive() is None
         assert server.process.wait(timeout=10) == 0, server.text()
 
 
@@ -156,4 +225,6 @@ def test_a_second_signal_stops_at_once(backend):
 
 
 if __name__ == "__main__":
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 20_000), most))
     sys.exit(run_over_backends(globals(), at_once=2))

@@ -210,6 +210,21 @@ int run_revoke(Client& client, const Request& request) {
 
 // ------------------------------------------------------------------------------------ the server
 
+namespace {
+
+std::string drain_line(const Json& state, uint64_t first) {
+    const double since = state.value("since_s", 0.0), delay = state.value("delay_s", 0.0);
+    if (text_of(state, "phase") == "not_ready")
+        return fmt::format("draining: not ready, accepts for {:.1f} s more", delay - since);
+    const uint64_t left = number_of(state, "connections");
+    return fmt::format("draining: {} of {} connections closed at {}/s, {:.1f} s of {:.0f} s",
+                       grouped(first - std::min(first, left)), grouped(first),
+                       grouped(number_of(state, "goodbyes_per_s")), since - delay,
+                       state.value("window_s", 0.0));
+}
+
+}  // namespace
+
 // A line that is renewed on a terminal, and a line a second elsewhere. The server ends with the
 // drain, and its endpoint with it: that it is gone is the end that was asked for.
 int run_drain(Client& client, const Request& request) {
@@ -221,11 +236,7 @@ int run_drain(Client& client, const Request& request) {
     const uint64_t first = number_of(*begun, "connections_at_drain");
     Json state = *begun;
     for (uint32_t looks = 0;; ++looks) {
-        const uint64_t left = number_of(state, "connections");
-        const std::string line =
-            fmt::format("draining: {} of {} connections closed, {:.1f} s of {:.0f} s",
-                        grouped(first - std::min(first, left)), grouped(first),
-                        state.value("since_s", 0.0), state.value("window_s", 0.0));
+        const std::string line = drain_line(state, first);
         int code = kDone;
         if (request.json) {
             code = print_json(state);

@@ -14,6 +14,8 @@ inline constexpr size_t kNotifyMessagesKept = 16;
 inline constexpr Nanos kStatusEveryNs = 5 * kSecond;
 // The same in a drain, whose progress is waited for.
 inline constexpr Nanos kDrainStatusEveryNs = kSecond;
+// Between two lines of the log that say how far a drain is.
+inline constexpr Nanos kDrainLineEveryNs = 5 * kSecond;
 // Time that a drain asks the manager for, again and again: well above the interval between two.
 inline constexpr Nanos kDrainExtensionNs = 15 * kSecond;
 // Checks of the reactors in a watchdog's timeout, as sd_watchdog_enabled(3) advises.

@@ -12,6 +12,7 @@
 
 #include "core/units.h"
 #include "tools/pulsewheel/flags.h"
+#include "tools/pulsewheel/limits.h"
 #include "tools/pulsewheel/reload.h"
 #include "tools/pulsewheel/settings.h"
 
@@ -193,11 +194,37 @@ void Operator::stop() {
     if (stopping_at_ != 0) return stop_now();
     stopping_at_ = stop_watched_at_ = monotonic_now();
     progress_.connections_at_drain = server_->connections();
-    progress_.draining_since = stopping_at_;
-    server_->drain();
+    progress_.drain_delay = options_.drain_delay;
+    progress_.draining_since = stopping_at_;  // balancers read it before a listener closes
+    drain_plan_ = server_->drain();
+    progress_.goodbyes_per_second = drain_plan_.rate;
+    next_drain_line_ = stopping_at_ + kDrainLineEveryNs;
     manager_.draining();
-    spdlog::info("stopping: sends goodbyes over {}; a second signal stops at once",
-                 format_duration(options_.drain_timeout));
+    log_drain();
+}
+
+void Operator::log_drain() {
+    const uint64_t asked = options_.drain_rate;
+    if (asked > 0 && !drain_plan_.keeps_rate) {
+        spdlog::warn("{} connections take longer than {} at --drain-rate {}; drains at {}",
+                     drain_plan_.connections, format_duration(options_.drain_timeout),
+                     format_rate(asked), format_rate(drain_plan_.rate));
+    }
+    const Nanos delay = progress_.drain_delay;
+    spdlog::info(
+        "stopping: not ready from now on; {}sends {} goodbyes, {}, stops hard {} later; a "
+        "second signal stops at once",
+        delay == 0 ? "" : "accepts for " + format_duration(delay) + " more, then ",
+        drain_plan_.connections, format_rate(std::max<uint64_t>(1, drain_plan_.rate)),
+        format_duration(options_.drain_timeout));
+}
+
+void Operator::report_drain() {
+    const Nanos now = monotonic_now();
+    if (now < next_drain_line_) return;
+    next_drain_line_ = now + kDrainLineEveryNs;
+    spdlog::info("stopping: {} of {} connections are left", server_->connections(),
+                 drain_plan_.connections);
 }
 
 void Operator::stop_now() {
@@ -214,8 +241,9 @@ void Operator::watch_stop() {
     const Nanos now = monotonic_now();
     const Nanos away = now - std::exchange(stop_watched_at_, now);
     if (away > kStopGraceNs / 2) stopping_at_ += away;
-    if (stopped_at_ == 0 && now - stopping_at_ > options_.drain_timeout + kStopGraceNs)
-        return stop_now();
+    const Nanos bound = progress_.drain_delay + options_.drain_timeout + kStopGraceNs;
+    if (stopped_at_ == 0 && now - stopping_at_ > bound) return stop_now();
+    report_drain();
     if (stopped_at_ == 0 || now - stopped_at_ < kHardStopNs) return;
     spdlog::error("a reactor has not stopped within {}: leaving it behind",
                   format_duration(kHardStopNs));

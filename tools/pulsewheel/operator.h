@@ -52,6 +52,8 @@ class Operator {
         std::atomic<Nanos> draining_since{0};  // 0: it serves
         std::atomic<bool> stopped{false};      // hard
         std::atomic<uint32_t> connections_at_drain{0};
+        std::atomic<uint64_t> goodbyes_per_second{0};
+        std::atomic<Nanos> drain_delay{0};
         std::atomic<uint32_t> reactors_stuck{0};
     };
     const Progress& progress() const { return progress_; }
@@ -77,6 +79,8 @@ class Operator {
     void on_signal(int number);
     void stop();
     void stop_now();
+    void log_drain();
+    void report_drain();
     void watch_stop();
     void check_reactors();
     void watch_reactors();
@@ -104,6 +108,8 @@ class Operator {
     bool stall_logged_ = false;
     Nanos stopping_at_ = 0;
     Nanos stop_watched_at_ = 0;
+    DrainPlan drain_plan_;
+    Nanos next_drain_line_ = kNever;
     Nanos stopped_at_ = 0;  // the hard stop
 };
 

@@ -503,10 +503,23 @@ constexpr Setting kSettings[] = {
      text, live, set_gather, get_gather},
     {"pin", kProcess, "", "Keep each reactor on a core of its own.", flag, restart,
      WORD(pin, kSwitch)},
+    {"drain-delay", kProcess, "TIME",
+     "In a drain, tell balancers for so long that this server is not ready, and go on accepting.",
+     text, live, DURATION_OR_OFF(drain_delay, kMillisecond, kHour)},
+    {"drain-rate", kProcess, "RATE",
+     "Goodbyes a second of a drain, such as 500/s. off, or where it would not end in time: so "
+     "many that three quarters of --drain-timeout suffice.",
+     text, live,
+     set_quantity<&ServerOptions::drain_rate, parse_rate, format_rate, true, uint64_t{1},
+                  uint64_t{INT32_MAX}>,
+     get_quantity<&ServerOptions::drain_rate, format_rate, true>},
     {"drain-timeout", kProcess, "TIME",
      "Time over which a drain spreads its goodbyes; peers left after it are reset, but none "
      "without a goodbye.",
      text, restart, DURATION(drain_timeout, 0, kHour)},
+    {"drain-retry-after", kProcess, "TIME",
+     "The goodbye of a drain asks to come back after TIME to twice TIME, each peer after another.",
+     text, live, DURATION(drain_retry_after, 100 * kMillisecond, kHour)},
 
     {"heartbeat-profile", kHeartbeats, "realtime|standard|mobile|powersave",
      "Interval and timeout by name: realtime 15s/45s, standard 30s/90s, mobile 60s/120s, "

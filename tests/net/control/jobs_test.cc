@@ -594,14 +594,5 @@ TEST(PresenceFeed, GoesOnBehindAnIdAndTellsWhatIsNotKept) {
     EXPECT_LT(feed.end() - feed.first(), 30u) << "as many as 2,000 bytes hold";
 }
 
-TEST(SharedPace, SeveralTogetherKeepToTheRate) {
-    SharedPace pace(10);
-    uint64_t taken = 0;
-    for (Nanos now = 5 * kSecond; now <= 7 * kSecond; now += kMillisecond) {
-        for (int reactor = 0; reactor < 3; ++reactor) taken += pace.allows(now);
-    }
-    EXPECT_EQ(taken, 21u) << "one at once, and then ten a second";
-}
-
 }  // namespace
 }  // namespace pulse::test

@@ -671,6 +671,114 @@ TEST(Drain, EachPeerHasItsGoodbyeHoweverLongAPauseIs) {
     }
 }
 
+size_t goodbyes(ReactorStage& stage) {
+    size_t count = 0;
+    for (size_t peer = 0; peer < kPeers; ++peer) count += !stage.heard(peer).empty();
+    return count;
+}
+
+// From the first second to the last, and where the thread was away it does not catch up at once.
+TEST(Drain, GoodbyesKeepToTheirRate) {
+    LoopOptions options;
+    options.drain_timeout = 20 * kSecond;
+    options.drain_rate = 100;
+    ReactorStage stage(plan_of(options));
+    open_peers(stage);
+    ASSERT_TRUE(stage.post({Message::Drain{}}));
+    for (int second = 1; second <= 4; ++second) {
+        stage.settle(kSecond);
+        EXPECT_NEAR(static_cast<double>(goodbyes(stage)), 100 * second, 3) << second;
+    }
+    stage.io().pass_time(3 * kSecond);
+    stage.settle(kSecond);
+    EXPECT_LE(goodbyes(stage), 400u + 110 + 6) << "110 %, and what 50 ms have at once";
+    EXPECT_GE(goodbyes(stage), 400u + 110);
+    stage.settle(4 * kSecond);
+    EXPECT_LT(goodbyes(stage), kPeers);
+    stage.settle(10 * kSecond);
+    expect_goodbyes(stage, "at a rate");
+}
+
+// What the pace has left after three quarters of the window is due at once.
+TEST(Drain, TheWindowHoldsWhateverTheRate) {
+    LoopOptions options;
+    options.drain_timeout = 4 * kSecond;
+    options.drain_rate = 10;
+    ReactorStage stage(plan_of(options));
+    open_peers(stage);
+    ASSERT_TRUE(stage.post({Message::Drain{}}));
+    stage.settle(4 * kSecond + kSecond / 2);
+    expect_goodbyes(stage, "a rate that is too low");
+}
+
+// Balancers learn of it first, and send no more; then listeners close, and then come goodbyes.
+TEST(Drain, IsNotReadyBeforeItStopsToAccept) {
+    StagePlan plan = plan_of();
+    plan.listen = {"auto://10.0.0.1:9000"};
+    plan.options.drain_delay = 2 * kSecond;
+    plan.options.drain_timeout = 4 * kSecond;
+    ReactorStage stage(plan);
+    const auto ask = [&](std::string_view path) {
+        const size_t peer = stage.connect(0);
+        stage.write(peer, std::string(path) + " HTTP/1.1\r\nHost: a\r\n\r\n");
+        stage.settle();
+        return stage.heard(peer).substr(0, 12);
+    };
+    EXPECT_EQ(ask("GET /healthz"), "HTTP/1.1 200");
+    ASSERT_TRUE(stage.post({Message::Drain{}}));
+    stage.settle(kSecond);
+    EXPECT_EQ(ask("GET /healthz"), "HTTP/1.1 503");
+    EXPECT_EQ(ask("GET /"), "HTTP/1.1 503");
+    EXPECT_EQ(ask("OPTIONS *"), "HTTP/1.1 503");
+    EXPECT_EQ(ask("GET /other"), "HTTP/1.1 426");
+    const size_t late = stage.connect(0);
+    stage.write(late, "PING\n");
+    stage.settle(kSecond / 2);
+    EXPECT_EQ(stage.heard(late), "PONG\n") << "it still accepts";
+    EXPECT_FALSE(stage.reactor().drained());
+    stage.settle(kSecond);
+    const size_t refused = stage.connect(0);
+    stage.settle(5 * kSecond);
+    EXPECT_EQ(stage.index(refused), std::nullopt);
+    EXPECT_NE(stage.heard(late).find("going_away"), std::string::npos);
+    EXPECT_TRUE(stage.reactor().drained());
+}
+
+TEST(Drain, AHardStopDoesNotWaitForTheDelay) {
+    StagePlan plan = plan_of();
+    plan.options.drain_delay = 60 * kSecond;
+    ReactorStage stage(plan);
+    open_peers(stage);
+    ASSERT_TRUE(stage.post({Message::Drain{}}));
+    stage.settle(kSecond);
+    EXPECT_EQ(stage.table().live(), kPeers);
+    ASSERT_TRUE(stage.post({Message::Stop{}}));
+    stage.settle(kSecond);
+    EXPECT_TRUE(stage.reactor().drained());
+}
+
+TEST(Drain, EachPeerIsToComeBackAtAnotherTime) {
+    LoopOptions options;
+    options.drain_timeout = kSecond;
+    options.drain_retry_after = 5 * kSecond;
+    ReactorStage stage(plan_of(options));
+    open_peers(stage);
+    ASSERT_TRUE(stage.post({Message::Drain{}}));
+    stage.settle(2 * kSecond);
+    std::vector<int> times_ms;
+    for (size_t peer = 0; peer < kPeers; ++peer) {
+        const std::string& heard = stage.heard(peer);
+        const size_t at = heard.find("retry_after_ms=");
+        ASSERT_NE(at, std::string::npos) << heard;
+        times_ms.push_back(std::stoi(heard.substr(at + 15)));
+    }
+    std::ranges::sort(times_ms);
+    EXPECT_GE(times_ms.front(), 5'000);
+    EXPECT_LT(times_ms.back(), 10'000);
+    EXPECT_NEAR(times_ms[kPeers / 4], 6'250, 500);
+    EXPECT_NEAR(times_ms[kPeers * 3 / 4], 8'750, 500);
+}
+
 TEST(Operation, ATextThatWouldBeCutIsAnAssertion) {
     FixedText<16> text;
     volatile size_t too_many = 17;  // not known to the compiler, which would refuse it

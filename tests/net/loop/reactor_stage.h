@@ -204,6 +204,8 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         config.admission = &admission_;
         config.addresses = &addresses_;
         config.users = &users_;
+        drain_pace_.set(config.options->drain_rate);
+        config.drain_pace = &drain_pace_;
         config.warn = [this](const std::string& line) { warnings_.push_back(line); };
         config.debug = [this, takes = plan.log_takes](const std::string& line) {
             debug_lines_.push_back(line);
@@ -258,6 +260,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     ConnectionTable table_;
     Io io_;
     Mailbox mailbox_;
+    SharedPace drain_pace_;
     Admission admission_;
     AddressTable addresses_, users_;
     ReactorMetrics metrics_;
