@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/units.h"
+#include "net/control/body.h"
 #include "net/control/limits.h"
 #include "net/control/routes.h"
 #include "net/protocols/protocol.h"
@@ -30,65 +31,6 @@ Result<ConnectionFilter> filter_of_query(const Ask& ask, const FilterNames& name
             return Error{set.error()};
     }
     return filter;
-}
-
-// The "filter" of a body: an object of strings, or of lists of them.
-Result<ConnectionFilter> filter_of_body(const Json& body, const FilterNames& names) {
-    ConnectionFilter filter;
-    const auto found = body.find("filter");
-    if (found == body.end()) return filter;
-    constexpr std::string_view kShape =
-        "filter: must be an object of strings; write {\"filter\": {\"protocol\": \"ws\"}}";
-    if (!found->is_object()) return Error{std::string(kShape)};
-    for (const auto& [key, value] : found->items()) {
-        if (value.is_array() && value.empty())
-            return Error{key + ": is an empty list; name what is meant, or leave it out"};
-        const Json list = value.is_array() ? value : Json::array({value});
-        for (const Json& each : list) {
-            if (!each.is_string()) return Error{std::string(kShape)};
-            if (Result<void> set = set_filter(filter, names, key, each.get<std::string>()); !set)
-                return Error{set.error()};
-        }
-    }
-    return filter;
-}
-
-// A key that no such request reads is a slip that could mean every connection.
-Result<void> only_keys(const Json& body, std::initializer_list<std::string_view> known) {
-    for (const auto& [key, value] : body.items()) {
-        if (std::ranges::find(known, key) != known.end()) continue;
-        std::string text = key + ": is not read here; write";
-        for (const std::string_view each : known) text.append(" ").append(each);
-        return Error{text};
-    }
-    return {};
-}
-
-// What acts on connections names them, or says that it means all.
-Result<ConnectionFilter> whom(const Json& body, const FilterNames& names) {
-    Result<ConnectionFilter> filter = filter_of_body(body, names);
-    if (!filter) return filter;
-    const bool all = body.value("all", Json(false)) == Json(true);
-    if (filter->empty() == all) return filter;
-    return all ? Error{"all: a filter is given as well; write one of them"}
-               : Error{"filter: is missing or empty; write a filter, or \"all\": true"};
-}
-
-Result<std::string> text_of(const Json& body, std::string_view key, size_t bytes_max) {
-    const auto found = body.find(key);
-    if (found == body.end()) return std::string();
-    if (!found->is_string()) return Error{std::string(key) + ": is not a string; write one"};
-    auto text = found->get<std::string>();
-    if (text.size() > bytes_max) {
-        return Error{
-            fmt::format("{}: has {} bytes; write at most {}", key, text.size(), bytes_max)};
-    }
-    return text;
-}
-
-Reply bad(std::string_view error) {
-    const size_t colon = error.find(": ");
-    return error_reply(400, error.substr(0, colon), error.substr(colon + 2));
 }
 
 }  // namespace
@@ -339,18 +281,9 @@ Reply Routes::kick(const Ask& ask) {
     if (!filter) return bad(filter.error());
     const Result<std::string> reason = text_of(ask.body, "reason", kKickReasonBytesMax);
     if (!reason) return bad(reason.error());
-    const Result<std::string> rate_text = text_of(ask.body, "rate", 32);
-    if (!rate_text) return bad(rate_text.error());
-    uint64_t per_second = 0;
-    if (!rate_text->empty()) {
-        const Result<uint64_t> rate = parse_rate(*rate_text);
-        if (!rate) return bad("rate: " + rate.error());
-        if (*rate == 0) {
-            return error_reply(400, "rate", pulse::quoted(*rate_text) + " is not a rate of kicks",
-                               "write one like 500/s, or leave it out to kick at once");
-        }
-        per_second = *rate;
-    }
+    const Result<uint64_t> rate = rate_of(ask.body);
+    if (!rate) return bad(rate.error());
+    const uint64_t per_second = *rate;
     const auto run = [&](Nanos most) {
         const auto pace = std::make_shared<SharedPace>(per_second);
         return act_on_all(ask, *filter, most, [&](const ConnectionFilter& each) {

@@ -87,4 +87,16 @@ Errands::Outcome Errands::run(std::span<const std::shared_ptr<Job>> jobs, Nanos 
     return outcome;
 }
 
+std::vector<uint32_t> Errands::start(std::span<const std::shared_ptr<Job>> jobs) {
+    const auto arrivals = std::make_shared<Arrivals>(0);
+    std::vector<uint32_t> busy;
+    for (uint32_t reactor = 0; reactor < jobs.size(); ++reactor) {
+        if (jobs[reactor] == nullptr || reactors_.ended(reactor)) continue;
+        if (send(jobs[reactor], reactor, arrivals) == nullptr) busy.push_back(reactor);
+    }
+    for (const auto& job : jobs)
+        if (!busy.empty() && job != nullptr) job->cancel();
+    return busy;
+}
+
 }  // namespace pulse

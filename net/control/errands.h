@@ -39,6 +39,10 @@ class Errands {
     Outcome run(std::span<const std::shared_ptr<Job>> jobs, Nanos most,
                 const std::function<bool()>& gone);
 
+    // The same, waiting for none of it: the jobs go on until they are finished, or this ends.
+    // Returns the reactors that have too much to do; then the others are cancelled.
+    std::vector<uint32_t> start(std::span<const std::shared_ptr<Job>> jobs);
+
     uint32_t reactors() const { return reactors_.count(); }
 
   private:

@@ -191,6 +191,20 @@ bool KickJob::act(Connections& connections, Index index) {
     return true;
 }
 
+Nanos PartialDrainJob::step(Connections& connections, Nanos now, uint32_t& budget) {
+    if (listener_) connections.close_listener(*listener_);
+    listener_.reset();
+    const Nanos next = ActJob::step(connections, now, budget);
+    if (next == kNever) drain_->walking.fetch_sub(1);
+    return next;
+}
+
+bool PartialDrainJob::act(Connections& connections, Index index) {
+    connections.begin_close(index, CloseReason::going_away);
+    drain_->closed.fetch_add(1);
+    return true;
+}
+
 bool BroadcastJob::act(Connections& connections, Index index) {
     Session session(connections, index);
     const Protocol& protocol = session.protocol();

@@ -2,6 +2,7 @@
 // connections, each over one reactor. What a job found is read after its acknowledgement.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -165,6 +166,32 @@ class KickJob final : public ActJob {
     uint32_t cost() const override { return kEvictCost; }
     bool concerns(const Connection& connection) const override { return is_live(connection.stage); }
     const std::string reason_;
+};
+
+// A drain of a listener or of those that match, of all reactors: how far it is. Any thread.
+struct PartialDrain {
+    PartialDrain(uint64_t per_second, uint32_t reactors) : pace(per_second), walking(reactors) {}
+    SharedPace pace;
+    std::atomic<uint64_t> closed{0};
+    std::atomic<uint32_t> walking;  // reactors that have not come to the end
+};
+
+// Says goodbye to those that match, as a server that stops does. A listener is closed before.
+class PartialDrainJob final : public ActJob {
+  public:
+    PartialDrainJob(const ConnectionFilter& filter, std::optional<uint8_t> listener,
+                    const std::shared_ptr<PartialDrain>& drain)
+        : ActJob(filter, std::shared_ptr<SharedPace>(drain, &drain->pace)),
+          listener_(listener),
+          drain_(drain) {}
+    Nanos step(Connections& connections, Nanos now, uint32_t& budget) override;
+
+  private:
+    bool act(Connections& connections, Index index) override;
+    uint32_t cost() const override { return kEvictCost; }
+    bool concerns(const Connection& connection) const override { return is_live(connection.stage); }
+    std::optional<uint8_t> listener_;  // to be closed
+    const std::shared_ptr<PartialDrain> drain_;
 };
 
 // Sends a text as application data. Skips those whose handshake is not over, and those that do not

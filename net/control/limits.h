@@ -43,6 +43,9 @@ inline constexpr size_t kAdminStackBytes = size_t{1} << 20;
 // Of the workers so many may be taken by kicks with a rate, which last as long as the rate wants.
 inline constexpr uint32_t kAdminLongAtOnce = 2;
 inline constexpr int64_t kAdminLongNs = 3'600'000'000'000;
+// Drains of a listener or of a filter that go on at once, and those that are over and still shown.
+inline constexpr size_t kPartialDrainsAtOnce = 4;
+inline constexpr size_t kPartialDrainsShown = 16;
 // What a reactor has to finish a job, and the main thread a task. A walk over a million connections
 // takes tens of milliseconds; one that takes longer is stuck, or the machine is.
 inline constexpr int64_t kAdminAnswerNs = 5'000'000'000;

@@ -38,7 +38,8 @@ struct RouteTable {
          "another log level, until the next reload: {level}"},
         {"POST", "/api/v1/reload", token, true, &Routes::reload, "what SIGHUP does"},
         {"GET", "/api/v1/drain", token, false, &Routes::drain_state, "how far a drain has come"},
-        {"POST", "/api/v1/drain", token, true, &Routes::drain, "begins a drain, as SIGTERM does"},
+        {"POST", "/api/v1/drain", token, true, &Routes::drain,
+         "begins a drain, as SIGTERM does, or one of a {listener} or {filter}, at a {rate}"},
         {"GET", "/api/v1/count", token, true, &Routes::count,
          "how many connections match a filter, by protocol and state"},
         {"GET", "/api/v1/connections", token, true, &Routes::connections,
@@ -85,28 +86,10 @@ Reply Routes::index(const Ask&) {
 
 Reply Routes::healthz(const Ask&) { return json_reply({{"status", "ok"}}); }
 
-namespace {
-
-std::string how_it_drains(const ServingState& state) {
-    if (state.draining_for < state.drain_delay)
-        return fmt::format("it drains: it stops to accept in {:.1f} s",
-                           static_cast<double>(state.drain_delay - state.draining_for) / kSecond);
-    return fmt::format("it drains: {} of {} connections are left", state.connections,
-                       std::max(state.connections, state.connections_at_drain));
-}
-
-std::string_view drain_phase(const ServingState& state) {
-    if (!state.draining) return "serving";
-    if (state.stopping_hard) return "stopping";
-    return state.draining_for < state.drain_delay ? "not_ready" : "goodbyes";
-}
-
-}  // namespace
-
 Reply Routes::readyz(const Ask&) {
     const ServingState state = target_.serving();
     Json reasons = Json::array();
-    if (state.draining) reasons.push_back(how_it_drains(state));
+    for (std::string& reason : reasons_of_drains()) reasons.push_back(std::move(reason));
     if (state.connections >= state.connections_max) {
         reasons.push_back(fmt::format("it holds {} of {} connections (--max-connections)",
                                       state.connections, state.connections_max));
@@ -205,27 +188,6 @@ Reply Routes::reload(const Ask&) {
     if (!reloaded) return error_reply(503, "main thread", reloaded.error());
     if (!*reloaded) return error_reply(409, "reload", reloaded->error());
     return json_reply(**reloaded);
-}
-
-Reply Routes::drain_state(const Ask&) {
-    const ServingState state = target_.serving();
-    const double seconds = static_cast<double>(state.draining_for) / kSecond;
-    return json_reply({{"draining", state.draining},
-                       {"connections", state.connections},
-                       {"phase", drain_phase(state)},
-                       {"connections_at_drain", state.connections_at_drain},
-                       {"goodbyes_per_s", state.goodbyes_per_second},
-                       {"since_s", seconds},
-                       {"delay_s", static_cast<double>(state.drain_delay) / kSecond},
-                       {"window_s", static_cast<double>(state.drain_window) / kSecond}});
-}
-
-Reply Routes::drain(const Ask& ask) {
-    if (Result<void> begun = target_.drain(); !begun)
-        return error_reply(503, "main thread", begun.error());
-    Reply reply = drain_state(ask);
-    reply.status = 202;
-    return reply;
 }
 
 Reply Routes::unanswered(const Errands::Outcome& outcome, Json so_far) const {

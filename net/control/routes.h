@@ -3,8 +3,14 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "net/control/closed.h"
 #include "net/control/errands.h"
@@ -37,7 +43,10 @@ struct Route {
 class Routes {
   public:
     // `target` outlives this.
-    explicit Routes(ControlTarget& target) : target_(target), errands_(target.reactors()) {}
+    explicit Routes(ControlTarget& target)
+        : target_(target),
+          drained_listeners_(target.listeners().size()),
+          errands_(target.reactors()) {}
 
     static std::span<const Route> table();
     // Any thread, several at once. Requires: `route` is one of table().
@@ -58,6 +67,7 @@ class Routes {
     Reply reload(const Ask& ask);
     Reply drain_state(const Ask& ask);
     Reply drain(const Ask& ask);
+    Reply drain_partly(const Ask& ask);
     Reply count(const Ask& ask);
     Reply connections(const Ask& ask);
     Reply connection(const Ask& ask);
@@ -100,7 +110,25 @@ class Routes {
     Json closed_json(const Evidence& facts, const Clocks& clocks) const;
     std::vector<std::shared_ptr<Job>> only(uint32_t reactor, std::shared_ptr<Job> job) const;
 
+    // A drain that was asked for of a listener or a filter, and is not over or was the last time.
+    struct Part {
+        uint64_t number;
+        std::optional<uint8_t> listener;
+        Json filter;  // null: a listener is drained
+        uint64_t connections;
+        std::chrono::steady_clock::time_point began;
+        std::shared_ptr<PartialDrain> drain;
+    };
+    Result<Part> part_of(const Json& body, ConnectionFilter& filter) const;
+    Json part_json(const Part& part) const;
+    std::vector<std::string> reasons_of_drains() const;
+
     ControlTarget& target_;
+    mutable std::mutex parts_lock_;
+    uint64_t parts_began_ = 0;
+    std::vector<Part> parts_;
+    std::vector<bool> drained_listeners_;
+    // Last: it ends what goes on.
     Errands errands_;
     std::atomic<uint32_t> long_ones_{0};  // kicks with a rate
     PresenceHub hub_{errands_};

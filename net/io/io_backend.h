@@ -110,11 +110,16 @@ template <class B>
 concept IoBackend =
     requires(B io, const B& reading, Index index, Nanos until, const Accepted& accepted,
              std::span<const uint8_t> bytes, std::span<const ListenAddress> addresses,
-             std::span<const uint32_t> shares, const SocketAddress& address, CloseMode mode) {
+             std::span<const uint32_t> shares, const SocketAddress& address, CloseMode mode,
+             uint8_t listener) {
         // Accept on these from now on, and on no others; an empty list stops accepting. What was
         // accepted and attached stays. An error names the address and the cause; then there
         // is no listener.
         { io.listen(addresses) } -> std::same_as<Result<void>>;
+        // Accept no more on one of them, by its position. The others keep theirs, and whom they
+        // have not accepted yet; those that wait here are reset. Not from inside on_accept; nothing
+        // happens where it is closed already.
+        { io.close_listener(listener) } -> std::same_as<void>;
         // Of several backends that listen on the same addresses, in the same order each: from now
         // on the kernel gives connections to them by these shares, in the order in which they
         // began to listen. False, with errno: it cannot, and all is as before.

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "net/io/limits.h"
 
@@ -37,22 +38,27 @@ Result<void> Listeners::open(int set, std::span<const ListenAddress> addresses,
 }
 
 void Listeners::close() {
-    for (size_t position = 0; position < sockets_.size(); ++position) {
-        // A duplicate of a passed socket stays in the set beyond its close.
-        watch(position, EPOLL_CTL_DEL, 0);
-        calls_.close(sockets_[position]);
-    }
+    for (uint32_t position = 0; position < sockets_.size(); ++position) close(position);
     sockets_.clear();
     rest_until_ = kNever;
 }
 
+void Listeners::close(uint32_t position) {
+    if (position >= sockets_.size() || sockets_[position] < 0) return;
+    // A duplicate of a passed socket stays in the set beyond its close.
+    watch(position, EPOLL_CTL_DEL, 0);
+    calls_.close(std::exchange(sockets_[position], -1));
+}
+
 bool Listeners::spread_accepts(std::span<const uint32_t> shares) {
-    return std::ranges::all_of(
-        sockets_, [&](int listener) { return pulse::spread_accepts(calls_, listener, shares); });
+    return std::ranges::all_of(sockets_, [&](int listener) {
+        return listener < 0 || pulse::spread_accepts(calls_, listener, shares);
+    });
 }
 
 Listeners::Accept Listeners::accept(uint32_t position, SpareDescriptor& spare, Nanos now,
                                     Accepted& accepted) {
+    if (sockets_[position] < 0) return Accept::none;  // an event from before its close
     accepted.listener = static_cast<uint8_t>(position);
     if (spare.accept(calls_, sockets_[position], accept_flags_, accepted)) {
         if (accepted.exhausted) ++counters_.spare_used;
@@ -75,6 +81,7 @@ void Listeners::resume_if_due(Nanos now) {
 }
 
 bool Listeners::watch(size_t position, int operation, uint32_t events) {
+    if (sockets_[position] < 0) return true;
     epoll_event event{};
     event.events = events;
     event.data.u64 = kTag | position;

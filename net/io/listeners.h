@@ -35,6 +35,8 @@ class Listeners {
     Result<void> open(int set, std::span<const ListenAddress> addresses,
                       const SocketOptions& options);
     void close();
+    // IoBackend::close_listener(): the others keep their positions.
+    void close(uint32_t position);
     bool spread_accepts(std::span<const uint32_t> shares);
     size_t count() const { return sockets_.size(); }
 
@@ -57,7 +59,7 @@ class Listeners {
     IoCounters& counters_;
     const int accept_flags_;
     int set_ = -1;
-    std::vector<int> sockets_;
+    std::vector<int> sockets_;  // -1: closed
     Nanos rest_until_ = kNever;
 };
 

@@ -141,6 +141,7 @@ class UringBackend {
     Result<void> listen(std::span<const ListenAddress> addresses) {
         return listeners_.open(watch_set_, addresses, options_.sockets);
     }
+    void close_listener(uint8_t position) { listeners_.close(position); }
     bool spread_accepts(std::span<const uint32_t> shares) {
         return listeners_.spread_accepts(shares);
     }

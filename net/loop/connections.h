@@ -155,6 +155,8 @@ class Connections {
     // drained() returns true when none is.
     void drain();
     bool ready() const { return drain_at_ == kNever; }
+    // Accepts no more on this one; what was accepted there stays.
+    void close_listener(uint8_t listener) { io_.close_listener(listener); }
     // Reset all peers, in the turns that follow.
     void stop_hard();
     // It accepts no more, and says goodbyes.
@@ -216,8 +218,7 @@ class Connections {
     // A debug line about it.
     void log_debug(Index index, std::string_view what, std::string_view of_what);
     Nanos now() const { return io_.now(); }
-    // When a peer that is sent away is to come back: each is told another time, so that they do not
-    // come together.
+    // When a peer that is sent away is to come back: each at another time.
     uint32_t draw_retry_after_ms();
     Logins& logins() { return logins_; }
     Authentication& authentication() { return authentication_; }

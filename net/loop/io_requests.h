@@ -13,6 +13,7 @@ namespace pulse {
 class IoRequests {
   public:
     virtual Result<void> listen(std::span<const ListenAddress> addresses) = 0;
+    virtual void close_listener(uint8_t listener) = 0;
     virtual bool spread_accepts(std::span<const uint32_t> shares) = 0;
     virtual void attach(Index index, const Accepted& accepted) = 0;
     virtual void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message) = 0;
@@ -43,6 +44,7 @@ class IoRequestsOf final : public IoRequests {
     Result<void> listen(std::span<const ListenAddress> addresses) override {
         return io_.listen(addresses);
     }
+    void close_listener(uint8_t listener) override { io_.close_listener(listener); }
     bool spread_accepts(std::span<const uint32_t> shares) override {
         return io_.spread_accepts(shares);
     }

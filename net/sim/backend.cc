@@ -90,6 +90,13 @@ Result<void> SimBackend::listen(std::span<const ListenAddress> addresses) {
     return {};
 }
 
+void SimBackend::close_listener(uint8_t position) {
+    const auto found = std::ranges::find(listeners_, position, &Listening::position);
+    if (found == listeners_.end()) return;
+    network_.stop_listening(found->port);
+    listeners_.erase(found);
+}
+
 void SimBackend::begin_tenancy(Index index, SimSocket socket, Phase phase, int32_t descriptor) {
     Place& at = place(index);
     if (at.phase != Phase::unused) {

@@ -58,6 +58,7 @@ class SimBackend : private SimProgram {
 
     // ---- the contract
     Result<void> listen(std::span<const ListenAddress> addresses);
+    void close_listener(uint8_t position);
     // Its kernel has no other backend that it could share with.
     bool spread_accepts(std::span<const uint32_t>) { return true; }
     void connect(Index index, const SocketAddress& address, const SocketAddress& source);

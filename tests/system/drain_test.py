@@ -8,12 +8,14 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from binary_peer import DATA, GOODBYE, PING, PONG, Peer, frame  # noqa: E402: the path comes first
-from server import Server, percentiles, run_over_backends  # noqa: E402
+from admin import Watched  # noqa: E402: the path comes first
+from binary_peer import DATA, GOODBYE, PING, PONG, Peer, frame  # noqa: E402
+from server import BUILD, Server, percentiles, run_over_backends  # noqa: E402
 
 
 def test_says_goodbye_on_sigterm(backend):
@@ -116,6 +118,85 @@ def test_is_not_ready_before_it_stops_to_accept(backend):
         assert time.monotonic() - began > 1.9, "not before the delay was over"
         assert late.receive() is None
         assert server.process.wait(timeout=10) == 0, server.text()
+
+
+def open_peers(port, count):
+    peers = [Peer(port) for _ in range(count)]
+    for peer in peers:
+        peer.send(frame(PING, 1))
+        assert peer.receive(skip=(PING,))[0] == PONG
+    return peers
+
+
+def expect_refused(port):
+    """Once both reactors have closed theirs."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            late = socket.create_connection(("127.0.0.1", port), 10)
+        except ConnectionRefusedError:
+            return
+        late.close()
+        assert time.monotonic() < deadline, "it still accepts"
+
+
+def test_a_listener_is_drained_and_the_others_notice_nothing(backend):
+    count, rate = 300, 200
+    with Watched(backend, "--listen", "tcp://127.0.0.1:0", "--drain-timeout", "4s") as server:
+        admin, ports = server.admin, [int(uri.rsplit(":", 1)[1]) for uri in
+                                      server.admin.get("/api/v1/server")["listening"]]
+        leave, stay = open_peers(ports[0], count), open_peers(ports[1], count)
+        began = time.monotonic()
+        state = admin.post("/api/v1/drain", {"listener": "0", "rate": f"{rate}/s"}, 202)
+        assert not state["draining"] and state["parts"][0]["connections"] == count, state
+        expect_refused(ports[0])
+        stay += open_peers(ports[1], 10)
+        for peer in leave:
+            kind, _, payload = peer.receive(skip=(PING,))
+            assert kind == GOODBYE and b"going_away; retry_after_ms=" in payload, payload
+            assert peer.receive() is None, "closed in order, not reset"
+            peer.socket.close()
+        assert time.monotonic() - began > count / 1.1 / rate
+        for peer in stay:
+            peer.send(frame(PING, 2))
+            assert peer.receive(skip=(PING,))[0] == PONG
+        part = admin.get("/api/v1/drain")["parts"][0]
+        assert part["closed"] == count and part["goodbyes_per_s"] == rate, part
+        assert admin.ask("GET", "/readyz").status == 200
+        # Those that match, and then the last listener, as a shell would.
+        ctl = [f"{BUILD}/pulsectl", "--admin", admin.address, "drain"]
+        said = subprocess.run([*ctl, "--idle", "1h"], stdout=subprocess.PIPE, check=True).stdout
+        assert b"draining a part: 0 of 0 connections closed" in said, said
+        said = subprocess.run([*ctl, "--listener", "1"], stdout=subprocess.PIPE, check=True).stdout
+        assert b": 310 of 310 connections closed at 104/s" in said, said
+        for peer in stay:
+            assert peer.receive(skip=(PING,))[0] == GOODBYE
+        reply = admin.ask("GET", "/readyz")
+        assert reply.json()["reasons"] == ["every listener is drained"], reply.body
+        for body, words in (({"listener": "7"}, b"is not listened on"),
+                            ({"listener": "1", "filter": {"idle": "1s"}}, b"excludes listener"),
+                            ({"filter": {}}, b"is missing or empty"),
+                            ({"rate": "5/s"}, b"the server's own is --drain-rate"),
+                            ({"listeners": "1"}, b"is not read here")):
+            reply = admin.ask("POST", "/api/v1/drain", body)
+            assert reply.status == 400 and words in reply.body, reply.body
+
+
+def test_those_with_a_label_are_drained(backend):
+    with Watched(backend, scheme="jsonl") as server:
+        peers = {ring: socket.create_connection(("127.0.0.1", server.port), 20)
+                 for ring in ("canary", "stable")}
+        for ring, peer in peers.items():
+            peer.sendall(b'{"type":"hello","user":"%b","labels":{"ring":"%b"}}\n'
+                         % (ring.encode(), ring.encode()))
+            assert b'"welcome"' in peer.recv(4096)
+        ctl = [f"{BUILD}/pulsectl", "--admin", server.admin.address, "drain"]
+        said = subprocess.run([*ctl, "--label", "ring=canary"], stdout=subprocess.PIPE,
+                              check=True).stdout
+        assert b": 1 of 1 connections closed" in said, said
+        assert b'"reason":"going_away"' in peers["canary"].recv(4096)
+        peers["stable"].sendall(b'{"type":"ping"}\n')
+        assert b'"pong"' in peers["stable"].recv(4096)
 
 
 def test_a_drain_is_whole_once_every_goodbye_was_sent(backend):

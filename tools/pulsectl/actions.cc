@@ -223,11 +223,53 @@ std::string drain_line(const Json& state, uint64_t first) {
                        state.value("window_s", 0.0));
 }
 
+// The same for a part of the server, which goes on serving.
+int drain_part(Client& client, const Request& request, const Json& filter) {
+    Json body = Json::object();
+    if (filter.contains("listener") && filter.size() == 1)
+        body["listener"] = filter["listener"];
+    else
+        body["filter"] = filter;
+    if (request.has("rate")) body["rate"] = request.get("rate");
+    Result<Json> state = client.post_json("/api/v1/drain", body);
+    if (!state) return refused(state.error());
+    const uint64_t number = number_of((*state)["parts"].back(), "number");
+    const bool terminal = ::isatty(STDOUT_FILENO) == 1 && !request.json;
+    for (uint32_t looks = 0;; ++looks) {
+        const Json* part = nullptr;
+        for (const Json& each : (*state)["parts"])
+            if (number_of(each, "number") == number) part = &each;
+        if (part == nullptr)
+            return refused("drain: it is not shown any more; others came after it");
+        const bool over = request.has("no-wait") || part->value("finished", false);
+        const std::string line = fmt::format(
+            "draining {}: {} of {} connections closed at {}/s, {:.1f} s",
+            part->contains("listener") ? text_of(*part, "listener") : "a part",
+            grouped(number_of(*part, "closed")), grouped(number_of(*part, "connections")),
+            grouped(number_of(*part, "goodbyes_per_s")), part->value("since_s", 0.0));
+        int code = kDone;
+        if (request.json)
+            code = print_json(*part);
+        else if (terminal)
+            code = print("\r" + line + "\x1b[K" + (over ? "\n" : ""));
+        else if (over || looks % 4 == 0)
+            code = print(line + "\n");
+        if (code != kDone || over) return code;
+        ::usleep(kDrainLookUs);
+        state = client.get_json("/api/v1/drain");
+        if (!state) return refused(state.error());
+    }
+}
+
 }  // namespace
 
 // A line that is renewed on a terminal, and a line a second elsewhere. The server ends with the
 // drain, and its endpoint with it: that it is gone is the end that was asked for.
 int run_drain(Client& client, const Request& request) {
+    const Json filter = filter_of(request);
+    if (!filter.empty()) return drain_part(client, request, filter);
+    if (request.has("rate"))
+        return refused("drain: --rate is for a listener or a filter; the server's is --drain-rate");
     const Result<Json> begun = client.post_json("/api/v1/drain", Json::object());
     if (!begun) return refused(begun.error());
     if (request.has("no-wait"))

@@ -132,12 +132,12 @@ std::vector<Command> about_the_server() {
          {{"interval", "TIME", "Between two looks [1s]"},
           {"count", "N", "End after so many tables"}},
          run_top},
-        {"drain",
-         "",
-         "Stop the server in an orderly way, and show how far it is",
-         "As SIGTERM: /readyz says 503, listeners close, goodbyes are spread over "
-         "--drain-timeout. Returns when the server has ended.",
-         {{"no-wait", "", "Return when it has begun"}},
+        {"drain", "", "Stop the server in an orderly way, or a part of it, and show how far it is",
+         "As SIGTERM; returns when the server has ended. With --listener alone that listener "
+         "closes and its connections are sent goodbyes; with a filter those that match are; "
+         "the others notice nothing.",
+         with_filter({{"rate", "RATE", "Goodbyes a second of a part [what suits --drain-timeout]"},
+                      {"no-wait", "", "Return when it has begun"}}),
          run_drain},
         {"ready",
          "",

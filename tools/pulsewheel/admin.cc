@@ -22,7 +22,10 @@ class AdminTarget final : public ControlTarget {
           listeners_(server.listening()),
           profiles_(make_reactor_config(std::make_shared<LoopOptions>(options)).profile_names),
           drain_window_(options.drain_timeout),
-          send_queue_bytes_(options.send_queue_bytes) {}
+          send_queue_bytes_(options.send_queue_bytes) {
+        for (const ListenAddress& listener : options.listen)
+            passed_.push_back(listener.descriptor >= 0);
+    }
 
     Reactors& reactors() override { return server_.reactors(); }
     ServingState serving() const override {
@@ -48,6 +51,7 @@ class AdminTarget final : public ControlTarget {
     }
     std::vector<std::string> listeners() const override { return listeners_; }
     std::vector<std::string> profiles() const override { return profiles_; }
+    bool is_passed(size_t listener) const override { return passed_[listener]; }
     size_t send_queue_bytes() const override { return send_queue_bytes_; }
 
     Result<Json> config() override {
@@ -106,6 +110,7 @@ class AdminTarget final : public ControlTarget {
     Operator& main_thread_;
     const std::vector<std::string> listeners_;
     const std::vector<std::string> profiles_;
+    std::vector<bool> passed_;
     const Nanos drain_window_;
     const size_t send_queue_bytes_;
 };

@@ -336,8 +336,9 @@ struct BusyServer final : ControlTarget {
     Reactors& reactors() override { return none; }
     ServingState serving() const override { return {.connections_max = 1}; }
     Json process() const override { return Json::object(); }
-    std::vector<std::string> listeners() const override { return {}; }
+    std::vector<std::string> listeners() const override { return {"tcp://10.0.0.1:9000"}; }
     std::vector<std::string> profiles() const override { return {}; }
+    bool is_passed(size_t) const override { return false; }
     size_t send_queue_bytes() const override { return 1 << 20; }
     Result<Json> config() override { return wait<Json>(); }
     Result<std::string> log_level() override { return wait<std::string>(); }

@@ -67,6 +67,38 @@ TYPED_TEST_P(IoContract, Listen_AnEmptyListStopsAcceptingAndKeepsWhatIsThere) {
     stage.close_all();
 }
 
+TYPED_TEST_P(IoContract, Listen_AListenerIsClosedAndTheOthersGoOn) {
+    Stage<TypeParam> stage;
+    const ListenAddress three[] = {stage.world.free_address(), stage.world.free_address(),
+                                   stage.world.free_address()};
+    ASSERT_TRUE(stage.io.listen(three));
+    stage.address = three[1];
+    auto one = stage.join();
+    stage.address = three[2];
+    auto waits = stage.connect();
+    stage.world.stall(5 * kMillisecond);
+    stage.io.close_listener(1);
+    stage.io.close_listener(1);
+    EXPECT_TRUE(stage.until([&] { return stage.seen.accepts == 2; })) << "it had not been accepted";
+    stage.address = three[1];
+    auto too_late = stage.connect();
+    stage.settle();
+    std::string nothing;
+    EXPECT_TRUE(stage.peer_reads_to_end(too_late, nothing));
+    EXPECT_EQ(too_late.error(), ECONNREFUSED);
+    stage.seen.send(*one.seen, "still here");
+    std::string got;
+    EXPECT_TRUE(stage.peer_reads(one.peer, got, 10));
+    for (const uint8_t listener : {uint8_t{0}, uint8_t{2}}) {
+        stage.address = three[listener];
+        auto more = stage.join();
+        EXPECT_EQ(more.seen->listener, listener);
+    }
+    ASSERT_TRUE(stage.io.listen({}));
+    stage.io.close_listener(0);
+    stage.close_all();
+}
+
 TYPED_TEST_P(IoContract, Listen_MayStopFromInsideOnAccept) {
     Stage<TypeParam> stage;
     stage.listen();
