@@ -21,6 +21,7 @@ from density_report import above_empty  # noqa: E402: its path comes first
 RUN = os.path.join(ROOT, BUILD, "run")
 SCRIPTS = ["tools/perf/demo.sh", "tools/perf/density.sh", "tools/perf/million.sh",
            "tools/perf/million.py", "tools/perf/answers.py", "tools/perf/bare_server.py",
+           "tools/perf/drain.py",
            "tools/perf/memory_group.py", "tools/perf/density_report.py", "bench/run.py",
            "bench/instructions.py", "bench/versus.py"]
 # As a user's shell has it: not inside the make that runs this test.
