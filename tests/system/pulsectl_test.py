@@ -214,6 +214,27 @@ def test_a_drain_is_shown_until_the_server_has_ended(backend):
         assert run("ready", admin=server.admin.address).returncode == 1
 
 
+def test_a_drain_has_ended_where_nothing_listens_any_more_and_not_before(backend):
+    """A 1 is answered, a 0 is not; then nothing listens. Five 0 in a row are too many."""
+    body = b'{"draining":true,"connections":5,"connections_at_drain":5,"since_s":0.1,"window_s":9}'
+    answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    for answers, code in (("1101001", 0), ("1100000", 1)):
+        listener = socket.create_server(("127.0.0.1", 0))
+        drain = subprocess.Popen([f"{BUILD}/pulsectl", "--admin",
+                                  f"127.0.0.1:{listener.getsockname()[1]}", "drain"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        listener.settimeout(20)
+        for answered in answers:
+            with listener.accept()[0] as peer:
+                peer.recv(65536)
+                if answered == "1":
+                    peer.sendall(answer)
+        listener.close()
+        out, err = drain.communicate(timeout=20)
+        assert drain.returncode == code, (answers, drain.returncode, out, err)
+        assert (b"the server has ended" in out) == (code == 0), out
+
+
 def test_top_in_a_terminal_ends_with_q_and_gives_the_terminal_back(backend):
     with Watched(backend) as server:
         peers = connect(server.port, 7)

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include "core/units.h"
 #include "proto/printable.h"
@@ -19,6 +20,8 @@ using Align = Table::Align;
 
 // Between two looks at a drain.
 constexpr unsigned kDrainLookUs = 250'000;
+// Looks in a row that may fail, all but one.
+constexpr uint32_t kDrainTries = 5;
 
 constexpr const char* kFilterFlags[] = {"protocol", "state", "listener", "address", "profile",
                                         "idle",     "age",   "user",     "id"};
@@ -265,6 +268,20 @@ int drain_part(Client& client, const Request& request, const Json& filter) {
 
 // A line that is renewed on a terminal, and a line a second elsewhere. The server ends with the
 // drain, and its endpoint with it: that it is gone is the end that was asked for.
+// The drain a moment later; nothing once the server has ended, which is where nothing listens any
+// more. Whatever else fails on the way is asked again before it is an error.
+Result<std::optional<Json>> look_at_drain(Client& client) {
+    for (uint32_t tries = 1;; ++tries) {
+        ::usleep(kDrainLookUs);
+        const Result<Answer> answer = client.get("/api/v1/drain");
+        if (!answer && client.nothing_listens()) return std::optional<Json>();
+        if (!answer && tries < kDrainTries) continue;
+        Result<Json> state = Client::json(answer);
+        if (!state) return Error{state.error()};
+        return std::optional<Json>(*std::move(state));
+    }
+}
+
 int run_drain(Client& client, const Request& request) {
     const Json filter = filter_of(request);
     if (!filter.empty()) return drain_part(client, request, filter);
@@ -288,12 +305,10 @@ int run_drain(Client& client, const Request& request) {
             code = print(line + "\n");
         }
         if (code != kDone) return code;
-        ::usleep(kDrainLookUs);
-        const Result<Answer> answer = client.get("/api/v1/drain");
-        if (!answer) break;  // it does not listen any more
-        const Result<Json> next = Client::json(answer);
+        const Result<std::optional<Json>> next = look_at_drain(client);
         if (!next) return refused(next.error());
-        state = *next;
+        if (!*next) break;
+        state = **next;
     }
     if (request.json) return kDone;
     return print(std::string(terminal ? "\r\x1b[K" : "") + "the server has ended\n");

@@ -80,7 +80,7 @@ std::string percent_encoded(std::string_view text) {
     return encoded;
 }
 
-Result<int> Client::connect() const {
+Result<int> Client::connect() {
     sockaddr_un path{};
     const sockaddr* to = &address_.address.base;
     socklen_t size_bytes = address_.address.size_bytes();
@@ -90,10 +90,12 @@ Result<int> Client::connect() const {
         to = reinterpret_cast<const sockaddr*>(&path);
         size_bytes = sizeof path;
     }
+    nothing_listens_ = false;
     const int descriptor = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (descriptor >= 0 && ::connect(descriptor, to, size_bytes) == 0) return descriptor;
     const int error = errno;
     if (descriptor >= 0) ::close(descriptor);
+    nothing_listens_ = error == ECONNREFUSED || error == ENOENT;
     return gone(address_.text, std::strerror(error));
 }
 

@@ -63,14 +63,17 @@ class Client {
     Result<bool> follow(const std::string& target, const std::string& last_id,
                         const std::function<bool(const Event&)>& on_event);
     const std::string& address() const { return address_.text; }
+    // Of the last request that failed: nothing listens on the address.
+    bool nothing_listens() const { return nothing_listens_; }
 
   private:
     Result<Answer> ask(std::string_view method, const std::string& target, const std::string& body);
-    Result<int> connect() const;
+    Result<int> connect();
     std::string head(std::string_view method, const std::string& target) const;
 
     const AdminAddress address_;
     const std::string token_;
+    bool nothing_listens_ = false;
 };
 
 // A text as a part of a query.
