@@ -57,6 +57,8 @@ class NoKernel {
     SendProgress send_progress(Index) { return {}; }
     SocketAddress peer_address(Index) { return {}; }
     TransportFacts transport_facts(Index) { return {}; }
+    bool spread_accepts(std::span<const uint32_t>) { return false; }
+    void close_listener(uint8_t) {}
     Nanos woke_at() const { return now_; }
     Nanos clock() const { return now_; }
     Nanos cpu_clock() const { return 0; }

@@ -111,7 +111,10 @@ class LoginThreads : public testing::TestWithParam<BackendChoice> {
         return false;
     }
     bool end(bool drains) {
-        drains ? server_->drain() : server_->stop();
+        if (drains)
+            server_->drain();
+        else
+            server_->stop();
         for (int left = 3'000; left > 0; --left) {
             server_->deliver();
             if (server_->ended(10 * kMillisecond)) return true;
