@@ -52,6 +52,8 @@ WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtu
 WARNINGS_gcc := $(if $(findstring clang,$(CXX)),,-Wno-restrict)
 CXXFLAGS_common := -std=c++20 -g1 -pthread -I. -fno-omit-frame-pointer $(WARNINGS)
 CXXFLAGS_release := -O3 $(WARNINGS_gcc) $(if $(MARCH),-march=$(MARCH))
+# Their own code is not what is shipped, and compiles in two thirds of the time.
+$(BUILD)/release/tests/%.o: CXXFLAGS_release += -O1
 CXXFLAGS_asan := -O1 $(WARNINGS_gcc) -DPULSE_AUDIT=1 -fsanitize=address,undefined \
                  -fno-sanitize-recover=all
 # g++ 12 takes a member of std::regex, which cpp-httplib has, for uninitialised where ASan watches
