@@ -52,7 +52,8 @@ WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtu
 WARNINGS_gcc := $(if $(findstring clang,$(CXX)),,-Wno-restrict)
 CXXFLAGS_common := -std=c++20 -g1 -pthread -I. -fno-omit-frame-pointer $(WARNINGS)
 CXXFLAGS_release := -O3 $(WARNINGS_gcc) $(if $(MARCH),-march=$(MARCH))
-# Their own code is not what is shipped, and compiles in two thirds of the time.
+# Tests compile in two thirds of the time so. What they instantiate of headers is not as shipped;
+# the library and the programs are.
 $(BUILD)/release/tests/%.o: CXXFLAGS_release += -O1
 CXXFLAGS_asan := -O1 $(WARNINGS_gcc) -DPULSE_AUDIT=1 -fsanitize=address,undefined \
                  -fno-sanitize-recover=all
@@ -208,7 +209,7 @@ compile_commands.json: Makefile $(ALL_SOURCES)
 RUN_TESTS := python3 tests/run.py
 
 # What runs where: everything plain and under ASan+UBSan, what crosses threads under TSan.
-plain: $(BUILD)/.deps-clients $(TESTS:%=$(BUILD)/release/%) all ## the tests, as shipped
+plain: $(BUILD)/.deps-clients $(TESTS:%=$(BUILD)/release/%) all ## the tests, without a sanitizer
 	@BUILD=$(BUILD) $(RUN_TESTS) plain $(TESTS:%=$(BUILD)/release/%) $(SCRIPT_TESTS)
 asan: $(TESTS:%=$(BUILD)/asan/%) ## the tests under AddressSanitizer and UBSan
 	@BUILD=$(BUILD) $(RUN_TESTS) asan $(TESTS:%=$(BUILD)/asan/%)

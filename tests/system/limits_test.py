@@ -88,7 +88,7 @@ def test_connections_of_an_address(backend):
         deadline = time.monotonic() + 20
         while not is_let_in(server) and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert time.monotonic() < deadline, "there is no room again"
+        assert time.monotonic() < deadline, "room does not come back"
         assert refused(server, "address_full") >= 1
 
 
