@@ -122,7 +122,8 @@ concept IoBackend =
         { io.close_listener(listener) } -> std::same_as<void>;
         // Of several backends that listen on the same addresses, in the same order each: from now
         // on the kernel gives connections to them by these shares, in the order in which they
-        // began to listen. False, with errno: it cannot, and all is as before.
+        // began to listen. False, with errno: it cannot for one of the addresses, and chooses by
+        // its hash at all of them.
         { io.spread_accepts(shares) } -> std::same_as<bool>;
         // Client role: opens a socket for a place that the caller took; on_connected follows, then
         // (after success) the connection is as if attached. After on_connected with an error only

@@ -51,9 +51,14 @@ void Listeners::close(uint32_t position) {
 }
 
 bool Listeners::spread_accepts(std::span<const uint32_t> shares) {
-    return std::ranges::all_of(sockets_, [&](int listener) {
+    const bool all = std::ranges::all_of(sockets_, [&](int listener) {
         return listener < 0 || pulse::spread_accepts(calls_, listener, shares);
     });
+    if (all) return true;
+    // The caller will not correct the shares any more: none may go on with those of now.
+    for (const int listener : sockets_)
+        if (listener >= 0) stop_spreading(calls_, listener);
+    return false;
 }
 
 Listeners::Accept Listeners::accept(uint32_t position, SpareDescriptor& spare, Nanos now,

@@ -152,6 +152,16 @@ bool spread_accepts(SystemCalls& calls, int listener, std::span<const uint32_t> 
            }) == 0;
 }
 
+// Takes no memory. Where it fails there was no program, or the kernel is older than 5.3.
+void stop_spreading(SystemCalls& calls, int listener) {
+    const int error = errno;
+    const int ignored = 0;
+    calls([&] {
+        return setsockopt(listener, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &ignored, sizeof ignored);
+    });
+    errno = error;
+}
+
 PortHolder::~PortHolder() {
     if (descriptor_ >= 0) ::close(descriptor_);
 }

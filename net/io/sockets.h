@@ -33,6 +33,8 @@ Result<int> open_listener(SystemCalls& calls, const ListenAddress& listener,
 // not take it; then all is as before.
 // Requires: the sum of the shares is not 0 and fits into 32 bits.
 bool spread_accepts(SystemCalls& calls, int listener, std::span<const uint32_t> shares);
+// The kernel chooses by its hash again, for the address of this listener. Leaves errno alone.
+void stop_spreading(SystemCalls& calls, int listener);
 
 // A socket that holds a port without listening while a server starts, for two reasons: every
 // reactor can listen on the port that the kernel chose, and a port on which another program listens

@@ -8,9 +8,12 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 
+#include "net/io/sockets.h"
 #include "net/protocols/listen_uri.h"
 #include "net/server/descriptors.h"
 
@@ -54,6 +57,38 @@ TEST(EpollBackend, WhatIsAcceptedInheritsTheOptionsOfItsListener) {
     EXPECT_NE(fcntl(accepted, F_GETFL) & O_NONBLOCK, 0);
     seen.close(seen.all[0], CloseMode::reset);
     while (seen.live > 0) io.poll(io.now(), seen);
+}
+
+// Whether the kernel draws connections to this address by shares. Ends it, for that is how to ask.
+bool is_spread(const ListenAddress& address) {
+    uint64_t made = 0;
+    SystemCalls calls(made);
+    const Result<int> opened = open_listener(calls, address, {});
+    EXPECT_TRUE(opened);
+    const Descriptor in_group(*opened);
+    const int ignored = 0;
+    return setsockopt(in_group.number(), SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, &ignored,
+                      sizeof ignored) == 0;
+}
+
+TEST(EpollBackend, WhereOneListenerIsNotSpreadNoneIs) {
+    const auto records = std::make_unique<Connection[]>(4);
+    EpollBackend io({}, records.get(), 4);
+    RealWorld world;
+    const std::array<ListenAddress, 3> three{world.free_address(), world.free_address(),
+                                             world.free_address()};
+    ASSERT_TRUE(io.listen(three));
+    const std::array<uint32_t, 2> shares{1, 3};
+    ASSERT_TRUE(io.spread_accepts(shares));
+    for (const ListenAddress& address : three) EXPECT_TRUE(is_spread(address)) << address.text;
+
+    ASSERT_TRUE(io.spread_accepts(shares));
+    fail_next(io, ENOMEM, 2);
+    const bool is_done = io.spread_accepts(shares);
+    const int error = errno;
+    EXPECT_FALSE(is_done);
+    EXPECT_EQ(error, ENOMEM);
+    for (const ListenAddress& address : three) EXPECT_FALSE(is_spread(address)) << address.text;
 }
 
 TEST(EpollBackend, AnyAddressTakesBothFamiliesAndNamesEachByItsOwn) {
