@@ -302,6 +302,7 @@ class Connections {
     uint32_t judge_one(Index index, Tick reached);
     Tick judge_suspicion(Index index, Tick reached);
     void evict(Index index, Tick reached);
+    bool lingers_anew(Connection& connection, Tick due);
     uint64_t ticks_for(uint64_t bytes) const;
     size_t unfinished_bytes(Index index) const {
         const uint32_t inbox = table_[index].inbox;

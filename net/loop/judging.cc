@@ -74,10 +74,14 @@ void Connections::evict(Index index, Tick reached) {
     const Tick due = heartbeat_evict_at(connection.heard, reached, heartbeat_of(connection));
     if (is_greeting(connection)) return begin_close(index, CloseReason::handshake_timeout);
     if (connection.stage == Stage::closing) {
+        const HeartbeatConfig& linger = heartbeat_of(connection);
         // Its goodbye waits in this turn's list: this thread was away for the whole linger.
         if ((connection.flags & kDirty) != 0 && !outboxes_.in_flight(connection)) {
             flush_one(index);
-            const HeartbeatConfig& linger = heartbeat_of(connection);
+            wheel_.arm(index, heartbeat_deadline(connection.heard, index, reached, linger));
+            return;
+        }
+        if (lingers_anew(connection, due)) {
             wheel_.arm(index, heartbeat_deadline(connection.heard, index, reached, linger));
             return;
         }
@@ -90,6 +94,17 @@ void Connections::evict(Index index, Tick reached) {
     // With a message begun that does not come on, it may not be silent, but it is too slow.
     const bool unfinished = connection.inbox != 0;
     begin_close(index, unfinished ? CloseReason::slow_upload : CloseReason::idle_timeout);
+}
+
+// The linger ended at `due`. True if it begins anew: words are left, and this thread was away. How
+// often it did is where the probes of a live connection are counted; a closing one has none.
+bool Connections::lingers_anew(Connection& connection, Tick due) {
+    const uint32_t lingers = probes_sent(connection.heard);
+    const bool late = io_.clock() - config_.clock.begins(due) > kLingerLatenessNs;
+    if ((connection.flags & kFinished) != 0 || !late || lingers == kLingersMax) return false;
+    linger_from_now(connection);
+    connection.heard |= (lingers + 1) << kHeardProbeShift;
+    return true;
 }
 
 // Ticks of life that so many bytes of a message are worth, counted from its beginning so that no

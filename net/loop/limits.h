@@ -106,6 +106,10 @@ inline constexpr int64_t kCloseLingerMaxNs = 10'000'000'000;
 // How long a peer may take to answer our goodbye with its own FIN. About a second of draining is
 // what keeps a goodbye from being destroyed by a reset; a peer that is dead is reset afterwards.
 inline constexpr int64_t kCloseLingerNs = 1'000'000'000;
+// Where this thread comes so late to the end of a linger, it was away while the linger ran, and the
+// completion that the goodbye waits for may not have been seen: the linger begins anew, so often.
+inline constexpr int64_t kLingerLatenessNs = kCloseLingerNs / 16;
+inline constexpr uint32_t kLingersMax = 3;
 // A drain's window may end while this thread is away. So many turns later what was sent before has
 // its FIN: one reaps the send, or submits it, the next reaps that, and its flush sends FIN.
 inline constexpr uint32_t kTurnsAfterWindow = 3;

@@ -44,6 +44,8 @@ class SimWitness {
     virtual void on_closed(Index index) = 0;
     // All that it was given and had put aside is handled.
     virtual void on_resumed(Index) {}
+    // The loop is about to be told that the send in flight is done.
+    virtual void on_sent(Index) {}
 };
 
 class SimBackend : private SimProgram {
@@ -275,6 +277,7 @@ void SimBackend::dispatch(const Completion& event, H& handler) {
             at.send_armed = false;
             at.sending = {};
             note("sent", index, static_cast<uint64_t>(event.error));
+            if (witness_ != nullptr) witness_->on_sent(index);
             handler.on_sent(index, event.error);
             return;
         }

@@ -179,6 +179,7 @@ class SimClients final : private SimProgram, public SimWitness {
         std::deque<Mark> marks;   // of messages that the server was not given yet
         uint32_t pongs_owed = 0;  // of heartbeats that the server was given
         Nanos pongs_owed_at = 0;  // when it was given the last of them
+        Nanos way_free_at = 0;    // when the first send since then was done
         bool was_sending = false;
         Nanos sending_at = 0;  // when something last waited to be sent, as far as was looked
         Flow uploaded;         // to the server's program
@@ -240,6 +241,7 @@ class SimClients final : private SimProgram, public SimWitness {
     void on_begin_close(Index index) override;
     void on_closed(Index index) override;
     void on_resumed(Index index) override;
+    void on_sent(Index index) override;
 
     void set_timer(uint32_t client, Timer timer, Nanos delay);
     Nanos share(Nanos whole, uint64_t from_percent, uint64_t to_percent);

@@ -57,6 +57,7 @@ void SimClients::on_delivered(Index index, uint64_t offset) {
         if (mark.awaits_pong) {
             ++line->pongs_owed;
             line->pongs_owed_at = network_.clock();
+            line->way_free_at = 0;
         }
         if (!counts_as_life(mark)) continue;
         line->heard_at = network_.clock();
@@ -77,6 +78,12 @@ void SimClients::on_resumed(Index index) {
     if (line == nullptr) return;
     line->maybe_heard_at = network_.clock();
     line->behind_at = io_.behind_total();
+}
+
+// An answer waits behind the send in flight, and for no other.
+void SimClients::on_sent(Index index) {
+    Line* line = line_at(index);
+    if (line != nullptr && line->way_free_at == 0) line->way_free_at = network_.clock();
 }
 
 void SimClients::on_begin_close(Index index) {
@@ -252,7 +259,8 @@ void SimClients::judge_answers(Index index, Line& line) {
     if (std::exchange(line.was_sending, sends) || sends) line.sending_at = io_.now();
     if (line.pongs_owed == 0 || facts_.round_trip_max == kNever || io_.is_held_off(index)) return;
     if (!line.innocent || !line.client_holds || line.went_unread || line.was_cut) return;
-    const Nanos since = std::max({line.pongs_owed_at, line.maybe_heard_at, line.sending_at});
+    const Nanos since =
+        std::max({line.pongs_owed_at, line.maybe_heard_at, line.way_free_at, line.sending_at});
     const Nanos waits = io_.now() - since;
     if (waits <= facts_.round_trip_max + lateness_allowed(line.behind_at)) return;
     broken("answer_every", line,
@@ -351,8 +359,11 @@ void SimClients::judge_the_living(const ConnectionTable& table) {
         if (bulk && facts_.hard_stop_at != kNever) continue;
         // Through small buffers each of its three steps may wait for the one before.
         const Nanos steps = faults_.has(Fault::small_buffers) ? 3 : 1;
-        const Nanos linger =
-            steps * kCloseLingerNs + (bulk ? kCloseLingerMaxNs + kCloseLingerNs : 0);
+        // It begins anew where this server was away while words were left.
+        const bool was_away = io_.behind_total() > line->closing_behind_at;
+        const Nanos linger = (was_away ? kLingersMax : 0) * kCloseLingerNs +
+                             steps * kCloseLingerNs +
+                             (bulk ? kCloseLingerMaxNs + kCloseLingerNs : 0);
         const Nanos patience = linger + 4 * faults_.completion_max;
         if (closing > patience + lateness_allowed(line->closing_behind_at)) {
             broken("close_hangs", *line, ms(closing));

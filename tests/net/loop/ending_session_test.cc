@@ -77,6 +77,50 @@ TEST(Goodbye, IsSentAfterAStallLongerThanTheLinger) {
     }
 }
 
+// It waits behind a send whose completion is late, and this thread is away for longer than the
+// linger: the peer has taken all that it was given, and nothing has told this thread yet.
+TEST(Goodbye, IsSentBehindALateCompletionAfterAStall) {
+    for (uint64_t seed = 1; seed <= 40; ++seed) {
+        StagePlan slow = plan();
+        slow.seed = seed;
+        slow.faults.submit_in_poll = seed % 2 == 0;
+        slow.faults.present.set(static_cast<size_t>(Fault::late_completion));
+        slow.faults.per_million[static_cast<size_t>(Fault::late_completion)] = 1'000'000;
+        slow.faults.completion_max = 5 * kSecond / 2;
+        ReactorStage stage(slow);
+        const size_t peer = stage.connect(kLines);
+        stage.settle(kSecond);
+        stage.write(peer, "{\"type\":\"ping\"}\n");
+        while (stage.heard(peer).empty()) stage.settle(kMillisecond / 10);
+        const ConnectionId target = stage.table().id(*stage.index(peer));
+        ASSERT_TRUE(stage.post({Message::Kick{.target = target}}));
+        stage.settle(kMillisecond);
+        stage.io().pass_time(2 * kCloseLingerNs);
+        stage.settle(2 * kSecond);
+        EXPECT_NE(stage.heard(peer).find("kicked"), std::string::npos) << seed;
+    }
+}
+
+// A thread that is late again and again does not keep for ever what a peer does not read.
+TEST(Goodbye, OfAPeerThatDoesNotReadIsGivenUpAlsoByAThreadThatIsAway) {
+    StagePlan narrow = plan();
+    narrow.faults.socket_buffer_bytes = 256;
+    ReactorStage stage(narrow);
+    const size_t peer = stage.connect(kBinary);
+    stage.set_reading(peer, false);
+    stage.write(peer, binary_frame(kBinaryData, 1, std::string(2'000, 'e')));
+    stage.settle(kSecond);
+    const ConnectionId target = stage.table().id(*stage.index(peer));
+    ASSERT_TRUE(stage.post({Message::Kick{.target = target}}));
+    for (uint32_t away = 0; away <= kLingersMax; ++away) {
+        stage.settle(kMillisecond);
+        EXPECT_FALSE(stage.was_reset(peer)) << away;
+        stage.io().pass_time(2 * kCloseLingerNs);
+    }
+    stage.settle(kMillisecond);
+    EXPECT_TRUE(stage.was_reset(peer));
+}
+
 // What is in flight fills its send queue to the last byte.
 TEST(Goodbye, IsSaidToASlowReaderBehindAFullQueue) {
     StagePlan narrow = plan();
