@@ -73,6 +73,7 @@ class EpollFloor {
             epoll_ctl(watched_, EPOLL_CTL_ADD, next, &event);
             system_calls_ += 2;
         }
+        ++system_calls_;
     }
     // Returns whether the connection stays open.
     bool serve(int peer) {

@@ -1,425 +1,343 @@
-// What a whole server does at a load that it can serve and at one that it cannot: one reactor on
-// one core, a client on another, 15,000 WebSocket connections over loopback, of which each sends a
-// masked empty ping when it is due. Rows are load/size/contender: 1,000, 15,000, 75,000 and 150,000
-// pings a second offered; the last is more than a server serves here. The rounds of
-// all rows alternate.
+// What a whole server costs beside the least code that does the same, at loads that it can serve
+// and at one that it cannot: one reactor on one core, clients on another, WebSocket connections
+// over loopback, of which each sends a masked empty ping when it is due.
 //
-//   pulse, epoll                  the server over io_uring and over epoll
-//   pulse_at_once, epoll_at_once  the same with --gather off
+//     saturation_bench [--rates N,N...] [--contenders NAME,NAME...] [--rounds N] [--seconds S]
+//                      [--connections N] [--looks] [--benchmark_out FILE]
+//
 //   floor, ring_floor             the least code over epoll and over io_uring (floor_epoll.h): one
 //                                 receive, one constant answer; the head of an upgrade is read
+//   epoll, pulse                  the server over epoll and over io_uring
+//   epoll_at_once, pulse_at_once  the same with --gather off
+//   NAME_every_K                  any of these, where one heartbeat in K wants an answer: the
+//                                 others are unsolicited pongs
 //
-// The time of a row is the server's CPU per answered heartbeat. Counters:
-//   spread              the most less the least of its rounds, in parts of the median
-//   offered, answered   pings and pongs a second
-//   wait_us             from a ping to its answer, the mean: what gathering costs
-//   open_us             the server's CPU to accept a connection and upgrade it, one at a time
-//   lag_ms              the longest judge lag
-//   gap                 the longest time between two answers of one connection, in mean gaps
-//   overflows           completions that a ring had no room for
-//   calls               system calls per heartbeat, of the backend or the floor
-//   gathered            turns a second that rested first
-//   evicted             must be 0: every client beats
-#include <benchmark/benchmark.h>
-#include <pthread.h>
-#include <sched.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
+// At each rate all contenders live at once, with connections of their own, and in each round each
+// has its --seconds, in random order. So what the machine does meanwhile meets all of them, and
+// ratios are those of one round. With --looks a server lives for one round alone, and looks at
+// connections are due all the time, so that there is a judge lag to see.
+//
+// What is printed are medians of the rounds, and of ratios the quartiles, too:
+//   us               the server's CPU for a heartbeat that was served: all threads of it
+//   to_floor         that by the floor's
+//   served_to_floor  what was served by what the floor served
+//   to_epoll         of io_uring: by that of the same server over epoll
+//   to_at_once       where it gathers: by that of the same server without
+//   to_each          of NAME_every_K: by that of NAME
+//   offered, served  heartbeats a second
+//   wait_us          from a ping to its answer, the mean
+//   calls, turns     system calls and turns for a heartbeat
+//   gathered         turns a second that rested first
+//   open_us          the server's CPU to accept a connection and upgrade it, one at a time
+//   open_calls       system calls for that, waits included
+//   gap              the longest time between two answers of one connection, in mean gaps: the most
+//   lag_ms           the longest judge lag, with --looks
+//   overflows        completions that a ring had no room for: all
+//   evicted          must be 0
+//   client_us        the client's CPU for a heartbeat: where its core is full, less is offered
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
+#include <cmath>
 #include <cstdio>
-#include <cstring>
-#include <ctime>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <regex>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "core/check.h"
-#include "net/protocols/listen_uri.h"
-#include "net/server/descriptors.h"
-#include "net/server/machine.h"
-#include "net/server/server.h"
+#include "bench/contenders.h"
+#include "bench/pinging_client.h"
 
-#include "bench/floor_epoll.h"
-#include "bench/floor_ring.h"
-#include "bench/floor_websocket.h"
-
-namespace pulse {
+namespace pulse::bench {
 namespace {
 
-constexpr uint32_t kConnections = 15'000;
-constexpr uint32_t kPerSource = 8'000;  // connections of one source address
 constexpr uint16_t kPort = 19'473;
-constexpr Nanos kWarmUp = kSecond;
-constexpr Nanos kMeasured = 4 * kSecond;
-// A client that is later than this gives up pings instead of sending ever more at once.
-constexpr Nanos kLateMax = 20 * kMillisecond;
-constexpr uint32_t kSendsAtOnce = 64;
-constexpr int kRounds = 3;
+constexpr std::string_view kEvery = "_every_";
 
-Nanos clock_of(clockid_t id) {
-    timespec now{};
-    clock_gettime(id, &now);
-    return Nanos{now.tv_sec} * kSecond + now.tv_nsec;
+struct Options {
+    std::vector<uint32_t> rates{1'000, 15'000, 75'000, 150'000};
+    std::vector<std::string> contenders;  // by default all
+    uint32_t rounds = 5;
+    double seconds = 1;
+    uint32_t connections = 15'000;
+    bool looks = false;
+    std::string out;     // Google Benchmark's JSON, for bench/run.py
+    std::string filter;  // rows, as Google Benchmark understands it
+};
+
+double quantile(std::vector<double> values, double part) {
+    std::sort(values.begin(), values.end());
+    const auto last = static_cast<double>(values.size() - 1);
+    return values[static_cast<size_t>(std::lround(part * last))];
 }
-Nanos now() { return clock_of(CLOCK_MONOTONIC); }
+double median(const std::vector<double>& values) { return quantile(values, 0.5); }
+double most(const std::vector<double>& values) { return quantile(values, 1); }
 
-void pin_to_core(uint32_t core) {
-    cpu_set_t cores;
-    CPU_ZERO(&cores);
-    CPU_SET(core, &cores);
-    pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
-}
+// NAME or NAME_every_K.
+struct Row {
+    std::string name;
+    const Contender* contender = nullptr;
+    uint32_t answer_every = 1;
+    std::map<std::string, std::vector<double>> figures{};  // one of each round
 
-// All the peers, in one thread with a descriptor table of its own.
-class Client {
-  public:
-    struct Seen {
-        uint64_t sent = 0;
-        uint64_t answered = 0;
-        Nanos waited = 0;  // for all answers together
-        Nanos longest_gap = 0;
-        Nanos measured = 0;
-        Nanos cpu = 0;          // the client's
-        Nanos process_cpu = 0;  // with the server's
-        Nanos server_cpu_to_open = 0;
-    };
-
-    Client(uint32_t rate, uint32_t core) : rate_(rate), core_(core), thread_([this] { run(); }) {}
-    ~Client() {
-        may_leave_ = true;
-        thread_.join();
+    // The row of `base` with the same suffix.
+    std::string twin(std::string_view base) const {
+        return base.empty() ? std::string{} : std::string(base) + suffix();
     }
-    bool connected() const { return connected_; }
-    bool done() const { return done_; }
-    void start() { may_start_ = true; }
-    const Seen& seen() const { return seen_; }  // once done()
+    std::string suffix() const { return name.substr(contender->name.size()); }
+};
+
+std::optional<Row> row_of(const std::string& name) {
+    Row row{.name = name};
+    const size_t at = name.find(kEvery);
+    if (at != name.npos) {
+        const std::string every = name.substr(at + kEvery.size());
+        if (every.size() != 1 || every[0] < '2' || every[0] > '8') return {};
+        row.answer_every = static_cast<uint32_t>(every[0] - '0');
+    }
+    for (const Contender& contender : kContenders)
+        if (contender.name == std::string_view(name).substr(0, at)) row.contender = &contender;
+    if (row.contender == nullptr) return {};
+    return row;
+}
+
+// A server and its clients.
+class Pair {
+  public:
+    Pair(const Row& row, const Terms& terms) : connections_(terms.connections) {
+        served_ = row.contender->start(terms);
+        usleep(50'000);
+        threads_.note();
+        client_ = std::make_unique<PingingClient>(
+            PingingClient::Options{.port = terms.port,
+                                   .core = Machine().allowed_cores()[1],
+                                   .connections = terms.connections,
+                                   .answer_every = row.answer_every,
+                                   .server_cpu = [this] { return threads_.cpu(); }});
+        open_cpu_ = client_->connect_cpu();
+        usleep(20'000);  // until the last turn is counted
+        open_calls_ = served_->read().calls;
+    }
+
+    void round(uint32_t rate, double seconds, bool looks, Row& row) {
+        const Nanos warm_up = looks ? kSecond : 200 * kMillisecond;
+        const Reading before = served_->read();
+        client_->start_round(rate, warm_up, static_cast<Nanos>(seconds * kSecond));
+        Nanos lag = 0;
+        for (; looks && !client_->done(); usleep(100'000)) lag = std::max(lag, served_->read().lag);
+        const PingingClient::Seen& seen = client_->seen();
+        const Reading after = served_->read();
+        if (after.lag_max > before.lag_max) lag = after.lag_max;
+        const auto served = static_cast<double>(seen.served());
+        const double took = static_cast<double>(seen.measured) / kSecond;
+        // Counts are of the warming up, too.
+        const double all = served * (1 + static_cast<double>(warm_up) / kSecond / took);
+        const auto note = [&](const char* figure, double value) {
+            row.figures[figure].push_back(value);
+        };
+        note("us", static_cast<double>(seen.server_cpu) / 1e3 / served);
+        note("client_us", static_cast<double>(seen.cpu) / 1e3 / served);
+        note("offered", static_cast<double>(seen.sent) / took);
+        note("served", served / took);
+        const double answered = std::max(1.0, static_cast<double>(seen.answered));
+        note("wait_us", static_cast<double>(seen.waited) / 1e3 / answered);
+        note("gap",
+             static_cast<double>(seen.longest_gap) / kSecond / (connections_ * took) * answered);
+        note("calls", static_cast<double>(after.calls - before.calls) / all);
+        note("turns", static_cast<double>(after.turns - before.turns) / all);
+        note("gathered", static_cast<double>(after.turns_gathered - before.turns_gathered) / took);
+        note("open_us", static_cast<double>(open_cpu_) / 1e3);
+        note("open_calls", static_cast<double>(open_calls_) / connections_);
+        note("lag_ms", static_cast<double>(lag) / kMillisecond);
+        note("overflows", static_cast<double>(after.overflows - before.overflows));
+        note("evicted", static_cast<double>(after.evicted));
+    }
 
   private:
-    void run() {
-        pin_to_core(core_);
-        // Where it is refused the server and the client share one.
-        static_cast<void>(own_descriptor_table());
-        const Nanos began = server_cpu();
-        connect_all();
-        seen_.server_cpu_to_open = server_cpu() - began;
-        connected_ = true;
-        while (!may_start_) usleep(1'000);
-        beat();
-        done_ = true;
-        while (!may_leave_) usleep(1'000);
-        for (const int descriptor : sockets_) ::close(descriptor);
-        ::close(epoll_);
-    }
+    const uint32_t connections_;
+    ThreadsSince threads_;
+    std::unique_ptr<Served> served_;
+    std::unique_ptr<PingingClient> client_;
+    Nanos open_cpu_ = 0;
+    uint64_t open_calls_ = 0;
+};
 
-    // All that this process had and this thread had not.
-    static Nanos server_cpu() {
-        return clock_of(CLOCK_PROCESS_CPUTIME_ID) - clock_of(CLOCK_THREAD_CPUTIME_ID);
-    }
-    void connect_all() {
-        static constexpr char kUpgrade[] =
-            "GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-        epoll_ = epoll_create1(EPOLL_CLOEXEC);
-        SocketAddress to = *parse_address("127.0.0.1:" + std::to_string(kPort));
-        for (uint32_t i = 0; i < kConnections; ++i) {
-            const int descriptor = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-            SocketAddress source = *parse_address("127.0.0.1:0");
-            source.v4.sin_addr.s_addr = htonl(0x7f000002u + i / kPerSource);
-            const int yes = 1;
-            setsockopt(descriptor, IPPROTO_IP, 24 /* IP_BIND_ADDRESS_NO_PORT */, &yes, sizeof yes);
-            setsockopt(descriptor, IPPROTO_TCP, 1 /* TCP_NODELAY */, &yes, sizeof yes);
-            PULSE_ASSERT(bind(descriptor, &source.base, source.size_bytes()) == 0);
-            PULSE_ASSERT(::connect(descriptor, &to.base, to.size_bytes()) == 0);
-            PULSE_ASSERT(::send(descriptor, kUpgrade, sizeof kUpgrade - 1, 0) > 0);
-            char answer[1'024];
-            PULSE_ASSERT(::recv(descriptor, answer, sizeof answer, 0) > 12);
-            PULSE_ASSERT(std::memcmp(answer, "HTTP/1.1 101", 12) == 0);
-            epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u32 = i}};
-            PULSE_ASSERT(epoll_ctl(epoll_, EPOLL_CTL_ADD, descriptor, &event) == 0);
-            sockets_.push_back(descriptor);
+// The rounds of one rate.
+void measure(const Options& options, uint32_t rate, std::vector<Row>& rows) {
+    std::mt19937 random(rate);
+    std::vector<std::unique_ptr<Pair>> pairs(rows.size());
+    const auto begin = [&](size_t i) {
+        pairs[i] = std::make_unique<Pair>(rows[i], Terms{.port = static_cast<uint16_t>(kPort + i),
+                                                         .connections = options.connections,
+                                                         .rate = rate,
+                                                         .looks = options.looks});
+    };
+    std::vector<size_t> order(rows.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+    for (uint32_t round = 0; round < options.rounds; ++round) {
+        std::shuffle(order.begin(), order.end(), random);
+        for (const size_t i : order)
+            if (pairs[i] == nullptr && !options.looks) begin(i);
+        for (const size_t i : order) {
+            if (options.looks) begin(i);
+            pairs[i]->round(rate, options.seconds, options.looks, rows[i]);
+            if (options.looks) pairs[i].reset();
         }
-        answered_at_.assign(kConnections, 0);
-        sent_at_.assign(kConnections, 0);
     }
+}
 
-    // Ping k is due k / rate after the start, on connection k modulo their number.
-    void beat() {
-        const Nanos begin = now();
-        const Nanos from = begin + kWarmUp;
-        const Nanos until = from + kMeasured;
-        const Nanos pace = kSecond / rate_;
-        Nanos due = begin;
-        uint32_t next = 0;
-        Seen at_start{};
-        for (Nanos time = begin; time < until; time = now()) {
-            if (seen_.measured == 0 && time >= from) {
-                at_start = seen_;
-                at_start.cpu = clock_of(CLOCK_THREAD_CPUTIME_ID);
-                at_start.process_cpu = clock_of(CLOCK_PROCESS_CPUTIME_ID);
-                answered_at_.assign(kConnections, time);
-                seen_.longest_gap = 0;
-                seen_.measured = 1;
-            }
-            if (due < time - kLateMax) due = time - kLateMax;
-            uint32_t sent = 0;
-            for (; due <= time && sent < kSendsAtOnce; due += pace, ++sent) {
-                seen_.sent += ping(next);
-                sent_at_[next] = time;
-                next = (next + 1) % kConnections;
-            }
-            take_answers(sent > 0 ? 0 : due - time);
+// Of each round the ratio of a row's CPU to that of another row, if there is one.
+void compare(std::vector<Row>& rows) {
+    const auto by = [&](Row& row, const char* figure, const std::string& other,
+                        const char* of = "us") {
+        for (const Row& base : rows) {
+            if (base.name != other) continue;
+            for (size_t i = 0; i < row.figures[of].size(); ++i)
+                row.figures[figure].push_back(row.figures[of][i] / base.figures.at(of)[i]);
         }
-        const Nanos end = now();
-        for (const Nanos last : answered_at_)
-            seen_.longest_gap = std::max(seen_.longest_gap, end - last);
-        seen_.measured = end - from;
-        seen_.sent -= at_start.sent;
-        seen_.answered -= at_start.answered;
-        seen_.waited -= at_start.waited;
-        seen_.cpu = clock_of(CLOCK_THREAD_CPUTIME_ID) - at_start.cpu;
-        seen_.process_cpu = clock_of(CLOCK_PROCESS_CPUTIME_ID) - at_start.process_cpu;
+    };
+    for (Row& row : rows) {
+        by(row, "to_floor", row.twin("floor"));
+        by(row, "served_to_floor", row.twin("floor"), "served");
+        by(row, "to_epoll", row.twin(row.contender->epoll));
+        by(row, "to_at_once", row.twin(row.contender->at_once));
+        if (row.answer_every > 1) by(row, "to_each", std::string(row.contender->name));
     }
-    uint64_t ping(uint32_t number) {
-        static constexpr uint8_t kPing[] = {0x89, 0x80, 0, 0, 0, 0};
-        const ssize_t sent =
-            ::send(sockets_[number], kPing, sizeof kPing, MSG_DONTWAIT | MSG_NOSIGNAL);
-        PULSE_ASSERT(sent == sizeof kPing);
+}
+
+constexpr const char* kRatios[] = {"to_floor", "served_to_floor", "to_epoll", "to_at_once",
+                                   "to_each"};
+constexpr const char* kMedians[] = {"offered",  "served",  "wait_us",    "calls",    "turns",
+                                    "gathered", "open_us", "open_calls", "client_us"};
+constexpr const char* kMost[] = {"gap", "lag_ms", "overflows", "evicted"};
+
+void print(const Options& options, uint32_t rate, const std::vector<Row>& rows) {
+    std::printf("\n%u/s, %u connections, %u rounds of %g s, medians", rate, options.connections,
+                options.rounds, options.seconds);
+    std::printf(" (us: least-most; ratios: quartiles)%s\n",
+                options.looks ? "; looks always due, servers one at a time" : "");
+    std::printf("%-22s %21s", "", "us");
+    for (const char* figure : kRatios) std::printf(" %19s", figure);
+    for (const char* figure : kMedians) std::printf(" %10s", figure);
+    for (const char* figure : kMost) std::printf(" %9s", figure);
+    std::printf("\n");
+    for (const Row& row : rows) {
+        const std::vector<double>& us = row.figures.at("us");
+        std::printf("%-22s %7.2f (%5.2f-%5.2f)", row.name.c_str(), median(us), quantile(us, 0),
+                    most(us));
+        for (const char* figure : kRatios) {
+            const auto found = row.figures.find(figure);
+            if (found == row.figures.end()) {
+                std::printf(" %19s", "-");
+            } else {
+                std::printf("  %5.3f (%4.2f-%4.2f)", median(found->second),
+                            quantile(found->second, 0.25), quantile(found->second, 0.75));
+            }
+        }
+        for (const char* figure : kMedians)
+            std::printf(" %10.*f", median(row.figures.at(figure)) < 1e3 ? 2 : 0,
+                        median(row.figures.at(figure)));
+        for (const char* figure : kMost) std::printf(" %9.1f", most(row.figures.at(figure)));
+        std::printf("\n");
+    }
+    std::fflush(stdout);
+}
+
+// As Google Benchmark writes it, one aggregate a row.
+void write_rows(std::FILE* file, bool& is_first, const Options& options, uint32_t rate,
+                const std::vector<Row>& rows) {
+    for (const Row& row : rows) {
+        const std::string name =
+            std::to_string(rate) + "/" + std::to_string(options.connections) + "/" + row.name;
+        const double us = median(row.figures.at("us"));
+        std::fprintf(file,
+                     "%s\n{\"name\": \"%s_median\", \"run_name\": \"%s\", "
+                     "\"aggregate_name\": \"median\", \"real_time\": %g, \"cpu_time\": %g, "
+                     "\"time_unit\": \"us\", \"spread\": %g",
+                     is_first ? "" : ",", name.c_str(), name.c_str(), us, us,
+                     (most(row.figures.at("us")) - quantile(row.figures.at("us"), 0)) / us);
+        is_first = false;
+        for (const char* figure : kRatios) {
+            if (const auto found = row.figures.find(figure); found != row.figures.end())
+                std::fprintf(file, ", \"%s\": %g", figure, median(found->second));
+        }
+        for (const char* figure : kMedians)
+            std::fprintf(file, ", \"%s\": %g", figure, median(row.figures.at(figure)));
+        for (const char* figure : kMost)
+            std::fprintf(file, ", \"%s\": %g", figure, most(row.figures.at(figure)));
+        std::fprintf(file, "}");
+    }
+}
+
+int run(const Options& options, const std::vector<Row>& wanted) {
+    std::FILE* const file = options.out.empty() ? nullptr : std::fopen(options.out.c_str(), "w");
+    if (!options.out.empty() && file == nullptr) {
+        std::fprintf(stderr, "--benchmark_out %s: cannot be written; give another file\n",
+                     options.out.c_str());
         return 1;
     }
-    void take_answers(Nanos wait) {
-        epoll_event events[256];
-        const timespec timeout{.tv_sec = 0, .tv_nsec = std::clamp<Nanos>(wait, 0, kMillisecond)};
-        const int count = epoll_pwait2(epoll_, events, 256, &timeout, nullptr);
-        const Nanos time = count > 0 ? now() : 0;
-        for (int i = 0; i < count; ++i) {
-            const uint32_t number = events[i].data.u32;
-            uint8_t bytes[512];
-            const ssize_t got = ::recv(sockets_[number], bytes, sizeof bytes, MSG_DONTWAIT);
-            PULSE_ASSERT(got > 0 && bytes[0] >= 0x89);
-            // A pong has two bytes, and so has a probe of the server, which is a ping.
-            seen_.answered += static_cast<uint64_t>(got) / 2;
-            seen_.waited += (time - sent_at_[number]) * (got / 2);
-            seen_.longest_gap = std::max(seen_.longest_gap, time - answered_at_[number]);
-            answered_at_[number] = time;
+    if (file != nullptr) std::fprintf(file, "{\"context\": {}, \"benchmarks\": [");
+    bool is_first = true;
+    for (const uint32_t rate : options.rates) {
+        std::vector<Row> rows;
+        for (const Row& row : wanted) {
+            const std::string name =
+                std::to_string(rate) + "/" + std::to_string(options.connections) + "/" + row.name;
+            if (std::regex_search(name, std::regex(options.filter))) rows.push_back(row);
         }
+        if (rows.empty()) continue;
+        measure(options, rate, rows);
+        compare(rows);
+        print(options, rate, rows);
+        if (file != nullptr) write_rows(file, is_first, options, rate, rows);
     }
-
-    const uint32_t rate_;
-    const uint32_t core_;
-    int epoll_ = -1;
-    std::vector<int> sockets_;
-    std::vector<Nanos> answered_at_, sent_at_;
-    Seen seen_;
-    std::atomic<bool> connected_{false};
-    std::atomic<bool> may_start_{false};
-    std::atomic<bool> done_{false};
-    std::atomic<bool> may_leave_{false};
-    std::thread thread_;
-};
-
-// What a server says of itself.
-struct Reading {
-    uint64_t calls = 0;
-    Nanos lag = 0;
-    Nanos lag_max = 0;
-    uint64_t overflows = 0;
-    uint64_t evicted = 0;
-    uint64_t turns_gathered = 0;
-};
-
-// A server on the first core, until it is destroyed.
-class Served {
-  public:
-    virtual ~Served() = default;
-    virtual Reading read() = 0;
-};
-
-ServerPlan plan_for(BackendChoice backend, uint32_t rate, Nanos gather) {
-    ServerOptions options;
-    options.listen = {*parse_listen_uri("ws://127.0.0.1:" + std::to_string(kPort))};
-    options.backend = backend;
-    options.reactors = 1;
-    options.pin = true;
-    options.gather = gather;
-    options.max_connections = kConnections;
-    options.max_connections_given = true;
-    // Looks that are due all the time, so that there is a lag to see, and none is probed: a client
-    // beats four times an interval.
-    options.heartbeat_interval = std::max<Nanos>(2, 4 * kConnections / rate) * kSecond;
-    options.heartbeat_timeout = 30 * options.heartbeat_interval;
-    options.heartbeat_probe = rate >= kConnections;  // an answer to a probe is not counted apart
-    options.drain_timeout = 10 * kMillisecond;
-    Result<ServerPlan> plan = plan_server(options);
-    PULSE_ASSERT(plan && plan->cores.size() >= 2);
-    plan->cores.resize(2);
-    return *plan;
-}
-
-class PulseServed final : public Served {
-  public:
-    PulseServed(BackendChoice backend, uint32_t rate, Nanos gather) {
-        Result<std::unique_ptr<Server>> started = Server::start(plan_for(backend, rate, gather));
-        if (!started) std::fprintf(stderr, "%s\n", started.error().c_str());
-        PULSE_ASSERT(started);
-        server_ = std::move(*started);
-    }
-    ~PulseServed() override {
-        server_->stop();
-        server_->ended(5 * kSecond);
-    }
-    Reading read() override {
-        const ReactorStats& stats = server_->stats().total;
-        return {stats.io.system_calls,          stats.gauges.judge_lag,
-                stats.gauges.judge_lag_max,     stats.io.completion_overflows,
-                stats.metrics[Metric::evicted], stats.metrics[Metric::turns_gathered]};
-    }
-
-  private:
-    std::unique_ptr<Server> server_;
-};
-
-// Answers are kept for as long as the floor over io_uring wants them.
-class FloorAnswer {
-  public:
-    std::string_view operator()(uint8_t* bytes, size_t count) {
-        static constexpr std::string_view kPong("\x8a\0", 2);
-        if (bytes[0] != 'G') return kPong;
-        std::string& head = heads_[next_++ % heads_.size()];
-        head.clear();
-        bench::upgrade({reinterpret_cast<const char*>(bytes), count}, head);
-        return head;
-    }
-
-  private:
-    std::vector<std::string> heads_ = std::vector<std::string>(2 * bench::kFloorSubmissions);
-    size_t next_ = 0;
-};
-
-template <class Floor>
-class FloorServed final : public Served {
-  public:
-    FloorServed() {
-        while (!listening_) usleep(1'000);
-    }
-    ~FloorServed() override {
-        stops_ = true;
-        thread_.join();
-    }
-    Reading read() override { return {.calls = calls_}; }
-
-  private:
-    void run() {
-        pin_to_core(Machine().allowed_cores()[0]);
-        // As the server's reactors do; where it is refused they share the process's.
-        static_cast<void>(own_descriptor_table());
-        const int listener = bench::floor_listener(kPort);
-        PULSE_ASSERT(listener >= 0);
-        Floor floor(listener, FloorAnswer{});
-        listening_ = true;
-        while (!stops_) {
-            floor.turn(100);
-            calls_.store(floor.system_calls(), std::memory_order_relaxed);
-        }
-    }
-
-    std::atomic<bool> listening_{false}, stops_{false};
-    std::atomic<uint64_t> calls_{0};
-    std::thread thread_{[this] { run(); }};
-};
-
-using Start = std::unique_ptr<Served> (*)(uint32_t rate);
-
-void measure(benchmark::State& state, Start start, uint32_t rate) {
-    const std::unique_ptr<Served> server = start(rate);
-    for (auto _ : state) {
-        Client client(rate, Machine().allowed_cores()[1]);
-        while (!client.connected()) usleep(10'000);
-        usleep(100'000);
-        const Reading before = server->read();
-        client.start();
-        Nanos lag = 0;
-        while (!client.done()) {
-            usleep(100'000);
-            lag = std::max(lag, server->read().lag);
-        }
-        const Reading after = server->read();
-        if (after.lag_max > before.lag_max) lag = after.lag_max;
-        const Client::Seen& seen = client.seen();
-        const auto answered = static_cast<double>(seen.answered);
-        const double seconds = static_cast<double>(seen.measured) / kSecond;
-        const double mean_gap = kConnections * seconds / answered;
-        const double all = answered * static_cast<double>(kWarmUp + seen.measured) /
-                           static_cast<double>(seen.measured);
-        const Nanos cpu = seen.process_cpu - seen.cpu;
-        state.SetIterationTime(static_cast<double>(cpu) / kSecond / answered);
-        state.counters["offered"] = static_cast<double>(seen.sent) / seconds;
-        state.counters["answered"] = answered / seconds;
-        state.counters["wait_us"] = static_cast<double>(seen.waited) / 1e3 / answered;
-        state.counters["open_us"] =
-            static_cast<double>(seen.server_cpu_to_open) / 1e3 / kConnections;
-        state.counters["lag_ms"] = static_cast<double>(lag) / kMillisecond;
-        state.counters["gap"] = static_cast<double>(seen.longest_gap) / kSecond / mean_gap;
-        // Of the warming up, too.
-        state.counters["calls"] = static_cast<double>(after.calls - before.calls) / all;
-        state.counters["overflows"] = static_cast<double>(after.overflows - before.overflows);
-        state.counters["evicted"] = static_cast<double>(after.evicted);
-        state.counters["gathered"] =
-            static_cast<double>(after.turns_gathered - before.turns_gathered) / seconds;
-    }
-}
-
-template <BackendChoice kBackend, Nanos kGather>
-std::unique_ptr<Served> pulse_server(uint32_t rate) {
-    return std::make_unique<PulseServed>(kBackend, rate, kGather);
-}
-template <class Floor>
-std::unique_ptr<Served> floor_server(uint32_t) {
-    return std::make_unique<FloorServed<Floor>>();
-}
-
-double spread(const std::vector<double>& rounds) {
-    const auto [least, most] = std::minmax_element(rounds.begin(), rounds.end());
-    std::vector<double> sorted = rounds;
-    std::sort(sorted.begin(), sorted.end());
-    return (*most - *least) / sorted[sorted.size() / 2];
-}
-
-void add(uint32_t rate) {
-    const auto row = [&](const char* contender, Start start) {
-        const std::string name =
-            std::to_string(rate) + "/" + std::to_string(kConnections) + "/" + contender;
-        benchmark::RegisterBenchmark(name.c_str(),
-                                     [=](benchmark::State& state) { measure(state, start, rate); })
-            ->Iterations(1)
-            ->Repetitions(kRounds)
-            ->ReportAggregatesOnly()
-            ->ComputeStatistics("spread", spread, benchmark::StatisticUnit::kPercentage)
-            ->UseManualTime();
-    };
-    row("pulse", pulse_server<BackendChoice::io_uring, kGatherAuto>);
-    row("epoll", pulse_server<BackendChoice::epoll, kGatherAuto>);
-    row("pulse_at_once", pulse_server<BackendChoice::io_uring, 0>);
-    row("epoll_at_once", pulse_server<BackendChoice::epoll, 0>);
-    row("floor", floor_server<bench::EpollFloor<FloorAnswer>>);
-    row("ring_floor", floor_server<bench::RingFloor<FloorAnswer>>);
+    if (file == nullptr) return 0;
+    std::fprintf(file, "\n]}\n");
+    return std::fclose(file) == 0 ? 0 : 1;
 }
 
 }  // namespace
-}  // namespace pulse
+}  // namespace pulse::bench
 
 int main(int argc, char** argv) {
-    using namespace pulse;
-    raise_descriptor_limit();
-    for (const uint32_t rate : {1'000, 15'000, 75'000, 150'000}) add(rate);
-    std::vector<char*> arguments(argv, argv + argc);
-    std::string interleave = "--benchmark_enable_random_interleaving=true";
-    arguments.insert(arguments.begin() + 1, interleave.data());
-    int count = static_cast<int>(arguments.size());
-    benchmark::Initialize(&count, arguments.data());
-    benchmark::RunSpecifiedBenchmarks();
-    return 0;
+    using namespace pulse::bench;
+    Options options;
+    CLI::App app("What a whole server costs beside the least code that does the same");
+    const auto count = [&](const char* flag, auto& value, unsigned most, const char* what) {
+        return app.add_option(flag, value, what)->check(CLI::Range(1u, most));
+    };
+    count("--rates", options.rates, 10'000'000, "heartbeats offered a second")->delimiter(',');
+    app.add_option("--contenders", options.contenders, "by default all that bench/contenders.h has")
+        ->delimiter(',');
+    count("--rounds", options.rounds, 1'000, "of each contender and rate");
+    app.add_option("--seconds", options.seconds, "of a contender in a round")
+        ->check(CLI::Range(0.1, 3600.0));
+    count("--connections", options.connections, 1'000'000, "of each contender");
+    app.add_flag("--looks", options.looks, "looks are always due; servers one at a time");
+    app.add_option("--benchmark_out", options.out, "JSON for bench/run.py");
+    app.add_option("--benchmark_filter", options.filter, "only rows rate/connections/contender");
+    std::string format;
+    app.add_option("--benchmark_out_format", format)->check(CLI::IsMember({"json"}));
+    CLI11_PARSE(app, argc, argv);
+    if (options.contenders.empty()) {
+        for (const Contender& contender : kContenders)
+            options.contenders.emplace_back(contender.name);
+    }
+    std::vector<Row> rows;
+    for (const std::string& name : options.contenders) {
+        const std::optional<Row> row = row_of(name);
+        if (!row) {
+            std::fprintf(stderr,
+                         "--contenders %s: is not a contender; bench/contenders.h has them\n",
+                         name.c_str());
+            return 2;
+        }
+        rows.push_back(*row);
+    }
+    pulse::raise_descriptor_limit();
+    return run(options, rows);
 }
