@@ -3,9 +3,11 @@
 
 Ends with `N passed, N failed`.
 """
+import concurrent.futures
 import json
 import os
 import pty
+import random
 import subprocess
 import sys
 import tempfile
@@ -17,9 +19,12 @@ from server import BUILD, run_tests  # noqa: E402: its path comes first
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools", "perf"))
 from density_report import above_empty  # noqa: E402: its path comes first
+from measuring import hostcheck, significance  # noqa: E402
+from measuring.host import Host  # noqa: E402
 
 RUN = os.path.join(ROOT, BUILD, "run")
-SCRIPTS = ["tools/perf/demo.sh", "tools/perf/density.sh", "tools/perf/million.sh",
+MEASURING = ["tools/perf/compare.sh", "tools/perf/hostcheck.sh"]
+SCRIPTS = [*MEASURING, "tools/perf/demo.sh", "tools/perf/density.sh", "tools/perf/million.sh",
            "tools/perf/million.py", "tools/perf/answers.py", "tools/perf/bare_server.py",
            "tools/perf/drain.py",
            "tools/perf/memory_group.py", "tools/perf/density_report.py", "bench/run.py",
@@ -166,6 +171,132 @@ def test_a_word_that_no_bench_holds_is_an_error():
     assert code == 2 and "--only 'no_such_row'" in err, (code, out, err)
     code, _, err = run(os.path.join(ROOT, "bench/run.py"), "--only")
     assert code == 2 and "needs a word" in err, err
+
+
+# A load that any machine can bear, measured for a moment.
+BRIEF = ("--connections", "50", "--rate", "1000", "--seconds", "0.4", "--json")
+
+
+def report_of(script, *flags, code=0):
+    """The report of a short run of a measuring script, whose directory must be whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        got, out, err = run(os.path.join(ROOT, "tools/perf", script), *flags, "--out", folder)
+        assert got == code, (script, got, out[-500:], err)
+        report = json.loads(out)
+        names = os.listdir(folder)
+        assert {"environment.json", "report.json", "report.txt"} <= set(names), names
+        with open(os.path.join(folder, "report.json"), encoding="utf-8") as file:
+            assert json.load(file) == report
+    environment = report["environment"]
+    for name in ("kernel", "cpu", "limits", "sysctls", "tools", "programs", "git"):
+        assert environment[name], (script, name, environment)
+    return report
+
+
+def compare_backends():
+    report = report_of("compare.sh", *BRIEF, "--a=backend=epoll", "--b=backend=io_uring",
+                       "--pairs", "1", "--any-run")
+    figures = report["figures"]
+    assert figures["verdict"] == "none", "one pair is too few for any verdict"
+    for side in ("A", "B"):
+        values = figures["sides"][side]["values"]
+        assert 0.1 < values["cpu"][0] < 10_000 and values["syscalls"][0] > 0, values
+    assert report["workload"]["connections"] == 50 and report["environment"]["programs"]["A"]
+
+
+def check_this_host():
+    with tempfile.TemporaryDirectory() as folder:
+        code, out, err = run(os.path.join(ROOT, "tools/perf/hostcheck.sh"), "--connections", "1k",
+                             "--json", "--out", folder)
+    assert code in (0, 3) and err == "", (code, err)
+    found = json.loads(out)["figures"]["findings"]
+    assert all(one["change"] for one in found if one["level"] in ("must", "should")), found
+
+
+def test_measuring_scripts_measure():
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(case) for case in (compare_backends, check_this_host)]:
+            future.result()
+
+
+def made_up_pairs(draw, pairs, slower, spread):
+    """Runs of A and B whose machine drifts by a tenth, and that scatter."""
+    drift = [1 + 0.1 * pair / pairs for pair in range(pairs)]
+    return ([8 * part * draw.lognormvariate(0, spread) for part in drift],
+            [8 * slower * part * draw.lognormvariate(0, spread) for part in drift])
+
+
+def verdicts(slower, spread=0.02, trials=20, pairs=12, confidence=0.99):
+    draw = random.Random(7)
+    return [significance.compared(*made_up_pairs(draw, pairs, slower, spread), confidence).verdict
+            for _ in range(trials)]
+
+
+def test_a_verdict_needs_a_difference():
+    assert verdicts(1.0).count("none") == 20, verdicts(1.0)
+    assert verdicts(1.05).count("more") == 20, verdicts(1.05)
+    assert verdicts(1 / 1.05).count("less") == 20, verdicts(1 / 1.05)
+    # What is called different although nothing is: as often as the confidence allows.
+    wrong = sum(word != "none" for word in verdicts(1.0, trials=2_000, confidence=0.9))
+    assert 140 <= wrong <= 260, wrong
+    assert verdicts(1.05, spread=0.3).count("none") >= 18, "the noise hides it"
+
+
+def test_an_interval_is_that_of_the_signed_rank_test():
+    # Wilcoxon's critical values, two-sided, as tables have them: 8 of 10 pairs at 5 %, 0 of 8
+    # at 1 %.
+    assert significance.cut_off(10, 0.95) == 9 and significance.cut_off(8, 0.99) == 1
+    assert significance.cut_off(7, 0.99) is None and significance.pairs_needed(0.99) == 8
+    one = significance.compared([10.0] * 8, [11.0] * 7 + [900.0], 0.99)
+    assert abs(one.ratio - 1.1) < 1e-9 and one.verdict == "more", one  # one outlier moves nothing
+    alike = significance.compared([10.0] * 8, [10.0] * 8, 0.99)
+    assert (alike.ratio, alike.verdict) == (1.0, "none"), alike
+    few = significance.compared([10.0] * 7, [20.0] * 7, 0.99)
+    assert (few.low, few.verdict) == (None, "none"), few
+
+
+def made_up_host(folder, files):
+    for path, text in files.items():
+        os.makedirs(os.path.join(folder, os.path.dirname(path)), exist_ok=True)
+        with open(os.path.join(folder, path), "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+    return {one.name: one for one in hostcheck.findings(Host(folder, privileged=False), 1_000_000)}
+
+
+def test_hostcheck_finds_what_a_host_lacks():
+    files = {"proc/self/limits": "Limit\nMax open files            1024       20000      files",
+             "proc/meminfo": "MemAvailable:    2000000 kB\nSwapTotal:  1000000 kB",
+             "proc/loadavg": "0.10 0.1 0.1 1/100 1", "proc/sys/vm/swappiness": "60",
+             "proc/sys/fs/file-max": "100000", "proc/sys/net/core/somaxconn": "128",
+             "proc/sys/net/netfilter/nf_conntrack_max": "262144",
+             "proc/sys/net/netfilter/nf_conntrack_count": "17",
+             "proc/sys/kernel/perf_event_paranoid": "3", "sys/class/net/eth0/device/x": "",
+             "sys/class/net/eth0/queues/rx-0/rps_cpus": "0",
+             "proc/interrupts": "  CPU0 CPU1\n 40: 1 2 PCI eth0-0\n 41: 1 2 PCI eth0-1",
+             "proc/irq/40/smp_affinity_list": "0", "proc/irq/41/smp_affinity_list": "0"}
+    for core in (0, 1):
+        folder = f"sys/devices/system/cpu/cpu{core}/cpufreq"
+        files[f"{folder}/scaling_governor"] = "powersave"
+    with tempfile.TemporaryDirectory() as folder:
+        poor = made_up_host(folder, files)
+    for name in ("fs.file-max", "memory", "connection tracking"):
+        assert poor[name].level == "must" and poor[name].change, poor[name]
+    for name in ("descriptors (RLIMIT_NOFILE)", "swap", "net.core.somaxconn", "CPU governor",
+                 "receive queues of eth0", "interrupts of eth0", "kernel.perf_event_paranoid"):
+        assert poor[name].level == "should" and poor[name].change, poor[name]
+    assert poor["net.ipv4.tcp_mem"].level == "unknown" and poor["other work"].level == "ok"
+    files.update({"proc/sys/fs/file-max": "9000000", "proc/sys/net/core/somaxconn": "4096",
+                  "proc/meminfo": "MemAvailable:   20000000 kB\nSwapTotal:  0 kB",
+                  "proc/sys/net/netfilter/nf_conntrack_count": "0",
+                  "proc/irq/41/smp_affinity_list": "1", "proc/sys/kernel/perf_event_paranoid": "1",
+                  "sys/class/net/eth0/queues/rx-0/rps_cpus": "3",
+                  "proc/self/limits": "Limit\nMax open files    1024   2000000      files",
+                  "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance",
+                  "sys/devices/system/cpu/cpu1/cpufreq/scaling_governor": "performance"})
+    with tempfile.TemporaryDirectory() as folder:
+        good = made_up_host(folder, files)
+    for name in poor:
+        assert good[name].level in ("ok", "unknown"), good[name]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What the measuring scripts share, and the scripts themselves: a module for each *.sh beside."""

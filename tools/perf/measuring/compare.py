@@ -1,0 +1,227 @@
+"""Is B slower than A? Runs both in turn and calls a difference only where it is significant.
+
+  compare.sh --b='--gather off'                      a flag of the server, against the default
+  compare.sh --a=backend=epoll --b=backend=io_uring
+  compare.sh --b=binary=old/pulsewheel               a program, against build/pulsewheel
+  compare.sh --a=revision=HEAD~5 --pairs 20          a git revision, built and kept
+
+A side is words of backend=NAME, binary=FILE, revision=REV, and flags of pulsewheel. Each run has a
+server and a pulseload of its own; a pair is one run of each side, in random order. B/A is the
+Hodges-Lehmann estimate over the pairs; its interval is that of Wilcoxon's signed-rank test. The
+verdict is of --measure alone and is given once, after the last pair; of the other measures the
+table has the figures. A run that pulseload calls INVALID is repeated with its pair.
+
+Exit code: 0 no difference is shown, or B is faster; 3 B is slower; 1 it could not be measured; 2
+usage.
+"""
+import argparse
+import dataclasses
+import random
+import shlex
+import statistics
+import tempfile
+
+from measuring import revision, significance, tools, workload
+from measuring.command import Failed, WrongUse, add_output, add_workload, whole
+from measuring.results import Results, figure, table
+
+MEASURES = {"cpu": "CPU of the server a heartbeat, us",
+            "p50": "p50 of heartbeats, us", "p99": "p99 of heartbeats, us",
+            "rss": "RSS of the server, KiB",
+            "wakeups": "wake-ups of the server a heartbeat",
+            "syscalls": "system calls of the backend a heartbeat",
+            "instructions": "instructions of the server a heartbeat"}
+PAIRS_MAX = 1_000
+REPEATED_SHARE = 0.5  # so many pairs more, at most, for those that were invalid
+TIMES = ("cpu", "p50", "p99", "instructions")  # of the others there is more or less
+WORDS = {"more": ("B is slower", "B has more"), "less": ("B is faster", "B has less"),
+         "none": ("no difference is shown", "no difference is shown")}
+
+
+@dataclasses.dataclass
+class Side:
+    """A or B: what to run, and the values of each measure by pair."""
+    name: str
+    text: str
+    binary: str
+    backend: str
+    flags: list
+    values: dict = dataclasses.field(default_factory=dict)
+
+
+def confidence(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.5 <= value <= 0.9999:
+        raise argparse.ArgumentTypeError(f"'{text}' must be from 0.5 to 0.9999")
+    return value
+
+
+def add_flags(parser):
+    group = parser.add_argument_group("What is compared")
+    group.add_argument("--a", metavar="SIDE", default="", help="(default: as the flags below say)")
+    group.add_argument("--b", metavar="SIDE", default="", help="likewise")
+    group.add_argument("--measure", choices=MEASURES, default="cpu",
+                       help="what the verdict is of: %(choices)s (default %(default)s)")
+    group.add_argument("--pairs", metavar="N", type=whole(1, PAIRS_MAX), default=12,
+                       help="pairs of runs (default %(default)s)")
+    group.add_argument("--confidence", metavar="C", type=confidence, default=0.99,
+                       help="of the interval, and so of the verdict (default %(default)s)")
+    group.add_argument("--any-run", action="store_true",
+                       help="count runs that pulseload calls INVALID, too: for counts, which a "
+                            "late generator does not blur")
+    group.add_argument("--seed", metavar="N", type=whole(0, 2 ** 32), default=1,
+                       help="of the order in each pair (default %(default)s)")
+    add_workload(parser, running=False)
+    parser.set_defaults(seconds=3.0)
+    add_output(parser)
+
+
+def side_of(name, text, options, say):
+    side = Side(name, text or "as the flags say", "", options.backend, [])
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise WrongUse(f"--{name.lower()}: {error}; close the quotation") from None
+    while words and not words[0].startswith("--"):
+        key, _, value = words.pop(0).partition("=")
+        if key == "backend" and value in ("auto", "epoll", "io_uring"):
+            side.backend = value
+        elif key == "binary" and value and not side.binary:
+            side.binary = workload.program(value, folder="")
+        elif key == "revision" and value and not side.binary:
+            side.binary = revision.built(value, say)
+        else:
+            raise WrongUse(f"--{name.lower()}: '{key}={value}' is not understood; give "
+                           "backend=auto|epoll|io_uring, one binary=FILE or revision=REV, flags")
+    side.flags = words
+    side.binary = side.binary or workload.program("pulsewheel")
+    return side
+
+
+def switches(pid):
+    """How often the threads of a process have gone to sleep, and so been woken."""
+    return sum(thread["sleeps"] for thread in tools.scheduling(pid).values())
+
+
+def one_run(side, options, folder):
+    """{measure: value} of a run; None where pulseload calls it INVALID."""
+    given = argparse.Namespace(**{**vars(options), "backend": side.backend,
+                                  "server": options.server + side.flags})
+    counters = options.measure == "instructions"
+    with workload.loaded(given, folder, side.binary) as watched:
+        counter = tools.Counting(watched.pid, ["instructions:u"], folder) if counters else None
+        before = watched.reading()
+        slept, counted = switches(watched.pid), counter.begin() if counter else None
+        tools.sleep_while_running(watched.pid, options.seconds)
+        counted = counter.end() if counter else None
+        slept = switches(watched.pid) - slept
+        after = watched.reading(closing=True)
+        rss = tools.resident_bytes(watched.pid)
+        report = workload.wait_for_load(watched)
+    wrong = why_not_counted(report, options.any_run)
+    if wrong:
+        return None, wrong
+    came = workload.heartbeats_a_second(before, after)
+    took = after.at_s - before.at_s
+    calls = (after.counters["io"]["system_calls"] - before.counters["io"]["system_calls"])
+    values = {"cpu": workload.cores_used(before, after) / came * 1e6, "rss": rss / 1024,
+              "wakeups": slept / took / came, "syscalls": calls / took / came}
+    for name in ("p50", "p99"):
+        values[name] = report["hold_latency"]["heartbeat"].get(f"{name}_us")
+    if counted:
+        values["instructions"] = counted["instructions:u"] / options.seconds / came
+    return values, None
+
+
+def why_not_counted(report, any_run):
+    """What is wrong with a run; None where it counts."""
+    if report is None:
+        return "pulseload left no report"
+    if report["verdict"]["state"] in (("valid", "invalid") if any_run else ("valid",)):
+        return None
+    return f"{report['verdict']['state']}: {' '.join(report['verdict']['evidence'])}"
+
+
+def measure(sides, options, results):
+    """Fills the sides' values. Returns how many pairs were repeated."""
+    order, repeated, pair = random.Random(options.seed), 0, 0
+    while pair < options.pairs:
+        values, wrong = {}, None
+        for side in order.sample(sides, 2):
+            results.progress(f"pair {pair + 1} of {options.pairs}, {side.name}")
+            with tempfile.TemporaryDirectory() as folder:
+                values[side.name], wrong = one_run(side, options, folder)
+            if wrong:
+                break
+        if wrong:
+            repeated += 1
+            if repeated > max(2, options.pairs * REPEATED_SHARE):
+                raise Failed(f"{repeated} runs were not valid; the last: {wrong.rstrip('.')}; "
+                             "make --rate less, wait until the machine is quiet, or give --any-run")
+            continue
+        for side in sides:
+            for name, value in values[side.name].items():
+                side.values.setdefault(name, []).append(value)
+        pair += 1
+    return repeated
+
+
+def compared(sides, options):
+    """{measure: Comparison} of all that was measured in each run and is above 0."""
+    found = {}
+    for name in MEASURES:
+        a, b = (side.values.get(name, []) for side in sides)
+        if a and b and all(value is not None and value > 0 for value in a + b):
+            found[name] = significance.compared(a, b, options.confidence)
+    return found
+
+
+def spread(values):
+    return (f"{figure(statistics.median(values))} ({figure(min(values))}-{figure(max(values))})")
+
+
+def interval(one):
+    return "too few pairs" if one.low is None else f"{one.low:.3f} to {one.high:.3f}"
+
+
+def verdict_line(found, options):
+    one = found.get(options.measure)
+    if one is None:
+        raise Failed(f"--measure {options.measure}: was not measured in each run")
+    needed = significance.pairs_needed(options.confidence)
+    if one.low is None:
+        return f"no verdict: {options.pairs} pairs are too few for this, {needed} are needed"
+    word = WORDS[one.verdict][options.measure not in TIMES]
+    return (f"{word}: {MEASURES[options.measure]}, B/A {one.ratio:.3f}, "
+            f"{options.confidence * 100:g} % sure to lie in {interval(one)}")
+
+
+def main(options):
+    if options.measure == "instructions":
+        tools.need_counters("instructions:u")
+    results = Results("compare", options)
+    sides = [side_of(name, text, options, results.note)
+             for name, text in (("A", options.a), ("B", options.b))]
+    results.environment["programs"] = {
+        side.name: tools.environment.binary(side.binary) for side in sides}
+    results.write("environment.json", results.environment)
+    repeated = measure(sides, options, results)
+    if repeated:
+        results.note(f"{repeated} pairs were repeated, since a run in them was not valid")
+    found = compared(sides, options)
+    rows = [[MEASURES[name], *(spread(side.values[name]) for side in sides), f"{one.ratio:.3f}",
+             interval(one)] for name, one in found.items()]
+    lines = [f"{side.name}: {side.text}" for side in sides]
+    verdict = verdict_line(found, options)
+    results.report(
+        {"measure": options.measure, "confidence": options.confidence,
+         "verdict": found[options.measure].verdict, "repeated": repeated,
+         "compared": {name: dataclasses.asdict(one) for name, one in found.items()},
+         "sides": {side.name: dataclasses.asdict(side) for side in sides}},
+        [*lines, "", *table(["medians (least-most)", "A", "B", "B/A",
+                             f"{options.confidence * 100:g} % interval"], rows), "", verdict],
+        workload.summary(options))
+    return 3 if found[options.measure].verdict == "more" else 0

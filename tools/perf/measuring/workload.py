@@ -1,0 +1,250 @@
+"""A loaded server: one that this starts with pulseload beside it, or one that runs already."""
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+from measuring.command import BUILD, WIRES, Failed, WrongUse
+from measuring.environment import read
+
+START_SECONDS_MAX = 20
+CONNECTS_A_SECOND = 5_000  # slow enough that a busy machine keeps up
+SETTLE_SECONDS = 0.3  # after the last connect, before anything is measured
+SLACK_SECONDS = 0.5  # by which the load outlasts what is measured
+END_SECONDS_MAX = 30
+
+
+@dataclasses.dataclass
+class Reading:
+    """What a process had done at an instant; counters of the server are None without --admin."""
+    at_s: float
+    cpu_at_s: float
+    cpu_s: float
+    counters: dict | None
+
+
+def cpu_seconds(pid):
+    """CPU time of all of a process's threads, to the nanosecond.
+
+    The clock that clock_getcpuclockid() gives, whose number is made so (linux/posix-timers.h).
+    """
+    try:
+        return time.clock_gettime_ns(~pid << 3 | 2) / 1e9
+    except OSError:
+        raise Failed(f"process {pid}: has ended, or its CPU time may not be read") from None
+
+
+class Admin:
+    """The admin endpoint of a server: "HOST:PORT" or "unix:PATH"."""
+
+    def __init__(self, address, token=None):
+        self.address, self.token = address, token
+
+    def get(self, target):
+        """The JSON of a response. Fails where the endpoint does not answer with one."""
+        try:
+            with self.connect() as client:
+                token = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
+                client.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{token}"
+                               "Connection: close\r\n\r\n".encode())
+                head, _, body = b"".join(iter(lambda: client.recv(65_536), b"")).partition(
+                    b"\r\n\r\n")
+        except (OSError, ValueError) as error:
+            raise Failed(f"--admin {self.address}: {error}; is it the server's --admin?") from None
+        status = head.partition(b"\r\n")[0].decode(errors="replace")
+        if " 200 " not in status:
+            raise Failed(f"--admin {self.address}: {target} was answered '{status}'; give "
+                         "--admin-token-file if the server has one")
+        return json.loads(body)
+
+    def connect(self):
+        if self.address.startswith("unix:"):
+            client = socket.socket(socket.AF_UNIX)
+            client.settimeout(START_SECONDS_MAX)
+            client.connect(self.address.removeprefix("unix:"))
+            return client
+        host, _, port = self.address.rpartition(":")
+        return socket.create_connection((host, int(port)), START_SECONDS_MAX)
+
+
+class Watched:
+    """A server under load. `pid` is its process; `load` the report of pulseload, once it ended."""
+
+    def __init__(self, pid, admin):
+        self.pid, self.admin, self.load = pid, admin, None
+
+    def reading(self, closing=False):
+        """Counters and CPU time. The CPU that counting takes lies outside of two readings."""
+        def counted():
+            if self.admin is None:
+                return time.monotonic(), None
+            counters = self.admin.get("/api/v1/server")["total"]
+            return time.monotonic(), counters
+        if closing:
+            cpu_at_s, cpu_s = time.monotonic(), cpu_seconds(self.pid)
+            at_s, counters = counted()
+        else:
+            at_s, counters = counted()
+            cpu_at_s, cpu_s = time.monotonic(), cpu_seconds(self.pid)
+        return Reading(at_s, cpu_at_s, cpu_s, counters)
+
+    def threads(self):
+        """{thread: name} of the process."""
+        names = {}
+        with contextlib.suppress(FileNotFoundError):
+            for task in sorted(map(int, os.listdir(f"/proc/{self.pid}/task"))):
+                name = read(f"/proc/{self.pid}/task/{task}/comm")
+                if name is not None:
+                    names[task] = name
+        return names
+
+
+def heartbeats_a_second(before, after):
+    """None where they are not counted, or none came."""
+    if before.counters is None or after.counters is None:
+        return None
+    came = after.counters["heartbeats_received"] - before.counters["heartbeats_received"]
+    return came / (after.at_s - before.at_s) if came > 0 else None
+
+
+def cores_used(before, after):
+    return (after.cpu_s - before.cpu_s) / (after.cpu_at_s - before.cpu_at_s)
+
+
+def summary(options):
+    """The workload as a report has it."""
+    if getattr(options, "pid", None) is not None:
+        return {"pid": options.pid, "seconds": options.seconds}
+    return {"connections": options.connections, "rate": options.rate, "wire": options.wire,
+            "backend": options.backend, "reactors": options.reactors, "seconds": options.seconds,
+            "server_flags": options.server, "load_flags": options.load, "pinned": options.pin}
+
+
+def cores(options):
+    """The cores of server and load; None for both where they may run anywhere."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if not options.pin or len(allowed) < 2 or options.reactors > 1:
+        return None, None
+    return allowed[0], allowed[1]
+
+
+def kept_on(core):
+    """What a child does before it becomes the program."""
+    def place():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+    return place
+
+
+def ended(process):
+    """Ends a child, and waits for that."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=END_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
+
+
+def tail(path, lines=5):
+    return " / ".join((read(path) or "").splitlines()[-lines:])
+
+
+def program(name, folder=None):
+    path = os.path.join(folder or BUILD, name)
+    if not os.access(path, os.X_OK):
+        raise WrongUse(f"{path} is missing; run make first, or set BUILD=DIR")
+    return path
+
+
+def server_command(options, socket_path, binary):
+    return [binary, "--listen", f"{WIRES[options.wire]}://127.0.0.1:0", "--backend",
+            options.backend, "--reactors", str(options.reactors), "--max-connections",
+            str(options.connections + 64), "--heartbeat-interval", "1h", "--heartbeat-timeout",
+            "3h", "--drain-timeout", "1s", "--admin", f"unix:{socket_path}", *options.server]
+
+
+def load_command(options, port, pid, json_path):
+    interval_us = max(1_000, round(options.connections / options.rate * 1e6))
+    return [program("pulseload"), "--target", f"{WIRES[options.wire]}://127.0.0.1:{port}", "--mix",
+            f"{options.wire}=1", "--connections", str(options.connections), "--connect-rate",
+            f"{CONNECTS_A_SECOND}/s", "--heartbeat-interval", f"{interval_us}us", "--duration",
+            f"{round((options.seconds + SETTLE_SECONDS + SLACK_SECONDS) * 1_000)}ms",
+            "--server-pid", str(pid), "--json", json_path, "--quiet", *options.load]
+
+
+def wait_for_port(server, log):
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < deadline and server.poll() is None:
+        found = re.search(r"listening on .*:(\d+)$", read(log) or "", re.M)
+        if found:
+            return int(found[1])
+        time.sleep(0.01)
+    raise Failed(f"the server did not start; {log} has the reason: {tail(log)}")
+
+
+def wait_for_connections(options, watched, load, log):
+    """Returns when all are connected and beat."""
+    deadline = time.monotonic() + START_SECONDS_MAX + options.connections / 1_000
+    while time.monotonic() < deadline:
+        if load.poll() is not None:
+            raise Failed(f"pulseload ended with {load.returncode} before all were connected; {log} "
+                         f"has the reason: {tail(log)}")
+        total = watched.admin.get("/api/v1/server")["total"]
+        if total["connections"] >= options.connections and total["heartbeats_received"] > 0:
+            return
+        time.sleep(0.02)
+    raise Failed(f"not all of {options.connections} connected; {log} has more: {tail(log)}")
+
+
+@contextlib.contextmanager
+def loaded(options, directory, binary=None, name="", wrapped=()):
+    """A server under load, all connected and settled; both are ended behind it.
+
+    `binary` is another pulsewheel; `wrapped` a command that runs the server. Files in `directory`
+    begin with `name`. A caller that wants the load's report waits with wait_for_load().
+    """
+    if getattr(options, "pid", None) is not None:
+        token = None
+        if options.admin_token_file:
+            token = (read(options.admin_token_file) or "").split("\n")[0].strip()
+        yield Watched(options.pid, Admin(options.admin, token) if options.admin else None)
+        return
+    at = os.path.join(directory, name)
+    server_core, load_core = cores(options)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())  # a socket's path is short
+        log = stack.enter_context(open(at + "server.log", "w", encoding="utf-8"))
+        command = [*wrapped, *server_command(options, folder + "/admin",
+                                             binary or program("pulsewheel"))]
+        server = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                  preexec_fn=kept_on(server_core))
+        stack.callback(ended, server)
+        port = wait_for_port(server, at + "server.log")
+        words = stack.enter_context(open(at + "load.log", "w", encoding="utf-8"))
+        command = load_command(options, port, server.pid, at + "load.json")
+        load = subprocess.Popen(command, stdout=words, stderr=words, stdin=subprocess.DEVNULL,
+                                preexec_fn=kept_on(load_core))
+        stack.callback(ended, load)
+        watched = Watched(server.pid, Admin(f"unix:{folder}/admin"))
+        watched.load_process, watched.load_path = load, at + "load.json"
+        wait_for_connections(options, watched, load, at + "load.log")
+        time.sleep(SETTLE_SECONDS)
+        yield watched
+
+
+def wait_for_load(watched):
+    """The report of pulseload, once it has ended; None where there is none."""
+    watched.load_process.wait(timeout=END_SECONDS_MAX + SLACK_SECONDS)
+    text = read(watched.load_path)
+    watched.load = json.loads(text) if text else None
+    return watched.load
