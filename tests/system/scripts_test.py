@@ -19,11 +19,11 @@ from server import BUILD, run_tests  # noqa: E402: its path comes first
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools", "perf"))
 from density_report import above_empty  # noqa: E402: its path comes first
-from measuring import hostcheck, significance  # noqa: E402
+from measuring import hostcheck, significance, syscalls, wakeups  # noqa: E402
 from measuring.host import Host  # noqa: E402
 
 RUN = os.path.join(ROOT, BUILD, "run")
-MEASURING = ["tools/perf/compare.sh", "tools/perf/hostcheck.sh"]
+MEASURING = [f"tools/perf/{name}.sh" for name in ("compare", "hostcheck", "syscalls", "wakeups")]
 SCRIPTS = [*MEASURING, "tools/perf/demo.sh", "tools/perf/density.sh", "tools/perf/million.sh",
            "tools/perf/million.py", "tools/perf/answers.py", "tools/perf/bare_server.py",
            "tools/perf/drain.py",
@@ -213,10 +213,70 @@ def check_this_host():
     assert all(one["change"] for one in found if one["level"] in ("must", "should")), found
 
 
+def count_system_calls():
+    for method in ("auto", "server"):
+        figures = report_of("syscalls.sh", *BRIEF, "--method", method)["figures"]
+        # One to receive and one to send for each heartbeat, on epoll; and those of the turns.
+        assert 1 < figures["all_per_unit"] < 20 and figures["unit"] == "a heartbeat", figures
+        if figures["method"] == "perf":
+            assert figures["calls"]["recvfrom"] > 0 < figures["calls"]["sendto"], figures
+
+
+def count_wake_ups():
+    report = report_of("wakeups.sh", *BRIEF)
+    figures = report["figures"]
+    assert 0 < figures["wakeups_per_unit"] < 20, figures
+    assert any(row["name"].startswith("reactor") for row in figures["threads"].values()), figures
+    if figures["latency_us"] is None:
+        assert any("not traced" in note for note in report["notes"]), report["notes"]
+    else:
+        assert 0 < figures["latency_us"]["p50"] <= figures["latency_us"]["max"], figures
+
+
 def test_measuring_scripts_measure():
+    cases = (compare_backends, check_this_host, count_system_calls, count_wake_ups)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for future in [pool.submit(case) for case in (compare_backends, check_this_host)]:
+        for future in [pool.submit(case) for case in cases]:
             future.result()
+
+
+def test_what_profilers_print_is_read():
+    woken = ("  10.000100: sched:sched_wakeup: comm=reactor 0 pid=77 prio=120 target_cpu=000\n"
+             "  10.000105: sched:sched_wakeup: comm=reactor 0 pid=77 prio=120 target_cpu=000\n"
+             "  10.000150: sched:sched_switch: swapper/0:0 [120] R ==> reactor 0:77 [120]\n"
+             "  10.000200: sched:sched_switch: a:1 [120] R ==> reactor 0:77 [120]\n"
+             "  10.000300: sched:sched_wakeup: admin:78 [120] success=1 CPU:000\n"
+             "  10.000310: sched:sched_switch: prev_comm=a prev_pid=1 ==> next_comm=admin "
+             "next_pid=78 next_prio=120\n")
+    delays = wakeups.delays_of(woken)
+    assert [round(delay * 1e6) for delay in delays[77]] == [50], delays  # from the first wake-up
+    assert [round(delay * 1e6) for delay in delays[78]] == [10], delays
+    table = (" 43.51    0.001234           1      2096           sendto\n"
+             "  9.00    0.000100           1       100        96 accept4\n"
+             "------ ----------- ----------- --------- --------- ----------------\n"
+             "100.00    0.001334           1      2196        96 total\n")
+    assert syscalls.calls_of(table) == {"sendto": 2096, "accept4": 100}
+    counts = {syscalls.ALL: 10.0, syscalls.EVENT + "sendto": 7.0, syscalls.EVENT + "read": None}
+    calls = syscalls.from_perf(counts)
+    assert (calls["sendto"], calls["read"], calls["others"]) == (7, 0, 3), calls
+
+
+def test_where_perf_is_not_allowed_something_else_measures():
+    """A perf that fails, as in a container, in front of the path: a word, and the next method."""
+    with tempfile.TemporaryDirectory() as folder:
+        perf = os.path.join(folder, "perf")
+        with open(perf, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\nexit 255\n")
+        os.chmod(perf, 0o755)
+        before = ENVIRONMENT["PATH"]
+        ENVIRONMENT["PATH"] = folder + ":" + before
+        try:
+            report = report_of("syscalls.sh", *BRIEF)
+            assert report["figures"]["method"] in ("strace", "server"), report["figures"]
+            assert any("perf may not be used" in note for note in report["notes"]), report["notes"]
+            assert report["figures"]["all_per_unit"] > 1, report["figures"]
+        finally:
+            ENVIRONMENT["PATH"] = before
 
 
 def made_up_pairs(draw, pairs, slower, spread):

@@ -104,8 +104,18 @@ def add_workload(parser, running=True):
                            help="the token for that, on the file's first line")
 
 
+def program(name, folder=None):
+    path = os.path.join(folder or BUILD, name)
+    if not os.access(path, os.X_OK):
+        raise WrongUse(f"{path} is missing; run make first, or set BUILD=DIR")
+    return path
+
+
 def check(options):
-    """Raises WrongUse where flags do not go together."""
+    """Raises WrongUse where flags do not go together, or what they need is not there."""
+    if hasattr(options, "wire") and getattr(options, "pid", None) is None:
+        program("pulsewheel")
+        program("pulseload")
     if getattr(options, "pid", None) is None:
         for name in ("admin", "admin_token_file"):
             if getattr(options, name, None) is not None:

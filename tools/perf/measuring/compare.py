@@ -22,7 +22,7 @@ import statistics
 import tempfile
 
 from measuring import revision, significance, tools, workload
-from measuring.command import Failed, WrongUse, add_output, add_workload, whole
+from measuring.command import Failed, WrongUse, add_output, add_workload, program, whole
 from measuring.results import Results, figure, table
 
 MEASURES = {"cpu": "CPU of the server a heartbeat, us",
@@ -90,14 +90,14 @@ def side_of(name, text, options, say):
         if key == "backend" and value in ("auto", "epoll", "io_uring"):
             side.backend = value
         elif key == "binary" and value and not side.binary:
-            side.binary = workload.program(value, folder="")
+            side.binary = program(value, folder="")
         elif key == "revision" and value and not side.binary:
             side.binary = revision.built(value, say)
         else:
             raise WrongUse(f"--{name.lower()}: '{key}={value}' is not understood; give "
                            "backend=auto|epoll|io_uring, one binary=FILE or revision=REV, flags")
     side.flags = words
-    side.binary = side.binary or workload.program("pulsewheel")
+    side.binary = side.binary or program("pulsewheel")
     return side
 
 
@@ -111,28 +111,28 @@ def one_run(side, options, folder):
     given = argparse.Namespace(**{**vars(options), "backend": side.backend,
                                   "server": options.server + side.flags})
     counters = options.measure == "instructions"
-    with workload.loaded(given, folder, side.binary) as watched:
+    with workload.loaded(given, folder, side.binary, whole=True) as watched:
         counter = tools.Counting(watched.pid, ["instructions:u"], folder) if counters else None
-        before = watched.reading()
-        slept, counted = switches(watched.pid), counter.begin() if counter else None
-        tools.sleep_while_running(watched.pid, options.seconds)
-        counted = counter.end() if counter else None
-        slept = switches(watched.pid) - slept
-        after = watched.reading(closing=True)
+        slept = -switches(watched.pid)
+        window, counted = workload.watched_for(
+            watched, options.seconds, counter.begin if counter else lambda: None,
+            counter.end if counter else lambda: None)
+        slept += switches(watched.pid)
         rss = tools.resident_bytes(watched.pid)
         report = workload.wait_for_load(watched)
     wrong = why_not_counted(report, options.any_run)
     if wrong:
         return None, wrong
-    came = workload.heartbeats_a_second(before, after)
-    took = after.at_s - before.at_s
-    calls = (after.counters["io"]["system_calls"] - before.counters["io"]["system_calls"])
-    values = {"cpu": workload.cores_used(before, after) / came * 1e6, "rss": rss / 1024,
-              "wakeups": slept / took / came, "syscalls": calls / took / came}
+    if window.rate is None:
+        return None, "no heartbeat came"
+    calls = [reading.counters["io"]["system_calls"] for reading in (window.before, window.after)]
+    cpu = workload.cores_used(window.before, window.after)
+    values = {"cpu": cpu / window.rate * 1e6, "rss": rss / 1024, "wakeups": window.per(slept),
+              "syscalls": window.per(calls[1] - calls[0])}
     for name in ("p50", "p99"):
         values[name] = report["hold_latency"]["heartbeat"].get(f"{name}_us")
     if counted:
-        values["instructions"] = counted["instructions:u"] / options.seconds / came
+        values["instructions"] = window.per(counted["instructions:u"])
     return values, None
 
 

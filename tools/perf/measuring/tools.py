@@ -14,15 +14,6 @@ from measuring.environment import read
 ATTACH_SECONDS_MAX = 20
 
 
-def sleep_while_running(pid, seconds):
-    """Fails where the process ends meanwhile."""
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        if not os.path.isdir(f"/proc/{pid}"):
-            raise Failed(f"process {pid}: ended while it was measured")
-        time.sleep(min(left, 0.25))
-
-
 def resident_bytes(pid):
     found = re.search(r"^VmRSS:\s+(\d+) kB", read(f"/proc/{pid}/status") or "", re.M)
     return int(found[1]) * 1024 if found else 0
@@ -71,6 +62,13 @@ def counts_here(event):
     return done.returncode == 0 and re.match(r"\d", done.stderr.strip()) is not None
 
 
+def has_event(event):
+    """Whether perf knows a tracepoint, by the files of the kernel; True where they are not seen."""
+    folder = "/sys/kernel/tracing/events"
+    return not os.path.isdir(f"{folder}/sched") or os.path.isdir(
+        os.path.join(folder, event.replace(":", "/")))
+
+
 def need_counters(event):
     """Fails where an event of the CPU is not counted here."""
     why = why_no_perf()
@@ -82,7 +80,7 @@ def need_counters(event):
 
 
 class Controlled:
-    """A perf that is attached to a process, and counts or records only from begin() to end()."""
+    """A perf that counts or records only from begin() to end(); of one process, if that is given."""
 
     def __init__(self, command, pid, folder):
         self.fifos = [os.path.join(folder, name) for name in ("perf.control", "perf.answer")]
@@ -94,8 +92,8 @@ class Controlled:
         self.log = os.path.join(folder, "perf.log")
         with open(self.log, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                [*command, "--delay=-1", f"--control=fifo:{self.fifos[0]},{self.fifos[1]}", "-p",
-                 str(pid)], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                [*command, "--delay=-1", f"--control=fifo:{self.fifos[0]},{self.fifos[1]}",
+                 *(["-p", str(pid)] if pid else [])], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
     def say(self, word):

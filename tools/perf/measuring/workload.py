@@ -10,13 +10,14 @@ import subprocess
 import tempfile
 import time
 
-from measuring.command import BUILD, WIRES, Failed, WrongUse
+from measuring.command import WIRES, Failed, program
 from measuring.environment import read
 
 START_SECONDS_MAX = 20
 CONNECTS_A_SECOND = 5_000  # slow enough that a busy machine keeps up
 SETTLE_SECONDS = 0.3  # after the last connect, before anything is measured
 SLACK_SECONDS = 0.5  # by which the load outlasts what is measured
+ATTACHING_SECONDS_MAX = 60  # for a load that is ended once a profiler has what it wants
 END_SECONDS_MAX = 30
 
 
@@ -38,6 +39,15 @@ def cpu_seconds(pid):
         return time.clock_gettime_ns(~pid << 3 | 2) / 1e9
     except OSError:
         raise Failed(f"process {pid}: has ended, or its CPU time may not be read") from None
+
+
+def sleep_while_running(pid, seconds):
+    """Fails where the process ends meanwhile."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        if not os.path.isdir(f"/proc/{pid}"):
+            raise Failed(f"process {pid}: ended while it was measured")
+        time.sleep(min(left, 0.25))
 
 
 class Admin:
@@ -159,13 +169,6 @@ def tail(path, lines=5):
     return " / ".join((read(path) or "").splitlines()[-lines:])
 
 
-def program(name, folder=None):
-    path = os.path.join(folder or BUILD, name)
-    if not os.access(path, os.X_OK):
-        raise WrongUse(f"{path} is missing; run make first, or set BUILD=DIR")
-    return path
-
-
 def server_command(options, socket_path, binary):
     return [binary, "--listen", f"{WIRES[options.wire]}://127.0.0.1:0", "--backend",
             options.backend, "--reactors", str(options.reactors), "--max-connections",
@@ -173,12 +176,13 @@ def server_command(options, socket_path, binary):
             "3h", "--drain-timeout", "1s", "--admin", f"unix:{socket_path}", *options.server]
 
 
-def load_command(options, port, pid, json_path):
+def load_command(options, port, pid, json_path, whole):
+    spare = SLACK_SECONDS if whole else ATTACHING_SECONDS_MAX
     interval_us = max(1_000, round(options.connections / options.rate * 1e6))
     return [program("pulseload"), "--target", f"{WIRES[options.wire]}://127.0.0.1:{port}", "--mix",
             f"{options.wire}=1", "--connections", str(options.connections), "--connect-rate",
             f"{CONNECTS_A_SECOND}/s", "--heartbeat-interval", f"{interval_us}us", "--duration",
-            f"{round((options.seconds + SETTLE_SECONDS + SLACK_SECONDS) * 1_000)}ms",
+            f"{round((options.seconds + SETTLE_SECONDS + spare) * 1_000)}ms",
             "--server-pid", str(pid), "--json", json_path, "--quiet", *options.load]
 
 
@@ -207,11 +211,11 @@ def wait_for_connections(options, watched, load, log):
 
 
 @contextlib.contextmanager
-def loaded(options, directory, binary=None, name="", wrapped=()):
+def loaded(options, directory, binary=None, whole=False, wrapped=()):
     """A server under load, all connected and settled; both are ended behind it.
 
-    `binary` is another pulsewheel; `wrapped` a command that runs the server. Files in `directory`
-    begin with `name`. A caller that wants the load's report waits with wait_for_load().
+    `binary` is another pulsewheel; `wrapped` a command that runs the server. With `whole` the load
+    ends by itself soon after options.seconds, and wait_for_load() has its report.
     """
     if getattr(options, "pid", None) is not None:
         token = None
@@ -219,7 +223,7 @@ def loaded(options, directory, binary=None, name="", wrapped=()):
             token = (read(options.admin_token_file) or "").split("\n")[0].strip()
         yield Watched(options.pid, Admin(options.admin, token) if options.admin else None)
         return
-    at = os.path.join(directory, name)
+    at = os.path.join(directory, "")
     server_core, load_core = cores(options)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())  # a socket's path is short
@@ -231,7 +235,7 @@ def loaded(options, directory, binary=None, name="", wrapped=()):
         stack.callback(ended, server)
         port = wait_for_port(server, at + "server.log")
         words = stack.enter_context(open(at + "load.log", "w", encoding="utf-8"))
-        command = load_command(options, port, server.pid, at + "load.json")
+        command = load_command(options, port, server.pid, at + "load.json", whole)
         load = subprocess.Popen(command, stdout=words, stderr=words, stdin=subprocess.DEVNULL,
                                 preexec_fn=kept_on(load_core))
         stack.callback(ended, load)
@@ -248,3 +252,52 @@ def wait_for_load(watched):
     text = read(watched.load_path)
     watched.load = json.loads(text) if text else None
     return watched.load
+
+
+@dataclasses.dataclass
+class Window:
+    """What a measurement is divided by: heartbeats, or seconds where those are not counted."""
+    before: Reading
+    after: Reading
+    seconds: float  # from begin() to end() of what measured
+
+    @property
+    def rate(self):
+        return heartbeats_a_second(self.before, self.after)
+
+    @property
+    def unit(self):
+        return "a heartbeat" if self.rate else "a second"
+
+    def per(self, count):
+        """A count of the window, per unit. None stays None."""
+        if count is None:
+            return None
+        return count / self.seconds / (self.rate or 1.0)
+
+    def head(self):
+        """The first line of a report's figures."""
+        cpu = cores_used(self.before, self.after)
+        if self.rate is None:
+            return f"{100 * cpu:.1f} % of a core; heartbeats are not counted: figures are a second's"
+        return (f"{self.rate:,.0f} heartbeats a second, {cpu / self.rate * 1e6:.2f} us of CPU for "
+                f"each, {100 * cpu:.1f} % of a core")
+
+    def figures(self):
+        return {"seconds": self.seconds, "heartbeats_per_s": self.rate, "unit": self.unit,
+                "cores_used": cores_used(self.before, self.after)}
+
+
+def watched_for(watched, seconds, begin=lambda: None, end=lambda: None):
+    """Watches for so long. Returns the window, and what end() returned.
+
+    begin() and end() may take their time, as perf does to attach: the readings lie between them.
+    """
+    begin()
+    started = time.monotonic()
+    before = watched.reading()
+    sleep_while_running(watched.pid, seconds)
+    after = watched.reading(closing=True)
+    took = time.monotonic() - started
+    got = end()
+    return Window(before, after, took), got
