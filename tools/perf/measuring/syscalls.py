@@ -4,10 +4,10 @@
   syscalls.sh --backend io_uring --rate 50k
   syscalls.sh --pid 4711 --admin 127.0.0.1:9100    of a server that runs
 
-Counted by perf's tracepoints where they are allowed (the cost to the server is below a microsecond a
-call), else by strace, which slows the server by a factor and is right about counts all the same,
-else by the server itself, which knows the calls of its backend and not their names. The two questions
-to its admin endpoint, at the begin and the end, are among them: about a hundred calls.
+Counted by perf's tracepoints where they are allowed, else by strace, which slows the server by a
+factor and is right about counts all the same, else by the server itself, which knows the calls of
+its backend and not their names. The two questions to its admin endpoint, at the begin and at the
+end, are among them: about a hundred calls.
 
 Exit code: 0; 1 they could not be counted; 2 usage.
 """

@@ -80,7 +80,8 @@ def need_counters(event):
 
 
 class Controlled:
-    """A perf that counts or records only from begin() to end(); of one process, if that is given."""
+    """A perf that counts or records only from begin() to end(): one process, or without a pid what
+    the command names."""
 
     def __init__(self, command, pid, folder):
         self.fifos = [os.path.join(folder, name) for name in ("perf.control", "perf.answer")]
@@ -93,7 +94,8 @@ class Controlled:
         with open(self.log, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 [*command, "--delay=-1", f"--control=fifo:{self.fifos[0]},{self.fifos[1]}",
-                 *(["-p", str(pid)] if pid else [])], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                 *(["-p", str(pid)] if pid else [])], stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL,
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
     def say(self, word):

@@ -3,8 +3,8 @@
   wakeups.sh                                   of a server and load that it starts
   wakeups.sh --pid 4711 --admin 127.0.0.1:9100     of a server that runs
 
-By thread: wake-ups and preemptions (/proc/PID/task/*/status), the time on a core and the time in the
-run queue (schedstat). Where perf may trace the scheduler, also the distribution of the time from a
+By thread: wake-ups and preemptions (/proc/PID/task/*/status), the time on a core and in the run
+queue (schedstat). Where perf may trace the scheduler, also the distribution of the time from a
 wake-up to the first instant on a core; elsewhere its mean, of wake-ups and preemptions together.
 
 Exit code: 0; 1 it could not be measured; 2 usage.

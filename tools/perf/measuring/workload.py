@@ -279,7 +279,8 @@ class Window:
         """The first line of a report's figures."""
         cpu = cores_used(self.before, self.after)
         if self.rate is None:
-            return f"{100 * cpu:.1f} % of a core; heartbeats are not counted: figures are a second's"
+            return (f"{100 * cpu:.1f} % of a core; heartbeats are not counted: figures are a "
+                    "second's")
         return (f"{self.rate:,.0f} heartbeats a second, {cpu / self.rate * 1e6:.2f} us of CPU for "
                 f"each, {100 * cpu:.1f} % of a core")
 
