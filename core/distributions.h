@@ -3,25 +3,30 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "core/histogram.h"
 
 namespace pulse {
 
+// How long what is measured takes: what peers see of it, or a part of a turn.
+enum class DistributionScale : uint8_t { delay, work };
+
 struct DistributionInfo {
     std::string_view name;
+    DistributionScale scale;
     std::string_view help;
 };
 
 inline constexpr DistributionInfo kDistributionInfos[] = {
-#define X(name, help) {#name, help},
+#define X(name, scale, help) {#name, DistributionScale::scale, help},
 #include "core/distributions.def"
 #undef X
 };
 
 struct Distributions {
-#define X(name, help) Histogram name;
+#define X(name, scale, help) Histogram name;
 #include "core/distributions.def"
 #undef X
 
@@ -32,7 +37,7 @@ struct Distributions {
 template <class Visit, class... D>
 void for_each_distribution(Visit&& visit, D&... distributions) {
     size_t position = 0;
-#define X(name, help) visit(kDistributionInfos[position++], distributions.name...);
+#define X(name, scale, help) visit(kDistributionInfos[position++], distributions.name...);
 #include "core/distributions.def"
 #undef X
 }

@@ -4,9 +4,9 @@ a control message is a kind and what it does, and does not compile without that;
 file and a line.
 
 Copies the folders that matter into a temporary tree, adds a line to each table and nothing else,
-builds the test of --stats-json there, and looks for the new names among the tests that passed.
-Built without optimization and from the few sources that the test needs. A protocol is added to
-another copy: its file and the table are compiled, everything else is the library of the build.
+builds the test of --stats-json and /metrics there, and looks for the new names among the tests that
+passed. Built without optimization and from the few sources that the test needs. A protocol is added
+to another copy: its file and the table are compiled, everything else is the library of the build.
 """
 import concurrent.futures
 import os
@@ -19,24 +19,27 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SOURCES = ["tests/net/server/stats_test.cc", "net/server/stats.cc", "net/loop/reactor_json.cc",
-           "core/metrics.cc", "core/histogram.cc", "core/units.cc", "core/check.cc"]
+           "net/control/metrics_text.cc", "core/metrics.cc", "core/histogram.cc",
+           "core/units.cc", "core/check.cc"]
 CXX = shlex.split(os.environ.get("CXX", "g++"))
 FLAGS = ["-std=c++20", "-O0", "-pthread", "-I.", "-Wall", "-Wextra", "-Werror"]
-LIBS = ["-lgtest", "-lgtest_main", "-lfmt", "-lpthread"]
+LIBS = ["-lgtest", "-lgtest_main", "-lfmt", "-lprometheus-cpp-core", "-lpthread"]
 ADDED = [("core/gauges.def", "Gauges", "added_gauge",
           'X(added_gauge, "added_gauge_us", microseconds, worst, "Added by a test")'),
          ("core/distributions.def", "Distributions", "added_distribution",
-          'X(added_distribution, "Added by a test")'),
+          'X(added_distribution, delay, "Added by a test")'),
          ("core/metrics.def", "Counters", "added_counter",
           'X(added_counter, "things", "Added by a test")'),
          ("net/io/io_counters.def", "IoCounters", "added_io_counter",
           'X(added_io_counter, "Added by a test")'),
          ("core/close_reason.def", "CloseReasons", "added_reason",
           'X(added_reason, 4099, by_server, "added_reason", "nothing")')]
-# Of the tests of one line that each table has, one each.
-TESTS = {"Gauges": "IsAMemberInItsUnit", "Distributions": "IsAMemberWithItsSum",
-         "Counters": "IsAMemberWithItsSum", "IoCounters": "IsAMemberOfIoWithItsSum",
-         "CloseReasons": "IsCountedForClosesAndRefusals"}
+# Of the tests of one line that each table has, one of --stats-json and one of /metrics.
+TESTS = {"Gauges": ("IsAMemberInItsUnit", "IsAFamilyOfMetrics"),
+         "Distributions": ("IsAMemberWithItsSum", "IsAHistogramOfMetrics"),
+         "Counters": ("IsAMemberWithItsSum", "IsAFamilyOfMetrics"),
+         "IoCounters": ("IsAMemberOfIoWithItsSum", "IsAFamilyOfMetrics"),
+         "CloseReasons": ("IsCountedForClosesAndRefusals", "IsALabelOfMetrics")}
 
 
 # Of a control message: the kind, and what it does.
@@ -153,11 +156,12 @@ def main():
         else:
             output = output_of(program, tree)
         for path, suite, name, _ in ADDED:
-            test = re.search(rf"\[ +OK \] {suite}/\w+\.{TESTS[suite]}/{name} ", output)
-            print(f"{'ok' if test else 'FAIL'}  a line in {path} is {name} in --stats-json")
-            passed, failed = passed + bool(test), failed + (not test)
+            for test, where in zip(TESTS[suite], ("--stats-json", "/metrics")):
+                ok = re.search(rf"\[ +OK \] {suite}/\w+\.{test}/{name} ", output)
+                print(f"{'ok' if ok else 'FAIL'}  a line in {path} is {name} in {where}")
+                passed, failed = passed + bool(ok), failed + (not ok)
         whole = re.search(r"\[  PASSED  \] \d+ tests\.\n$", output)
-        print(f"{'ok' if whole else 'FAIL'}  and nothing else of --stats-json is changed by it")
+        print(f"{'ok' if whole else 'FAIL'}  and nothing else of them is changed by it")
         passed, failed = passed + bool(whole), failed + (not whole)
         for good, what in check_message(tree):
             print(f"{'ok' if good else 'FAIL'}  {what}")

@@ -1,169 +1,283 @@
-// Families of lines from the tables.
+// Families of series from the tables, written by prometheus-cpp: one at a time, so that what a
+// scrape takes of memory is its text and one family.
 #include "net/control/metrics_text.h"
 
-#include <fmt/format.h>
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
 
-#include <iterator>
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <span>
+#include <sstream>
 #include <string_view>
+#include <utility>
 
 namespace pulse {
 namespace {
 
-using Out = std::back_insert_iterator<std::string>;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Series = prometheus::ClientMetric;
+using ReactorList = std::vector<const ReactorStats*>;
+// Of each reactor the values of one table, in its order; empty: it has not answered.
+using Values = std::vector<std::vector<double>>;
+
+constexpr Nanos kUs = 1'000;
+constexpr Nanos kMs = kMillisecond;
+
+// Upper ends of buckets.
+constexpr Nanos kDelayBounds[] = {
+    100 * kUs,     250 * kUs,     500 * kUs,      1 * kMs,      2'500 * kUs,  5 * kMs,
+    10 * kMs,      25 * kMs,      50 * kMs,       100 * kMs,    250 * kMs,    500 * kMs,
+    1 * kSecond,   2'500 * kMs,   5 * kSecond,    10 * kSecond, 30 * kSecond, 60 * kSecond,
+    300 * kSecond, 900 * kSecond, 3'600 * kSecond};
+constexpr Nanos kWorkBounds[] = {
+    10 * kUs, 25 * kUs, 50 * kUs, 100 * kUs, 250 * kUs, 500 * kUs, 1 * kMs,   2'500 * kUs,
+    5 * kMs,  10 * kMs, 25 * kMs, 50 * kMs,  100 * kMs, 250 * kMs, 500 * kMs, 1 * kSecond};
+
+std::span<const Nanos> bounds_of(DistributionScale scale) {
+    if (scale == DistributionScale::delay) return kDelayBounds;
+    return kWorkBounds;
+}
 
 double seconds(Nanos nanos) { return static_cast<double>(nanos) / kSecond; }
 
-void head(Out out, std::string_view name, std::string_view type, std::string_view help) {
-    fmt::format_to(out, "# HELP {0} {2}.\n# TYPE {0} {1}\n", name, type, help);
+class Exposition {
+  public:
+    // A family: add() and add_histogram() are of the one that was begun last.
+    void begin(std::string name, MetricType type, std::string_view help) {
+        write();
+        family().name = std::move(name);
+        family().type = type;
+        family().help = std::string(help) + ".";
+    }
+    void add(std::vector<Series::Label> labels, double value) {
+        Series& series = next();
+        series.label = std::move(labels);
+        (family().type == MetricType::Counter ? series.counter.value : series.gauge.value) = value;
+    }
+    void add_histogram(const Histogram& values, std::span<const Nanos> bounds);
+    void single(std::string name, MetricType type, std::string_view help, double value) {
+        begin(std::move(name), type, help);
+        add({}, value);
+    }
+    // A value of each reactor that has answered.
+    void by_reactor(std::string name, MetricType type, std::string_view help, const Values& values,
+                    size_t column) {
+        begin(std::move(name), type, help);
+        for (size_t reactor = 0; reactor < values.size(); ++reactor)
+            if (!values[reactor].empty()) add({label(reactor)}, values[reactor][column]);
+    }
+    std::string take() {
+        write();
+        return std::move(text_).str();
+    }
+    static Series::Label label(size_t reactor) { return {"reactor", std::to_string(reactor)}; }
+
+  private:
+    MetricFamily& family() { return families_.front(); }
+    Series& next() { return family().metric.emplace_back(); }
+    void write() {
+        if (!family().metric.empty()) prometheus::TextSerializer().Serialize(text_, families_);
+        family().metric.clear();
+    }
+
+    std::ostringstream text_;
+    std::vector<MetricFamily> families_{1};
+};
+
+// What was recorded in a counter of the histogram is in the bucket that its lowest value is in: a
+// thousandth of it may be in the next.
+void Exposition::add_histogram(const Histogram& values, std::span<const Nanos> bounds) {
+    Series::Histogram& shown = next().histogram;
+    for (const Nanos bound : bounds)
+        shown.bucket.push_back({.cumulative_count = 0, .upper_bound = seconds(bound)});
+    size_t bucket = 0;
+    uint64_t below = 0;
+    values.visit([&](Nanos lowest, Nanos, uint64_t count) {
+        for (; bucket < bounds.size() && bounds[bucket] < lowest; ++bucket)
+            shown.bucket[bucket].cumulative_count = below;
+        below += count;
+    });
+    for (; bucket < bounds.size(); ++bucket) shown.bucket[bucket].cumulative_count = below;
+    shown.sample_count = values.count();
+    shown.sample_sum = values.mean() * static_cast<double>(values.count()) / kSecond;
 }
 
-// bytes_received becomes received_bytes: the unit is last.
+template <class Row>
+Values values_of(const ReactorList& reactors, Row&& row) {
+    Values values(reactors.size());
+    for (size_t reactor = 0; reactor < reactors.size(); ++reactor)
+        if (reactors[reactor] != nullptr) values[reactor] = row(*reactors[reactor]);
+    return values;
+}
+
+// bytes_received becomes pulsewheel_received_bytes_total: the unit is last.
 std::string counter_name(std::string_view name, std::string_view unit) {
     constexpr std::string_view kBytes = "bytes_";
+    std::string text = "pulsewheel_";
     if (unit == "bytes" && name.starts_with(kBytes))
-        return fmt::format("pulsewheel_{}_bytes_total", name.substr(kBytes.size()));
-    return fmt::format("pulsewheel_{}_total", name);
+        return text.append(name.substr(kBytes.size())).append("_bytes_total");
+    return text.append(name).append("_total");
 }
 
-void counters(Out out, const std::vector<const ReactorStats*>& reactors) {
+void counters(Exposition& out, const ReactorList& reactors) {
+    const Values values = values_of(reactors, [](const ReactorStats& stats) {
+        const auto& counters = stats.metrics.counters;
+        return std::vector<double>(counters.begin(), counters.end());
+    });
     for (size_t metric = 0; metric < kMetrics; ++metric) {
         const MetricInfo& info = kMetricInfos[metric];
-        const std::string name = counter_name(info.name, info.unit);
-        head(out, name, "counter", info.help);
-        for (size_t reactor = 0; reactor < reactors.size(); ++reactor) {
-            if (reactors[reactor] == nullptr) continue;
-            fmt::format_to(out, "{}{{reactor=\"{}\"}} {}\n", name, reactor,
-                           reactors[reactor]->metrics.counters[metric]);
-        }
+        out.by_reactor(counter_name(info.name, info.unit), MetricType::Counter, info.help, values,
+                       metric);
     }
 }
 
-// Of all reactors: 256 of them with every reason each would be tens of thousands of series.
-void reasons(Out out, const ReactorStats& total) {
+void reasons(Exposition& out, const ReactorStats& total) {
     const auto family = [&](std::string_view name, std::string_view help, const auto& counts) {
-        head(out, name, "counter", help);
+        out.begin(std::string(name), MetricType::Counter, help);
         for (size_t reason = 0; reason < kCloseReasons; ++reason) {
-            fmt::format_to(out, "{}{{reason=\"{}\"}} {}\n", name, kCloseReasonInfos[reason].name,
-                           counts[reason]);
+            out.add({{"reason", std::string(kCloseReasonInfos[reason].name)}},
+                    static_cast<double>(counts[reason]));
         }
     };
     family("pulsewheel_closed_by_reason_total", "Connections that ended, by reason",
            total.metrics.closed);
     family("pulsewheel_refused_by_reason_total", "Connections that were refused, by reason",
            total.metrics.refused);
-    constexpr std::string_view kTokens = "pulsewheel_tokens_refused_by_reason_total";
-    head(out, kTokens, "counter", "Tokens that were not right, or that a peer did not have");
+    out.begin("pulsewheel_tokens_refused_by_reason_total", MetricType::Counter,
+              "Tokens that were not right, or that a peer did not have");
     for (size_t failure = 1; failure < kAuthFailures; ++failure) {  // 0: none
-        fmt::format_to(out, "{}{{reason=\"{}\"}} {}\n", kTokens, kAuthFailureInfos[failure].word,
-                       total.metrics.tokens_refused[failure]);
+        out.add({{"reason", std::string(kAuthFailureInfos[failure].word)}},
+                static_cast<double>(total.metrics.tokens_refused[failure]));
     }
 }
 
-// judge_lag_us becomes pulsewheel_judge_lag_seconds; what is named _total only grows.
-void gauges(Out out, const std::vector<const ReactorStats*>& reactors) {
-    static const Gauges kNone;
+std::vector<double> gauge_values(const ReactorStats& stats) {
+    std::vector<double> values;
     for_each_gauge(
-        [&](const GaugeInfo& info, const auto&) {
-            std::string_view base = info.member;
-            if (is_time(info.unit)) base = base.substr(0, base.rfind('_'));
-            const bool grows = info.name.ends_with("_total");
-            const std::string name =
-                fmt::format("pulsewheel_{}{}{}", base, is_time(info.unit) ? "_seconds" : "",
-                            grows ? "_total" : "");
-            head(out, name, grows ? "counter" : "gauge", info.help);
-            for (size_t reactor = 0; reactor < reactors.size(); ++reactor) {
-                if (reactors[reactor] == nullptr) continue;
-                for_each_gauge(
-                    [&](const GaugeInfo& other, const auto& value) {
-                        if (other.name != info.name) return;
-                        const double shown = is_time(info.unit) ? seconds(static_cast<Nanos>(value))
-                                                                : static_cast<double>(value);
-                        fmt::format_to(out, "{}{{reactor=\"{}\"}} {}\n", name, reactor, shown);
-                    },
-                    reactors[reactor]->gauges);
-            }
+        [&](const GaugeInfo& info, const auto& value) {
+            values.push_back(is_time(info.unit) ? seconds(static_cast<Nanos>(value))
+                                                : static_cast<double>(value));
         },
-        kNone);
+        stats.gauges);
+    return values;
 }
 
-void distributions(Out out, const ReactorStats& total) {
+// judge_lag_us becomes pulsewheel_judge_lag_seconds; what is named _total only grows.
+void gauges(Exposition& out, const ReactorList& reactors) {
+    const Values values = values_of(reactors, gauge_values);
+    for (size_t gauge = 0; gauge < std::size(kGaugeInfos); ++gauge) {
+        const GaugeInfo& info = kGaugeInfos[gauge];
+        if (info.unit == GaugeUnit::bytes) continue;
+        std::string_view base = info.member;
+        if (is_time(info.unit)) base = base.substr(0, base.rfind('_'));
+        const bool grows = info.name.ends_with("_total");
+        std::string name = "pulsewheel_";
+        name.append(base).append(is_time(info.unit) ? "_seconds" : "");
+        out.by_reactor(name.append(grows ? "_total" : ""),
+                       grows ? MetricType::Counter : MetricType::Gauge, info.help, values, gauge);
+    }
+    out.begin("pulsewheel_memory_bytes", MetricType::Gauge,
+              "Memory of each reactor, by what it is for");
+    for (size_t gauge = 0; gauge < std::size(kGaugeInfos); ++gauge) {
+        const GaugeInfo& info = kGaugeInfos[gauge];
+        if (info.unit != GaugeUnit::bytes) continue;
+        const std::string kind(info.member.substr(0, info.member.rfind('_')));
+        for (size_t reactor = 0; reactor < values.size(); ++reactor)
+            if (!values[reactor].empty())
+                out.add({Exposition::label(reactor), {"kind", kind}}, values[reactor][gauge]);
+    }
+}
+
+void distributions(Exposition& out, const ReactorStats& total) {
     for_each_distribution(
         [&](const DistributionInfo& info, const Histogram& histogram) {
-            const std::string name = fmt::format("pulsewheel_{}_seconds", info.name);
-            head(out, name, "summary", info.help);
-            constexpr std::pair<const char*, double> kQuantiles[] = {
-                {"0.5", 50}, {"0.9", 90}, {"0.99", 99}, {"0.999", 99.9}, {"1", 100}};
-            for (const auto& [quantile, percent] : kQuantiles) {
-                fmt::format_to(out, "{}{{quantile=\"{}\"}} {}\n", name, quantile,
-                               seconds(histogram.percentile(percent)));
-            }
-            const double sum = histogram.mean() * static_cast<double>(histogram.count());
-            fmt::format_to(out, "{0}_sum {1}\n{0}_count {2}\n", name, sum / kSecond,
-                           histogram.count());
+            std::string name = "pulsewheel_";
+            out.begin(name.append(info.name).append("_seconds"), MetricType::Histogram, info.help);
+            out.add_histogram(histogram, bounds_of(info.scale));
         },
         total.distributions);
 }
 
-void io_counters(Out out, const std::vector<const ReactorStats*>& reactors) {
-    static const IoCounters kNone;
-    for_each_io_counter(
-        [&](const IoCounterInfo& info, uint64_t) {
-            const std::string name = fmt::format("pulsewheel_io_{}_total", info.name);
-            head(out, name, "counter", info.help);
-            for (size_t reactor = 0; reactor < reactors.size(); ++reactor) {
-                if (reactors[reactor] == nullptr) continue;
-                for_each_io_counter(
-                    [&](const IoCounterInfo& other, uint64_t value) {
-                        if (other.name != info.name) return;
-                        fmt::format_to(out, "{}{{reactor=\"{}\"}} {}\n", name, reactor, value);
-                    },
-                    reactors[reactor]->io);
-            }
-        },
-        kNone);
+void io_counters(Exposition& out, const ReactorList& reactors) {
+    const Values values = values_of(reactors, [](const ReactorStats& stats) {
+        std::vector<double> row;
+        for_each_io_counter([&](const IoCounterInfo&,
+                                uint64_t value) { row.push_back(static_cast<double>(value)); },
+                            stats.io);
+        return row;
+    });
+    for (size_t counter = 0; counter < std::size(kIoCounterInfos); ++counter) {
+        std::string name = "pulsewheel_io_";
+        out.by_reactor(name.append(kIoCounterInfos[counter].name).append("_total"),
+                       MetricType::Counter, kIoCounterInfos[counter].help, values, counter);
+    }
 }
 
-void single(Out out, std::string_view name, std::string_view type, std::string_view help,
-            double value) {
-    head(out, name, type, help);
-    fmt::format_to(out, "{} {}\n", name, value);
-}
-
-void process_lines(Out out, const ServingState& serving, const Json& process) {
-    head(out, "pulsewheel_build_info", "gauge", "The version, and the backend that was chosen");
-    fmt::format_to(out, "pulsewheel_build_info{{version=\"{}\",backend=\"{}\"}} 1\n",
-                   process.value("version", ""), process.value("backend", ""));
-    single(out, "pulsewheel_draining", "gauge", "1 while the server drains",
-           serving.draining ? 1 : 0);
-    single(out, "pulsewheel_connections_limit", "gauge", "Connections at once, --max-connections",
-           serving.connections_max);
-    single(out, "process_resident_memory_bytes", "gauge", "Resident memory",
-           process.value("rss_bytes", 0.0));
-    single(out, "process_cpu_seconds_total", "counter", "CPU time, user and system",
-           process.value("cpu_s", 0.0));
+// The names that all of Prometheus' client libraries have for this, and what is of no reactor.
+void process_lines(Exposition& out, const ServingState& serving, const Json& process) {
+    out.begin("pulsewheel_build_info", MetricType::Gauge,
+              "The version, and the backend that was chosen");
+    out.add({{"version", process.value("version", "")}, {"backend", process.value("backend", "")}},
+            1);
+    out.single("pulsewheel_draining", MetricType::Gauge, "1 while the server drains",
+               serving.draining ? 1 : 0);
+    out.single("pulsewheel_connections_limit", MetricType::Gauge,
+               "Connections at once, --max-connections", serving.connections_max);
+    const struct {
+        const char* name;
+        MetricType type;
+        const char* help;
+        const char* member;
+    } kProcess[] = {
+        {"process_cpu_seconds_total", MetricType::Counter, "CPU time, user and system", "cpu_s"},
+        {"process_start_time_seconds", MetricType::Gauge, "When the server began, since 1970",
+         "start_time_s"},
+        {"process_resident_memory_bytes", MetricType::Gauge, "Resident memory", "rss_bytes"},
+        {"process_virtual_memory_bytes", MetricType::Gauge, "Virtual memory", "virtual_bytes"},
+        {"pulsewheel_memory_available_bytes", MetricType::Gauge,
+         "Memory that the machine, its control groups and the limits of the process leave",
+         "memory_available_bytes"},
+        {"process_open_fds", MetricType::Gauge,
+         "Descriptors in the table of the main thread; a reactor may have its own", "descriptors"},
+        {"process_max_fds", MetricType::Gauge, "Descriptors that a table may hold",
+         "descriptors_max"},
+    };
+    for (const auto& line : kProcess) {
+        const double value = process.value(line.member, 0.0);
+        if (value > 0) out.single(line.name, line.type, line.help, value);  // 0: not known
+    }
 }
 
 }  // namespace
 
-std::string metrics_text(const std::vector<const ReactorStats*>& reactors,
-                         const ServingState& serving, const Json& process) {
-    std::string text;
-    const Out out = std::back_inserter(text);
+std::string metrics_text(const ReactorList& reactors, const ServingState& serving,
+                         const Json& process) {
+    Exposition out;
     process_lines(out, serving, process);
-    head(out, "pulsewheel_reactor_up", "gauge", "0: the reactor has not answered in time");
     ReactorStats total;
+    uint64_t most = 0;
+    size_t up = 0;
+    out.begin("pulsewheel_reactor_up", MetricType::Gauge,
+              "0: the reactor has not answered in time");
     for (size_t reactor = 0; reactor < reactors.size(); ++reactor) {
-        fmt::format_to(out, "pulsewheel_reactor_up{{reactor=\"{}\"}} {}\n", reactor,
-                       reactors[reactor] != nullptr ? 1 : 0);
-        if (reactors[reactor] != nullptr) total += *reactors[reactor];
+        const ReactorStats* const stats = reactors[reactor];
+        out.add({Exposition::label(reactor)}, stats != nullptr ? 1 : 0);
+        if (stats == nullptr) continue;
+        ++up;
+        most = std::max(most, stats->gauges.live);
+        total += *stats;
     }
+    out.single("pulsewheel_imbalance_ratio", MetricType::Gauge,
+               "Connections of the reactor that holds most, by the mean of all",
+               imbalance_of(most, total.gauges.live, up));
     counters(out, reactors);
     reasons(out, total);
     gauges(out, reactors);
     distributions(out, total);
     io_counters(out, reactors);
-    return text;
+    return out.take();
 }
 
 }  // namespace pulse

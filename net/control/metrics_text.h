@@ -1,8 +1,11 @@
-// What is measured as Prometheus reads it: text format 0.0.4, names with their unit last, counters
-// in _total. Made from the tables of what is measured (.def files): a new line there is a new name.
+// What is measured as Prometheus reads it: text format 0.0.4, base units, names with their unit
+// last, counters in _total, distributions as histograms. Made from the tables of what is measured
+// (.def files): a new line there is a new name.
+//
+// Of counters and gauges each reactor has a series; what has many values besides (reasons, buckets)
+// is of all reactors together, so that 256 of them are one answer (kAdminAnswerBytesMax).
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 

@@ -1,6 +1,9 @@
 // What one reactor reports of itself at one moment.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+
 #include "core/distributions.h"
 #include "core/gauges.h"
 #include "core/metrics.h"
@@ -23,5 +26,11 @@ struct ReactorStats {
         return *this;
     }
 };
+
+// What the reactor that holds most connections has, by the mean of all; 1 where none are held.
+inline double imbalance_of(uint64_t most, uint64_t all, size_t reactors) {
+    if (all == 0) return 1;
+    return static_cast<double>(most) * static_cast<double>(reactors) / static_cast<double>(all);
+}
 
 }  // namespace pulse

@@ -20,6 +20,10 @@ inline constexpr uint32_t kReactorDescriptors = 32;
 // What the admin endpoint may open, in the table of the main thread: its clients, and its own.
 inline constexpr uint32_t kAdminDescriptors = 80;
 
+// Entries of a descriptor table that statistics count one by one, where the kernel does not have
+// their number (before Linux 6.2): tens of milliseconds at most.
+inline constexpr uint64_t kDescriptorsCounted = 65'536;
+
 // Lanes of a reactor's mailbox: threads that post to it, each by its own number. Reactor r has
 // kFirstReactorSender + r; in a server of one reactor there are no such lanes.
 inline constexpr uint32_t kMainSender = 0;

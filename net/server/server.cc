@@ -227,7 +227,8 @@ Server::Server(const ServerPlan& plan)
     : plan_(plan),
       shared_(
           std::make_unique<Shared>(static_cast<uint32_t>(plan.options.max_connections), threads_)),
-      started_at_(monotonic_now()) {}
+      started_at_(monotonic_now()),
+      wall_started_at_(wall_now()) {}
 
 Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan, LogLine debug, LogLine warn) {
     std::unique_ptr<Server> server(new Server(plan));
@@ -425,6 +426,8 @@ void Server::fill_process(ServerStats& stats) const {
     stats.uptime = stats.at - started_at_;
     stats.backend = plan_.uring ? "io_uring" : "epoll";
     stats.listening = listening_;
+    stats.wall_started_at = wall_started_at_;
+    stats.memory_available_bytes = Machine().memory().bytes;
     read_process(stats);
 }
 

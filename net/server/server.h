@@ -126,6 +126,7 @@ class Server {
     std::unique_ptr<Shared> shared_;
     ServerStats stats_;
     Nanos started_at_ = 0;
+    Nanos wall_started_at_ = 0;
 };
 
 }  // namespace pulse

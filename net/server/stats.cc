@@ -1,8 +1,10 @@
 // Formats the figures of a server: one line of text, or one JSON object.
 #include "net/server/stats.h"
 
+#include <dirent.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +15,7 @@
 #include "core/units.h"
 #include "core/version.h"
 #include "net/loop/reactor_json.h"
+#include "net/server/limits.h"
 
 namespace pulse {
 namespace {
@@ -36,6 +39,20 @@ std::string text_of(const Json& object) {
     return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+// Linux 6.2 and later have the number at hand. Before that they are counted, if they are few.
+uint64_t open_descriptors() {
+    struct stat folder{};
+    if (::stat("/proc/self/fd", &folder) != 0) return 0;
+    if (folder.st_size > 0) return static_cast<uint64_t>(folder.st_size);
+    DIR* const list = ::opendir("/proc/self/fd");
+    if (list == nullptr) return 0;
+    uint64_t entries = 0;
+    while (entries <= kDescriptorsCounted && ::readdir(list) != nullptr) ++entries;
+    ::closedir(list);
+    constexpr uint64_t kNotOpen = 3;  // ".", "..", and that of the list
+    return entries > kDescriptorsCounted ? 0 : entries - std::min(entries, kNotOpen);
+}
+
 }  // namespace
 
 Json ServerStats::process_json() const {
@@ -44,9 +61,14 @@ Json ServerStats::process_json() const {
             {"at", utc(wall_at)},
             {"started_at", utc(wall_at - uptime)},
             {"uptime_s", to_seconds(uptime)},
+            {"start_time_s", to_seconds(wall_started_at)},
             {"backend", backend},
             {"listening", listening},
             {"rss_bytes", rss_bytes},
+            {"virtual_bytes", virtual_bytes},
+            {"memory_available_bytes", memory_available_bytes},
+            {"descriptors", descriptors},
+            {"descriptors_max", descriptors_max},
             {"cpu_s", to_seconds(cpu_user + cpu_system)},
             {"cpu_user_s", to_seconds(cpu_user)},
             {"cpu_system_s", to_seconds(cpu_system)}};
@@ -58,8 +80,7 @@ double ServerStats::imbalance() const {
         most = std::max(most, reactor.gauges.live);
         all += reactor.gauges.live;
     }
-    if (all == 0) return 1;
-    return static_cast<double>(most * reactors.size()) / static_cast<double>(all);
+    return imbalance_of(most, all, reactors.size());
 }
 
 std::string ServerStats::json(bool last) const {
@@ -106,10 +127,15 @@ void read_process(ServerStats& stats) {
         unsigned long size = 0;
         unsigned long resident = 0;
         if (std::fscanf(file, "%lu %lu", &size, &resident) == 2) {
-            stats.rss_bytes = uint64_t{resident} * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+            const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+            stats.rss_bytes = uint64_t{resident} * page;
+            stats.virtual_bytes = uint64_t{size} * page;
         }
         std::fclose(file);
     }
+    stats.descriptors = open_descriptors();
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) stats.descriptors_max = limit.rlim_cur;
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     auto nanos = [](const timeval& time) { return time.tv_sec * kSecond + time.tv_usec * 1'000; };

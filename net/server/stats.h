@@ -25,7 +25,14 @@ struct ServerStats {
     std::string backend;
     std::vector<std::string> listening;
     std::vector<std::pair<std::string, std::string>> settings;  // by the names of flags
+    Nanos wall_started_at = 0;  // since 1970; the same in all of a process
     uint64_t rss_bytes = 0;
+    uint64_t virtual_bytes = 0;
+    // Of the table that the main thread has; reactors may have others. 0: not known.
+    uint64_t descriptors = 0;
+    uint64_t descriptors_max = 0;  // of each table
+    // What the machine, its control groups and the limits of the process leave. 0: not known.
+    uint64_t memory_available_bytes = 0;
     Nanos cpu_user = 0;
     Nanos cpu_system = 0;
     ReactorStats total;
@@ -49,7 +56,8 @@ struct ServerStats {
     std::string line(const Moment& earlier) const;
 };
 
-// What the kernel reports of this process: its number, RSS and CPU time, and the time of day.
+// What the kernel reports of this process: its number, memory, descriptors and CPU time, and the
+// time of day.
 void read_process(ServerStats& stats);
 
 }  // namespace pulse

@@ -180,8 +180,8 @@ def test_metrics_follow_the_rules_of_names(backend):
                 assert not re.search(r"_(us|ms|ns|kb|mib)(_|$)", name), line
             elif not line.startswith("#"):
                 name = re.match(r"[a-z_][a-z0-9_]*", line)[0]
-                base = re.sub(r"_(sum|count)$", "", name)
-                assert name in kinds or kinds.get(base) == "summary", line
+                base = re.sub(r"_(sum|count|bucket)$", "", name)
+                assert name in kinds or kinds.get(base) == "histogram", line
                 float(line.rsplit(" ", 1)[1])
 
 

@@ -1,18 +1,45 @@
-// --stats-json against the tables that it is made from: each line of a .def is a member. A test for
-// each line, so that the names are in the output of a run.
+// --stats-json and /metrics against the tables that they are made from: each line of a .def is a
+// member of one and a family of the other. A test for each line, so that the names are in the
+// output of a run.
 #include "net/server/stats.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 #include <string>
+
+#include "net/control/limits.h"
+#include "net/control/metrics_text.h"
 
 namespace pulse {
 namespace {
 
-using Json = nlohmann::ordered_json;
+// Of a text for Prometheus: series to their values, and families to their types.
+struct Scrape {
+    explicit Scrape(const std::string& text) {
+        std::istringstream lines(text);
+        for (std::string line; std::getline(lines, line);) {
+            const size_t end = line.rfind(' ');
+            if (line.starts_with("# TYPE ")) types[line.substr(7, end - 7)] = line.substr(end + 1);
+            if (line.starts_with('#')) continue;
+            const double value = std::stod(line.substr(end));
+            EXPECT_TRUE(series.emplace(line.substr(0, end), value).second) << line;
+        }
+    }
+    // NaN: it is not there.
+    double operator[](const std::string& name) const {
+        const auto at = series.find(name);
+        return at == series.end() ? std::nan("") : at->second;
+    }
+
+    std::map<std::string, double> series;
+    std::map<std::string, std::string> types;
+};
 
 // Two reactors whose figures all differ, and their sum.
 class Stats : public ::testing::Test {
@@ -25,6 +52,17 @@ class Stats : public ::testing::Test {
         stats_.reactors = {first_, second_};
         object_ = Json::parse(stats_.json(true));
         total_ = object_["total"];
+    }
+    Scrape metrics() const {
+        return Scrape(metrics_text({&first_, nullptr, &second_}, {}, stats_.process_json()));
+    }
+    // Of the first and of the second; one between them has not answered.
+    static void expect_series(const Scrape& metrics, const std::string& name, const char* type,
+                              double first, double second) {
+        EXPECT_EQ(metrics.types.at(name), type);
+        EXPECT_DOUBLE_EQ(metrics[name + "{reactor=\"0\"}"], first);
+        EXPECT_TRUE(std::isnan(metrics[name + "{reactor=\"1\"}"]));
+        EXPECT_DOUBLE_EQ(metrics[name + "{reactor=\"2\"}"], second);
     }
 
     // Values that are whole milliseconds where they are times, so that every unit shows them.
@@ -87,6 +125,32 @@ TEST_P(GaugeInJson, IsAMemberInItsUnit) {
     expect(object_["reactors"][1], second_.gauges);
 }
 
+TEST_P(GaugeInJson, IsAFamilyOfMetrics) {
+    const GaugeInfo wanted = GetParam();
+    const auto value_in = [&](const ReactorStats& stats) {
+        double found = 0;
+        for_each_gauge(
+            [&](const GaugeInfo& info, auto value) {
+                if (info.name == wanted.name) found = static_cast<double>(value);
+            },
+            stats.gauges);
+        return is_time(wanted.unit) ? found / kSecond : found;
+    };
+    const std::string member(wanted.member);
+    const std::string base = member.substr(0, member.rfind('_'));
+    const Scrape all = metrics();
+    if (wanted.unit == GaugeUnit::bytes) {
+        const std::string kind = ",kind=\"" + base + "\"}";
+        EXPECT_EQ(all["pulsewheel_memory_bytes{reactor=\"0\"" + kind], value_in(first_));
+        EXPECT_EQ(all["pulsewheel_memory_bytes{reactor=\"2\"" + kind], value_in(second_));
+        return;
+    }
+    const bool grows = wanted.name.ends_with("_total");
+    const std::string name = "pulsewheel_" + (is_time(wanted.unit) ? base + "_seconds" : member) +
+                             (grows ? "_total" : "");
+    expect_series(all, name, grows ? "counter" : "gauge", value_in(first_), value_in(second_));
+}
+
 TEST_P(GaugeInJson, IsSummedAsItsLineSays) {
     const GaugeInfo wanted = GetParam();
     for (const bool swapped : {false, true}) {
@@ -124,6 +188,18 @@ TEST_P(DistributionInJson, IsAMemberWithItsSum) {
     EXPECT_EQ(count(total_), count(object_["reactors"][0]) * 1'001);
     EXPECT_EQ(total_[name]["max_us"], 1'000);
 }
+
+TEST_P(DistributionInJson, IsAHistogramOfMetrics) {
+    const std::string name = "pulsewheel_" + std::string(GetParam().name) + "_seconds";
+    const Scrape all = metrics();
+    const auto count = total_[std::string(GetParam().name)]["count"].get<double>();
+    EXPECT_EQ(all.types.at(name), "histogram");
+    EXPECT_EQ(all[name + "_count"], count);
+    EXPECT_NEAR(all[name + "_sum"], count * 1e-3, 1e-6);
+    EXPECT_EQ(all[name + "_bucket{le=\"0.0005\"}"], 0) << "all of them took a millisecond";
+    EXPECT_EQ(all[name + "_bucket{le=\"0.001\"}"], count);
+    EXPECT_EQ(all[name + "_bucket{le=\"+Inf\"}"], count);
+}
 INSTANTIATE_TEST_SUITE_P(Distributions, DistributionInJson, ::testing::ValuesIn(kDistributionInfos),
                          name_of<DistributionInfo>);
 
@@ -136,6 +212,14 @@ TEST_P(CounterInJson, IsAMemberWithItsSum) {
                      [&](const MetricInfo& info) { return info.name == GetParam().name; }) -
         std::begin(kMetricInfos));
     EXPECT_EQ(total_[std::string(GetParam().name)], (position + 1) * 1'001);
+}
+
+TEST_P(CounterInJson, IsAFamilyOfMetrics) {
+    const std::string own(GetParam().name);
+    const std::string name = own.starts_with("bytes_") ? own.substr(6) + "_bytes" : own;
+    const auto total = total_[own].get<double>();
+    expect_series(metrics(), "pulsewheel_" + name + "_total", "counter", total / 1'001,
+                  total / 1'001 * 1'000);
 }
 INSTANTIATE_TEST_SUITE_P(Counters, CounterInJson, ::testing::ValuesIn(kMetricInfos),
                          name_of<MetricInfo>);
@@ -152,6 +236,13 @@ TEST_P(IoCounterInJson, IsAMemberOfIoWithItsSum) {
         },
         first_.io);
 }
+
+TEST_P(IoCounterInJson, IsAFamilyOfMetrics) {
+    const std::string name(GetParam().name);
+    const auto total = total_["io"][name].get<double>();
+    expect_series(metrics(), "pulsewheel_io_" + name + "_total", "counter", total / 1'001,
+                  total / 1'001 * 1'000);
+}
 INSTANTIATE_TEST_SUITE_P(IoCounters, IoCounterInJson, ::testing::ValuesIn(kIoCounterInfos),
                          name_of<IoCounterInfo>);
 
@@ -161,6 +252,14 @@ TEST_P(CloseReasonInJson, IsCountedForClosesAndRefusals) {
     const std::string name(GetParam().name);
     EXPECT_GT(total_["closed_by_reason"][name], 0);
     EXPECT_GT(total_["refused_by_reason"][name], 0);
+}
+
+TEST_P(CloseReasonInJson, IsALabelOfMetrics) {
+    const std::string name(GetParam().name);
+    const std::string label = "{reason=\"" + name + "\"}";
+    const Scrape all = metrics();
+    EXPECT_EQ(all["pulsewheel_closed_by_reason_total" + label], total_["closed_by_reason"][name]);
+    EXPECT_EQ(all["pulsewheel_refused_by_reason_total" + label], total_["refused_by_reason"][name]);
 }
 INSTANTIATE_TEST_SUITE_P(CloseReasons, CloseReasonInJson, ::testing::ValuesIn(kCloseReasonInfos),
                          name_of<CloseReasonInfo>);
@@ -212,6 +311,60 @@ TEST_F(Stats, CompletionsPerBatchFollowsBatches) {
     EXPECT_EQ(Json::parse(ServerStats{}.json(false))["total"]["io"]["completions_per_batch"], 0.0);
 }
 
+TEST_F(Stats, MetricsOfTheServerHaveTheValuesThatItHas) {
+    stats_.cpu_user = 1'500 * kMillisecond;
+    stats_.wall_started_at = 1'795'000'000 * kSecond + 250 * kMillisecond;
+    stats_.rss_bytes = 6 << 20;
+    stats_.memory_available_bytes = uint64_t{20} << 30;
+    stats_.descriptors = 0;  // not known
+    stats_.backend = "epoll";
+    const Scrape all = metrics();
+    EXPECT_EQ(all["process_cpu_seconds_total"], 1.5);
+    EXPECT_EQ(all["process_start_time_seconds"], 1'795'000'000.25);
+    EXPECT_EQ(all["process_resident_memory_bytes"], 6 << 20);
+    EXPECT_EQ(all["pulsewheel_memory_available_bytes"], 20.0 * (1 << 30));
+    EXPECT_FALSE(all.types.contains("process_open_fds"));
+    EXPECT_EQ(all["pulsewheel_reactor_up{reactor=\"0\"}"], 1);
+    EXPECT_EQ(all["pulsewheel_reactor_up{reactor=\"1\"}"], 0);
+    EXPECT_NEAR(all["pulsewheel_imbalance_ratio"], 2'000.0 / 1'001, 1e-9);
+    const auto infos = std::count_if(all.series.begin(), all.series.end(), [](const auto& one) {
+        return one.first.starts_with("pulsewheel_build_info{");
+    });
+    EXPECT_EQ(infos, 1);
+}
+
+TEST_F(Stats, MetricsHaveBucketsFromAHundredMicrosecondsToAnHour) {
+    Histogram& delays = first_.distributions.eviction_delay;
+    delays.reset();
+    second_.distributions.eviction_delay.reset();
+    const Nanos kDelays[] = {
+        0,       100'000,      101'000,         kMillisecond,   7 * kMillisecond,
+        kSecond, 59 * kSecond, 3'600 * kSecond, 4'000 * kSecond};
+    for (const Nanos delay : kDelays) delays.record(delay);
+    const Scrape all = metrics();
+    const auto bucket = [&](const char* bound) {
+        return all[std::string("pulsewheel_eviction_delay_seconds_bucket{le=\"") + bound + "\"}"];
+    };
+    EXPECT_EQ(bucket("0.0001"), 2);
+    EXPECT_EQ(bucket("0.00025"), 3);
+    EXPECT_EQ(bucket("0.001"), 4);
+    EXPECT_EQ(bucket("0.005"), 4);
+    EXPECT_EQ(bucket("0.01"), 5);
+    EXPECT_EQ(bucket("1"), 6);
+    EXPECT_EQ(bucket("60"), 7);
+    EXPECT_EQ(bucket("900"), 7);
+    EXPECT_EQ(bucket("3600"), 9) << "what is longer is recorded as an hour";
+    EXPECT_EQ(bucket("+Inf"), 9);
+}
+
+TEST_F(Stats, MetricsOfTheMostReactorsAreOneAnswer) {
+    constexpr size_t kReactors = 256;
+    const std::vector<const ReactorStats*> reactors(kReactors, &second_);
+    for (uint64_t& counter : second_.metrics.counters) counter += 1'000'000'000'000;
+    EXPECT_LT(metrics_text(reactors, {}, stats_.process_json()).size(),
+              kAdminAnswerBytesMax * 3 / 4);
+}
+
 template <class Infos>
 void expect_plain_text(const Infos& infos) {
     std::set<std::string_view> names;
@@ -223,6 +376,7 @@ void expect_plain_text(const Infos& infos) {
 }
 
 TEST(Tables, EveryLineIsUsable) {
+    expect_plain_text(kMetricInfos);
     expect_plain_text(kGaugeInfos);
     expect_plain_text(kDistributionInfos);
     expect_plain_text(kIoCounterInfos);
