@@ -12,7 +12,7 @@
 
 namespace pulse {
 
-enum class GaugeUnit : uint8_t { count, bytes, seconds, microseconds };
+enum class GaugeUnit : uint8_t { count, bytes, payload, seconds, microseconds };
 enum class GaugeTotal : uint8_t { sum, worst };
 
 struct GaugeInfo {

@@ -123,6 +123,11 @@ constexpr Tick heartbeat_evict_at(uint32_t heard, Tick now, const HeartbeatConfi
 constexpr Tick heartbeat_suspect_at(uint32_t heard, Index index, Tick now,
                                     const HeartbeatConfig& config);
 
+// When the only probe of this silence was due. kNoTick: there is none, or more than one, of which
+// the answered one is not known.
+constexpr Tick heartbeat_probe_due(uint32_t heard, Index index, Tick now,
+                                   const HeartbeatConfig& config);
+
 // What follows is how: all of it here, so that it is inlined into the loop that judges.
 namespace detail {
 
@@ -192,6 +197,13 @@ constexpr Tick heartbeat_suspect_at(uint32_t heard, Index index, Tick now,
     if (probes_sent(heard) == 0) return kNoTick;
     const Tick heard_tick = restore_tick(heard & kStoredTickMask, now);
     return heard_tick + detail::first_probe_after(heard, index, config) + config.interval_ticks / 2;
+}
+
+constexpr Tick heartbeat_probe_due(uint32_t heard, Index index, Tick now,
+                                   const HeartbeatConfig& config) {
+    if (probes_sent(heard) != 1) return kNoTick;
+    return restore_tick(heard & kStoredTickMask, now) +
+           detail::first_probe_after(heard, index, config);
 }
 
 constexpr HeartbeatStep heartbeat_step(uint32_t heard, HeartbeatEvent event, Index index, Tick now,

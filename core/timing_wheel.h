@@ -144,6 +144,12 @@ class TimingWheel {
     Tick cursor() const { return cursor_; }
     // Entries in all slots, stale ones among them.
     uint64_t entries() const { return entries_ + serving_left_; }
+    // Of them, those of level 1. O(its slots).
+    uint64_t upper_entries() const {
+        uint64_t entries = 0;
+        for (const uint32_t count : upper_counts_) entries += count;
+        return entries;
+    }
     uint64_t purges() const { return purges_; }
     // What has been touched so far, without the records.
     size_t memory_bytes() const {

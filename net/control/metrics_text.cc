@@ -133,6 +133,18 @@ void counters(Exposition& out, const ReactorList& reactors) {
     }
 }
 
+void population(Exposition& out, const ReactorStats& total, const PopulationNames& names) {
+    out.begin("pulsewheel_connections_by_state", MetricType::Gauge,
+              "Connections by what they speak and where they are in their life");
+    for (size_t protocol = 0; protocol < total.population.size(); ++protocol) {
+        for (size_t stage = 1; stage < Population::kStages; ++stage) {  // 0: free
+            out.add({{"protocol", std::string(names.protocols[protocol])},
+                     {"state", std::string(names.stages[stage])}},
+                    total.population[protocol][stage]);
+        }
+    }
+}
+
 void reasons(Exposition& out, const ReactorStats& total) {
     const auto family = [&](std::string_view name, std::string_view help, const auto& counts) {
         out.begin(std::string(name), MetricType::Counter, help);
@@ -252,8 +264,8 @@ void process_lines(Exposition& out, const ServingState& serving, const Json& pro
 
 }  // namespace
 
-std::string metrics_text(const ReactorList& reactors, const ServingState& serving,
-                         const Json& process) {
+std::string metrics_text(const ReactorList& reactors, const PopulationNames& names,
+                         const ServingState& serving, const Json& process) {
     Exposition out;
     process_lines(out, serving, process);
     ReactorStats total;
@@ -272,6 +284,7 @@ std::string metrics_text(const ReactorList& reactors, const ServingState& servin
     out.single("pulsewheel_imbalance_ratio", MetricType::Gauge,
                "Connections of the reactor that holds most, by the mean of all",
                imbalance_of(most, total.gauges.live, up));
+    population(out, total, names);
     counters(out, reactors);
     reasons(out, total);
     gauges(out, reactors);

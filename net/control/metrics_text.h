@@ -6,7 +6,9 @@
 // is of all reactors together, so that 256 of them are one answer (kAdminAnswerBytesMax).
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "net/control/target.h"
@@ -14,8 +16,15 @@
 
 namespace pulse {
 
+// What ReactorStats::population is by.
+struct PopulationNames {
+    std::vector<std::string_view> protocols;
+    std::span<const std::string_view> stages;
+};
+
 // Of reactors by number; of one that has not answered, nothing but pulsewheel_reactor_up 0.
 std::string metrics_text(const std::vector<const ReactorStats*>& reactors,
-                         const ServingState& serving, const Json& process);
+                         const PopulationNames& names, const ServingState& serving,
+                         const Json& process);
 
 }  // namespace pulse

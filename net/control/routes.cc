@@ -123,7 +123,9 @@ Reply Routes::metrics(const Ask& ask) {
     std::vector<const ReactorStats*> reactors;
     for (uint32_t reactor = 0; reactor < measured.jobs.size(); ++reactor)
         reactors.push_back(measured.has(reactor) ? measured.jobs[reactor]->stats.get() : nullptr);
-    return {200, metrics_text(reactors, target_.serving(), target_.process()),
+    PopulationNames names{.protocols = {}, .stages = kStageNames};
+    for (const Protocol* protocol : all_protocols()) names.protocols.push_back(protocol->name);
+    return {200, metrics_text(reactors, names, target_.serving(), target_.process()),
             "text/plain; version=0.0.4"};
 }
 

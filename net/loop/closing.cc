@@ -78,7 +78,7 @@ void Connections::begin_close_silent(Index index, const CloseCause& cause) {
     if (connection.stage == Stage::closed) return;
     if (connection.stage != Stage::closing) {
         set_cause(index, cause);
-        connection.stage = Stage::closing;
+        set_stage(index, Stage::closing);
         if ((connection.flags & kBulkOut) != 0) note_bulk(index, 0);
         if (index != decoding_ && io_.is_held_off(index)) {
             parking_.drop(index);
@@ -101,7 +101,7 @@ void Connections::close_socket(Index index, const CloseCause& cause, CloseMode m
     if (connection.stage == Stage::closed) return;
     set_cause(index, cause);
     note_end(index, mode);
-    connection.stage = Stage::closed;
+    set_stage(index, Stage::closed);
     io_.close(index, mode);
 }
 
@@ -115,6 +115,7 @@ void Connections::on_closed(Index index) {
     metrics_.closed(connection.close_reason);
     if (logs_peers_) log_debug(index, "closed: ", explain(evidence(index), false));
     uncount(index);
+    population_.leaves(connection);
     table_.release(index);
 }
 

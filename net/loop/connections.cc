@@ -87,13 +87,14 @@ void Connections::on_accept(const Accepted& accepted) {
     authentication_.accepted(index);
     const ListenAddress& listener = config_.options->listen[accepted.listener];
     connection.protocol = listener.protocol;
+    if (listener.expects_proxy_header) connection.stage = Stage::proxy;
+    population_.enters(connection);
     message_rates_.begin(index);
     beginnings_.begin(index, io_.now());
     connection.user = history_.accepted(index, listener.expects_proxy_header, io_.now());
     if (logs_peers_) {
         log_debug(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
     }
-    if (listener.expects_proxy_header) connection.stage = Stage::proxy;
     Session(*this, index).begin();
     begin_share(index);
 }
@@ -196,10 +197,15 @@ void Connections::fill(ReactorStats& stats) const {
     stats.distributions = metrics_.distributions;
     stats.io = io_.counters();
     stats.gauges = metrics_.gauges;
+    stats.population = population_.counts();
     stats.gauges.live = table_.live();
+    stats.gauges.reactor_connections_max = table_.limit();
     logins_.fill(stats.gauges);
     stats.gauges.tokens_bytes = authentication_.bytes();
     stats.gauges.wheel_entries = wheel_.entries();
+    stats.gauges.wheel_entries_upper = wheel_.upper_entries();
+    stats.gauges.buffers = buffers_.taken();
+    stats.gauges.send_queue = outboxes_.waiting_bytes();
     stats.gauges.records_bytes = table_.backed_bytes();
     stats.gauges.wheel_bytes = wheel_.memory_bytes();
     stats.gauges.buffers_bytes = buffers_.held_bytes();
@@ -214,8 +220,31 @@ void Connections::fill(ReactorStats& stats) const {
         beginnings_.memory_bytes() + sharing_.memory_bytes() + message_rates_.memory_bytes();
 }
 
+void Connections::set_stage(Index index, Stage stage) {
+    Connection& connection = at(index);
+    population_.leaves(connection);
+    connection.stage = stage;
+    population_.enters(connection);
+}
+
+void Connections::set_protocol(Index index, uint8_t protocol) {
+    Connection& connection = at(index);
+    population_.leaves(connection);
+    connection.protocol = protocol;
+    population_.enters(connection);
+}
+
 void Connections::validate() const {
     table_.validate();
+    Population population(all_protocols().size());
+    size_t waiting_bytes = 0;
+    for (Index index = 0; index < table_.limit(); ++index) {
+        if (table_[index].stage == Stage::free) continue;
+        population.enters(table_[index]);
+        waiting_bytes += queued_bytes(index);
+    }
+    PULSE_ASSERT(population.counts() == population_.counts());
+    PULSE_ASSERT(waiting_bytes == outboxes_.waiting_bytes());
     wheel_.validate([&](Index index) -> Tick {
         const Connection& connection = table_[index];
         if (connection.stage == Stage::free || connection.stage == Stage::closed) {

@@ -47,6 +47,7 @@
 #include "net/loop/notices.h"
 #include "net/loop/outbox.h"
 #include "net/loop/parking.h"
+#include "net/loop/population.h"
 #include "net/loop/reactor_config.h"
 #include "net/loop/reactor_metrics.h"
 #include "net/loop/reactor_stats.h"
@@ -191,6 +192,9 @@ class Connections {
     void frame(Connection& connection) {
         if (heartbeat_of(connection).liveness == Liveness::any) proof(connection);
     }
+    // Where it is in its life, and what it speaks, change by these, which count it.
+    void set_stage(Index index, Stage stage);
+    void set_protocol(Index index, uint8_t protocol);
     // Ends it: with a goodbye, or quietly after what there was to say was said.
     void begin_close(Index index, const CloseCause& cause);
     void begin_close_silent(Index index, const CloseCause& cause);
@@ -376,6 +380,7 @@ class Connections {
     };
     std::unordered_map<Index, SendNote> send_notes_;
 
+    Population population_{all_protocols().size()};
     std::vector<Index> dirty_;
     uint64_t came_ = 0;       // connections that were accepted or refused
     uint32_t heard_now_ = 0;  // what a proof of life in this poll is worth

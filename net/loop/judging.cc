@@ -55,6 +55,7 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
     if (step.verdict == Verdict::rearm) return kLookCost;
     Session(*this, index).send_probe();
     metrics_.add(Metric::probes_sent);
+    if (probes_sent(step.heard) > 1) metrics_.add(Metric::probes_missed);  // the one before it
     return kProbeCost;
 }
 
@@ -90,6 +91,7 @@ void Connections::evict(Index index, Tick reached) {
         return close_socket(index, connection.close_reason, CloseMode::reset);
     }
     metrics_.add(Metric::evicted);
+    if (probes_sent(connection.heard) > 0) metrics_.add(Metric::probes_missed);  // the last one
     metrics_.distributions.eviction_delay.record(io_.clock() - config_.clock.begins(due));
     // With a message begun that does not come on, it may not be silent, but it is too slow.
     const bool unfinished = connection.inbox != 0;

@@ -31,7 +31,9 @@ class Outboxes {
         const size_t in_flight = box.flight == 0 ? 0 : buffers_.size(box.flight);
         if (box.queue == 0) box.queue = buffers_.take(owner, connection.address);
         if (in_flight > cap) cap = in_flight;  // nothing more
-        return buffers_.extend(box.queue, bytes, cap - in_flight);
+        uint8_t* const place = buffers_.extend(box.queue, bytes, cap - in_flight);
+        if (place != nullptr) waiting_bytes_ += bytes;
+        return place;
     }
 
     bool in_flight(const Connection& connection) const {
@@ -70,16 +72,14 @@ class Outboxes {
     void end_flight(Connection& connection) {
         Box& box = boxes_[connection.outbox];
         PULSE_ASSERT(box.flight != 0);
-        buffers_.release(box.flight);
-        box.flight = 0;
+        give_back(box.flight);
         if (box.queue == 0) release(connection);
     }
     // What is not in flight will not be sent.
     void drop_queue(Connection& connection) {
         Box& box = boxes_[connection.outbox];
         if (connection.outbox == 0 || box.queue == 0) return;
-        buffers_.release(box.queue);
-        box.queue = 0;
+        give_back(box.queue);
         box.last_words = 0;
         if (box.flight == 0) release(connection);
     }
@@ -111,8 +111,8 @@ class Outboxes {
     void release(Connection& connection) {
         if (connection.outbox == 0) return;
         Box& box = boxes_[connection.outbox];
-        if (box.queue != 0) buffers_.release(box.queue);
-        if (box.flight != 0) buffers_.release(box.flight);
+        if (box.queue != 0) give_back(box.queue);
+        if (box.flight != 0) give_back(box.flight);
         box = Box{.next_free = free_};
         free_ = connection.outbox;
         connection.outbox = 0;
@@ -120,6 +120,8 @@ class Outboxes {
     }
 
     uint32_t taken() const { return taken_; }
+    // Queued and in flight, of all connections.
+    size_t waiting_bytes() const { return waiting_bytes_; }
 
   private:
     struct Box {
@@ -129,6 +131,11 @@ class Outboxes {
         uint32_t next_free = 0;
     };
 
+    void give_back(BufferPool::Handle& buffer) {
+        waiting_bytes_ -= buffers_.size(buffer);
+        buffers_.release(buffer);
+        buffer = 0;
+    }
     uint32_t take() {
         ++taken_;
         if (free_ == 0) {
@@ -145,6 +152,7 @@ class Outboxes {
     std::vector<Box> boxes_;
     uint32_t free_ = 0;
     uint32_t taken_ = 0;
+    size_t waiting_bytes_ = 0;
 };
 
 }  // namespace pulse

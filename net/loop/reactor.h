@@ -102,7 +102,15 @@ class Reactor {
     const Connections& connections() const { return connections_; }
 
     // A copy of everything it measures.
-    void fill(ReactorStats& stats) const { connections_.fill(stats); }
+    void fill(ReactorStats& stats) const {
+        connections_.fill(stats);
+        const Mailbox::Counts counts = mailbox_.counts();
+        const uint64_t taken = stats.metrics[Metric::control_messages];
+        // A sender counts a message after it was posted, and it may be taken before.
+        stats.gauges.mailbox_depth = counts.posted() > taken ? counts.posted() - taken : 0;
+        stats.gauges.mailbox_full_total = counts.refused;
+        stats.gauges.doorbells_total = counts.rung;
+    }
 
   private:
     struct TurnTimes {

@@ -81,7 +81,9 @@ Json to_json(const IoCounters& io) {
 // Counts first, then times; what is in bytes has an object of its own at the end.
 Json to_json(const ReactorStats& stats) {
     Json object = Json::object();
-    add_gauges(object, stats.gauges, [](GaugeUnit unit) { return unit == GaugeUnit::count; });
+    add_gauges(object, stats.gauges, [](GaugeUnit unit) {
+        return unit == GaugeUnit::count || unit == GaugeUnit::payload;
+    });
     for (size_t i = 0; i < kMetrics; ++i) {
         object[std::string(kMetricInfos[i].name)] = stats.metrics.counters[i];
     }

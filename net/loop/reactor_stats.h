@@ -8,6 +8,7 @@
 #include "core/gauges.h"
 #include "core/metrics.h"
 #include "net/io/io_counters.h"
+#include "net/loop/population.h"
 
 namespace pulse {
 
@@ -17,12 +18,14 @@ struct ReactorStats {
     Gauges gauges;
     Distributions distributions;
     IoCounters io;
+    Population::Counts population;  // connections by protocol and stage
 
     ReactorStats& operator+=(const ReactorStats& other) {
         metrics += other.metrics;
         gauges += other.gauges;
         distributions += other.distributions;
         io += other.io;
+        Population::add(population, other.population);
         return *this;
     }
 };

@@ -113,8 +113,20 @@ void Session::on_pong(const ProbeAnswer& answer) {
                         answers_probe(connections_.config().probe_key,
                                       connections_.table().id(index_), connection_.heard, answer);
     if (!proves) return on_frame();
+    measure_round_trip();
     proof();
     connections_.metrics().add(Metric::probe_answers);
+}
+
+// Nothing is remembered of a probe but that it is out: it left when it was due, or its silence
+// begins later for it (heartbeat_policy.h). To a tick, and with what the judge lagged.
+void Session::measure_round_trip() {
+    const TickClock& clock = connections_.config().clock;
+    const Nanos now = connections_.now();
+    const Tick due = heartbeat_probe_due(connection_.heard, index_, clock.down(now),
+                                         connections_.heartbeat_of(connection_));
+    if (due == kNoTick || clock.begins(due) > now) return;
+    connections_.metrics().distributions.probe_round_trip.record(now - clock.begins(due));
 }
 
 void Session::on_frame() {
@@ -262,7 +274,7 @@ HandshakePolicy Session::handshake_policy() {
 }
 
 void Session::open() {
-    connection_.stage = Stage::open;
+    connections_.set_stage(index_, Stage::open);
     connections_.begin_heartbeats(index_);
     connections_.authentication().upgraded(index_);
 }
@@ -386,7 +398,7 @@ bool Session::take_proxy_header(std::span<uint8_t>& bytes) {
         return false;
     }
     if (header.bytes == 0) return false;
-    connection_.stage = Stage::detect;
+    connections_.set_stage(index_, Stage::detect);
     connections_.metrics().add(Metric::proxy_headers);
     const SocketAddress source = address_of(header.source);
     connections_.set_peer_address(index_, source);
@@ -431,8 +443,8 @@ void Session::detect(std::span<uint8_t> bytes) {
         return connections_.begin_close_silent(index_, {first.fault.fault, first.fault.detail});
     }
     keep_held(0);
-    if (connection_.protocol == kUndetected) connection_.protocol = first.protocol;
-    connection_.stage = protocol().handshake != nullptr ? Stage::http : Stage::open;
+    if (connection_.protocol == kUndetected) becomes(first.protocol);
+    connections_.set_stage(index_, protocol().handshake != nullptr ? Stage::http : Stage::open);
     if (held_bytes > 0) receive(all.first(held_bytes));
     receive(bytes);
 }

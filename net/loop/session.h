@@ -64,6 +64,7 @@ class Session final : public Conversation, private TokenJudge {
     void keep_message(std::span<uint8_t> rest) override;
     HandshakePolicy handshake_policy() override;
     void open() override;
+    void becomes(uint8_t protocol) override { connections_.set_protocol(index_, protocol); }
     void report_error(const JsonFault& wrong) override;
     void fail(const Decoded& decoded) override;
     void peer_said_goodbye(uint16_t code) override {
@@ -97,6 +98,7 @@ class Session final : public Conversation, private TokenJudge {
     void proof();
     bool wants_roundtrip() const;
     void complete_message();
+    void measure_round_trip();
     void set_answer_every(uint32_t answer_every);
     uint32_t answer_every() const { return connection_.one_way + 1u; }
     AuthFailure judge(std::string_view token, uint32_t count) override;

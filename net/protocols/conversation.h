@@ -39,7 +39,8 @@ class Conversation {
     // The peer showed that it understands this dialect, or agreed on it.
     void set_dialect(Dialect dialect) {
         if (!protocol().dialect_is_open) return;
-        connection_.protocol = with_dialect(connection_.protocol, dialect);
+        const uint8_t row = with_dialect(connection_.protocol, dialect);
+        if (row != connection_.protocol) becomes(row);
     }
     // The codec's memory is copied out and in, so that no codec ever points into the record.
     template <class State>
@@ -103,6 +104,8 @@ class Conversation {
 
     // ---- stages and endings
     virtual HandshakePolicy handshake_policy() = 0;
+    // Another row of kProtocols is spoken from now on.
+    virtual void becomes(uint8_t protocol) = 0;
     // The handshake is over: frames follow.
     virtual void open() = 0;
     // A message that means nothing, from a peer that frames well: forgiven a few times.

@@ -498,6 +498,27 @@ TEST(HeartbeatPolicy, AnAnswerHasThreeQuartersOfItsTimeHoweverLateTheProbe) {
     }
 }
 
+TEST(HeartbeatPolicy, TheOnlyProbeOfASilenceIsSaidToLeaveWhenItWasDueOrAsLateAsItWas) {
+    const HeartbeatConfig config{40, 5, 130};
+    for (const uint32_t first : {0u, kHeardFirst}) {
+        for (const Tick late : {0, 3, 10, 11, 25}) {
+            Served peer(config, 1000);
+            peer.heard |= first;
+            EXPECT_EQ(heartbeat_probe_due(peer.heard, 0, 1000, config), kNoTick) << "none is out";
+            const Tick due = heartbeat_deadline(peer.heard, 0, 1000, config);
+            ASSERT_EQ(peer.look(due + late), kProbe);
+            // Up to a quarter of an interval is borne, and the look's lateness is in the answer's.
+            const Tick said = heartbeat_probe_due(peer.heard, 0, due + late, config);
+            EXPECT_EQ(said, late <= 10 ? due : due + late) << late;
+            ASSERT_EQ(peer.look(peer.next), kProbe);
+            EXPECT_EQ(heartbeat_probe_due(peer.heard, 0, peer.next, config), kNoTick)
+                << "which of two is answered is not known";
+            peer.heard = heard_at(peer.next);
+            EXPECT_EQ(heartbeat_probe_due(peer.heard, 0, peer.next, config), kNoTick);
+        }
+    }
+}
+
 TEST(HeartbeatPolicy, AStallDelaysTheEvictionOfTheDeadByNoMoreThanItself) {
     for (uint64_t seed = 1; seed <= test::scaled(2'000); ++seed) {
         Stalling server(kStandard, seed);

@@ -170,6 +170,19 @@ TEST(TimingWheel, AStaleEntryOfAnIndexThatIsArmedElsewhereIsNotALook) {
     EXPECT_EQ(rig.wheel.pop_due(400, budget), 0u);
 }
 
+TEST(TimingWheel, EntriesOfTheUpperLevelAreCountedUntilTheyAreMoved) {
+    Rig<WheelGeometry{.slots_log2 = 6, .upper_slots_log2 = 4}> rig(2, 0);
+    rig.set(0, 10);
+    EXPECT_EQ(rig.wheel.upper_entries(), 0u);
+    rig.set(1, 200);
+    EXPECT_EQ(rig.wheel.upper_entries(), 1u);
+    EXPECT_EQ(rig.wheel.entries(), 2u);
+    EXPECT_EQ(rig.advance(10), std::vector<Index>{0});
+    EXPECT_EQ(rig.wheel.upper_entries(), 1u);
+    EXPECT_EQ(rig.advance(200), std::vector<Index>{1});
+    EXPECT_EQ(rig.wheel.upper_entries(), 0u);
+}
+
 TEST(TimingWheel, ANewOwnerAdoptsTheEntryOfThePlace) {
     Full rig(1, 0);
     rig.set(0, 100);

@@ -156,11 +156,21 @@ def test_the_figures_are_true(backend):
         assert whole["connections"] == whole["total"]["connections"] == 4 * PEERS
         assert whole["total"]["heartbeats_answered"] == 2 * PEERS
         assert whole["state"] == "serving" and whole["reactors"] == 2
+        table = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        assert abs(whole["descriptors"] - table) < 8 and table < whole["descriptors_max"], whole
+        assert abs(whole["start_time_s"] + whole["uptime_s"] - time.time()) < 60
+        assert 0 < whole["rss_bytes"] < whole["virtual_bytes"]
+        assert whole["memory_available_bytes"] > 0
         reactors = server.admin.get("/api/v1/reactors")["reactors"]
         assert sum(reactor["connections"] for reactor in reactors) == 4 * PEERS
         text = server.admin.ask("GET", "/metrics").body.decode()
         assert sum(float(n) for n in re.findall(
             r'^pulsewheel_connections\{reactor="\d"\} (\S+)$', text, re.M)) == 4 * PEERS
+        states = {(protocol, state): float(n) for protocol, state, n in re.findall(
+            r'^pulsewheel_connections_by_state\{protocol="(\w+)",state="(\w+)"\} (\S+)$', text,
+            re.M)}
+        assert {protocol: states[protocol, "open"] for protocol in peers} == count["by_protocol"]
+        assert sum(states.values()) == 4 * PEERS, states
         settings = {row["name"]: row for row in server.admin.get("/api/v1/config")["settings"]}
         assert settings["heartbeat-profile"] == {
             "name": "heartbeat-profile", "value": "mobile", "origin": "--heartbeat-profile",

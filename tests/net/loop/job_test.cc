@@ -170,5 +170,23 @@ TEST(Jobs, AJobGoesOnBesideWhatTheReactorDoesToEveryConnection) {
     EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
 }
 
+// What jobs and all other messages come through: what waits, what found no room, who was woken.
+TEST(Jobs, StatisticsSayHowTheMailboxStands) {
+    ReactorStage stage(plan_of());
+    stage.settle();  // it has slept, and is awake between turns
+    const auto gauges = [&] { return stage.stats().gauges; };
+    EXPECT_EQ(gauges().mailbox_depth, 0u);
+    for (uint32_t i = 0; i < kMailboxSlots; ++i) ASSERT_TRUE(stage.post({Message::Kick{}}));
+    for (int i = 0; i < 3; ++i) EXPECT_FALSE(stage.post({Message::Kick{}}));
+    EXPECT_EQ(gauges().mailbox_depth, kMailboxSlots);
+    EXPECT_EQ(gauges().mailbox_full_total, 3u);
+    EXPECT_EQ(gauges().doorbells_total, 0u);
+    stage.settle();
+    EXPECT_EQ(gauges().mailbox_depth, 0u);
+    ASSERT_TRUE(stage.mailbox().may_sleep());
+    ASSERT_TRUE(stage.post({Message::Kick{}}));
+    EXPECT_EQ(gauges().doorbells_total, 1u);
+}
+
 }  // namespace
 }  // namespace pulse::test

@@ -189,6 +189,57 @@ TEST(Roundtrip, TheAnswerToAnEarlierProbeOfTheSameSilenceCounts) {
     }
 }
 
+// The peer answers so long after it was probed, but for a tick and the time of a turn.
+TEST(Roundtrip, ItsTimeIsMeasuredFromWhenTheProbeWasDue) {
+    constexpr Nanos kLate = 300 * kMillisecond;
+    for (const Speaker& speaker : speakers()) {
+        ReactorStage stage(plan());
+        const size_t peer = open(stage, speaker);
+        uint64_t answered = 0;
+        for (int step = 0; step < 2'000; ++step) {
+            stage.settle(10 * kMillisecond);
+            const std::string probe = std::exchange(stage.heard(peer), {});
+            if (probe.empty()) continue;
+            stage.settle(kLate);
+            stage.write(peer, speaker.answer(probe));
+            ++answered;
+        }
+        const ReactorStats stats = stage.stats();
+        const Histogram& times = stats.distributions.probe_round_trip;
+        EXPECT_GT(answered, 5u) << speaker.name;
+        EXPECT_EQ(times.count(), answered) << speaker.name;
+        EXPECT_GE(times.min(), kLate) << speaker.name;
+        EXPECT_LE(times.max(), kLate + 40 * kMillisecond) << speaker.name;
+        EXPECT_EQ(stats.metrics[Metric::probes_missed], 0u) << speaker.name;
+    }
+}
+
+// Of several that are out it is not known which one is answered.
+TEST(Roundtrip, IsNotMeasuredWhereAProbeWasMissed) {
+    for (const Speaker& speaker : speakers()) {
+        ReactorStage stage(plan());
+        const size_t peer = open(stage, speaker);
+        while (stage.metrics()[Metric::probes_sent] < 2) stage.settle(kSecond / 10);
+        EXPECT_EQ(stage.metrics()[Metric::probes_missed], 1u) << speaker.name;
+        const std::string first = stage.heard(peer).substr(0, stage.heard(peer).size() / 2);
+        stage.write(peer, speaker.answer(first));
+        stage.settle();
+        const ReactorStats stats = stage.stats();
+        EXPECT_EQ(stats.metrics[Metric::probe_answers], 1u) << speaker.name;
+        EXPECT_EQ(stats.distributions.probe_round_trip.count(), 0u) << speaker.name;
+    }
+}
+
+TEST(AnyLiveness, EachProbeOfASilenceIsMissedAndTheLastByTheEviction) {
+    for (const Speaker& speaker : speakers()) {
+        ReactorStage stage(plan(Liveness::any));
+        open(stage, speaker);
+        while (!evicted(stage)) stage.settle(kSecond / 10);
+        EXPECT_GE(stage.metrics()[Metric::probes_missed], 2u) << speaker.name;
+        EXPECT_EQ(stage.metrics()[Metric::probes_missed], stage.metrics()[Metric::probes_sent]);
+    }
+}
+
 TEST(Roundtrip, APingOfThePeersOwnProvesIt) {
     const std::string pings[] = {masked(0x89, "x"), masked(0x82, binary_frame(kBinaryPing, 1, "")),
                                  binary_frame(kBinaryPing, 1, ""), "PING\n"};

@@ -93,6 +93,23 @@ TEST_F(Outbox, ADroppedQueueLeavesTheFlight) {
     EXPECT_EQ(buffers_.taken(), 0u);
 }
 
+TEST_F(Outbox, WhatWaitsIsCountedOverAllConnections) {
+    Connection other{};
+    EXPECT_TRUE(queue("flight", 100));
+    outboxes_.begin_flight(connection_);
+    EXPECT_TRUE(queue("queue", 100));
+    EXPECT_FALSE(queue(std::string(100, 'x'), 100)) << "what finds no room does not wait";
+    ASSERT_NE(outboxes_.claim(other, 1, 7, 100), nullptr);
+    EXPECT_EQ(outboxes_.waiting_bytes(), 18u);
+    outboxes_.drop_queue(connection_);
+    EXPECT_EQ(outboxes_.waiting_bytes(), 13u);
+    outboxes_.write_off(connection_);
+    outboxes_.end_flight(connection_);
+    EXPECT_EQ(outboxes_.waiting_bytes(), 7u);
+    outboxes_.release(other);
+    EXPECT_EQ(outboxes_.waiting_bytes(), 0u);
+}
+
 TEST_F(Outbox, ReleaseGivesBackEverything) {
     EXPECT_TRUE(queue("flight", 100));
     outboxes_.begin_flight(connection_);

@@ -41,6 +41,11 @@ struct Scrape {
     std::map<std::string, std::string> types;
 };
 
+constexpr std::string_view kStages[] = {"free", "proxy",   "detect", "http",
+                                        "open", "closing", "closed"};
+static_assert(std::size(kStages) == Population::kStages);
+const PopulationNames kNames{.protocols = {"undetected", "websocket"}, .stages = kStages};
+
 // Two reactors whose figures all differ, and their sum.
 class Stats : public ::testing::Test {
   protected:
@@ -54,7 +59,8 @@ class Stats : public ::testing::Test {
         total_ = object_["total"];
     }
     Scrape metrics() const {
-        return Scrape(metrics_text({&first_, nullptr, &second_}, {}, stats_.process_json()));
+        return Scrape(
+            metrics_text({&first_, nullptr, &second_}, kNames, {}, stats_.process_json()));
     }
     // Of the first and of the second; one between them has not answered.
     static void expect_series(const Scrape& metrics, const std::string& name, const char* type,
@@ -86,6 +92,9 @@ class Stats : public ::testing::Test {
             stats.distributions);
         for_each_io_counter([&](const IoCounterInfo&, uint64_t& value) { value = ++next * factor; },
                             stats.io);
+        stats.population.resize(2);
+        for (auto& by_stage : stats.population)
+            for (uint32_t& count : by_stage) count = static_cast<uint32_t>(++next * factor);
     }
 
     ReactorStats first_;
@@ -171,7 +180,9 @@ TEST_P(GaugeInJson, EndsAsItsUnitDoes) {
     const bool in_microseconds = member.ends_with("_us");
     EXPECT_EQ(in_seconds, GetParam().unit == GaugeUnit::seconds);
     EXPECT_EQ(in_microseconds, GetParam().unit == GaugeUnit::microseconds);
-    EXPECT_EQ(member.ends_with("_bytes"), GetParam().unit == GaugeUnit::bytes);
+    const bool in_bytes =
+        GetParam().unit == GaugeUnit::bytes || GetParam().unit == GaugeUnit::payload;
+    EXPECT_EQ(member.ends_with("_bytes"), in_bytes);
 }
 INSTANTIATE_TEST_SUITE_P(Gauges, GaugeInJson, ::testing::ValuesIn(kGaugeInfos), name_of<GaugeInfo>);
 
@@ -311,6 +322,23 @@ TEST_F(Stats, CompletionsPerBatchFollowsBatches) {
     EXPECT_EQ(Json::parse(ServerStats{}.json(false))["total"]["io"]["completions_per_batch"], 0.0);
 }
 
+TEST_F(Stats, MetricsHaveConnectionsByWhatTheySpeakAndWhereTheyAre) {
+    const Scrape all = metrics();
+    for (size_t protocol = 0; protocol < kNames.protocols.size(); ++protocol) {
+        for (size_t stage = 0; stage < std::size(kStages); ++stage) {
+            const std::string name = "pulsewheel_connections_by_state{protocol=\"" +
+                                     std::string(kNames.protocols[protocol]) + "\",state=\"" +
+                                     std::string(kStages[stage]) + "\"}";
+            const double both =
+                first_.population[protocol][stage] + second_.population[protocol][stage];
+            if (stage == 0)
+                EXPECT_FALSE(all.series.contains(name)) << "of what is free there is no count";
+            else
+                EXPECT_EQ(all[name], both) << name;
+        }
+    }
+}
+
 TEST_F(Stats, MetricsOfTheServerHaveTheValuesThatItHas) {
     stats_.cpu_user = 1'500 * kMillisecond;
     stats_.wall_started_at = 1'795'000'000 * kSecond + 250 * kMillisecond;
@@ -361,7 +389,7 @@ TEST_F(Stats, MetricsOfTheMostReactorsAreOneAnswer) {
     constexpr size_t kReactors = 256;
     const std::vector<const ReactorStats*> reactors(kReactors, &second_);
     for (uint64_t& counter : second_.metrics.counters) counter += 1'000'000'000'000;
-    EXPECT_LT(metrics_text(reactors, {}, stats_.process_json()).size(),
+    EXPECT_LT(metrics_text(reactors, kNames, {}, stats_.process_json()).size(),
               kAdminAnswerBytesMax * 3 / 4);
 }
 
