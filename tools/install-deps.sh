@@ -11,10 +11,11 @@ build="g++ ar:binutils python3 ip:iproute2 pkg:liburing-dev pkg:libsimdjson-dev 
        pkg:libspdlog-dev pkg:libcli11-dev pkg:libtomlplusplus-dev pkg:nlohmann-json3-dev
        pkg:libssl-dev zlib.h:zlib1g-dev pkg:libcpp-httplib-dev pkg:prometheus-cpp-dev
        pkg:python3-jsonschema pkg:libgtest-dev"
-# Other people's WebSocket clients, and a proxy. What is not available skips a test; the
-# build goes on.
+# Other people's WebSocket clients, a proxy, and what scrapes metrics and sends alerts. What is not
+# available skips a test; the build goes on.
 clients="node:nodejs npm chromium pkg:python3-websockets go:golang-go
-         pkg:golang-github-gorilla-websocket-dev pkg:nginx-light"
+         pkg:golang-github-gorilla-websocket-dev pkg:nginx-light promtool:prometheus
+         amtool:prometheus-alertmanager"
 bench="pkg:valgrind pkg:libbenchmark-dev pkg:libboost-dev pkg:libconcurrentqueue-dev"
 fuzz="clang++-19:clang-19 pkg:libclang-rt-19-dev"
 tidy="clang-tidy-19 clang-format-19"

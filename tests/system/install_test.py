@@ -89,6 +89,8 @@ def test_installs_everything_and_removes_it():
                   "usr/share/doc/pulsewheel/README.md",
                   "usr/share/doc/pulsewheel/examples/sysctl.conf",
                   "usr/share/doc/pulsewheel/examples/limits.conf"}
+        wanted |= {f"usr/share/doc/pulsewheel/observe/{name}"
+                   for name in os.listdir(os.path.join(DEPLOY, "../observe"))}
         for name in PROGRAMS:
             wanted |= {f"usr/bin/{name}", f"usr/share/man/man1/{name}.1.gz",
                        f"usr/share/bash-completion/completions/{name}",
