@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from server import BUILD, run_tests  # noqa: E402: its path comes first
@@ -19,11 +20,14 @@ from server import BUILD, run_tests  # noqa: E402: its path comes first
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools", "perf"))
 from density_report import above_empty  # noqa: E402: its path comes first
-from measuring import hostcheck, significance, syscalls, wakeups  # noqa: E402
+from measuring import flame_svg, hostcheck, significance, stacks, syscalls  # noqa: E402
+from measuring import wakeups  # noqa: E402
 from measuring.host import Host  # noqa: E402
+from measuring.tools import why_no_perf  # noqa: E402
 
 RUN = os.path.join(ROOT, BUILD, "run")
-MEASURING = [f"tools/perf/{name}.sh" for name in ("compare", "hostcheck", "syscalls", "wakeups")]
+MEASURING = [f"tools/perf/{name}.sh" for name in
+             ("compare", "flame", "hostcheck", "record", "syscalls", "wakeups")]
 SCRIPTS = [*MEASURING, "tools/perf/demo.sh", "tools/perf/density.sh", "tools/perf/million.sh",
            "tools/perf/million.py", "tools/perf/answers.py", "tools/perf/bare_server.py",
            "tools/perf/drain.py",
@@ -233,8 +237,28 @@ def count_wake_ups():
         assert 0 < figures["latency_us"]["p50"] <= figures["latency_us"]["max"], figures
 
 
+def draw_flames():
+    """Where perf samples: both graphs, which name our functions. gdb would take longer."""
+    if why_no_perf():
+        print("        perf may not be used here: no flame graph is drawn")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        code, out, err = run(os.path.join(ROOT, "tools/perf/flame.sh"), *BRIEF, "--which", "both",
+                             "--out", folder)
+        assert code == 0, (code, out[-500:], err)
+        figures = json.loads(out)["figures"]
+        for which in set(figures) & {"on-cpu", "off-cpu"}:
+            with open(os.path.join(folder, which + ".svg"), encoding="utf-8") as file:
+                text = file.read()
+            xml.etree.ElementTree.fromstring(text)
+            assert "pulse::" in text, f"{which}.svg does not name our functions"
+        assert figures["off-cpu"]["weight"] > 0, figures
+        again = report_of("flame.sh", "--json", "--from", os.path.join(folder, "off-cpu.folded"))
+        assert again["figures"]["weight"] == figures["off-cpu"]["weight"], again["figures"]
+
+
 def test_measuring_scripts_measure():
-    cases = (compare_backends, check_this_host, count_system_calls, count_wake_ups)
+    cases = (compare_backends, draw_flames, count_system_calls, count_wake_ups, check_this_host)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(case) for case in cases]:
             future.result()
@@ -259,6 +283,50 @@ def test_what_profilers_print_is_read():
     counts = {syscalls.ALL: 10.0, syscalls.EVENT + "sendto": 7.0, syscalls.EVENT + "read": None}
     calls = syscalls.from_perf(counts)
     assert (calls["sendto"], calls["read"], calls["others"]) == (7, 0, 3), calls
+
+
+PERF_TEXT = """reactor 0   77 10.000100:
+	ffffffff821f94c3 schedule ([kernel.kallsyms])
+	ffffffff82200000 do_epoll_wait ([kernel.kallsyms])
+	          108d6d epoll_pwait2 (/usr/lib/libc.so.6)
+	          1c0c26 pulse::Reactor<pulse::EpollBackend>::turn (/usr/bin/pulsewheel)
+	ffffffffffffffff [unknown] ([unknown])
+
+reactor 0   77 10.000110: PERF_RECORD_SWITCH OUT
+reactor 0   77 10.000600: PERF_RECORD_SWITCH IN
+reactor 0   77 10.000700:
+	          1c0c26 pulse::Reactor<pulse::EpollBackend>::turn (/usr/bin/pulsewheel)
+
+"""
+GDB_TEXT = """77 (reactor 0) R 1 77 77
+78 (admin worker) S 1 77 77
+
+Thread 2 (Thread 0x7f01 (LWP 78) "admin worker"):
+#0  0x00007f02 in __futex_abstimed_wait (...) at ./nptl/futex-internal.c:57
+#1  pulse::HttpFront::worker_thread (this=...) at net/control/http_front.cc:90
+#2  0x00007f03 in pulse::HttpFront::open()::{lambda(void*)#1}::_FUN ()
+
+Thread 1 (Thread 0x7f00 (LWP 77) "reactor 0"):
+#0  0x00007f02 in __send (...) from /usr/lib/libc.so.6
+#1  pulse::Connections::flush (...) at net/loop/connections.cc:1
+"""
+
+
+def test_stacks_are_folded():
+    turn, wait = "pulse::Reactor<pulse::EpollBackend>::turn", "do_epoll_wait_[k]"
+    off = stacks.off_cpu(PERF_TEXT)
+    assert off == {("reactor 0", turn, "epoll_pwait2", wait): 500}, off
+    on = stacks.on_cpu(PERF_TEXT)
+    assert on[("reactor 0", turn)] == 1 and len(on) == 2, on
+    assert stacks.of_text(stacks.to_text(on)) == on
+    running, waiting = stacks.from_gdb(GDB_TEXT)
+    assert running == {("reactor 0", "pulse::Connections::flush", "__send"): 1}, running
+    assert [stack[0] for stack in waiting] == ["admin worker"], waiting
+    assert "pulse::HttpFront::worker_thread" in next(iter(waiting)), waiting
+    picture = flame_svg.svg({("a", 'f<"x">&'): 3, ("a", "g"): 1}, "T", "W", "samples", stacks.kind)
+    root = xml.etree.ElementTree.fromstring(picture)
+    titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert 'f<"x">&: 3 samples, 75.00 %' in titles and "all: 4 samples, 100.00 %" in titles, titles
 
 
 def test_where_perf_is_not_allowed_something_else_measures():
