@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Runs test programs and counts every test of every one of them.
 
-    tests/run.py GROUP PROGRAM... [: GROUP PROGRAM...]...
+    tests/run.py [--meanwhile COMMAND] GROUP PROGRAM... [: GROUP PROGRAM...]...
 
 A GoogleTest binary is asked for its results as JSON; a *_test.py prints `N passed, N failed` (with
 `, N skipped`) as its last line. Programs below tests/system/ measure time and mostly wait: they run
-when all others are done, two at once. The last line printed is the sum, alone on its line; the exit
-code is 1 on any failure.
+when all others are done, two at once. With --meanwhile they run first, beside a command that makes
+the others and gets what they leave of the cores (SCHED_IDLE). The last line printed is the sum,
+alone on its line; the exit code is 1 on any failure.
 """
+import argparse
 import concurrent.futures
 import json
 import os
@@ -103,28 +105,53 @@ def show(outcome):
         print("\n".join("        | " + line for line in tail), flush=True)
 
 
-def main(arguments):
+def run_all(jobs, at_once):
+    outcomes = []
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        for future in concurrent.futures.as_completed(
+                [pool.submit(run_program, *job) for job in jobs]):
+            outcomes.append(future.result())
+            show(outcomes[-1])
+    return outcomes
+
+
+def yield_cores():
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def jobs_of(words):
     jobs, group, expecting_group = [], None, True
-    for argument in arguments:
-        if argument == ":":
+    for word in words:
+        if word == ":":
             expecting_group = True
         elif expecting_group:
-            group, expecting_group = argument, False
+            group, expecting_group = word, False
         else:
-            jobs.append((group, argument))
+            jobs.append((group, word))
+    return jobs
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--meanwhile", metavar="COMMAND")
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="GROUP PROGRAM...")
+    options = parser.parse_args(arguments)
+    jobs = jobs_of(options.words)
     alone = [job for job in jobs if "tests/system/" in job[1]]
     together = [job for job in jobs if job not in alone]
-    outcomes = []
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for future in concurrent.futures.as_completed(
-                [pool.submit(run_program, *job) for job in together]):
-            outcomes.append(future.result())
-            show(outcomes[-1])
-    with concurrent.futures.ThreadPoolExecutor(SYSTEM_AT_ONCE) as pool:
-        for future in concurrent.futures.as_completed(
-                [pool.submit(run_program, *job) for job in reversed(alone)]):  # the longest early
-            outcomes.append(future.result())
-            show(outcomes[-1])
+    alone.reverse()  # the longest early
+    if options.meanwhile:
+        # A make that this one is a recipe of has its jobs in a pipe that the command inherits.
+        making = subprocess.Popen(options.meanwhile, shell=True, preexec_fn=yield_cores,
+                                  close_fds=False)
+        outcomes = run_all(alone, SYSTEM_AT_ONCE)
+        if making.wait() != 0:
+            print(f"tests/run.py: `{options.meanwhile}` failed with exit code "
+                  f"{making.returncode}: what it makes was not run", file=sys.stderr)
+            return 1
+        outcomes += run_all(together, os.cpu_count())
+    else:
+        outcomes = run_all(together, os.cpu_count()) + run_all(alone, SYSTEM_AT_ONCE)
     passed, failed, skipped = (sum(getattr(o, field) for o in outcomes)
                                for field in ("passed", "failed", "skipped"))
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
