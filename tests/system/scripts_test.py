@@ -27,7 +27,7 @@ from measuring.tools import why_no_perf  # noqa: E402
 
 RUN = os.path.join(ROOT, BUILD, "run")
 MEASURING = [f"tools/perf/{name}.sh" for name in
-             ("compare", "flame", "hostcheck", "record", "syscalls", "wakeups")]
+             ("compare", "flame", "hostcheck", "record", "stat", "sweep", "syscalls", "wakeups")]
 SCRIPTS = [*MEASURING, "tools/perf/demo.sh", "tools/perf/density.sh", "tools/perf/million.sh",
            "tools/perf/million.py", "tools/perf/answers.py", "tools/perf/bare_server.py",
            "tools/perf/drain.py",
@@ -218,12 +218,11 @@ def check_this_host():
 
 
 def count_system_calls():
-    for method in ("auto", "server"):
-        figures = report_of("syscalls.sh", *BRIEF, "--method", method)["figures"]
-        # One to receive and one to send for each heartbeat, on epoll; and those of the turns.
-        assert 1 < figures["all_per_unit"] < 20 and figures["unit"] == "a heartbeat", figures
-        if figures["method"] == "perf":
-            assert figures["calls"]["recvfrom"] > 0 < figures["calls"]["sendto"], figures
+    figures = report_of("syscalls.sh", *BRIEF)["figures"]
+    # One to receive and one to send for each heartbeat, on epoll; and those of the turns.
+    assert 1 < figures["all_per_unit"] < 20 and figures["unit"] == "a heartbeat", figures
+    if figures["method"] == "perf":
+        assert figures["calls"]["recvfrom"] > 0 < figures["calls"]["sendto"], figures
 
 
 def count_wake_ups():
@@ -257,8 +256,27 @@ def draw_flames():
         assert again["figures"]["weight"] == figures["off-cpu"]["weight"], again["figures"]
 
 
+def sweep_the_rate():
+    with tempfile.TemporaryDirectory() as folder:
+        code, out, err = run(os.path.join(ROOT, "tools/perf/sweep.sh"), *BRIEF, "--flag", "rate",
+                             "--values", "500,1k", "--rounds", "1", "--any-run", "--out", folder)
+        assert code == 0, (code, out[-500:], err)
+        values = json.loads(out)["figures"]["values"]
+        assert list(values) == ["500", "1k"] and all(len(one["cpu"]) == 1 for one in
+                                                     values.values()), values
+        xml.etree.ElementTree.parse(os.path.join(folder, "sweep.svg"))
+
+
+def count_the_costs():
+    report = report_of("stat.sh", *BRIEF, "--callgrind", "no", code=1 if why_no_perf() else 0)
+    if report["figures"]["counts"].get("instructions") is None:
+        assert any("no hardware counters" in note for note in report["notes"]), report["notes"]
+    assert report["figures"]["per_unit"], report["figures"]
+
+
 def test_measuring_scripts_measure():
-    cases = (compare_backends, draw_flames, count_system_calls, count_wake_ups, check_this_host)
+    cases = (compare_backends, draw_flames, count_system_calls, sweep_the_rate, count_wake_ups,
+             count_the_costs, check_this_host)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(case) for case in cases]:
             future.result()
@@ -327,6 +345,22 @@ def test_stacks_are_folded():
     root = xml.etree.ElementTree.fromstring(picture)
     titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
     assert 'f<"x">&: 3 samples, 75.00 %' in titles and "all: 4 samples, 100.00 %" in titles, titles
+
+
+def test_what_a_sweep_or_a_side_does_not_understand_is_an_error():
+    for script, flags, word in (("sweep.sh", (), "--flag and --values"),
+                                ("sweep.sh", ("--flag", "tick", "--values", "1ms"), "1ms"),
+                                ("sweep.sh", ("--flag", "rate", "--values", "1,x"), "'x'"),
+                                ("compare.sh", ("--b=backend=poll",), "backend=poll"),
+                                ("compare.sh", ("--b=revision=nosuch",), "revision=nosuch"),
+                                ("compare.sh", ("--b=binary=/nosuch",), "/nosuch"),
+                                ("compare.sh", ("--confidence", "2"), "'2'"),
+                                ("flame.sh", ("--from", "/nosuch"), "/nosuch"),
+                                ("stat.sh", ("--admin", "127.0.0.1:1"), "--pid"),
+                                ("wakeups.sh", ("--pid", "4194304"), "4194304")):
+        with tempfile.TemporaryDirectory() as folder:
+            code, _, err = run(os.path.join(ROOT, "tools/perf", script), *flags, "--out", folder)
+        assert code == 2 and word in err and "see --help" in err, (script, flags, code, err)
 
 
 def test_where_perf_is_not_allowed_something_else_measures():
