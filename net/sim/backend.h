@@ -93,6 +93,11 @@ class SimBackend : private SimProgram {
     void poll(Nanos until, H& handler);
 
     // ---- for the harness
+    // Of the send that was begun and not reported; 0: there is none.
+    size_t flight_bytes(Index index) const {
+        const Place& at = places_[index];
+        return at.send_armed ? at.sending.size() : 0;
+    }
     void set_witness(SimWitness* witness) { witness_ = witness; }
     // The process does something else for so long, wherever it is: in a handler, or after poll().
     void pass_time(Nanos span);

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "core/buffer_pool.h"
 #include "core/connection_table.h"
 #include "core/limits.h"
 #include "core/random.h"
@@ -72,6 +73,7 @@ struct SimServerFacts {
     bool echo = true;
     Liveness liveness = Liveness::any;
     Nanos interval = 0;  // of the default profile
+    const BufferPool* pool = nullptr;
     // Of each profile, over the whole run: an operator may retune it.
     std::array<Nanos, kHeartbeatProfilesMax> timeout_min{};
     std::array<Nanos, kHeartbeatProfilesMax> timeout_max{};
@@ -171,6 +173,7 @@ class SimClients final : private SimProgram, public SimWitness {
         bool evicted = false;
         uint8_t profile = kProfileDefault;
         bool closed_unknown = false;  // nothing had come that tells the protocol
+        bool gave_way = false;        // its flight held memory that another wanted
         CloseReason closed_for = CloseReason::none;
         SimSocket socket;         // the client's end
         uint64_t enqueued = 0;    // bytes of the stream so far, sent or not

@@ -91,6 +91,8 @@ void SimClients::on_begin_close(Index index) {
     if (line == nullptr) return;
     line->closed_for = records_[index].close_reason;
     line->closed_unknown = line->delivered == 0;
+    const size_t flight_bytes = io_.flight_bytes(index);
+    line->gave_way = flight_bytes > 0 && facts_.pool->written_off_bytes() >= flight_bytes;
     if (line->closed_for == CloseReason::hard_stop && !facts_.stops_hard)
         broken("goodbye_unsaid", *line, "a drain ended before it was its turn");
     if (line->closed_for == CloseReason::going_away) judge_goodbye(*line);
@@ -273,9 +275,10 @@ void SimClients::judge_end(uint32_t number) {
     const Line& line = lines_[client.line];
     const CloseReasonInfo& reason = describe(line.closed_for);
     // Through small buffers a goodbye may wait for longer than the linger; behind a queue that the
-    // pool has no more room for it is not said, and a flight that takes memory is reset.
-    const bool late =
-        faults_.has(Fault::small_buffers) || line.closed_for == CloseReason::out_of_memory;
+    // pool has no more room for it is not said, and a flight that takes memory is reset, whatever
+    // the connection was closing for.
+    const bool late = faults_.has(Fault::small_buffers) || line.gave_way ||
+                      line.closed_for == CloseReason::out_of_memory;
     const bool gone = late || line.was_cut || line.went_unread || !line.innocent;
     if (gone || line.closed_unknown || network_.clock() >= facts_.hard_stop_at) return;
     const bool answers = client.said_goodbye && client.codec.is_websocket();

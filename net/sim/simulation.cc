@@ -277,6 +277,7 @@ class Simulation {
                    options.peers, table_.records(), world_.places),
           operator_(network_, options.seed, mailbox_, table_, config_, clients_.facts()) {
         log_.write_trace_to(options.trace);
+        clients_.facts().pool = &reactor_.connections().buffers();
     }
 
     SimulationVerdict run() {
