@@ -8,6 +8,8 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 #include "proto/http_fields.h"
 
@@ -416,12 +418,44 @@ AcceptValue accept_value(std::string_view key) {
     return accept;
 }
 
+namespace {
+
+// So many bytes from the front are what a line may hold anywhere but at its beginning; less than
+// eight of them at the end are not counted.
+size_t text_bytes(std::span<const uint8_t> input) {
+    constexpr uint64_t kOnes = 0x0101010101010101;
+    constexpr uint64_t kTops = kOnes << 7;
+    size_t at = 0;
+    for (; at + sizeof(uint64_t) <= input.size(); at += sizeof(uint64_t)) {
+        uint64_t eight;
+        std::memcpy(&eight, input.data() + at, sizeof eight);
+        const uint64_t deletes = eight ^ kOnes * 0x7F;
+        const uint64_t others =
+            (((eight - kOnes * ' ') & ~eight) | ((deletes - kOnes) & ~deletes)) & kTops;
+        if (others == 0) continue;
+        // The lowest bit that is set is exact, those above it may be borrows.
+        if (std::endian::native == std::endian::little)
+            at += static_cast<size_t>(std::countr_zero(others)) / 8;
+        break;
+    }
+    return at;
+}
+
+}  // namespace
+
 HeadScan scan_head(HandshakeState& state, std::span<const uint8_t> input) {
     size_t at = 0;
     const auto refuse = [&](uint16_t status, std::string_view detail) {
         return HeadScan{HeadScan::Step::refused, at, status, detail};
     };
     for (; at < input.size(); ++at) {
+        if (state.in_line && !state.after_cr) {
+            const size_t room = kHandshakeBytesMax - state.bytes;
+            const size_t text = text_bytes(input.subspan(at, std::min(input.size() - at, room)));
+            at += text;
+            state.bytes = static_cast<uint16_t>(state.bytes + text);
+            if (at == input.size()) break;
+        }
         const uint8_t byte = input[at];
         if (state.bytes == kHandshakeBytesMax)
             return refuse(431, "The request line and headers are over 16384 bytes.");

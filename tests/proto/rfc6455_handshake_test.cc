@@ -413,6 +413,30 @@ TEST(Rfc6455_4_2_1_PlainHttp, MalformedHeads) {
     check(kPlain, start + "a:\r\n\r\n", 200);
 }
 
+// Lines are scanned eight bytes at a time; given one by one, they are not.
+TEST(Rfc6455_4_2_1_PlainHttp, AnyByteAnywhereInALineIsJudgedTheSame) {
+    const std::string before = "GET / HTTP/1.1\r\nHost: x\r\n";
+    for (size_t at = 0; at < 24; ++at) {
+        for (unsigned value = 0; value < 256; ++value) {
+            std::string head = before + "a: " + std::string(24, '~') + "\r\n\r\n";
+            head[before.size() + at] = static_cast<char>(value);
+            const auto bytes =
+                std::span(reinterpret_cast<const uint8_t*>(head.data()), head.size());
+            HandshakeState whole, cut;
+            const HeadScan scan = scan_head(whole, bytes);
+            size_t given = 0;
+            HeadScan last;
+            while (given < bytes.size() && last.step == HeadScan::Step::more)
+                last = scan_head(cut, bytes.subspan(given++, 1));
+            EXPECT_EQ(scan.step, last.step) << at << ' ' << value;
+            EXPECT_EQ(scan.status, last.status) << at << ' ' << value;
+            EXPECT_EQ(scan.detail, last.detail) << at << ' ' << value;
+            EXPECT_EQ(whole.bytes, cut.bytes) << at << ' ' << value;
+            EXPECT_EQ(whole.lines, cut.lines) << at << ' ' << value;
+        }
+    }
+}
+
 TEST(Rfc6455_4_2_1_PlainHttp, HeadsAreBounded) {
     Request request{"GET / HTTP/1.1", {{"Host", "x"}}};
     while (request.fields.size() < kHandshakeFieldsMax) request.fields.emplace_back("a", "b");
