@@ -56,6 +56,7 @@ if [ $((connections + 1000)) -gt "$descriptors_max" ]; then
     exit 2
 fi
 mkdir -p "$out"
+python3 tools/perf/measuring environment "$out"
 rm -f "$out"/server.* "$out"/run.* "$out"/report.html "$out"/summary.txt "$out"/progress.txt
 
 . tools/perf/server.sh
