@@ -16,7 +16,8 @@ Result<ConnectionFilter> filter_of_body(const Json& body, const FilterNames& nam
     const auto found = body.find("filter");
     if (found == body.end()) return filter;
     constexpr std::string_view kShape =
-        "filter: must be an object of strings; write {\"filter\": {\"protocol\": \"ws\"}}";
+        "filter: must be an object of strings or lists of them; write "
+        "{\"filter\": {\"protocol\": \"ws\"}}";
     if (!found->is_object()) return Error{std::string(kShape)};
     for (const auto& [key, value] : found->items()) {
         if (value.is_array() && value.empty())

@@ -35,48 +35,47 @@ Result<void> set_reason(ClosedFilter& filter, std::string_view key, std::string_
 Result<void> set_filter(ClosedFilter& filter, const FilterNames& names, std::string_view key,
                         std::string_view value) {
     if (key == "reason") return set_reason(filter, key, value);
-    const bool again =
-        (key == "user" && !filter.user.empty()) || (key == "since" && filter.within > 0) ||
-        (key == "listener" && filter.listener) || (key == "address" && filter.address);
-    if (again) return wrong(key, value, "is a second one", "give one, and ask again for another");
-    if (key == "user") {
-        if (value.empty() || value.size() > kUserBytesMax)
-            return wrong(key, value, "is not the name of a user",
-                         "write 1 to " + std::to_string(kUserBytesMax) + " bytes");
-        filter.user = value;
-        return {};
-    }
     if (key == "since") {
+        if (filter.within > 0)
+            return wrong(key, value, "is a second one", "give one, the longest ago that counts");
         const Result<Nanos> ago = parse_duration(value);
         if (!ago) return Error{"since " + ago.error()};
         if (*ago == 0) return wrong(key, value, "is not a time ago", "write how long, as 5m");
         filter.within = *ago;
         return {};
     }
-    ConnectionFilter same;  // what both filters have
     if (std::ranges::find(kClosedFilterKeys, key) == std::end(kClosedFilterKeys)) {
         std::string known = "write one of";
         for (const std::string_view each : kClosedFilterKeys)
             known.append(known.back() == 'f' ? " " : ", ").append(each);
         return wrong("filter", key, "is not something to filter by here", known);
     }
-    if (Result<void> set = set_filter(same, names, key, value); !set) return set;
-    filter.protocols.insert(filter.protocols.end(), same.protocols.begin(), same.protocols.end());
-    if (same.listener) filter.listener = same.listener;
-    if (same.address) filter.address = same.address;
-    return {};
+    // What both filters have.
+    ConnectionFilter same{.protocols = std::move(filter.protocols),
+                          .listeners = std::move(filter.listeners),
+                          .addresses = std::move(filter.addresses),
+                          .users = std::move(filter.users)};
+    Result<void> set = set_filter(same, names, key, value);
+    filter.protocols = std::move(same.protocols);
+    filter.listeners = std::move(same.listeners);
+    filter.addresses = std::move(same.addresses);
+    filter.users = std::move(same.users);
+    return set;
 }
 
-bool matches(const ClosedFilter& filter, const Evidence& facts, uint64_t user_number, Nanos now) {
+bool matches(const ClosedFilter& filter, const Evidence& facts,
+             std::span<const uint64_t> user_numbers, Nanos now) {
     const auto lacks = [](const auto& list, auto value) {
         return !list.empty() && std::ranges::find(list, value) == list.end();
     };
     if (lacks(filter.reasons, facts.reason) || lacks(filter.protocols, facts.protocol))
         return false;
-    if (filter.listener && facts.listener != *filter.listener) return false;
+    if (lacks(filter.listeners, facts.listener) || lacks(user_numbers, facts.user)) return false;
     if (filter.within > 0 && now - facts.at > filter.within) return false;
-    if (!filter.user.empty() && facts.user != user_number) return false;
-    return !filter.address || filter.address->contains(socket_address(facts.peer));
+    return filter.addresses.empty() ||
+           std::ranges::any_of(filter.addresses, [&](const AddressPrefix& prefix) {
+               return prefix.contains(socket_address(facts.peer));
+           });
 }
 
 Nanos ClosedPageJob::step(Connections& connections, Nanos now, uint32_t& budget) {
@@ -84,15 +83,16 @@ Nanos ClosedPageJob::step(Connections& connections, Nanos now, uint32_t& budget)
     if (!next_) {
         next_ = ledger.next();
         kept = ledger.limit();
-        if (!filter.user.empty()) user_number_ = connections.logins().number_of(filter.user);
+        for (const std::string& user : filter.users)
+            user_numbers_.push_back(connections.logins().number_of(user));
     }
     while (budget > 0 && found.size() < most) {
         const Evidence* const facts = *next_ == 0 ? nullptr : ledger.find(*next_ - 1);
         if (facts == nullptr) return kNever;  // newer ones have pushed out the rest
         --*next_;
         const ClosedKey key{facts->at, facts->reactor, *next_};
-        uint32_t cost = kPassCost;
-        if ((!after || key < *after) && matches(filter, *facts, user_number_, now)) {
+        uint32_t cost = kPassCost * static_cast<uint32_t>(1 + filter.addresses.size());
+        if ((!after || key < *after) && matches(filter, *facts, user_numbers_, now)) {
             found.push_back({key, *facts});
             cost += kDescribeCost;
         }

@@ -5,6 +5,7 @@
 #include <compare>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,13 +16,14 @@
 
 namespace pulse {
 
-// All that is given must hold; nothing given: every one.
+// Several values of one key are alternatives, and all keys that are given must hold. Without any
+// of them every one is meant.
 struct ClosedFilter {
     std::vector<CloseReason> reasons;  // empty: any
     std::vector<uint8_t> protocols;    // rows of kProtocols; empty: any
-    std::optional<uint8_t> listener;
-    std::optional<AddressPrefix> address;  // of the peer, behind a PROXY header too
-    std::string user;                      // that it was logged in as; empty: any, or none
+    std::vector<uint8_t> listeners;
+    std::vector<AddressPrefix> addresses;  // of the peer, behind a PROXY header too
+    std::vector<std::string> users;        // that it was logged in as; empty: any, or none
     Nanos within = 0;                      // ended so long ago at most; 0: whenever
 };
 
@@ -29,11 +31,12 @@ struct ClosedFilter {
 inline constexpr std::string_view kClosedFilterKeys[] = {"reason", "user",     "address",
                                                          "since",  "protocol", "listener"};
 
-// Sets what `key` names. The error is "KEY 'VALUE': reason; remedy".
+// Adds a value of what `key` names; a second `since` is refused. Errors as of a ConnectionFilter.
 Result<void> set_filter(ClosedFilter& filter, const FilterNames& names, std::string_view key,
                         std::string_view value);
-// `user_number` stands for the user that the filter names (Logins::number_of).
-bool matches(const ClosedFilter& filter, const Evidence& facts, uint64_t user_number, Nanos now);
+// `user_numbers` stand for the users that the filter names (Logins::number_of).
+bool matches(const ClosedFilter& filter, const Evidence& facts,
+             std::span<const uint64_t> user_numbers, Nanos now);
 
 // The order of lists: when the end was decided, and where its entry is. The newest comes first.
 struct ClosedKey {
@@ -61,7 +64,7 @@ struct ClosedPageJob final : Job {
 
   private:
     std::optional<uint64_t> next_;  // behind the next entry to look at
-    uint64_t user_number_ = 0;
+    std::vector<uint64_t> user_numbers_;
 };
 
 // One that ended, and whole sentences about it.

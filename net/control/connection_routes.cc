@@ -352,7 +352,7 @@ Reply Routes::retune(const Ask& ask) {
     if (Result<void> set = set_filter(chosen, filter_names(), "profile", *name); !set)
         return error_reply(400, "profile", set.error());
     return act_on_all(ask, *filter, kAdminActNs, [&](const ConnectionFilter& each) {
-        return std::make_shared<RetuneJob>(each, *chosen.profile);
+        return std::make_shared<RetuneJob>(each, chosen.profiles.front());
     });
 }
 

@@ -101,7 +101,7 @@ Result<Routes::Part> Routes::part_of(const Json& body, ConnectionFilter& filter)
     if (!listener) return Error{listener.error()};
     if (Result<void> set = set_filter(filter, filter_names(), "listener", *listener); !set)
         return Error{set.error()};
-    part.listener = filter.listener;
+    part.listener = filter.listeners.front();
     if (target_.is_passed(*part.listener)) {
         return Error{
             "listener: was passed by a service manager, which goes on listening; stop its socket "

@@ -2,6 +2,7 @@
 #include "net/control/filter.h"
 
 #include <algorithm>
+#include <concepts>
 
 #include "core/time.h"
 #include "core/units.h"
@@ -40,20 +41,31 @@ Result<void> set_protocol(ConnectionFilter& filter, std::string_view key, std::s
     return wrong(key, value, "is not a protocol of this server", one_of(names));
 }
 
-// What a filter has one of: the last of several would be the only one that counts.
-bool is_set(const ConnectionFilter& filter, std::string_view key) {
-    return (key == "state" && filter.stage) || (key == "listener" && filter.listener) ||
-           (key == "profile" && filter.profile) || (key == "address" && filter.address) ||
-           (key == "idle" && filter.idle_min > 0) || (key == "age" && filter.age_min > 0) ||
-           (key == "id" && filter.id) || (key == "user" && !filter.user.empty());
+// One of several that may hold. Those that are looked up are kept once.
+template <class Value>
+Result<void> add(std::vector<Value>& values, Value value, std::string_view key,
+                 std::string_view text) {
+    if constexpr (std::equality_comparable<Value>) {
+        if (std::ranges::find(values, value) != values.end()) return {};
+    }
+    if (values.size() == kFilterValuesMax) {
+        return wrong(key, text,
+                     "is one of more than " + std::to_string(kFilterValuesMax) + " values",
+                     "ask in several requests");
+    }
+    values.push_back(std::move(value));
+    return {};
+}
+
+bool is_one_of(const auto& values, auto value) {
+    return values.empty() || std::ranges::find(values, value) != values.end();
 }
 
 Result<void> set_state(ConnectionFilter& filter, std::string_view key, std::string_view value) {
     const std::span words = std::span(kStageNames).subspan(1, 5);
     const auto word = std::ranges::find(words, value);
     if (word == words.end()) return wrong(key, value, "is not a state", one_of(words));
-    filter.stage = static_cast<Stage>(word - words.begin() + 1);
-    return {};
+    return add(filter.stages, static_cast<Stage>(word - words.begin() + 1), key, value);
 }
 
 // By its URI, as the server listens on it, or by its place.
@@ -61,8 +73,7 @@ Result<void> set_listener(ConnectionFilter& filter, const std::vector<std::strin
                           std::string_view key, std::string_view value) {
     for (size_t place = 0; place < listeners.size(); ++place) {
         if (value != listeners[place] && value != std::to_string(place)) continue;
-        filter.listener = static_cast<uint8_t>(place);
-        return {};
+        return add(filter.listeners, static_cast<uint8_t>(place), key, value);
     }
     return wrong(key, value, "is not listened on", one_of(listeners));
 }
@@ -72,26 +83,62 @@ Result<void> set_profile(ConnectionFilter& filter, const std::vector<std::string
     const std::span named = std::span(profiles).subspan(kProfileDefault);
     const auto profile = std::ranges::find(named, value);
     if (profile == named.end()) return wrong(key, value, "is not a profile", one_of(named));
-    filter.profile = static_cast<uint8_t>(profile - named.begin() + kProfileDefault);
+    return add(filter.profiles, static_cast<uint8_t>(profile - named.begin() + kProfileDefault),
+               key, value);
+}
+
+Result<void> set_least(Nanos& least, std::string_view key, std::string_view value) {
+    if (least > 0) return wrong(key, value, "is a second one", "give one, the least that counts");
+    const Result<Nanos> time = parse_duration(value);
+    if (!time) return Error{std::string(key) + " " + time.error()};
+    least = *time;
     return {};
 }
 
-// One host of IPv4 or one site of IPv6: what the record knows by a number, behind a PROXY header
+Result<void> set_text(std::vector<std::string>& texts, size_t bytes_max, std::string_view key,
+                      std::string_view value) {
+    if (value.empty() || value.size() > bytes_max) {
+        return wrong(key, value, "is too long or empty",
+                     "write 1 to " + std::to_string(bytes_max) + " bytes");
+    }
+    return add(texts, std::string(value), key, value);
+}
+
+// One host of IPv4 or one site of IPv6 is what the record knows by a number, behind a PROXY header
 // too. A number may be another's by chance, and a kick must not be: so the socket is asked as well,
-// where it is the peer's own.
-bool is_from(const AddressPrefix& prefix, Connections& connections, Index index, uint32_t& cost) {
+// where it is the peer's own; once, whatever the number of prefixes.
+bool is_from_one(const std::vector<AddressPrefix>& prefixes, Connections& connections, Index index,
+                 uint32_t& cost) {
     const Connection& connection = connections.table()[index];
     const bool proxied =
         connections.config().options->listen[connection.listener].expects_proxy_header;
-    const bool v4 = prefix.address.base.sa_family == AF_INET;
-    if (proxied || prefix.bits == (v4 ? 32 : 64)) {
-        if (prefix.bits != (v4 ? 32 : 64)) return false;
-        const SipKey& key = connections.config().probe_key;
-        if (connection.address != number_of(prefix.address, key)) return false;
-        if (proxied) return true;
+    const SipKey& key = connections.config().probe_key;
+    std::optional<SocketAddress> peer;
+    for (const AddressPrefix& prefix : prefixes) {
+        cost += kPassCost;
+        if (proxied || prefix.bits == (prefix.address.base.sa_family == AF_INET ? 32 : 64)) {
+            if (prefix.bits != (prefix.address.base.sa_family == AF_INET ? 32 : 64)) continue;
+            if (connection.address != number_of(prefix.address, key)) continue;
+            if (proxied) return true;
+        }
+        if (!peer) {
+            cost += kAddressCost;
+            peer = connections.peer_address(index);
+        }
+        if (prefix.contains(*peer)) return true;
     }
-    cost += kAddressCost;
-    return prefix.contains(connections.peer_address(index));
+    return false;
+}
+
+// It may have logged in as another one since the directory was asked.
+bool is_user_of(const std::vector<std::string>& users, Connections& connections,
+                const Connection& connection, uint32_t& cost) {
+    const SessionBook::Entry* const login = connections.logins().entry_of(connection);
+    if (login == nullptr) return false;
+    return std::ranges::any_of(users, [&](const std::string& user) {
+        cost += kPassCost;
+        return login->is_of(connections.logins().number_of(user));
+    });
 }
 
 }  // namespace
@@ -99,41 +146,23 @@ bool is_from(const AddressPrefix& prefix, Connections& connections, Index index,
 Result<void> set_filter(ConnectionFilter& filter, const FilterNames& names, std::string_view key,
                         std::string_view value) {
     if (key == "protocol") return set_protocol(filter, key, value);
-    if (is_set(filter, key))
-        return wrong(key, value, "is a second one", "give one, and ask again for another");
     if (key == "state") return set_state(filter, key, value);
     if (key == "listener") return set_listener(filter, names.listeners, key, value);
     if (key == "profile") return set_profile(filter, names.profiles, key, value);
     if (key == "address") {
         const Result<AddressPrefix> prefix = parse_prefix(value);
         if (!prefix) return Error{"address " + prefix.error()};
-        filter.address = *prefix;
-        return {};
+        return add(filter.addresses, *prefix, key, value);
     }
-    if (key == "idle" || key == "age") {
-        const Result<Nanos> least = parse_duration(value);
-        if (!least) return Error{std::string(key) + " " + least.error()};
-        (key == "age" ? filter.age_min : filter.idle_min) = *least;
-        return {};
-    }
+    if (key == "idle") return set_least(filter.idle_min, key, value);
+    if (key == "age") return set_least(filter.age_min, key, value);
     if (key == "id") {
-        filter.id = parse_public_name(value);
-        if (filter.id) return {};
+        const std::optional<PublicName> id = parse_public_name(value);
+        if (id) return add(filter.ids, *id, key, value);
         return wrong(key, value, "is not the name of a connection", "write one like r3-000123-9");
     }
-    if (key == "user" || key == "label") {
-        const size_t most = key == "user" ? kUserBytesMax : kLabelsBytesMax;
-        if (value.empty() || value.size() > most) {
-            return wrong(key, value, "is too long or empty",
-                         "write 1 to " + std::to_string(most) + " bytes");
-        }
-        if (key == "user") {
-            filter.user = value;
-        } else {
-            filter.labels.emplace_back(value);
-        }
-        return {};
-    }
+    if (key == "user") return set_text(filter.users, kUserBytesMax, key, value);
+    if (key == "label") return set_text(filter.labels, kLabelsBytesMax, key, value);
     return wrong("filter", key, "is not something to filter by", one_of(kFilterKeys));
 }
 
@@ -162,24 +191,18 @@ bool matches(const ConnectionFilter& filter, Connections& connections, Index ind
     if (index == kNoIndex) return false;
     const Connection& connection = connections.table()[index];
     if (connection.stage == Stage::free || connection.stage == Stage::closed) return false;
-    if (filter.stage && connection.stage != *filter.stage) return false;
-    if (filter.listener && connection.listener != *filter.listener) return false;
-    if (!filter.protocols.empty() &&
-        std::ranges::find(filter.protocols, connection.protocol) == filter.protocols.end()) {
-        return false;
-    }
-    if (filter.profile && connection.profile % kRetunedProfiles != *filter.profile) return false;
+    if (!is_one_of(filter.stages, connection.stage)) return false;
+    if (!is_one_of(filter.listeners, connection.listener)) return false;
+    if (!is_one_of(filter.protocols, connection.protocol)) return false;
+    if (!is_one_of(filter.profiles, connection.profile % kRetunedProfiles)) return false;
     if (filter.idle_min > 0 && idle_of(connections, index, now) < filter.idle_min) return false;
     if (filter.age_min > 0) {
         const Nanos accepted_at = connections.accepted_at(index);
         if (accepted_at == 0 || now - accepted_at < filter.age_min) return false;
     }
-    if (!filter.user.empty()) {  // it may have logged in as another one meanwhile
-        const SessionBook::Entry* const login = connections.logins().entry_of(connection);
-        if (login == nullptr || !login->is_of(connections.logins().number_of(filter.user)))
-            return false;
-    }
-    return !filter.address || is_from(*filter.address, connections, index, cost);
+    if (!filter.users.empty() && !is_user_of(filter.users, connections, connection, cost))
+        return false;
+    return filter.addresses.empty() || is_from_one(filter.addresses, connections, index, cost);
 }
 
 }  // namespace pulse

@@ -1,4 +1,5 @@
-// Which connections a request is about. All that is given must hold; nothing given: every one.
+// Which connections a request is about. Several values of one key are alternatives, and all keys
+// that are given must hold; nothing given: every one.
 #pragma once
 
 #include <memory>
@@ -17,27 +18,27 @@
 namespace pulse {
 
 struct ConnectionFilter {
-    std::vector<uint8_t> protocols;  // rows of kProtocols; empty: any
-    std::optional<Stage> stage;
-    std::optional<uint8_t> listener;
-    std::optional<uint8_t> profile;  // as a hello names it: below kRetunedProfiles
+    std::vector<uint8_t> protocols{};  // rows of kProtocols; empty: any
+    std::vector<Stage> stages{};       // empty: any, here and below
+    std::vector<uint8_t> listeners{};  // by their places
+    std::vector<uint8_t> profiles{};   // as a hello names them: below kRetunedProfiles
     // Of the peer. Behind a PROXY header only a single host of IPv4 (/32) and a site of IPv6 (/64)
     // are known; other prefixes do not match there.
-    std::optional<AddressPrefix> address;
+    std::vector<AddressPrefix> addresses{};
     Nanos idle_min = 0;
     Nanos age_min = 0;  // nothing matches where no ledger is kept (net/loop/history.h)
 
     // Who they are. What the directory or a name tells is looked up first, and makes `chosen`.
-    std::optional<PublicName> id;
-    std::string user;                 // logged in as it
-    std::vector<std::string> labels;  // of the login, all of them: NAME, or NAME=VALUE
+    std::vector<PublicName> ids{};
+    std::vector<std::string> users{};   // logged in as one of them
+    std::vector<std::string> labels{};  // of the login: one of those of each name (LabelChoice)
     // Of one reactor, in the order of their places; null: they are not looked up.
     std::shared_ptr<const std::vector<ConnectionId>> chosen{};
 
-    bool names_some() const { return id || !user.empty() || !labels.empty(); }
+    bool names_some() const { return !ids.empty() || !users.empty() || !labels.empty(); }
     bool empty() const {
-        return protocols.empty() && !stage && !listener && !profile && !address && idle_min == 0 &&
-               age_min == 0 && !names_some();
+        return protocols.empty() && stages.empty() && listeners.empty() && profiles.empty() &&
+               addresses.empty() && idle_min == 0 && age_min == 0 && !names_some();
     }
 };
 
@@ -56,8 +57,8 @@ struct FilterNames {
     std::vector<std::string> profiles;   // by their number; the first two are not for a filter
 };
 
-// Sets what `key` names, or adds a protocol or a label; all else is refused a second time. The
-// error is "KEY 'VALUE': reason; remedy".
+// Adds a value of what `key` names; of idle and age, lower bounds, a second one is refused, and so
+// is a value beyond kFilterValuesMax. The error is "KEY 'VALUE': reason; remedy".
 Result<void> set_filter(ConnectionFilter& filter, const FilterNames& names, std::string_view key,
                         std::string_view value);
 

@@ -72,6 +72,9 @@ inline constexpr uint32_t kDescribeCost = 24;
 inline constexpr uint32_t kExplainCost = 128;
 // Bytes of a text that cost one more, when it is copied for a connection.
 inline constexpr size_t kTextBytesPerCost = 64;
+// Values that a filter may have of each key: as many as a person writes in a line. A walk compares
+// a connection with each of them.
+inline constexpr size_t kFilterValuesMax = 64;
 // Between two steps of a kick with a rate.
 inline constexpr int64_t kPaceNs = 5'000'000;
 

@@ -105,12 +105,31 @@ Nanos ChangesJob::step(Connections& connections, Nanos now, uint32_t& budget) {
     return at_end || events.size() == most ? kNever : now;
 }
 
+LabelChoice::LabelChoice(const std::vector<std::string>& wanted)
+    : size_(static_cast<uint32_t>(wanted.size())) {
+    const auto name_of = [](std::string_view label) { return label.substr(0, label.find('=')); };
+    for (const std::string& label : wanted) {
+        const auto same = std::ranges::find_if(by_name_, [&](const auto& alternatives) {
+            return name_of(alternatives.front()) == name_of(label);
+        });
+        if (same == by_name_.end())
+            by_name_.push_back({label});
+        else
+            same->push_back(label);
+    }
+}
+
+bool LabelChoice::matches(std::string_view labels) const {
+    return std::ranges::all_of(by_name_, [&](const auto& alternatives) {
+        return std::ranges::any_of(alternatives,
+                                   [&](const auto& each) { return has_label(labels, each); });
+    });
+}
+
 bool ChooseJob::add_sessions(const Directory& directory, const Directory::User& owner) {
     for (SessionHandle at = owner.first; at != 0; at = directory.session(at).next) {
         const Directory::Session& session = directory.session(at);
-        const std::string_view has = directory.text(session.labels);
-        if (!std::ranges::all_of(labels, [&](const auto& each) { return has_label(has, each); }))
-            continue;
+        if (!labels.matches(directory.text(session.labels))) continue;
         if (chosen.size() == kChosenMax) return false;
         chosen.push_back(session.ref());
     }
@@ -119,17 +138,22 @@ bool ChooseJob::add_sessions(const Directory& directory, const Directory::User& 
 
 Nanos ChooseJob::step(Connections& connections, Nanos now, uint32_t& budget) {
     const Directory& directory = connections.directory();
-    if (!user.empty()) {
+    const auto cost = [this](const Directory::User& owner) {
+        return kLabelCost * owner.sessions * std::max<uint32_t>(1, labels.size());
+    };
+    for (; budget > 0 && next_user_ < users.size() && !too_many; ++next_user_) {
         spend(budget, kPassCost);
-        if (const Directory::User* const owner = directory.find(user))
-            too_many = !add_sessions(directory, *owner);
-        return kNever;
+        const Directory::User* const owner = directory.find(users[next_user_]);
+        if (owner == nullptr) continue;
+        spend(budget, cost(*owner));
+        too_many = !add_sessions(directory, *owner);
     }
+    if (!users.empty()) return too_many || next_user_ == users.size() ? kNever : now;
     for (; budget > 0 && next_ <= directory.last_user() && !too_many; ++next_) {
         spend(budget, kPassCost);
         const Directory::User* const owner = directory.user(next_);
         if (owner == nullptr || owner->sessions == 0) continue;
-        spend(budget, kLabelCost * owner->sessions);
+        spend(budget, cost(*owner));
         too_many = !add_sessions(directory, *owner);
     }
     return too_many || next_ > directory.last_user() ? kNever : now;

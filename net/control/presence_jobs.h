@@ -86,20 +86,36 @@ struct ChangesJob final : Job {
     std::vector<PresenceEvent> events;
 };
 
+// Labels that are wanted, each NAME or NAME=VALUE. Those of one name are alternatives, and each
+// name must be there: "ring=canary", "ring=beta" and "region" are those of either ring with a
+// region, whichever that is.
+class LabelChoice {
+  public:
+    explicit LabelChoice(const std::vector<std::string>& wanted);
+    bool matches(std::string_view labels) const;
+    // How many are compared at most.
+    uint32_t size() const { return size_; }
+
+  private:
+    std::vector<std::vector<std::string>> by_name_;
+    uint32_t size_;
+};
+
 // The connections of those sessions whose users and labels are wanted.
 struct ChooseJob final : Job {
-    ChooseJob(std::string name, std::vector<std::string> wanted)
-        : user(std::move(name)), labels(std::move(wanted)) {}
+    ChooseJob(std::vector<std::string> names, const std::vector<std::string>& wanted)
+        : users(std::move(names)), labels(wanted) {}
     Nanos step(Connections& connections, Nanos now, uint32_t& budget) override;
 
-    const std::string user;                 // empty: any
-    const std::vector<std::string> labels;  // all of them: NAME, or NAME=VALUE
+    const std::vector<std::string> users;  // one of them; empty: any
+    const LabelChoice labels;
     std::vector<ConnectionRef> chosen;
     bool too_many = false;  // more than kChosenMax
 
   private:
     bool add_sessions(const Directory& directory, const Directory::User& user);
-    uint32_t next_ = 1;
+    size_t next_user_ = 0;  // of those that are named
+    uint32_t next_ = 1;     // of all, by handle
 };
 
 // Names of the sessions of a page of connections.

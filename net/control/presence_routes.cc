@@ -33,17 +33,17 @@ Json user_json(const UserRow& row, const Clocks& clocks) {
 
 // ----------------------------------------------------------------------- whom a filter names
 
-// By name at once, and by the directory where a user or labels are given. Those of `id` and of the
-// directory must both hold.
+// By name at once, and by the directory where users or labels are given. Where both are, what the
+// directory chose must also be named.
 Routes::Chosen Routes::choose(const Ask& ask, const ConnectionFilter& filter) {
     Chosen chosen{std::vector<ConnectionFilter>(errands_.reactors(), filter)};
     if (!filter.names_some()) return chosen;
     std::vector<std::vector<ConnectionId>> lists(errands_.reactors());
-    if (!filter.user.empty() || !filter.labels.empty()) {
+    if (!filter.users.empty() || !filter.labels.empty()) {
         std::vector<std::shared_ptr<ChooseJob>> shards;
         std::vector<std::shared_ptr<Job>> jobs;
         for (uint32_t shard = 0; shard < errands_.reactors(); ++shard) {
-            shards.push_back(std::make_shared<ChooseJob>(filter.user, filter.labels));
+            shards.push_back(std::make_shared<ChooseJob>(filter.users, filter.labels));
             jobs.push_back(shards.back());
         }
         const Errands::Outcome outcome = errands_.run(jobs, kAdminAnswerNs, ask.gone);
@@ -60,15 +60,17 @@ Routes::Chosen Routes::choose(const Ask& ask, const ConnectionFilter& filter) {
             }
             for (const ConnectionRef& each : job->chosen) lists[each.reactor].push_back(each.id);
         }
-    } else if (filter.id->reactor < lists.size()) {
-        lists[filter.id->reactor].push_back(filter.id->id);
+    } else {
+        for (const PublicName& name : filter.ids)
+            if (name.reactor < lists.size()) lists[name.reactor].push_back(name.id);
     }
     for (uint32_t reactor = 0; reactor < lists.size(); ++reactor) {
         std::vector<ConnectionId>& list = lists[reactor];
-        if (filter.id) {
-            const bool here = reactor == filter.id->reactor;
-            std::erase_if(list, [&](ConnectionId id) { return !here || id != filter.id->id; });
-        }
+        const auto is_named = [&](ConnectionId id) {
+            return std::ranges::find(filter.ids, PublicName{reactor, id}) != filter.ids.end();
+        };
+        if (!filter.ids.empty())
+            std::erase_if(list, [&](ConnectionId id) { return !is_named(id); });
         std::ranges::sort(list, {}, &ConnectionId::index);
         chosen.filters[reactor].chosen =
             std::make_shared<const std::vector<ConnectionId>>(std::move(list));

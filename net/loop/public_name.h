@@ -24,6 +24,7 @@ inline FixedText<64> public_name(uint32_t reactor, ConnectionId id) {
 struct PublicName {
     uint32_t reactor;
     ConnectionId id;
+    friend bool operator==(const PublicName&, const PublicName&) = default;
 };
 // Of a text that is one.
 inline std::optional<PublicName> parse_public_name(std::string_view text) {

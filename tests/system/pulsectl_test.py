@@ -138,6 +138,10 @@ def test_who_is_online(backend):
         assert done(server, "send", "hi", "--user", "bob") == "1 connections were sent the text\n"
         assert bob.recv(100) == b'{"type":"data","text":"hi"}\n'
         assert done(server, "count", "--label", "ring=canary").startswith("3 connections\n")
+        for flags, count in ((("--user", "ann", "--user", "bob"), 3),
+                             (("--user", "ann", "--user", "bob", "--label", "ring=beta"), 0),
+                             (("--label", "ring=beta", "--label", "ring=canary"), 3)):
+            assert done(server, "count", *flags).startswith(f"{count} connections\n"), flags
         follower = subprocess.Popen(
             [f"{BUILD}/pulsectl", "--admin", server.admin.address, "presence", "--follow"],
             stdout=subprocess.PIPE, text=True)
@@ -173,6 +177,7 @@ def test_exit_codes_tell_the_truth(backend):
                 (1, "'smtp'", ("--admin", address, "ls", "--protocol", "smtp")),
                 (1, "'boredom'", ("--admin", address, "ls", "--closed", "--reason", "boredom")),
                 (2, "--closed", ("--admin", address, "ls", "--reason", "kicked")),
+                (2, "several", ("--admin", address, "drain", "--listener", "0", "--listener", "1")),
                 (2, "--sort", ("--admin", address, "ls", "--closed", "--sort", "id")),
                 (1, "has not logged in", ("--admin", address, "presence", "ann")),
                 (1, "has no session", ("--admin", address, "send", "hi", "--user", "ann")),

@@ -24,25 +24,31 @@ constexpr unsigned kDrainLookUs = 250'000;
 constexpr uint32_t kDrainTries = 5;
 
 constexpr const char* kFilterFlags[] = {"protocol", "state", "listener", "address", "profile",
-                                        "idle",     "age",   "user",     "id"};
+                                        "idle",     "age",   "user",     "label",   "id"};
 
-// Those of --label, which separates them by commas.
-std::vector<std::string> labels_of(const Request& request) {
+// What was given of a filter's flag; of --label also those that commas separate, since the server
+// compares a label as a whole.
+std::vector<std::string> values_of(const Request& request, const std::string& flag) {
+    std::vector<std::string> values = request.all_of(flag);
+    if (flag != "label") return values;
     std::vector<std::string> labels;
-    const std::string text = request.get("label");
-    for (size_t from = 0; from < text.size();) {
-        const size_t end = std::min(text.find(',', from), text.size());
-        labels.push_back(text.substr(from, end - from));
-        from = end + 1;
+    for (const std::string& text : values) {
+        for (size_t from = 0; from < text.size();) {
+            const size_t end = std::min(text.find(',', from), text.size());
+            labels.push_back(text.substr(from, end - from));
+            from = end + 1;
+        }
     }
     return labels;
 }
 
 Json filter_of(const Request& request) {
     Json filter = Json::object();
-    for (const char* flag : kFilterFlags)
-        if (request.has(flag)) filter[flag] = request.get(flag);
-    if (request.has("label")) filter["label"] = labels_of(request);
+    for (const char* flag : kFilterFlags) {
+        if (!request.has(flag)) continue;
+        const std::vector<std::string> values = values_of(request, flag);
+        filter[flag] = values.size() == 1 ? Json(values.front()) : Json(values);
+    }
     return filter;
 }
 
@@ -53,8 +59,7 @@ std::string query_of(const Request& request) {
         query.append(percent_encoded(value));
     };
     for (const char* flag : kFilterFlags)
-        if (request.has(flag)) add(flag, request.get(flag));
-    for (const std::string& label : labels_of(request)) add("label", label);
+        for (const std::string& value : values_of(request, flag)) add(flag, value);
     return query;
 }
 
@@ -229,6 +234,8 @@ std::string drain_line(const Json& state, uint64_t first) {
 // The same for a part of the server, which goes on serving.
 int drain_part(Client& client, const Request& request, const Json& filter) {
     Json body = Json::object();
+    if (filter.size() == 1 && filter.contains("listener") && filter["listener"].is_array())
+        return usage("--listener: several; drain one listener, and then the next");
     if (filter.contains("listener") && filter.size() == 1)
         body["listener"] = filter["listener"];
     else

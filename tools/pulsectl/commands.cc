@@ -17,6 +17,10 @@ constexpr std::string_view kExamples =
     "  pulsectl drain\n";
 constexpr std::string_view kExitCodes =
     "0 done, 1 the server refused or is not there, 2 not understood.";
+constexpr std::string_view kFilterRule =
+    "A flag that says \"Only\" may be given several times (not --idle, --age, --since): any of its "
+    "values will do, and where several such flags are given each must hold. Labels of one name are "
+    "alternatives, and each name must hold: --label ring=canary --label ring=beta --label region.";
 constexpr size_t kAboutColumn = 26;
 
 const std::vector<Flag> kFilter = {
@@ -30,7 +34,7 @@ const std::vector<Flag> kFilter = {
     {"idle", "TIME", "Only those that have proved no life for so long: 30s, 5m"},
     {"age", "TIME", "Only those that have been open for so long; known where --ledger is on"},
     {"user", "NAME", "Only those that are logged in as this user"},
-    {"label", "NAME[=VALUE]", "Only those whose login has this label; several with commas"},
+    {"label", "NAME[=VALUE]", "Only those whose login has this label"},
     {"id", "ID", "Only this one"},
 };
 
@@ -201,6 +205,15 @@ const Command* find_command(std::string_view name) {
     return found == commands().end() ? nullptr : &*found;
 }
 
+namespace {
+
+bool has_filter(const Command& command) {
+    return std::ranges::find(command.flags, kFilter.front().name, &Flag::name) !=
+           command.flags.end();
+}
+
+}  // namespace
+
 std::string help() {
     std::string out = "pulsectl - " + std::string(kAbout) + "\n\n" + std::string(kExamples) +
                       "\nCommands (pulsectl COMMAND --help says more):\n";
@@ -231,6 +244,7 @@ manual::Manual manual_of_commands() {
     for (const Command& command : commands()) {
         std::string about(command.about);
         about.append(".").append(command.more.empty() ? "" : " ").append(command.more);
+        if (has_filter(command)) about.append(" ").append(kFilterRule);
         manual::Command shown{std::string(command.name), about, {}, {}};
         if (!command.argument.empty()) shown.operands = {std::string(command.argument)};
         if (!command.flags.empty()) shown.groups = {{"Flags", flags_of(command.flags)}};
@@ -249,6 +263,7 @@ std::string help_of(const Command& command) {
     append_wrapped(out, about + ".", 0);
     if (!command.more.empty()) append_wrapped(out.append("\n"), command.more, 0);
     if (!command.flags.empty()) append_flags(out.append("\n"), command.flags);
+    if (has_filter(command)) append_wrapped(out.append("\n"), kFilterRule, 0);
     out += "\nFlags of every command:\n";
     append_flags(out, global_flags());
     return out;

@@ -24,14 +24,19 @@ struct Flag {
 
 // A command line that was understood.
 struct Request {
-    std::string argument;                      // of the command, where it takes one
-    std::map<std::string, std::string> flags;  // by name; of a switch "on"
+    using Flags = std::map<std::string, std::vector<std::string>>;
+    std::string argument;  // of the command, where it takes one
+    Flags flags;           // by name, what was given, never empty; of a switch "on"
     bool json = false;
 
     bool has(const std::string& name) const { return flags.contains(name); }
     std::string get(const std::string& name, std::string_view otherwise = {}) const {
         const auto found = flags.find(name);
-        return found == flags.end() ? std::string(otherwise) : found->second;
+        return found == flags.end() ? std::string(otherwise) : found->second.back();
+    }
+    std::vector<std::string> all_of(const std::string& name) const {
+        const auto found = flags.find(name);
+        return found == flags.end() ? std::vector<std::string>() : found->second;
     }
 };
 

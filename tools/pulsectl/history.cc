@@ -58,9 +58,10 @@ std::string explained(const Json& facts) {
 int list_closed(Client& client, const Request& request, uint64_t wanted) {
     if (request.has("sort")) return usage("--sort: the newest come first; leave it out");
     std::string target = "/api/v1/closed?";
-    for (const char* flag : kClosedFlags)
-        if (request.has(flag))
-            target.append(flag).append("=").append(percent_encoded(request.get(flag))).append("&");
+    for (const char* flag : kClosedFlags) {
+        for (const std::string& value : request.all_of(flag))
+            target.append(flag).append("=").append(percent_encoded(value)).append("&");
+    }
     if (target.ends_with('&')) target.pop_back();
     Table table({{"ID"},
                  {"CLOSED", Align::right},

@@ -31,24 +31,24 @@ const char* not_utf8(int argc, const char* const* argv) {
 struct Line {
     std::string command;
     Request request;
-    std::map<std::string, std::string> global;
+    Request::Flags global;
     bool help = false, version = false;
     std::string error;
 };
 
-void add_flags(CLI::App& app, const std::vector<Flag>& flags,
-               std::map<std::string, std::string>& values) {
+void add_flags(CLI::App& app, const std::vector<Flag>& flags, Request::Flags& values) {
     for (const Flag& flag : flags) {
         const std::string name(flag.name);
         if (name == "help" || name == "version" || name == "json") continue;
         if (flag.value.empty()) {
-            app.add_flag_callback("--" + name, [&values, name] { values[name] = "on"; });
+            app.add_flag_callback("--" + name, [&values, name] { values[name] = {"on"}; });
         } else {
-            app.add_option_function<std::string>(
-                   "--" + name, [&values, name](const std::string& text) { values[name] = text; })
+            using Texts = std::vector<std::string>;
+            app.add_option_function<Texts>(
+                   "--" + name, [&values, name](const Texts& texts) { values[name] = texts; })
                 ->type_size(1)
                 ->allow_extra_args(false)
-                ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+                ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
         }
     }
 }
@@ -86,7 +86,7 @@ Line read_line(int argc, const char* const* argv) {
 // What a flag, or else a variable, names.
 std::string given(const Line& line, const std::string& flag, const char* variable) {
     const auto found = line.global.find(flag);
-    if (found != line.global.end()) return found->second;
+    if (found != line.global.end()) return found->second.back();
     const char* value = std::getenv(variable);
     return value != nullptr ? value : "";
 }
@@ -136,7 +136,7 @@ int main(int argc, char** argv) {
     if (line.version) return print("pulsectl " + std::string(pulse::kVersion) + "\n");
     if (const auto kind = line.global.find("generate"); kind != line.global.end()) {
         const pulse::Result<std::string> text =
-            pulse::manual::generate(manual_of_commands(), kind->second);
+            pulse::manual::generate(manual_of_commands(), kind->second.back());
         return text ? print(*text) : usage(text.error());
     }
     if (!line.error.empty()) return usage(line.error + "; --help shows how");

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "net/control/closed.h"
+#include "net/control/limits.h"
 #include "net/control/presence_feed.h"
 #include "net/control/presence_jobs.h"
 
@@ -51,13 +52,21 @@ int run(ReactorStage& stage, Job& job, const std::function<void()>& behind_first
     return turns;
 }
 
-ConnectionFilter filter_of(std::string_view key, std::string_view value) {
+using FilterPairs = std::vector<std::pair<std::string_view, std::string_view>>;
+
+ConnectionFilter filter_of(const FilterPairs& pairs) {
     ConnectionFilter filter;
-    const FilterNames names{{"tcp://10.0.0.1:9000", "tcp://10.0.0.1:9001?proxy=on"},
-                            {"", "", "default", "realtime", "standard", "mobile", "powersave"}};
-    const Result<void> set = set_filter(filter, names, key, value);
-    EXPECT_TRUE(set) << set.error();
+    const FilterNames names{
+        {"tcp://10.0.0.1:9000", "tcp://10.0.0.1:9001?proxy=on", "ws://10.0.0.1:9002"},
+        {"", "", "default", "realtime", "standard", "mobile", "powersave"}};
+    for (const auto& [key, value] : pairs) {
+        const Result<void> set = set_filter(filter, names, key, value);
+        EXPECT_TRUE(set) << set.error();
+    }
     return filter;
+}
+ConnectionFilter filter_of(std::string_view key, std::string_view value) {
+    return filter_of({{key, value}});
 }
 
 TEST(AdminJobs, PagesHaveEachConnectionOnceWhateverTheirLength) {
@@ -310,6 +319,36 @@ TEST(AdminJobs, OneConnectionIsFoundByItsNameAndItsSuccessorIsNot) {
     EXPECT_FALSE(again.facts) << "the place has another owner";
 }
 
+TEST(AdminJobs, ValuesOfOneKeyAreAlternativesAndEachKeyMustHold) {
+    ReactorStage stage(plan_of());
+    for (const char* from : {"192.0.2.1:0", "192.0.2.2:0", "198.51.100.3:0"})
+        for (int each = 0; each < 3; ++each) stage.write(stage.connect(0, from), kPing);
+    stage.connect(2, "192.0.2.1:0");  // its upgrade has not come
+    stage.settle();
+    RetuneJob mobile(filter_of("address", "192.0.2.2"), 5);
+    run(stage, mobile);
+    const auto count = [&](const FilterPairs& pairs) {
+        CountJob job(filter_of(pairs));
+        run(stage, job);
+        return job.total;
+    };
+    EXPECT_EQ(count({{"address", "192.0.2.1"}, {"address", "198.51.100.0/24"}}), 7u);
+    EXPECT_EQ(count({{"address", "192.0.2.1"}, {"address", "192.0.2.1/32"}}), 4u);
+    EXPECT_EQ(count({{"address", "192.0.2.1"}, {"state", "open"}}), 3u);
+    EXPECT_EQ(count({{"state", "open"}, {"state", "http"}, {"state", "detect"}}), 10u);
+    EXPECT_EQ(count({{"listener", "0"}, {"listener", "2"}}), 10u);
+    EXPECT_EQ(count({{"listener", "1"}, {"listener", "2"}}), 1u);
+    EXPECT_EQ(count({{"profile", "default"}, {"profile", "mobile"}, {"listener", "0"}}), 9u);
+    EXPECT_EQ(count({{"profile", "mobile"}, {"address", "192.0.2.2"}, {"address", "::1"}}), 3u);
+    ConnectionFilter filter;
+    for (size_t user = 0; user < kFilterValuesMax; ++user)
+        EXPECT_TRUE(set_filter(filter, {}, "user", "u" + std::to_string(user)));
+    EXPECT_TRUE(set_filter(filter, {}, "user", "u0")) << "the same again is not another one";
+    EXPECT_FALSE(set_filter(filter, {}, "user", "one too many"));
+    EXPECT_TRUE(set_filter(filter, {}, "idle", "5s"));
+    EXPECT_FALSE(set_filter(filter, {}, "idle", "6s")) << "which of them would be meant?";
+}
+
 TEST(AdminJobs, NamesThatAreNotOfConnections) {
     for (const std::string_view text :
          {"", "r", "r1", "r1-2", "r1-2-", "r1-2-3x", "1-2-3", "r-1-2-3", "r1-2-99999999999"})
@@ -386,6 +425,13 @@ TEST(ClosedJobs, AreFoundByReasonUserAddressAndTime) {
     EXPECT_EQ(count(closed_by("since", "1h")), 2u);
     EXPECT_EQ(count(closed_by("protocol", "jsonl")), 1u);
     EXPECT_EQ(count(closed_by("listener", "1")), 1u);
+    ClosedFilter both = closed_by("user", "u2");
+    EXPECT_TRUE(set_filter(both, {}, "user", "u1"));
+    EXPECT_EQ(count(both), 1u);
+    EXPECT_TRUE(set_filter(both, {}, "address", "198.51.100.0/24"));
+    EXPECT_EQ(count(both), 0u);
+    EXPECT_TRUE(set_filter(both, {}, "address", "192.0.2.0/24"));
+    EXPECT_EQ(count(both), 1u);
     ClosedFilter filter;
     for (const auto& [key, value] : {std::pair("reason", "boredom"), std::pair("since", "0s"),
                                      std::pair("user", ""), std::pair("state", "open")}) {
@@ -444,6 +490,17 @@ TEST(PresenceJobs, LabelsAreFoundByNameOrWhole) {
     EXPECT_FALSE(has_label("", "ring"));
 }
 
+TEST(PresenceJobs, OfSeveralLabelsThoseOfOneNameAreAlternatives) {
+    const LabelChoice choice({"ring=canary", "region=eu", "ring=beta"});
+    EXPECT_TRUE(choice.matches("ring=canary region=eu"));
+    EXPECT_TRUE(choice.matches("region=eu ring=beta"));
+    EXPECT_FALSE(choice.matches("ring=stable region=eu"));
+    EXPECT_FALSE(choice.matches("ring=canary region=us"));
+    EXPECT_FALSE(choice.matches("ring=canary"));
+    EXPECT_TRUE(LabelChoice({"ring=canary", "ring"}).matches("ring=stable"));
+    EXPECT_TRUE(LabelChoice(std::vector<std::string>()).matches(""));
+}
+
 // What the directory chose is looked at, and nothing else; those that left meanwhile are passed
 // over, and so is the next owner of the place.
 TEST(PresenceJobs, ActOnTheConnectionsOfAUserOrALabel) {
@@ -452,23 +509,28 @@ TEST(PresenceJobs, ActOnTheConnectionsOfAUserOrALabel) {
     for (int i = 0; i < 300; ++i)
         peers.push_back(log_in(stage, "u" + std::to_string(i / 3), "d" + std::to_string(i),
                                i % 2 == 0 ? "canary" : "stable"));
-    const auto choose = [&](const std::string& user, std::vector<std::string> labels) {
-        ChooseJob job(user, std::move(labels));
+    const auto choose = [&](const std::vector<std::string>& users,
+                            const std::vector<std::string>& labels) {
+        ChooseJob job(users, labels);
         run(stage, job);
         EXPECT_FALSE(job.too_many);
         ConnectionFilter filter;
-        filter.user = user;
+        filter.users = users;
         std::vector<ConnectionId> ids;
         for (const ConnectionRef& ref : job.chosen) ids.push_back(ref.id);
         std::ranges::sort(ids, {}, &ConnectionId::index);
         filter.chosen = std::make_shared<const std::vector<ConnectionId>>(std::move(ids));
         return filter;
     };
-    const ConnectionFilter canaries = choose("", {"ring=canary"});
+    const ConnectionFilter canaries = choose({}, {"ring=canary"});
     EXPECT_EQ(canaries.chosen->size(), 150u);
-    EXPECT_EQ(choose("u7", {}).chosen->size(), 3u);
-    EXPECT_EQ(choose("u7", {"ring=stable"}).chosen->size(), 2u);
-    EXPECT_EQ(choose("eve", {}).chosen->size(), 0u);
+    EXPECT_EQ(choose({"u7"}, {}).chosen->size(), 3u);
+    EXPECT_EQ(choose({"u7"}, {"ring=stable"}).chosen->size(), 2u);
+    EXPECT_EQ(choose({"eve"}, {}).chosen->size(), 0u);
+    EXPECT_EQ(choose({"u7", "eve", "u8"}, {}).chosen->size(), 6u) << "of either user";
+    EXPECT_EQ(choose({"u7", "u8"}, {"ring=stable"}).chosen->size(), 3u) << "and of the ring";
+    EXPECT_EQ(choose({}, {"ring=stable", "ring=canary"}).chosen->size(), 300u) << "either ring";
+    EXPECT_EQ(choose({}, {"ring=stable", "region"}).chosen->size(), 0u) << "two names";
     std::set<std::string> names;
     Index next = 0;
     for (int pages = 1;; ++pages) {
@@ -487,7 +549,7 @@ TEST(PresenceJobs, ActOnTheConnectionsOfAUserOrALabel) {
     KickJob kick(canaries, "", nullptr);
     run(stage, kick);
     EXPECT_EQ(kick.done, 149u);
-    const ConnectionFilter u7 = choose("u7", {});
+    const ConnectionFilter u7 = choose({"u7", "u300"}, {});
     log_in(stage, "u7", "another", "canary");
     stage.write(peers[21],
                 "{\"type\":\"hello\",\"user\":\"other\"}\n");  // was u7, and is not kicked
