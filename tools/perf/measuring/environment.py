@@ -91,12 +91,17 @@ def limits():
     return rows
 
 
+def git(*arguments):
+    """What git prints, of a checkout that another user owns, too; None where it fails."""
+    return output_of("git", "-c", "safe.directory=*", *arguments)
+
+
 def git_state():
-    if output_of("git", "rev-parse", "--is-inside-work-tree") != "true":
+    if git("rev-parse", "--is-inside-work-tree") != "true":
         return None
-    changed = output_of("git", "status", "--porcelain", "--untracked-files=no")
-    return {"revision": output_of("git", "rev-parse", "HEAD"),
-            "described": output_of("git", "describe", "--always", "--dirty"),
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return {"revision": git("rev-parse", "HEAD"),
+            "described": git("describe", "--always", "--dirty"),
             "changed_files": changed.splitlines() if changed else []}
 
 
@@ -134,11 +139,11 @@ def capture(binaries=()):
 def headline(captured):
     """One line for the head of a table."""
     machine = captured["cpu"]
-    git = captured["git"] or {}
+    revision = (captured["git"] or {}).get("described") or "unknown"
     kernel = " ".join(captured["kernel"].split()[:2])
     return (f"{captured['at'][:10]}, {machine['model']}, {machine['cores']} cores"
             f"{' (virtual)' if machine['virtual'] else ''}, {kernel}"
-            f", revision {git.get('described') or 'unknown'}, load "
+            f", revision {revision}, load "
             f"{captured['load_average'][0]:.1f} at the start")
 
 

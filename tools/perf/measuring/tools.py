@@ -55,10 +55,10 @@ def why_no_perf():
             "seccomp profile may refuse perf_event_open); run as root, or lower it to 1")
 
 
-def counts_here(event):
-    """Whether perf counts this event on this machine."""
-    done = subprocess.run(["perf", "stat", "-x,", "-e", event, "true"], capture_output=True,
-                          text=True, check=False)
+def counts_here(event, everywhere=False):
+    """Whether perf counts this event on this machine; with `everywhere` of all its processes."""
+    done = subprocess.run(["perf", "stat", "-x,", *(["-a"] if everywhere else []), "-e", event,
+                           "true"], capture_output=True, text=True, check=False)
     return done.returncode == 0 and re.match(r"\d", done.stderr.strip()) is not None
 
 

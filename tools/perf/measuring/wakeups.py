@@ -92,7 +92,7 @@ def traces_here(options, results):
     if options.method != "auto":
         return options.method == "perf"
     why = tools.why_no_perf()
-    if why is None and not tools.counts_here(EVENTS[1]):
+    if why is None and not tools.counts_here(EVENTS[1], everywhere=True):
         why = "tracepoints may not be used here; run as root"
     if why is None:
         return True
