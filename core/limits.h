@@ -36,6 +36,8 @@ inline constexpr uint32_t kWheelUpperSlotsLog2 = 8;
 inline constexpr uint32_t kWheelSlotsLog2 = 14;
 inline constexpr uint32_t kWheelUpperSlotsLog2 = 10;
 #endif
+// Sectors of a level, in which its entries are counted for people to look at: of 2.1 s and 18 min.
+inline constexpr uint32_t kWheelSectorsLog2 = 6;
 // 9.7 h of 8.39 ms ticks. The longest timeout that can be asked for; a quarter of the range of the
 // 24-bit ticks in the records (time.h).
 inline constexpr uint32_t kTimeoutTicksMax = (uint32_t{1} << 22) - 1;

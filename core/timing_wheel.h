@@ -34,6 +34,7 @@
 //   I7  entries taken by a pop_due <= budget; with a budget and work, something is taken
 //   I8  the cursor never moves back
 //   I9  a slot's bit is set iff its chain is not empty
+//   I10 the counts of the sectors are those of the entries in their slots
 //
 // The entry belongs to the place, not to its owner: releasing a connection does nothing here, the
 // next owner adopts the entry, and pop_due may hand out a free place: the caller lets it be, and it
@@ -44,6 +45,8 @@
 // as in Erlang.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <concepts>
 #include <cstring>
 #include <vector>
@@ -53,6 +56,7 @@
 #include "core/page_source.h"
 #include "core/slot_bitmap.h"
 #include "core/types.h"
+#include "core/wheel_rings.h"
 
 namespace pulse {
 
@@ -150,6 +154,8 @@ class TimingWheel {
         for (const uint32_t count : upper_counts_) entries += count;
         return entries;
     }
+    // Where they lie. O(slots of level 1).
+    WheelRings rings() const;
     uint64_t purges() const { return purges_; }
     // What has been touched so far, without the records.
     size_t memory_bytes() const {
@@ -158,8 +164,8 @@ class TimingWheel {
     }
     size_t reserved_bytes() const { return size_t{units_max_} * kUnitBytes; }
 
-    // Proves I1, I4, I5, I6 and I9 and that no chunk is lost. `deadline_of(index)` says until when
-    // the place was promised a look, kNoTick for none. O(limit + slots): for tests and
+    // Proves I1, I4, I5, I6, I9, I10 and that no chunk is lost. `deadline_of(index)` says until
+    // when the place was promised a look, kNoTick for none. O(limit + slots): for tests and
     // debug builds only.
     template <class DeadlineOf>
     void validate(DeadlineOf&& deadline_of) const;
@@ -185,6 +191,11 @@ class TimingWheel {
     static constexpr uint16_t kUpper = 0x4000;
     // Dues within a period in 1/1024 ticks, so that more chunks than ticks are spread evenly too.
     static constexpr uint32_t kPaceShift = 10;
+
+    // Of level 0 entries are counted by sector only: a slot has no room for a count.
+    static constexpr uint32_t kSectorLog2 =
+        kGeometry.slots_log2 < kWheelSectorsLog2 ? 0 : kGeometry.slots_log2 - kWheelSectorsLog2;
+    static constexpr uint32_t sector_of(uint32_t slot) { return slot >> kSectorLog2; }
 
     uint32_t chunk_units() const { return chunk_ids_ == kBigChunkIds ? 4 : 1; }
     std::byte* chunk_at(uint32_t chunk) const { return chunks_ + size_t{chunk} * kUnitBytes; }
@@ -230,6 +241,7 @@ class TimingWheel {
         if (when - cursor_ < kSlots - 1) [[likely]] {
             const uint32_t slot = static_cast<uint32_t>(when) & (kSlots - 1);
             if (put_entry(heads_[slot], index)) lower_bits_.set(slot);
+            ++sector_counts_[sector_of(slot)];
             records_[index].armed = static_cast<uint16_t>(kArmed | slot);
         } else {
             push_upper(index, when);
@@ -365,7 +377,27 @@ class TimingWheel {
     std::vector<uint32_t> heads_;
     std::vector<uint32_t> upper_heads_;
     std::vector<uint32_t> upper_counts_;
+    std::array<uint32_t, kWheelSectors> sector_counts_{};  // of level 0
 };
+
+template <WheelRecord Record, WheelGeometry kGeometry>
+WheelRings TimingWheel<Record, kGeometry>::rings() const {
+    constexpr uint32_t kLog2 = kGeometry.upper_slots_log2;
+    constexpr uint32_t kUpperSectorLog2 = kLog2 < kWheelSectorsLog2 ? 0 : kLog2 - kWheelSectorsLog2;
+    WheelRings rings;
+    rings.cursor = cursor_;
+    std::ranges::copy(sector_counts_, rings.lower.begin());
+    for (uint32_t slot = 0; slot < kUpperSlots; ++slot)
+        rings.upper[slot >> kUpperSectorLog2] += upper_counts_[slot];
+    // The chunk in service is still of its slot.
+    const uint32_t slot = serving_armed_ & (kUpper - 1);
+    if ((serving_armed_ & kUpper) == 0) {
+        rings.lower[sector_of(slot)] += serving_left_;
+    } else {
+        rings.upper[slot >> kUpperSectorLog2] += serving_left_;
+    }
+    return rings;
+}
 
 // When the first chunk of the nearest occupied slot of level 1 is to be looked at. Its chunks are
 // spread evenly over the period before theirs, none at its end, so that all are done by
@@ -448,6 +480,7 @@ void TimingWheel<Record, kGeometry>::serve_lower(Tick due) {
 template <WheelRecord Record, WheelGeometry kGeometry>
 void TimingWheel<Record, kGeometry>::serve_chain(uint32_t head) {
     take_in_service(head);
+    sector_counts_[sector_of(serving_armed_ & (kUpper - 1))] -= serving_left_;
     const uint32_t next = next_of(serving_chunk_);
     serving_next_ = full_head(next);
     look_ahead(next_of(next));
@@ -478,9 +511,12 @@ template <WheelRecord Record, WheelGeometry kGeometry>
 [[gnu::noinline]] void TimingWheel<Record, kGeometry>::purge() {
     ++purges_;
     entries_ = 0;  // counted anew: a chain put together again asks for no purge
+    sector_counts_ = {};
     for (uint32_t slot = 0; slot < kSlots; ++slot) {
         if (heads_[slot] == 0) continue;
+        const uint64_t before = entries_;
         purge_slot(heads_[slot], static_cast<uint16_t>(kArmed | slot));
+        sector_counts_[sector_of(slot)] += static_cast<uint32_t>(entries_ - before);
         if (heads_[slot] == 0) lower_bits_.clear(slot);
     }
     for (uint32_t slot = 0; slot < kUpperSlots; ++slot) {
@@ -490,7 +526,10 @@ template <WheelRecord Record, WheelGeometry kGeometry>
         upper_counts_[slot] = static_cast<uint32_t>(entries_ - before);
         if (upper_heads_[slot] == 0) upper_bits_.clear(slot);
     }
+    const uint64_t before = entries_;
     purge_slot(serving_next_, serving_armed_);
+    const uint32_t serving_slot = serving_armed_ & (kUpper - 1);  // level 1 has no chain in service
+    sector_counts_[sector_of(serving_slot)] += static_cast<uint32_t>(entries_ - before);
     serving_ahead_ = 0;
 }
 
@@ -547,10 +586,11 @@ void TimingWheel<Record, kGeometry>::validate(DeadlineOf&& deadline_of) const {
         }
         return entries - before;
     };
+    std::array<uint64_t, kWheelSectors> sectors{};
     for (uint32_t slot = 0; slot < kSlots; ++slot) {
         const uint32_t head = heads_[slot];
         PULSE_ASSERT(lower_bits_.test(slot) == (head != 0));
-        walk(head, static_cast<uint16_t>(kArmed | slot));
+        sectors[sector_of(slot)] += walk(head, static_cast<uint16_t>(kArmed | slot));
     }
     for (uint32_t slot = 0; slot < kUpperSlots; ++slot) {
         const uint32_t head = upper_heads_[slot];
@@ -563,7 +603,8 @@ void TimingWheel<Record, kGeometry>::validate(DeadlineOf&& deadline_of) const {
     lower_bits_.validate();
     upper_bits_.validate();
     if (serving_chunk_ != 0) visit(serving_chunk_, serving_left_, serving_armed_);
-    walk(serving_next_, serving_armed_);
+    sectors[sector_of(serving_armed_ & (kUpper - 1))] += walk(serving_next_, serving_armed_);
+    PULSE_ASSERT(std::ranges::equal(sectors, sector_counts_));
     PULSE_ASSERT(entries == this->entries());
     for (uint32_t chunk = free_chunk_; chunk != 0; chunk = next_of(chunk)) ++chunks;
     PULSE_ASSERT((chunks + 1) * chunk_units() == units_used_);

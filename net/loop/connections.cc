@@ -206,6 +206,8 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges.wheel_entries_upper = wheel_.upper_entries();
     stats.gauges.buffers = buffers_.taken();
     stats.gauges.send_queue = outboxes_.waiting_bytes();
+    stats.rings = wheel_.rings();
+    stats.rings.tick = config_.clock.tick_ns();
     stats.gauges.records_bytes = table_.backed_bytes();
     stats.gauges.wheel_bytes = wheel_.memory_bytes();
     stats.gauges.buffers_bytes = buffers_.held_bytes();

@@ -7,6 +7,7 @@
 #include "core/distributions.h"
 #include "core/gauges.h"
 #include "core/metrics.h"
+#include "core/wheel_rings.h"
 #include "net/io/io_counters.h"
 #include "net/loop/population.h"
 
@@ -19,6 +20,7 @@ struct ReactorStats {
     Distributions distributions;
     IoCounters io;
     Population::Counts population;  // connections by protocol and stage
+    WheelRings rings;
 
     ReactorStats& operator+=(const ReactorStats& other) {
         metrics += other.metrics;
@@ -26,6 +28,7 @@ struct ReactorStats {
         distributions += other.distributions;
         io += other.io;
         Population::add(population, other.population);
+        rings += other.rings;
         return *this;
     }
 };

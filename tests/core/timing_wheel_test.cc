@@ -183,6 +183,38 @@ TEST(TimingWheel, EntriesOfTheUpperLevelAreCountedUntilTheyAreMoved) {
     EXPECT_EQ(rig.wheel.upper_entries(), 0u);
 }
 
+// A level of 64 slots has a slot a sector, one of 16 leaves the others empty.
+TEST(TimingWheel, RingsShowWhereEntriesLieUntilTheyAreHandedOut) {
+    Small rig(40, 0);
+    for (Index index = 0; index < 30; ++index) rig.set(index, 10);
+    rig.set(30, 11);
+    rig.set(31, 200);  // level 1, period 6 of 32 ticks
+    WheelRings rings = rig.wheel.rings();
+    EXPECT_EQ(rings.lower[10], 30u);
+    EXPECT_EQ(rings.lower[11], 1u);
+    EXPECT_EQ(rings.upper[6], 1u);
+    std::vector<Index> fired;
+    uint32_t budget = 7;  // in the middle of a chain, and of a chunk
+    rig.reached = 10;
+    for (Index index; (index = rig.wheel.pop_due(10, budget)) != kNoIndex;) rig.look(index, fired);
+    EXPECT_EQ(fired.size(), 7u);
+    rings = rig.wheel.rings();
+    EXPECT_EQ(rings.lower[10], 23u);
+    EXPECT_EQ(rings.cursor, 11u);
+    rig.validate();
+    rig.advance(11);
+    rings = rig.wheel.rings();
+    EXPECT_EQ(rings.lower[10] + rings.lower[11], 0u);
+    EXPECT_EQ(rings.upper[6], 1u);
+    rings += WheelRings{};
+    EXPECT_EQ(rings.cursor, 12u) << "what is of no wheel changes nothing";
+    WheelRings sum;
+    sum += WheelRings{.lower = {1}, .upper = {}, .cursor = 9, .tick = 4};
+    sum += WheelRings{.lower = {2}, .upper = {}, .cursor = 7, .tick = 4};
+    EXPECT_EQ(sum.lower[0], 3u);
+    EXPECT_EQ(sum.cursor, 7u) << "the earliest";
+}
+
 TEST(TimingWheel, ANewOwnerAdoptsTheEntryOfThePlace) {
     Full rig(1, 0);
     rig.set(0, 100);
