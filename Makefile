@@ -175,6 +175,10 @@ $(BUILD)/release/tools/pulseload/run/build_info.o: CXXFLAGS_tools/pulseload/run 
     -DPULSE_GIT_REVISION='"$(REVISION)"' \
     -DPULSE_BUILD_FLAGS='"$(CXXFLAGS_common) $(CXXFLAGS_release)"'
 
+# The assembler reads the files of the live page, which the compiler does not see.
+$(foreach flavour,release asan tsan fuzz,$(BUILD)/$(flavour)/tools/pulsewheel/page/files.o): \
+    $(wildcard tools/pulsewheel/page/*)
+
 # $(1) program: every source of its folder, and what all programs share, linked into build/NAME
 MANUAL_SOURCES := $(call below,tools/manual,*.cc)
 define program_rules

@@ -148,7 +148,12 @@ void write(const Reply& reply, httplib::Response& response) {
     response.status = reply.status;
     if (!reply.allow.empty()) response.set_header("Allow", reply.allow);
     if (reply.status == 401) response.set_header("WWW-Authenticate", "Bearer");
-    response.set_header("Cache-Control", "no-store");
+    bool may_be_kept = false;
+    for (const auto& [name, value] : reply.headers) {
+        may_be_kept |= name == "Cache-Control";
+        response.set_header(name, value);
+    }
+    if (!may_be_kept) response.set_header("Cache-Control", "no-store");
     response.set_content(reply.body, reply.type);
 }
 
@@ -157,6 +162,13 @@ std::string response_text(const Reply& reply) {
     return "HTTP/1.1 " + std::to_string(reply.status) + " Refused\r\nConnection: close\r\n" +
            "Content-Type: application/json\r\nContent-Length: " +
            std::to_string(reply.body.size()) + "\r\n\r\n" + reply.body;
+}
+
+// 304 has no body, and a length in it would be that of what it stands for (RFC 9110 8.6).
+void drop_length(std::string& response) {
+    constexpr std::string_view kField = "\r\nContent-Length: 0";
+    const size_t at = response.find(kField);
+    if (at != std::string::npos) response.erase(at, kField.size());
 }
 
 // To a path or a method that the table does not have.
@@ -258,7 +270,9 @@ Reply Control::Parts::answer(const Route& route, std::string_view id,
     Ask ask;
     ask.id = id;
     ask.query = request.params;
+    ask.path = request.path;
     ask.last_event_id = call.head.header("last-event-id").value_or("");
+    ask.if_none_match = call.head.header("if-none-match").value_or("");
     ask.gone = [&call] { return call.gone.load(); };
     if (route.method == "POST") {
         if (!call.head.header("content-type").value_or("").starts_with("application/json")) {
@@ -287,6 +301,7 @@ HttpAnswer Control::Parts::respond(HttpCall& call) {
             "Connection: close\r\n\r\n",
             true, std::move(stream)};
     }
+    if (answer.bytes.starts_with("HTTP/1.1 304 ")) drop_length(answer.bytes);
     // Of the bytes that are sent: what httplib makes of a body may be longer than the body.
     if (answer.bytes.size() <= kAdminAnswerBytesMax) return answer;
     return {response_text(error_reply(500, call.head.path(), "has an answer that is too long",
@@ -323,7 +338,8 @@ Result<std::unique_ptr<Control>> Control::start(AdminListener listener,
 size_t Control::memory_bytes_max() {
     return kAdminConnectionsMax *
                (kAdminHeadBytesMax + kAdminBodyBytesMax + kAdminReadBytes + kAdminAnswerBytesMax) +
-           kAdminWorkers * kChosenMax * sizeof(ConnectionRef) + PresenceHub::memory_bytes_max();
+           kAdminWorkers * kChosenMax * sizeof(ConnectionRef) + PresenceHub::memory_bytes_max() +
+           StatusHub::memory_bytes_max();
 }
 
 Result<std::vector<std::string>> read_admin_tokens(const std::string& path) {

@@ -104,6 +104,14 @@ inline constexpr uint32_t kSnapshotPage = 500;
 // proxies close what is idle.
 inline constexpr int64_t kPresencePingNs = 15'000'000'000;
 
+// ---------------------------------------------------------------------------------------- status
+// Clients that watch the server at once: a quarter of all.
+inline constexpr size_t kStatusFollowersMax = 16;
+// Between two measurements, while any client watches: what a person reads; a job a second for a
+// reactor. How long one waits for a reactor that does not answer.
+inline constexpr int64_t kStatusPollNs = 1'000'000'000;
+inline constexpr int64_t kStatusAnswerNs = 500'000'000;
+
 // --------------------------------------------------------------------------------------- access
 // A token of fewer characters is guessed; more tokens than this are not for persons to hand out.
 inline constexpr size_t kAdminTokenBytesMin = 16;

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "net/control/event_buffer.h"
 #include "net/control/evidence_json.h"
 #include "net/control/limits.h"
 #include "net/control/presence_jobs.h"
@@ -25,9 +26,7 @@ std::string line_of(const Json& object) {
 }
 
 std::string event(std::string_view name, const Json& data, std::string_view id = {}) {
-    std::string text;
-    if (!id.empty()) text.append("id: ").append(id).append("\n");
-    return text.append("event: ").append(name).append("\ndata: ").append(line_of(data)) + "\n\n";
+    return event_text(name, line_of(data), id);
 }
 
 Json json_of(const UserRow& row) {
@@ -54,45 +53,10 @@ Json json_of(const PresenceEvent& change, const Clocks& clocks) {
 
 }  // namespace
 
-// Its buffer is the hub thread's and the front's, the rest the hub's.
-class PresenceHub::Follower final : public HttpStream {
+// What is beside the buffer is the hub's.
+class PresenceHub::Follower final : public EventBuffer {
   public:
     explicit Follower(std::string last_id) : id(std::move(last_id)) {}
-
-    void begin(std::function<void()> wake) override {
-        const std::lock_guard guard(lock_);
-        wake_ = std::move(wake);
-        spoke_at_ = monotonic_clock();
-    }
-    bool read(std::string& out) override {
-        const std::lock_guard guard(lock_);
-        const Nanos now = monotonic_clock();
-        // So that a client that is gone is noticed, and a balancer in between keeps the stream.
-        if (out_.empty() && !over_ && now - spoke_at_ >= kPresencePingNs) out_ = ":\n\n";
-        if (!out_.empty()) spoke_at_ = now;
-        out += std::exchange(out_, {});
-        return !over_;
-    }
-    void end() override {
-        const std::lock_guard guard(lock_);
-        gone_ = true;
-        wake_ = {};
-    }
-
-    bool gone() {
-        const std::lock_guard guard(lock_);
-        return gone_;
-    }
-    size_t room() {
-        const std::lock_guard guard(lock_);
-        return kFollowerBufferBytes - std::min(kFollowerBufferBytes, out_.size());
-    }
-    void add(const std::string& text, bool over) {
-        const std::lock_guard guard(lock_);
-        out_ += text;
-        over_ |= over;
-        if (wake_) wake_();
-    }
 
     enum class Phase : uint8_t { begun, snapshot, live, over };
     Phase phase = Phase::begun;
@@ -100,14 +64,6 @@ class PresenceHub::Follower final : public HttpStream {
     uint64_t position = 0;  // in the feed
     uint32_t shard = 0;     // of the snapshot: where its next page begins
     uint32_t user = 1;
-
-  private:
-    std::mutex lock_;
-    std::string out_;
-    std::function<void()> wake_;
-    Nanos spoke_at_ = 0;
-    bool gone_ = false;
-    bool over_ = false;
 };
 
 PresenceHub::PresenceHub(Errands& errands)

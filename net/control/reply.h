@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "net/control/http_front.h"
 #include "net/control/target.h"
@@ -19,6 +21,8 @@ struct Reply {
     std::string type = "application/json";
     std::string allow{};  // the methods that the path has, where the request's is another
     std::shared_ptr<HttpStream> stream{};  // follows the head, instead of the body
+    // Besides what every answer has; of these names, instead.
+    std::vector<std::pair<std::string, std::string>> headers{};
 };
 
 // Text from outside may be anything; what is not UTF-8 is replaced.
@@ -43,7 +47,9 @@ Json labels_json(std::string_view labels);
 // What a request asks.
 struct Ask {
     std::string id;  // of the path, where that has one, or the name
+    std::string path{};
     std::string last_event_id{};
+    std::string if_none_match{};
     std::multimap<std::string, std::string> query;
     Json body;                   // of a POST, an object; null otherwise
     std::function<bool()> gone;  // the client does not wait any more

@@ -20,6 +20,7 @@
 #include "net/control/presence_hub.h"
 #include "net/control/presence_jobs.h"
 #include "net/control/reply.h"
+#include "net/control/status_hub.h"
 #include "net/control/target.h"
 
 namespace pulse {
@@ -82,6 +83,8 @@ class Routes {
     Reply send_to_user(const Ask& ask);
     Reply presence(const Ask& ask);
     Reply revoke(const Ask& ask);
+    Reply page(const Ask& ask);
+    Reply stream(const Ask& ask);
 
     struct Measured {
         std::vector<std::shared_ptr<StatsJob>> jobs;  // by reactor
@@ -132,6 +135,7 @@ class Routes {
     Errands errands_;
     std::atomic<uint32_t> long_ones_{0};  // kicks with a rate
     PresenceHub hub_{errands_};
+    StatusHub status_hub_{errands_, target_};
 };
 
 }  // namespace pulse

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,13 @@ struct ServingState {
     uint32_t reactors_stuck = 0;        // they have not acknowledged an order for a while
 };
 
+// A file of the live page.
+struct PageFile {
+    std::string_view path;  // of the request
+    std::string_view type;  // its media type
+    std::string_view text;  // of the program itself: it lives as long
+};
+
 // Any thread. What `ask` is said of is done by the main thread, and waited for; an error where it
 // does not come to it, or refuses; then nothing was changed.
 class ControlTarget {
@@ -41,6 +49,7 @@ class ControlTarget {
     // It was opened by another program, which goes on listening where this one stops.
     virtual bool is_passed(size_t listener) const = 0;
     virtual size_t send_queue_bytes() const = 0;
+    virtual std::span<const PageFile> page() const = 0;
 
     // Ask: every setting with its value, its origin, and whether a reload applies it.
     virtual Result<Json> config() = 0;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The admin endpoint of a real server on both backends, with some hundred real connections: what it
 answers, what it refuses, and what it leaves undisturbed."""
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import time
 import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from admin import Admin, Reply, Watched, openapi, read_all
+from admin import Admin, ROOT, Reply, Watched, openapi, read_all
 from frozen import Frozen
 from server import Server, run_over_backends
 
@@ -66,12 +67,12 @@ def login(port, user, device="", labels=None):
 
 
 class Follower:
-    """A client of /api/v1/presence, and the events that it was sent."""
+    """A client of /api/v1/presence, or of another stream, and the events that it was sent."""
 
-    def __init__(self, admin, last_id=None):
+    def __init__(self, admin, last_id=None, path="/api/v1/presence"):
         self.socket = admin.connect()
         headers = {"Last-Event-ID": last_id} if last_id else {}
-        self.socket.sendall(admin.request("GET", "/api/v1/presence", None, headers))
+        self.socket.sendall(admin.request("GET", path, None, headers))
         self.file = self.socket.makefile("rb")
         head = b"".join(iter(self.file.readline, b"\r\n"))
         assert b"200 OK" in head and b"text/event-stream" in head, head
@@ -129,6 +130,9 @@ def test_every_path_answers_as_openapi_says(backend):
                 if path == "/api/v1/presence":
                     assert Follower(admin).until("live")[0]["event"] == "snapshot"
                     continue
+                if path == "/api/v1/stream":
+                    assert Follower(admin, path=path).next()["event"] == "status"
+                    continue
                 body = {"/api/v1/log-level": {"level": "warning"},
                         "/api/v1/kick": {"filter": {"protocol": "binary"}},
                         "/api/v1/broadcast": {"all": True, "text": "a"},
@@ -143,6 +147,60 @@ def test_every_path_answers_as_openapi_says(backend):
         assert listed == tried, listed ^ tried
         assert admin.post("/api/v1/drain", status=202)["draining"] is True
         del peers, user
+
+
+def test_the_page_is_served_whole_and_may_be_kept(backend):
+    with tempfile.NamedTemporaryFile("w") as file, contextlib.ExitStack() as stack:
+        file.write(TOKEN + "\n")
+        file.flush()
+        server = stack.enter_context(Watched(backend, "--admin-token-file", file.name, token=TOKEN))
+        open_to_all = Admin(server.admin.address)
+        for path, kind in (("/", "text/html"), ("/page.js", "text/javascript"),
+                           ("/page.css", "text/css"), ("/icon.svg", "image/svg+xml")):
+            reply = open_to_all.ask("GET", path)
+            assert reply.status == 200 and reply.headers["content-type"].startswith(kind)
+            name = "index.html" if path == "/" else path[1:]
+            with open(os.path.join(ROOT, "tools/pulsewheel/page", name), "rb") as source:
+                assert reply.body == source.read()
+            assert reply.headers["cache-control"] == "no-cache"
+            policy = reply.headers["content-security-policy"]
+            assert "default-src 'none'" in policy and "unsafe" not in policy, policy
+            tag = reply.headers["etag"]
+            for given, status in ((tag, 304), ("*", 304), (f'"a", {tag[2:]}', 304), ('"a"', 200)):
+                with open_to_all.connect() as client:
+                    headers = {"If-None-Match": given}
+                    client.sendall(open_to_all.request("GET", path, None, headers))
+                    head, _, body = read_all(client).partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 %d " % status), (given, head)
+                assert status == 200 or (body == b"" and b"content-length" not in head.lower())
+        assert open_to_all.ask("GET", "/api/v1/stream").status == 401
+
+
+def test_a_stream_of_figures_is_true_and_bounded(backend):
+    with Watched(backend, "--heartbeat-profile", "mobile", scheme="auto") as server:
+        peers = crowd(server.port, 5)
+        followers = [Follower(server.admin, path="/api/v1/stream") for _ in range(16)]
+        first = [each.next() for each in followers]
+        assert server.admin.ask("GET", "/api/v1/stream").status == 503, "16 may watch"
+        assert {event["pid"] for event in first} == {server.process.pid}
+        event = followers[0].until("status", connections=20)[-1]
+        while event["by_protocol"] != {kind: 5 for kind in peers}:
+            event = followers[0].next()
+        assert event["total"]["heartbeats_answered"] == 10
+        assert sum(each["connections"] for each in event["reactors"]) == 20
+        levels = event["wheel"]
+        assert [len(levels[level]["entries"]) for level in ("lower", "upper")] == [64, 64]
+        entries = sum(sum(level["entries"]) for level in levels.values())
+        assert entries == event["total"]["wheel_entries"] >= 20
+        later = followers[0].next()
+        ahead = (later["wheel"]["lower"]["hand"] - levels["lower"]["hand"]) % 1
+        passed = later["uptime_s"] - event["uptime_s"]
+        assert 0 < passed and abs(ahead * levels["lower"]["span_s"] - passed) < 1, (ahead, passed)
+        followers.pop().close()
+        eventually(lambda: Follower(server.admin, path="/api/v1/stream").next() is not None,
+                   "the place of one that left is free")
+        for each in followers:
+            each.close()
 
 
 def test_the_figures_are_true(backend):

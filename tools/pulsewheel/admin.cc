@@ -11,6 +11,7 @@
 #include "core/units.h"
 #include "net/control/limits.h"
 #include "net/loop/reactor_config.h"
+#include "tools/pulsewheel/page/files.h"
 
 namespace pulse::serve {
 
@@ -53,6 +54,7 @@ class AdminTarget final : public ControlTarget {
     std::vector<std::string> profiles() const override { return profiles_; }
     bool is_passed(size_t listener) const override { return passed_[listener]; }
     size_t send_queue_bytes() const override { return send_queue_bytes_; }
+    std::span<const PageFile> page() const override { return page_files(); }
 
     Result<Json> config() override {
         return ask<Json>([this] { return main_thread_.config(); });

@@ -600,11 +600,12 @@ constexpr Setting kSettings[] = {
 
     {"admin", kAdministration, "ADDRESS",
      "Where to serve the admin endpoint: HOST:PORT or unix:PATH, or off. pulsectl speaks to it; "
-     "so do monitors (/metrics) and balancers (/readyz).",
+     "so do monitors (/metrics) and balancers (/readyz), and a browser shows a page (/).",
      text, restart, set_admin, get_admin},
     {"admin-token-file", kAdministration, "FILE",
      "Tokens, a line each, one of which each request must show (Authorization: Bearer TOKEN); "
-     "needed where --admin can be reached from other machines. /healthz and /readyz need none.",
+     "needed where --admin can be reached from other machines. /healthz and /readyz need none; "
+     "the page at / asks for one.",
      text, restart, set_file<&ServerOptions::admin_token_file>,
      get_file<&ServerOptions::admin_token_file>},
 

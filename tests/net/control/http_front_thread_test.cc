@@ -19,8 +19,10 @@
 
 #include "net/control/admin_address.h"
 #include "net/control/control.h"
+#include "net/control/event_buffer.h"
 #include "net/control/http_front.h"
 #include "net/control/limits.h"
+#include "net/control/status_hub.h"
 
 namespace pulse {
 namespace {
@@ -314,6 +316,25 @@ TEST_F(HttpStreamTest, AClientThatReadsSlowlyIsSentAllOfIt) {
     EXPECT_EQ(read_text(client), text + "end");
 }
 
+TEST(EventBuffer, AFollowerThatDoesNotReadIsDroppedAndToldSo) {
+    EventBuffer follower;
+    const std::string event = event_text("status", std::string(kFollowerBufferBytes / 4, 'x'));
+    uint32_t taken = 0;
+    while (offer_status(follower, event)) ++taken;
+    EXPECT_EQ(taken, 3u) << "what waits is bounded";
+    std::string out;
+    EXPECT_FALSE(follower.read(out)) << "that was all";
+    EXPECT_TRUE(out.starts_with(event));
+    EXPECT_NE(out.find("event: dropped\ndata: {\"reason\":"), std::string::npos);
+    EventBuffer reader;
+    for (uint32_t events = 0; events < 20; ++events) {
+        ASSERT_TRUE(offer_status(reader, event));
+        out.clear();
+        ASSERT_TRUE(reader.read(out));
+        ASSERT_EQ(out, event);
+    }
+}
+
 // ------------------------------------------------------------------------------------- the whole
 
 struct NoReactors final : Reactors {
@@ -340,6 +361,7 @@ struct BusyServer final : ControlTarget {
     std::vector<std::string> profiles() const override { return {}; }
     bool is_passed(size_t) const override { return false; }
     size_t send_queue_bytes() const override { return 1 << 20; }
+    std::span<const PageFile> page() const override { return {}; }
     Result<Json> config() override { return wait<Json>(); }
     Result<std::string> log_level() override { return wait<std::string>(); }
     Result<Result<void>> set_log_level(std::string_view) override { return wait<Result<void>>(); }
