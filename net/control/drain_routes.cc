@@ -102,11 +102,6 @@ Result<Routes::Part> Routes::part_of(const Json& body, ConnectionFilter& filter)
     if (Result<void> set = set_filter(filter, filter_names(), "listener", *listener); !set)
         return Error{set.error()};
     part.listener = filter.listeners.front();
-    if (target_.is_passed(*part.listener)) {
-        return Error{
-            "listener: was passed by a service manager, which goes on listening; stop its socket "
-            "unit, or drain the server"};
-    }
     return part;
 }
 
@@ -135,9 +130,10 @@ Reply Routes::drain_partly(const Ask& ask) {
     const auto needed = std::ceil(static_cast<double>(part->connections) / window_s);
     const uint64_t per_second = *rate > 0 ? *rate : std::max<uint64_t>(1, uint64_t(needed));
     part->drain = std::make_shared<PartialDrain>(per_second, errands_.reactors());
+    const bool passed = part->listener && target_.is_passed(*part->listener);
     for (size_t reactor = 0; reactor < jobs.size(); ++reactor) {
-        jobs[reactor] =
-            std::make_shared<PartialDrainJob>(chosen.filters[reactor], part->listener, part->drain);
+        jobs[reactor] = std::make_shared<PartialDrainJob>(chosen.filters[reactor], part->listener,
+                                                          passed, part->drain);
     }
     {
         const std::lock_guard guard(parts_lock_);

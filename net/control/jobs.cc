@@ -192,7 +192,8 @@ bool KickJob::act(Connections& connections, Index index) {
 }
 
 Nanos PartialDrainJob::step(Connections& connections, Nanos now, uint32_t& budget) {
-    if (listener_) connections.close_listener(*listener_);
+    if (listener_ && passed_) connections.refuse_on(*listener_);
+    if (listener_ && !passed_) connections.close_listener(*listener_);
     listener_.reset();
     const Nanos next = ActJob::step(connections, now, budget);
     if (next == kNever) drain_->walking.fetch_sub(1);

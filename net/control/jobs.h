@@ -176,13 +176,15 @@ struct PartialDrain {
     std::atomic<uint32_t> walking;  // reactors that have not come to the end
 };
 
-// Says goodbye to those that match, as a server that stops does. A listener is closed before.
+// Says goodbye to those that match, as a server that stops does. A listener is closed before, or,
+// where it was `passed` by a program that has it open, refuses from then on.
 class PartialDrainJob final : public ActJob {
   public:
-    PartialDrainJob(const ConnectionFilter& filter, std::optional<uint8_t> listener,
+    PartialDrainJob(const ConnectionFilter& filter, std::optional<uint8_t> listener, bool passed,
                     const std::shared_ptr<PartialDrain>& drain)
         : ActJob(filter, std::shared_ptr<SharedPace>(drain, &drain->pace)),
           listener_(listener),
+          passed_(passed),
           drain_(drain) {}
     Nanos step(Connections& connections, Nanos now, uint32_t& budget) override;
 
@@ -191,6 +193,7 @@ class PartialDrainJob final : public ActJob {
     uint32_t cost() const override { return kEvictCost; }
     bool concerns(const Connection& connection) const override { return is_live(connection.stage); }
     std::optional<uint8_t> listener_;  // to be closed
+    const bool passed_;
     const std::shared_ptr<PartialDrain> drain_;
 };
 

@@ -46,7 +46,7 @@ class ControlTarget {
     virtual Json process() const = 0;
     virtual std::vector<std::string> listeners() const = 0;
     virtual std::vector<std::string> profiles() const = 0;
-    // It was opened by another program, which goes on listening where this one stops.
+    // It was opened by another program, which goes on listening where this one closes it.
     virtual bool is_passed(size_t listener) const = 0;
     virtual size_t send_queue_bytes() const = 0;
     virtual std::span<const PageFile> page() const = 0;

@@ -63,7 +63,8 @@ Connections::Admitted Connections::admit(const Accepted& accepted, uint32_t addr
     const bool names_peer = config_.options->listen[accepted.listener].expects_proxy_header;
     if (names_peer && !accepted.peer.present()) return {Refusal{CloseReason::peer_reset}};
     if (is_untrusted_proxy(accepted)) return {Refusal{CloseReason::untrusted_source}};
-    if (draining_) return {Refusal{CloseReason::going_away}};
+    if (draining_ || (refused_listeners_ >> accepted.listener & 1) != 0)
+        return {Refusal{CloseReason::going_away}};
     if (table_.live() == table_.limit()) {
         const bool all_full = config_.admission->live() >= config_.admission->connections_max();
         return {Refusal{all_full ? CloseReason::server_full : CloseReason::reactor_full}};

@@ -35,6 +35,7 @@
 #include "core/sweep.h"
 #include "core/timing_wheel.h"
 #include "core/turn_budget.h"
+#include "net/io/limits.h"
 #include "net/loop/authentication.h"
 #include "net/loop/beginnings.h"
 #include "net/loop/connection_flags.h"
@@ -158,6 +159,9 @@ class Connections {
     bool ready() const { return drain_at_ == kNever; }
     // Accepts no more on this one; what was accepted there stays.
     void close_listener(uint8_t listener) { io_.close_listener(listener); }
+    // The same of one that another program has open, too, so that a close would leave those that
+    // come waiting in its queue: they are accepted and refused as going_away, and may go elsewhere.
+    void refuse_on(uint8_t listener) { refused_listeners_ |= uint64_t{1} << listener; }
     // Reset all peers, in the turns that follow.
     void stop_hard();
     // It accepts no more, and says goodbyes.
@@ -397,13 +401,15 @@ class Connections {
     History history_;
     bool logs_peers_ = false;  // config_.debug gets a line for each
 
-    Nanos drain_at_ = kNever;  // when accepting ends
+    Nanos drain_at_ = kNever;         // when accepting ends
+    uint64_t refused_listeners_ = 0;  // by their bits
+    static_assert(kListenersMax <= 64);
     bool draining_ = false;
     bool cut_short_ = false;
     bool window_over_ = false;  // of the drain
     bool stopping_hard_ = false;
     Nanos drain_began_ = 0;
-    std::optional<Nanos> drain_ends_after_;  // known once the last goodbye was said
+    std::optional<Nanos> goodbyes_took_;  // known once the last was said
     uint32_t turns_after_window_ = 0;
     uint32_t drain_total_ = 0;  // who was inside when it began
     uint32_t goodbyes_said_ = 0;

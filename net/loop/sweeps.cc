@@ -129,18 +129,19 @@ uint32_t Connections::draw_retry_after_ms() {
 void Connections::drain_step(uint32_t& budget) {
     if (table_.live() == 0 || window_over_) return;
     const Nanos elapsed = std::max<Nanos>(0, io_.now() - drain_began_);
-    if (drain_ends_after_ && elapsed >= *drain_ends_after_) {
+    const Nanos window = config_.options->drain_timeout;  // a reload may have changed it
+    if (goodbyes_took_ &&
+        elapsed >=
+            std::max(window, *goodbyes_took_ + std::min<Nanos>(window / 4, kCloseLingerNs))) {
         if (++turns_after_window_ < kTurnsAfterWindow) return;
         window_over_ = true;
         ending_ = Sweep(table_.limit());
         return;
     }
-    const Nanos window = config_.options->drain_timeout;
     const Nanos spread = std::max<Nanos>(1, window / 4 * 3);
     say_goodbyes(elapsed, spread, budget);
     const bool all = goodbyes_.done() || goodbyes_said_ == drain_total_;
-    if (!all || drain_ends_after_) return;
-    drain_ends_after_ = std::max(window, elapsed + std::min<Nanos>(window / 4, kCloseLingerNs));
+    if (all && !goodbyes_took_) goodbyes_took_ = elapsed;
 }
 
 void Connections::say_goodbyes(Nanos elapsed, Nanos spread, uint32_t& budget) {

@@ -334,15 +334,19 @@ void Server::check() {
     deliver();
 }
 
+uint64_t goodbyes_needed(uint32_t connections, Nanos window) {
+    const double goodbyes_s = static_cast<double>(window) / kSecond * 0.75;
+    return static_cast<uint64_t>(std::ceil(connections / std::max(goodbyes_s, 1e-3)));
+}
+
 DrainPlan Server::drain() {
-    const double goodbyes_s = static_cast<double>(options_->drain_timeout) / kSecond * 0.75;
     DrainPlan plan{.connections = connections(), .rate = options_->drain_rate};
-    const auto needed = static_cast<double>(plan.connections) / std::max(goodbyes_s, 1e-3);
-    plan.keeps_rate = plan.rate > 0 && static_cast<double>(plan.rate) >= needed;
+    const uint64_t needed = goodbyes_needed(plan.connections, options_->drain_timeout);
+    plan.keeps_rate = plan.rate > 0 && plan.rate >= needed;
     if (plan.keeps_rate) {
         shared_->drain_pace.set(plan.rate);
     } else {
-        plan.rate = static_cast<uint64_t>(std::ceil(needed));
+        plan.rate = needed;
     }
     for (const auto& thread : threads_) thread->orders.drain();
     deliver();

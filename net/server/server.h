@@ -61,6 +61,9 @@ struct DrainPlan {
     bool keeps_rate = false;   // that of the options; else the window needs another, or none is set
 };
 
+// Goodbyes a second with which so many are said within three quarters of the window.
+uint64_t goodbyes_needed(uint32_t connections, Nanos window);
+
 class Server {
   public:
     // `debug` gets a line for each peer while the log level is debug, from the reactors' threads at
@@ -110,6 +113,8 @@ class Server {
 
     // For the threads of an admin endpoint.
     Reactors& reactors();
+    // Of listening(): another program has it open, too.
+    bool is_passed(size_t listener) const { return plan_.options.listen[listener].descriptor >= 0; }
     // Of stats() what is not the reactors': times, process, backend, listeners.
     void fill_process(ServerStats& stats) const;
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from admin import Admin, read_all  # noqa: E402: its path comes first
 from server import BUILD, run_over_backends  # noqa: E402: its path comes first
 
 # What a service manager does between its fork and its exec: numbers from 3 on, and variables.
@@ -196,6 +197,33 @@ def test_a_socket_outlives_the_server_and_who_waits_there(backend):
                     assert peer.recv(8)[1] == 2, "a pong"
                     peer.close()
                 assert server.stop() == 0, server.text()
+
+
+def test_a_passed_socket_is_drained_alone_and_refuses_those_that_come(backend):
+    with tcp_socket() as passed, tcp_socket() as other, \
+            tempfile.TemporaryDirectory() as directory, Activated(
+                backend, [("web", passed), ("other", other)], "--listen", "jsonl://fd:web",
+                "--listen", "tcp://fd:other", "--reactors", "2", "--drain-timeout", "2s",
+                "--admin", f"unix:{directory}/admin") as server:
+        server.wait_for("admin endpoint on")
+        admin = Admin(f"unix:{directory}/admin")
+        held, stays = [connect(passed) for _ in range(4)], connect(other)
+        for peer in held:
+            peer.sendall(b"PING\n")
+            assert peer.recv(8) == b"PONG\n"
+        beats(stays)
+        state = admin.post("/api/v1/drain", {"listener": "0", "rate": "1000/s"}, 202)
+        assert state["parts"][0]["connections"] == 4, state
+        for peer in held:
+            assert b'"reason":"going_away","retry_after_ms":' in read_all(peer)
+            peer.close()
+        for _ in range(8):
+            with connect(passed) as late:
+                assert b'"reason":"going_away"' in read_all(late), "not left in the queue"
+        beats(stays)
+        serve_some(other, 4)
+        assert admin.ask("GET", "/readyz").status == 200
+        assert server.stop() == 0, server.text()
 
 
 def test_does_not_spin_in_a_drain_while_peers_wait_for_the_next_server(backend):

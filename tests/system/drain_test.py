@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -290,6 +291,27 @@ def test_a_drain_waits_for_what_a_slow_peer_still_reads(backend):
             assert goodbye[1] == GOODBYE and goodbye[8:10] == struct.pack(">H", 1001), goodbye
             slow.close()
             assert server.process.wait(timeout=10) == 0, server.text()
+
+
+def test_a_reload_shortens_a_drain_that_goes_on(backend):
+    with tempfile.TemporaryDirectory() as directory:
+        config = f"{directory}/config"
+        with open(config, "w") as file:
+            file.write('drain-timeout = "60s"\n')
+        with Server(backend, "--config", config) as server:
+            peers = [Peer(server.port) for _ in range(10)]
+            for peer in peers:
+                peer.send(frame(PING, 1))
+                assert peer.receive(skip=(PING,))[0] == PONG
+            server.process.send_signal(signal.SIGTERM)
+            assert peers[0].receive(skip=(PING,))[0] == GOODBYE
+            with open(config, "w") as file:
+                file.write('drain-timeout = "500ms"\n')
+            server.process.send_signal(signal.SIGHUP)
+            assert server.process.wait(timeout=20) == 0, server.text()
+            assert "reload: drain-timeout: 1m -> 500ms" in server.text(), server.text()
+            for peer in peers[1:]:
+                assert peer.receive(skip=(PING,))[0] == GOODBYE
 
 
 def test_a_second_signal_stops_at_once(backend):

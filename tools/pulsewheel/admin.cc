@@ -22,11 +22,7 @@ class AdminTarget final : public ControlTarget {
           main_thread_(main_thread),
           listeners_(server.listening()),
           profiles_(make_reactor_config(std::make_shared<LoopOptions>(options)).profile_names),
-          drain_window_(options.drain_timeout),
-          send_queue_bytes_(options.send_queue_bytes) {
-        for (const ListenAddress& listener : options.listen)
-            passed_.push_back(listener.descriptor >= 0);
-    }
+          send_queue_bytes_(options.send_queue_bytes) {}
 
     Reactors& reactors() override { return server_.reactors(); }
     ServingState serving() const override {
@@ -38,7 +34,7 @@ class AdminTarget final : public ControlTarget {
                 .stopping_hard = progress.stopped,
                 .draining_for = since == 0 ? 0 : now.tv_sec * kSecond + now.tv_nsec - since,
                 .drain_delay = progress.drain_delay,
-                .drain_window = drain_window_,
+                .drain_window = progress.drain_window,
                 .goodbyes_per_second = progress.goodbyes_per_second,
                 .connections = server_.connections(),
                 .connections_max = server_.connections_max(),
@@ -52,7 +48,7 @@ class AdminTarget final : public ControlTarget {
     }
     std::vector<std::string> listeners() const override { return listeners_; }
     std::vector<std::string> profiles() const override { return profiles_; }
-    bool is_passed(size_t listener) const override { return passed_[listener]; }
+    bool is_passed(size_t listener) const override { return server_.is_passed(listener); }
     size_t send_queue_bytes() const override { return send_queue_bytes_; }
     std::span<const PageFile> page() const override { return page_files(); }
 
@@ -112,8 +108,6 @@ class AdminTarget final : public ControlTarget {
     Operator& main_thread_;
     const std::vector<std::string> listeners_;
     const std::vector<std::string> profiles_;
-    std::vector<bool> passed_;
-    const Nanos drain_window_;
     const size_t send_queue_bytes_;
 };
 

@@ -117,6 +117,7 @@ void Operator::report() {
 
 int Operator::run(Server& server, const sigset_t& signals) {
     server_ = &server;
+    progress_.drain_window = options_.drain_timeout;
     manager_.started(server);
     for (;;) {
         wait_for_signal(signals);
@@ -335,6 +336,10 @@ void Operator::apply(const ServerOptions& options) {
     manager_.reload_applied();
     log_.tune(options_);
     if (timing) set_interval();
+    progress_.drain_window = options_.drain_timeout;
+    if (stopping_at_ == 0 || drain_plan_.keeps_rate) return;
+    drain_plan_.rate = goodbyes_needed(drain_plan_.connections, options_.drain_timeout);
+    progress_.goodbyes_per_second = drain_plan_.rate;
 }
 
 }  // namespace pulse::serve

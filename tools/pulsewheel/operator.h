@@ -54,6 +54,7 @@ class Operator {
         std::atomic<uint32_t> connections_at_drain{0};
         std::atomic<uint64_t> goodbyes_per_second{0};
         std::atomic<Nanos> drain_delay{0};
+        std::atomic<Nanos> drain_window{0};  // of the present or the next drain
         std::atomic<uint32_t> reactors_stuck{0};
     };
     const Progress& progress() const { return progress_; }

@@ -516,7 +516,7 @@ constexpr Setting kSettings[] = {
     {"drain-timeout", kProcess, "TIME",
      "Time over which a drain spreads its goodbyes; peers left after it are reset, but none "
      "without a goodbye.",
-     text, restart, DURATION(drain_timeout, 0, kHour)},
+     text, live, DURATION(drain_timeout, 0, kHour)},
     {"drain-retry-after", kProcess, "TIME",
      "The goodbye of a drain asks to come back after TIME to twice TIME, each peer after another.",
      text, live, DURATION(drain_retry_after, 100 * kMillisecond, kHour)},

@@ -406,6 +406,28 @@ TEST(Drain, TheWindowHoldsWhateverTheRate) {
     expect_goodbyes(stage, "a rate that is too low");
 }
 
+// While it goes on, too: what is left of the goodbyes is spread over the new window, and its end is
+// that of the new one.
+TEST(Drain, AReloadChangesTheWindow) {
+    for (const bool longer : {false, true}) {
+        LoopOptions options;
+        options.drain_timeout = longer ? 4 * kSecond : 40 * kSecond;
+        ReactorStage stage(crowd_of(options));
+        open_peers(stage);
+        ASSERT_TRUE(stage.post({Message::Drain{}}));
+        stage.settle(2 * kSecond);
+        EXPECT_NEAR(static_cast<double>(goodbyes(stage)), longer ? 667 : 67, 10);
+        stage.reload(
+            [&](LoopOptions& fresh) { fresh.drain_timeout = longer ? 40 * kSecond : 4 * kSecond; });
+        stage.settle(kSecond / 2);
+        EXPECT_NEAR(static_cast<double>(goodbyes(stage)), longer ? 667 : 833, 10);
+        stage.settle(2 * kSecond);
+        EXPECT_EQ(stage.reactor().drained(), !longer);
+        stage.settle(longer ? 36 * kSecond : 0);
+        expect_goodbyes(stage, longer ? "a longer window" : "a shorter window");
+    }
+}
+
 // Balancers learn of it first, and send no more; then listeners close, and then come goodbyes.
 TEST(Drain, IsNotReadyBeforeItStopsToAccept) {
     StagePlan plan = crowd_of();
