@@ -177,6 +177,14 @@ void AddressTable::part(uint32_t address) {
     }
 }
 
+uint32_t AddressTable::sharing(uint32_t address) const {
+    uint32_t sharing = 0;
+    for (const Entry* entry : places_of(address))
+        if (address_of(entry->head.load(std::memory_order_acquire)) == address)
+            sharing += entry->sharing.load(std::memory_order_relaxed);
+    return sharing;
+}
+
 uint32_t AddressTable::connections(uint32_t address) const {
     uint64_t connections = 0;
     if (!ok() || address == 0) return 0;

@@ -74,6 +74,7 @@ class AddressTable {
     // It takes one of the share of its address; how many have one now. And gives it back.
     uint32_t join(uint32_t address);
     void part(uint32_t address);
+    uint32_t sharing(uint32_t address) const;
 
     // Takes one from its bucket; otherwise returns how long there is none.
     Nanos take(uint32_t address, Nanos now, const BucketRate& rate) {

@@ -72,7 +72,15 @@ struct alignas(kCacheLineBytes) Message {
     // Steps the job of the payload, a Job* (net/loop/job.h), in this turn and those that follow.
     struct Run {};
 
-    // ---- between reactors (net/loop/logins.h). `session` is of the shard that has the user.
+    // ---- between reactors
+    // An address (number_of() of net/io/address.h) has one too many of those that share its part:
+    // close the oldest here, or pass it on to the next of so many reactors that were not asked.
+    struct GiveWay {
+        uint32_t address = 0;
+        uint32_t left = 0;
+    };
+
+    // ---- the same, of logins (net/loop/logins.h). `session` is of the shard that has the user.
     // To the shard: the connection logs in as the payload, LoginTexts, says. The payload is the
     // sender's until the answer. `entry` is the sender's (SessionBook).
     struct Login {
@@ -107,7 +115,7 @@ struct alignas(kCacheLineBytes) Message {
         uint32_t shard = 0;
     };
 
-    using Body = std::variant<Snapshot, Kick, Reload, Revoke, Drain, Stop, Run, Login,
+    using Body = std::variant<Snapshot, Kick, Reload, Revoke, Drain, Stop, Run, GiveWay, Login,
                               LoginAnswered, SessionEnded, SessionSuspect, SessionTaken>;
     Body body;
     Payload payload{};

@@ -14,6 +14,9 @@ namespace pulse {
 
 namespace {
 
+constexpr CloseCause kGivesWay{CloseReason::address_share,
+                               "a newer one of its address took its place"};
+
 // Whether an end says something of the peer: not one that an operator or this machine wanted, nor
 // that of a health check.
 bool is_flap(CloseReason reason) {
@@ -140,8 +143,10 @@ std::optional<Refusal> Connections::count_address(Index index, const SocketAddre
 }
 
 // It has a part in the share of its address. Where that is more than the share, the oldest that has
-// one gives way: of this reactor, since none knows when those of the others came, so that an
-// address has at most one too many for each other reactor.
+// one gives way: of this reactor, since none knows when those of the others came; where the
+// newcomer is the only one here, of the next reactor that has one. Each joins before it looks, and
+// the last that joins sees all: so an address has one too many while a message is on its way, and
+// no longer. Where the other reactor takes none, the newcomer gives way.
 void Connections::begin_share(Index index) {
     Connection& connection = at(index);
     if (address_rules_.share == 0 || !sharing_.on()) return;
@@ -149,9 +154,21 @@ void Connections::begin_share(Index index) {
     connection.flags |= kSharing;
     sharing_.add(index, connection.address);
     if (config_.addresses->join(connection.address) <= address_rules_.share) return;
-    const Index oldest = sharing_.oldest(connection.address);
-    if (oldest == index) return;
-    begin_close(oldest, {CloseReason::address_share, "a newer one of its address took its place"});
+    const uint32_t others = logins_.reactors() - 1;
+    if (!give_way(connection.address, others, index)) begin_close(index, kGivesWay);
+}
+
+bool Connections::give_way(uint32_t address, uint32_t others, Index newcomer) {
+    const uint32_t share = address_rules_.share;
+    if (share == 0 || config_.addresses->sharing(address) <= share) return true;
+    const Index oldest = sharing_.oldest(address);
+    if (oldest != kNoIndex && oldest != newcomer) {
+        begin_close(oldest, kGivesWay);
+        return true;
+    }
+    if (others == 0) return true;  // those that had one have closed it
+    const uint32_t next = (config_.number + 1) % logins_.reactors();
+    return logins_.tell(next, {Message::GiveWay{address, others - 1}});
 }
 
 void Connections::logged_in(Index index, std::string_view user) {

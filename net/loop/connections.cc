@@ -23,6 +23,9 @@ struct Handle {
     void operator()(const Message::Reload&) const {
         connections.reload(payload.as<std::shared_ptr<const LoopOptions>>());
     }
+    void operator()(const Message::GiveWay& m) const {
+        connections.give_way(m.address, m.left, kNoIndex);
+    }
     void operator()(const Message::Login& login) const {
         connections.logins().handle(login, payload.as<LoginTexts>());
     }

@@ -127,6 +127,9 @@ class Connections {
     void kick(ConnectionId target, CloseReason reason);
     // `job` has its steps in sweep() from now on.
     void begin_job(Job& job, Acknowledgement acknowledgement) { jobs_.begin(job, acknowledgement); }
+    // An address has more connections than its share: closes its oldest here, but for `newcomer`,
+    // or passes that on to so many other reactors. False: that was to be done and could not.
+    bool give_way(uint32_t address, uint32_t others, Index newcomer);
     // No token with this id is right from now on; those that have given it are closed in sweep().
     void revoke(std::string_view token_id);
     // The same of one that a walk has come to. Returns whether it was closed.

@@ -65,6 +65,10 @@ class Logins {
     void handle(const Message::SessionSuspect& suspect);
     void handle(const Message::SessionTaken& taken);
 
+    // Posts to another reactor, behind what waits for it. False: its lane is full.
+    bool tell(uint32_t reactor, const Message& message) { return mail_.try_post(reactor, message); }
+    uint32_t reactors() const { return mail_.reactors(); }
+
     // ---- a turn
     // Ends lingering that is over, and posts what waits. True if a turn must follow at once.
     bool advance();

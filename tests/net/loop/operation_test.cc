@@ -1,7 +1,10 @@
 // What an operator asks of a reactor: limits on what comes in, and messages.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/fixed_text.h"
@@ -309,6 +312,79 @@ TEST(AddressShare, HoldsForEveryProtocolAndBehindABalancer) {
     stage.settle();
     EXPECT_TRUE(stage.ended(stage.peers() - 2)) << "it has the address that the header names";
     EXPECT_EQ(stage.heard(named), "");
+}
+
+// Reactors that count addresses together.
+class Reactors {
+  public:
+    Reactors(uint32_t count, const LoopOptions& options) : mailboxes_(count) {
+        for (uint32_t number = 0; number < count; ++number) {
+            StagePlan plan = limited(options);
+            plan.number = number;
+            plan.mailboxes = mailboxes_;
+            plan.addresses = &addresses_;
+            stages_.push_back(std::make_unique<ReactorStage>(plan));
+            mailboxes_[number] = &stages_.back()->mailbox();
+        }
+    }
+    ReactorStage& operator[](size_t number) { return *stages_[number]; }
+    // All messages that are on their way arrive.
+    void settle() {
+        for (size_t round = 0; round < 2 * stages_.size(); ++round)
+            for (const auto& stage : stages_) stage->settle();
+    }
+
+  private:
+    HeapPages pages_;
+    AddressTable addresses_{pages_, 2'000};
+    std::vector<Mailbox*> mailboxes_;
+    std::vector<std::unique_ptr<ReactorStage>> stages_;
+};
+
+// Wherever the newest comes, and wherever those are that it finds there.
+TEST(AddressShare, IsExactOverSeveralReactorsAndTheNewestIsLetIn) {
+    Random random(7);
+    for (uint32_t share : {1u, 2u, 4u}) {
+        Reactors reactors(3, share_of(share));
+        std::vector<std::pair<size_t, size_t>> peers;
+        const auto count = [&] {
+            return static_cast<size_t>(std::ranges::count_if(
+                peers, [&](auto peer) { return !reactors[peer.first].ended(peer.second); }));
+        };
+        for (size_t arrival = 1; arrival <= 100; ++arrival) {
+            const size_t reactor = random.below(3);
+            peers.emplace_back(reactor, comes(reactors[reactor], "PING\n"));
+            EXPECT_FALSE(reactors[reactor].ended(peers.back().second)) << arrival;
+            reactors.settle();
+            EXPECT_EQ(count(), std::min<size_t>(arrival, share)) << arrival;
+            EXPECT_FALSE(reactors[reactor].ended(peers.back().second)) << arrival;
+        }
+    }
+}
+
+// Three come at once to reactors that have none, where one may stay; and one that does not turn
+// holds up no more than its lane takes.
+TEST(AddressShare, HoldsWhereReactorsAskEachOtherAtOnceAndWhereOneIsStuck) {
+    Reactors reactors(3, share_of(1));
+    std::vector<size_t> peers;
+    for (size_t reactor = 0; reactor < 3; ++reactor)
+        peers.push_back(reactors[reactor].connect(1, kShared));
+    reactors.settle();
+    size_t left = 0;
+    for (size_t reactor = 0; reactor < 3; ++reactor)
+        left += !reactors[reactor].ended(peers[reactor]);
+    EXPECT_LE(left, 1u);
+    const size_t holder = comes(reactors[1], "PING\n");
+    reactors.settle();
+    for (uint32_t newcomer = 0; newcomer < 2 * kMailboxSlots; ++newcomer) {
+        const size_t peer = comes(reactors[0], "PING\n");  // and reactor 1 does not turn
+        EXPECT_EQ(reactors[0].ended(peer), newcomer >= kMailboxSlots) << newcomer;
+        reactors[0].close(peer, true);
+        reactors[0].settle();
+    }
+    EXPECT_FALSE(reactors[1].ended(holder));
+    reactors.settle();
+    EXPECT_FALSE(reactors[1].ended(holder)) << "by now no other is there";
 }
 
 // ------------------------------------------------------------------------------------- messages

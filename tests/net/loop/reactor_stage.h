@@ -45,6 +45,7 @@ struct StagePlan {
     // stage into its place before any of them turns.
     uint32_t number = 0;
     std::span<Mailbox* const> mailboxes{};
+    AddressTable* addresses = nullptr;  // of all; nullptr: one of its own
 };
 
 // `Io` is SimBackend, or derives from it to answer the loop what a test wants.
@@ -202,7 +203,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         config.ledger_entries = plan.ledger_entries;
         if (plan.directory) config.directory = *plan.directory;
         config.admission = &admission_;
-        config.addresses = &addresses_;
+        config.addresses = plan.addresses != nullptr ? plan.addresses : &addresses_;
         config.users = &users_;
         drain_pace_.set(config.options->drain_rate);
         config.drain_pace = &drain_pace_;
