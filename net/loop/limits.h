@@ -40,6 +40,9 @@ inline constexpr size_t kWorkPerTurn = size_t{2} << 20;
 // lists, a few hundred nanoseconds.
 inline constexpr uint32_t kLingerBudgetPerTurn = 256;
 
+// The CPU clock, a system call, is read once in so much time of turns.
+inline constexpr int64_t kCpuReadNs = 1'000'000;
+
 // ----------------------------------------------------------------------------------------- rates
 // Messages that a peer may send at once, in time of its rate, where no burst was given: what piles
 // up while this thread, its machine or the network is away comes at once, and is not a flood.

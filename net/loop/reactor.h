@@ -28,6 +28,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
 #include "core/mailbox.h"
 #include "core/message.h"
@@ -52,7 +53,8 @@ class Reactor {
           metrics_(metrics),
           requests_(io),
           connections_(config, pages, table, requests_, metrics),
-          gather_(config.options->gather, io.clock()) {}
+          gather_(config.options->gather, io.clock()),
+          cpu_read_(io.cpu_clock()) {}
 
     // Where to listen. Before the first turn, or again at any time on the reactor's thread.
     Result<void> listen() {
@@ -120,6 +122,7 @@ class Reactor {
     void judge_measured();
     Nanos next_deadline(Nanos sleep_until);
     void measure(const TurnTimes& times);
+    void measure_turn(Nanos took);
     void measure_judge_lag();
     // When the wheel has something to do next; kNever: nothing is armed.
     Nanos next_look() const {
@@ -134,6 +137,8 @@ class Reactor {
     Connections connections_;
     Gather gather_;
     bool work_left_ = false;  // a budget ran out
+    Nanos cpu_read_;          // the CPU clock when it was last read
+    Nanos turns_since_ = 0;   // time of turns since then
 };
 
 // Before a poll that may wait: a message to the mailbox, which rings, is taken after the rest.
@@ -171,8 +176,21 @@ void Reactor<Io>::measure(const TurnTimes& times) {
     gather_.count_turn(times.woke_at, connections_.deliveries());
     metrics_.gauges.gathering = gather_.is_on() ? 1 : 0;
     metrics_.gauges.wait_total += std::max<Nanos>(0, times.woke_at - times.began_at);
-    metrics_.distributions.turn_time.record(io_.clock() - times.woke_at);
+    measure_turn(io_.clock() - times.woke_at);
     metrics_.distributions.wheel_slice.record(times.judged_to - times.judged_from);
+}
+
+// The CPU clock is a system call, which each turn would pay for; a turn that takes long is measured
+// from the last time that it was read, less than kCpuReadNs of turns before. What a turn took
+// beside its CPU time others had: threads on the same core, or interrupts.
+template <IoBackend Io>
+void Reactor<Io>::measure_turn(Nanos took) {
+    metrics_.distributions.turn_time.record(took);
+    turns_since_ += took;
+    if (turns_since_ < kCpuReadNs) return;
+    const Nanos before = std::exchange(cpu_read_, io_.cpu_clock());
+    turns_since_ = 0;
+    if (took >= kCpuReadNs) metrics_.distributions.turn_cpu.record(cpu_read_ - before);
 }
 
 // How late the judge comes: the clock against the oldest look that is due by it and not judged yet,

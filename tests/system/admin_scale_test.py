@@ -6,7 +6,8 @@ each takes, and how long the server's turns become for it.
 
 Asserts that each connection is listed once and acted on once. Times are printed, and asserted where
 PEERS is given, on a quiet machine: each action in less than a second, a scrape of /metrics in less
-than 50 ms, no turn above 10 ms.
+than 50 ms, no turn above 10 ms of CPU time. A turn's time by the clock, which is printed too, also
+has what other threads took on its core: the generator and other reactors want as much of it.
 """
 import os
 import re
@@ -24,8 +25,16 @@ JUDGED = "PEERS" in os.environ
 
 
 def longest_turn_ms(admin):
+    """By the thread's CPU clock and by the wall's, since the start."""
     reactors = admin.get("/api/v1/reactors")["reactors"]
-    return max(reactor["turn_time"].get("max_us", 0) for reactor in reactors) / 1_000
+    return [max(reactor[name].get("max_us", 0) for reactor in reactors) / 1_000
+            for name in ("turn_cpu", "turn_time")]
+
+
+def turns_text(before, after):
+    cpu, wall = (f"{now:.2f}" if now > then else f"at most {then:.2f}"
+                 for then, now in zip(before, after))
+    return f"longest turn {cpu} ms of CPU time, {wall} ms by the clock"
 
 
 def timed(admin, name, path, body):
@@ -33,14 +42,13 @@ def timed(admin, name, path, body):
     began = time.monotonic()
     done = admin.post(path, body)
     took = time.monotonic() - began
-    turn = longest_turn_ms(admin)
-    longer = f"{turn:.2f}" if turn > before else f"at most {before:.2f}"
-    print(f"REPORT {name} {PEERS} connections: {took * 1_000:.0f} ms, longest turn {longer} ms",
+    turns = longest_turn_ms(admin)
+    print(f"REPORT {name} {PEERS} connections: {took * 1_000:.0f} ms, {turns_text(before, turns)}",
           flush=True)
     assert done == {"done": PEERS, "skipped": 0}, done
     if JUDGED:
         assert took < 1, took
-        assert turn <= max(10, before), (before, turn)
+        assert turns[0] <= 10, (before, turns)
 
 
 def long_turns(text):

@@ -76,6 +76,8 @@ TEST(Reactor, WorkInsidePollCountsAsWorkAndNotAsWaiting) {
     ASSERT_EQ(stage.debug_lines().size(), 1u);
     const ReactorStats stats = stats_of(stage);
     EXPECT_GE(stats.distributions.turn_time.max(), 290 * kMillisecond);
+    EXPECT_EQ(stats.distributions.turn_cpu.count(), 1u) << "of a turn that took long";
+    EXPECT_GE(stats.distributions.turn_cpu.max(), 290 * kMillisecond);
     EXPECT_LE(stats.gauges.wait_total, stage.network().clock() - began - 300 * kMillisecond);
 }
 
