@@ -133,6 +133,19 @@ inline constexpr uint64_t kAcceptsMissedMax = 32;
 inline constexpr uint64_t kAddressEntriesMin = 1'024;
 inline constexpr uint64_t kAddressEntriesMax = uint64_t{1} << 21;
 
+// ------------------------------------------------------------------------------------- overload
+// --overload-step: how long pressure lasts until the next step. A pause of this process is over
+// with its next turn, and a storm of newcomers with the refusals of the first step.
+inline constexpr int64_t kOverloadSpanDefault = 2'000'000'000;
+// Below this part of the threshold pressure is over, and after so many spans of it the last step is
+// left: those that were refused come again meanwhile, and are part of the load.
+inline constexpr double kOverloadLeave = 0.5;
+inline constexpr int64_t kOverloadLeaveSpans = 3;
+// What a reactor closes each second in the last step: a 256th of its connections, so that half of
+// them are left after three minutes, and not more than these, which is 2 % of a turn's sweeps.
+inline constexpr uint32_t kOverloadClosesShare = 256;
+inline constexpr uint32_t kOverloadClosesMax = 64;
+
 // ------------------------------------------------------------------------------------ mailboxes
 // Control messages that may wait between one sender and one reactor; full is an answer, not a wait.
 // 64 messages of 64 bytes are one page a pair: 60 reactors with 61 senders each reserve 14 MiB, and

@@ -211,10 +211,12 @@ bool BroadcastJob::act(Connections& connections, Index index) {
     const Protocol& protocol = session.protocol();
     const bool greeted = session.stage() == Stage::open ||
                          (session.stage() == Stage::detect && !protocol.greets_at_once);
-    if (!greeted || protocol.data == nullptr ||
-        !connections.has_room(index, wire_bytes_of(text_))) {
+    if (!greeted || protocol.data == nullptr) return false;
+    if (connections.drops_data()) {
+        connections.metrics().add(Metric::messages_dropped);
         return false;
     }
+    if (!connections.has_room(index, wire_bytes_of(text_))) return false;
     protocol.data(session, text_);
     return is_live(connections.table()[index].stage);
 }

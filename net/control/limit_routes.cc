@@ -98,6 +98,7 @@ Reply Routes::limits(const Ask& ask) {
     rows.add("max-handshakes", "the server", options.handshakes_max, job->admission->handshakes(),
              {handshakes_full});
     rows.add("accept-rate", "the server", 0, -1, {accept_rate});
+    rows.add("overload", "a reactor, or memory", 0, -1, {overloaded});
     const bool counts = options.max_connections_per_address > 0;
     rows.add("max-connections-per-address", "the address that has most",
              options.max_connections_per_address, counts ? job->addresses->most_connections() : -1,

@@ -102,6 +102,12 @@ Reply Routes::readyz(const Ask&) {
     }
     if (state.reactors_stuck > 0)
         reasons.push_back(fmt::format("{} reactors do not answer", state.reactors_stuck));
+    // A balancer that sends nothing is for when most of what it sends would be refused.
+    if (state.reactors_overloaded > 0 &&
+        2 * state.reactors_overloaded >= target_.reactors().count()) {
+        reasons.push_back(fmt::format("{} of {} reactors are overloaded (--overload)",
+                                      state.reactors_overloaded, target_.reactors().count()));
+    }
     const bool ready = reasons.empty();
     return json_reply({{"ready", ready}, {"reasons", std::move(reasons)}}, ready ? 200 : 503);
 }

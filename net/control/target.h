@@ -27,6 +27,7 @@ struct ServingState {
     uint32_t connections_max = 0;       // --max-connections
     uint32_t connections_at_drain = 0;  // when it began
     uint32_t reactors_stuck = 0;        // they have not acknowledged an order for a while
+    uint32_t reactors_overloaded = 0;   // they refuse newcomers (--overload)
 };
 
 // A file of the live page.

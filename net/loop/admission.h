@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/overload.h"
 #include "core/rate_limiter.h"
 #include "core/types.h"
 #include "net/io/limits.h"
@@ -41,6 +42,14 @@ class Admission {
     void end_handshake() { handshakes_.fetch_sub(1, std::memory_order_relaxed); }
     uint32_t handshakes() const { return handshakes_.load(std::memory_order_relaxed); }
 
+    // The step of overload that memory asks for, which the main thread finds out, and how many
+    // reactors refuse newcomers for any.
+    void set_memory_step(OverloadStep step) { memory_step_.store(step, std::memory_order_relaxed); }
+    OverloadStep memory_step() const { return memory_step_.load(std::memory_order_relaxed); }
+    void begin_overload() { overloaded_.fetch_add(1, std::memory_order_relaxed); }
+    void end_overload() { overloaded_.fetch_sub(1, std::memory_order_relaxed); }
+    uint32_t overloaded() const { return overloaded_.load(std::memory_order_relaxed); }
+
     // The bucket of --accept-rate.
     SharedBucket& accepts() { return accepts_; }
 
@@ -52,6 +61,8 @@ class Admission {
     alignas(kCacheLineBytes) std::atomic<uint32_t> live_{0};
     alignas(kCacheLineBytes) std::atomic<uint32_t> handshakes_{0};
     SharedBucket accepts_;
+    std::atomic<OverloadStep> memory_step_{OverloadStep::none};
+    std::atomic<uint32_t> overloaded_{0};
     std::array<std::atomic<uint32_t>, kListenersMax> of_listener_{};  // with a limit of its own
 };
 

@@ -24,6 +24,7 @@ bool is_flap(CloseReason reason) {
         case CloseReason::address_share:
         case CloseReason::http_answered:
         case CloseReason::io_error:
+        case CloseReason::overloaded:
         case CloseReason::out_of_memory:
             return false;
         default:
@@ -68,6 +69,8 @@ Connections::Admitted Connections::admit(const Accepted& accepted, uint32_t addr
     if (is_untrusted_proxy(accepted)) return {Refusal{CloseReason::untrusted_source}};
     if (draining_ || (refused_listeners_ >> accepted.listener & 1) != 0)
         return {Refusal{CloseReason::going_away}};
+    if (overload_step_ >= OverloadStep::refuse)
+        return {Refusal{CloseReason::overloaded, draw_time_away(kOverloadAwayNs)}};
     if (table_.live() == table_.limit()) {
         const bool all_full = config_.admission->live() >= config_.admission->connections_max();
         return {Refusal{all_full ? CloseReason::server_full : CloseReason::reactor_full}};

@@ -3,6 +3,7 @@
 //
 //   connections.cc   beginnings, phases, what other threads ask
 //   admitting.cc     who is let in, and who is refused
+//   overloading.cc   what is given up under overload
 //   judging.cc       deadlines, and what is life besides whole frames
 //   closing.cc       endings, with their states drawn
 //   sweeps.cc        what is done to every connection: retunes, draining, stopping, jobs (job.h)
@@ -31,6 +32,7 @@
 #include "core/connection_table.h"
 #include "core/heartbeat_policy.h"
 #include "core/message.h"
+#include "core/overload.h"
 #include "core/rate_limiter.h"
 #include "core/sweep.h"
 #include "core/timing_wheel.h"
@@ -145,6 +147,16 @@ class Connections {
     void flush();
     // Reports what is held, and gives reactors that hold less more of what comes (balance.h).
     void share_out();
+    // Enters and leaves steps of overload, by the judge lag of now. To be called again by
+    // overload_due_at(): memory is looked at by another thread.
+    void watch_overload(Nanos judge_lag);
+    Nanos overload_due_at() const {
+        const bool watches = config_.options->overload != OverloadStep::none && !draining_;
+        return watches ? overload_looked_at_ + kOverloadLookNs : kNever;
+    }
+    OverloadStep overload_step() const { return overload_step_; }
+    // Application data is not sent. Requires: what is left out for it is counted.
+    bool drops_data() const { return overload_step_ >= OverloadStep::drop; }
     // Lines for the operator that are due (net/loop/notices.h); `completions_lost` is IoCounters'.
     void report_notices(uint64_t completions_lost);
     // Sessions: what is due, and messages to other reactors that had to wait. True if some is left.
@@ -229,8 +241,8 @@ class Connections {
     // A debug line about it.
     void log_debug(Index index, std::string_view what, std::string_view of_what);
     Nanos now() const { return io_.now(); }
-    // When a peer that is sent away is to come back: each at another time.
-    uint32_t draw_retry_after_ms();
+    // How long a peer that is sent away is to stay so: from `least` to twice that, each another.
+    Nanos draw_time_away(Nanos least);
     Logins& logins() { return logins_; }
     Authentication& authentication() { return authentication_; }
     WorkBudget& fresh_work() { return fresh_work_; }
@@ -308,6 +320,12 @@ class Connections {
     void drain_step(uint32_t& budget);
     void say_goodbyes(Nanos elapsed, Nanos spread, uint32_t& budget);
     uint32_t end_one(Index index);
+
+    // Overload.
+    void enter_overload(OverloadStep step);
+    void begin_close_idle();
+    void close_idle_some(uint32_t& budget);
+    uint32_t consider_idle(Index index);
 
     // Judging. Bytes on their way are life (heartbeat_policy.h: heard_progress).
     uint32_t judge_one(Index index, Tick reached);
@@ -403,6 +421,18 @@ class Connections {
     Notices notices_{config_.number, config_.warn};
     History history_;
     bool logs_peers_ = false;  // config_.debug gets a line for each
+
+    Overload lag_overload_;
+    OverloadStep overload_step_ = OverloadStep::none;  // by lag or by memory
+    Nanos overload_looked_at_ = 0;
+    struct Idle {
+        Tick heard;
+        ConnectionId id;
+    };
+    std::vector<Idle> idlest_;  // a heap, the one that was heard of last on top
+    size_t idlest_max_ = 0;
+    Sweep idling_;
+    Nanos close_idle_at_ = 0;
 
     Nanos drain_at_ = kNever;         // when accepting ends
     uint64_t refused_listeners_ = 0;  // by their bits

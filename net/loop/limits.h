@@ -43,6 +43,20 @@ inline constexpr uint32_t kLingerBudgetPerTurn = 256;
 // The CPU clock, a system call, is read once in so much time of turns.
 inline constexpr int64_t kCpuReadNs = 1'000'000;
 
+// ------------------------------------------------------------------------------------- overload
+// --overload-lag: more than a million connections had on epoll at any time (299 ms, README), and
+// short beside a timeout.
+inline constexpr int64_t kOverloadLagDefault = 500'000'000;
+// By how much heartbeats are stretched: half of them are spared, and a dead peer stays twice as
+// long as else.
+inline constexpr int64_t kOverloadStretch = 2;
+// Between two looks of a reactor that sleeps: memory is another thread's, which does not wake it.
+inline constexpr int64_t kOverloadLookNs = 250'000'000;
+// Between two choices of connections to be closed in the last step.
+inline constexpr int64_t kOverloadCloseEveryNs = 1'000'000'000;
+// How long those stay away that are refused or closed: this to twice this.
+inline constexpr int64_t kOverloadAwayNs = 5'000'000'000;
+
 // ----------------------------------------------------------------------------------------- rates
 // Messages that a peer may send at once, in time of its rate, where no burst was given: what piles
 // up while this thread, its machine or the network is away comes at once, and is not a flood.

@@ -17,6 +17,7 @@
 #include "core/flapping.h"
 #include "core/heartbeat_policy.h"
 #include "core/limits.h"
+#include "core/overload.h"
 #include "core/rate_limiter.h"
 #include "core/sessions/directory.h"
 #include "core/time.h"
@@ -117,6 +118,12 @@ struct LoopOptions {
     size_t send_queue_bytes = kSendQueueBytesDefault;  // a connection; echo_bytes() if it echoes
     bool ws_deflate = false;
     std::vector<std::string> ws_origins;  // allowed values of Origin; empty: any
+
+    // What is given up under overload, and how long pressure lasts until then (core/overload.h).
+    OverloadStep overload = OverloadStep::none;  // the last step that may be entered
+    Nanos overload_lag = kOverloadLagDefault;    // judge lag that is too much
+    Nanos overload_span = kOverloadSpanDefault;
+    uint64_t overload_memory = 0;  // RSS that is too much; 0: what the machine leaves, and PSI
 
     // How long a reactor lets arrivals gather before it reaps (gather.h); kGatherAuto; 0: never.
     Nanos gather = kGatherAuto;

@@ -77,6 +77,7 @@ class Reactor {
         work_left_ |= mailbox_.drain(kMailboxBudgetPerTurn,
                                      [this](const Message& m) { connections_.handle(m); });
         measure_judge_lag();
+        connections_.watch_overload(metrics_.gauges.judge_lag);
         const Nanos judged_from = io_.clock();
         judge_measured();
         const Nanos judged_to = io_.clock();
@@ -166,6 +167,7 @@ Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
     if (work_left_ || !mailbox_.may_sleep()) return 0;
     return std::min({sleep_until, next_look(), connections_.drain_due_at(),
                      connections_.notices_due_at(), connections_.jobs_due_at(),
+                     connections_.overload_due_at(),
                      connections_.logins().next_deadline(),
                      connections_.authentication().next_deadline()});
 }

@@ -19,7 +19,11 @@ HeartbeatConfig heartbeat_of(Nanos interval, Nanos timeout, const LoopOptions& o
 }
 
 void set_profile(ReactorConfig& config, size_t profile, std::string_view name, Nanos interval,
-                 Nanos timeout) {
+                 Nanos timeout, int64_t stretch) {
+    if (config.clock.ticks(timeout * stretch) <= kTimeoutTicksMax) {
+        interval *= stretch;
+        timeout *= stretch;
+    }
     config.profiles[profile] = heartbeat_of(interval, timeout, *config.options, config.clock);
     config.interval_ms[profile] = static_cast<uint32_t>(interval / kMillisecond);
     config.timeout_ms[profile] = static_cast<uint32_t>(timeout / kMillisecond);
@@ -43,7 +47,8 @@ DirectoryConfig directory_of(const LoopOptions& options, uint32_t reactors) {
 
 }  // namespace
 
-ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options, uint32_t reactors) {
+ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options, uint32_t reactors,
+                                  int64_t stretch) {
     ReactorConfig config;
     config.options = std::move(options);
     const LoopOptions& asked = *config.options;
@@ -53,10 +58,11 @@ ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options, ui
     config.profiles[kProfileGreeting].timeout_ticks = config.clock.ticks(asked.handshake_timeout);
     config.profiles[kProfileClosing].timeout_ticks = config.clock.ticks(kCloseLingerNs);
     set_profile(config, kProfileDefault, "default", asked.heartbeat_interval,
-                asked.heartbeat_timeout);
+                asked.heartbeat_timeout, stretch);
     for (size_t i = 0; i < std::size(kNamedProfiles); ++i) {
         const NamedProfile& named = kNamedProfiles[i];
-        set_profile(config, kProfileRealtime + i, named.name, named.interval, named.timeout);
+        set_profile(config, kProfileRealtime + i, named.name, named.interval, named.timeout,
+                    stretch);
     }
     config.limits.message_bytes_max = asked.max_message_bytes;
     config.directory = directory_of(asked, reactors);

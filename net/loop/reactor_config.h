@@ -35,8 +35,8 @@ struct ReactorConfig {
     uint32_t interval_ms[kHeartbeatProfilesMax] = {};  // what the peer is told of each profile
     uint32_t timeout_ms[kHeartbeatProfilesMax] = {};
     CodecLimits limits;
-    DirectoryConfig directory;        // of this reactor's shard
-    uint32_t ledger_entries = 0;      // of this reactor; the debug log may want more
+    DirectoryConfig directory;    // of this reactor's shard
+    uint32_t ledger_entries = 0;  // of this reactor; the debug log may want more
 
     // What surrounds the reactor.
     uint32_t number = 0;             // which reactor; the first part of a connection's public name
@@ -48,8 +48,8 @@ struct ReactorConfig {
     // How fast all reactors say a drain's goodbyes; the server's, likewise. Null, or without a
     // rate: each says its own evenly over the window.
     SharedPace* drain_pace = nullptr;
-    SipKey probe_key{};          // secret; what --liveness roundtrip makes its probes from
-    SipKey user_key{};           // secret, the same in all reactors: which has which user
+    SipKey probe_key{};  // secret; what --liveness roundtrip makes its probes from
+    SipKey user_key{};   // secret, the same in all reactors: which has which user
     // Of all reactors by number, and this one's lane in them; they outlive the reactor. Empty:
     // there is no other.
     std::span<Mailbox* const> mailboxes{};
@@ -69,8 +69,9 @@ struct ReactorConfig {
 };
 
 // The config of one of `reactors` reactors that share what `options` grant to all of them; what
-// surrounds it is the caller's to fill in. Requires: options are consistent (flags.h).
-ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options,
-                                  uint32_t reactors = 1);
+// surrounds it is the caller's to fill in. Heartbeats are `stretch` times as long as the options
+// say, but for those whose timeout would be too long. Requires: options are consistent (flags.h).
+ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options, uint32_t reactors = 1,
+                                  int64_t stretch = 1);
 
 }  // namespace pulse

@@ -253,6 +253,10 @@ void Session::refuse_login(CloseReason reason, std::string_view words, bool clos
 
 bool Session::wants_echo() {
     const bool echo = connections_.config().options->on_message == OnMessage::echo;
+    if (echo && connections_.drops_data()) [[unlikely]] {
+        connections_.metrics().add(Metric::messages_dropped);
+        return false;
+    }
     connections_.metrics().add(echo ? Metric::messages_echoed : Metric::messages_discarded);
     return echo;
 }
@@ -322,10 +326,16 @@ void Session::send_goodbye(CloseReason reason, std::string_view detail) {
     if (stage() == Stage::proxy) return;
     const bool come_back =
         reason == CloseReason::going_away || reason == CloseReason::address_share ||
-        reason == CloseReason::message_rate || reason == CloseReason::user_message_rate;
+        reason == CloseReason::overloaded || reason == CloseReason::message_rate ||
+        reason == CloseReason::user_message_rate;
     Goodbye goodbye{.reason = reason};
+    const auto draw_ms = [this](Nanos least) {
+        return static_cast<uint32_t>(connections_.draw_time_away(least) / kMillisecond);
+    };
     if (reason == CloseReason::going_away)
-        goodbye.retry_after_ms = connections_.draw_retry_after_ms();
+        goodbye.retry_after_ms = draw_ms(connections_.config().options->drain_retry_after);
+    else if (reason == CloseReason::overloaded)
+        goodbye.retry_after_ms = draw_ms(kOverloadAwayNs);
     else if (come_back)
         goodbye.retry_after_ms = connections_.config().retry_after_ms;
     FixedText<512> words;

@@ -27,6 +27,7 @@ bool Connections::sweep() {
     if (!revoking_.done()) revoke_some(budget);
     if (!draining_ && io_.now() >= drain_at_) begin_goodbyes();
     if (draining_) drain_step(budget);
+    if (!idling_.done()) close_idle_some(budget);
     if (!ending_.done()) ending_.advance(budget, [this](Index index) { return end_one(index); });
     if (!jobs_.empty() && budget > 0) jobs_.run(*this, io_.now(), budget);
     return budget == 0;
@@ -69,7 +70,9 @@ void Connections::reload(std::shared_ptr<const LoopOptions> options) {
 // knows, in the other of two places. Options that come in the meantime wait until none is left
 // there; of several reloads the last counts.
 void Connections::begin_retune() {
-    const ReactorConfig fresh = make_reactor_config(config_.options);
+    const bool stretched = overload_step_ >= OverloadStep::stretch;
+    const ReactorConfig fresh =
+        make_reactor_config(config_.options, 1, stretched ? kOverloadStretch : 1);
     for (size_t profile = kProfileDefault; profile < fresh.profile_names.size(); ++profile) {
         uint8_t& place = profile_place_[profile];
         if (fresh.profiles[profile] == config_.profiles[place] &&
@@ -115,10 +118,11 @@ void Connections::begin_goodbyes() {
     PULSE_ASSERT(stopped);
 }
 
-uint32_t Connections::draw_retry_after_ms() {
-    const auto least_ms = static_cast<uint64_t>(config_.options->drain_retry_after / kMillisecond);
+Nanos Connections::draw_time_away(Nanos least) {
+    const auto least_ms = static_cast<uint64_t>(least / kMillisecond);
     const uint64_t drawn = mix64(config_.probe_key[0] ^ ++retries_told_);
-    return static_cast<uint32_t>(least_ms + (least_ms == 0 ? 0 : drawn % least_ms));
+    const uint64_t more_ms = least_ms == 0 ? 0 : drawn % least_ms;
+    return static_cast<Nanos>(least_ms + more_ms) * kMillisecond;
 }
 
 // Goodbyes are said at the pace of the config, or spread evenly over the first three quarters of

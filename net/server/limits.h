@@ -43,4 +43,12 @@ inline constexpr size_t kIdleKernelBytes = 4'160;
 // A reactor's own: slots of the wheel, receive buffers, ring, mailbox, stack, histograms.
 inline constexpr size_t kReactorUserBytes = 512 * 1024;
 
+// For --overload (core/overload.h): of what may be used this part is too much, and this little
+// enough that pressure is over.
+inline constexpr double kMemoryShort = 0.95;
+inline constexpr double kMemoryAmple = 0.90;
+// And so much of ten seconds in which a task waited for memory: a machine that swaps waits for more
+// than half of them, one that reads a large file for none.
+inline constexpr double kMemoryWaitedPercent = 10;
+
 }  // namespace pulse

@@ -6,11 +6,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <sstream>
 #include <string_view>
+
+#include "net/server/limits.h"
 
 namespace pulse {
 namespace {
@@ -143,6 +146,39 @@ MemoryRoom Machine::memory() const {
     }
     if (room.bound.empty()) room.bytes = 0;
     return room;
+}
+
+double Machine::memory_pressure(uint64_t limit) const {
+    uint64_t resident = 0;
+    if (std::ifstream statm(root_ + "/proc/self/statm"); statm >> resident >> resident)
+        resident *= static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+    double waited = 0;
+    if (limit == 0) {
+        const MemoryRoom room = memory();
+        if (!room.bound.empty()) limit = resident + room.bytes;
+        waited = waited_for_memory() / kMemoryWaitedPercent;
+    }
+    if (limit == 0) return waited;
+    const double used = static_cast<double>(resident) / static_cast<double>(limit);
+    const double by_use = 1 + (used - kMemoryShort) / (2 * (kMemoryShort - kMemoryAmple));
+    return std::max({0.0, by_use, waited});
+}
+
+// Of the innermost cgroup that has the file, since another's shortage is not ours.
+double Machine::waited_for_memory() const {
+    std::vector<std::string> files = cgroup_levels("memory");
+    for (std::string& level : files) level += "/memory.pressure";
+    files.push_back(root_ + "/proc/pressure/memory");
+    for (const std::string& path : files) {
+        // some avg10=0.00 avg60=0.00 avg300=0.00 total=0
+        constexpr std::string_view kAverage = "avg10=";
+        std::ifstream file(path);
+        std::string some, average;
+        if (!(file >> some >> average) || some != "some" || !average.starts_with(kAverage))
+            continue;
+        return std::strtod(average.c_str() + kAverage.size(), nullptr);
+    }
+    return 0;
 }
 
 double Machine::cpu_quota() const {

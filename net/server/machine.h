@@ -26,12 +26,19 @@ class Machine {
     // cgroups above it leave, and of what RLIMIT_AS leaves. Page cache counts as free: the kernel
     // gives it up before it kills.
     MemoryRoom memory() const;
+    // How short of memory this process is, by what is too much: 1 is the threshold, 0.5 well below
+    // it (core/overload.h). Of RSS that is 95 % of `limit`. With 0 it is 95 % of what this process
+    // has and may have, or that tasks waited for memory in 10 % of the last ten seconds, where the
+    // kernel tells (memory.pressure of the cgroup, else /proc/pressure/memory; Linux 4.20).
+    double memory_pressure(uint64_t limit) const;
     // Cores' worth of time that the cgroup's quota allows (cpu.max, cpu.cfs_quota_us); 0: no quota.
     double cpu_quota() const;
 
   private:
     // The directories of the cgroup of this process below a controller's mount, innermost first.
     std::vector<std::string> cgroup_levels(std::string_view controller) const;
+    // Percent of the last ten seconds.
+    double waited_for_memory() const;
     std::string root_;
 };
 

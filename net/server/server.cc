@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "core/random.h"
+#include "core/units.h"
 #include "net/io/epoll_backend.h"
 #include "net/io/mapped_pages.h"
 #include "net/io/sockets.h"
@@ -371,6 +372,24 @@ void Server::reload(const ServerOptions& options) {
     deliver();
 }
 
+std::string Server::watch_memory() {
+    const ServerOptions& options = *options_;
+    const bool watches = options.overload != OverloadStep::none;
+    const double pressure = watches ? Machine().memory_pressure(options.overload_memory) : 0;
+    const OverloadStep before = memory_overload_.step();
+    if (!memory_overload_.update(monotonic_now(), pressure,
+                                 {options.overload, options.overload_span})) {
+        return {};
+    }
+    const OverloadStep step = memory_overload_.step();
+    shared_->admission.set_memory_step(step);
+    return fmt::format(
+        "memory: overload step '{}' ({}): at {:.0f} % of what is too much "
+        "(--overload-memory {})",
+        name_of(step), step > before ? "entered" : "back to it", 100 * pressure,
+        options.overload_memory == 0 ? "auto" : format_size(options.overload_memory));
+}
+
 void Server::revoke(const std::string& token_id) {
     for (const auto& thread : threads_) thread->orders.revoke(token_id);
     deliver();
@@ -437,6 +456,7 @@ void Server::fill_process(ServerStats& stats) const {
 
 Reactors& Server::reactors() { return *shared_; }
 uint32_t Server::connections() const { return shared_->admission.live(); }
+uint32_t Server::overloaded() const { return shared_->admission.overloaded(); }
 uint32_t Server::connections_max() const { return shared_->admission.connections_max(); }
 
 }  // namespace pulse

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "core/overload.h"
 #include "core/result.h"
 #include "net/loop/reactors.h"
 #include "net/server/machine.h"
@@ -91,6 +92,9 @@ class Server {
     // These options are in force from now on. Of those that are not live (settings.h) the values
     // must be the running ones. Where it listens and how many it holds stay as they are.
     void reload(const ServerOptions& options);
+    // Looks at memory, for the steps of overload; to be called often while the options want any.
+    // Returns a line for the log where the step has changed; else it is empty.
+    std::string watch_memory();
     // No token with this id is right from now on, in any reactor; who has given one is closed.
     void revoke(const std::string& token_id);
     // Posts orders that had to wait. Returns how many reactors have not acknowledged all of theirs:
@@ -106,6 +110,8 @@ class Server {
     // Open connections of all reactors, and the most that they hold: without asking any of them.
     uint32_t connections() const;
     uint32_t connections_max() const;
+    // Reactors that refuse newcomers, by a step of overload.
+    uint32_t overloaded() const;
     // Where it listens, with the ports that the kernel chose.
     const std::vector<std::string>& listening() const { return listening_; }
 
@@ -132,6 +138,7 @@ class Server {
     ServerStats stats_;
     Nanos started_at_ = 0;
     Nanos wall_started_at_ = 0;
+    Overload memory_overload_;
 };
 
 }  // namespace pulse

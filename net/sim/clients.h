@@ -79,6 +79,7 @@ struct SimServerFacts {
     std::array<Nanos, kHeartbeatProfilesMax> timeout_max{};
     std::array<Nanos, kHeartbeatProfilesMax> answer_time_min{};  // from a probe to the deadline
     Nanos retuned_at = 0;                                        // the default profile, if it was
+    Nanos stretched_at = 0;  // heartbeats of all profiles, or when that was over (overload)
     std::vector<std::string> profile_names;
     uint32_t users = 0;  // that clients log in as; 0: all are anonymous
     // A probe and its answer take no longer; kNever: the network may keep them for ever.

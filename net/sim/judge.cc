@@ -142,6 +142,7 @@ Nanos SimClients::lateness_allowed(Nanos behind_at) const {
 // count as life.
 Nanos SimClients::silence_began(Index index, const Line& line) const {
     Nanos began = line.maybe_heard_at;
+    began = std::max(began, facts_.stretched_at);
     if (line.profile == kProfileDefault) began = std::max(began, facts_.retuned_at);
     if (io_.is_held_off(index)) return io_.now();
     return std::max(began, line.bulk_taken_at);

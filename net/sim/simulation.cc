@@ -34,7 +34,8 @@ struct World {
     Nanos start = 0;
     uint32_t places = 0;
     bool operator_acts = false;
-    uint32_t users = 0;  // that peers log in as; 0: all are anonymous
+    uint32_t users = 0;            // that peers log in as; 0: all are anonymous
+    bool memory_is_short = false;  // now and then, where the server has steps of overload
     enum class Ending : uint8_t { all_vanish, drain, stop } ending = Ending::all_vanish;
 };
 
@@ -52,6 +53,19 @@ void draw_sessions(World& world, const SimulationOptions& options) {
         server.max_connections_per_user = static_cast<uint32_t>(random.between(1, 4));
     if (random.chance(1, 2))
         server.presence_linger = static_cast<Nanos>(random.between(1, 60)) * kSecond;
+}
+
+// A quarter of the worlds give up something under overload. By a generator of its own, likewise.
+void draw_overload(World& world, const SimulationOptions& options) {
+    Random random(mix64(options.seed) ^ 0x6f766572);
+    if (!random.chance(1, 4)) return;
+    LoopOptions& server = world.server;
+    server.overload = static_cast<OverloadStep>(random.between(1, 4));
+    server.overload_lag = static_cast<Nanos>(random.between(1, 50)) * 10 * kMillisecond;
+    server.overload_span = static_cast<Nanos>(random.between(1, 20)) * 100 * kMillisecond;
+    world.memory_is_short = random.chance(1, 2);
+    // Peers take what is left out for a wrong answer.
+    if (server.overload >= OverloadStep::drop) server.on_message = OnMessage::discard;
 }
 
 World draw_world(Random& random, const SimulationOptions& options) {
@@ -115,6 +129,7 @@ World draw_world(Random& random, const SimulationOptions& options) {
     if (drains.chance(1, 3)) server.drain_rate = drains.between(1, 200);
     if (drains.chance(1, 4))
         server.drain_delay = static_cast<Nanos>(drains.between(1, 10)) * kSecond;
+    draw_overload(world, options);
     return world;
 }
 
@@ -194,13 +209,14 @@ class SimOperator final : private SimProgram {
         if (!post({.body = Message::Reload{}, .payload = Payload::of(retuned_to_)})) return;
         const ReactorConfig fresh = make_reactor_config(retuned_to_);
         const HeartbeatConfig& heartbeat = fresh.profiles[kProfileDefault];
+        const bool stretches = fresh.options->overload >= OverloadStep::stretch;
         const Nanos timeout = fresh.clock.tick_ns() * heartbeat.timeout_ticks;
         Nanos& answer = facts_.answer_time_min[kProfileDefault];
         answer = std::min(answer, answer_time(heartbeat, fresh.clock));
         Nanos& least = facts_.timeout_min[kProfileDefault];
         Nanos& most = facts_.timeout_max[kProfileDefault];
         least = std::min(least, timeout);
-        most = std::max(most, timeout);
+        most = std::max(most, stretches ? kOverloadStretch * timeout : timeout);
         facts_.retuned_at = network_.clock();
     }
 
@@ -248,6 +264,8 @@ SimServerFacts facts_of(const World& world, const ReactorConfig& config) {
     for (size_t profile = 0; profile < kHeartbeatProfilesMax; ++profile) {
         const Nanos timeout = facts.tick_ns * config.profiles[profile].timeout_ticks;
         facts.timeout_min[profile] = facts.timeout_max[profile] = timeout;
+        if (world.server.overload >= OverloadStep::stretch && profile >= kProfileDefault)
+            facts.timeout_max[profile] *= kOverloadStretch;
         facts.answer_time_min[profile] = answer_time(config.profiles[profile], config.clock);
     }
     const FaultPlan& faults = world.faults;
@@ -315,6 +333,7 @@ class Simulation {
         const Nanos before = network_.clock();
         reactor_.turn(sleep_until);
         spoil_answers();
+        note_overload();
         ++turns_;
         turns_at_one_instant_ = network_.clock() == before ? turns_at_one_instant_ + 1 : 0;
         if (turns_at_one_instant_ > kTurnsAtOneInstantMax) {
@@ -327,6 +346,23 @@ class Simulation {
         evicted_ = evicted;
         const Tick reached = config_.clock.down(io_.drained_until());
         clients_.judge_evictions(table_, config_.clock.begins(reached));
+    }
+
+    // Where heartbeats are stretched, or are so no more, each silence begins anew.
+    void note_overload() {
+        const auto step = static_cast<OverloadStep>(metrics_.gauges.overload_step);
+        const OverloadStep before = std::exchange(overload_, step);
+        if (step == before) return;
+        log_.note(io_.now(), "overload", static_cast<uint64_t>(step));
+        overload_left_ += step == OverloadStep::none ? 1 : 0;
+        if ((step >= OverloadStep::stretch) != (before >= OverloadStep::stretch))
+            clients_.facts().stretched_at = network_.clock();
+    }
+    void squeeze_memory() {
+        if (!world_.memory_is_short || !memory_random_.chance(1, 4)) return;
+        const bool is_short = memory_random_.chance(1, 2);
+        const uint64_t step = is_short ? memory_random_.between(1, 4) : 0;
+        admission_.set_memory_step(static_cast<OverloadStep>(step));
     }
 
     // The mutants of answer_every.
@@ -345,6 +381,7 @@ class Simulation {
         next_audit_ = io_.now() + std::max<Nanos>(timeout / kAuditsPerTimeout, kSecond / 10);
         reactor_.connections().validate();
         clients_.judge_the_living(table_);
+        squeeze_memory();
         sabotage();
         clients_.judge_sessions(table_, reactor_.connections().directory());
         if (io_.attaches() != io_.closes() + io_.attached() || table_.live() != io_.attached()) {
@@ -493,6 +530,9 @@ class Simulation {
         verdict.evicted = metrics[Metric::evicted];
         verdict.virtual_time = network_.clock() - world_.start;
         verdict.judge_lag_max = metrics_.gauges.judge_lag_max;
+        const uint64_t entered = metrics[Metric::overload_steps];
+        (world_.memory_is_short ? verdict.overload_by_memory : verdict.overload_by_lag) = entered;
+        verdict.overload_left = overload_left_;
         return verdict;
     }
 
@@ -515,6 +555,9 @@ class Simulation {
     Nanos next_audit_ = 0;
     uint64_t turns_ = 0;
     uint64_t turns_at_one_instant_ = 0;
+    Random memory_random_{mix64(options_.seed) ^ 0x6d656d};
+    OverloadStep overload_ = OverloadStep::none;
+    uint64_t overload_left_ = 0;
     uint64_t evicted_ = 0;
 };
 

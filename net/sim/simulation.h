@@ -80,6 +80,9 @@ struct SimulationVerdict {
     uint64_t evicted = 0;
     Nanos virtual_time = 0;
     Nanos judge_lag_max = 0;
+    uint64_t overload_by_lag = 0;  // steps that were entered, where memory is never short
+    uint64_t overload_by_memory = 0;
+    uint64_t overload_left = 0;  // how often the last one was
     bool ok() const { return violations == 0; }
 };
 

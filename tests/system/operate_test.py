@@ -16,8 +16,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from binary_peer import (GOODBYE, HELLO, INTERVAL, PING, PONG, WELCOME,  # noqa: E402: the path
-                         frame)
+from binary_peer import (DATA, GOODBYE, HELLO, INTERVAL, PING, PONG,  # noqa: E402: the path
+                         WELCOME, frame)
 from frozen import Frozen  # noqa: E402
 from server import BUILD, Server, free_port, run_over_backends  # noqa: E402
 
@@ -244,6 +244,68 @@ class Configured:
     def __exit__(self, *_):
         self.server.__exit__()
         self.directory.cleanup()
+
+
+def hears(peer, wanted):
+    """The next frame of that kind."""
+    while (heard := receive(peer))[0] != wanted:
+        pass
+    return heard[1]
+
+
+def test_steps_of_overload_are_entered_and_left(backend):
+    """Memory is short by a limit below what the server has, and then not any more: no step depends
+    on the speed of this machine."""
+    def config(last_step, memory):
+        return (f'overload = "{last_step}"\noverload-memory = "{memory}"\n'
+                'overload-step = "100ms"\non-message = "echo"\nheartbeat-interval = "30s"\n')
+    with Configured(backend, config("refuse", "1TiB"), "--reactors", "1",
+                    "--stats-interval", "100ms") as configured:
+        server = configured.server
+
+        def reaches(step):
+            wait_until(lambda: server.stats()["total"]["overload_step"] == step, server.text, 30)
+
+        def is_answered():
+            inside.sendall(frame(PING, 1))
+            hears(inside, PONG)
+        silent = [connect(server.port) for _ in range(20)]
+        for peer in silent:
+            peer.sendall(frame(PING, 1))
+            assert receive(peer)[0] == PONG
+        inside = connect(server.port)
+        is_answered()
+
+        configured.reload(config("refuse", "1MiB"))
+        reaches(1)
+        with connect(server.port) as refused:
+            assert b"overloaded" in refused.recv(4096)
+        is_answered()
+        configured.reload(config("stretch", "1MiB"))
+        assert struct.unpack(">II", hears(inside, INTERVAL)) == (60_000, 180_000)
+        reaches(2)
+        configured.reload(config("drop", "1MiB"))
+        reaches(3)
+        inside.sendall(frame(DATA, 2, b"left out"))
+        is_answered()  # and nothing comes before it
+        assert server.stats()["total"]["messages_echoed"] == 0
+        configured.reload(config("close", "1MiB"))
+        assert hears(silent[0], GOODBYE)[2:].startswith(b"overloaded")
+        is_answered()
+        assert "memory: overload step 'close' (entered): at " in server.text(), server.text()
+
+        configured.reload(config("close", "1TiB"))
+        assert struct.unpack(">II", hears(inside, INTERVAL)) == (30_000, 90_000)
+        reaches(0)
+        assert "memory: overload step 'none' (back to it): at 0 %" in server.text(), server.text()
+        with connect(server.port) as welcome:
+            welcome.sendall(frame(PING, 1))
+            assert receive(welcome)[0] == PONG
+        inside.sendall(frame(DATA, 3, b"not any more"))
+        assert hears(inside, DATA) == b"not any more"
+        total = server.stats()["total"]
+        assert total["overload_steps"] == 4 and total["messages_dropped"] == 1, total
+        assert total["closed_by_reason"]["overloaded"] >= 1, total
 
 
 def test_a_reload_names_what_it_applied_and_what_waits(backend):

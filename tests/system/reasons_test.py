@@ -329,6 +329,8 @@ PROVOKED = (
     (("--user-message-rate", "1/h,1"), {"scheme": "jsonl"}, {"user_message_rate": says(
         b'{"type":"hello","user":"u1"}\nPING\nPING\n')}),
     (("--flapping", "1/1h,1h"), {}, {"flapping": flaps}),
+    (("--overload", "refuse", "--overload-memory", "1MiB", "--overload-step", "100ms"),
+     {"scheme": "jsonl"}, {"overloaded": comes_too_often(b"overloaded")}),
     (("--accept-rate", "1/s"), {"scheme": "jsonl"},
      {"accept_rate": comes_too_often(b"accept_rate")}),
     (("--address-accept-rate", "1/s"), {"scheme": "jsonl"},
@@ -358,6 +360,7 @@ BESIDE = {"hard_stop": {"going_away"},
           "handshakes_full": {"http_answered", "peer_closed"},
           "reactor_full": {"peer_closed", "peer_reset"},
           "address_rate": {"peer_closed", "peer_reset"},
+          "overloaded": {"peer_closed"},
           "accept_rate": {"peer_closed", "peer_reset"},
           "out_of_memory": {"peer_reset", "peer_closed"},
           "out_of_descriptors": {"peer_closed", "peer_reset", "handshake_timeout"}}
@@ -394,7 +397,7 @@ EXPLAINED = {
     "bad_proxy_header": "the PROXY header is missing or malformed",
     **dict.fromkeys(("server_full", "reactor_full", "accept_rate", "out_of_descriptors",
                      "address_full", "address_rate", "flapping", "listener_full",
-                     "handshakes_full", "untrusted_source", "going_away",
+                     "handshakes_full", "overloaded", "untrusted_source", "going_away",
                      "hard_stop")),
 }
 

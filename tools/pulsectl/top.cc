@@ -11,6 +11,7 @@
 #include <csignal>
 #include <ctime>
 
+#include "core/overload.h"
 #include "core/units.h"
 #include "tools/pulsectl/actions.h"
 #include "tools/pulsectl/table.h"
@@ -75,6 +76,7 @@ struct Moment {
     double heartbeats = 0, received = 0, sent = 0, evicted = 0, waited_s = 0;
     uint64_t connections = 0;
     double judge_lag_us = 0;
+    uint64_t overload_step = 0;
 
     Moment& operator+=(const Moment& other) {
         heartbeats += other.heartbeats;
@@ -84,6 +86,7 @@ struct Moment {
         waited_s += other.waited_s;
         connections += other.connections;
         judge_lag_us = std::max(judge_lag_us, other.judge_lag_us);
+        overload_step = std::max(overload_step, other.overload_step);
         return *this;
     }
 };
@@ -96,7 +99,13 @@ Moment moment_of(const Json& reactor, double at_s) {
             .evicted = reactor.value("evicted", 0.0),
             .waited_s = reactor.value("wait_s", 0.0),
             .connections = reactor.value("connections", uint64_t{0}),
-            .judge_lag_us = reactor.value("judge_lag_us", 0.0)};
+            .judge_lag_us = reactor.value("judge_lag_us", 0.0),
+            .overload_step = reactor.value("overload_step", uint64_t{0})};
+}
+
+std::string step_name(uint64_t step) {
+    const bool known = step <= static_cast<uint64_t>(OverloadStep::close);
+    return known ? std::string(name_of(static_cast<OverloadStep>(step))) : std::to_string(step);
 }
 
 // Rates since `before`; the first table has what was since the start.
@@ -139,8 +148,10 @@ class Top {
                 static_cast<double>(std::max<size_t>(1, now.size())));
         for (size_t i = 0; i < now.size(); ++i) {
             const std::string state = list[i].value("state", std::string());
-            const std::string name = std::to_string(list[i].value("reactor", i));
-            add_row(table, state == "serving" ? name : name + " " + state, now[i], before_[i], 1);
+            std::string name = std::to_string(list[i].value("reactor", i));
+            if (state != "serving") name += " " + state;
+            if (now[i].overload_step > 0) name += " overload: " + step_name(now[i].overload_step);
+            add_row(table, name, now[i], before_[i], 1);
         }
         std::vector<std::string> lines = table.lines();
         const double cpu =

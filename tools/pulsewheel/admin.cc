@@ -39,7 +39,8 @@ class AdminTarget final : public ControlTarget {
                 .connections = server_.connections(),
                 .connections_max = server_.connections_max(),
                 .connections_at_drain = progress.connections_at_drain,
-                .reactors_stuck = progress.reactors_stuck};
+                .reactors_stuck = progress.reactors_stuck,
+                .reactors_overloaded = server_.overloaded()};
     }
     Json process() const override {
         ServerStats stats;

@@ -31,8 +31,9 @@ constexpr Nanos kStallLoggedNs = kSecond;
 constexpr Nanos kCheckEveryNs = kSecond;
 // What the outputs have at the exit to take what is still queued.
 constexpr Nanos kFinishNs = 500 * kMillisecond;
-constexpr Nanos kWatchNs = kSecond;               // between two looks at the outputs
-constexpr Nanos kStatsIntervalDefault = kSecond;  // of --stats-json without --stats-interval
+constexpr Nanos kWatchNs = kSecond;                  // between two looks at the outputs
+constexpr Nanos kMemoryLookNs = 250 * kMillisecond;  // with --overload, between two at memory
+constexpr Nanos kStatsIntervalDefault = kSecond;     // of --stats-json without --stats-interval
 
 Nanos monotonic_now() {
     timespec time{};
@@ -125,6 +126,7 @@ int Operator::run(Server& server, const sigset_t& signals) {
         tasks_.run_waiting();
         check_reactors();
         watch_reactors();
+        watch_memory();
         if (monotonic_now() >= next_stats_ && stopped_at_ == 0) report();
         if (monotonic_now() >= next_watch_) {
             report_trouble();
@@ -138,7 +140,8 @@ int Operator::run(Server& server, const sigset_t& signals) {
 
 void Operator::wait_for_signal(const sigset_t& signals) {
     Nanos wait =
-        std::min({next_stats_, next_watch_, next_check_, manager_.due_at()}) - monotonic_now();
+        std::min({next_stats_, next_watch_, next_check_, next_memory_look_, manager_.due_at()}) -
+        monotonic_now();
     if (stopping_at_ != 0 || stalled_since_ != 0) wait = std::min(wait, kStopPollNs);
     wait = std::clamp<Nanos>(wait, 0, kWatchNs);
     const timespec timeout{wait / kSecond, wait % kSecond};
@@ -167,6 +170,14 @@ void Operator::check_reactors() {
     if (monotonic_now() < next_check_) return;
     next_check_ = monotonic_now() + kCheckEveryNs;
     server_->check();
+}
+
+// Also once after --overload was turned off, which ends its steps.
+void Operator::watch_memory() {
+    if (monotonic_now() < next_memory_look_) return;
+    if (const std::string line = server_->watch_memory(); !line.empty()) spdlog::warn("{}", line);
+    const bool watches = options_.overload != OverloadStep::none;
+    next_memory_look_ = watches ? monotonic_now() + kMemoryLookNs : kNever;
 }
 
 // Posts the orders that had to wait. A reactor that acknowledges none for a while is worth a line:
@@ -333,6 +344,7 @@ void Operator::apply(const ServerOptions& options) {
                         options.stats_json != options_.stats_json;
     options_ = options;
     server_->reload(options_);
+    next_memory_look_ = 0;
     manager_.reload_applied();
     log_.tune(options_);
     if (timing) set_interval();

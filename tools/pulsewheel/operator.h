@@ -85,6 +85,7 @@ class Operator {
     void watch_stop();
     void check_reactors();
     void watch_reactors();
+    void watch_memory();
     void report_trouble();
     void apply(const ServerOptions& options);
     void reopen();
@@ -105,7 +106,8 @@ class Operator {
     Nanos next_stats_ = kNever;
     Nanos next_watch_ = 0;
     Nanos next_check_ = kNever;  // of the reactors, with --admin
-    Nanos stalled_since_ = 0;    // an order is not acknowledged; 0: all are
+    Nanos next_memory_look_ = 0;
+    Nanos stalled_since_ = 0;  // an order is not acknowledged; 0: all are
     bool stall_logged_ = false;
     Nanos stopping_at_ = 0;
     Nanos stop_watched_at_ = 0;

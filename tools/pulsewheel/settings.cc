@@ -96,11 +96,13 @@ constexpr std::string_view kSwitch[] = {"off", "on"};
 constexpr std::string_view kBackends[] = {"auto", "io_uring", "epoll"};
 constexpr std::string_view kLivenesses[] = {"any", "roundtrip"};
 constexpr std::string_view kOnMessage[] = {"echo", "discard"};
+constexpr std::string_view kOverloadSteps[] = {"off", "refuse", "stretch", "drop", "close"};
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kLogFormats[] = {"text", "json"};
 static_assert(static_cast<int>(Liveness::roundtrip) == 1 &&
               static_cast<int>(OnMessage::discard) == 1);
 static_assert(static_cast<int>(BackendChoice::epoll) == 2);
+static_assert(static_cast<size_t>(OverloadStep::close) == std::size(kOverloadSteps) - 1);
 static_assert(static_cast<int>(LogLevel::error) == 3 && static_cast<int>(LogFormat::json) == 1);
 static_assert(kNamedProfiles[0].name == "realtime" && kNamedProfiles[3].name == "powersave");
 constexpr std::string_view kProfileNames[] = {kNamedProfiles[0].name, kNamedProfiles[1].name,
@@ -265,6 +267,20 @@ Result<void> set_gather(ServerOptions& options, std::string_view text) {
 std::vector<std::string> get_gather(const ServerOptions& options) {
     if (options.gather == kGatherAuto) return {"auto"};
     return get_quantity<&ServerOptions::gather, format_duration, true>(options);
+}
+
+// auto, or RSS.
+Result<void> set_overload_memory(ServerOptions& options, std::string_view text) {
+    if (text == "auto") {
+        options.overload_memory = 0;
+        return {};
+    }
+    return set_quantity<&ServerOptions::overload_memory, parse_size, format_size, false,
+                        uint64_t{1} << 20, uint64_t{1} << 50>(options, text);
+}
+std::vector<std::string> get_overload_memory(const ServerOptions& options) {
+    if (options.overload_memory == 0) return {"auto"};
+    return get_quantity<&ServerOptions::overload_memory, format_size, false>(options);
 }
 
 // EVENTS/PERIOD or EVENTS/PERIOD,BURST.
@@ -501,6 +517,22 @@ constexpr Setting kSettings[] = {
      "one turn's work: less CPU under load, for as much latency. auto: where turns come so fast "
      "that it pays.",
      text, live, set_gather, get_gather},
+    {"overload", kProcess, "off|refuse|stretch|drop|close",
+     "What may be given up while the server has more to do than it can, or no memory, each after "
+     "those before it: refuse new connections, stretch heartbeats to twice their interval, drop "
+     "echoes and broadcasts, close those that were silent longest. off: nothing is.",
+     text, live, WORD(overload, kOverloadSteps)},
+    {"overload-lag", kProcess, "TIME",
+     "How far behind a reactor may be with its deadlines (judge_lag_us) before that is overload.",
+     text, live, DURATION(overload_lag, 10 * kMillisecond, kHour)},
+    {"overload-memory", kProcess, "auto|SIZE",
+     "RSS of which 95 % is overload; auto: what the machine and the control group leave, or that "
+     "tasks wait for memory (/proc/pressure/memory).",
+     text, live, set_overload_memory, get_overload_memory},
+    {"overload-step", kProcess, "TIME",
+     "How long overload lasts until the next step is taken; the last is taken back after three "
+     "times as long of less than half of it.",
+     text, live, DURATION(overload_span, 100 * kMillisecond, kHour)},
     {"pin", kProcess, "", "Keep each reactor on a core of its own.", flag, restart,
      WORD(pin, kSwitch)},
     {"drain-delay", kProcess, "TIME",

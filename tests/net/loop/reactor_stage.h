@@ -138,6 +138,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     const ConnectionTable& table() const { return table_; }
     MetricsSnapshot metrics() const { return metrics_.snapshot(); }
     const Admission& admission() const { return admission_; }
+    Admission& admission() { return admission_; }
     const AddressTable& users() const { return users_; }
     const AddressTable& addresses() const { return addresses_; }
     uint64_t admitted() const { return admission_.live(); }

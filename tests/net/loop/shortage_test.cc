@@ -1,7 +1,8 @@
 // Too little memory for what peers have unfinished or do not read: the largest holder gives way,
-// heartbeats, newcomers and goodbyes do not notice.
+// heartbeats, newcomers and goodbyes do not notice. And overload: what is given up in which step.
 #include <gtest/gtest.h>
 
+#include "tests/net/loop/conversation.h"
 #include "tests/net/loop/reactor_stage.h"
 #include "tests/support/scale.h"
 #include "tests/support/websocket_frames.h"
@@ -439,6 +440,117 @@ TEST(Shortage, TheMessageThatEndsASlowReaderIsNotDelivered) {
     }
     EXPECT_GT(whole, 0);
     EXPECT_GT(ended, 0);
+}
+
+// --------------------------------------------------------------------------------------- overload
+
+StagePlan overload_plan() {
+    StagePlan plan{.listen = {"jsonl://10.0.0.1:9000"}, .places = 2'000};
+    plan.options.overload = OverloadStep::close;
+    plan.options.on_message = OnMessage::echo;
+    plan.options.heartbeat_interval = 300 * kSecond;
+    plan.options.heartbeat_timeout = 600 * kSecond;
+    return plan;
+}
+// Memory asks for that step, and the reactor has taken it.
+void squeeze(ReactorStage& stage, OverloadStep step) {
+    stage.admission().set_memory_step(step);
+    stage.settle(kSecond);
+    ASSERT_EQ(stage.stats().gauges.overload_step, static_cast<uint64_t>(step));
+}
+std::string says(ReactorStage& stage, size_t peer, std::string_view words) {
+    stage.heard(peer).clear();
+    return answer(stage, peer, words);
+}
+
+TEST(Overload, GivesUpStepByStepAndTakesBack) {
+    ReactorStage stage(overload_plan());
+    const size_t peer = stage.connect(0);
+    const std::string data = "{\"type\":\"data\",\"n\":1}\n";
+    EXPECT_EQ(says(stage, peer, "PING\n"), "PONG\n");
+    EXPECT_EQ(says(stage, peer, data), data);
+
+    squeeze(stage, OverloadStep::refuse);
+    EXPECT_EQ(stage.admission().overloaded(), 1u);
+    const std::string refusal = take(stage, stage.connect(0));
+    EXPECT_TRUE(refusal.starts_with(
+        R"({"type":"goodbye","code":1013,"reason":"overloaded","retry_after_ms":)"))
+        << refusal;
+    EXPECT_EQ(says(stage, peer, "PING\n"), "PONG\n") << "heartbeats are answered in every step";
+
+    stage.heard(peer).clear();
+    squeeze(stage, OverloadStep::stretch);
+    EXPECT_EQ(stage.heard(peer),
+              "{\"type\":\"interval\",\"interval_ms\":600000,\"timeout_ms\":1200000}\n");
+    EXPECT_EQ(says(stage, peer, data), data);
+
+    squeeze(stage, OverloadStep::drop);
+    EXPECT_EQ(says(stage, peer, data), "");
+    EXPECT_EQ(stage.metrics()[Metric::messages_dropped], 1u);
+    EXPECT_EQ(says(stage, peer, "PING\n"), "PONG\n");
+
+    stage.heard(peer).clear();
+    squeeze(stage, OverloadStep::none);
+    EXPECT_EQ(stage.admission().overloaded(), 0u);
+    EXPECT_EQ(stage.heard(peer),
+              "{\"type\":\"interval\",\"interval_ms\":300000,\"timeout_ms\":600000}\n");
+    EXPECT_EQ(says(stage, peer, data), data);
+    EXPECT_EQ(says(stage, stage.connect(0), "PING\n"), "PONG\n");
+    EXPECT_EQ(stage.metrics()[Metric::overload_steps], 3u);
+}
+
+// A silent peer is evicted by what it was told last, and by nothing sooner.
+TEST(Overload, DeadlinesFollowWhatPeersWereTold) {
+    StagePlan plan = overload_plan();
+    plan.options.heartbeat_probe = false;
+    plan.options.heartbeat_interval = 10 * kSecond;
+    plan.options.heartbeat_timeout = 30 * kSecond;
+    ReactorStage stage(plan);
+    const size_t peer = stage.connect(0);
+    EXPECT_EQ(says(stage, peer, "PING\n"), "PONG\n");
+    squeeze(stage, OverloadStep::stretch);
+    stage.settle(58 * kSecond);
+    EXPECT_FALSE(stage.ended(peer));
+    squeeze(stage, OverloadStep::none);
+    stage.settle(28 * kSecond);
+    EXPECT_FALSE(stage.ended(peer)) << "its silence begins anew with each interval that it is told";
+    stage.settle(3 * kSecond);
+    EXPECT_TRUE(stage.ended(peer));
+    EXPECT_EQ(closed_for(stage, CloseReason::idle_timeout), 1u);
+}
+
+// In the last step those go that were silent longest, a share a second, and none that beats.
+TEST(Overload, ClosesThoseThatWereSilentLongest) {
+    ReactorStage stage(overload_plan());
+    constexpr size_t kPeers = 1'100, kSilent = 20;
+    for (size_t i = 0; i < kPeers; ++i) {
+        stage.write(stage.connect(0), "PING\n");
+        if (i < kSilent) stage.settle(20 * kMillisecond);
+    }
+    stage.settle();
+    for (size_t i = kSilent; i < kPeers; ++i) stage.write(i, "PING\n");
+    const auto was_sent_away = [&](size_t peer) {
+        return stage.heard(peer).find("overloaded") != std::string::npos;
+    };
+    const auto sent_away = [&] {
+        size_t count = 0;
+        for (size_t i = 0; i < kPeers; ++i) count += was_sent_away(i);
+        return count;
+    };
+    stage.admission().set_memory_step(OverloadStep::close);
+    stage.settle(4 * kSecond + kSecond / 2);
+    const size_t closed = sent_away();
+    EXPECT_GE(closed, 3 * overload_closes(kPeers));
+    EXPECT_LE(closed, 5 * overload_closes(kPeers));
+    for (size_t i = 0; i < kPeers; ++i) ASSERT_EQ(was_sent_away(i), i < closed) << i;
+    // An operator's reload ends it at once, whatever memory asks for.
+    stage.reload([](LoopOptions& options) { options.overload = OverloadStep::none; });
+    stage.settle(3 * kSecond);
+    EXPECT_EQ(sent_away(), closed);
+    EXPECT_EQ(closed_for(stage, CloseReason::overloaded), closed);
+    EXPECT_EQ(stage.stats().gauges.overload_step, 0u);
+    EXPECT_EQ(stage.admission().overloaded(), 0u);
+    EXPECT_EQ(says(stage, stage.connect(0), "PING\n"), "PONG\n");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -93,6 +94,36 @@ TEST(Machine, AFullCgroupLeavesZeroAndNotUnknown) {
     EXPECT_EQ(root.machine().memory().bytes, 0u);
     EXPECT_FALSE(root.machine().memory().bound.empty());
     EXPECT_DOUBLE_EQ(root.machine().cpu_quota(), 0.5);
+}
+
+// 10 MiB of RSS: by a limit that is given, by what the machine leaves, by what tasks waited for.
+TEST(Machine, SaysHowShortMemoryIs) {
+    const std::string pages = std::to_string(10 * kMiB / static_cast<uint64_t>(getpagesize()));
+    const std::pair<std::string, std::string> resident{"/proc/self/statm", "99999 " + pages + " 1"};
+    const auto at = [&](const char* available_kib, const char* waited, uint64_t limit) {
+        const FakeRoot root(
+            {resident,
+             {"/proc/meminfo", std::string("MemAvailable: ") + available_kib + " kB\n"},
+             {"/proc/pressure/memory", waited}});
+        return root.machine().memory_pressure(limit);
+    };
+    const char* const calm = "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
+    const char* const busy = "some avg10=10.00 avg60=1.00 avg300=0.00 total=9\nfull avg10=99.00\n";
+    EXPECT_EQ(at("4194304", calm, 0), 0);
+    EXPECT_NEAR(at("4194304", calm, 10 * kMiB * 100 / 95), 1, 1e-3);
+    EXPECT_NEAR(at("4194304", calm, 10 * kMiB * 100 / 90), 0.5, 1e-3);
+    EXPECT_GT(at("4194304", calm, kMiB), 1);
+    EXPECT_EQ(at("4194304", busy, 100 * kMiB), 0) << "what was asked for, and nothing else";
+    EXPECT_GT(at("256", calm, 0), 1) << "256 KiB are left";
+    EXPECT_NEAR(at("4194304", busy, 0), 1, 1e-3);
+    EXPECT_EQ(at("4194304", "nonsense", 0), 0);
+    EXPECT_EQ(Machine("/nonexistent").memory_pressure(0), 0) << "no file is not an error";
+    const FakeRoot grouped({resident,
+                            {"/proc/self/cgroup", "0::/a/b\n"},
+                            {"/sys/fs/cgroup/a/memory.pressure", "some avg10=5.00 avg60=0.00\n"},
+                            {"/proc/pressure/memory", busy}});
+    EXPECT_NEAR(grouped.machine().memory_pressure(0), 0.5, 1e-3)
+        << "another's shortage is not ours";
 }
 
 TEST(Machine, AllowsTheCoresOfTheAffinityMask) {

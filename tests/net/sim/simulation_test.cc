@@ -25,10 +25,13 @@ std::string replay(const SimulationVerdict& verdict,
 
 TEST(Simulation, InvariantsHoldInManyWorlds) {
     SimClientCounts clients;
-    uint64_t evicted = 0;
+    uint64_t evicted = 0, overload_by_lag = 0, overload_by_memory = 0, overload_left = 0;
     for (uint64_t seed = 1; seed <= test::scaled(300); ++seed) {
         const SimulationVerdict verdict = simulate(small_world(seed));
         EXPECT_TRUE(verdict.ok()) << replay(verdict);
+        overload_by_lag += verdict.overload_by_lag;
+        overload_by_memory += verdict.overload_by_memory;
+        overload_left += verdict.overload_left;
         EXPECT_EQ(verdict.evicted, verdict.clients.evictions) << "seed " << seed;
         clients.beats += verdict.clients.beats;
         clients.answers += verdict.clients.answers;
@@ -38,6 +41,12 @@ TEST(Simulation, InvariantsHoldInManyWorlds) {
     EXPECT_GT(clients.beats, test::scaled(100'000));
     EXPECT_GT(clients.answers, test::scaled(50'000));
     EXPECT_GT(evicted, test::scaled(2'000));
+    // Lag that lasts is rare: of 300 worlds it moved a step six times.
+    if (test::scaled(300) == 300) {
+        EXPECT_GT(overload_by_lag, 0u);
+    }
+    EXPECT_GT(overload_by_memory, test::scaled(100));
+    EXPECT_GT(overload_left, test::scaled(50));
 }
 
 TEST(Simulation, InvariantsHoldUnderEachFaultAlone) {

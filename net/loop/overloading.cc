@@ -1,0 +1,91 @@
+// What a reactor gives up under overload, and takes back (core/overload.h): by its own judge lag,
+// and by the memory of the process, at which the main thread looks.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/units.h"
+#include "net/loop/connections.h"
+
+namespace pulse {
+
+// What memory asks for is the same in all reactors, and logged by the main thread.
+void Connections::watch_overload(Nanos judge_lag) {
+    const LoopOptions& options = *config_.options;
+    const bool watches = options.overload != OverloadStep::none;
+    if ((!watches && overload_step_ == OverloadStep::none) || draining_) return;
+    overload_looked_at_ = io_.now();
+    const double pressure =
+        static_cast<double>(judge_lag) / static_cast<double>(options.overload_lag);
+    const bool by_lag =
+        lag_overload_.update(io_.now(), pressure, {options.overload, options.overload_span});
+    const OverloadStep by_memory = std::min(options.overload, config_.admission->memory_step());
+    const OverloadStep step = std::max(lag_overload_.step(), by_memory);
+    const OverloadStep before = overload_step_;
+    if (step != before) enter_overload(step);
+    if (step != before && by_lag && config_.warn) {
+        config_.warn(
+            fmt::format("reactor {}: overload step '{}' ({}): judge lag {} (--overload-lag {})",
+                        config_.number, name_of(step), step > before ? "entered" : "back to it",
+                        format_duration(judge_lag / kMillisecond * kMillisecond),
+                        format_duration(options.overload_lag)));
+    }
+    if (step == OverloadStep::close) begin_close_idle();
+}
+
+void Connections::enter_overload(OverloadStep step) {
+    const OverloadStep before = overload_step_;
+    overload_step_ = step;
+    metrics_.gauges.overload_step = static_cast<uint64_t>(step);
+    if (step > before) {
+        const int entered = static_cast<int>(step) - static_cast<int>(before);
+        metrics_.add(Metric::overload_steps, static_cast<uint64_t>(entered));
+    }
+    if (before == OverloadStep::none) config_.admission->begin_overload();
+    if (step == OverloadStep::none) config_.admission->end_overload();
+    // A walk that goes on takes it up at its end.
+    const bool stretches = step >= OverloadStep::stretch;
+    if (stretches != (before >= OverloadStep::stretch) && retuning_.done()) begin_retune();
+}
+
+// The last step: each second a walk over all, which ends with closing those that were silent for
+// the longest time.
+void Connections::begin_close_idle() {
+    if (!idling_.done() || io_.now() < close_idle_at_ || table_.live() == 0) return;
+    close_idle_at_ = io_.now() + kOverloadCloseEveryNs;
+    idlest_max_ = overload_closes(table_.live());
+    idling_ = Sweep(table_.limit());
+}
+
+void Connections::close_idle_some(uint32_t& budget) {
+    idling_.advance(budget, [this](Index index) { return consider_idle(index); });
+    if (!idling_.done()) return;
+    const bool still = overload_step_ == OverloadStep::close && !draining_;
+    for (const Idle& idle : idlest_) {
+        const Connection* const connection = table_.find(idle.id);
+        if (!still || connection == nullptr || !is_live(connection->stage)) continue;
+        begin_close(idle.id.index, CloseReason::overloaded);
+        budget -= std::min(budget, kEvictCost);
+    }
+    idlest_.clear();
+}
+
+// Bytes on their way, in either direction, are no silence.
+uint32_t Connections::consider_idle(Index index) {
+    const Connection& connection = at(index);
+    if (!is_live(connection.stage) || connection.profile < kProfileDefault) return kPassCost;
+    if ((connection.flags & kBulkOut) != 0 || io_.is_held_off(index)) return kPassCost;
+    const Tick heard =
+        restore_tick(connection.heard & kStoredTickMask, config_.clock.up(io_.now()));
+    const auto sooner = [](const Idle& a, const Idle& b) { return a.heard < b.heard; };
+    if (idlest_.size() == idlest_max_) {
+        if (heard >= idlest_.front().heard) return kPassCost;
+        std::ranges::pop_heap(idlest_, sooner);
+        idlest_.pop_back();
+    }
+    idlest_.push_back({heard, table_.id(index)});
+    std::ranges::push_heap(idlest_, sooner);
+    return kPassCost;
+}
+
+}  // namespace pulse
