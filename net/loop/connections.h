@@ -326,6 +326,8 @@ class Connections {
     void begin_close_idle();
     void close_idle_some(uint32_t& budget);
     uint32_t consider_idle(Index index);
+    bool is_bulky(Index index) const;
+    Tick last_heard(Index index) const;
 
     // Judging. Bytes on their way are life (heartbeat_policy.h: heard_progress).
     uint32_t judge_one(Index index, Tick reached);

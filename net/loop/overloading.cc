@@ -13,7 +13,11 @@ namespace pulse {
 void Connections::watch_overload(Nanos judge_lag) {
     const LoopOptions& options = *config_.options;
     const bool watches = options.overload != OverloadStep::none;
-    if ((!watches && overload_step_ == OverloadStep::none) || draining_) return;
+    if (draining_) return;
+    if (!watches && overload_step_ == OverloadStep::none) {
+        lag_overload_ = {};  // a reading of before is not the first of a span
+        return;
+    }
     overload_looked_at_ = io_.now();
     const double pressure =
         static_cast<double>(judge_lag) / static_cast<double>(options.overload_lag);
@@ -45,11 +49,12 @@ void Connections::enter_overload(OverloadStep step) {
     if (step == OverloadStep::none) config_.admission->end_overload();
     // A walk that goes on takes it up at its end.
     const bool stretches = step >= OverloadStep::stretch;
-    if (stretches != (before >= OverloadStep::stretch) && retuning_.done()) begin_retune();
+    if (stretches != (before >= OverloadStep::stretch) && retuning_.done() && !draining_)
+        begin_retune();
 }
 
 // The last step: each second a walk over all, which ends with closing those that were silent for
-// the longest time.
+// the longest time, and still are.
 void Connections::begin_close_idle() {
     if (!idling_.done() || io_.now() < close_idle_at_ || table_.live() == 0) return;
     close_idle_at_ = io_.now() + kOverloadCloseEveryNs;
@@ -64,6 +69,7 @@ void Connections::close_idle_some(uint32_t& budget) {
     for (const Idle& idle : idlest_) {
         const Connection* const connection = table_.find(idle.id);
         if (!still || connection == nullptr || !is_live(connection->stage)) continue;
+        if (last_heard(idle.id.index) != idle.heard || is_bulky(idle.id.index)) continue;
         begin_close(idle.id.index, CloseReason::overloaded);
         budget -= std::min(budget, kEvictCost);
     }
@@ -71,12 +77,19 @@ void Connections::close_idle_some(uint32_t& budget) {
 }
 
 // Bytes on their way, in either direction, are no silence.
+bool Connections::is_bulky(Index index) const {
+    return (table_[index].flags & kBulkOut) != 0 || io_.is_held_off(index);
+}
+
+Tick Connections::last_heard(Index index) const {
+    return restore_tick(table_[index].heard & kStoredTickMask, config_.clock.up(io_.now()));
+}
+
 uint32_t Connections::consider_idle(Index index) {
     const Connection& connection = at(index);
     if (!is_live(connection.stage) || connection.profile < kProfileDefault) return kPassCost;
-    if ((connection.flags & kBulkOut) != 0 || io_.is_held_off(index)) return kPassCost;
-    const Tick heard =
-        restore_tick(connection.heard & kStoredTickMask, config_.clock.up(io_.now()));
+    if (is_bulky(index)) return kPassCost;
+    const Tick heard = last_heard(index);
     const auto sooner = [](const Idle& a, const Idle& b) { return a.heard < b.heard; };
     if (idlest_.size() == idlest_max_) {
         if (heard >= idlest_.front().heard) return kPassCost;

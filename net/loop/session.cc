@@ -416,6 +416,7 @@ bool Session::take_proxy_header(std::span<uint8_t>& bytes) {
         refuse(*refusal);
         return false;
     }
+    if (!is_live(connection_.stage)) return false;  // it gave way to others of its address
     if (!protocol().greets_at_once) connections_.begin_heartbeats(index_);
     return !bytes.empty();
 }

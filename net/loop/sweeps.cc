@@ -111,6 +111,8 @@ void Connections::drain() {
 
 void Connections::begin_goodbyes() {
     draining_ = true;
+    // What the end of the server takes away anyway is not given up for overload.
+    if (overload_step_ != OverloadStep::none) enter_overload(OverloadStep::none);
     drain_began_ = io_.clock();
     drain_total_ = table_.live();
     goodbyes_ = Sweep(table_.limit());

@@ -314,6 +314,28 @@ def test_a_reload_shortens_a_drain_that_goes_on(backend):
                 assert peer.receive(skip=(PING,))[0] == GOODBYE
 
 
+# Longer after the signal than the new window and its grace.
+def test_a_window_that_is_shortened_late_ends_with_goodbyes(backend):
+    with tempfile.TemporaryDirectory() as directory:
+        config = f"{directory}/config"
+        with open(config, "w") as file:
+            file.write('drain-timeout = "60s"\n')
+        with Server(backend, "--config", config) as server:
+            peers = [Peer(server.port) for _ in range(40)]
+            for peer in peers:
+                peer.send(frame(PING, 1))
+                assert peer.receive(skip=(PING,))[0] == PONG
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(6)
+            with open(config, "w") as file:
+                file.write('drain-timeout = "500ms"\n')
+            server.process.send_signal(signal.SIGHUP)
+            assert server.process.wait(timeout=20) == 0, server.text()
+            assert "stopping at once" not in server.text()
+            for peer in peers:
+                assert peer.receive(skip=(PING,))[0] == GOODBYE
+
+
 def test_a_second_signal_stops_at_once(backend):
     with Server(backend, "--drain-timeout", "30s") as server:
         peers = [Peer(server.port) for _ in range(10)]

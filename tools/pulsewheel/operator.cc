@@ -253,8 +253,11 @@ void Operator::watch_stop() {
     const Nanos now = monotonic_now();
     const Nanos away = now - std::exchange(stop_watched_at_, now);
     if (away > kStopGraceNs / 2) stopping_at_ += away;
+    // What a shorter window makes due at once is said first.
+    const Nanos since_change = window_changed_at_ == 0 ? kNever : now - window_changed_at_;
     const Nanos bound = progress_.drain_delay + options_.drain_timeout + kStopGraceNs;
-    if (stopped_at_ == 0 && now - stopping_at_ > bound) return stop_now();
+    const bool over = now - stopping_at_ > bound && since_change > kStopGraceNs;
+    if (stopped_at_ == 0 && over) return stop_now();
     report_drain();
     if (stopped_at_ == 0 || now - stopped_at_ < kHardStopNs) return;
     spdlog::error("a reactor has not stopped within {}: leaving it behind",
@@ -340,6 +343,8 @@ nlohmann::ordered_json Operator::config() const {
 }
 
 void Operator::apply(const ServerOptions& options) {
+    if (stopping_at_ != 0 && options.drain_timeout != options_.drain_timeout)
+        window_changed_at_ = monotonic_now();
     const bool timing = options.stats_interval != options_.stats_interval ||
                         options.stats_json != options_.stats_json;
     options_ = options;

@@ -110,6 +110,7 @@ class Operator {
     Nanos stalled_since_ = 0;  // an order is not acknowledged; 0: all are
     bool stall_logged_ = false;
     Nanos stopping_at_ = 0;
+    Nanos window_changed_at_ = 0;  // by a reload since then
     Nanos stop_watched_at_ = 0;
     DrainPlan drain_plan_;
     Nanos next_drain_line_ = kNever;

@@ -531,7 +531,7 @@ constexpr Setting kSettings[] = {
      text, live, set_overload_memory, get_overload_memory},
     {"overload-step", kProcess, "TIME",
      "How long overload lasts until the next step is taken; the last is taken back after three "
-     "times as long of less than half of it.",
+     "times as long of half the judge lag or less, or of memory below 90 %.",
      text, live, DURATION(overload_span, 100 * kMillisecond, kHour)},
     {"pin", kProcess, "", "Keep each reactor on a core of its own.", flag, restart,
      WORD(pin, kSwitch)},

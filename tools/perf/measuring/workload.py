@@ -80,7 +80,7 @@ class Admin:
             client.connect(self.address.removeprefix("unix:"))
             return client
         host, _, port = self.address.rpartition(":")
-        return socket.create_connection((host, int(port)), START_SECONDS_MAX)
+        return socket.create_connection((host.strip("[]"), int(port)), START_SECONDS_MAX)
 
 
 class Watched:

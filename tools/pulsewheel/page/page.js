@@ -19,6 +19,7 @@ const TIMES = {
   eviction_delay: "Eviction, behind its deadline",
   probe_round_trip: "Round trip of a probe",
   turn_time: "Turn",
+  turn_cpu: "Turn, CPU time",
   wheel_slice: "Judging, in a turn",
   wheel_slice_cpu: "Judging, CPU time",
 };
@@ -432,13 +433,19 @@ function askForToken() {
   token = "";
   form.hidden = false;
   byId("token").focus();
-  return new Promise((resolve) => form.addEventListener("submit", (submit) => {
-    submit.preventDefault();
-    token = byId("token").value.trim();
-    byId("token").value = "";
-    form.hidden = true;
-    resolve();
-  }, {once: true}));
+  return new Promise((resolve) => {
+    form.onsubmit = (submit) => {
+      submit.preventDefault();
+      const given = byId("token").value.trim();
+      byId("token").value = "";
+      if (/[^\x21-\x7e]/.test(given)) {  // no header takes it
+        return setText(byId("login-error"), "A token has no spaces, and no letters but ASCII.");
+      }
+      token = given;
+      form.hidden = true;
+      resolve();
+    };
+  });
 }
 
 async function watch() {
