@@ -286,9 +286,12 @@ std::string metrics_text(const ReactorList& reactors, const PopulationNames& nam
                imbalance_of(most, total.gauges.live, up));
     population(out, total, names);
     counters(out, reactors);
-    reasons(out, total);
     gauges(out, reactors);
-    distributions(out, total);
+    // Without one of them a sum would look like a counter that began anew; a gap does not.
+    if (up == reactors.size()) {
+        reasons(out, total);
+        distributions(out, total);
+    }
     io_counters(out, reactors);
     return out.take();
 }
