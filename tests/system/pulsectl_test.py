@@ -214,7 +214,9 @@ def test_a_token_from_a_file(backend):
 
 def test_a_drain_is_shown_until_the_server_has_ended(backend):
     with Watched(backend, "--drain-timeout", "1s") as server:
-        assert "draining: 0 of 0" in done(server, "drain")
+        shown = done(server, "drain")
+        # With nothing to close it may end before its answer is whole.
+        assert "draining: 0 of 0" in shown or shown == "the server has ended\n", shown
         assert server.process.wait(timeout=20) == 0
         assert run("ready", admin=server.admin.address).returncode == 1
 

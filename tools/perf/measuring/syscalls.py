@@ -98,10 +98,14 @@ def method_for(options, results):
     return "server"
 
 
+class NotCounted(Failed):
+    """perf ran, and has no count: it was not scheduled in the window, or was refused."""
+
+
 def from_perf(counts):
     """{name: calls} of what perf counted."""
     if counts.get(ALL) is None:
-        raise Failed(f"perf: did not count {ALL}; give --method strace")
+        raise NotCounted(f"perf: did not count {ALL}; measure for longer, or give --method strace")
     calls = {name: int(counts.get(EVENT + name) or 0) for name in NAMES}
     named = sum(calls.values())
     return {**calls, "others": max(0, int(counts[ALL]) - named)}
@@ -132,8 +136,17 @@ def count(watched, options, method):
 def main(options):
     results = Results("syscalls", options)
     method = method_for(options, results)
-    with workload.loaded(options, results.path) as watched:
-        calls, window = count(watched, options, method)
+    try:
+        with workload.loaded(options, results.path) as watched:
+            calls, window = count(watched, options, method)
+    except NotCounted as not_counted:
+        if options.method != "auto" or not shutil.which("strace"):
+            raise
+        results.note(f"{not_counted}. strace counts instead, which slows the server: counts are "
+                     "right, heartbeats a second and CPU are not the usual")
+        method = "strace"
+        with workload.loaded(options, results.path) as watched:
+            calls, window = count(watched, options, method)
     total = sum(calls.values())
     used = sorted(((name, number) for name, number in calls.items() if number),
                   key=lambda row: -row[1])
