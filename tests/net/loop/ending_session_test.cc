@@ -50,6 +50,24 @@ TEST(Goodbye, InAWebSocketMessageIsAnsweredWithACloseFrameWhateverItsFormat) {
     }
 }
 
+// Completions are late; a peer is kicked, and this thread is away for longer than the linger.
+void expect_goodbye_after_a_stall(StagePlan slow, Nanos completion_max, Nanos settles) {
+    slow.faults.present.set(static_cast<size_t>(Fault::late_completion));
+    slow.faults.per_million[static_cast<size_t>(Fault::late_completion)] = 1'000'000;
+    slow.faults.completion_max = completion_max;
+    ReactorStage stage(slow);
+    const size_t peer = stage.connect(kLines);
+    stage.settle(kSecond);
+    stage.write(peer, "{\"type\":\"ping\"}\n");
+    while (stage.heard(peer).empty()) stage.settle(kMillisecond / 10);
+    const ConnectionId target = stage.table().id(*stage.index(peer));
+    ASSERT_TRUE(stage.post({Message::Kick{.target = target}}));
+    stage.settle(kMillisecond);
+    stage.io().pass_time(2 * kCloseLingerNs);
+    stage.settle(settles);
+    EXPECT_NE(stage.heard(peer).find("kicked"), std::string::npos) << slow.seed;
+}
+
 // It waits behind a send that the kernel has not completed, while this thread is away for longer
 // than the linger: the completion and the end of the linger are found in one turn, or in the next
 // where not all that had arrived was read in one.
@@ -60,20 +78,7 @@ TEST(Goodbye, IsSentAfterAStallLongerThanTheLinger) {
         slow.faults.coarse_drain = seed % 2 == 0;
         slow.faults.submit_in_poll = true;
         if (slow.faults.coarse_drain) slow.faults.batch_max = 1;
-        slow.faults.present.set(static_cast<size_t>(Fault::late_completion));
-        slow.faults.per_million[static_cast<size_t>(Fault::late_completion)] = 1'000'000;
-        slow.faults.completion_max = 400 * kMillisecond;
-        ReactorStage stage(slow);
-        const size_t peer = stage.connect(kLines);
-        stage.settle(kSecond);
-        stage.write(peer, "{\"type\":\"ping\"}\n");
-        while (stage.heard(peer).empty()) stage.settle(kMillisecond / 10);
-        const ConnectionId target = stage.table().id(*stage.index(peer));
-        ASSERT_TRUE(stage.post({Message::Kick{.target = target}}));
-        stage.settle(kMillisecond);
-        stage.io().pass_time(2 * kCloseLingerNs);
-        stage.settle(kSecond);
-        EXPECT_NE(stage.heard(peer).find("kicked"), std::string::npos) << seed;
+        expect_goodbye_after_a_stall(slow, 400 * kMillisecond, kSecond);
     }
 }
 
@@ -84,20 +89,7 @@ TEST(Goodbye, IsSentBehindALateCompletionAfterAStall) {
         StagePlan slow = plan();
         slow.seed = seed;
         slow.faults.submit_in_poll = seed % 2 == 0;
-        slow.faults.present.set(static_cast<size_t>(Fault::late_completion));
-        slow.faults.per_million[static_cast<size_t>(Fault::late_completion)] = 1'000'000;
-        slow.faults.completion_max = 5 * kSecond / 2;
-        ReactorStage stage(slow);
-        const size_t peer = stage.connect(kLines);
-        stage.settle(kSecond);
-        stage.write(peer, "{\"type\":\"ping\"}\n");
-        while (stage.heard(peer).empty()) stage.settle(kMillisecond / 10);
-        const ConnectionId target = stage.table().id(*stage.index(peer));
-        ASSERT_TRUE(stage.post({Message::Kick{.target = target}}));
-        stage.settle(kMillisecond);
-        stage.io().pass_time(2 * kCloseLingerNs);
-        stage.settle(2 * kSecond);
-        EXPECT_NE(stage.heard(peer).find("kicked"), std::string::npos) << seed;
+        expect_goodbye_after_a_stall(slow, 5 * kSecond / 2, 2 * kSecond);
     }
 }
 

@@ -336,7 +336,7 @@ TEST_F(Stats, MetricsHaveConnectionsByWhatTheySpeakAndWhereTheyAre) {
             const double both =
                 first_.population[protocol][stage] + second_.population[protocol][stage];
             if (stage == 0)
-                EXPECT_FALSE(all.series.contains(name)) << "of what is free there is no count";
+                EXPECT_FALSE(all.series.contains(name)) << "what is free is not counted";
             else
                 EXPECT_EQ(all[name], both) << name;
         }
