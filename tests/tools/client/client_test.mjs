@@ -1,0 +1,610 @@
+// The client in scripted worlds: what it does about each thing that a server, a network or a page
+// can do to it.
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import {PulseClient, PulseError} from "../../../tools/client/js/index.js";
+import {AWAY, HOME, Stage} from "./stage.mjs";
+import {World} from "./world.mjs";
+
+test("it says hello with what it is, and is open once it is welcomed", async () => {
+  const stage = new Stage({user: "u1", device: "d", labels: {ring: "a"}, profile: "mobile",
+    token: "t"});
+  const ready = stage.client.connect();
+  await stage.run(1000);
+  const welcome = await ready;
+  assert.deepEqual([welcome.url, welcome.intervalMs, welcome.timeoutMs], [HOME, 10_000, 30_000]);
+  assert.deepEqual(stage.home.hellos, [{type: "hello", user: "u1", device: "d",
+    labels: {ring: "a"}, profile: "mobile", token: "t"}]);
+  assert.deepEqual(stage.socket.protocols, ["pulse.v1.json"]);
+  assert.deepEqual(stage.of("state").map(({state}) => state), ["connecting", "open"]);
+  assert.equal(stage.client.connect(), ready, "it is connected already");
+  stage.client.close();
+  assert.deepEqual([stage.client.state, stage.socket.closedWith], ["closed", 1000]);
+  await stage.run(100_000);
+  assert.equal(stage.world.sockets.length, 1);
+  stage.client.connect();
+  await stage.run(1000);
+  assert.equal(stage.client.state, "open");
+});
+
+test("it beats once an interval, and follows another one", async () => {
+  const stage = new Stage();
+  await stage.open();
+  await stage.run(100_000);
+  const {pings} = stage.home;
+  assert(pings.length >= 9 && pings.length <= 11, `${pings.length}`);
+  for (let at = 1; at < pings.length; ++at) {
+    assert(pings[at].at - pings[at - 1].at < 10_200, "no later than an interval and a flight");
+  }
+  stage.home.send(stage.socket, {type: "interval", interval_ms: 2000, timeout_ms: 6000});
+  await stage.run(100);
+  const before = pings.length;
+  await stage.run(20_000);
+  assert(pings.length - before >= 9 && pings.length - before <= 11, `${pings.length - before}`);
+  assert.deepEqual(stage.of("interval").map(({intervalMs}) => intervalMs), [2000]);
+  assert(stage.client.rttMs > 10 && stage.client.rttMs < 200);
+});
+
+test("a server that answers no beat is given up after the misses, and not before", async () => {
+  const stage = new Stage({answerTimeoutMs: 1000, misses: 3});
+  await stage.open();
+  const welcomedAt = stage.world.now;
+  stage.socket.deafen();
+  await stage.run(20_000, () => stage.of("lost").length > 0);
+  const [{cause, at}] = stage.of("lost");
+  assert.equal(cause.name, "silent");
+  assert.equal(stage.of("missed").length, 3);
+  assert(at - welcomedAt >= 8000 && at - welcomedAt <= 13_010, `${at - welcomedAt}`);
+  await stage.run(1000, () => stage.client.state === "open");
+  assert.equal(stage.of("retry")[0].delayMs, 0, "at once, the first time");
+});
+
+test("a server that stands still for less than that loses none", async () => {
+  const stage = new Stage({answerTimeoutMs: 2000, misses: 3});
+  await stage.open();
+  for (let i = 0; i < 10; ++i) {
+    stage.home.stalledUntil = stage.world.now + 5000;
+    await stage.run(13_000);
+  }
+  assert.equal(stage.of("lost").length, 0);
+  assert(stage.of("missed").length > 0, "it noticed");
+});
+
+test("a goodbye is kept to: back after the time that it names", async () => {
+  const stage = new Stage();
+  await stage.open();
+  stage.home.goodbye(stage.socket, {code: 1001, reason: "going_away", retry_after_ms: 7000});
+  await stage.run(5000);
+  assert.equal(stage.client.state, "waiting");
+  assert.deepEqual(stage.of("goodbye").map(({reason, retryAfterMs}) => [reason, retryAfterMs]),
+      [["going_away", 7000]]);
+  assert.equal(stage.of("retry")[0].delayMs, 7000);
+  stage.world.tell("online");
+  await stage.run(1500);
+  assert.equal(stage.client.state, "waiting", "a network that comes back changes nothing of that");
+  await stage.run(2000);
+  assert.equal(stage.client.state, "open");
+});
+
+test("terminal goodbyes end it, and answer what waits", async () => {
+  const terminal = [[4005, "kicked"], [4008, "taken_over"], [1008, "too_many_offences"]];
+  for (const [code, reason] of terminal) {
+    const stage = new Stage();
+    await stage.open();
+    stage.home.goodbye(stage.socket, {code, reason});
+    await stage.run(200_000);
+    stage.send();
+    await stage.run(10);
+    assert.deepEqual([stage.client.state, stage.world.sockets.length], ["closed", 1], reason);
+    assert.deepEqual(stage.of("end").map(({cause}) => cause.name), [reason]);
+    assert.equal(stage.results.get(1).status, "dropped");
+  }
+});
+
+test("the promise of connect() fails with the cause that ends it", async () => {
+  const world = new World();
+  world.server(HOME, {connects: "404"});
+  const client = new PulseClient({url: HOME, WebSocket: world.WebSocket,
+    environment: world.environment});
+  const ready = client.connect();
+  const answer = client.send({a: 1});
+  await world.run(10_000);
+  await assert.rejects(ready, (error) => error instanceof PulseError &&
+      error.reason.name === "http_404" && error.reason.status === 404);
+  assert.deepEqual(await answer, {status: "dropped", reason: "ended"});
+});
+
+test("a connect that gets no answer is tried five times more, ever later", async () => {
+  const stage = new Stage();
+  stage.home.connects = "hang";
+  stage.client.connect();
+  await stage.run(600_000);
+  assert.equal(stage.world.sockets.length, 6);
+  assert.deepEqual(stage.of("end").map(({cause}) => cause.name), ["connect_timeout"]);
+  const delays = stage.of("retry").map(({delayMs}) => delayMs);
+  delays.forEach((ms, at) => assert(ms >= 1000 * (at + 1) && ms <= 2000 * (at + 1), `${ms}`));
+});
+
+test("503 is tried three times; where no status is seen, refused is for ever", async () => {
+  for (const [connects, tries] of [["503", 4], ["429", 4], ["400", 1]]) {
+    const stage = new Stage();
+    stage.home.connects = connects;
+    stage.client.connect();
+    await stage.run(3600_000);
+    assert.equal(stage.world.sockets.length, tries, connects);
+    assert.equal(stage.client.state, "closed");
+  }
+  const stage = new Stage();
+  stage.home.connects = "refuse";
+  stage.client.connect();
+  await stage.run(3600_000);
+  assert(stage.world.sockets.length > 60, `${stage.world.sockets.length}`);
+  stage.home.connects = "accept";
+  await stage.run(61_000);
+  assert.equal(stage.client.state, "open");
+});
+
+test("Node's `ws` shows the status and Retry-After of a refusal", async () => {
+  const world = new World();
+  const retries = [];
+  const WebSocket = class {
+    constructor() {
+      this.readyState = 0;
+      this.listeners = {};
+      world.in(10, () => this.listeners["unexpected-response"]({},
+          {statusCode: 503, headers: {"retry-after": "9"}}));
+    }
+    on(name, listener) { this.listeners[name] = listener; }
+    terminate() { this.isTerminated = true; }
+  };
+  const client = new PulseClient({url: HOME, WebSocket, environment: world.environment});
+  client.addEventListener("retry", ({detail}) => retries.push(detail));
+  client.connect();
+  await world.run(100);
+  assert.deepEqual(retries.map(({cause}) => [cause.name, cause.status, cause.retryAfterMs]),
+      [["http_503", 503, 9000]]);
+  assert(retries[0].delayMs >= 9000 && retries[0].delayMs <= 13_500);
+  client.close();
+});
+
+test("an address that is none ends it", async () => {
+  const stage = new Stage({url: "http://home.example"});
+  stage.client.connect();
+  await stage.run(100);
+  assert.deepEqual(stage.of("end").map(({cause}) => cause.name), ["bad_url"]);
+});
+
+test("of several addresses the next is tried", async () => {
+  const stage = new Stage({url: [HOME, AWAY]});
+  stage.home.connects = "refuse";
+  stage.world.server(AWAY);
+  stage.client.connect();
+  await stage.run(5000);
+  assert.deepEqual(stage.of("welcome").map(({url}) => url), [AWAY]);
+});
+
+// ----------------------------------------------------------------------------------- make or break
+
+function movable(options) {
+  const stage = new Stage(options);
+  stage.away = stage.world.server(AWAY);
+  stage.move = (move_to, more = {}) => stage.home.goodbye(stage.socket, {code: 4011,
+    reason: "moved", move_to, ...more});
+  return stage;
+}
+
+test("move_to: the new connection is made before the old one is broken", async () => {
+  const stage = movable();
+  stage.home.keepsOpen = true;
+  await stage.open();
+  const [old] = stage.world.sockets;
+  stage.move(AWAY, {retry_after_ms: 3000});
+  await stage.run(2000);
+  assert.deepEqual([stage.client.state, stage.world.sockets.length], ["open", 1]);
+  stage.home.send(old, "still heard");
+  stage.send();
+  await stage.run(900);
+  assert.equal(stage.of("message")[0].data, "still heard");
+  assert.equal(stage.results.size, 0, "nothing is read behind a goodbye: it waits");
+  await stage.run(2000, () => stage.of("welcome").length === 2);
+  assert.deepEqual([stage.client.link.url, old.closedWith], [AWAY, 1000]);
+  await stage.run(500);
+  assert.deepEqual(stage.away.data.map(({id}) => id), [1]);
+  assert.deepEqual(stage.of("state").map(({state}) => state), ["connecting", "open"]);
+  assert.equal(stage.of("lost").length, 0);
+  stage.check();
+});
+
+test("move_to: a server that closes at once, and says taken_over, changes nothing", async () => {
+  const stage = movable();
+  await stage.open();
+  stage.move(AWAY);
+  stage.send({confirm: true});  // before the goodbye has come, and behind it where it is read
+  await stage.run(1000, () => stage.of("goodbye").length === 1);
+  stage.send({confirm: true});
+  await stage.run(3000);
+  assert.deepEqual([stage.client.state, stage.client.link.url], ["open", AWAY]);
+  assert.deepEqual([1, 2].map((id) => stage.results.get(id).status), ["unconfirmed", "received"]);
+  // From there on that is its home: it comes back there.
+  stage.socket.cut();
+  await stage.run(3000);
+  assert.equal(stage.away.hellos.length, 2);
+  stage.check();
+});
+
+test("move_to: to a server that is away, and home again after three tries", async () => {
+  const stage = movable();
+  stage.away.connects = "refuse";
+  await stage.open();
+  stage.move(AWAY);
+  await stage.run(60_000, () => stage.of("welcome").length === 2);
+  const urls = stage.world.sockets.map(({url}) => url);
+  assert.deepEqual(urls, [HOME, AWAY, AWAY, AWAY, HOME]);
+  assert.equal(stage.client.state, "open");
+});
+
+test("move_to: what the other server refuses is not the own one's verdict", async () => {
+  const stage = movable();
+  stage.away.connects = "404";
+  await stage.open();
+  stage.move(AWAY);
+  await stage.run(60_000, () => stage.of("welcome").length === 2);
+  assert.deepEqual(stage.world.sockets.map(({url}) => url), [HOME, AWAY, HOME]);
+  // But once it has welcomed the client, its word is.
+  stage.away.connects = "accept";
+  stage.move(AWAY);
+  await stage.run(60_000, () => stage.of("welcome").length === 3);
+  stage.away.goodbye(stage.socket, {code: 4005, reason: "kicked"});
+  await stage.run(1000);
+  assert.equal(stage.client.state, "closed");
+});
+
+test("move_to: in the greeting already, in close words, and not where it may not", async () => {
+  const greeted = movable();
+  greeted.home.onHello = (socket) => {
+    greeted.home.goodbye(socket, {code: 4011, reason: "moved", move_to: AWAY});
+    return true;
+  };
+  await greeted.open();
+  assert.equal(greeted.client.link.url, AWAY);
+
+  const worded = movable();
+  await worded.open();
+  worded.socket.endFromServer(4011, `moved: ${AWAY}; retry_after_ms=500`);
+  await worded.run(5000);
+  assert.equal(worded.client.link.url, AWAY);
+  assert.equal(worded.of("retry")[0].delayMs, 500);
+
+  for (const [move_to, allowMove] of [[AWAY, () => false], ["tcp://away.example:1", undefined]]) {
+    const stage = movable({allowMove});
+    await stage.open();
+    stage.move(move_to);
+    await stage.run(5000);
+    assert.deepEqual([stage.client.state, stage.client.link.url], ["open", HOME]);
+  }
+});
+
+test("move_to: two servers that send it to each other are not asked hotly", async () => {
+  const stage = movable();
+  for (const [server, to] of [[stage.home, AWAY], [stage.away, HOME]]) {
+    server.onHello = (socket) => {
+      server.send(socket, {type: "welcome", conn: "c", interval_ms: 10_000, timeout_ms: 30_000});
+      server.goodbye(socket, {code: 4011, reason: "moved", move_to: to});
+      return true;
+    };
+  }
+  stage.client.connect();
+  await stage.run(600_000);
+  assert(stage.world.sockets.length > 10 && stage.world.sockets.length < 60,
+      `${stage.world.sockets.length} in ten minutes`);
+});
+
+// --------------------------------------------------------------------------------- hellos, tokens
+
+test("expiring: a new token is asked for, and given in a second hello", async () => {
+  const asked = [];
+  const stage = new Stage({token: (request) => {
+    asked.push(request);
+    return `token-${asked.length}`;
+  }});
+  await stage.open();
+  stage.home.send(stage.socket, {type: "expiring", in_ms: 60_000});
+  await stage.run(1000);
+  assert.deepEqual(stage.home.hellos.map(({token}) => token), ["token-1", "token-2"]);
+  assert.deepEqual(asked.map(({cause, renew}) => [cause, renew]),
+      [["connect", false], ["expiring", true]]);
+  assert.deepEqual(stage.of("expiring").map(({inMs}) => inMs), [60_000]);
+  assert.equal(stage.of("welcome").length, 2);
+  assert.equal(stage.world.sockets.length, 1);
+});
+
+test("expiring: a source that fails is asked again, while there is time", async () => {
+  let fails = 2;
+  const stage = new Stage({token: ({cause}) => {
+    if (cause === "expiring" && fails-- > 0) throw new Error("down");
+    return "t";
+  }});
+  await stage.open();
+  stage.home.send(stage.socket, {type: "expiring", in_ms: 60_000});
+  await stage.run(59_000);
+  assert.equal(stage.of("error").length, 2);
+  assert.equal(stage.home.hellos.length, 2);
+});
+
+test("unauthorized: once more with a new token, if there is a function for it", async () => {
+  for (const token of ["fixed", async () => "fresh"]) {
+    const stage = new Stage({token});
+    stage.home.onHello = (socket) => {
+      stage.home.send(socket, {type: "error", code: 4001, message: "expired: it is too old"});
+      stage.home.goodbye(socket, {code: 4001, reason: "unauthorized"});
+      return true;
+    };
+    stage.client.connect();
+    await stage.run(100_000);
+    assert.equal(stage.world.sockets.length, token === "fixed" ? 1 : 3);
+    assert.deepEqual(stage.of("end").map(({cause}) => cause.name), ["unauthorized"]);
+  }
+});
+
+test("a source of tokens that hangs or throws is tried again, and then given up", async () => {
+  for (const token of [() => new Promise(() => {}), () => { throw new Error("no"); }]) {
+    const stage = new Stage({token, tokenTimeoutMs: 2000});
+    stage.client.connect();
+    await stage.run(600_000);
+    assert.deepEqual(stage.of("end").map(({cause}) => cause.name), ["token_failed"]);
+    assert.equal(stage.of("retry").length, 5);
+    assert.equal(stage.world.sockets.length, 0);
+  }
+  assert.throws(() => new Stage({token: "t".repeat(4097)}), /4096/);
+});
+
+test("a hello that is put off is said again; one that is wrong is not", async () => {
+  const stage = new Stage();
+  let puts = 2;
+  stage.home.onHello = (socket) => puts-- > 0 &&
+      (stage.home.send(socket, {type: "error", code: 1013, message: "logins wait"}), true);
+  await stage.open();
+  assert.deepEqual([stage.home.hellos.length, stage.world.sockets.length], [3, 1]);
+
+  const wrong = new Stage({profile: "lazy"});
+  wrong.home.onHello = (socket) => {
+    wrong.home.send(socket, {type: "error", code: 1007, message: "'profile' is not a profile"});
+    return true;
+  };
+  wrong.client.connect();
+  await wrong.run(100_000);
+  assert.deepEqual(wrong.of("end").map(({cause}) => cause.name), ["hello_refused"]);
+});
+
+test("a server that welcomes nothing is left, and tried again", async () => {
+  const stage = new Stage();
+  stage.home.onHello = () => true;
+  stage.client.connect();
+  await stage.run(12_000);
+  assert.equal(stage.of("retry")[0].cause.name, "welcome_timeout");
+});
+
+test("login() says another who, one hello after the other", async () => {
+  const stage = new Stage({user: "u1"});
+  const early = stage.client.login({labels: {status: "away"}});
+  assert.equal(await early, undefined, "there is no connection yet");
+  await stage.open();
+  const both = Promise.all([stage.client.login({labels: {status: "here"}}),
+    stage.client.login({device: "phone"})]);
+  await stage.run(1000);
+  assert.deepEqual((await both).map(({intervalMs}) => intervalMs), [10_000, 10_000]);
+  assert.deepEqual(stage.home.hellos.map(({labels, device}) => [labels.status, device]),
+      [["away", undefined], ["here", undefined], ["here", "phone"]]);
+  stage.home.onHello = (socket) => {
+    stage.home.send(socket, {type: "error", code: 4009, message: "duplicate: it has one"});
+    return true;
+  };
+  const refused = assert.rejects(stage.client.login({device: "other"}), /4009 duplicate/);
+  await stage.run(1000);
+  await refused;
+  await assert.rejects(stage.client.login({user: ""}), /user/);
+  assert.equal(stage.client.state, "open");
+});
+
+// --------------------------------------------------------------------------- what pages go through
+
+test("frozen for hours, throttled to a minute, asleep: never lost for it", async () => {
+  for (let seed = 1; seed <= 200; ++seed) {
+    const stage = new Stage({seed, answerTimeoutMs: 1000, misses: 2});
+    await stage.open();
+    for (let i = 0; i < 10; ++i) {
+      const {world} = stage;
+      const ms = world.between(10, 3 * 3600_000);
+      if (world.chance(0.5)) world.throttleMs = [0, 1000, 60_000][Math.floor(world.random() * 3)];
+      if (world.chance(0.7)) world.freeze(ms);
+      if (world.chance(0.5)) world.in(ms, () => world.tell("wake"), "page");
+      await stage.run(ms + world.between(0, 100_000));
+    }
+    assert.equal(stage.of("lost").length, 0, `seed ${seed}`);
+    assert.equal(stage.world.sockets.length, 1);
+  }
+});
+
+test("a dead server is found in a tab whose timers come once a minute, too", async () => {
+  const stage = new Stage();
+  await stage.open();
+  stage.world.throttleMs = 60_000;
+  await stage.run(300_000);
+  stage.socket.deafen();
+  const from = stage.world.now;
+  await stage.run(3600_000, () => stage.of("lost").length > 0);
+  assert.equal(stage.of("lost")[0].cause.name, "silent");
+  assert(stage.world.now - from <= 6 * 60_000, `${stage.world.now - from}`);
+});
+
+test("a page that is seen again, or is on another network, beats at once", async () => {
+  for (const event of ["wake", "network", "online", "offline"]) {
+    const stage = new Stage({answerTimeoutMs: 1000, misses: 3});
+    await stage.open();
+    const before = stage.home.pings.length;
+    stage.world.tell(event);
+    await stage.run(200);
+    assert.equal(stage.home.pings.length, before + 1, event);
+    stage.socket.deafen();
+    const from = stage.world.now;
+    stage.world.tell(event);
+    await stage.run(20_000, () => stage.of("lost").length > 0);
+    assert(stage.world.now - from <= 3010, `${event}: found after ${stage.world.now - from} ms`);
+  }
+});
+
+test("offline: tries are held, and made within a second of online", async () => {
+  const stage = new Stage();
+  await stage.open();
+  stage.world.online = false;
+  stage.world.tell("offline");
+  stage.socket.cut();
+  await stage.run(50_000);
+  assert.deepEqual([stage.client.state, stage.world.sockets.length], ["waiting", 1]);
+  stage.world.online = true;
+  stage.world.tell("online");
+  await stage.run(1300);
+  assert.equal(stage.client.state, "open");
+  // Where the browser is wrong about it, a try is a minute late and no more.
+  stage.world.online = false;
+  stage.socket.cut();
+  await stage.run(61_500);
+  assert.equal(stage.client.state, "open");
+});
+
+test("a server that welcomes and closes at once is not asked hotly", async () => {
+  const stage = new Stage();
+  stage.home.onHello = (socket) => {
+    stage.home.send(socket, {type: "welcome", conn: "c", interval_ms: 10_000, timeout_ms: 30_000});
+    socket.endFromServer(1006);
+    return true;
+  };
+  stage.client.connect();
+  await stage.run(3600_000);
+  assert(stage.world.sockets.length < 200, `${stage.world.sockets.length} in an hour`);
+});
+
+test("ends before a connection that lasted are forgotten, and others are not", async () => {
+  const stage = new Stage();
+  await stage.open();
+  for (const ms of [60_000, 60_000, 1000, 1000, 1000]) {
+    await stage.run(ms);
+    stage.socket.cut();
+    await stage.run(100);
+    await stage.run(60_000, () => stage.client.state === "open");
+  }
+  assert.deepEqual(stage.of("retry").map(({attempt}) => attempt), [1, 1, 2, 3, 4]);
+});
+
+// ------------------------------------------------------------------------------------- messages
+
+test("messages wait while it is away, within bounds, and are answered", async () => {
+  const stage = new Stage({queue: {messagesMax: 3, bytesMax: 10_000, ageMaxMs: 30_000}});
+  await stage.open();
+  stage.home.connects = "refuse";
+  stage.socket.cut();
+  await stage.run(1000);
+  stage.send();
+  await stage.run(25_000);
+  for (let i = 0; i < 3; ++i) stage.send();
+  assert.deepEqual(stage.client.queued.messages, 3);
+  await stage.run(6000);
+  assert.deepEqual(stage.results.get(1), {status: "dropped", reason: "age"});
+  assert.deepEqual(stage.results.get(4), {status: "dropped", reason: "count"});
+  stage.home.connects = "accept";
+  await stage.run(61_000);
+  stage.send({bytes: 10_000});
+  await stage.run(1000);
+  assert.deepEqual(stage.results.get(5), {status: "dropped", reason: "bytes"});
+  stage.check();
+});
+
+test("what a slow socket has not taken waits where it is counted", async () => {
+  const stage = new Stage({bufferedMax: 1000});
+  await stage.open();
+  stage.socket.bufferedAmount = 1000;
+  stage.send();
+  await stage.run(3000);
+  assert.equal(stage.client.queued.messages, 1);
+  stage.socket.bufferedAmount = 999;
+  await stage.run(100);
+  assert.equal(stage.results.get(1).status, "sent");
+});
+
+test("confirm: received once the server has read it, unconfirmed where none can know", async () => {
+  const stage = new Stage();
+  await stage.open();
+  const before = stage.home.pings.length;
+  for (let i = 0; i < 100; ++i) stage.send({confirm: true});
+  await stage.run(1000);
+  assert([...stage.results.values()].every(({status}) => status === "received"));
+  assert(stage.home.pings.length - before <= 3, "one ping asks for all that is before it");
+  stage.send({confirm: true});
+  stage.socket.cut();
+  await stage.run(300);
+  assert.deepEqual(stage.results.get(101), {status: "unconfirmed", reason: "close_1006"});
+  stage.check();
+});
+
+test("what the server says reaches the application", async () => {
+  const stage = new Stage();
+  await stage.open();
+  stage.home.send(stage.socket, {type: "data", text: "to all"});
+  stage.home.send(stage.socket, '{"type":"chat"}');
+  stage.home.send(stage.socket, {type: "error", code: 1007, message: "not JSON"});
+  stage.socket.toPageSoon(() => stage.socket.onmessage({data: new Uint8Array([1, 2]).buffer}));
+  await stage.run(1000);
+  assert.deepEqual(stage.of("message").map(({kind}) => kind), ["data", "text", "binary"]);
+  assert.equal(stage.of("message")[0].data.text, "to all");
+  assert.deepEqual(stage.of("error").map(({code}) => code), [1007]);
+});
+
+test("a listener may close it, or begin anew, at any event", async () => {
+  for (const name of ["state", "welcome", "goodbye", "lost", "retry", "message", "end"]) {
+    for (const anew of [false, true]) {
+      const stage = new Stage();
+      let times = 0;
+      stage.client.addEventListener(name, () => {
+        if (times++ > 0) return;
+        stage.client.close();
+        if (anew) stage.client.connect();
+      });
+      stage.client.connect();
+      await stage.run(3000);
+      if (stage.socket?.isUp) {
+        stage.home.send(stage.socket, "text");
+        stage.home.goodbye(stage.socket, {code: 1001, reason: "going_away"});
+      }
+      await stage.run(5000);
+      if (name === "end") stage.client.close();
+      await stage.run(300_000);
+      assert.equal(stage.client.state, anew ? "open" : "closed", `${name}, ${anew}`);
+      assert.equal(stage.world.sockets.filter(({isUp}) => isUp).length, anew ? 1 : 0, name);
+    }
+  }
+});
+
+test("a listener that closes it when it is to wait has the last word", async () => {
+  const stage = new Stage();
+  stage.client.addEventListener("state", ({detail}) => {
+    if (detail.state === "waiting") stage.client.close();
+  });
+  await stage.open();
+  stage.socket.cut();
+  await stage.run(300_000);
+  assert.deepEqual([stage.client.state, stage.world.sockets.length], ["closed", 1]);
+});
+
+test("options that cannot be meant are refused", () => {
+  const make = (options) => new PulseClient({url: HOME, WebSocket: class {}, ...options});
+  make({});
+  for (const [options, what] of [[{misses: 0}, /misses/],
+    [{connectTimeoutMs: -1}, /connectTimeoutMs/], [{url: []}, /url/],
+    [{user: ""}, /user/], [{labels: {a: 1}}, /labels/],
+    [{policies: {kicked: {tries: 1, delay: {shape: "x"}}}}, /kicked/]]) {
+    assert.throws(() => make(options), what);
+  }
+  assert.throws(() => new PulseClient({url: HOME, WebSocket: "no"}), /WebSocket/);
+  assert.throws(() => make({}).send(7), /send/);
+});

@@ -1,0 +1,80 @@
+// What travels: hellos, texts of the server, close words, hints, addresses.
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import * as wire from "../../../tools/client/js/src/wire.js";
+
+test("a text of the server is an object with a type of its own", () => {
+  assert.deepEqual(wire.parse('{"type":"pong","seq":7}'), {type: "pong", seq: 7});
+  assert.equal(wire.parse(' {"type":"welcome"}').type, "welcome");
+  for (const text of ["", "PONG", "[1]", "{", '{"type":"hello"}', '{"type":7}', '{"a":1}',
+    "null"]) {
+    assert.equal(wire.parse(text), undefined, text);
+  }
+});
+
+test("what the server would take for the protocol's is not sent as text", () => {
+  for (const text of ["PING", "ping", '{"type":"goodbye"}', '\n{"type":"heartbeat"}']) {
+    assert.throws(() => wire.encode(text), /protocol itself/, text);
+  }
+  for (const text of ["", "Ping", "PING ", '{"type":"chat"}', '{"a":1}', '"ping"']) {
+    assert.equal(wire.encode(text).frame, text);
+  }
+});
+
+test("bytes are counted as they travel, and copied", () => {
+  assert.equal(wire.encode("h\u00e9\u{1f600}").bytes, 7);
+  const bytes = new Uint8Array([0, 1, 2, 3]);
+  const {frame, bytes: count} = wire.encode(bytes.subarray(1, 3));
+  bytes[1] = 9;
+  assert.deepEqual([frame, count], [new Uint8Array([1, 2]), 2]);
+  assert.deepEqual(wire.encode(bytes.buffer).frame, bytes);
+  assert.equal(wire.encode({a: 1, type: "mine"}).frame, '{"a":1,"type":"data"}');
+  for (const wrong of [undefined, null, 7, [1], true]) {
+    assert.throws(() => wire.encode(wrong), TypeError);
+  }
+});
+
+test("a hello has what is known, and what is too long is refused here", () => {
+  assert.equal(wire.hello({}, undefined), '{"type":"hello"}');
+  assert.equal(wire.hello({user: "u", device: "d", labels: {a: "b"}, profile: "mobile"}, "t"),
+      '{"type":"hello","user":"u","device":"d","labels":{"a":"b"},"profile":"mobile","token":"t"}');
+  wire.checkIdentity({user: "u".repeat(128), device: "", labels: {["n".repeat(64)]: ""}});
+  for (const wrong of [{user: ""}, {user: "\u00e9".repeat(65)}, {device: "d".repeat(65)},
+    {labels: {a: 7}}, {labels: {a: "v".repeat(65)}},
+    {labels: Object.fromEntries(Array.from({length: 17}, (_, at) => [`n${at}`, ""]))}]) {
+    assert.throws(() => wire.checkIdentity(wrong), JSON.stringify(wrong));
+  }
+});
+
+test("close words are the server's, or another program's", () => {
+  const of = (words) => Object.values(wire.parseCloseWords(words));
+  assert.deepEqual(of("idle_timeout"), ["idle_timeout", undefined, undefined]);
+  assert.deepEqual(of("going_away; retry_after_ms=1500"), ["going_away", 1500, undefined]);
+  assert.deepEqual(of("moved: wss://b.example:9000; retry_after_ms=7"),
+      ["moved", 7, "wss://b.example:9000"]);
+  assert.deepEqual(of("protocol_error: a bad mask"), ["protocol_error", undefined, undefined]);
+  assert.deepEqual(of(""), ["", undefined, undefined]);
+  assert.deepEqual(of("Going away."), ["", undefined, undefined]);
+});
+
+test("Retry-After is seconds or a date", () => {
+  assert.equal(wire.parseRetryAfter("7", 0), 7000);
+  assert.equal(wire.parseRetryAfter(" 120 ", 0), 120_000);
+  assert.equal(wire.parseRetryAfter("Wed, 21 Oct 2015 07:28:00 GMT", 1445412470_000), 10_000);
+  assert.equal(wire.parseRetryAfter("Wed, 21 Oct 2015 07:28:00 GMT", 1445412490_000), 0);
+  for (const wrong of [undefined, null, "", "soon", "-1x"]) {
+    assert.equal(wire.parseRetryAfter(wrong, 0), undefined, `${wrong}`);
+  }
+});
+
+test("a client is moved to addresses of WebSockets, and never out of TLS", () => {
+  assert.equal(wire.moveTarget("wss://b.example:9000", "ws://a"), "wss://b.example:9000/");
+  assert.equal(wire.moveTarget("ws://b.example/x", "ws://a"), "ws://b.example/x");
+  assert.equal(wire.moveTarget("auto://b.example:9", "ws://a"), "ws://b.example:9/");
+  assert.equal(wire.moveTarget("auto://b.example:9", "wss://a"), "wss://b.example:9/");
+  for (const wrong of ["ws://b.example", "tcp://b.example:9", "b.example", "", "javascript:0",
+    "wss://", "wss://[x"]) {
+    assert.equal(wire.moveTarget(wrong, "wss://a"), undefined, wrong);
+  }
+});

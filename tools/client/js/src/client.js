@@ -1,0 +1,473 @@
+// The client: keeps one connection, or comes back to one by the policy of each cause, and answers
+// every message that it is given.
+//
+//     idle --connect()--> connecting --welcome--> open --end--> waiting --> connecting ...
+//                             any of them --close(), or a terminal cause--> closed
+//
+// While another server takes over (move_to) two links are there: `link` serves until `next` is
+// welcomed. The state is open as long as `link` is.
+
+import {Alarm, Patience, defaultEnvironment} from "./environment.js";
+import {Link} from "./link.js";
+import {LATE_MS} from "./heartbeat.js";
+import {Outbox} from "./outbox.js";
+import {Retries, policies} from "./policy.js";
+import {TOKEN_BYTES_MAX, checkIdentity, encode, hello, moveTarget, utf8Bytes} from "./wire.js";
+
+/** @typedef {import("../index.js").Answer} Answer */
+/** @typedef {import("../index.js").Cause} Cause */
+/** @typedef {import("../index.js").ClientState} ClientState */
+/** @typedef {import("../index.js").Identity} Identity */
+/** @typedef {import("../index.js").Options} Options */
+/** @typedef {import("../index.js").Payload} Payload */
+/** @typedef {import("../index.js").ServerMessage} ServerMessage */
+/** @typedef {import("../index.js").Welcome} Welcome */
+
+const DEFAULTS = {
+  connectTimeoutMs: 10_000,
+  welcomeTimeoutMs: 10_000,
+  tokenTimeoutMs: 30_000,
+  answerTimeoutMs: 5000,   // of a ping; longer where round trips are
+  misses: 3,               // in a row, until the server is taken for gone
+  stableMs: 10_000,        // that a connection must last for earlier ends to be forgotten
+  bufferedMax: 1 << 20,    // bytes in the socket, beyond which messages wait in the queue
+};
+/** @type {import("../index.js").QueueBounds} */
+const QUEUE = {messagesMax: 1000, bytesMax: 1 << 20, ageMaxMs: 60_000, overflow: "newest"};
+const PUMP_MS = 50;            // a socket says nothing when its buffer empties: it is asked
+const ONLINE_SPREAD_MS = 1000; // over which the clients of one network come back with it
+const OFFLINE_HOLD_MS = 60_000;  // navigator.onLine may be wrong: it delays a try by this at most
+const MOVE_TRIES = 3;          // of another server, before the own address is tried again
+const EXPIRING_TRIES = 3;      // to get a new token, before the old one ends
+
+/** An event of the client; `detail` is what it is about. */
+export class PulseEvent extends Event {
+  /** @param {string} type @param {any} [detail] */
+  constructor(type, detail) {
+    super(type);
+    this.detail = detail;
+  }
+}
+
+/** Why a client that was to be open is closed for good. */
+export class PulseError extends Error {
+  /** @param {Cause} cause */
+  constructor(cause) {
+    super(`pulsewheel: ${cause.name}${cause.message ? `: ${cause.message}` : ""}`);
+    this.name = "PulseError";
+    this.reason = cause;
+  }
+}
+
+/** @param {Partial<typeof DEFAULTS>} given */
+function checkNumbers(given) {
+  for (const name of /** @type {(keyof typeof DEFAULTS)[]} */ (Object.keys(DEFAULTS))) {
+    const value = given[name];
+    if (value !== undefined && !(value > 0)) {
+      throw new RangeError(`${name}: ${value} is not above 0`);
+    }
+  }
+}
+
+export class PulseClient extends EventTarget {
+  /** @param {Options} options */
+  constructor(options) {
+    super();
+    checkNumbers(options);
+    checkIdentity(options);
+    this.options = {...DEFAULTS, ...options};
+    this.environment = {...defaultEnvironment(), ...options.environment};
+    this.WebSocket = options.WebSocket ?? globalThis.WebSocket;
+    if (typeof this.WebSocket !== "function") {
+      throw new TypeError("WebSocket: there is none here; give a constructor, such as that of ws");
+    }
+    this.urls = typeof options.url === "string" ? [options.url] : [...options.url];
+    if (this.urls.length === 0) throw new RangeError("url: there is none");
+    const {user, device, labels, profile} = options;
+    /** @type {Identity} */
+    this.identity = {user, device, labels, profile};
+    if (typeof options.token !== "function") checkToken(options.token);
+    this.token = options.token;
+
+    /** @type {ClientState} */
+    this.state = "idle";
+    /** @type {Link | undefined} */
+    this.link = undefined;
+    /** @type {Link | undefined} the one that is to take its place */
+    this.next = undefined;
+    this.urlIndex = 0;
+    /** @type {string | undefined} where a goodbye has sent the client */
+    this.movedTo = undefined;
+    this.moveFailures = 0;
+    /**
+     * Of connect(), until the end.
+     * @type {undefined | {promise: Promise<Welcome>, resolve: (welcome: Welcome) => void,
+     *                     reject: (error: Error) => void}}
+     */
+    this.ready = undefined;
+    this.renewToken = false;
+    this.tokenCause = "connect";
+    /** Tries that were given up know it by this. */
+    this.attempts = 0;
+
+    this.outbox = new Outbox({...QUEUE, ...options.queue});
+    this.retries = new Retries(policies(options.policies), this.environment.random);
+    this.retryAlarm = new Alarm(this.environment, () => this.#attempt());
+    this.stableAlarm = new Alarm(this.environment, () => this.retries.reset());
+    this.pumpAlarm = new Alarm(this.environment, () => this.#pump());
+    this.expiryAlarm = new Alarm(this.environment, () => this.#expire());
+    /** Before then the server does not want the client back. */
+    this.notBefore = 0;
+    /** @type {(() => void) | undefined} */
+    this.unwatch = undefined;
+  }
+
+  // ------------------------------------------------------------------------- what is asked of it
+
+  /** @returns {Promise<Welcome>} of the first welcome; fails once the client is closed for good */
+  connect() {
+    if (this.ready) return this.ready.promise;
+    let settle = {};
+    const promise = new Promise((resolve, reject) => { settle = {resolve, reject}; });
+    promise.catch(() => {});  // those who listen to events need not look at it
+    this.ready = /** @type {any} */ ({promise, ...settle});
+    this.retries.reset();
+    this.movedTo = undefined;
+    this.unwatch = this.environment.watch((event) => this.#lifecycle(event));
+    this.#attempt();
+    return promise;
+  }
+
+  /**
+   * Sends a message, or keeps it until there is a connection. It is answered once.
+   * @param {Payload} payload
+   * @param {{confirm?: boolean}} options
+   * @returns {Promise<Answer>}
+   */
+  send(payload, {confirm = false} = {}) {
+    const {frame, bytes} = encode(payload);
+    return new Promise((answer) => {
+      if (this.state === "closed") return answer({status: "dropped", reason: "closed"});
+      const queuedAt = this.environment.now();
+      this.outbox.expire(queuedAt);
+      this.outbox.push({frame, bytes, confirm, queuedAt, answer});
+      this.#pump();
+    });
+  }
+
+  /**
+   * Says who this is from now on, and at once where there is a connection.
+   * @param {Partial<Identity> & {token?: Options["token"]}} change
+   * @returns {Promise<Welcome | undefined>} the welcome, or undefined where there is no connection
+   */
+  async login({token, ...change}) {
+    const identity = {...this.identity, ...change};
+    checkIdentity(identity);
+    this.identity = identity;
+    if (token !== undefined) this.token = token;
+    const {link} = this;
+    if (!link || link.phase !== "open") return undefined;
+    const given = token === undefined ? undefined : await this.#getToken("login");
+    const text = hello(this.identity, given);
+    return welcomeOf(await link.greetAgain(text), link.url);
+  }
+
+  /** Ends it: messages that wait are dropped, and nothing is tried any more until connect(). */
+  close() {
+    this.#finish({name: "closed"});
+  }
+
+  /**
+   * What waits.
+   * @returns {{messages: number, bytes: number}}
+   */
+  get queued() {
+    return {messages: this.outbox.size, bytes: this.outbox.bytes};
+  }
+
+  /** Round trip of a ping, smoothed; undefined before the first. */
+  get rttMs() {
+    return this.link?.heartbeat.rttMs;
+  }
+
+  // -------------------------------------------------------------------------------------- tries
+
+  async #attempt() {
+    const attempt = ++this.attempts;
+    this.retryAlarm.clear();
+    if (!this.link) this.#become("connecting");
+    let token;
+    try {
+      token = await this.#getToken(this.tokenCause);
+    } catch (error) {
+      if (attempt !== this.attempts) return;
+      return this.#tryFailed({name: "token_failed", message: String(error)});
+    }
+    if (attempt !== this.attempts) return;  // closed meanwhile, or begun anew
+    if (!this.link) this.#become("connecting");
+    const url = this.movedTo ?? this.urls[this.urlIndex % this.urls.length];
+    const link = new Link(this, url, hello(this.identity, token));
+    if (this.link) this.next = link;
+    else this.link = link;
+  }
+
+  /** @param {string} cause @returns {Promise<string | undefined>} */
+  #getToken(cause) {
+    const {token} = this;
+    if (typeof token !== "function") return Promise.resolve(checkToken(token));
+    return new Promise((resolve, reject) => {
+      const patience = new Patience(this.environment, () => reject(new Error("took too long")),
+          LATE_MS);
+      patience.begin(this.options.tokenTimeoutMs);
+      Promise.resolve({cause, renew: this.renewToken}).then(token).then(checkToken)
+          .then(resolve, reject).finally(() => patience.end());
+    });
+  }
+
+  /** @param {Cause} cause of a try of another server, or of the only one */
+  #tryFailed(cause) {
+    const elsewhere = this.movedTo !== undefined;
+    if (!elsewhere) ++this.urlIndex;
+    if (elsewhere && ++this.moveFailures >= MOVE_TRIES) this.movedTo = undefined;
+    this.#again(cause, elsewhere);
+  }
+
+  /**
+   * @param {Cause} cause
+   * @param {boolean} elsewhere it is that of another server, and no verdict on the own one
+   */
+  #again(cause, elsewhere = false) {
+    const canRenewToken = typeof this.token === "function";
+    const {retry, delayMs, attempt, renewToken} = this.retries.decide(cause, {canRenewToken});
+    if (!retry && !elsewhere) return this.#finish(cause);
+    if (!retry) this.movedTo = undefined;
+    this.renewToken ||= renewToken;
+    this.tokenCause = cause.name;
+    this.#wait(cause, delayMs, attempt);
+  }
+
+  /** @param {Cause} cause @param {number} delayMs @param {number} attempt */
+  #wait(cause, delayMs, attempt) {
+    const {attempts} = this;
+    if (!this.link) this.#become("waiting");
+    if (attempts !== this.attempts) return;  // a listener has closed it
+    this.notBefore = cause.retryAfterMs === undefined ? 0 : this.environment.now() + delayMs;
+    const held = this.environment.isOnline() ? delayMs : Math.max(delayMs, OFFLINE_HOLD_MS);
+    this.retryAlarm.in(held);
+    this.#tell("retry", {cause, delayMs: held, attempt});
+  }
+
+  /** @param {import("../index.js").LifecycleEvent} event */
+  #lifecycle(event) {
+    if (event === "online" && this.state === "waiting") {
+      const soon = this.environment.now() + this.environment.random() * ONLINE_SPREAD_MS;
+      this.retryAlarm.set(Math.min(this.retryAlarm.at, Math.max(soon, this.notBefore)));
+    }
+    // Timers may have slept: what is due is done now.
+    if (event === "wake") for (const alarm of [this.retryAlarm, this.expiryAlarm]) alarm.check();
+    this.link?.wake();
+    this.next?.wake();
+  }
+
+  // ----------------------------------------------------------------------- what its links report
+
+  /** @param {Link} link @param {ServerMessage} welcome */
+  linkWelcomed(link, welcome) {
+    const old = link === this.next ? this.link : undefined;
+    this.link = link;
+    this.next = undefined;
+    this.moveFailures = 0;
+    this.renewToken = false;
+    this.tokenCause = "connect";
+    this.stableAlarm.in(this.options.stableMs);
+    const detail = welcomeOf(welcome, link.url);
+    this.#become("open");
+    this.#tell("welcome", detail);
+    this.ready?.resolve(detail);
+    this.#pump();
+    old?.retire();
+  }
+
+  /** @param {Link} link @param {ServerMessage} goodbye @param {string} moveTo */
+  linkMoved(link, goodbye, moveTo) {
+    if (link !== this.link || link.isRetired) return;
+    if (this.options.allowMove && !this.options.allowMove(moveTo)) {
+      return link.end({name: "moved", code: goodbye.code, retryAfterMs: goodbye.retry_after_ms});
+    }
+    link.moveTo = moveTo;
+    this.#moveTo(moveTo);
+    const cause = {name: "moved", code: goodbye.code, retryAfterMs: goodbye.retry_after_ms, moveTo};
+    this.#again(cause);
+  }
+
+  /** @param {string} url */
+  #moveTo(url) {
+    this.movedTo = url;
+    this.moveFailures = 0;
+  }
+
+  /** @param {Link} link @param {ServerMessage | string | ArrayBuffer} message */
+  linkHeard(link, message) {
+    if (typeof message === "string") return this.#tell("message", {kind: "text", data: message});
+    if (isBytes(message)) return this.#tell("message", {kind: "binary", data: message});
+    if (message.type === "data") return this.#tell("message", {kind: "data", data: message});
+    if (link !== this.link) return;
+    switch (message.type) {
+      case "expiring":
+        this.#tell("expiring", {inMs: message.in_ms});
+        return void this.#renew(link, Number(message.in_ms));
+      case "interval":
+        return this.#tell("interval",
+            {intervalMs: message.interval_ms, timeoutMs: message.timeout_ms});
+      case "goodbye":
+        return this.#tell("goodbye", {reason: message.reason ?? "", code: message.code,
+          retryAfterMs: message.retry_after_ms, moveTo: message.move_to});
+      default:
+        return this.#tell("error", {code: message.code, message: message.message});
+    }
+  }
+
+  /** @param {Link} link */
+  linkMissed(link) {
+    this.#tell("missed", {misses: link.heartbeat.misses, of: this.options.misses});
+  }
+
+  /** @param {Link} link @param {Cause} cause */
+  linkEnded(link, cause) {
+    if (link === this.next) {
+      this.next = undefined;
+      return this.#tryFailed(cause);
+    }
+    if (link !== this.link) return;
+    this.link = undefined;
+    const wasOpen = this.state === "open";
+    if (wasOpen) this.stableAlarm.clear();
+    if (link.moveTo !== undefined) {  // another is to take over already, whatever this ended of
+      this.link = this.next;
+      this.next = undefined;
+      return this.#become(this.link ? "connecting" : "waiting");
+    }
+    const {attempts} = this;
+    if (wasOpen) this.#tell("lost", {cause});
+    if (attempts !== this.attempts) return;  // a listener has closed it
+    const target = cause.moveTo === undefined ? undefined : moveTarget(cause.moveTo, link.url);
+    if (target !== undefined && (this.options.allowMove?.(target) ?? true)) {
+      this.#moveTo(target);
+      return this.#again(cause);
+    }
+    if (wasOpen) return this.#again(cause);
+    this.#tryFailed(cause);
+  }
+
+  /**
+   * The token ends soon: another is asked for, and given.
+   * @param {Link} link
+   * @param {number} inMs
+   */
+  async #renew(link, inMs) {
+    if (typeof this.token !== "function") return;
+    this.renewToken = true;
+    for (let tries = 1; tries <= EXPIRING_TRIES && link.phase === "open"; ++tries) {
+      try {
+        const token = await this.#getToken("expiring");
+        if (link.phase !== "open") return;
+        const welcome = await link.greetAgain(hello(this.identity, token));
+        this.renewToken = false;
+        return this.#tell("welcome", welcomeOf(welcome, link.url));
+      } catch (error) {
+        if (link.phase !== "open") return;
+        this.#tell("error", {message: `no new token: ${error}`});
+        await this.#rest(inMs / (2 * EXPIRING_TRIES));
+      }
+    }
+  }
+
+  /** @param {number} ms @returns {Promise<void>} */
+  #rest(ms) {
+    return new Promise((resolve) => { this.environment.setTimeout(() => resolve(), ms); });
+  }
+
+  // -------------------------------------------------------------------------------------- messages
+
+  #expire() {
+    this.outbox.expire(this.environment.now());
+    this.expiryAlarm.set(this.outbox.expiresAt());
+  }
+
+  #pump() {
+    const {outbox, options} = this;
+    outbox.expire(this.environment.now());
+    while (outbox.size > 0 && this.link?.takesMessages) {
+      if (this.link.buffered >= options.bufferedMax) {
+        this.pumpAlarm.in(PUMP_MS);
+        break;
+      }
+      const item = /** @type {import("./outbox.js").Item} */ (outbox.shift());
+      if (this.link.sendItem(item)) continue;
+      outbox.unshift(item);
+      break;
+    }
+    this.expiryAlarm.set(outbox.expiresAt());
+  }
+
+  // -------------------------------------------------------------------------------------- the rest
+
+  /** @param {ClientState} state */
+  #become(state) {
+    if (this.state === state) return;
+    const before = this.state;
+    this.state = state;
+    this.#tell("state", {state, before});
+  }
+
+  /** @param {string} type @param {any} detail */
+  #tell(type, detail) {
+    this.dispatchEvent(new PulseEvent(type, detail));
+  }
+
+  /** @param {Cause} cause */
+  #finish(cause) {
+    if (this.state === "closed") return;
+    ++this.attempts;
+    for (const alarm of [this.retryAlarm, this.stableAlarm, this.pumpAlarm, this.expiryAlarm]) {
+      alarm.clear();
+    }
+    this.unwatch?.();
+    this.unwatch = undefined;
+    const {link, next, ready} = this;
+    this.link = this.next = this.ready = undefined;
+    next?.end(cause);
+    link?.end(cause);
+    this.outbox.clear(cause.name === "closed" ? "closed" : "ended");
+    ready?.reject(new PulseError(cause));
+    this.#become("closed");
+    this.#tell("end", {cause});
+  }
+}
+
+/** @param {any} message @returns {message is ArrayBuffer} */
+const isBytes = (message) => message instanceof ArrayBuffer || ArrayBuffer.isView(message);
+
+/** @param {unknown} token @returns {string | undefined} */
+function checkToken(token) {
+  if (token === undefined || token === null) return undefined;
+  if (typeof token !== "string") throw new TypeError("token: is not a string");
+  const bytes = utf8Bytes(token);
+  if (bytes > TOKEN_BYTES_MAX) {
+    throw new RangeError(`token: has ${bytes} bytes; at most ${TOKEN_BYTES_MAX} are taken`);
+  }
+  return token;
+}
+
+/** @param {ServerMessage} welcome @param {string} url @returns {Welcome} */
+function welcomeOf(welcome, url) {
+  return {
+    url,
+    conn: welcome.conn ?? "",
+    intervalMs: Number(welcome.interval_ms),
+    timeoutMs: Number(welcome.timeout_ms),
+    user: welcome.user,
+    device: welcome.device,
+    session: welcome.session,
+  };
+}

@@ -1,0 +1,391 @@
+// One socket, from its connect to its end: the greeting, heartbeats, messages both ways.
+//
+//     connecting --opens--> greeting --welcome--> open --> ended
+//         |                    |                    |
+//         +-- too long, refused, closed, silent ----+--> owner.linkEnded(link, cause), once
+//
+// A goodbye ends it at once, but for one that names another server: then it is kept until that one
+// welcomes the client (make before break), or the server closes it. Messages wait meanwhile: a
+// server reads nothing behind its goodbye. What is heard after the end is dropped.
+
+import {Alarm, Patience} from "./environment.js";
+import {Heartbeat, LATE_MS} from "./heartbeat.js";
+import {SUBPROTOCOL, moveTarget, parse, parseCloseWords, parseRetryAfter, ping} from "./wire.js";
+
+/** @typedef {import("../index.js").Cause} Cause */
+/** @typedef {import("../index.js").Environment} Environment */
+/** @typedef {import("../index.js").ServerMessage} ServerMessage */
+/** @typedef {import("./outbox.js").Item} Item */
+/**
+ * @typedef {object} Hello
+ * @property {string} text
+ * @property {(welcome: ServerMessage) => void} welcomed
+ * @property {(error: Error) => void} refused
+ */
+
+/**
+ * @typedef {object} Owner
+ * @property {Environment} environment
+ * @property {any} WebSocket
+ * @property {{connectTimeoutMs: number, welcomeTimeoutMs: number, answerTimeoutMs: number,
+ *             misses: number}} options
+ * @property {(link: Link, welcome: ServerMessage) => void} linkWelcomed
+ * @property {(link: Link, goodbye: ServerMessage, moveTo: string) => void} linkMoved
+ * @property {(link: Link, message: ServerMessage | string | ArrayBuffer) => void} linkHeard
+ * @property {(link: Link, cause: Cause) => void} linkEnded
+ * @property {(link: Link) => void} linkMissed
+ */
+
+const OPEN = 1;  // WebSocket.OPEN
+const PUT_OFF_MAX = 5;  // tries of a hello that the server puts off (1013)
+const PUT_OFF_MS = 1000;
+const CODE_PUT_OFF = 1013;
+const CODE_INVALID = 1007;
+
+export class Link {
+  /** @param {Owner} owner @param {string} url @param {string} hello */
+  constructor(owner, url, hello) {
+    this.owner = owner;
+    this.environment = owner.environment;
+    this.url = url;
+    /** @type {"connecting" | "greeting" | "open" | "ended"} */
+    this.phase = "connecting";
+    /** Another link has its place; it waits for the rest of its answers. */
+    this.isRetired = false;
+    this.conn = "";
+    this.openedAt = 0;
+    /** @type {ServerMessage | undefined} */
+    this.goodbye = undefined;
+    /**
+     * Where its goodbye has sent the client, which goes there.
+     * @type {string | undefined}
+     */
+    this.moveTo = undefined;
+    /** @type {{status: number, retryAfterMs?: number} | undefined} */
+    this.refusal = undefined;
+    /**
+     * Hellos in their order, of which the first is out.
+     * @type {Hello[]}
+     */
+    this.hellos = [];
+    this.putOff = 0;
+    /**
+     * Sent and not yet confirmed: by a pong of that number or above.
+     * @type {{item: Item, seq: number}[]}
+     */
+    this.unconfirmed = [];
+    this.confirmingSeq = 0;
+    this.bufferedBefore = 0;
+
+    const {options, environment} = owner;
+    this.heartbeat = new Heartbeat({...options, random: environment.random});
+    this.beat = new Alarm(environment, () => this.#poll());
+    this.patience = new Patience(environment, () => this.#tooLong(), LATE_MS);
+    this.again = new Alarm(environment, () => this.#sendHello());
+    this.retirement = new Alarm(environment, () => this.end({name: "closed"}));
+    this.hellos.push({text: hello, welcomed: (welcome) => this.#welcomed(welcome),
+      refused: () => {}});  // its end says it
+    this.#connect();
+  }
+
+  // --------------------------------------------------------------------------------- the socket
+
+  #connect() {
+    try {
+      this.socket = new this.owner.WebSocket(this.url, [SUBPROTOCOL]);
+    } catch (error) {
+      // An address that no socket takes, or ws: in a page of https:.
+      const message = String(/** @type {any} */ (error)?.message ?? error);
+      queueMicrotask(() => this.end({name: "bad_url", message}));
+      return;
+    }
+    const {socket} = this;
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => this.#opened();
+    socket.onmessage = (/** @type {{data: any}} */ {data}) => this.#heard(data);
+    socket.onclose = (/** @type {any} */ event) => this.#closed(event.code, event.reason ?? "");
+    socket.onerror = (/** @type {any} */ event) => this.#failed(event);
+    // Of Node's `ws` alone: the answer to an upgrade that is refused.
+    socket.on?.("unexpected-response", (/** @type {any} */ _, /** @type {any} */ response) => {
+      const header = response.headers["retry-after"];
+      const retryAfterMs = parseRetryAfter(header, this.environment.wallNow());
+      this.refusal = {status: response.statusCode, retryAfterMs};
+      this.#closed(1006, "");
+    });
+    this.patience.begin(this.owner.options.connectTimeoutMs);
+  }
+
+  #opened() {
+    this.phase = "greeting";
+    this.patience.begin(this.owner.options.welcomeTimeoutMs);
+    this.#sendHello();
+  }
+
+  // Another implementation that has words for a status, as `ws` has where it sends no event.
+  #failed(/** @type {any} */ event) {
+    const status = /Unexpected server response: (\d{3})/.exec(String(event?.message ?? ""));
+    if (status) this.refusal ??= {status: Number(status[1])};
+  }
+
+  /** @param {number} code @param {string} words */
+  #closed(code, words) {
+    if (this.phase === "connecting") {
+      const {refusal} = this;
+      return this.end(refusal ? {name: `http_${refusal.status}`, ...refusal} : {name: "refused"});
+    }
+    this.end(this.goodbye ? this.#causeOf(this.goodbye) : causeOfClose(code, words));
+  }
+
+  /** @param {ServerMessage} goodbye @returns {Cause} */
+  #causeOf({reason, code, retry_after_ms, move_to}) {
+    return {name: reason || `close_${code}`, code, retryAfterMs: retry_after_ms, moveTo: move_to};
+  }
+
+  #tooLong() {
+    this.end({name: this.phase === "connecting" ? "connect_timeout" : "welcome_timeout"});
+  }
+
+  /**
+   * Ends it, once.
+   * @param {Cause} cause
+   * @param {boolean} [cut] without a closing handshake: the other end does not answer
+   */
+  end(cause, cut = false) {
+    if (this.phase === "ended") return;
+    this.phase = "ended";
+    for (const alarm of [this.beat, this.again, this.retirement]) alarm.clear();
+    this.patience.end();
+    this.#letGo(cut);
+    for (const {item} of this.unconfirmed.splice(0)) {
+      item.answer({status: "unconfirmed", reason: cause.name});
+    }
+    const error = new Error(`the connection ended: ${cause.name}`);
+    for (const {refused} of this.hellos.splice(0)) refused(error);
+    this.owner.linkEnded(this, cause);
+  }
+
+  /** @param {boolean} cut */
+  #letGo(cut) {
+    const {socket} = this;
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.onerror = () => {};  // an error that has no listener ends a process of Node's
+    try {
+      if (typeof socket.terminate === "function" && (cut || socket.readyState < OPEN)) {
+        socket.terminate();
+      } else {
+        socket.close(socket.readyState === OPEN ? 1000 : undefined);
+      }
+    } catch {
+      // It is closed already.
+    }
+  }
+
+  // --------------------------------------------------------------------------------- the greeting
+
+  /**
+   * Another hello, once those before it are answered: other labels, a new token.
+   * @param {string} text
+   * @returns {Promise<ServerMessage>}
+   */
+  greetAgain(text) {
+    return new Promise((welcomed, refused) => {
+      this.hellos.push({text, welcomed, refused});
+      if (this.hellos.length > 1) return;
+      this.patience.begin(this.owner.options.welcomeTimeoutMs);
+      this.#sendHello();
+    });
+  }
+
+  #sendHello() {
+    if (this.hellos.length > 0) this.#send(this.hellos[0].text);
+  }
+
+  /** @param {(hello: Hello) => void} answer */
+  #helloAnswered(answer) {
+    const hello = this.hellos.shift();
+    this.putOff = 0;
+    this.again.clear();
+    this.patience.end();
+    if (hello) answer(hello);
+    if (this.hellos.length === 0 || this.phase === "ended") return;
+    this.patience.begin(this.owner.options.welcomeTimeoutMs);
+    this.#sendHello();
+  }
+
+  /** @param {ServerMessage} welcome */
+  #welcomed(welcome) {
+    if (this.phase !== "greeting") return;
+    this.phase = "open";
+    this.openedAt = this.environment.now();
+    this.conn = welcome.conn ?? "";
+    this.owner.linkWelcomed(this, welcome);
+  }
+
+  // An error while a hello is out is about that: before the welcome nothing else is sent, and
+  // afterwards the client sends nothing that the server could not read.
+  /** @param {ServerMessage} error */
+  #refused({code, message = ""}) {
+    const words = `the server refused the hello: ${code} ${message}`;
+    if (code === CODE_PUT_OFF && !/^(duplicate|user_full)/.test(message)) {
+      if (++this.putOff < PUT_OFF_MAX) {
+        const ms = PUT_OFF_MS * 2 ** (this.putOff - 1);
+        this.patience.begin(ms + this.owner.options.welcomeTimeoutMs);
+        return this.again.in(ms * (0.5 + 0.5 * this.environment.random()));
+      }
+      if (this.phase === "greeting") return this.end({name: "hello_put_off", code, message});
+    }
+    if (this.phase === "greeting") {
+      // Otherwise the goodbye is on its way, and says why.
+      if (code === CODE_INVALID) this.end({name: "hello_refused", message});
+      return;
+    }
+    this.#helloAnswered(({refused}) => refused(new Error(words)));
+  }
+
+  // --------------------------------------------------------------------------------- bytes in
+
+  /** @param {any} data */
+  #heard(data) {
+    const message = typeof data === "string" ? parse(data) : undefined;
+    const now = this.environment.now();
+    this.heartbeat.heard(now, message?.type === "pong" ? Number(message.seq) : undefined);
+    this.#take(message ?? data, now);
+    if (this.phase === "open") this.#rearm();
+  }
+
+  /** @param {any} message @param {number} now */
+  #take(message, now) {
+    switch (message.type) {
+      case "welcome":
+        if (this.phase === "open") {
+          this.heartbeat.retime(now, message.interval_ms, message.timeout_ms);
+        } else {
+          this.heartbeat.start(now, message.interval_ms, message.timeout_ms);
+        }
+        return this.#helloAnswered(({welcomed}) => welcomed(message));
+      case "interval":
+        this.heartbeat.retime(now, message.interval_ms, message.timeout_ms);
+        return this.owner.linkHeard(this, message);
+      case "pong":
+        return this.#confirm(Number(message.seq));
+      case "ping":
+        return void this.#send(JSON.stringify({...message, type: "pong"}));
+      case "goodbye":
+        return this.#told(message);
+      case "error":
+        if (this.hellos.length > 0) this.#refused(message);
+        return this.owner.linkHeard(this, message);
+      default:  // data, expiring, and what is the application's
+        return this.owner.linkHeard(this, message);
+    }
+  }
+
+  /** @param {ServerMessage} goodbye */
+  #told(goodbye) {
+    this.goodbye = goodbye;
+    this.owner.linkHeard(this, goodbye);
+    const target = goodbye.move_to === undefined
+        ? undefined : moveTarget(goodbye.move_to, this.url);
+    if (target !== undefined && this.phase === "open") {
+      return this.owner.linkMoved(this, goodbye, target);
+    }
+    this.end(this.#causeOf(goodbye));
+  }
+
+  // --------------------------------------------------------------------------------- bytes out
+
+  /** Whether a message that is sent now has a chance: behind its goodbye a server reads nothing. */
+  get takesMessages() {
+    return this.phase === "open" && !this.goodbye && this.socket.readyState === OPEN;
+  }
+
+  get buffered() {
+    return Number(this.socket?.bufferedAmount ?? 0);
+  }
+
+  /** @param {string | Uint8Array} frame @returns {boolean} whether the socket took it */
+  #send(frame) {
+    if (this.socket?.readyState !== OPEN) return false;
+    try {
+      this.socket.send(frame);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /**
+   * A message of the application. False: it is still the caller's.
+   * @param {Item} item
+   */
+  sendItem(item) {
+    if (!this.takesMessages || !this.#send(item.frame)) return false;
+    if (!item.confirm) {
+      item.answer({status: "sent"});
+      return true;
+    }
+    // The server reads in order: the answer to a later ping shows that it has read this.
+    this.unconfirmed.push({item, seq: this.heartbeat.seq + 1});
+    this.#askToConfirm();
+    return true;
+  }
+
+  // One ping at a time asks for all that was sent before it.
+  #askToConfirm() {
+    if (this.confirmingSeq !== 0 || this.unconfirmed.length === 0) return;
+    this.confirmingSeq = this.heartbeat.seq + 1;
+    this.heartbeat.hurry();
+    this.#poll();
+  }
+
+  /** @param {number} seq */
+  #confirm(seq) {
+    let count = 0;
+    while (count < this.unconfirmed.length && this.unconfirmed[count].seq <= seq) ++count;
+    for (const {item} of this.unconfirmed.splice(0, count)) item.answer({status: "received"});
+    if (this.confirmingSeq === 0 || seq < this.confirmingSeq) return;
+    this.confirmingSeq = 0;
+    if (this.phase !== "open") return;
+    if (this.isRetired && this.unconfirmed.length === 0) return this.end({name: "closed"});
+    this.#askToConfirm();
+  }
+
+  /** It has no place any more: ends it, once what it sent is confirmed or can wait no longer. */
+  retire() {
+    this.isRetired = true;
+    if (this.unconfirmed.length === 0) return this.end({name: "closed"});
+    this.retirement.in(this.heartbeat.waitMs());
+  }
+
+  // --------------------------------------------------------------------------------- heartbeats
+
+  /** The page is seen again, or its network changed: a beat, and then a judgement. */
+  wake() {
+    if (this.phase !== "open") return;
+    this.heartbeat.wake(this.environment.now());
+    this.#poll();
+  }
+
+  #poll() {
+    if (this.phase !== "open") return;
+    const now = this.environment.now();
+    const {buffered} = this;
+    const step = this.heartbeat.poll(now, {uploads: buffered < this.bufferedBefore});
+    this.bufferedBefore = buffered;
+    if (step.missed) this.owner.linkMissed(this);
+    if (step.gone) return this.end({name: "silent"}, true);
+    if (step.ping !== undefined) this.#send(ping(step.ping));
+    this.#rearm();
+  }
+
+  #rearm() {
+    this.beat.set(this.heartbeat.dueAt());
+  }
+}
+
+/** @param {number} code @param {string} words @returns {Cause} */
+function causeOfClose(code, words) {
+  const {reason, retryAfterMs, moveTo} = parseCloseWords(words);
+  return {name: reason || `close_${code}`, code, retryAfterMs, moveTo};
+}

@@ -1,0 +1,163 @@
+// What travels: the JSON objects of proto/PROTOCOL.md in WebSocket text messages, and what the end
+// of a socket says about why it ended.
+//
+// Pure: no clock, no socket.
+
+/** @typedef {import("../index.js").Payload} Payload */
+/** @typedef {import("../index.js").ServerMessage} ServerMessage */
+
+export const SUBPROTOCOL = "pulse.v1.json";
+
+/** Most bytes of a token, a user, a device: a longer one is refused before it is sent. */
+export const TOKEN_BYTES_MAX = 4096;
+const USER_BYTES_MAX = 128;
+const DEVICE_BYTES_MAX = 64;
+const LABELS_MAX = 16;
+const LABEL_BYTES_MAX = 64;
+
+const encoder = new TextEncoder();
+const SERVER_TYPES = new Set(["ping", "pong", "welcome", "interval", "goodbye", "error",
+  "expiring", "data"]);
+const RESERVED_TYPES = new Set([...SERVER_TYPES, "heartbeat", "hello"]);
+
+/** @param {string} text */
+export const utf8Bytes = (text) => encoder.encode(text).length;
+
+/** @param {unknown} value */
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** @param {string} text */
+function parseObject(text) {
+  if (!/^\s*\{/.test(text)) return undefined;
+  try {
+    const value = JSON.parse(text);
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * A text of the server. Undefined: it is the application's.
+ * @param {string} text
+ * @returns {ServerMessage | undefined}
+ */
+export function parse(text) {
+  const value = parseObject(text);
+  return value && SERVER_TYPES.has(value.type) ? value : undefined;
+}
+
+/**
+ * Whether the server would take a text for one of the protocol's.
+ * @param {string} text
+ */
+export function isReserved(text) {
+  if (text === "PING" || text === "ping") return true;
+  const value = parseObject(text);
+  return value !== undefined && RESERVED_TYPES.has(value.type);
+}
+
+/**
+ * What is given to a socket for a payload, and how many bytes that is; the caller may go on to
+ * change what it gave. An object is a `data` object.
+ * @param {Payload} payload
+ * @returns {{frame: string | Uint8Array, bytes: number}}
+ */
+export function encode(payload) {
+  if (typeof payload === "string") {
+    if (isReserved(payload)) {
+      throw new TypeError("send: this text is a message of the protocol itself; send an object");
+    }
+    return {frame: payload, bytes: utf8Bytes(payload)};
+  }
+  if (payload instanceof ArrayBuffer) {
+    return {frame: new Uint8Array(payload.slice(0)), bytes: payload.byteLength};
+  }
+  if (ArrayBuffer.isView(payload)) {
+    const {buffer, byteOffset, byteLength} = payload;
+    return {frame: new Uint8Array(buffer, byteOffset, byteLength).slice(), bytes: byteLength};
+  }
+  if (!isObject(payload)) {
+    throw new TypeError("send: takes a string, bytes or an object");
+  }
+  const frame = JSON.stringify({...payload, type: "data"});
+  return {frame, bytes: utf8Bytes(frame)};
+}
+
+/** @param {number} seq */
+export const ping = (seq) => `{"type":"ping","seq":${seq}}`;
+
+/**
+ * @param {import("../index.js").Identity} identity
+ * @param {string | undefined} token
+ */
+export function hello(identity, token) {
+  const {user, device, labels, profile} = identity;
+  return JSON.stringify({type: "hello", user, device, labels, profile, token});
+}
+
+/**
+ * Throws where a server would answer a hello of this with an error.
+ * @param {import("../index.js").Identity} identity
+ */
+export function checkIdentity({user, device, labels}) {
+  if (user !== undefined && (user.length === 0 || utf8Bytes(user) > USER_BYTES_MAX)) {
+    throw new RangeError(`user: must have 1 to ${USER_BYTES_MAX} bytes`);
+  }
+  if (device !== undefined && utf8Bytes(device) > DEVICE_BYTES_MAX) {
+    throw new RangeError(`device: must have at most ${DEVICE_BYTES_MAX} bytes`);
+  }
+  const pairs = Object.entries(labels ?? {});
+  if (pairs.length > LABELS_MAX) throw new RangeError(`labels: must be at most ${LABELS_MAX}`);
+  for (const [name, value] of pairs) {
+    if (typeof value !== "string") throw new TypeError(`labels: '${name}' must be a string`);
+    if (utf8Bytes(name) > LABEL_BYTES_MAX || utf8Bytes(value) > LABEL_BYTES_MAX) {
+      throw new RangeError(`labels: '${name}' or its value has over ${LABEL_BYTES_MAX} bytes`);
+    }
+  }
+}
+
+/**
+ * What a close frame's words say: "moved: wss://b.example:9000; retry_after_ms=1500".
+ * @param {string} words
+ */
+export function parseCloseWords(words) {
+  const retry = /(?:^|; )retry_after_ms=(\d{1,10})$/.exec(words);
+  const rest = retry ? words.slice(0, retry.index) : words;
+  const name = /^[a-z][a-z_]*(?=$|: )/.exec(rest);
+  const detail = name ? rest.slice(name[0].length + 2) : rest;
+  return {
+    reason: name ? name[0] : "",
+    retryAfterMs: retry ? Number(retry[1]) : undefined,
+    moveTo: name?.[0] === "moved" && detail ? detail : undefined,
+  };
+}
+
+/**
+ * A `Retry-After` in milliseconds: seconds, or a date (RFC 9110 10.2.3). Undefined: it is neither.
+ * @param {string | null | undefined} header
+ * @param {number} wallNowMs
+ */
+export function parseRetryAfter(header, wallNowMs) {
+  if (!header) return undefined;
+  if (/^\s*\d{1,9}\s*$/.test(header)) return Number(header) * 1000;
+  const date = Date.parse(header);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - wallNowMs);
+}
+
+/**
+ * Where a goodbye sends its reader; undefined if that is not an address that a WebSocket reaches,
+ * or if it would leave TLS. `auto:` is the server's own scheme for a listener of all protocols.
+ * @param {string} target
+ * @param {string} from
+ */
+export function moveTarget(target, from) {
+  const secure = /^(wss|https):/i.test(from);
+  const url = target.replace(/^auto:/i, secure ? "wss:" : "ws:");
+  if (!/^wss?:\/\/[^/]/i.test(url) || (secure && /^ws:/i.test(url))) return undefined;
+  try {
+    return new URL(url).href;
+  } catch {
+    return undefined;
+  }
+}
