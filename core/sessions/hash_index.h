@@ -10,6 +10,7 @@
 // memory with the first record.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "core/check.h"
@@ -58,8 +59,13 @@ class HashIndex {
     uint32_t records() const { return records_; }
     uint32_t buckets() const { return level_ + split_; }
     size_t bytes() const { return heads_.bytes(); }
+    // What bytes() comes to at the most, of an index that never has more records.
+    static constexpr size_t bytes_max(uint64_t records) {
+        return records == 0 ? 0 : Heads::bytes_max(std::max<uint64_t>(kBucketsFirst, records));
+    }
 
   private:
+    using Heads = ChunkedArray<uint32_t, 12>;
     static constexpr uint32_t kBucketsFirst = 1'024;
 
     uint32_t bucket_of(uint32_t hash) const {
@@ -91,7 +97,7 @@ class HashIndex {
     uint32_t level_ = kBucketsFirst;  // a power of two
     uint32_t split_ = 0;              // buckets of this level that were split: below level_
     uint32_t records_ = 0;
-    ChunkedArray<uint32_t, 12> heads_;
+    Heads heads_;
 };
 
 }  // namespace pulse

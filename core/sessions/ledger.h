@@ -72,13 +72,14 @@ class Ledger {
     uint32_t size() const { return static_cast<uint32_t>(next_ - first()); }
     uint32_t limit() const { return limit_; }
     size_t memory_bytes() const { return ring_.bytes() + index_.bytes(); }
-    // What it comes to when it is full.
-    static size_t memory_bytes(uint64_t limit) {
-        return limit * (sizeof(Entry) + sizeof(uint32_t));
+    // What it comes to at the most. Both its parts grow by chunks: many small ledgers take more than
+    // one of as many entries.
+    static constexpr size_t memory_bytes_max(uint64_t limit) {
+        return Ring::bytes_max(limit) + HashIndex::bytes_max(limit);
     }
 
   private:
-    static constexpr uint32_t kChunkLog2 = 6;
+    using Ring = ChunkedArray<Entry, 6>;
     uint32_t place_of(uint64_t number) const { return static_cast<uint32_t>(number % limit_); }
     static uint32_t hash_of(ConnectionId id) {
         return static_cast<uint32_t>(mix64(uint64_t{id.generation} << 32 | id.index));
@@ -87,7 +88,7 @@ class Ledger {
     uint32_t limit_;
     uint64_t next_ = 0;
     uint64_t oldest_ = 0;  // what resize() left
-    ChunkedArray<Entry, kChunkLog2> ring_;
+    Ring ring_;
     HashIndex index_;
 };
 

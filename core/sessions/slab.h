@@ -30,6 +30,11 @@ class ChunkedArray {
     size_t bytes() const {
         return capacity() * sizeof(T) + chunks_.capacity() * sizeof(std::unique_ptr<T[]>);
     }
+    // What bytes() comes to at the most, grown to `size`: the list of chunks doubles.
+    static constexpr size_t bytes_max(uint64_t size) {
+        const uint64_t chunks = (size + kChunk - 1) / kChunk;
+        return chunks * (kChunk * sizeof(T) + 2 * sizeof(std::unique_ptr<T[]>));
+    }
 
   private:
     std::vector<std::unique_ptr<T[]>> chunks_;

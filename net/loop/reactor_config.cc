@@ -66,7 +66,7 @@ ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options, ui
     }
     config.limits.message_bytes_max = asked.max_message_bytes;
     config.directory = directory_of(asked, reactors);
-    config.ledger_entries = (asked.ledger + reactors - 1) / reactors;
+    config.ledger_entries = ledger_share(asked.ledger, reactors);
     return config;
 }
 

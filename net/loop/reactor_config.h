@@ -68,6 +68,11 @@ struct ReactorConfig {
     uint32_t retry_after_ms = 1'000;  // the hint in refusals
 };
 
+// The entries of one ledger, where `entries` are asked for of `reactors` reactors together.
+constexpr uint32_t ledger_share(uint32_t entries, uint32_t reactors) {
+    return (entries + reactors - 1) / reactors;
+}
+
 // The config of one of `reactors` reactors that share what `options` grant to all of them; what
 // surrounds it is the caller's to fill in. Heartbeats are `stretch` times as long as the options
 // say, but for those whose timeout would be too long. Requires: options are consistent (flags.h).

@@ -14,6 +14,7 @@
 #include "net/auth/limits.h"
 #include "net/io/sockets.h"
 #include "net/io/uring_backend.h"
+#include "net/loop/reactor_config.h"
 #include "net/server/descriptors.h"
 #include "net/server/limits.h"
 #include "net/server/server.h"
@@ -177,8 +178,7 @@ Result<void> plan_memory(ServerPlan& plan, const Machine& machine) {
     plan.available = machine.memory();
     const uint64_t lanes = uint64_t{plan.reactors} * (plan.reactors - 1);
     const uint64_t own = plan.reactors * kReactorUserBytes +
-                         lanes * kMailboxSlots * sizeof(Message) +
-                         Ledger::memory_bytes(options.ledger);
+                         lanes * kMailboxSlots * sizeof(Message) + plan.ledger_bytes_max();
     const uint64_t each = kIdleUserBytes + kIdleKernelBytes;
     const uint64_t fits = plan.available.bytes > own ? (plan.available.bytes - own) / each : 0;
     if (!plan.available.bound.empty() && options.max_connections > fits) {
@@ -248,6 +248,10 @@ std::string authentication(const ServerPlan& plan) {
 
 }  // namespace
 
+uint64_t ServerPlan::ledger_bytes_max() const {
+    return reactors * Ledger::memory_bytes_max(ledger_share(options.ledger, reactors));
+}
+
 std::vector<std::string> ServerPlan::describe() const {
     const TickClock clock{options.tick_shift};
     return {
@@ -271,7 +275,7 @@ std::vector<std::string> ServerPlan::describe() const {
         options.ledger == 0
             ? std::string("remembers no connection that has ended")
             : fmt::format("remembers the last {} connections that ended, in {} at most",
-                          options.ledger, format_mib(Ledger::memory_bytes(options.ledger))),
+                          options.ledger, format_mib(ledger_bytes_max())),
         fmt::format("where addresses or users are limited each takes {} B, all of them {} at most",
                     AddressTable::kEntryBytes,
                     format_mib(2 * AddressTable::memory_bytes_max(options.max_connections))),

@@ -45,6 +45,8 @@ struct ServerPlan {
     uint64_t kernel_bytes = 0;
     MemoryRoom available;
 
+    // Of the ledgers of all reactors, full. Requires: reactors > 0.
+    uint64_t ledger_bytes_max() const;
     // Several lines for the start of the log; what an operator should look at.
     std::vector<std::string> describe() const;
     std::vector<std::string> warnings;
