@@ -23,13 +23,27 @@ void Gather::end_window(Nanos now) {
         return static_cast<double>(count) * kSecond / static_cast<double>(now - window_began_);
     };
     if (on_) {
-        on_ = per_second(deliveries_) >= kGatherLeavePerSecond && now < on_until_;
-    } else if (per_second(turns_) >= kGatherEnterPerSecond) {
+        if (per_second(deliveries_) < kGatherLeavePerSecond) {
+            leave(now);
+        } else {
+            tried_ = true;
+            hold_off_ = 0;
+            on_ = now < on_until_;
+        }
+    } else if (now >= off_until_ && per_second(turns_) >= kGatherEnterPerSecond) {
         on_ = true;
+        tried_ = false;
         on_until_ = now + kGatherRecheckNs;
     }
     window_began_ = now;
     turns_ = deliveries_ = 0;
+}
+
+void Gather::leave(Nanos now) {
+    on_ = false;
+    if (tried_) return;
+    hold_off_ = std::clamp(2 * hold_off_, kGatherHoldOffMinNs, kGatherHoldOffMaxNs);
+    off_until_ = now + hold_off_;
 }
 
 Nanos Gather::rest(Nanos now, Nanos until) const {

@@ -12,6 +12,9 @@
 // enough, and ends when so little was delivered that as many turns would not come. Deliveries may
 // also come many at a time, in few turns; so it stops now and then for a window, to count turns.
 //
+// Where little is delivered as soon as it gathers, peers wait for answers before they say more, and
+// a rest only makes them wait: it is not begun again for a second, and for twice as long each time.
+//
 // Pure: time is a parameter. Belongs to the reactor's thread.
 #pragma once
 
@@ -41,12 +44,16 @@ class Gather {
   private:
     Nanos time() const { return setting_ == kGatherAuto ? kGatherAutoNs : setting_; }
     void end_window(Nanos now);
+    void leave(Nanos now);
 
     Nanos setting_;
     Nanos woke_at_ = 0;
     // Of auto.
     bool on_ = false;
     Nanos on_until_ = 0;  // then a window without it decides anew
+    Nanos off_until_ = 0;
+    Nanos hold_off_ = 0;  // how long it was kept off for the last time; 0: it has paid since
+    bool tried_ = false;  // a window with it is over
     Nanos window_began_;
     uint64_t turns_ = 0;       // of this window
     uint64_t deliveries_ = 0;  // of this window

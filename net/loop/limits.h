@@ -90,6 +90,10 @@ inline constexpr double kGatherLeavePerSecond = 18'000;
 inline constexpr int64_t kGatherWindowNs = 50'000'000;
 // After so much time one window counts turns again: 1 % of the time does not gather.
 inline constexpr int64_t kGatherRecheckNs = 5'000'000'000;
+// After a window that gathering itself made quiet: at first 5 % of the time is spent so, at last
+// 0.3 %. A load that does gain begins to, at the latest, so much later.
+inline constexpr int64_t kGatherHoldOffMinNs = 1'000'000'000;
+inline constexpr int64_t kGatherHoldOffMaxNs = 16'000'000'000;
 
 // ------------------------------------------------------------------------------------- profiles
 // The first profiles are not heartbeats but plain deadlines: of the handshake and of the close.

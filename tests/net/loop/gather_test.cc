@@ -116,6 +116,27 @@ TEST(Gather, AutoCountsTurnsAgainNowAndThen) {
     EXPECT_TRUE(gather.is_on());
 }
 
+// Peers that wait for an answer before they say more: each window with it delivers little.
+TEST(Gather, AutoKeepsOffWhereItMakesPeersWait) {
+    Gather gather(kGatherAuto, 0);
+    Nanos now = 0, with = 0;
+    while (now < 60 * kSecond) {
+        const Nanos pace = gather.is_on() ? kGatherAutoNs : 20 * kUs;
+        if (gather.is_on()) with += pace;
+        now += pace;
+        gather.count_turn(now, 1);
+    }
+    EXPECT_GE(with, 3 * kGatherWindowNs) << "it tries again";
+    EXPECT_LE(with, 8 * kGatherWindowNs + 10 * kMillisecond) << "1, 2, 4, 8, 16 and 16 s after the last try";
+    // The load changes: what gains is noticed after the longest hold, and no failure is remembered.
+    now = run(gather, now, kGatherHoldOffMaxNs + 3 * kGatherWindowNs, 2 * kGatherEnterPerSecond);
+    ASSERT_TRUE(gather.is_on());
+    now = run(gather, now, 2 * kGatherWindowNs, 100);
+    EXPECT_FALSE(gather.is_on());
+    now = run(gather, now, 3 * kGatherWindowNs, 2 * kGatherEnterPerSecond);
+    EXPECT_TRUE(gather.is_on()) << "it had paid, so its end was of the load";
+}
+
 TEST(Gather, AnotherSettingBeginsAnew) {
     Gather gather(kGatherAuto, 0);
     const Nanos now = run(gather, 0, kSecond, 2 * kGatherEnterPerSecond);
