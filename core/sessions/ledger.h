@@ -72,8 +72,8 @@ class Ledger {
     uint32_t size() const { return static_cast<uint32_t>(next_ - first()); }
     uint32_t limit() const { return limit_; }
     size_t memory_bytes() const { return ring_.bytes() + index_.bytes(); }
-    // What it comes to at the most. Both its parts grow by chunks: many small ledgers take more than
-    // one of as many entries.
+    // What it comes to at the most. Both its parts grow by chunks, so many small ledgers take more
+    // than one of as many entries.
     static constexpr size_t memory_bytes_max(uint64_t limit) {
         return Ring::bytes_max(limit) + HashIndex::bytes_max(limit);
     }

@@ -127,7 +127,8 @@ TEST(Gather, AutoKeepsOffWhereItMakesPeersWait) {
         gather.count_turn(now, 1);
     }
     EXPECT_GE(with, 3 * kGatherWindowNs) << "it tries again";
-    EXPECT_LE(with, 8 * kGatherWindowNs + 10 * kMillisecond) << "1, 2, 4, 8, 16 and 16 s after the last try";
+    EXPECT_LE(with, 8 * kGatherWindowNs + 10 * kMillisecond)
+        << "1, 2, 4, 8, 16 and 16 s after the last try";
     // The load changes: what gains is noticed after the longest hold, and no failure is remembered.
     now = run(gather, now, kGatherHoldOffMaxNs + 3 * kGatherWindowNs, 2 * kGatherEnterPerSecond);
     ASSERT_TRUE(gather.is_on());
