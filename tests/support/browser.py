@@ -137,6 +137,18 @@ class Page:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key,
                       windowsVirtualKeyCode=code, **text)
 
+    def hide(self):
+        """Puts it into the background, where its timers are throttled."""
+        self.call("Emulation.setFocusEmulationEnabled", enabled=False)
+        self.set_window("minimized")
+
+    def show(self):
+        self.set_window("normal")
+
+    def set_window(self, state):
+        window = self.call("Browser.getWindowForTarget")["windowId"]
+        self.call("Browser.setWindowBounds", windowId=window, bounds={"windowState": state})
+
     def screenshot(self, path):
         data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
         with open(path, "wb") as file:

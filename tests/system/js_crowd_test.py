@@ -1,0 +1,305 @@
+#!/usr/bin/env python3
+"""The JavaScript client (tools/client/js/) with real servers: 1,000 connections from Node, and one
+from a background tab of Chromium, through a stop of 5 s and a restart; and the presence board
+(tools/client/examples/presence/) in Chromium.
+
+SCREENSHOTS=DIR keeps a picture of each look of the board.
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from admin import Watched  # noqa: E402: its path comes first
+from browser import Browser  # noqa: E402
+from server import Server, Skipped, free_port, run_cases  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CLIENTS = os.path.join(ROOT, "tests/clients")
+SERVE = os.path.join(ROOT, "tools/client/examples/presence/serve.mjs")
+COUNT = 1000
+STOP_S = 5
+# A client gives a server up after 3 x 4 s: longer than the stop, and what a busy machine adds.
+OPTIONS = {"answerTimeoutMs": 4000, "misses": 3, "labels": {"ring": "canary"}}
+FLAGS = ("--heartbeat-interval", "1s", "--heartbeat-timeout", "10s", "--drain-timeout", "500ms",
+         "--drain-retry-after", "200ms", "--max-connections", "3000")
+PATIENCE_S = 60
+
+
+def node():
+    if not shutil.which("node"):
+        raise Skipped("no node; run tools/install-deps.sh clients")
+    return "node"
+
+
+def node_with_ws():
+    program = node()
+    found = subprocess.run([program, "--input-type=module", "-e", "import 'ws'"], cwd=CLIENTS,
+                           capture_output=True)
+    if found.returncode != 0:
+        raise Skipped("no npm package ws in tests/clients/node_modules; "
+                      "run tools/install-deps.sh clients")
+    return program
+
+
+def chromium():
+    if not shutil.which("chromium"):
+        raise Skipped("no chromium; run tools/install-deps.sh clients")
+
+
+class Program:
+    """A program of Node's whose lines are read."""
+
+    def __init__(self, *command, cwd=ROOT):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, cwd=cwd)
+
+    def line(self):
+        line = self.process.stdout.readline()
+        assert line, f"it ended with code {self.process.wait()}"
+        return line.strip()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+class Crowd(Program):
+    """COUNT clients in one process (tests/clients/js_crowd.mjs)."""
+
+    def __init__(self, url):
+        super().__init__(node_with_ws(), "js_crowd.mjs", url, str(COUNT), json.dumps(OPTIONS),
+                         cwd=CLIENTS)
+
+    def order(self, word):
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.line())
+
+    def wait(self, wanted):
+        return wait_for(lambda: self.order("status"), wanted)
+
+
+def wait_for(look, wanted):
+    """What `look` sees, once it is wanted."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        seen = look()
+        if wanted(seen):
+            return seen
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.1)
+
+
+def all_open(status):
+    return status["states"] == {"open": COUNT}
+
+
+def stop_for_a_while(server):
+    server.process.send_signal(signal.SIGSTOP)
+    time.sleep(STOP_S)
+    server.process.send_signal(signal.SIGCONT)
+
+
+def serve(backend, port, *flags):
+    """A server on that port too, which one that comes after it can have again."""
+    return Server(backend, "--listen", f"ws://127.0.0.1:{port}", *FLAGS, *flags, scheme="ws")
+
+
+def test_a_crowd_is_held(backend):
+    home = free_port()
+    with serve(backend, home) as server:
+        crowd = Crowd(f"ws://127.0.0.1:{home}")
+        with crowd:
+            crowd.wait(all_open)
+            stop_for_a_while(server)
+            crowd.order("send")
+            status = crowd.wait(lambda seen: seen["pending"] == 0)
+            assert status["answers"] == {"received": COUNT}, status
+            assert all_open(status) and status["lost"] == {}, status
+            assert status["welcomes"] == COUNT, status
+            assert server.stats()["total"]["evicted"] == 0
+            assert server.stop() == 0
+            survive_a_restart(crowd, backend, home)
+
+
+def survive_a_restart(crowd, backend, home):
+    crowd.wait(lambda seen: seen["states"].get("open", 0) == 0)
+    crowd.order("send")
+    began = time.monotonic()
+    with serve(backend, home) as server:
+        status = crowd.wait(all_open)
+        took = time.monotonic() - began
+        assert sum(status["lost"].values()) == COUNT, status
+        assert status["ended"] == {} and status["welcomes"] == 2 * COUNT, status
+        status = crowd.wait(lambda seen: seen["pending"] == 0)
+        assert status["answers"] == {"received": 2 * COUNT}, status
+        print(f"REPORT {backend}: {COUNT} back {took:.1f} s after the start, "
+              f"{status['retries'] / COUNT:.2f} tries a client", flush=True)
+        assert server.stats()["total"]["evicted"] == 0
+
+
+# A client in a page, and what it had; `ticks` shows whether the page's timers are throttled.
+PROBE = """import("/js/index.js").then(({PulseClient}) => {
+  window.ticks = 0;
+  setInterval(() => ++ticks, 100);
+  window.had = {lost: [], ended: [], answers: [], welcomes: 0, urls: []};
+  window.client = new PulseClient({url: "%s", user: "ann", device: "tab", ...%s});
+  const on = (name, take) => client.addEventListener(name, ({detail}) => take(detail));
+  on("welcome", ({url}) => { ++had.welcomes; had.urls.push(url); });
+  on("lost", ({cause}) => had.lost.push(cause.name));
+  on("end", ({cause}) => had.ended.push(cause.name));
+  return client.connect().then(() => client.state);
+})"""
+SEND = "client.send({a: 1}, {confirm: true}).then(({status}) => { had.answers.push(status); }), 0"
+
+
+class Board(Program):
+    """The program that serves the presence board, and its address."""
+
+    def __init__(self, server_url, admin="127.0.0.1:9"):
+        super().__init__(node(), SERVE, "--listen", "127.0.0.1:0", "--server", server_url,
+                         "--admin", f"http://{admin}")
+        self.url = self.line()
+
+
+def had(page, wanted):
+    return wait_for(lambda: page.eval("({...had, state: client.state})"), wanted)
+
+
+def test_a_tab_in_the_background():
+    chromium()
+    home = free_port()
+    url = f"ws://127.0.0.1:{home}"
+    with Board(url) as board:
+        with serve("epoll", home) as server:
+            page = browser.open(board.url)
+            assert page.eval(PROBE % (url, json.dumps(OPTIONS))) == "open"
+            page.hide()
+            page.wait("document.visibilityState", lambda seen: seen == "hidden")
+            before = page.eval("ticks")
+            stop_for_a_while(server)
+            ticks = page.eval("ticks") - before
+            assert ticks <= 2 * STOP_S, f"timers are not throttled: {ticks} of {10 * STOP_S}"
+            page.eval(SEND)
+            seen = had(page, lambda seen: seen["answers"] == ["received"])
+            assert (seen["lost"], seen["welcomes"]) == ([], 1), seen
+            assert server.stop() == 0
+        had(page, lambda seen: seen["state"] != "open")
+        page.eval(SEND)
+        with serve("epoll", home):
+            seen = had(page, lambda seen: seen["answers"] == ["received"] * 2)
+            assert (len(seen["lost"]), seen["ended"], seen["state"]) == (1, [], "open"), seen
+            freeze_and_thaw(page)
+            page.show()
+            page.wait("document.visibilityState", lambda seen: seen == "visible")
+        assert not page.errors, page.errors
+
+
+def freeze_and_thaw(page):
+    """Chromium closes the sockets of a page that it freezes; the client comes back behind it."""
+    welcomes = page.eval("had.welcomes")
+    page.call("Page.setWebLifecycleState", state="frozen")
+    time.sleep(1)
+    page.call("Page.setWebLifecycleState", state="active")
+    page.eval(SEND)
+    seen = had(page, lambda seen: len(seen["answers"]) == 3 and seen["state"] == "open")
+    assert seen["ended"] == [] and seen["welcomes"] - welcomes == len(seen["lost"]) - 1, seen
+
+
+STATE_OF = "document.getElementById('%s').dataset.state"
+USERS = "[...document.querySelectorAll('#users tbody tr')].map(r => [...r.cells].map(" \
+        "c => c.textContent))"
+TYPE_IN = "document.getElementById('user').value = %s; " \
+          "document.getElementById('join').requestSubmit()"
+
+
+def join(page, user):
+    page.wait(STATE_OF % "feed", lambda state: state == "open")
+    page.eval(TYPE_IN % json.dumps(user))
+    page.wait(STATE_OF % "link", lambda state: state == "open")
+
+
+def look(page, name, width, height, scheme):
+    page.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
+              deviceScaleFactor=1, mobile=width < 500)
+    page.call("Emulation.setEmulatedMedia",
+              features=[{"name": "prefers-color-scheme", "value": scheme}])
+    wide = page.eval("document.documentElement.scrollWidth")
+    assert wide <= width, f"{name}: {wide} pixels, and {width} are there"
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(os.path.join(folder, f"board-{name}.png"))
+
+
+def check_access(page):
+    """With keys, and to a screen reader."""
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    unnamed = [node for node in nodes if not node.get("ignored") and node["role"]["value"] in
+               ("button", "image", "region", "textbox", "link", "columnheader", "rowheader")
+               and not node.get("name", {}).get("value")]
+    assert not unnamed, unnamed
+    page.eval("document.activeElement.blur()")
+    focused = []
+    for _ in range(3):
+        page.key("Tab", 9)
+        focused.append(page.eval("document.activeElement.id || document.activeElement.className"))
+    assert focused == ["skip", "leave", "scroll"], focused
+
+
+def test_the_presence_board():
+    chromium()
+    port, admin = free_port(), f"127.0.0.1:{free_port()}"
+    listen = ("--listen", f"ws://127.0.0.1:{port}", *FLAGS)
+    with Board(f"ws://127.0.0.1:{port}", admin) as board:
+        with Watched("epoll", *listen, admin=admin, scheme="ws") as server:
+            ann, bob = browser.open(board.url), browser.open(board.url)
+            join(ann, "ann")
+            join(bob, "bob <b>")
+            both = [["ann", "online", "1"], ["bob <b>", "online", "1"]]
+            for page in (ann, bob):
+                page.wait(USERS, lambda rows: rows == both)
+            check_access(ann)
+            for name, width, height, scheme in (
+                    ("light", 1000, 700, "light"), ("dark", 1000, 700, "dark"),
+                    ("phone-light", 360, 1100, "light"), ("phone-dark", 360, 1100, "dark")):
+                look(ann, name, width, height, scheme)
+            bob.eval("document.getElementById('leave').click()")
+            ann.wait(USERS, lambda rows: rows == [both[0], ["bob <b>", "offline", "0"]])
+            ann.wait("document.querySelector('#changes li').textContent",
+                     lambda text: "bob <b>" in text and "is offline" in text)
+            assert server.stop() == 0
+            ann.wait(STATE_OF % "feed", lambda state: state == "waiting")
+            ann.wait(STATE_OF % "link", lambda state: state in ("waiting", "connecting"))
+        with Watched("io_uring", *listen, admin=admin, scheme="ws"):
+            ann.wait(STATE_OF % "link", lambda state: state == "open")
+            ann.wait(STATE_OF % "feed", lambda state: state == "open")
+            ann.wait(USERS, lambda rows: rows == both[:1])
+        assert not ann.errors and not bob.errors, (ann.errors, bob.errors)
+
+
+browser = None
+
+
+def main():
+    global browser
+    cases = [("epoll a crowd is held", lambda: test_a_crowd_is_held("epoll")),
+             ("a tab in the background", test_a_tab_in_the_background),
+             ("io_uring a crowd is held", lambda: test_a_crowd_is_held("io_uring")),
+             ("the presence board", test_the_presence_board)]
+    if not shutil.which("chromium"):
+        return run_cases(cases, at_once=2)
+    with Browser() as browser:
+        return run_cases(cases, at_once=2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
