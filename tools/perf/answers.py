@@ -2,13 +2,15 @@
 """What answer_every saves: the server's CPU a heartbeat, where each k-th is answered.
 
     tools/perf/answers.py [--connections N] [--rounds N] [--seconds N] [--backend NAME]
-                          [--wire NAME] [--rate N] [--every K,K...]
+                          [--wire NAME] [--rate N] [--every K,K...] [--gather auto|off|TIME]
 
 One server of one reactor on core 0, build/pulseload on core 1, over loopback; 1 and every K in
 turn, in --rounds rounds, each with a server of its own. Prints a table: medians, and in brackets
 the least and the most; the ratio is that of the medians, to answering each. Heartbeats are those
-that the clients sent in the hold, answered or not. With 15,000 connections, 3 rounds and 8 seconds
-it takes about 12 s a round and K. Exit code: 0; 1 where a run failed or was not valid; 2 usage.
+that the clients sent in the hold, answered or not. Where they come in bursts, a server that answers
+less is woken more often, so turns are printed, too; --gather is the server's. With 15,000
+connections and 8 seconds it takes about 12 s a round and K. Exit code: 0; 1 where a run failed or
+was not valid; 2 usage.
 """
 import json
 import os
@@ -33,7 +35,7 @@ class Failed(Exception):
 
 
 OPTIONS = {"--connections": 15_000, "--rounds": 3, "--seconds": 8, "--backend": "epoll",
-           "--wire": "tcp", "--rate": 15_000, "--every": "1,4"}
+           "--wire": "tcp", "--rate": 15_000, "--every": "1,4", "--gather": "auto"}
 
 
 class Options:
@@ -77,9 +79,10 @@ def one_run(options, every, directory):
     scheme = SCHEMES[options.wire]
     server = subprocess.Popen(
         on_core(0, os.path.join(BUILD, "pulsewheel"), "--listen", f"{scheme}://127.0.0.1:0",
-                "--reactors", "1", "--backend", options.backend, "--log-level", "error",
-                "--max-connections", str(options.connections + 10), "--heartbeat-interval", "60s",
-                "--heartbeat-timeout", "180s", "--stats-json", stats, "--stats-interval", "1s"),
+                "--reactors", "1", "--backend", options.backend, "--gather", options.gather,
+                "--log-level", "error", "--max-connections", str(options.connections + 10),
+                "--heartbeat-interval", "60s", "--heartbeat-timeout", "180s",
+                "--stats-json", stats, "--stats-interval", "1s"),
         stdout=subprocess.DEVNULL)
     try:
         interval_us = round(options.connections / options.rate * 1e6)
@@ -97,7 +100,20 @@ def one_run(options, every, directory):
     if load.returncode != 0:
         raise Failed(f"pulseload ended with {load.returncode} at --answer-every {every}")
     with open(result, encoding="utf-8") as file:
-        return json.load(file)
+        run = json.load(file)
+    return figures(run) + (turns(stats, options.connections),)
+
+
+def turns(stats, connections):
+    """Turns of the server a heartbeat, by its reports in which all were connected."""
+    with open(stats, encoding="utf-8") as file:
+        totals = [json.loads(line)["total"] for line in file]
+    totals = [total for total in totals if total["connections"] == connections]
+    first, last = totals[0], totals[-1]
+    heartbeats = last["heartbeats_received"] - first["heartbeats_received"]
+    if heartbeats == 0:
+        raise Failed("no two reports of the server are of the hold; give more --seconds")
+    return (last["turns"] - first["turns"]) / heartbeats
 
 
 def figures(run):
@@ -130,20 +146,21 @@ def main(arguments, **given):
         for _ in range(options.rounds):
             for every in options.every:
                 try:
-                    seen[every].append(figures(one_run(options, every, directory)))
+                    seen[every].append(one_run(options, every, directory))
                 except Failed as why:
                     print(f"answers.py: {why}", file=sys.stderr)
                     return 1
                 os.unlink(os.path.join(directory, "server.json"))
     print(f"{options.connections} connections, {options.wire}, {options.backend}, one reactor, "
-          f"{options.rounds} rounds of {options.seconds} s")
-    print("| answer_every | heartbeats/s | CPU us a heartbeat | ratio | p99 of answers, ms |")
-    print("|---|---|---|---|---|")
-    each = statistics.median(cpu for cpu, _, _ in seen[1])
+          f"--gather {options.gather}, {options.rounds} rounds of {options.seconds} s")
+    print("| answer_every | heartbeats/s | CPU us a heartbeat | ratio | turns a heartbeat "
+          "| p99 of answers, ms |")
+    print("|---|---|---|---|---|---|")
+    each = statistics.median(run[0] for run in seen[1])
     for every, runs in seen.items():
-        cpu, rate, p99 = zip(*runs)
+        cpu, rate, p99, woken = zip(*runs)
         print(f"| {every} | {statistics.median(rate):,.0f} | {spread(cpu)} | "
-              f"{statistics.median(cpu) / each:.2f} | {spread(p99)} |")
+              f"{statistics.median(cpu) / each:.2f} | {spread(woken)} | {spread(p99)} |")
     return 0
 
 
