@@ -72,6 +72,14 @@ test("tries are counted by cause, and forgotten once a connection lasts", () => 
   assert.deepEqual([retries.decide(timeout).retry, retries.attempt], [true, 1]);
 });
 
+test("at once is at once also behind other ends, and not twice in a row", () => {
+  const retries = new Retries(DEFAULT_POLICIES, () => 0.999);
+  for (let i = 0; i < 5; ++i) retries.decide({name: "refused"});
+  const moved = {name: "moved", code: 4011};
+  assert.deepEqual([0, 1, 2, 3].map(() => retries.decide(moved).delayMs), [0, 999, 1998, 3996]);
+  assert.equal(retries.decide({...moved, retryAfterMs: 50_000}).delayMs, 50_000);
+});
+
 test("503 and 429 are tried three times, not before Retry-After", () => {
   for (const status of [429, 503]) {
     const retries = new Retries(DEFAULT_POLICIES, seeded(status));

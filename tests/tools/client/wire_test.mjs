@@ -53,6 +53,8 @@ test("close words are the server's, or another program's", () => {
   assert.deepEqual(of("going_away; retry_after_ms=1500"), ["going_away", 1500, undefined]);
   assert.deepEqual(of("moved: wss://b.example:9000; retry_after_ms=7"),
       ["moved", 7, "wss://b.example:9000"]);
+  assert.deepEqual(of("moved: wss://b.example:9000; at noon; retry_after_ms=7"),
+      ["moved", 7, "wss://b.example:9000"]);
   assert.deepEqual(of("protocol_error: a bad mask"), ["protocol_error", undefined, undefined]);
   assert.deepEqual(of(""), ["", undefined, undefined]);
   assert.deepEqual(of("Going away."), ["", undefined, undefined]);

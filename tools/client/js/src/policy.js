@@ -154,13 +154,15 @@ export class Retries {
     const count = (this.counts.get(row) ?? 0) + 1;
     this.counts.set(row, count);
     ++this.attempt;
+    // A goodbye that moves the client, say, is not slower for refusals before it.
+    const nth = policy.delay.shape === "immediate" ? count : this.attempt;
     const renewToken = policy.token === "renew";
     const retry = count <= policy.tries && (!renewToken || canRenewToken);
     const hint = cause.retryAfterMs === undefined
         ? undefined : {ms: cause.retryAfterMs, spread: cause.status !== undefined};
     return {
       retry,
-      delayMs: delayMs(policy.delay, this.attempt, hint, this.random),
+      delayMs: delayMs(policy.delay, nth, hint, this.random),
       attempt: this.attempt,
       renewToken,
     };

@@ -125,7 +125,7 @@ export function parseCloseWords(words) {
   const retry = /(?:^|; )retry_after_ms=(\d{1,10})$/.exec(words);
   const rest = retry ? words.slice(0, retry.index) : words;
   const name = /^[a-z][a-z_]*(?=$|: )/.exec(rest);
-  const detail = name ? rest.slice(name[0].length + 2) : rest;
+  const detail = name ? rest.slice(name[0].length + 2).split(";")[0] : rest;
   return {
     reason: name ? name[0] : "",
     retryAfterMs: retry ? Number(retry[1]) : undefined,
