@@ -168,6 +168,24 @@ test("Node's `ws` shows the status and Retry-After of a refusal", async () => {
   client.close();
 });
 
+test("an error that no close event follows is an end, too", async () => {
+  const world = new World();
+  const causes = [];
+  const WebSocket = class {
+    constructor() {
+      this.readyState = 0;
+      world.in(10, () => this.onerror({}));
+    }
+    close() {}
+  };
+  const client = new PulseClient({url: HOME, WebSocket, environment: world.environment});
+  client.addEventListener("retry", ({detail}) => causes.push(detail.cause.name));
+  client.connect();
+  await world.run(200);
+  assert.deepEqual(causes, ["refused"]);
+  client.close();
+});
+
 test("an address that is none ends it", async () => {
   const stage = new Stage({url: "http://home.example"});
   stage.client.connect();

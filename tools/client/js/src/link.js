@@ -39,6 +39,7 @@ import {SUBPROTOCOL, moveTarget, parse, parseCloseWords, parseRetryAfter, ping} 
 const OPEN = 1;  // WebSocket.OPEN
 const PUT_OFF_MAX = 5;  // tries of a hello that the server puts off (1013)
 const PUT_OFF_MS = 1000;
+const CLOSE_EVENT_MS = 100;  // behind an error, until a close event is not waited for any more
 const CODE_PUT_OFF = 1013;
 const CODE_INVALID = 1007;
 
@@ -83,6 +84,7 @@ export class Link {
     this.patience = new Patience(environment, () => this.#tooLong(), LATE_MS);
     this.again = new Alarm(environment, () => this.#sendHello());
     this.retirement = new Alarm(environment, () => this.end({name: "closed"}));
+    this.failure = new Alarm(environment, () => this.#closed(1006, ""));
     this.hellos.push({text: hello, welcomed: (welcome) => this.#welcomed(welcome),
       refused: () => {}});  // its end says it
     this.#connect();
@@ -121,10 +123,12 @@ export class Link {
     this.#sendHello();
   }
 
-  // Another implementation that has words for a status, as `ws` has where it sends no event.
+  // `ws` has words for a status where nothing listens to its event. A close event follows, but
+  // where a connection fails under Node 20's own WebSocket.
   #failed(/** @type {any} */ event) {
     const status = /Unexpected server response: (\d{3})/.exec(String(event?.message ?? ""));
     if (status) this.refusal ??= {status: Number(status[1])};
+    this.failure.in(CLOSE_EVENT_MS);
   }
 
   /** @param {number} code @param {string} words */
@@ -153,7 +157,7 @@ export class Link {
   end(cause, cut = false) {
     if (this.phase === "ended") return;
     this.phase = "ended";
-    for (const alarm of [this.beat, this.again, this.retirement]) alarm.clear();
+    for (const alarm of [this.beat, this.again, this.retirement, this.failure]) alarm.clear();
     this.patience.end();
     this.#letGo(cut);
     for (const {item} of this.unconfirmed.splice(0)) {
