@@ -425,6 +425,18 @@ test("login() says another who, one hello after the other", async () => {
   assert.equal(stage.client.state, "open");
 });
 
+test("login() in the middle of a greeting is said behind it", async () => {
+  const stage = new Stage({user: "u1", token: "t1"});
+  stage.client.connect();
+  await stage.run(20_000, () => stage.home.hellos.length === 1);
+  assert.equal(await stage.client.login({labels: {a: "b"}, token: "t2"}), undefined);
+  await stage.run(1000);
+  assert.deepEqual(stage.home.hellos.map(({labels, token}) => [labels?.a, token]),
+      [[undefined, "t1"], ["b", "t2"]]);
+  await stage.run(60_000);
+  assert.equal(stage.home.hellos.length, 2);
+});
+
 // --------------------------------------------------------------------------- what pages go through
 
 test("frozen for hours, throttled to a minute, asleep: never lost for it", async () => {
@@ -562,6 +574,21 @@ test("confirm: received once the server has read it, unconfirmed where none can 
   stage.socket.cut();
   await stage.run(300);
   assert.deepEqual(stage.results.get(101), {status: "unconfirmed", reason: "close_1006"});
+  stage.check();
+});
+
+test("what waits for confirmation is bounded, too: the rest waits where it is counted", async () => {
+  const stage = new Stage({queue: {messagesMax: 5}, answerTimeoutMs: 10_000});
+  await stage.open();
+  stage.home.stalledUntil = stage.world.now + 5000;
+  for (let i = 0; i < 13; ++i) stage.send({confirm: true});
+  await stage.run(1000);
+  assert.equal(stage.client.queued.messages, 5);
+  assert.deepEqual([...stage.results.values()].map(({reason}) => reason), Array(3).fill("count"));
+  await stage.run(6000);
+  assert.deepEqual(stage.home.data.map(({id}) => id), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  const received = [...stage.results.values()].filter(({status}) => status === "received");
+  assert.equal(received.length, 10);
   stage.check();
 });
 

@@ -86,6 +86,8 @@ export class PulseClient extends EventTarget {
     const {user, device, labels, profile} = options;
     /** @type {Identity} */
     this.identity = {user, device, labels, profile};
+    /** Grows where the identity is another: a link that was greeted before is told. */
+    this.identityVersion = 0;
     if (typeof options.token !== "function") checkToken(options.token);
     this.token = options.token;
 
@@ -165,11 +167,15 @@ export class PulseClient extends EventTarget {
     checkIdentity(identity);
     this.identity = identity;
     if (token !== undefined) this.token = token;
+    ++this.identityVersion;
     const {link} = this;
-    if (!link || link.phase !== "open") return undefined;
-    const given = token === undefined ? undefined : await this.#getToken("login");
-    const text = hello(this.identity, given);
-    return welcomeOf(await link.greetAgain(text), link.url);
+    return link?.phase === "open" ? this.#greetAgain(link, token !== undefined) : undefined;
+  }
+
+  /** @param {Link} link @param {boolean} withToken @returns {Promise<Welcome>} */
+  async #greetAgain(link, withToken) {
+    const token = withToken ? await this.#getToken("login") : undefined;
+    return welcomeOf(await link.greetAgain(hello(this.identity, token)), link.url);
   }
 
   /** Ends it: messages that wait are dropped, and nothing is tried any more until connect(). */
@@ -207,6 +213,7 @@ export class PulseClient extends EventTarget {
     if (!this.link) this.#become("connecting");
     const url = this.movedTo ?? this.urls[this.urlIndex % this.urls.length];
     const link = new Link(this, url, hello(this.identity, token));
+    link.identityVersion = this.identityVersion;
     if (this.link) this.next = link;
     else this.link = link;
   }
@@ -286,6 +293,12 @@ export class PulseClient extends EventTarget {
     this.ready?.resolve(detail);
     this.#pump();
     old?.retire();
+    if (link.identityVersion === this.identityVersion || link.phase !== "open") return;
+    this.#greetAgain(link, true).catch((error) => this.#tell("error", {message: String(error)}));
+  }
+
+  linkConfirmed() {
+    this.#pump();
   }
 
   /** @param {Link} link @param {ServerMessage} goodbye @param {string} moveTo */
@@ -403,6 +416,11 @@ export class PulseClient extends EventTarget {
         break;
       }
       const item = /** @type {import("./outbox.js").Item} */ (outbox.shift());
+      const isFull = this.link.unconfirmed.length >= outbox.bounds.messagesMax;
+      if (item.confirm && isFull) {  // linkConfirmed() goes on
+        outbox.unshift(item);
+        break;
+      }
       if (this.link.sendItem(item)) continue;
       outbox.unshift(item);
       break;

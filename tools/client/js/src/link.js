@@ -34,6 +34,7 @@ import {SUBPROTOCOL, moveTarget, parse, parseCloseWords, parseRetryAfter, ping} 
  * @property {(link: Link, message: ServerMessage | string | ArrayBuffer) => void} linkHeard
  * @property {(link: Link, cause: Cause) => void} linkEnded
  * @property {(link: Link) => void} linkMissed
+ * @property {() => void} linkConfirmed some of `unconfirmed` are
  */
 
 const OPEN = 1;  // WebSocket.OPEN
@@ -53,6 +54,8 @@ export class Link {
     this.phase = "connecting";
     /** Another link has its place; it waits for the rest of its answers. */
     this.isRetired = false;
+    /** Of the identity that it was greeted with. */
+    this.identityVersion = 0;
     this.conn = "";
     this.openedAt = 0;
     /** @type {ServerMessage | undefined} */
@@ -329,6 +332,7 @@ export class Link {
       item.answer({status: "sent"});
       return true;
     }
+    item.frame = "";  // it is not sent again
     // The server reads in order: the answer to a later ping shows that it has read this.
     this.unconfirmed.push({item, seq: this.heartbeat.seq + 1});
     this.#askToConfirm();
@@ -353,6 +357,7 @@ export class Link {
     if (this.phase !== "open") return;
     if (this.isRetired && this.unconfirmed.length === 0) return this.end({name: "closed"});
     this.#askToConfirm();
+    this.owner.linkConfirmed();
   }
 
   /** It has no place any more: ends it, once what it sent is confirmed or can wait no longer. */
