@@ -577,7 +577,7 @@ test("confirm: received once the server has read it, unconfirmed where none can 
   stage.check();
 });
 
-test("what waits for confirmation is bounded, too: the rest waits where it is counted", async () => {
+test("what waits for confirmation is bounded, too: the rest waits in the queue", async () => {
   const stage = new Stage({queue: {messagesMax: 5}, answerTimeoutMs: 10_000});
   await stage.open();
   stage.home.stalledUntil = stage.world.now + 5000;
