@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/overload.h"
+
 namespace pulse {
 
 // ---------------------------------------------------------------------------------- connections
@@ -111,6 +113,23 @@ inline constexpr size_t kStatusFollowersMax = 16;
 // reactor. How long one waits for a reactor that does not answer.
 inline constexpr int64_t kStatusPollNs = 1'000'000'000;
 inline constexpr int64_t kStatusAnswerNs = 500'000'000;
+
+// ------------------------------------------------------------------------------------ anomalies
+// How long a look waits for a reactor that does not answer, which is a lag then; and how long for
+// the walk over its connections.
+inline constexpr int64_t kAnomalyAnswerNs = 500'000'000;
+inline constexpr int64_t kAnomalyWalkNs = 2'000'000'000;
+// Connections of a reactor that are looked at for where an anomaly comes from: of those that come
+// from one network a share is known to 2 %. And those among them whose labels are asked for.
+inline constexpr uint64_t kAnomalyExaminedMax = 2'000;
+inline constexpr size_t kAnomalyLabelledMax = 64;
+// Samples for which evidence is gathered anew: what was lost is evicted over an interval.
+inline constexpr uint32_t kAnomalyGatherings = 6;
+// Events that are remembered behind those that go on: about a thousandth of a day's samples.
+inline constexpr size_t kAnomalyEventsKept = 32;
+// How far an anomaly may lead (--on-anomaly degrade): a detector that can be wrong neither drops
+// data nor closes connections.
+inline constexpr OverloadStep kAnomalyStepMost = OverloadStep::stretch;
 
 // --------------------------------------------------------------------------------------- access
 // A token of fewer characters is guessed; more tokens than this are not for persons to hand out.

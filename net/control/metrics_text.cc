@@ -262,12 +262,35 @@ void process_lines(Exposition& out, const ServingState& serving, const Json& pro
     }
 }
 
+// By the series of the watch; 0 while it is off.
+void anomaly_lines(Exposition& out, const AnomalyReport& report) {
+    const auto family = [&](std::string_view name, MetricType type, std::string_view help,
+                            const auto& value_of) {
+        out.begin(std::string(name), type, help);
+        for (size_t series = 0; series < kAnomalySeries; ++series) {
+            out.add({{"series", std::string(kAnomalySeriesInfos[series].name)}},
+                    static_cast<double>(value_of(report.series[series])));
+        }
+    };
+    using State = AnomalyReport::Series;
+    family("pulsewheel_anomaly_active", MetricType::Gauge,
+           "1 while the series is not normal (--on-anomaly)",
+           [](const State& state) { return state.active ? 1 : 0; });
+    family("pulsewheel_anomaly_score_ratio", MetricType::Gauge,
+           "How much of an anomaly there is in the series: 1 is one",
+           [](const State& state) { return state.score; });
+    family("pulsewheel_anomalies_total", MetricType::Counter, "Anomalies that began",
+           [](const State& state) { return state.anomalies; });
+}
+
 }  // namespace
 
 std::string metrics_text(const ReactorList& reactors, const PopulationNames& names,
-                         const ServingState& serving, const Json& process) {
+                         const ServingState& serving, const Json& process,
+                         const AnomalyReport& anomalies) {
     Exposition out;
     process_lines(out, serving, process);
+    anomaly_lines(out, anomalies);
     ReactorStats total;
     uint64_t most = 0;
     size_t up = 0;

@@ -25,6 +25,6 @@ struct PopulationNames {
 // Of reactors by number; of one that has not answered, nothing but pulsewheel_reactor_up 0.
 std::string metrics_text(const std::vector<const ReactorStats*>& reactors,
                          const PopulationNames& names, const ServingState& serving,
-                         const Json& process);
+                         const Json& process, const AnomalyReport& anomalies = {});
 
 }  // namespace pulse

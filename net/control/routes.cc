@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/units.h"
+#include "net/control/anomaly_json.h"
 #include "net/control/limits.h"
 #include "net/control/metrics_text.h"
 #include "net/loop/reactor_json.h"
@@ -39,6 +40,8 @@ struct RouteTable {
          "the settings in force, and where each was given"},
         {"GET", "/api/v1/limits", token, true, &Routes::limits,
          "each limit, what is in use of it, and how often it refused"},
+        {"GET", "/api/v1/anomalies", token, false, &Routes::anomalies,
+         "what is not normal now, since when and where it comes from, and what was not before"},
         {"GET", "/api/v1/log-level", token, true, &Routes::log_level, "the log level"},
         {"POST", "/api/v1/log-level", token, true, &Routes::set_log_level,
          "another log level, until the next reload: {level}"},
@@ -137,8 +140,10 @@ Reply Routes::metrics(const Ask& ask) {
         reactors.push_back(measured.has(reactor) ? measured.jobs[reactor]->stats.get() : nullptr);
     PopulationNames names{.protocols = {}, .stages = kStageNames};
     for (const Protocol* protocol : all_protocols()) names.protocols.push_back(protocol->name);
-    return {200, metrics_text(reactors, names, target_.serving(), target_.process()),
-            "text/plain; version=0.0.4"};
+    return {
+        200,
+        metrics_text(reactors, names, target_.serving(), target_.process(), target_.anomalies()),
+        "text/plain; version=0.0.4"};
 }
 
 // A reactor that has ended has no figures any more; one that is stuck is named.
@@ -172,6 +177,8 @@ Reply Routes::reactors(const Ask& ask) {
                        {"cpu_s", target_.process().value("cpu_s", 0.0)},
                        {"reactors", std::move(list)}});
 }
+
+Reply Routes::anomalies(const Ask&) { return json_reply(to_json(target_.anomalies())); }
 
 // ------------------------------------------------------------------------------ the main thread
 

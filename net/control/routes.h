@@ -63,6 +63,7 @@ class Routes {
     Reply reactors(const Ask& ask);
     Reply config(const Ask& ask);
     Reply limits(const Ask& ask);
+    Reply anomalies(const Ask& ask);
     Reply log_level(const Ask& ask);
     Reply set_log_level(const Ask& ask);
     Reply reload(const Ask& ask);

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "net/control/anomaly_json.h"
 #include "net/control/limits.h"
 #include "net/loop/reactor_json.h"
 #include "net/protocols/protocol.h"
@@ -207,6 +208,7 @@ Json StatusHub::status() const {
     object["max_connections"] = state.connections_max;
     object["by_protocol"] = protocols_json(total.population);
     object["wheel"] = wheel_json(total.rings);
+    object["anomalies"] = active_json(target_.anomalies());
     object["total"] = to_json(total);
     object["reactors"] = std::move(list);
     return object;

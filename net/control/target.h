@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/result.h"
+#include "net/control/anomaly_report.h"
 #include "net/loop/reactors.h"
 
 namespace pulse {
@@ -51,6 +52,7 @@ class ControlTarget {
     virtual bool is_passed(size_t listener) const = 0;
     virtual size_t send_queue_bytes() const = 0;
     virtual std::span<const PageFile> page() const = 0;
+    virtual AnomalyReport anomalies() const = 0;
 
     // Ask: every setting with its value, its origin, and whether a reload applies it.
     virtual Result<Json> config() = 0;

@@ -46,6 +46,11 @@ class Admission {
     // reactors refuse newcomers for any.
     void set_memory_step(OverloadStep step) { memory_step_.store(step, std::memory_order_relaxed); }
     OverloadStep memory_step() const { return memory_step_.load(std::memory_order_relaxed); }
+    // The same of anomalies, which their watch finds out (--on-anomaly).
+    void set_anomaly_step(OverloadStep step) {
+        anomaly_step_.store(step, std::memory_order_relaxed);
+    }
+    OverloadStep anomaly_step() const { return anomaly_step_.load(std::memory_order_relaxed); }
     void begin_overload() { overloaded_.fetch_add(1, std::memory_order_relaxed); }
     void end_overload() { overloaded_.fetch_sub(1, std::memory_order_relaxed); }
     uint32_t overloaded() const { return overloaded_.load(std::memory_order_relaxed); }
@@ -62,6 +67,7 @@ class Admission {
     alignas(kCacheLineBytes) std::atomic<uint32_t> handshakes_{0};
     SharedBucket accepts_;
     std::atomic<OverloadStep> memory_step_{OverloadStep::none};
+    std::atomic<OverloadStep> anomaly_step_{OverloadStep::none};
     std::atomic<uint32_t> overloaded_{0};
     std::array<std::atomic<uint32_t>, kListenersMax> of_listener_{};  // with a limit of its own
 };

@@ -1,5 +1,6 @@
 // What a reactor gives up under overload, and takes back (core/overload.h): by its own judge lag,
-// and by the memory of the process, at which the main thread looks.
+// by the memory of the process, at which the main thread looks, and by anomalies, which have a
+// thread of their own (net/control/anomaly_watch.h).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,7 +10,7 @@
 
 namespace pulse {
 
-// What memory asks for is the same in all reactors, and logged by the main thread.
+// What memory and anomalies ask for is the same in all reactors, and logged where it is found out.
 void Connections::watch_overload(Nanos judge_lag) {
     const LoopOptions& options = *config_.options;
     const bool watches = options.overload != OverloadStep::none;
@@ -23,8 +24,9 @@ void Connections::watch_overload(Nanos judge_lag) {
         static_cast<double>(judge_lag) / static_cast<double>(options.overload_lag);
     const bool by_lag =
         lag_overload_.update(io_.now(), pressure, {options.overload, options.overload_span});
-    const OverloadStep by_memory = std::min(options.overload, config_.admission->memory_step());
-    const OverloadStep step = std::max(lag_overload_.step(), by_memory);
+    const OverloadStep by_others =
+        std::max(config_.admission->memory_step(), config_.admission->anomaly_step());
+    const OverloadStep step = std::max(lag_overload_.step(), std::min(options.overload, by_others));
     const OverloadStep before = overload_step_;
     if (step != before) enter_overload(step);
     if (step != before && by_lag && config_.warn) {

@@ -43,6 +43,12 @@ inline constexpr size_t kIdleKernelBytes = 4'160;
 // A reactor's own: slots of the wheel, receive buffers, ring, mailbox, stack, histograms.
 inline constexpr size_t kReactorUserBytes = 512 * 1024;
 
+// --anomaly-interval. The default is what the study measures (core/README.md). A day has slots of
+// half an hour, of which each wants 30 samples.
+inline constexpr int64_t kAnomalyIntervalDefault = 10'000'000'000;
+inline constexpr int64_t kAnomalyIntervalMin = 50'000'000;
+inline constexpr int64_t kAnomalyIntervalMax = 60'000'000'000;
+
 // For --overload (core/overload.h): of what may be used this part is too much, and this little
 // enough that pressure is over.
 inline constexpr double kMemoryShort = 0.95;

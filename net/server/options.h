@@ -13,12 +13,16 @@
 
 #include "core/types.h"
 #include "net/loop/loop_options.h"
+#include "net/server/limits.h"
 
 namespace pulse {
 
 enum class BackendChoice : uint8_t { automatic, io_uring, epoll };
 
 enum class LogFormat : uint8_t { text, json };
+
+// What is done about an anomaly of the server's own series (core/anomaly/).
+enum class OnAnomaly : uint8_t { off, log, degrade };
 
 struct ServerOptions : LoopOptions {
     // Listening.
@@ -38,6 +42,9 @@ struct ServerOptions : LoopOptions {
     // Administration.
     std::string admin;             // HOST:PORT or unix:PATH; empty: off
     std::string admin_token_file;  // empty: none
+
+    OnAnomaly on_anomaly = OnAnomaly::off;
+    Nanos anomaly_interval = kAnomalyIntervalDefault;  // between two samples
 
     // Log and statistics.
     std::string log_file;  // empty: stderr

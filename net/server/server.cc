@@ -390,6 +390,8 @@ std::string Server::watch_memory() {
         options.overload_memory == 0 ? "auto" : format_size(options.overload_memory));
 }
 
+void Server::set_anomaly_step(OverloadStep step) { shared_->admission.set_anomaly_step(step); }
+
 void Server::revoke(const std::string& token_id) {
     for (const auto& thread : threads_) thread->orders.revoke(token_id);
     deliver();

@@ -109,6 +109,8 @@ class Server {
     // Asked of each reactor and waited for, but no longer than a second, and once: one that is
     // stuck is reported with its last answer.
     const ServerStats& stats();
+    // The step of overload that anomalies ask for, no further than the options allow. Any thread.
+    void set_anomaly_step(OverloadStep step);
     // Open connections of all reactors, and the most that they hold: without asking any of them.
     uint32_t connections() const;
     uint32_t connections_max() const;

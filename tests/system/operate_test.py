@@ -2,9 +2,11 @@
 """How pulsewheel is operated while it serves: outputs that are not read, signals, reloads, and a
 reactor that is stuck. On each backend; ends with `N passed, N failed`.
 """
+import collections
 import fcntl
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -18,6 +20,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from binary_peer import (DATA, GOODBYE, HELLO, INTERVAL, PING, PONG,  # noqa: E402: the path
                          WELCOME, frame)
+from admin import Admin  # noqa: E402
 from frozen import Frozen  # noqa: E402
 from server import BUILD, Server, free_port, run_over_backends  # noqa: E402
 
@@ -306,6 +309,96 @@ def test_steps_of_overload_are_entered_and_left(backend):
         total = server.stats()["total"]
         assert total["overload_steps"] == 4 and total["messages_dropped"] == 1, total
         assert total["closed_by_reason"]["overloaded"] >= 1, total
+
+
+class Lossy:
+    """Peers of 127.0.77.0/24 that come and say nothing more, some 200 a second, while it is
+    entered; each is evicted. And 20 of other networks that beat."""
+
+    def __init__(self, port):
+        self.port = port
+        self.over, self.losing = threading.Event(), threading.Event()
+        self.lively = [self.come(f"127.0.{i}.1") for i in range(1, 21)]
+        self.threads = [threading.Thread(target=self.beat), threading.Thread(target=self.lose)]
+
+    def come(self, source):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20,
+                                        source_address=(source, 0))
+
+    def beat(self):
+        while not self.over.wait(0.3):
+            for peer in self.lively:
+                peer.sendall(frame(PING, 1))
+
+    def lose(self):
+        peers = collections.deque()
+        while not self.over.wait(0.1):
+            if self.losing.is_set():
+                peers.extend(self.come(f"127.0.77.{i}") for i in range(1, 21))
+            while len(peers) > 1_000:
+                peers.popleft().close()
+        for peer in peers:
+            peer.close()
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+        for peer in self.lively:
+            peer.close()
+
+
+def test_a_prefix_that_is_lost_is_an_anomaly_that_degrades(backend):
+    """Heartbeats and samples are short, and nothing has to happen within a time: the loss goes on
+    until it was found, and it is an anomaly by far, however unquiet this machine is."""
+    config = ('on-anomaly = "{}"\nanomaly-interval = "100ms"\noverload = "close"\n'
+              'overload-step = "100ms"\noverload-lag = "1h"\noverload-memory = "1TiB"\n'
+              'heartbeat-interval = "1s"\nheartbeat-timeout = "3s"\nledger = "1k"\n')
+    with Configured(backend, config.format("log"), "--admin", "127.0.0.1:0", "--reactors", "2",
+                    "--stats-interval", "100ms") as configured:
+        server = configured.server
+        wait_until(lambda: "admin endpoint on" in server.text(), server.text)
+        admin = Admin(re.search(r"admin endpoint on (\S+),", server.text())[1])
+
+        def anomalies():
+            return admin.get("/api/v1/anomalies")
+
+        def evictions():
+            return [event for event in anomalies()["events"] if event["series"] == "evictions"]
+        with Lossy(server.port) as peers:
+            wait_until(lambda: anomalies()["samples"] >= 40, anomalies, 60)
+            assert evictions() == []
+            peers.losing.set()
+            wait_until(lambda: evictions() and evictions()[-1]["prefix"], anomalies, 60)
+            event = evictions()[-1]
+            assert event["prefix"]["of"] == "127.0.77.0/24" and event["prefix"]["part"] > 0.8, event
+            assert event["peak"] > event["normal"] + 5 and event["spreads"] > 3, event
+            assert event["since"] <= event["raised"] and event["examined"] > 0, event
+            assert server.stats()["total"]["overload_steps"] == 0, "it only logs"
+
+            configured.reload(config.format("degrade"))
+            wait_until(lambda: server.stats()["total"]["overload_step"] == 2, server.text, 60)
+            assert "anomalies: overload step 'stretch' (entered)" in server.text(), server.text()
+            peers.losing.clear()
+            wait_until(lambda: server.stats()["total"]["overload_step"] == 0, server.text, 90)
+            assert evictions()[-1]["over"], evictions()
+            assert server.stats()["total"]["messages_dropped"] == 0
+            assert "overload step 'drop'" not in server.text(), "further than a guess may lead"
+            log = server.text()
+            assert re.search(r"anomaly \d+: evictions: \d+ connections in 100ms", log), log
+            assert re.search(r"anomaly \d+: evictions: over after ", log), log
+            metrics = admin.ask("GET", "/metrics").body.decode()
+            assert re.search(r'^pulsewheel_anomalies_total{series="evictions"} [1-9]', metrics,
+                             re.M), metrics
+            configured.reload(config.format("off"))
+            wait_until(lambda: anomalies()["on_anomaly"] == "off", anomalies)
+            said = configured.reload('on-anomaly = "degrade"\n')
+            assert "'degrade' has no step that it may take while --overload is off" in said, said
 
 
 def test_a_reload_names_what_it_applied_and_what_waits(backend):

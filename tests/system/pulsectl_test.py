@@ -96,6 +96,24 @@ def test_limits_and_their_use(backend):
             peer.close()
 
 
+def test_anomalies(backend):
+    with Watched(backend) as server:
+        assert done(server, "anomalies") == (
+            "the server does not look for anomalies (--on-anomaly off)\n")
+    with Watched(backend, "--on-anomaly", "log", "--anomaly-interval", "100ms") as server:
+        deadline = time.monotonic() + 20
+        while json.loads(done(server, "anomalies", "--json"))["samples"] < 2:
+            assert time.monotonic() < deadline, server.text()
+        lines = done(server, "anomalies").splitlines()
+        assert re.match(r"\d+ samples, one each 100 ms; overload step: none$", lines[0]), lines
+        assert lines[2].split() == ["SERIES", "NOW", "NORMAL", "SPREADS", "ANOMALIES"], lines
+        assert [line.split()[0] for line in lines[3:8]] == [
+            "evictions", "missed_probes", "round_trip", "newcomers", "loop_lag"], lines
+        assert lines[3].split()[1:] == ["0.0", "-", "-", "0"], "nothing is normal yet"
+        assert lines[5].split()[1:] == ["-", "-", "-", "0"], "there was no probe"
+        assert lines[9].split()[:3] == ["SINCE", "SERIES", "STATE"], lines
+
+
 def test_what_it_does_to_connections(backend):
     with Watched(backend, "--heartbeat-probe", "off") as server:
         peers = connect(server.port, 10)

@@ -21,6 +21,7 @@ int run_drain(Client& client, const Request& request);
 int run_ready(Client& client, const Request& request);
 int run_stats(Client& client, const Request& request);
 int run_limits(Client& client, const Request& request);
+int run_anomalies(Client& client, const Request& request);
 int run_config(Client& client, const Request& request);
 int run_reload(Client& client, const Request& request);
 int run_log_level(Client& client, const Request& request);

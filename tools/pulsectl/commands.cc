@@ -157,6 +157,13 @@ std::vector<Command> about_the_server() {
          "not known, or the limit is off.",
          {},
          run_limits},
+        {"anomalies",
+         "",
+         "Show what is not normal, since when and where it comes from",
+         "And what was not before. The server looks for it with --on-anomaly. SPREADS is how far "
+         "from normal, in usual deviations.",
+         {},
+         run_anomalies},
         {"config",
          "",
          "Print the settings in force, and where each was given",

@@ -17,9 +17,11 @@ namespace pulse::serve {
 
 class AdminTarget final : public ControlTarget {
   public:
-    AdminTarget(Server& server, Operator& main_thread, const ServerOptions& options)
+    AdminTarget(Server& server, Operator& main_thread, const AnomalyWatch& watch,
+                const ServerOptions& options)
         : server_(server),
           main_thread_(main_thread),
+          watch_(watch),
           listeners_(server.listening()),
           profiles_(make_reactor_config(std::make_shared<LoopOptions>(options)).profile_names),
           send_queue_bytes_(options.send_queue_bytes) {}
@@ -52,6 +54,7 @@ class AdminTarget final : public ControlTarget {
     bool is_passed(size_t listener) const override { return server_.is_passed(listener); }
     size_t send_queue_bytes() const override { return send_queue_bytes_; }
     std::span<const PageFile> page() const override { return page_files(); }
+    AnomalyReport anomalies() const override { return watch_.report(); }
 
     Result<Json> config() override {
         return ask<Json>([this] { return main_thread_.config(); });
@@ -107,6 +110,7 @@ class AdminTarget final : public ControlTarget {
 
     Server& server_;
     Operator& main_thread_;
+    const AnomalyWatch& watch_;
     const std::vector<std::string> listeners_;
     const std::vector<std::string> profiles_;
     const size_t send_queue_bytes_;
@@ -142,9 +146,9 @@ Result<Admin> Admin::open(const ServerOptions& options, const Origins& origins) 
     return admin;
 }
 
-Result<void> Admin::serve(Server& server, Operator& main_thread) {
+Result<void> Admin::serve(Server& server, Operator& main_thread, const AnomalyWatch& watch) {
     if (listener_ == nullptr) return {};
-    target_ = std::make_unique<AdminTarget>(server, main_thread, main_thread.options());
+    target_ = std::make_unique<AdminTarget>(server, main_thread, watch, main_thread.options());
     Result<std::unique_ptr<Control>> control =
         Control::start(std::move(*listener_), std::move(tokens_), *target_);
     listener_.reset();

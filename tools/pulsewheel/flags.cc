@@ -363,6 +363,14 @@ std::optional<std::string> wrong_admin(const ServerOptions& options, const Origi
     return origin_of(origins, "admin") + ": " + may.error();
 }
 
+std::optional<std::string> wrong_anomalies(const ServerOptions& options, const Origins& origins) {
+    if (options.on_anomaly != OnAnomaly::degrade || options.overload != OverloadStep::none)
+        return std::nullopt;
+    return origin_of(origins, "on-anomaly") +
+           ": 'degrade' has no step that it may take while --overload is off; write 'log', or give "
+           "--overload refuse or stretch";
+}
+
 // Strings always in the quotes that --help and the README use.
 toml::toml_formatter in_quotes(const toml::node& node) {
     return toml::toml_formatter{
@@ -440,7 +448,7 @@ Result<void> check_between(const ServerOptions& options, const Origins& origins)
     std::string errors;
     for (const auto& wrong : {wrong_listeners(options, origins), wrong_heartbeats(options, origins),
                               wrong_buffers(options, origins), wrong_queues(options, origins),
-                              wrong_admin(options, origins)}) {
+                              wrong_admin(options, origins), wrong_anomalies(options, origins)}) {
         if (wrong) errors.append(errors.empty() ? "" : "\n").append(*wrong);
     }
     if (errors.empty()) return {};

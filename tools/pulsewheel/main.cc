@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/version.h"
+#include "net/control/anomaly_watch.h"
 #include "net/server/descriptors.h"
 #include "net/server/server.h"
 #include "proto/printable.h"
@@ -120,13 +121,20 @@ int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
     }
     for (const std::string& listener : (*server)->listening())
         spdlog::info("listening on {}", listener);
-    if (Result<void> serving = admin->serve(**server, main_thread); !serving) {
+    AnomalyWatch watch((*server)->reactors(), (*server)->listening(),
+                       {[](const std::string& line) { spdlog::warn("{}", line); },
+                        [&](OverloadStep step) { (*server)->set_anomaly_step(step); },
+                        [&] { return main_thread.progress().draining_since != 0; }});
+    if (Result<void> serving = admin->serve(**server, main_thread, watch); !serving) {
         spdlog::error("{}", serving.error());
         return kCouldNotStart;
     }
     if (const std::string line = admin->describe(); !line.empty()) spdlog::info("{}", line);
-    const int code = main_thread.run(**server, signals);
+    spdlog::info("--on-anomaly takes {} KiB at most where it is on",
+                 AnomalyWatch::memory_bytes(plan->reactors) / 1024);
+    const int code = main_thread.run(**server, watch, signals);
     admin->stop();
+    watch.stop();
     return code;
 }
 

@@ -116,8 +116,10 @@ void Operator::report() {
 
 // ---------------------------------------------------------------------------------------- the loop
 
-int Operator::run(Server& server, const sigset_t& signals) {
+int Operator::run(Server& server, AnomalyWatch& watch, const sigset_t& signals) {
     server_ = &server;
+    watch_ = &watch;
+    tune_watch();
     progress_.drain_window = options_.drain_timeout;
     manager_.started(server);
     for (;;) {
@@ -178,6 +180,16 @@ void Operator::watch_memory() {
     if (const std::string line = server_->watch_memory(); !line.empty()) spdlog::warn("{}", line);
     const bool watches = options_.overload != OverloadStep::none;
     next_memory_look_ = watches ? monotonic_now() + kMemoryLookNs : kNever;
+}
+
+void Operator::tune_watch() {
+    const bool degrades = options_.on_anomaly == OnAnomaly::degrade;
+    const Result<void> tuned =
+        watch_->tune({.on = options_.on_anomaly != OnAnomaly::off,
+                      .degrades = degrades,
+                      .interval = options_.anomaly_interval,
+                      .overload = {options_.overload, options_.overload_span}});
+    if (!tuned) spdlog::error("{}", tuned.error());
 }
 
 // Posts the orders that had to wait. A reactor that acknowledges none for a while is worth a line:
@@ -349,6 +361,7 @@ void Operator::apply(const ServerOptions& options) {
                         options.stats_json != options_.stats_json;
     options_ = options;
     server_->reload(options_);
+    tune_watch();
     next_memory_look_ = 0;
     manager_.reload_applied();
     log_.tune(options_);

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 
+#include "net/control/anomaly_watch.h"
 #include "net/server/server.h"
 #include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/line_writer.h"
@@ -42,7 +43,7 @@ class Operator {
     Result<void> open_outputs();
     // Until all reactors have ended, or do not answer; `signals` are blocked. An exit code. Where a
     // reactor does not answer the process ends here.
-    int run(Server& server, const sigset_t& signals);
+    int run(Server& server, AnomalyWatch& watch, const sigset_t& signals);
 
     const ServerOptions& options() const { return options_; }
 
@@ -86,6 +87,7 @@ class Operator {
     void check_reactors();
     void watch_reactors();
     void watch_memory();
+    void tune_watch();
     void report_trouble();
     void apply(const ServerOptions& options);
     void reopen();
@@ -97,6 +99,7 @@ class Operator {
     SettingsSource source_;
     ServiceManager manager_;
     Server* server_ = nullptr;
+    AnomalyWatch* watch_ = nullptr;
     MainTasks tasks_;
     Progress progress_;
     std::unique_ptr<LineWriter> lines_;       // --stats-interval, to stdout

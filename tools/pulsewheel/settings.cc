@@ -97,12 +97,14 @@ constexpr std::string_view kBackends[] = {"auto", "io_uring", "epoll"};
 constexpr std::string_view kLivenesses[] = {"any", "roundtrip"};
 constexpr std::string_view kOnMessage[] = {"echo", "discard"};
 constexpr std::string_view kOverloadSteps[] = {"off", "refuse", "stretch", "drop", "close"};
+constexpr std::string_view kOnAnomaly[] = {"off", "log", "degrade"};
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kLogFormats[] = {"text", "json"};
 static_assert(static_cast<int>(Liveness::roundtrip) == 1 &&
               static_cast<int>(OnMessage::discard) == 1);
 static_assert(static_cast<int>(BackendChoice::epoll) == 2);
 static_assert(static_cast<size_t>(OverloadStep::close) == std::size(kOverloadSteps) - 1);
+static_assert(static_cast<size_t>(OnAnomaly::degrade) == std::size(kOnAnomaly) - 1);
 static_assert(static_cast<int>(LogLevel::error) == 3 && static_cast<int>(LogFormat::json) == 1);
 static_assert(kNamedProfiles[0].name == "realtime" && kNamedProfiles[3].name == "powersave");
 constexpr std::string_view kProfileNames[] = {kNamedProfiles[0].name, kNamedProfiles[1].name,
@@ -533,6 +535,14 @@ constexpr Setting kSettings[] = {
      "How long overload lasts until the next step is taken; the last is taken back after three "
      "times as long of half the judge lag or less, or of memory below 90 %.",
      text, live, DURATION(overload_span, 100 * kMillisecond, kHour)},
+    {"on-anomaly", kProcess, "off|log|degrade",
+     "Watch evictions, missed probes, round trips, newcomers and loop lag for what is not normal "
+     "at this time of day, and log it with where it comes from. degrade: take steps of --overload "
+     "too, refuse and stretch at most, until it is over.",
+     text, live, WORD(on_anomaly, kOnAnomaly)},
+    {"anomaly-interval", kProcess, "TIME",
+     "Between two samples of that. Learning what is normal takes 30 of them.", text, live,
+     DURATION(anomaly_interval, kAnomalyIntervalMin, kAnomalyIntervalMax)},
     {"pin", kProcess, "", "Keep each reactor on a core of its own.", flag, restart,
      WORD(pin, kSwitch)},
     {"drain-delay", kProcess, "TIME",

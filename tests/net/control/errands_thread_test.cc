@@ -6,10 +6,12 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "core/mailbox.h"
+#include "net/control/anomaly_watch.h"
 #include "net/control/errands.h"
 #include "net/control/limits.h"
 
@@ -158,6 +160,57 @@ TEST(Errands, AReactorThatEndsIsNotWaitedFor) {
     const auto none = steps_for(crew, 1);
     EXPECT_TRUE(errands.run(none, kSecond, {}).all());
     EXPECT_FALSE(none[0]->finished()) << "it was asked of none";
+}
+
+// ------------------------------------------------------------------------------- the anomaly watch
+
+TEST(AnomalyWatch, TakesSamplesWhileItIsOnAndCountsAReactorThatIsStuckAsALag) {
+    Crew crew(2);
+    std::mutex lock;
+    std::vector<std::string> lines;
+    std::atomic<OverloadStep> step{OverloadStep::none};
+    std::atomic<bool> draining{false};
+    AnomalyWatch watch(
+        crew, {"tcp://10.0.0.1:9000"},
+        {[&](const std::string& line) {
+             const std::lock_guard guard(lock);
+             lines.push_back(line);
+         },
+         [&](OverloadStep wanted) { step = wanted; }, [&] { return draining.load(); }});
+    EXPECT_FALSE(watch.report().on);
+    AnomalyWatch::Options options{.on = true,
+                                  .degrades = true,
+                                  .interval = 5 * kMillisecond,
+                                  .overload = {OverloadStep::close, kMillisecond}};
+    ASSERT_TRUE(watch.tune(options));
+    const auto until = [&](const auto& condition) {
+        while (!condition(watch.report())) std::this_thread::yield();
+    };
+    until([](const AnomalyReport& report) {
+        return report.samples > kAnomalyLearnSamples && report.series[4].learned;
+    });
+    // Longer than any turn of before: each look waits for it, and its lag grows from look to look.
+    crew.hold(1, true);
+    until([](const AnomalyReport& report) { return report.series[4].active; });
+    crew.hold(1, false);
+    const AnomalyReport found = watch.report();
+    ASSERT_FALSE(found.events.empty());
+    EXPECT_EQ(found.events.front().series, AnomalySeries::loop_lag);
+    EXPECT_EQ(found.events.front().reactor, 1u);
+    EXPECT_GT(found.events.front().value, found.events.front().expected);
+    until([](const AnomalyReport& report) { return report.step == kAnomalyStepMost; });
+    EXPECT_EQ(step, kAnomalyStepMost) << "and no further";
+    draining = true;
+    until([](const AnomalyReport& report) { return report.draining; });
+    until([](const AnomalyReport& report) { return report.step == OverloadStep::none; });
+    options.on = false;
+    ASSERT_TRUE(watch.tune(options));
+    until([](const AnomalyReport& report) { return !report.on; });
+    EXPECT_EQ(step, OverloadStep::none);
+    watch.stop();
+    const std::lock_guard guard(lock);
+    ASSERT_FALSE(lines.empty());
+    EXPECT_TRUE(lines.front().starts_with("anomaly 1: loop_lag: ")) << lines.front();
 }
 
 }  // namespace

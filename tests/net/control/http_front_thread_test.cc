@@ -362,6 +362,7 @@ struct BusyServer final : ControlTarget {
     bool is_passed(size_t) const override { return false; }
     size_t send_queue_bytes() const override { return 1 << 20; }
     std::span<const PageFile> page() const override { return {}; }
+    AnomalyReport anomalies() const override { return {}; }
     Result<Json> config() override { return wait<Json>(); }
     Result<std::string> log_level() override { return wait<std::string>(); }
     Result<Result<void>> set_log_level(std::string_view) override { return wait<Result<void>>(); }

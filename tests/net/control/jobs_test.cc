@@ -4,10 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <set>
 #include <vector>
 
+#include "net/control/anomaly_jobs.h"
+#include "net/control/anomaly_sampler.h"
 #include "net/control/closed.h"
 #include "net/control/limits.h"
 #include "net/control/presence_feed.h"
@@ -654,6 +657,111 @@ TEST(PresenceFeed, GoesOnBehindAnIdAndTellsWhatIsNotKept) {
     EXPECT_FALSE(feed.position_of("77.1.5.1"));
     EXPECT_EQ(feed.position_of(feed.id_of(feed.first())), feed.first());
     EXPECT_LT(feed.end() - feed.first(), 30u) << "as many as 2,000 bytes hold";
+}
+
+// ------------------------------------------------------------------------------------- anomalies
+
+StagePlan loss_plan() {
+    LoopOptions options;
+    options.heartbeat_interval = kSecond;
+    options.heartbeat_timeout = 3 * kSecond;
+    StagePlan plan = plan_of(options);
+    plan.ledger_entries = 1'000;
+    return plan;
+}
+
+std::optional<NetworkPrefix> prefix_in(ReactorStage& stage, AnomalySeries series, Nanos within,
+                                       uint64_t examined) {
+    HoldersJob job(series, within, 0);
+    run(stage, job);
+    EXPECT_EQ(job.holders.total(), examined);
+    const auto share = job.holders.prefix();
+    return share ? std::optional(share->key) : std::nullopt;
+}
+
+// 60 peers of one network fall silent, and 20 of others go on: first the 60 owe answers, then they
+// are in the ledger.
+TEST(AnomalyJobs, NameTheNetworkOfThoseThatAreLost) {
+    ReactorStage stage(loss_plan());
+    std::vector<size_t> lively;
+    const NetworkPrefix lost{4, 24, {198, 51, 100}};
+    for (int i = 0; i < 60; ++i)
+        stage.write(stage.connect(0, "198.51.100." + std::to_string(i + 1) + ":0"), kPing);
+    for (int i = 0; i < 20; ++i)
+        lively.push_back(stage.connect(0, "10." + std::to_string(i) + ".0.1:0"));
+    const auto beat = [&](Nanos span) {
+        for (Nanos at = 0; at < span; at += 200 * kMillisecond) {
+            for (const size_t peer : lively) stage.write(peer, kPing);
+            stage.settle(200 * kMillisecond);
+        }
+    };
+    beat(1'800 * kMillisecond);
+    EXPECT_EQ(prefix_in(stage, AnomalySeries::missed_probes, kSecond, 60), lost);
+    EXPECT_EQ(prefix_in(stage, AnomalySeries::evictions, 10 * kSecond, 0), std::nullopt);
+    EXPECT_EQ(prefix_in(stage, AnomalySeries::newcomers, 10 * kSecond, 80), lost);
+    EXPECT_EQ(prefix_in(stage, AnomalySeries::newcomers, kSecond, 0), std::nullopt);
+    beat(3 * kSecond);
+    EXPECT_EQ(stage.table().live(), 20u);
+    EXPECT_EQ(prefix_in(stage, AnomalySeries::evictions, 10 * kSecond, 60), lost);
+    EXPECT_EQ(prefix_in(stage, AnomalySeries::missed_probes, kSecond, 0), std::nullopt);
+    beat(20 * kSecond);
+    EXPECT_EQ(prefix_in(stage, AnomalySeries::evictions, 10 * kSecond, 0), std::nullopt)
+        << "long ago";
+    EXPECT_EQ(prefix_in(stage, AnomalySeries::loop_lag, 10 * kSecond, 0), std::nullopt);
+}
+
+TEST(AnomalySampler, SamplesAreDifferencesOfWhatReactorsHaveCounted) {
+    AnomalySampler sampler(2);
+    ReactorStats one, two;
+    const auto count = [](ReactorStats& stats, Metric metric, uint64_t more) {
+        stats.metrics.counters[static_cast<size_t>(metric)] += more;
+    };
+    count(one, Metric::evicted, 100);
+    one.distributions.probe_round_trip.record(5 * kSecond, 50);
+    one.distributions.turn_time.record(9 * kSecond);
+    sampler.add(0, one, kSecond);
+    sampler.add(1, two, kSecond);
+    EXPECT_FALSE(sampler.finish(0, kSecond, kSecond)) << "nothing to compare with";
+    count(one, Metric::evicted, 7);
+    count(one, Metric::accepted, 20);
+    count(two, Metric::refused, 3);
+    count(two, Metric::probes_missed, 11);
+    one.metrics.closed[static_cast<size_t>(CloseReason::network_timeout)] += 2;
+    one.metrics.closed[static_cast<size_t>(CloseReason::peer_reset)] += 50;
+    one.distributions.probe_round_trip.record(10 * kMillisecond, 8);
+    two.distributions.probe_round_trip.record(1'000 * kMillisecond, 8);
+    one.distributions.turn_time.record(2 * kMillisecond, 100);
+    two.distributions.turn_time.record(40 * kMillisecond);
+    sampler.add(0, one, 2 * kSecond);
+    sampler.add(1, two, 2 * kSecond);
+    const std::optional<AnomalySample> sample = sampler.finish(77, kSecond, 2 * kSecond);
+    ASSERT_TRUE(sample);
+    EXPECT_EQ(sample->second_of_day, 77u);
+    EXPECT_EQ((*sample)[AnomalySeries::evictions], 9);
+    EXPECT_EQ((*sample)[AnomalySeries::newcomers], 23);
+    EXPECT_EQ((*sample)[AnomalySeries::missed_probes], 11);
+    EXPECT_NEAR((*sample)[AnomalySeries::round_trip], 0.1, 0.001) << "the geometric mean";
+    EXPECT_NEAR((*sample)[AnomalySeries::loop_lag], 0.04, 0.001);
+    EXPECT_EQ(sampler.slowest(), 1u);
+    // Nothing has happened, and one does not answer.
+    sampler.add_unanswered(0, 5 * kSecond);
+    sampler.add(1, two, 5 * kSecond);
+    const std::optional<AnomalySample> next = sampler.finish(78, kSecond, 5 * kSecond);
+    ASSERT_TRUE(next);
+    EXPECT_EQ((*next)[AnomalySeries::evictions], 0);
+    EXPECT_TRUE(std::isnan((*next)[AnomalySeries::round_trip])) << "no trips";
+    EXPECT_NEAR((*next)[AnomalySeries::loop_lag], 3, 1e-6);
+    EXPECT_EQ(sampler.slowest(), 0u);
+    // What was counted meanwhile is of the sample in which it answers again.
+    count(one, Metric::evicted, 5);
+    sampler.add(0, one, 6 * kSecond);
+    sampler.add(1, two, 6 * kSecond);
+    EXPECT_EQ((*sampler.finish(79, kSecond, 6 * kSecond))[AnomalySeries::evictions], 5);
+    // A look that came late saw more of everything.
+    count(one, Metric::evicted, 40);
+    sampler.add(0, one, 10 * kSecond);
+    sampler.add(1, two, 10 * kSecond);
+    EXPECT_EQ((*sampler.finish(80, kSecond, 10 * kSecond))[AnomalySeries::evictions], 10);
 }
 
 }  // namespace

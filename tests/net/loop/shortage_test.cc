@@ -553,5 +553,22 @@ TEST(Overload, ClosesThoseThatWereSilentLongest) {
     EXPECT_EQ(says(stage, stage.connect(0), "PING\n"), "PONG\n");
 }
 
+// The further of two that ask is taken, no further than --overload allows.
+TEST(Overload, AnomaliesAskForStepsAsMemoryDoes) {
+    StagePlan plan = overload_plan();
+    plan.options.overload = OverloadStep::stretch;
+    ReactorStage stage(plan);
+    const auto step = [&](OverloadStep memory, OverloadStep anomaly) {
+        stage.admission().set_memory_step(memory);
+        stage.admission().set_anomaly_step(anomaly);
+        stage.settle(kSecond);
+        return static_cast<OverloadStep>(stage.stats().gauges.overload_step);
+    };
+    EXPECT_EQ(step(OverloadStep::none, OverloadStep::refuse), OverloadStep::refuse);
+    EXPECT_EQ(step(OverloadStep::stretch, OverloadStep::refuse), OverloadStep::stretch);
+    EXPECT_EQ(step(OverloadStep::none, OverloadStep::close), OverloadStep::stretch);
+    EXPECT_EQ(step(OverloadStep::none, OverloadStep::none), OverloadStep::none);
+}
+
 }  // namespace
 }  // namespace pulse::test

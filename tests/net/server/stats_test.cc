@@ -399,6 +399,20 @@ TEST_F(Stats, MetricsHaveASumOfCountersOfAllReactorsOrNone) {
     }
 }
 
+TEST_F(Stats, MetricsHaveTheAnomaliesOfEachSeries) {
+    AnomalyReport report;
+    report.series[0] = {.active = true, .score = 1.5, .anomalies = 3};
+    const Scrape scrape(
+        metrics_text({&first_, &second_}, kNames, {}, stats_.process_json(), report));
+    EXPECT_EQ(scrape.types.at("pulsewheel_anomaly_active"), "gauge");
+    EXPECT_EQ(scrape.types.at("pulsewheel_anomalies_total"), "counter");
+    EXPECT_EQ(scrape["pulsewheel_anomaly_active{series=\"evictions\"}"], 1);
+    EXPECT_EQ(scrape["pulsewheel_anomaly_active{series=\"loop_lag\"}"], 0);
+    EXPECT_EQ(scrape["pulsewheel_anomaly_score_ratio{series=\"evictions\"}"], 1.5);
+    EXPECT_EQ(scrape["pulsewheel_anomalies_total{series=\"evictions\"}"], 3);
+    EXPECT_EQ(whole_metrics()["pulsewheel_anomaly_active{series=\"evictions\"}"], 0) << "off";
+}
+
 TEST_F(Stats, MetricsOfTheMostReactorsAreOneAnswer) {
     constexpr size_t kReactors = 256;
     const std::vector<const ReactorStats*> reactors(kReactors, &second_);

@@ -33,6 +33,8 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"overload-lag", "100ms"},
     {"overload-memory", "4GiB"},
     {"overload-step", "1s"},
+    {"on-anomaly", "log"},
+    {"anomaly-interval", "1s"},
     {"pin", "on"},
     {"drain-delay", "3s"},
     {"drain-rate", "500/s"},

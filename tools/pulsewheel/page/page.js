@@ -120,6 +120,13 @@ const counterRate = (name) => rateText(rate((event) => event.total[name] || 0));
 
 // ---------------------------------------------------------------------------------------- pieces
 
+// Of those that go on: the newest, and the network that has most of it.
+function anomalyText(anomalies) {
+  if (anomalies.length === 0) return "none goes on (--on-anomaly)";
+  const {series, prefix} = anomalies[0];
+  return series.replaceAll("_", " ") + (prefix ? `, most from ${prefix.of}` : "");
+}
+
 function showTiles(event) {
   const total = event.total;
   const cpu = rate((each) => each.cpu_s);
@@ -134,6 +141,7 @@ function showTiles(event) {
     ["Judge lag", duration(total.judge_lag_us), `at most ${duration(total.judge_lag_max_us)}`],
     ["CPU", cpu === undefined ? "…" : `${number(100 * cpu)} %`, "of one core"],
     ["Resident memory", bytes(event.rss_bytes), ""],
+    ["Anomalies", number(event.anomalies.length), anomalyText(event.anomalies)],
   ];
   const list = byId("tiles");
   tiles.forEach(([name, value, note], at) => {

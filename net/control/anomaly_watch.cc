@@ -1,0 +1,353 @@
+// A loop over samples, and what begins and ends with them.
+#include "net/control/anomaly_watch.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "core/units.h"
+#include "net/control/jobs.h"
+#include "net/control/limits.h"
+
+namespace pulse {
+namespace {
+
+Nanos now_of(clockid_t clock) {
+    timespec time{};
+    clock_gettime(clock, &time);
+    return time.tv_sec * kSecond + time.tv_nsec;
+}
+Nanos monotonic_now() { return now_of(CLOCK_MONOTONIC); }
+Nanos wall_now() { return now_of(CLOCK_REALTIME); }
+
+constexpr uint32_t kDaySeconds = 86'400;
+
+std::string text_of(const NetworkPrefix& prefix) {
+    const auto& bytes = prefix.bytes;
+    if (prefix.family == 4)
+        return fmt::format("{}.{}.{}.0/{}", bytes[0], bytes[1], bytes[2], prefix.bits);
+    return fmt::format("{:x}:{:x}:{:x}::/{}", bytes[0] << 8 | bytes[1], bytes[2] << 8 | bytes[3],
+                       bytes[4] << 8 | bytes[5], prefix.bits);
+}
+
+std::string value_text(const AnomalySeriesInfo& info, double value) {
+    if (info.scale == SeriesScale::count) return fmt::format("{:.0f} {}", value, info.unit);
+    return format_duration(static_cast<Nanos>(value * 1e6) * 1'000);
+}
+
+// "412 connections in 10s where 3 connections are normal, for 20s; 93 % of 380 examined from ..."
+std::string raised_line(const AnomalyEvent& event, Nanos interval) {
+    const AnomalySeriesInfo& info = info_of(event.series);
+    std::string text = fmt::format(
+        "anomaly {}: {}: {} in {}, normal is {}; since {} before this line", event.number,
+        info.name, value_text(info, event.value), format_duration(interval),
+        value_text(info, event.expected), format_duration(event.raised - event.since));
+    if (event.reactor) text += fmt::format("; most of it in reactor {}", *event.reactor);
+    for (const AnomalyShare* share : {&event.prefix, &event.listener, &event.label})
+        if (!share->of.empty())
+            text += fmt::format("; {:.0f} % of {} examined: {}", 100 * share->part, event.examined,
+                                share->of);
+    return text;
+}
+
+std::string over_line(const AnomalyEvent& event) {
+    const AnomalySeriesInfo& info = info_of(event.series);
+    const Nanos lasted = (event.over - event.since) / kSecond * kSecond;
+    return fmt::format("anomaly {}: {}: {} after {}; at most {}", event.number, info.name,
+                       event.adopted ? "taken as normal" : "over", format_duration(lasted),
+                       value_text(info, event.peak));
+}
+
+}  // namespace
+
+AnomalyWatch::AnomalyWatch(Reactors& reactors, std::vector<std::string> listeners, Hooks hooks)
+    : errands_(reactors), listeners_(std::move(listeners)), hooks_(std::move(hooks)) {}
+
+AnomalyWatch::~AnomalyWatch() { stop(); }
+
+void AnomalyWatch::stop() {
+    {
+        const std::lock_guard guard(lock_);
+        stopping_ = true;
+    }
+    changed_.notify_all();
+    if (thread_.joinable()) thread_.join();
+}
+
+size_t AnomalyWatch::memory_bytes(uint32_t reactors) {
+    // Of a histogram with round trips or turns of all lengths in it: its low words.
+    constexpr size_t kHistogram = Histogram::kCounters * sizeof(uint32_t);
+    return sizeof(AnomalyWatch) + sizeof(Detector) + 2 * kHistogram * (reactors + 1) +
+           (kAnomalyEventsKept + kAnomalySeries) * 2 * sizeof(AnomalyEvent);
+}
+
+Result<void> AnomalyWatch::tune(const Options& options) {
+    {
+        const std::lock_guard guard(lock_);
+        if (options_ == options || stopping_) return {};
+        options_ = options;
+    }
+    changed_.notify_all();
+    if (!options.on || thread_.joinable()) return {};
+    try {
+        thread_ = std::thread([this] { run(); });
+    } catch (const std::system_error& error) {
+        const std::lock_guard guard(lock_);
+        options_ = {};
+        return Error{"--on-anomaly: a thread cannot be started: " + error.code().message() +
+                     "; raise the limit on threads (pids.max of the cgroup, TasksMax=)"};
+    }
+    return {};
+}
+
+AnomalyReport AnomalyWatch::report() const {
+    const std::lock_guard guard(lock_);
+    return report_;
+}
+
+bool AnomalyWatch::leaving() const {
+    const std::lock_guard guard(lock_);
+    return stopping_;
+}
+
+void AnomalyWatch::run() {
+    pthread_setname_np(pthread_self(), "anomaly watch");
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point due{};
+    std::unique_lock guard(lock_);
+    while (!stopping_) {
+        const bool other = !(options_ == running_);
+        const bool anew = options_.on != running_.on || options_.interval != running_.interval;
+        running_ = options_;
+        guard.unlock();
+        if (anew) restart();
+        if (anew || Clock::now() >= due) {
+            due = Clock::now() + std::chrono::nanoseconds(running_.interval);
+            if (running_.on) look();
+        }
+        degrade();
+        if (other || running_.on) publish();
+        guard.lock();
+        const auto changes = [this] { return stopping_ || !(options_ == running_); };
+        if (running_.on)
+            changed_.wait_until(guard, due, changes);
+        else
+            changed_.wait(guard, changes);
+    }
+    guard.unlock();
+    if (step_ != OverloadStep::none) hooks_.degrade(OverloadStep::none);
+}
+
+// Nothing is known of the series, and what went on is not followed any more.
+void AnomalyWatch::restart() {
+    for (AnomalyEvent& event : active_) event.over = wall_now();
+    past_.insert(past_.begin(), active_.begin(), active_.end());
+    active_.clear();
+    samples_ = 0;
+    measured_ = {};
+    detector_.reset();
+    sampler_.reset();
+    if (!running_.on) return;
+    detector_ = std::make_unique<Detector>();
+    sampler_ = std::make_unique<AnomalySampler>(errands_.reactors());
+}
+
+// ----------------------------------------------------------------------------------- a sample
+
+void AnomalyWatch::look() {
+    draining_ = hooks_.is_draining();
+    if (draining_ || !measure()) return;
+    const auto second = static_cast<uint32_t>(wall_now() / kSecond % kDaySeconds);
+    const std::optional<AnomalySample> sample =
+        sampler_->finish(second, running_.interval, monotonic_now());
+    if (sample) judge(*sample);
+}
+
+// False: the watch ends.
+bool AnomalyWatch::measure() {
+    std::vector<std::shared_ptr<StatsJob>> figures;
+    std::vector<std::shared_ptr<Job>> jobs;
+    for (uint32_t reactor = 0; reactor < errands_.reactors(); ++reactor) {
+        figures.push_back(std::make_shared<StatsJob>());
+        jobs.push_back(figures.back());
+    }
+    const Errands::Outcome outcome =
+        errands_.run(jobs, kAnomalyAnswerNs, [this] { return leaving(); });
+    if (outcome.abandoned) return false;
+    const Nanos now = monotonic_now();
+    for (uint32_t reactor = 0; reactor < figures.size(); ++reactor) {
+        if (std::ranges::count(outcome.unanswered, reactor) > 0)
+            sampler_->add_unanswered(reactor, now);
+        else if (figures[reactor]->finished())
+            sampler_->add(reactor, *figures[reactor]->stats, now);
+        else
+            sampler_->add_ended(reactor);
+    }
+    return true;
+}
+
+void AnomalyWatch::judge(const AnomalySample& sample) {
+    ++samples_;
+    detector_->observe(sample);
+    for (size_t at = 0; at < kAnomalySeries; ++at) {
+        const auto series = static_cast<AnomalySeries>(at);
+        const SeriesWatch& state = detector_->state(series);
+        measured_[at] |= sample[series] == sample[series];
+        if (state.began()) raise(series);
+    }
+    for (AnomalyEvent& event : active_) settle(event);
+    const auto over = std::ranges::stable_partition(
+        active_, [](const AnomalyEvent& event) { return event.over == 0; });
+    past_.insert(past_.begin(), over.begin(), over.end());
+    active_.erase(over.begin(), over.end());
+    if (past_.size() > kAnomalyEventsKept) past_.resize(kAnomalyEventsKept);
+}
+
+void AnomalyWatch::raise(AnomalySeries series) {
+    const SeriesWatch& state = detector_->state(series);
+    const Nanos now = wall_now();
+    AnomalyEvent event{.number = next_number_++,
+                       .series = series,
+                       .since = now - state.samples_since() * running_.interval,
+                       .raised = now,
+                       .value = state.value(),
+                       .expected = state.expected(),
+                       .distance = state.distance(),
+                       .peak = state.value(),
+                       .prefix = {},
+                       .listener = {},
+                       .label = {}};
+    if (series == AnomalySeries::loop_lag) event.reactor = sampler_->slowest();
+    ++counts_[static_cast<size_t>(series)];
+    gathered_[static_cast<size_t>(series)] = 0;
+    gather(event);
+    hooks_.log(raised_line(event, running_.interval));
+    active_.insert(active_.begin(), std::move(event));
+}
+
+// An anomaly that goes on, or is over with this sample.
+void AnomalyWatch::settle(AnomalyEvent& event) {
+    const SeriesWatch& state = detector_->state(event.series);
+    event.peak = std::max(event.peak, state.peak());
+    if (state.ended()) {
+        event.over = wall_now();
+        event.adopted = state.adopted();
+        hooks_.log(over_line(event));
+    } else if (!state.began() &&
+               gathered_[static_cast<size_t>(event.series)] < kAnomalyGatherings) {
+        gather(event);
+    }
+}
+
+// ---------------------------------------------------------------------------------- evidence
+
+// What was found with most connections stays.
+void AnomalyWatch::gather(AnomalyEvent& event) {
+    ++gathered_[static_cast<size_t>(event.series)];
+    if (event.series == AnomalySeries::loop_lag) return;
+    const Nanos within = wall_now() - event.since + running_.interval;
+    const auto normal = static_cast<Nanos>(event.expected * kSecond);
+    std::vector<std::shared_ptr<HoldersJob>> found;
+    std::vector<std::shared_ptr<Job>> jobs;
+    for (uint32_t reactor = 0; reactor < errands_.reactors(); ++reactor) {
+        found.push_back(std::make_shared<HoldersJob>(event.series, within, normal));
+        jobs.push_back(found.back());
+    }
+    const Errands::Outcome outcome =
+        errands_.run(jobs, kAnomalyWalkNs, [this] { return leaving(); });
+    if (outcome.abandoned) return;
+    for (const uint32_t reactor : outcome.unanswered) found[reactor].reset();
+    std::erase_if(found, [](const auto& job) { return job == nullptr || !job->finished(); });
+    Holders all;
+    for (const auto& job : found) all.add(job->holders);
+    if (all.total() <= event.examined) return;
+    event.examined = all.total();
+    event.prefix = event.listener = {};
+    if (const auto prefix = all.prefix()) event.prefix = {text_of(prefix->key), prefix->part};
+    if (const auto listener = all.listener(); listener && listeners_.size() > 1)
+        event.listener = {listeners_.at(listener->key), listener->part};
+    event.label = label_of(found);
+}
+
+// The label that most of those that are logged in have; of some of them.
+AnomalyShare AnomalyWatch::label_of(const std::vector<std::shared_ptr<HoldersJob>>& jobs) {
+    std::vector<std::shared_ptr<NamesJob>> names(errands_.reactors());
+    std::vector<std::shared_ptr<Job>> asked(errands_.reactors());
+    for (const auto& job : jobs) {
+        for (const HoldersJob::LoggedIn& each : job->logged_in) {
+            auto& of_shard = names.at(each.shard);
+            if (of_shard == nullptr) asked[each.shard] = of_shard = std::make_shared<NamesJob>();
+            of_shard->sessions.push_back(each.session);
+        }
+    }
+    const Errands::Outcome outcome =
+        errands_.run(asked, kAnomalyAnswerNs, [this] { return leaving(); });
+    if (!outcome.all()) return {};
+    HeavyHitters<std::string, kHeavyHitters> labels;
+    uint64_t sessions = 0;
+    for (const auto& job : names) {
+        if (job == nullptr || !job->finished()) continue;
+        for (const NamesJob::Session& session : job->sessions) {
+            ++sessions;
+            std::string_view left = session.labels;
+            while (!left.empty()) {
+                const size_t end = std::min(left.find(' '), left.size());
+                if (end > 0) labels.add(std::string(left.substr(0, end)));
+                left.remove_prefix(std::min(end + 1, left.size()));
+            }
+        }
+    }
+    const auto* const top = labels.top();
+    if (top == nullptr || 2 * top->least() < sessions) return {};
+    return {top->key, static_cast<double>(top->least()) / static_cast<double>(sessions)};
+}
+
+// ------------------------------------------------------------------------------ what it leads to
+
+void AnomalyWatch::degrade() {
+    const bool may = running_.on && running_.degrades && !draining_;
+    const OverloadRules rules{
+        may ? std::min(running_.overload.most, kAnomalyStepMost) : OverloadStep::none,
+        running_.overload.span};
+    const bool pressed = may && !active_.empty();
+    if (!overload_.update(monotonic_now(), pressed ? 1 : 0, rules)) return;
+    const OverloadStep before = std::exchange(step_, overload_.step());
+    hooks_.degrade(step_);
+    hooks_.log(fmt::format("anomalies: overload step '{}' ({}): {} go on (--on-anomaly)",
+                           name_of(step_), step_ > before ? "entered" : "back to it",
+                           active_.size()));
+}
+
+void AnomalyWatch::publish() {
+    AnomalyReport report{.on = running_.on,
+                         .degrades = running_.degrades,
+                         .interval = running_.interval,
+                         .samples = samples_,
+                         .draining = draining_,
+                         .step = step_,
+                         .events = active_};
+    report.events.insert(report.events.end(), past_.begin(), past_.end());
+    for (size_t at = 0; at < kAnomalySeries; ++at) {
+        AnomalyReport::Series& series = report.series[at];
+        series.anomalies = counts_[at];
+        series.measured = measured_[at];
+        if (detector_ == nullptr) continue;
+        const SeriesWatch& state = detector_->state(static_cast<AnomalySeries>(at));
+        series.learned = state.learned();
+        series.active = state.active();
+        series.value = state.value();
+        series.expected = state.expected();
+        series.distance = state.distance();
+        series.score = state.score();
+    }
+    const std::lock_guard guard(lock_);
+    report_ = std::move(report);
+}
+
+}  // namespace pulse
