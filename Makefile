@@ -29,7 +29,7 @@ ARGS ?=
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 # Compilers that run at once do not write into each other's errors. What runs for minutes is shown
 # while it runs: synchronised output comes at the end, and no terminal is seen behind it.
-SHOWN_LIVE := run density million sim bench versus test plain asan tsan fuzz
+SHOWN_LIVE := run density million sim bench versus anomaly-study test plain asan tsan fuzz
 ifeq ($(filter $(SHOWN_LIVE),$(MAKECMDGOALS)),)
 MAKEFLAGS += --output-sync=target
 endif
@@ -106,16 +106,17 @@ THREAD_TESTS := $(filter %_thread_test,$(TESTS))
 SCRIPT_TESTS := $(wildcard tests/*_test.py tests/*/*_test.py)
 SUPPORT_SOURCES := $(wildcard tests/support/*.cc)
 BENCHES := $(patsubst %.cc,%,$(wildcard bench/*_bench.cc))
+STUDY_SOURCES := $(wildcard bench/anomaly/*.cc)
 FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
 TOOL_SOURCES := $(call below,tools,*.cc)
 ALL_SOURCES := $(LIB_SOURCES) $(TOOL_SOURCES) $(SUPPORT_SOURCES) $(TESTS:%=%.cc) \
-               $(BENCHES:%=%.cc) $(FUZZERS:%=%.cc)
+               $(BENCHES:%=%.cc) $(STUDY_SOURCES) $(FUZZERS:%=%.cc)
 # What programs are made of besides main(), so that tests can link it.
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
 .PHONY: FORCE all help run density million test plain asan tsan sanitized sim bench bench-build \
-        versus fuzz conversations tidy format format-check clean install uninstall deb deps \
-        deps-bench deps-clients deps-deb deps-fuzz deps-tidy
+        versus anomaly-study fuzz conversations tidy format format-check clean install uninstall \
+        deb deps deps-bench deps-clients deps-deb deps-fuzz deps-tidy
 
 all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
 
@@ -256,6 +257,15 @@ bench: bench-build ## measure: side by side with the baselines; tables printed, 
 	@BUILD=$(BUILD) python3 bench/run.py $(ARGS) $(BENCHES:%=$(BUILD)/release/%)
 versus: $(LOAD_PAIR) ## beside other people's servers: half an hour (ARGS=--quick: 3 minutes)
 	@BUILD=$(BUILD) CXX='$(CXX)' python3 bench/versus.py $(ARGS)
+
+# Sums in any order, so that rows of weights are vectors.
+CXXFLAGS_bench/anomaly := -fno-math-errno -fno-signed-zeros -fno-trapping-math -fassociative-math
+STUDY := $(BUILD)/release/bench/anomaly/study
+$(STUDY): $(STUDY_SOURCES:%.cc=$(BUILD)/release/%.o) $(BUILD)/release/libpulse.a
+	@echo "  link  release  $@"
+	@$(CXX) $(LDFLAGS_release) $^ -o $@
+anomaly-study: $(STUDY) ## who finds faults in 1,008 simulated days (ARGS=--train: the LSTM anew)
+	@nice -n 19 $(STUDY) $(ARGS)
 
 CONVERSATIONS_TEST := $(BUILD)/asan/tests/net/loop/random_conversations_test
 conversations: $(CONVERSATIONS_TEST) ## random ones over real sockets, under ASan
