@@ -168,6 +168,18 @@ Result<uint64_t> parse_count(std::string_view text) {
     return scale(text, *number, unit->size, 1, kExample);
 }
 
+Result<uint64_t> parse_ratio(std::string_view text) {
+    constexpr std::string_view kExample = "a part of all, such as 1%, 0.05% or 0.01";
+    std::string_view rest = text;
+    const std::optional<Decimal> number = take_decimal(rest);
+    const bool percent = rest == "%";
+    if (!number || (!rest.empty() && !percent)) return unreadable(text, "is not a ratio", kExample);
+    const Result<uint64_t> part =
+        scale(text, *number, kRatioWhole, percent ? 100 : 1, "whole millionths, such as 0.0001%");
+    if (part && *part > kRatioWhole) return unreadable(text, "is more than all", "at most 100%");
+    return part;
+}
+
 std::string format_duration(Nanos duration) {
     PULSE_ASSERT(duration >= 0);
     if (duration == 0) return "0s";
@@ -181,5 +193,15 @@ std::string format_rate(uint64_t per_second) {
 }
 
 std::string format_count(uint64_t count) { return format_with(kCountUnits, count); }
+
+std::string format_ratio(uint64_t millionths) {
+    constexpr uint64_t kPercent = kRatioWhole / 100;
+    std::string text = std::to_string(millionths / kPercent);
+    if (const uint64_t rest = millionths % kPercent; rest > 0) {
+        const std::string digits = std::to_string(kPercent + rest).substr(1);
+        text.append(".").append(digits, 0, digits.find_last_not_of('0') + 1);
+    }
+    return text.append("%");
+}
 
 }  // namespace pulse

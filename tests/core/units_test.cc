@@ -147,6 +147,28 @@ TEST(Units, CountsAreRefusedWithAReason) {
                                  {"9223372036854775808", "is too large"}});
 }
 
+TEST(Units, RatiosAreRead) {
+    expect_read(parse_ratio, {{"0", 0},
+                              {"1", 1'000'000},
+                              {"0.01", 10'000},
+                              {"1%", 10'000},
+                              {"100%", 1'000'000},
+                              {"0.05%", 500},
+                              {"12.5%", 125'000},
+                              {"0.0001%", 1},
+                              {"0.000001", 1}});
+}
+
+TEST(Units, RatiosAreRefusedWithAReason) {
+    expect_refused(parse_ratio, {{"", "is not a ratio"},
+                                 {"some", "is not a ratio"},
+                                 {"1 %", "is not a ratio"},
+                                 {"1%%", "is not a ratio"},
+                                 {"101%", "is more than all"},
+                                 {"2", "is more than all"},
+                                 {"0.00001%", "does not come out whole"}});
+}
+
 TEST(Units, AreWrittenShort) {
     EXPECT_EQ(format_duration(0), "0s");
     EXPECT_EQ(format_duration(90 * kSecond), "90s");
@@ -161,6 +183,11 @@ TEST(Units, AreWrittenShort) {
     EXPECT_EQ(format_count(0), "0");
     EXPECT_EQ(format_count(1'048'576), "1048576");
     EXPECT_EQ(format_count(1'000'000), "1M");
+    EXPECT_EQ(format_ratio(0), "0%");
+    EXPECT_EQ(format_ratio(10'000), "1%");
+    EXPECT_EQ(format_ratio(500), "0.05%");
+    EXPECT_EQ(format_ratio(1), "0.0001%");
+    EXPECT_EQ(format_ratio(1'000'000), "100%");
 }
 
 TEST(Units, WhatIsWrittenIsReadBack) {
@@ -172,13 +199,14 @@ TEST(Units, WhatIsWrittenIsReadBack) {
         EXPECT_EQ(*parse_size(format_size(value)), value);
         EXPECT_EQ(*parse_rate(format_rate(value)), value);
         EXPECT_EQ(*parse_count(format_count(value)), value);
+        EXPECT_EQ(*parse_ratio(format_ratio(value % (kRatioWhole + 1))), value % (kRatioWhole + 1));
     }
 }
 
 // Whatever bytes come, the answer is a value or an error, and a value is written and read again.
 TEST(Units, AnyBytesAreAnswered) {
     Random random(2);
-    constexpr std::string_view kAlphabet = "0123456789._-+/ smhdkKMiBGn\x01\xff";
+    constexpr std::string_view kAlphabet = "0123456789._-+/ %smhdkKMiBGn\x01\xff";
     for (int round = 0; round < 50'000; ++round) {
         std::string text(random.below(12), ' ');
         for (char& c : text) c = kAlphabet[random.below(kAlphabet.size())];
@@ -193,6 +221,9 @@ TEST(Units, AnyBytesAreAnswered) {
         }
         if (const auto count = parse_count(text)) {
             EXPECT_EQ(*parse_count(format_count(*count)), *count);
+        }
+        if (const auto ratio = parse_ratio(text)) {
+            EXPECT_EQ(*parse_ratio(format_ratio(*ratio)), *ratio);
         }
     }
 }
