@@ -15,7 +15,7 @@ build="g++ ar:binutils python3 ip:iproute2 pkg:liburing-dev pkg:libsimdjson-dev 
 # metrics and sends alerts. What is not available skips a test; the build goes on.
 clients="node:nodejs npm tsc:node-typescript chromium pkg:python3-websockets go:golang-go
          pkg:golang-github-gorilla-websocket-dev pkg:nginx-light promtool:prometheus
-         amtool:prometheus-alertmanager"
+         amtool:prometheus-alertmanager rsyslogd:rsyslog"
 bench="pkg:valgrind pkg:libbenchmark-dev pkg:libboost-dev pkg:libconcurrentqueue-dev"
 fuzz="clang++-19:clang-19 pkg:libclang-rt-19-dev"
 tidy="clang-tidy-19 clang-format-19"

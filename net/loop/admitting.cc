@@ -239,6 +239,7 @@ void Connections::refuse(const Accepted& accepted, const Refusal& refusal) {
         config_.debug(accepted.peer.text() + " refused on " + listener.text + ": " +
                       std::string(describe(refusal.reason).name));
     }
+    if (samples()) log_refusal(accepted, refusal.reason);
     const RefusalMessage words =
         kProtocols[listener.protocol]->refuse(refusal.reason, retry_after_ms(refusal));
     io_.refuse(accepted, words.bytes());

@@ -114,6 +114,7 @@ void Connections::on_closed(Index index) {
     if (connection.inbox != 0) buffers_.release(connection.inbox);
     metrics_.closed(connection.close_reason);
     if (logs_peers_) log_debug(index, "closed: ", explain(evidence(index), false));
+    if (samples()) log_close(index);
     uncount(index);
     population_.leaves(connection);
     table_.release(index);

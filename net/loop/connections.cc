@@ -61,18 +61,8 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       sharing_(pages, table.limit()),
       history_(pages, table.limit(), io.now()) {
     std::iota(profile_place_.begin(), profile_place_.end(), uint8_t{0});
-    log_peers(config_.options->log_level == LogLevel::debug);
+    set_logging();
     set_limits();
-}
-
-void Connections::log_peers(bool on) {
-    logs_peers_ = on && config_.debug;
-    const uint32_t entries =
-        std::max(config_.ledger_entries, logs_peers_ ? kLedgerEntriesForLog : 0);
-    const bool proxied =
-        std::ranges::any_of(config_.options->listen, &ListenAddress::expects_proxy_header);
-    if (!history_.keep(entries, proxied) && config_.warn)
-        config_.warn("no address space for what PROXY headers name: the ledger has no addresses");
 }
 
 void Connections::on_accept(const Accepted& accepted) {
@@ -98,6 +88,7 @@ void Connections::on_accept(const Accepted& accepted) {
     if (logs_peers_) {
         log_debug(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
     }
+    if (samples()) log_accept(index, accepted);
     Session(*this, index).begin();
     begin_share(index);
 }
@@ -110,12 +101,6 @@ void Connections::set_peer_address(Index index, const SocketAddress& peer) {
         history_.named(index, plain_address(peer));
     }
     if (logs_peers_) log_debug(index, "speaks for ", peer.present() ? peer.text() : "its proxy");
-}
-
-void Connections::log_debug(Index index, std::string_view what, std::string_view of_what) {
-    if (!logs_peers_) return;
-    std::string line(Session(*this, index).name().view());
-    config_.debug(line.append(" ").append(what).append(of_what));
 }
 
 // A connection enters a phase: its silence starts now, and the wheel is told if that is sooner.
@@ -230,6 +215,7 @@ void Connections::set_stage(Index index, Stage stage) {
     population_.leaves(connection);
     connection.stage = stage;
     population_.enters(connection);
+    if (stage == Stage::open && samples()) log_open(index);
 }
 
 void Connections::set_protocol(Index index, uint8_t protocol) {

@@ -9,6 +9,7 @@
 //   sweeps.cc        what is done to every connection: retunes, draining, stopping, jobs (job.h)
 //   sending.cc       one send a connection and turn
 //   evidence.cc      what is known of one, and why it ended
+//   logging.cc       what is logged of them
 //   buffers.cc       unfinished messages, parked bytes, who gives way
 //   session.cc       what a peer's bytes come to, by its protocol (net/protocols/)
 //   logins.cc        who they are: users, their sessions, and the shards of the directory
@@ -45,6 +46,7 @@
 #include "net/loop/io_requests.h"
 #include "net/loop/jobs.h"
 #include "net/loop/limits.h"
+#include "net/loop/log_event.h"
 #include "net/loop/logins.h"
 #include "net/loop/message_rates.h"
 #include "net/loop/notices.h"
@@ -309,7 +311,16 @@ class Connections {
     void leave(uint8_t listener);
     void set_handshaking(Connection& connection, bool handshaking);
     void set_limits();
-    void log_peers(bool on);
+    // What is logged (logging.cc).
+    void set_logging();
+    bool samples() const { return logged_hashes_ != 0; }
+    bool in_sample(ConnectionId id) const;
+    void log_accept(Index index, const Accepted& accepted);
+    void log_refusal(const Accepted& accepted, CloseReason reason);
+    void log_open(Index index);
+    void log_close(Index index);
+    void log_event(std::string_view event, const FixedText<64>& name, std::string words,
+                   std::vector<LogEvent::Fact> facts) const;
     bool is_untrusted_proxy(const Accepted& accepted) const;
     void refuse(const Accepted& accepted, const Refusal& refusal);
     // Sweeps.
@@ -422,7 +433,8 @@ class Connections {
     Authentication authentication_{config_, *this, metrics_, table_.limit()};
     Notices notices_{config_.number, config_.warn};
     History history_;
-    bool logs_peers_ = false;  // config_.debug gets a line for each
+    bool logs_peers_ = false;     // config_.debug gets a line for each
+    uint64_t logged_hashes_ = 0;  // config_.event gets those of names whose hash is below this
 
     Overload lag_overload_;
     OverloadStep overload_step_ = OverloadStep::none;  // by lag or by memory

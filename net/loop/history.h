@@ -1,7 +1,7 @@
 // What is remembered of each connection besides its record: when it was accepted, the address that
 // its PROXY header named, and the ledger of those that ended (core/sessions/ledger.h).
 //
-// Kept as --ledger and the debug log want it. When a connection was accepted costs no byte: it
+// Kept as --ledger and the log want it. When a connection was accepted costs no byte: it
 // stands in Connection::user, which is free until a hello names a user, and then in the entry of
 // that login. Behind ?proxy=on an address is 20 bytes, in pages that are backed where it is used.
 #pragma once

@@ -189,8 +189,8 @@ inline constexpr size_t kLastWordsBytesMax = size_t{4} << 10;
 // last seconds of a storm; 3.5 MiB. The most is what 350 MiB hold.
 inline constexpr uint32_t kLedgerEntriesDefault = 10'000;
 inline constexpr uint32_t kLedgerEntriesMax = 1'000'000;
-// While the debug log is on, at least so many connections that end are remembered until their line
-// is written: what a reactor closes within the linger of a second, 364 KiB.
+// While the log has lines of connections, at least so many that end are remembered until theirs is
+// written: what a reactor closes within the linger of a second, 364 KiB.
 inline constexpr uint32_t kLedgerEntriesForLog = 1'024;
 
 // -------------------------------------------------------------------------------------- notices

@@ -137,6 +137,8 @@ struct LoopOptions {
     std::shared_ptr<const Credentials> credentials;
 
     LogLevel log_level = LogLevel::info;  // debug: reactors log a line for each peer
+    // Connections whose events are logged, in millionths of all (core/units.h); 0: none.
+    uint32_t log_connections = 0;
 };
 
 }  // namespace pulse

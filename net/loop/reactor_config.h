@@ -19,6 +19,7 @@
 #include "net/loop/admission.h"
 #include "net/loop/balance.h"
 #include "net/loop/limits.h"
+#include "net/loop/log_event.h"
 #include "net/loop/loop_options.h"
 #include "proto/codec.h"
 
@@ -60,6 +61,9 @@ struct ReactorConfig {
     // Gets a line for each peer that is accepted, is refused or ends, while the log level is
     // debug, on the reactor's thread; empty: no line is ever made.
     std::function<void(const std::string& line)> debug;
+    // Gets the events of the connections that are logged (--log-connections), likewise; empty: no
+    // event is ever made.
+    std::function<void(const LogEvent& event)> event;
     // Gets what an operator should know at any level, seldom (net/loop/notices.h), likewise.
     std::function<void(const std::string& line)> warn;
 

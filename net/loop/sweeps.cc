@@ -58,7 +58,7 @@ bool Connections::close_if_revoked(Index index) {
 void Connections::reload(std::shared_ptr<const LoopOptions> options) {
     config_.options = std::move(options);
     authentication_.use(*config_.options);
-    log_peers(config_.options->log_level == LogLevel::debug);
+    set_logging();
     set_limits();
     logins_.set_rules(make_reactor_config(config_.options).directory);
     if (retuning_.done()) begin_retune();

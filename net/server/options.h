@@ -19,7 +19,8 @@ namespace pulse {
 
 enum class BackendChoice : uint8_t { automatic, io_uring, epoll };
 
-enum class LogFormat : uint8_t { text, json };
+// automatic: text on a terminal and for the journal, JSON otherwise.
+enum class LogFormat : uint8_t { automatic, text, json };
 
 // What is done about an anomaly of the server's own series (core/anomaly/).
 enum class OnAnomaly : uint8_t { off, log, degrade };
@@ -48,7 +49,8 @@ struct ServerOptions : LoopOptions {
 
     // Log and statistics.
     std::string log_file;  // empty: stderr
-    LogFormat log_format = LogFormat::text;
+    LogFormat log_format = LogFormat::automatic;
+    RateLimit log_rate{.events = 10, .period = kSecond, .burst = 100};  // of each message
     Nanos stats_interval = 0;  // between lines of figures and objects of stats_json; 0: off
     std::string stats_json;    // a file; empty: none
     // What --stats-json calls these settings, and their values as text. Known to what parses them.

@@ -231,14 +231,32 @@ Server::Server(const ServerPlan& plan)
       started_at_(monotonic_now()),
       wall_started_at_(wall_now()) {}
 
-Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan, LogLine debug, LogLine warn) {
+Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan, LogLine debug, LogLine warn,
+                                              LogEvents event) {
     std::unique_ptr<Server> server(new Server(plan));
-    if (Result<void> started = server->start_threads(std::move(debug), std::move(warn)); !started)
-        return Error{started.error()};
+    Result<void> started =
+        server->start_threads(std::move(debug), std::move(warn), std::move(event));
+    if (!started) return Error{started.error()};
     return server;
 }
 
-Result<void> Server::start_threads(LogLine debug, LogLine warn) {
+Result<void> Server::open_doorbells() {
+    for (uint32_t number = 0; number < plan_.reactors; ++number) {
+        auto thread = std::make_unique<Thread>(number, plan_.reactors);
+        thread->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (thread->doorbell < 0) {
+            return Error{
+                fmt::format("eventfd: {}; raise the descriptor limit (ulimit -n), inherit "
+                            "fewer descriptors, or lower --reactors",
+                            std::strerror(errno))};
+        }
+        shared_->mailboxes.push_back(&thread->mailbox);
+        threads_.push_back(std::move(thread));
+    }
+    return {};
+}
+
+Result<void> Server::start_threads(LogLine debug, LogLine warn, LogEvents event) {
     const auto options = std::make_shared<ServerOptions>(plan_.options);
     options_ = options;
     std::vector<PortHolder> holders(options->listen.size());
@@ -253,6 +271,7 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
     set_secrets_and_clock(config);
     config.debug = std::move(debug);
     config.warn = std::move(warn);
+    config.event = std::move(event);
     if (Result<void> has_room = shared_->limit_by(config); !has_room) return has_room;
     config.drain_pace = &shared_->drain_pace;
     // Of a port that is shared with other programs the positions of their listeners are not known,
@@ -263,18 +282,7 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn) {
         shared_->balance = std::make_unique<Balance>(plan_.reactors, plan_.connections_per_reactor);
         config.balance = shared_->balance.get();
     }
-    for (uint32_t number = 0; number < plan_.reactors; ++number) {
-        auto thread = std::make_unique<Thread>(number, plan_.reactors);
-        thread->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (thread->doorbell < 0) {
-            return Error{
-                fmt::format("eventfd: {}; raise the descriptor limit (ulimit -n), inherit "
-                            "fewer descriptors, or lower --reactors",
-                            std::strerror(errno))};
-        }
-        shared_->mailboxes.push_back(&thread->mailbox);
-        threads_.push_back(std::move(thread));
-    }
+    if (Result<void> opened = open_doorbells(); !opened) return opened;
     config.mailboxes = shared_->mailboxes;
     if (!plan_.own_tables) {
         widen_descriptor_table(plan_.options.max_connections +

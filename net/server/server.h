@@ -20,6 +20,7 @@
 
 #include "core/overload.h"
 #include "core/result.h"
+#include "net/loop/log_event.h"
 #include "net/loop/reactors.h"
 #include "net/server/machine.h"
 #include "net/server/options.h"
@@ -71,10 +72,11 @@ class Server {
   public:
     // `debug` gets a line for each peer while the log level is debug, from the reactors' threads at
     // once; it must not wait. `warn` gets what an operator should know at any level, likewise, a
-    // line a second of a kind at most.
+    // line a second of a kind at most. `event` gets what --log-connections asks for, as `debug`.
     using LogLine = std::function<void(const std::string& line)>;
+    using LogEvents = std::function<void(const LogEvent& event)>;
     static Result<std::unique_ptr<Server>> start(const ServerPlan& plan, LogLine debug = {},
-                                                 LogLine warn = {});
+                                                 LogLine warn = {}, LogEvents event = {});
     // Resets those that are left, and waits for the threads.
     ~Server();
     Server(const Server&) = delete;
@@ -131,7 +133,8 @@ class Server {
   private:
     struct Thread;
     explicit Server(const ServerPlan& plan);
-    Result<void> start_threads(LogLine debug, LogLine warn);
+    Result<void> open_doorbells();
+    Result<void> start_threads(LogLine debug, LogLine warn, LogEvents event);
 
     ServerPlan plan_;
     std::shared_ptr<const ServerOptions> options_;  // in force

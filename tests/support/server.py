@@ -14,6 +14,9 @@ import time
 import traceback
 
 BUILD = os.environ.get("BUILD", "build")
+# What tests look for in logs, they look for in text; where stderr is no terminal, JSON is the
+# default. A test of that removes it.
+os.environ.setdefault("PULSEWHEEL_LOG_FORMAT", "text")
 BACKENDS = ("epoll", "io_uring")
 
 

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """/metrics and tools/observe/ by the programs that they are for: promtool and amtool check them,
-and a real Prometheus scrapes real servers, answers each query of the dashboard, and alerts.
+and a real Prometheus scrapes real servers, answers each query of the dashboard, and alerts; rsyslog
+parses the log and sends it on.
 
-What Debian's packages prometheus and prometheus-alertmanager have; without them it is skipped.
+What Debian's packages prometheus, prometheus-alertmanager and rsyslog have; without them it is
+skipped.
 """
+import datetime
 import functools
 import http.server
 import json
@@ -16,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 import urllib.parse
 import urllib.request
 
@@ -242,10 +246,149 @@ def test_a_mass_eviction_becomes_an_alert_and_the_dashboard_shows_it():
             del calm_peers, silent
 
 
+# ------------------------------------------------------------------------------------- the log
+
+HOSTILE = 'moved "away"\n2026-01-01 \\ \x1b[31m\x7f \u202e{"event":"x"} \u00e4'
+
+
+class Lines:
+    """A host to which lines are sent; `text` is what came."""
+
+    def __init__(self):
+        self.text = b""
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.receive, daemon=True).start()
+
+    def receive(self):
+        try:
+            peer, _ = self.listener.accept()
+            with peer:
+                while piece := peer.recv(65536):
+                    self.text += piece
+        except OSError:  # closed
+            pass
+
+    def lines(self):
+        return self.text.decode().split("\n")[:-1]
+
+
+class Logged(Watched):
+    """A server that logs into a file, in JSON by default; its text is the messages."""
+
+    def __init__(self, path, *flags, **more):
+        self.path = path
+        super().__init__("epoll", "--log-file", path, "--log-format", "auto", *flags, **more)
+
+    def text(self):
+        if not os.path.exists(self.path):
+            return ""
+        return "".join(line["message"] + "\n" for line in members_of(self.path))
+
+
+def log_of_some(folder):
+    """Where the log of a server is that some came to and were kicked with hostile words."""
+    path = os.path.join(folder, "log")
+    with Logged(path, "--log-connections", "100%", "--max-connections-per-address", "3",
+                scheme="auto") as server:
+        peers = connect(server.port, 3, PING)
+        for peer in peers:
+            assert len(peer.recv(64)) == 8
+        connect(server.port, 1)[0].recv(512)  # one too many
+        admin_reply = server.admin.post("/api/v1/kick", {"all": True, "reason": HOSTILE})
+        assert admin_reply["done"] == 3, admin_reply
+        for peer in peers:
+            while peer.recv(512):
+                pass
+            peer.close()
+        eventually(lambda: events_in(path).count("close") == 3, "the closes are logged")
+        assert server.stop() == 0
+    return path
+
+
+def members_of(path):
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def events_in(path):
+    return [line["event"] for line in members_of(path) if "event" in line]
+
+
+def test_rsyslog_parses_the_log_and_sends_it_on():
+    if shutil.which("rsyslogd") is None:
+        raise Skipped("rsyslogd is not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        log = log_of_some(folder)
+        written = members_of(log)
+        assert sorted(set(events_in(log))) == ["accept", "close", "open", "refuse"], written
+        kicked = [line for line in written if line.get("reason") == "kicked"]
+        assert len(kicked) == 3 and all(line["detail"] == HOSTILE for line in kicked), kicked
+        with open(log, "a", encoding="utf-8") as file:
+            file.write("not JSON\n")
+        host = Lines()
+        config = os.path.join(folder, "rsyslog.conf")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(replaced(
+                text_of("rsyslog.conf"), ("/var/log/pulsewheel", folder),
+                ("/var/spool/rsyslog", folder), ("logs.example.net", "127.0.0.1"),
+                ('port="5170"', f'port="{host.port}"')))
+        run("rsyslogd", "-N1", "-f", config)
+        collector = subprocess.Popen(
+            ["rsyslogd", "-n", "-f", config, "-i", os.path.join(folder, "pid")],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            eventually(lambda: len(host.lines()) >= len(written), "all lines have come")
+            unparsed = os.path.join(folder, "unparsed")
+            eventually(lambda: os.path.exists(unparsed) and os.path.getsize(unparsed), "unparsed")
+        finally:
+            collector.terminate()
+            collector.wait()
+            host.listener.close()
+        assert [json.loads(line) for line in host.lines()] == written
+        with open(unparsed, encoding="utf-8") as file:
+            assert file.read() == "not JSON\n"
+        assert members_of(os.path.join(folder, "closed.json")) == [
+            line for line in written if line.get("event") == "close"]
+    print(f"REPORT rsyslog parsed {len(written)} lines and sent them on", flush=True)
+
+
+def test_fluentd_and_vector_expect_what_the_log_has():
+    with tempfile.TemporaryDirectory() as folder:
+        written = members_of(log_of_some(folder))
+    members = {name for line in written for name in line}
+    events = {line["event"] for line in written if "event" in line}
+    fluentd = text_of("fluentd.conf")
+    time_key = re.search(r"time_key (\w+)", fluentd)[1]
+    time_format = re.search(r"time_format (\S+)", fluentd)[1].replace("%L", "%f")
+    for line in written:
+        datetime.datetime.strptime(line[time_key], time_format)
+    keys = re.findall(r"^ +key (\w+)$", fluentd, re.M)
+    assert len(keys) == 2 and set(keys) <= members, keys
+    assert set(re.search(r"\^\((accept\S*)\)\$", fluentd)[1].split("|")) == events, events
+    vector = tomllib.loads(text_of("vector.toml"))
+    program = vector["transforms"]["parsed"]["source"]
+    named = set(re.findall(r"(?<![\w)])\.(\w+)", program)) - {"timestamp"}
+    assert named == {"message", "time"} and named <= members, named
+    assert 'parse_timestamp!(.time, format: "%+")' in program  # RFC 3339, as fromisoformat() reads
+    for line in written:
+        assert datetime.datetime.fromisoformat(line["time"]).tzinfo is not None
+    condition = re.fullmatch(r'\.(\w+) == "(\w+)"', vector["transforms"]["closed"]["condition"])
+    assert condition[1] in members and condition[2] in events, condition
+    counter = vector["transforms"]["by_reason"]["metrics"][0]
+    used = {counter["field"], *re.findall(r"{{(\w+)}}", " ".join(counter["tags"].values()))}
+    for line in written:
+        assert line.get("event") != "close" or used <= set(line), (used, line)
+    for transform in vector["transforms"].values():
+        assert set(transform["inputs"]) <= {*vector["sources"], *vector["transforms"]}, transform
+
+
 if __name__ == "__main__":
     cases = [(f"{name} test_metrics_are_clean", functools.partial(test_metrics_are_clean, name))
              for name in BACKENDS]
     cases += [(test.__name__, test) for test in (
         test_each_rule_fires_when_it_should_and_not_before, test_examples_are_valid,
-        test_a_mass_eviction_becomes_an_alert_and_the_dashboard_shows_it)]
+        test_a_mass_eviction_becomes_an_alert_and_the_dashboard_shows_it,
+        test_rsyslog_parses_the_log_and_sends_it_on,
+        test_fluentd_and_vector_expect_what_the_log_has)]
     sys.exit(run_cases(cases, at_once=2))

@@ -6,6 +6,7 @@ import collections
 import fcntl
 import json
 import os
+import pty
 import re
 import resource
 import signal
@@ -152,6 +153,72 @@ def test_counts_the_log_lines_that_it_dropped(backend):
         assert b"log: stderr: dropped " in text
         assert server.stop() == 0
     stuck.close()
+
+
+def by_default(**more):
+    """An environment in which --log-format is what it is by default."""
+    hidden = ("PULSEWHEEL_LOG_FORMAT", "NO_COLOR", "JOURNAL_STREAM")
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    return {**kept, "TERM": "xterm", **more}
+
+
+def logged_to_a_file(backend, path, *flags, **environment):
+    with open(path, "w") as file:
+        with Process(backend, *flags, stderr=file, env=by_default(**environment)) as server:
+            assert server.stop() == 0
+    with open(path) as file:
+        return file.read()
+
+
+def test_without_a_terminal_the_log_is_json(backend):
+    with tempfile.TemporaryDirectory() as directory:
+        lines = logged_to_a_file(backend, f"{directory}/log").splitlines()
+        objects = [json.loads(line) for line in lines]
+        assert len(objects) > 3 and all(set(line) == {"time", "level", "message"}
+                                        for line in objects), objects
+        assert any(line["message"].startswith("listening on tcp://") for line in objects), objects
+
+
+def test_the_journal_gets_priorities_and_no_times(backend):
+    """stderr is a file here; JOURNAL_STREAM names it as systemd names a socket to the journal."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/log"
+        open(path, "w").close()
+        status = os.stat(path)
+        stream = f"{status.st_dev}:{status.st_ino}"
+        text = logged_to_a_file(backend, path, JOURNAL_STREAM=stream)
+        assert re.match(r"<6>pulsewheel [0-9.]+\n", text), text
+        assert "<6>listening on tcp://" in text, text
+        assert all(re.match(r"<[3467]>[^<]", line) for line in text.splitlines()), text
+        text = logged_to_a_file(backend, path, "--log-format", "json", JOURNAL_STREAM=stream)
+        for line in text.splitlines():
+            json.loads(line.removeprefix("<6>").removeprefix("<4>"))
+        # Another program's stream, inherited: stderr is not it.
+        assert logged_to_a_file(backend, path, JOURNAL_STREAM=stream + "0").startswith("{")
+
+
+def shown_on_a_terminal(backend, **environment):
+    control, terminal = pty.openpty()
+    with Process(backend, stderr=terminal, env=by_default(**environment)) as server:
+        assert server.stop() == 0
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(control, 65536)
+        except OSError:  # all of it was read, and no program has it open
+            break
+    os.close(control)
+    return shown.decode()
+
+
+def test_a_terminal_is_shown_text_in_colour(backend):
+    line = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} "
+    text = shown_on_a_terminal(backend)
+    assert re.search(line + "\x1b\\[32minfo \x1b\\[m listening on tcp://", text), text
+    for off in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        text = shown_on_a_terminal(backend, **off)
+        assert re.search(line + "info  listening on tcp://", text) and "\x1b" not in text, text
 
 
 def test_stops_with_a_stdout_that_is_not_read(backend):

@@ -113,7 +113,8 @@ exec chroot "$copy/root" bash -e -c '
     ls -l /etc/systemd/system/multi-user.target.wants/pulsewheel.service
     /usr/bin/pulsewheel --config /etc/pulsewheel/pulsewheel.toml --check-config
     setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs /usr/bin/pulsewheel \
-        --config /etc/pulsewheel/pulsewheel.toml --listen auto://127.0.0.1:0 2>/tmp/said &
+        --config /etc/pulsewheel/pulsewheel.toml --log-format text --listen auto://127.0.0.1:0 \
+        2>/tmp/said &
     for _ in $(seq 200); do grep -q "listening on" /tmp/said && break; sleep 0.1; done
     port=$(sed -n "s/.*listening on .*:\([0-9]*\)$/\1/p" /tmp/said)
     exec 3<>/dev/tcp/127.0.0.1/"$port"

@@ -44,7 +44,8 @@ def start_server(connections, rate, backend, directory):
          "--drain-rate", f"{rate}/s",
          "--drain-timeout", f"{math.ceil(connections / rate * 2) + 10}s", "--reactors",
          str(max(2, math.ceil(connections / PEERS_A_PROCESS))), "--heartbeat-interval", "10m",
-         "--heartbeat-timeout", "20m", "--log-file", log])
+         "--heartbeat-timeout", "20m", "--log-format", "text",
+         "--log-file", log])
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline and server.poll() is None:
         if os.path.exists(log):

@@ -6,7 +6,7 @@
 start_server() {
     : >"$out/server.log"
     tools/perf/memory_group.py run "$out/server.group" \
-        "$build/pulsewheel" "$@" >"$out/server.log" 2>&1 &
+        "$build/pulsewheel" --log-format text "$@" >"$out/server.log" 2>&1 &
     server=$!
     trap stop_server EXIT
     tries=0

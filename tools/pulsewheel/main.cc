@@ -114,7 +114,8 @@ int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
     }
     const Result<std::unique_ptr<Server>> server = Server::start(
         *plan, [](const std::string& line) { spdlog::debug("{}", line); },
-        [](const std::string& line) { spdlog::warn("{}", line); });
+        [](const std::string& line) { spdlog::warn("{}", line); },
+        [](const LogEvent& event) { Log::event(event); });
     if (!server) {
         spdlog::error("{}", server.error());
         return kCouldNotStart;

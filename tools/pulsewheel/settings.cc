@@ -99,13 +99,13 @@ constexpr std::string_view kOnMessage[] = {"echo", "discard"};
 constexpr std::string_view kOverloadSteps[] = {"off", "refuse", "stretch", "drop", "close"};
 constexpr std::string_view kOnAnomaly[] = {"off", "log", "degrade"};
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
-constexpr std::string_view kLogFormats[] = {"text", "json"};
+constexpr std::string_view kLogFormats[] = {"auto", "text", "json"};
 static_assert(static_cast<int>(Liveness::roundtrip) == 1 &&
               static_cast<int>(OnMessage::discard) == 1);
 static_assert(static_cast<int>(BackendChoice::epoll) == 2);
 static_assert(static_cast<size_t>(OverloadStep::close) == std::size(kOverloadSteps) - 1);
 static_assert(static_cast<size_t>(OnAnomaly::degrade) == std::size(kOnAnomaly) - 1);
-static_assert(static_cast<int>(LogLevel::error) == 3 && static_cast<int>(LogFormat::json) == 1);
+static_assert(static_cast<int>(LogLevel::error) == 3 && static_cast<int>(LogFormat::json) == 2);
 static_assert(kNamedProfiles[0].name == "realtime" && kNamedProfiles[3].name == "powersave");
 constexpr std::string_view kProfileNames[] = {kNamedProfiles[0].name, kNamedProfiles[1].name,
                                               kNamedProfiles[2].name, kNamedProfiles[3].name};
@@ -290,17 +290,16 @@ struct RatePeriod {
     std::string_view name;
     Nanos span;
 };
-constexpr RatePeriod kRatePeriods[] = {
-    {"s", kSecond}, {"m", 60 * kSecond}, {"h", 3'600 * kSecond}};
+constexpr RatePeriod kRatePeriods[] = {{"s", kSecond}, {"m", 60 * kSecond}, {"h", 3'600 * kSecond}};
 
 Result<RateLimit> parse_rate_limit(std::string_view text) {
     const size_t slash = text.find('/'), comma = text.find(',');
     const bool has_burst = comma != std::string_view::npos;
-    const Error wrong = refuse(text, "is not a rate",
-                               "write off, a rate such as 1000/s, 20k/s or 30/m of at most " +
-                                   format_rate(kRateMax) +
-                                   ", or one with how many at once, from 1 to " +
-                                   format_count(kBurstMax) + ", such as 30/m,10");
+    const Error wrong =
+        refuse(text, "is not a rate",
+               "write off, a rate such as 1000/s, 20k/s or 30/m of at most " +
+                   format_rate(kRateMax) + ", or one with how many at once, from 1 to " +
+                   format_count(kBurstMax) + ", such as 30/m,10");
     if (slash == std::string_view::npos || comma < slash) return wrong;
     const Result<uint64_t> events = parse_count(text.substr(0, slash));
     const std::string_view name = text.substr(slash + 1, has_burst ? comma - slash - 1 : comma);
@@ -654,8 +653,22 @@ constexpr Setting kSettings[] = {
     {"log-level", kLogging, "debug|info|warning|error",
      "debug, info, warning or error. debug logs every peer with its address.", text, live,
      WORD(log_level, kLogLevels)},
-    {"log-format", kLogging, "text|json", "Format of log lines.", text, live,
-     WORD(log_format, kLogFormats)},
+    {"log-format", kLogging, "auto|text|json",
+     "Format of log lines. auto: text on a terminal and for systemd's journal, otherwise JSON, an "
+     "object a line.",
+     text, live, WORD(log_format, kLogFormats)},
+    {"log-connections", kLogging, "RATIO",
+     "Log how connections come, open and end, with the cause: of such a part of them, as 1% or "
+     "0.001. All lines of a connection are there, or none. off: of none.",
+     text, live,
+     set_quantity<&ServerOptions::log_connections, parse_ratio, format_ratio, true, uint64_t{1},
+                  kRatioWhole>,
+     get_quantity<&ServerOptions::log_connections, format_ratio, true>},
+    {"log-rate", kLogging, "RATE",
+     "Most lines of one message, whatever it is filled with, such as 10/s, or with how many at "
+     "once, 10/s,100; what is left out is counted. Not of debug lines, nor of --log-connections. "
+     "off: unlimited.",
+     text, live, RATE(log_rate)},
     {"log-file", kLogging, "FILE",
      "Append the log to a file instead of stderr. SIGUSR1 reopens it, and that of the "
      "statistics, after a rename.",

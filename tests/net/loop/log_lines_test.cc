@@ -1,6 +1,11 @@
 // What a reactor logs of its peers: their ends at debug level, and above it what an operator needs.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <set>
+
+#include "core/units.h"
+
 #include "tests/net/loop/reactor_stage.h"
 
 namespace pulse::test {
@@ -79,6 +84,117 @@ TEST(CloseLine, BeginsAtNothingForTheNextOwnerOfAPlace) {
         EXPECT_NE(line.find(" had sent 5 bytes "), std::string::npos) << line;
         EXPECT_NE(line.find(" and acknowledged 5, "), std::string::npos) << line;
     }
+}
+
+// ----------------------------------------------------------------------------------- the events
+StagePlan logging(std::string listen, uint32_t millionths) {
+    StagePlan logged = plan(std::move(listen), false);
+    logged.options.log_connections = millionths;
+    return logged;
+}
+
+std::string fact(const LogEvent& event, std::string_view name) {
+    const auto found = std::ranges::find(event.facts, name, &LogEvent::Fact::name);
+    return found == event.facts.end() ? "-" : found->value;
+}
+
+// Names of the connections that have such an event.
+std::multiset<std::string> named_by(const ReactorStage& stage, std::string_view kind) {
+    std::multiset<std::string> names;
+    for (const LogEvent& event : stage.events())
+        if (fact(event, "event") == kind) names.insert(fact(event, "connection"));
+    return names;
+}
+
+TEST(ConnectionEvents, AreTheAcceptTheOpeningAndTheCloseWithItsCause) {
+    ReactorStage stage(logging("auto://10.0.0.1:9000", kRatioWhole));
+    const size_t peer = stage.connect(0);
+    stage.settle(2 * kSecond);
+    stage.write(peer, "PING\n");
+    stage.settle();
+    leave(stage, peer);
+    ASSERT_EQ(stage.events().size(), 3u);
+    const LogEvent &accept = stage.events()[0], &open = stage.events()[1];
+    const LogEvent& close = stage.events()[2];
+    for (const LogEvent& event : stage.events()) {
+        EXPECT_EQ(fact(event, "connection"), "r0-000000-0");
+        EXPECT_TRUE(event.words.starts_with("r0-000000-0 ")) << event.words;
+        EXPECT_EQ(fact(event, "listener"), "auto://10.0.0.1:9000");
+        EXPECT_EQ(fact(event, "peer"), fact(accept, "peer"));
+    }
+    EXPECT_EQ(fact(accept, "event"), "accept");
+    EXPECT_EQ(accept.words,
+              "r0-000000-0 accepted from " + fact(accept, "peer") + " on auto://10.0.0.1:9000");
+    EXPECT_EQ(fact(open, "event"), "open");
+    EXPECT_EQ(open.words, "r0-000000-0 opened: JSON lines");
+    EXPECT_EQ(fact(open, "protocol"), "jsonl");
+    EXPECT_EQ(fact(close, "event"), "close");
+    EXPECT_EQ(fact(close, "protocol"), "jsonl");
+    EXPECT_EQ(fact(close, "reason"), "peer_closed");
+    EXPECT_EQ(fact(close, "received_bytes"), "5");
+    EXPECT_EQ(fact(close, "duration_s").substr(0, 2), "2.");
+    EXPECT_TRUE(close.words.starts_with("r0-000000-0 closed: peer_closed after 2.")) << close.words;
+}
+
+// Places are used again, by owners whose names differ.
+TEST(ConnectionEvents, OfAShareAreThereForTheWholeLifeOfAConnectionOrNotAtAll) {
+    ReactorStage stage(logging("jsonl://10.0.0.1:9000", kRatioWhole / 4));
+    constexpr int kConnections = 400;
+    for (int round = 0; round < kConnections / 20; ++round) {
+        std::vector<size_t> peers;
+        for (int i = 0; i < 20; ++i) {
+            peers.push_back(stage.connect(0));
+            stage.write(peers.back(), "PING\n");
+        }
+        stage.settle();
+        for (const size_t peer : peers) stage.close(peer, true);
+        stage.settle();
+    }
+    const std::multiset<std::string> accepted = named_by(stage, "accept");
+    EXPECT_EQ(std::set(accepted.begin(), accepted.end()).size(), accepted.size());
+    EXPECT_EQ(named_by(stage, "open"), accepted);
+    EXPECT_EQ(named_by(stage, "close"), accepted);
+    EXPECT_EQ(stage.events().size(), 3 * accepted.size());
+    // A hundred of four hundred names; more than eight deviations off is no sample.
+    EXPECT_GT(accepted.size(), 30u);
+    EXPECT_LT(accepted.size(), 170u);
+}
+
+TEST(ConnectionEvents, FollowAReloadAndTheLevel) {
+    ReactorStage stage(logging("jsonl://10.0.0.1:9000", 0));
+    const auto events_of_one = [&stage] {
+        const size_t before = stage.events().size();
+        const size_t peer = stage.connect(0);
+        stage.write(peer, "PING\n");
+        stage.settle();
+        leave(stage, peer);
+        return stage.events().size() - before;
+    };
+    EXPECT_EQ(events_of_one(), 0u);
+    stage.reload([](LoopOptions& o) { o.log_connections = kRatioWhole; });
+    EXPECT_EQ(events_of_one(), 3u);
+    stage.reload([](LoopOptions& o) { o.log_level = LogLevel::warning; });
+    EXPECT_EQ(events_of_one(), 0u);
+    stage.reload([](LoopOptions& o) { o.log_level = LogLevel::info; });
+    EXPECT_EQ(events_of_one(), 3u);
+    stage.reload([](LoopOptions& o) { o.log_connections = 0; });
+    EXPECT_EQ(events_of_one(), 0u);
+}
+
+TEST(ConnectionEvents, NameWhoWasRefusedAndWhy) {
+    StagePlan refusing = logging("jsonl://10.0.0.1:9000", kRatioWhole);
+    refusing.options.max_connections_per_address = 1;
+    ReactorStage stage(refusing);
+    stage.connect(0);
+    stage.settle();
+    stage.connect(0);
+    stage.settle();
+    const LogEvent& last = stage.events().back();
+    EXPECT_EQ(fact(last, "event"), "refuse");
+    EXPECT_EQ(fact(last, "reason"), "address_full");
+    EXPECT_EQ(fact(last, "connection"), "-") << "it has no name";
+    EXPECT_EQ(last.words,
+              fact(last, "peer") + " refused on jsonl://10.0.0.1:9000: " + fact(last, "reason"));
 }
 
 // ------------------------------------------------------------------------------ other protocols

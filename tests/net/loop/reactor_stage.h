@@ -165,6 +165,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     }
     const std::vector<std::string>& debug_lines() const { return debug_lines_; }
     const std::vector<std::string>& warnings() const { return warnings_; }
+    const std::vector<LogEvent>& events() const { return events_; }
 
     // What the wall clock showed when the network's was 0: 2027-01-15T08:00:00Z.
     static constexpr Nanos kWallStart = 1'800'000'000 * kSecond;
@@ -209,6 +210,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         drain_pace_.set(config.options->drain_rate);
         config.drain_pace = &drain_pace_;
         config.warn = [this](const std::string& line) { warnings_.push_back(line); };
+        config.event = [this](const LogEvent& event) { events_.push_back(event); };
         config.debug = [this, takes = plan.log_takes](const std::string& line) {
             debug_lines_.push_back(line);
             if (takes > 0) io_.pass_time(takes);
@@ -267,6 +269,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     AddressTable addresses_, users_;
     ReactorMetrics metrics_;
     std::vector<std::string> debug_lines_, warnings_;
+    std::vector<LogEvent> events_;
     std::deque<Peer> peers_;
     ReactorConfig config_;
     // Of the start, and of each reload: payloads.

@@ -63,6 +63,8 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"log-file", "a log"},
     {"log-level", "error"},
     {"log-format", "json"},
+    {"log-connections", "2.5%"},
+    {"log-rate", "5/s,20"},
     {"stats-interval", "500ms"},
     {"stats-json", "a \"quoted\" \\ name # of a file"},
 };

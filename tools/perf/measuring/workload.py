@@ -231,6 +231,7 @@ def loaded(options, directory, binary=None, whole=False, wrapped=()):
         command = [*wrapped, *server_command(options, folder + "/admin",
                                              binary or program("pulsewheel"))]
         server = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                  env={"PULSEWHEEL_LOG_FORMAT": "text", **os.environ},
                                   preexec_fn=kept_on(server_core))
         stack.callback(ended, server)
         port = wait_for_port(server, at + "server.log")
