@@ -10,9 +10,9 @@ set -eu
 build="g++ ar:binutils python3 ip:iproute2 pkg:liburing-dev pkg:libsimdjson-dev pkg:libfmt-dev
        pkg:libspdlog-dev pkg:libcli11-dev pkg:libtomlplusplus-dev pkg:nlohmann-json3-dev
        pkg:libssl-dev zlib.h:zlib1g-dev pkg:libcpp-httplib-dev pkg:prometheus-cpp-dev
-       pkg:python3-jsonschema pkg:libgtest-dev"
+       pkg:python3-jsonschema pkg:libgtest-dev pkg:systemtap-sdt-dev"
 # Other people's WebSocket clients, what checks the types of our own, a proxy, and what scrapes
-# metrics and sends alerts. What is not available skips a test; the build goes on.
+# metrics, sends alerts and collects logs. What is not available skips a test; the build goes on.
 clients="node:nodejs npm tsc:node-typescript chromium pkg:python3-websockets go:golang-go
          pkg:golang-github-gorilla-websocket-dev pkg:nginx-light promtool:prometheus
          amtool:prometheus-alertmanager rsyslogd:rsyslog"

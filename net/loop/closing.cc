@@ -24,6 +24,7 @@
 
 #include "net/loop/connections.h"
 #include "net/loop/session.h"
+#include "net/loop/usdt.h"
 
 namespace pulse {
 
@@ -117,6 +118,9 @@ void Connections::on_closed(Index index) {
     if (samples()) log_close(index);
     uncount(index);
     population_.leaves(connection);
+    // The name is a literal, which a null byte ends.
+    usdt::close(config_.number, index, connection.generation,
+                describe(connection.close_reason).name.data());
     table_.release(index);
 }
 

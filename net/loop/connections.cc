@@ -8,6 +8,7 @@
 #include <variant>
 
 #include "net/loop/session.h"
+#include "net/loop/usdt.h"
 
 namespace pulse {
 namespace {
@@ -89,6 +90,7 @@ void Connections::on_accept(const Accepted& accepted) {
         log_debug(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
     }
     if (samples()) log_accept(index, accepted);
+    usdt::accept(config_.number, index, connection.generation, accepted.listener);
     Session(*this, index).begin();
     begin_share(index);
 }
@@ -152,6 +154,7 @@ void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
 
 void Connections::handle(const Message& message) {
     metrics_.add(Metric::control_messages);
+    usdt::mailbox(config_.number, static_cast<uint32_t>(message.body.index()));
     const Acknowledgement& acknowledgement = message.acknowledgement;
     std::visit(Handle{*this, message.payload, acknowledgement}, message.body);
     if (std::holds_alternative<Message::Run>(message.body)) return;  // when its job has ended

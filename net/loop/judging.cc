@@ -3,6 +3,7 @@
 
 #include "net/loop/connections.h"
 #include "net/loop/session.h"
+#include "net/loop/usdt.h"
 
 namespace pulse {
 
@@ -55,6 +56,7 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
     if (step.verdict == Verdict::rearm) return kLookCost;
     Session(*this, index).send_probe();
     metrics_.add(Metric::probes_sent);
+    usdt::probe(config_.number, index, probes_sent(step.heard));
     if (probes_sent(step.heard) > 1) metrics_.add(Metric::probes_missed);  // the one before it
     return kProbeCost;
 }
@@ -92,9 +94,11 @@ void Connections::evict(Index index, Tick reached) {
     }
     metrics_.add(Metric::evicted);
     if (probes_sent(connection.heard) > 0) metrics_.add(Metric::probes_missed);  // the last one
-    metrics_.distributions.eviction_delay.record(io_.clock() - config_.clock.begins(due));
+    const Nanos late = io_.clock() - config_.clock.begins(due);
+    metrics_.distributions.eviction_delay.record(late);
     // With a message begun that does not come on, it may not be silent, but it is too slow.
     const bool unfinished = connection.inbox != 0;
+    usdt::evict(config_.number, index, late, unfinished);
     begin_close(index, unfinished ? CloseReason::slow_upload : CloseReason::idle_timeout);
 }
 

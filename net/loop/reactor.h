@@ -38,6 +38,7 @@
 #include "net/loop/io_requests.h"
 #include "net/loop/limits.h"
 #include "net/loop/reactor_stats.h"
+#include "net/loop/usdt.h"
 
 namespace pulse {
 
@@ -157,8 +158,12 @@ void Reactor<Io>::judge_measured() {
     const bool due =
         connections_.wheel().next_work() <= connections_.config().clock.down(io_.drained_until());
     const Nanos spent_before = due ? io_.cpu_clock() : 0;
-    work_left_ |= connections_.judge();
-    if (due) metrics_.distributions.wheel_slice_cpu.record(io_.cpu_clock() - spent_before);
+    const bool left = connections_.judge();
+    work_left_ |= left;
+    if (!due) return;
+    const Nanos spent = io_.cpu_clock() - spent_before;
+    metrics_.distributions.wheel_slice_cpu.record(spent);
+    usdt::slice(connections_.config().number, spent, left);
 }
 
 // When poll must return: at once if work is left or a message is there, else for the wheel.
@@ -167,8 +172,7 @@ Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
     if (work_left_ || !mailbox_.may_sleep()) return 0;
     return std::min({sleep_until, next_look(), connections_.drain_due_at(),
                      connections_.notices_due_at(), connections_.jobs_due_at(),
-                     connections_.overload_due_at(),
-                     connections_.logins().next_deadline(),
+                     connections_.overload_due_at(), connections_.logins().next_deadline(),
                      connections_.authentication().next_deadline()});
 }
 
@@ -177,9 +181,13 @@ void Reactor<Io>::measure(const TurnTimes& times) {
     metrics_.add(Metric::turns);
     gather_.count_turn(times.woke_at, connections_.deliveries());
     metrics_.gauges.gathering = gather_.is_on() ? 1 : 0;
-    metrics_.gauges.wait_total += std::max<Nanos>(0, times.woke_at - times.began_at);
-    measure_turn(io_.clock() - times.woke_at);
+    const Nanos waited = std::max<Nanos>(0, times.woke_at - times.began_at);
+    metrics_.gauges.wait_total += waited;
+    const Nanos took = io_.clock() - times.woke_at;
+    measure_turn(took);
     metrics_.distributions.wheel_slice.record(times.judged_to - times.judged_from);
+    const uint32_t batch = connections_.deliveries();
+    usdt::turn(connections_.config().number, took, waited, batch);
 }
 
 // The CPU clock is a system call, which each turn would pay for; a turn that takes long is measured

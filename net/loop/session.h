@@ -95,7 +95,9 @@ class Session final : public Conversation, private TokenJudge {
     WelcomeText begin_welcome() const;
     void greet();
     const ListenAddress& listener() const;
+    void answered();
     void proof();
+    void trace_frame() const;
     bool wants_roundtrip() const;
     void complete_message();
     void measure_round_trip();

@@ -8,14 +8,18 @@ import json
 import os
 import pty
 import random
+import re
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from server import BUILD, run_tests  # noqa: E402: its path comes first
+from server import BUILD, Server, Skipped, run_tests  # noqa: E402: its path comes first
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools", "perf"))
@@ -175,6 +179,127 @@ def test_a_word_that_no_bench_holds_is_an_error():
     assert code == 2 and "--only 'no_such_row'" in err, (code, out, err)
     code, _, err = run(os.path.join(ROOT, "bench/run.py"), "--only")
     assert code == 2 and "needs a word" in err, err
+
+
+# --------------------------------------------------------------------------------- USDT probes
+
+# Of the types of arguments in net/loop/usdt.h: bytes, negative where they are signed.
+ARGUMENT_BYTES = {"uint8_t": 1, "bool": 1, "uint32_t": 4, "Index": 4, "int64_t": -8,
+                  "const char*": 8}
+
+
+def promised_probes():
+    """Of net/loop/usdt.h: the names of the probes, and the sizes of their arguments."""
+    with open(os.path.join(ROOT, "net/loop/usdt.h"), encoding="utf-8") as file:
+        text = file.read()
+    probes = {}
+    for name, parameters in re.findall(r"inline void (\w+)\(([^)]*)\)", text):
+        types = [re.match(r"(.+?)\s*\w+$", parameter.strip())[1]
+                 for parameter in parameters.split(",")]
+        probes[name] = [ARGUMENT_BYTES[kind] for kind in types]
+    return probes
+
+
+def noted_probes():
+    """Of the program's ELF notes: (provider, name) to the sizes of arguments at each place."""
+    done = subprocess.run(["readelf", "-n", f"{BUILD}/pulsewheel"], capture_output=True, text=True,
+                          check=True, cwd=ROOT)
+    notes = re.findall(r"Provider: (\S+)\s+Name: (\S+)\s+Location: \S+, Base: \S+, "
+                       r"Semaphore: (\S+)\s+Arguments:([^\n]*)", done.stdout)
+    probes = {}
+    for provider, name, semaphore, arguments in notes:
+        assert int(semaphore, 16) == 0, f"{name} has a semaphore"
+        sizes = [int(size) for size in re.findall(r"(-?\d+)@\S+", arguments)]
+        probes.setdefault((provider, name), []).append(sizes)
+    return probes
+
+
+def test_the_program_has_the_probes_that_are_promised():
+    promised, noted = promised_probes(), noted_probes()
+    assert set(promised) == {"accept", "frame", "probe", "evict", "close", "turn", "slice",
+                             "mailbox"}, promised
+    assert set(noted) == {("pulsewheel", name) for name in promised}, noted
+    for (_, name), places in noted.items():
+        for sizes in places:
+            # The sign of a constant is that of the compiler's choice.
+            assert sizes == promised[name], (name, sizes, promised[name])
+    print(f"        {sum(map(len, noted.values()))} places of {len(promised)} probes")
+
+
+BPF = os.path.join(ROOT, "tools", "perf", "bpf")
+
+
+def test_bpftrace_scripts_name_probes_that_there_are():
+    promised = promised_probes()
+    scripts = sorted(os.listdir(BPF))
+    assert len(scripts) >= 5 and all(name.endswith(".bt") for name in scripts), scripts
+    with open(os.path.join(ROOT, "tools/perf/README.md"), encoding="utf-8") as file:
+        table = file.read()
+    used = set()
+    for name in scripts:
+        with open(os.path.join(BPF, name), encoding="utf-8") as file:
+            text = file.read()
+        assert f"bpftrace -p \"$(pidof pulsewheel)\" tools/perf/bpf/{name}" in text, name
+        assert f"`bpf/{name}`" in table, f"{name} is not in tools/perf/README.md"
+        code = re.sub(r"(//|#!)[^\n]*", "", text)
+        for head, body in re.findall(r"^(\S[^{]*)\{(.*?)^\}", code, re.M | re.S):
+            probe = re.match(r"usdt::pulsewheel:(\w+)\s", head)
+            arguments = {int(number) for number in re.findall(r"\barg(\d)\b", head + body)}
+            if probe is None:
+                assert "usdt" not in head and not arguments, (name, head)
+                continue
+            used.add(probe[1])
+            assert probe[1] in promised, (name, probe[1])
+            assert max(arguments, default=-1) < len(promised[probe[1]]), (name, head)
+    assert used == set(promised), f"no script asks for {set(promised) - used}"
+
+
+# What each prints where peers come, beat and go.
+BPF_SHOWS = {"answers.bt": "answered", "batches.bt": "@messages_a_turn[0]",
+             "evictions.bt": "@closed_by_reason[peer_closed]", "turns.bt": "@took_us[0]",
+             "wakeups.bt": "@waited_us[0]"}
+
+
+def bpftrace(server, path, *flags):
+    return subprocess.run(["timeout", "-k", "1", "30", "bpftrace", *flags, "-p",
+                           str(server.process.pid), path], capture_output=True, text=True,
+                          check=False)
+
+
+def beat(port, until):
+    while not until.is_set():
+        with socket.create_connection(("127.0.0.1", port), 10) as peer:
+            peer.sendall(b"\xb7\x01\0\0\0\0\0\1")
+            peer.recv(64)
+        time.sleep(0.01)
+
+
+def test_bpftrace_understands_its_scripts_and_sees_the_server():
+    if shutil.which("bpftrace") is None:
+        raise Skipped("bpftrace is not installed")
+    if os.geteuid() != 0:
+        raise Skipped("bpftrace wants root")
+    assert sorted(BPF_SHOWS) == sorted(os.listdir(BPF))
+    ended = threading.Event()
+    with tempfile.TemporaryDirectory() as folder, Server("epoll", "--reactors", "1") as server:
+        beating = threading.Thread(target=beat, args=(server.port, ended))
+        beating.start()
+        try:
+            for name, shown in BPF_SHOWS.items():
+                dry = bpftrace(server, os.path.join(BPF, name), "-d")
+                assert dry.returncode == 0, (name, dry.stderr)
+                with open(os.path.join(BPF, name), encoding="utf-8") as file:
+                    text = file.read() + "\ninterval:s:1 { exit(); }\n"
+                path = os.path.join(folder, name)
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
+                done = bpftrace(server, path)
+                if done.returncode != 0:  # no BPF, no uprobes, a kernel that is locked down
+                    raise Skipped(f"bpftrace may not attach here: {done.stderr.strip()[-200:]}")
+                assert shown in done.stdout, (name, done.stdout, done.stderr)
+        finally:
+            ended.set()
+            beating.join()
 
 
 # A load that any machine can bear, measured for a moment.
