@@ -1,5 +1,5 @@
-// Durations that a reactor measures of itself, a histogram each (distributions.def). Belongs to the
-// reactor's thread; others get a copy in a snapshot.
+// Durations and amounts that a reactor measures of itself, a histogram each (distributions.def).
+// Belongs to the reactor's thread; others get a copy in a snapshot.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,8 @@
 
 namespace pulse {
 
-// How long what is measured takes: what peers see of it, or a part of a turn.
-enum class DistributionScale : uint8_t { delay, work };
+// How long what is measured takes, as peers see it or as a part of a turn; or how much it is.
+enum class DistributionScale : uint8_t { delay, work, amount };
 
 struct DistributionInfo {
     std::string_view name;

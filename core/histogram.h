@@ -40,6 +40,9 @@ class Histogram {
     // Takes other's counters and leaves its own there.
     Histogram& operator=(Histogram&& other) noexcept;
 
+    // What stands for so many of something in a histogram of amounts: as many microseconds.
+    static constexpr Nanos amount(uint64_t count) { return static_cast<Nanos>(count * kUnitNanos); }
+
     // Rounded to the nearest microsecond: below half of one is 0, as are negative durations; above
     // an hour is an hour.
     void record(Nanos duration, uint32_t times = 1) {

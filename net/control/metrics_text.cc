@@ -6,6 +6,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <sstream>
@@ -34,10 +35,27 @@ constexpr Nanos kDelayBounds[] = {
 constexpr Nanos kWorkBounds[] = {
     10 * kUs, 25 * kUs, 50 * kUs, 100 * kUs, 250 * kUs, 500 * kUs, 1 * kMs,   2'500 * kUs,
     5 * kMs,  10 * kMs, 25 * kMs, 50 * kMs,  100 * kMs, 250 * kMs, 500 * kMs, 1 * kSecond};
+constexpr auto kAmountBounds = [] {
+    std::array<Nanos, 13> bounds{};  // 1 to 4,096
+    for (size_t at = 0; at < bounds.size(); ++at) bounds[at] = Histogram::amount(uint64_t{1} << at);
+    return bounds;
+}();
 
-std::span<const Nanos> bounds_of(DistributionScale scale) {
-    if (scale == DistributionScale::delay) return kDelayBounds;
-    return kWorkBounds;
+// Buckets, and what an upper end is divided by to be shown.
+struct Scale {
+    std::span<const Nanos> bounds;
+    Nanos unit;
+};
+Scale scale_of(DistributionScale scale) {
+    switch (scale) {
+        case DistributionScale::delay:
+            return {kDelayBounds, kSecond};
+        case DistributionScale::work:
+            return {kWorkBounds, kSecond};
+        case DistributionScale::amount:
+            break;
+    }
+    return {kAmountBounds, Histogram::amount(1)};
 }
 
 double seconds(Nanos nanos) { return static_cast<double>(nanos) / kSecond; }
@@ -56,7 +74,8 @@ class Exposition {
         series.label = std::move(labels);
         (family().type == MetricType::Counter ? series.counter.value : series.gauge.value) = value;
     }
-    void add_histogram(const Histogram& values, std::span<const Nanos> bounds);
+    void add_histogram(const Histogram& values, const Scale& scale,
+                       std::vector<Series::Label> labels = {});
     void single(std::string name, MetricType type, std::string_view help, double value) {
         begin(std::move(name), type, help);
         add({}, value);
@@ -88,10 +107,17 @@ class Exposition {
 
 // What was recorded in a counter of the histogram is in the bucket that its lowest value is in: a
 // thousandth of it may be in the next.
-void Exposition::add_histogram(const Histogram& values, std::span<const Nanos> bounds) {
-    Series::Histogram& shown = next().histogram;
-    for (const Nanos bound : bounds)
-        shown.bucket.push_back({.cumulative_count = 0, .upper_bound = seconds(bound)});
+void Exposition::add_histogram(const Histogram& values, const Scale& scale,
+                               std::vector<Series::Label> labels) {
+    const std::span<const Nanos> bounds = scale.bounds;
+    const auto unit = static_cast<double>(scale.unit);
+    Series& series = next();
+    series.label = std::move(labels);
+    Series::Histogram& shown = series.histogram;
+    for (const Nanos bound : bounds) {
+        shown.bucket.push_back(
+            {.cumulative_count = 0, .upper_bound = static_cast<double>(bound) / unit});
+    }
     size_t bucket = 0;
     uint64_t below = 0;
     values.visit([&](Nanos lowest, Nanos, uint64_t count) {
@@ -101,7 +127,7 @@ void Exposition::add_histogram(const Histogram& values, std::span<const Nanos> b
     });
     for (; bucket < bounds.size(); ++bucket) shown.bucket[bucket].cumulative_count = below;
     shown.sample_count = values.count();
-    shown.sample_sum = values.mean() * static_cast<double>(values.count()) / kSecond;
+    shown.sample_sum = values.mean() * static_cast<double>(values.count()) / unit;
 }
 
 template <class Row>
@@ -205,11 +231,31 @@ void gauges(Exposition& out, const ReactorList& reactors) {
 void distributions(Exposition& out, const ReactorStats& total) {
     for_each_distribution(
         [&](const DistributionInfo& info, const Histogram& histogram) {
+            if (info.scale == DistributionScale::amount) return;
             std::string name = "pulsewheel_";
             out.begin(name.append(info.name).append("_seconds"), MetricType::Histogram, info.help);
-            out.add_histogram(histogram, bounds_of(info.scale));
+            out.add_histogram(histogram, scale_of(info.scale));
         },
         total.distributions);
+}
+
+// Of each reactor: the mean of all would hide one whose turns are small.
+void amounts(Exposition& out, const ReactorList& reactors) {
+    for (const DistributionInfo& wanted : kDistributionInfos) {
+        if (wanted.scale != DistributionScale::amount) continue;
+        std::string name = "pulsewheel_";
+        out.begin(name.append(wanted.name), MetricType::Histogram, wanted.help);
+        for (size_t reactor = 0; reactor < reactors.size(); ++reactor) {
+            if (reactors[reactor] == nullptr) continue;
+            for_each_distribution(
+                [&](const DistributionInfo& info, const Histogram& histogram) {
+                    if (info.name != wanted.name) return;
+                    out.add_histogram(histogram, scale_of(info.scale),
+                                      {Exposition::label(reactor)});
+                },
+                reactors[reactor]->distributions);
+        }
+    }
 }
 
 void io_counters(Exposition& out, const ReactorList& reactors) {
@@ -315,6 +361,7 @@ std::string metrics_text(const ReactorList& reactors, const PopulationNames& nam
         reasons(out, total);
         distributions(out, total);
     }
+    amounts(out, reactors);
     io_counters(out, reactors);
     return out.take();
 }

@@ -187,6 +187,7 @@ void Reactor<Io>::measure(const TurnTimes& times) {
     measure_turn(took);
     metrics_.distributions.wheel_slice.record(times.judged_to - times.judged_from);
     const uint32_t batch = connections_.deliveries();
+    if (batch > 0) metrics_.distributions.batch_connections.record(Histogram::amount(batch));
     usdt::turn(connections_.config().number, took, waited, batch);
 }
 

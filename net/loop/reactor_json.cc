@@ -2,6 +2,7 @@
 #include "net/loop/reactor_json.h"
 
 #include <array>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -13,18 +14,22 @@ using Json = nlohmann::ordered_json;
 int64_t to_us(Nanos nanos) { return nanos / 1'000; }
 double to_seconds(Nanos nanos) { return static_cast<double>(nanos) / kSecond; }
 
-// The names of pulseload's JSON.
-Json distribution(const Histogram& histogram) {
+// The names of pulseload's JSON; those of amounts have no unit.
+Json distribution(const Histogram& histogram, DistributionScale scale) {
     if (histogram.count() == 0) return {{"count", 0}};
+    const auto named = [&](std::string_view name) {
+        if (scale == DistributionScale::amount) name.remove_suffix(std::strlen("_us"));
+        return std::string(name);
+    };
     Json object = {{"count", histogram.count()},
-                   {"min_us", to_us(histogram.min())},
-                   {"mean_us", histogram.mean() / 1'000}};
+                   {named("min_us"), to_us(histogram.min())},
+                   {named("mean_us"), histogram.mean() / 1'000}};
     constexpr std::pair<const char*, double> kPercentiles[] = {
         {"p50_us", 50}, {"p75_us", 75},     {"p90_us", 90},       {"p95_us", 95},
         {"p99_us", 99}, {"p99_9_us", 99.9}, {"p99_99_us", 99.99}, {"p99_999_us", 99.999}};
     for (const auto& [name, percent] : kPercentiles)
-        object[name] = to_us(histogram.percentile(percent));
-    object["max_us"] = to_us(histogram.max());
+        object[named(name)] = to_us(histogram.percentile(percent));
+    object[named("max_us")] = to_us(histogram.max());
     return object;
 }
 
@@ -92,7 +97,7 @@ Json to_json(const ReactorStats& stats) {
     object["tokens_refused_by_reason"] = by_failure(stats.metrics.tokens_refused);
     for_each_distribution(
         [&](const DistributionInfo& info, const Histogram& histogram) {
-            object[std::string(info.name)] = distribution(histogram);
+            object[std::string(info.name)] = distribution(histogram, info.scale);
         },
         stats.distributions);
     add_gauges(object, stats.gauges, is_time);

@@ -49,6 +49,19 @@ TEST(Reactor, EveryTurnIsTimed) {
     EXPECT_GT(stats.gauges.wait_total, 9 * kSecond) << "it slept";
 }
 
+TEST(Reactor, ABatchIsWhatATurnReadFrom) {
+    ReactorStage stage(silent_plan(4));
+    join(stage, 4);
+    const Histogram before = stats_of(stage).distributions.batch_connections;
+    for (uint32_t i = 0; i < 3; ++i) stage.write(i, binary_frame(kBinaryPing, 1, ""));
+    stage.network().run_until(stage.network().clock() + kSecond);  // all are here before a turn is
+    stage.settle(10 * kSecond);
+    Histogram batches = stats_of(stage).distributions.batch_connections;
+    batches.subtract(before);
+    EXPECT_EQ(batches.count(), 1u) << "turns that read nothing are not in it";
+    EXPECT_EQ(batches.max(), Histogram::amount(3));
+}
+
 TEST(Reactor, JudgeLagIsHowLateADueLookIsJudged) {
     ReactorStage punctual(silent_plan(4));
     join(punctual, 4);

@@ -201,10 +201,28 @@ TEST_P(DistributionInJson, IsAMemberWithItsSum) {
     EXPECT_GT(count(object_["reactors"][0]), 0u);
     EXPECT_EQ(count(object_["reactors"][1]), count(object_["reactors"][0]) * 1'000);
     EXPECT_EQ(count(total_), count(object_["reactors"][0]) * 1'001);
-    EXPECT_EQ(total_[name]["max_us"], 1'000);
+    const bool is_amount = GetParam().scale == DistributionScale::amount;
+    EXPECT_EQ(total_[name][is_amount ? "max" : "max_us"], 1'000);
 }
 
+// A thousand of something, where the scale is of amounts: of each reactor apart.
 TEST_P(DistributionInJson, IsAHistogramOfMetrics) {
+    if (GetParam().scale == DistributionScale::amount) {
+        const std::string own(GetParam().name);
+        const Scrape some = metrics();
+        const auto count = total_[own]["count"].get<double>() / 1'001;
+        const std::string family = "pulsewheel_" + own;
+        EXPECT_EQ(some.types.at(family), "histogram");
+        EXPECT_EQ(some[family + "_count{reactor=\"0\"}"], count);
+        EXPECT_TRUE(std::isnan(some[family + "_count{reactor=\"1\"}"])) << "it did not answer";
+        EXPECT_EQ(some[family + "_count{reactor=\"2\"}"], count * 1'000);
+        EXPECT_NEAR(some[family + "_sum{reactor=\"0\"}"], count * 1'000, 1e-6);
+        const std::string first = family + "_bucket{reactor=\"0\",le=";
+        EXPECT_EQ(some[first + "\"512\"}"], 0);
+        EXPECT_EQ(some[first + "\"1024\"}"], count);
+        EXPECT_EQ(some[first + "\"+Inf\"}"], count);
+        return;
+    }
     const std::string name = "pulsewheel_" + std::string(GetParam().name) + "_seconds";
     const Scrape all = whole_metrics();
     const auto count = total_[std::string(GetParam().name)]["count"].get<double>();

@@ -18,6 +18,7 @@ const EVICTIONS = new Set(["idle_timeout", "slow_upload"]);
 const TIMES = {
   eviction_delay: "Eviction, behind its deadline",
   probe_round_trip: "Round trip of a probe",
+  batch_connections: "Connections read, in a turn",
   turn_time: "Turn",
   turn_cpu: "Turn, CPU time",
   wheel_slice: "Judging, in a turn",
@@ -289,9 +290,10 @@ function showTimes(event) {
   const rows = [];
   for (const [name, one] of Object.entries(event.total)) {
     if (one === null || typeof one !== "object" || !Number.isInteger(one.count)) continue;
-    const at = (member) => right(one.count > 0 ? duration(one[member]) : "none yet");
-    rows.push([TIMES[name] || name.replaceAll("_", " "), at("p50_us"), at("p90_us"), at("p99_us"),
-      at("p99_9_us"), at("max_us"), right(number(one.count))]);
+    const shown = (of) => (`${of}_us` in one ? duration(one[`${of}_us`]) : number(one[of]));
+    const at = (of) => right(one.count > 0 ? shown(of) : "none yet");
+    rows.push([TIMES[name] || name.replaceAll("_", " "), at("p50"), at("p90"), at("p99"),
+      at("p99_9"), at("max"), right(number(one.count))]);
   }
   fill("times", rows, "Nothing is measured");
 }
