@@ -92,13 +92,14 @@ def test_bytes_per_connection_are_above_the_empty_server():
     assert not os.path.exists(group), "the cgroup is left behind"
 
 
-def density(*numbers, as_json="yes"):
+def density(*numbers, as_json="yes", out=None):
     """The last part of density.sh, of measurements that the caller makes up."""
+    kept = () if out is None else ("--out", out, "--command", "density.sh --flag")
     with tempfile.NamedTemporaryFile("w", suffix=".json") as stats:
         stats.write('{"total": {"connections": 1000}, "backend": "epoll"}')
         stats.flush()
-        return run(os.path.join(ROOT, "tools/perf/density_report.py"), as_json, "1000", stats.name,
-                   *(str(number) for number in numbers))
+        return run(os.path.join(ROOT, "tools/perf/density_report.py"), *kept, as_json, "1000",
+                   stats.name, *(str(number) for number in numbers))
 
 
 def test_density_reports_nothing_that_cannot_be():
@@ -118,6 +119,23 @@ def test_density_reports_nothing_that_cannot_be():
     assert "bar" not in out and "met" not in out, out
     code, out, _ = density(1_000_000, 1_101_000, 0, 4_000_000, 0, 4_261_000)
     assert code == 1 and json.loads(out)["missed"] == [rss, kernel], out
+
+
+def test_density_keeps_its_report_where_the_others_do():
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, "kept")
+        code, printed, err = density(1_000_000, 1_072_000, 0, 4_000_000, 0, 4_200_000, out=out)
+        assert code == 0 and err == "", (code, err)
+        with open(os.path.join(out, "report.json"), encoding="utf-8") as file:
+            report = json.load(file)
+        assert report["schema"] == "perf/1" and report["script"] == "density", report
+        assert report["command"] == "density.sh --flag", report["command"]
+        assert report["figures"]["rss_bytes_per_connection"] == 72.0, report["figures"]
+        assert json.loads(printed)["figures"] == report["figures"], printed
+        with open(os.path.join(out, "report.txt"), encoding="utf-8") as file:
+            assert "bar 100: met" in file.read()
+        with open(os.path.join(out, "environment.json"), encoding="utf-8") as file:
+            assert json.load(file) == report["environment"]
 
 
 def test_the_table_is_seen_while_it_runs():

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # What an idle connection costs: bytes of RSS, and bytes of kernel memory above a socket that was
-# accepted and left alone. Both ends are on this machine; prints a table, --json an object.
+# accepted and left alone. Both ends are on this machine; prints a table, --json the report.
 #
 #   tools/perf/density.sh [--connections N] [--backend io_uring|epoll|auto]
-#                         [--protocol tcp|ws|jsonl] [--port N] [--login] [--json]
+#                         [--protocol tcp|ws|jsonl] [--port N] [--login] [--json] [--out DIR]
+#
+# Leaves a directory as the other scripts do, in build/perf/ or DIR: report.txt, report.json,
+# environment.json, and the server's log and last statistics.
 #
 # RSS bytes per connection are the server's RSS with N connections open, less its RSS when empty,
 # divided by N; empty is after 64 connections have come and gone, which read its code from the file.
@@ -15,16 +18,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-connections=100000 backend=auto protocol=tcp port=9100 json=no
-users=() bar=100
+connections=100000 backend=auto protocol=tcp port=9100 json=no out=
+users=() bar=100 command="${0##*/} $*"
 while [ $# -gt 0 ]; do
     case "$1" in
-        --connections|--backend|--protocol|--port)
+        --connections|--backend|--protocol|--port|--out)
             [ $# -gt 1 ] || { echo "density.sh: $1 needs a value; see --help" >&2; exit 2; }
             declare "${1#--}=$2"; shift 2 ;;
         --login) users=(--users); bar=300; shift ;;
         --json) json=yes; shift ;;
-        -h|--help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h|--help) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "density.sh: '$1' is not an option; see --help" >&2; exit 2 ;;
     esac
 done
@@ -36,6 +39,8 @@ for program in pulsewheel pulseload; do
     exit 2
 done
 
+out=${out:-$build/perf/density-$(date +%Y%m%d-%H%M%S)}
+mkdir -p "$out"
 work=$(mktemp -d)
 started=()
 cleanup() {
@@ -60,16 +65,16 @@ wait_for() { # FILE TEXT
 # Connects all, silently; returns when all are open. The clients stay until they are killed.
 load() { # PORT SCHEME FLAGS...
     "$build/pulseload" --target "$2://127.0.0.1:$1" --connections "$connections" --progress \
-        --heartbeat-interval 0 --duration 10m "${@:3}" >"$work/load.out" 2>"$work/load.err" &
+        --heartbeat-interval 0 --duration 10m "${@:3}" >"$out/load.out" 2>"$out/load.err" &
     clients=$!
     started+=("$clients")
     for _ in $(seq 600); do
-        grep -q ' hold: ' "$work/load.err" && return 0
+        grep -q ' hold: ' "$out/load.err" && return 0
         kill -0 "$clients" 2>/dev/null || break
         sleep 0.5
     done
     echo "density.sh: not all of $connections connected:" >&2
-    tail -n 3 "$work/load.err" >&2
+    tail -n 3 "$out/load.err" >&2
     exit 1
 }
 stop() { kill "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; }
@@ -95,10 +100,11 @@ say "2/2  $connections connections to pulsewheel ($protocol)"
 port=$((port + 1))
 in_group server "$build/pulsewheel" --listen "$protocol://127.0.0.1:$port" --backend "$backend" \
     --max-connections "$connections" --heartbeat-interval 10m --heartbeat-timeout 30m \
-    --stats-json "$work/stats" --stats-interval 1s >"$work/server.out" 2>&1 &
+    --log-format text --stats-json "$work/stats" --stats-interval 1s \
+    >"$out/server.log" 2>&1 &
 server=$!
 started+=("$server")
-wait_for "$work/server.out" "127.0.0.1:$port"
+wait_for "$out/server.log" "127.0.0.1:$port"
 "$build/pulseload" --target "$protocol://127.0.0.1:$port" --connections 64 --duration 1s --quiet
 sleep 2
 rss_empty=$(rss_bytes "$server")
@@ -111,9 +117,10 @@ done
 sleep 2
 rss_full=$(rss_bytes "$server")
 server_after=$(kernel_bytes server)
-tail -n 1 "$work/stats" >"$work/last"
+tail -n 1 "$work/stats" >"$out/server.json"
 stop "$clients"
 stop "$server"
 
-tools/perf/density_report.py "$json" "$connections" "$work/last" "$rss_empty" "$rss_full" \
-    "$bare_before" "$bare_after" "$server_before" "$server_after" "$bar"
+tools/perf/density_report.py --out "$out" --command "tools/perf/$command" "$json" \
+    "$connections" "$out/server.json" "$rss_empty" "$rss_full" "$bare_before" "$bare_after" \
+    "$server_before" "$server_after" "$bar"
