@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "proto/http_fields.h"
+#include "proto/traceparent.h"
 
 namespace pulse {
 namespace {
@@ -116,6 +117,7 @@ struct Single {
 struct HeadFields {
     Single host, key, version, origin, accept, content_length;
     Single token;  // of Authorization: Bearer, or of a subprotocol
+    Single traceparent;
     bool transfer_encoding = false;
     bool upgrades_to_websocket = false;
     bool connection_upgrades = false;
@@ -172,6 +174,7 @@ void note_field(HeadFields& fields, std::string_view name, std::string_view valu
     if (is("authorization") &&
         equal_ignoring_case(value.substr(0, kBearerScheme.size()), kBearerScheme))
         fields.token.set(trim_blanks(value.substr(kBearerScheme.size())));
+    if (is("traceparent")) fields.traceparent.set(value);
     if (is("content-length")) fields.content_length.set(value);
     if (is("transfer-encoding")) fields.transfer_encoding = true;
     if (is("upgrade") && lists(value, "websocket")) fields.upgrades_to_websocket = true;
@@ -557,6 +560,9 @@ void answer_request(std::string_view head, const HandshakePolicy& policy, Handsh
         const AuthFailure failure = policy.tokens->judge(fields.token.value, fields.token.count);
         if (failure != AuthFailure::none) return refuse_token(answer, failure);
     }
+    // Of several none is right (W3C Trace Context, section 3.2).
+    if (policy.reads_trace && fields.traceparent.count == 1)
+        answer.result.trace = parse_traceparent(fields.traceparent.value).value_or(TraceContext{});
     answer.result.subprotocol = fields.subprotocol;
     write_upgrade(answer, fields.key.value);
 }

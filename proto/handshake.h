@@ -42,6 +42,7 @@
 #include "core/auth_failure.h"
 #include "core/check.h"
 #include "core/limits.h"
+#include "core/trace.h"
 #include "proto/codec.h"
 #include "proto/deflate.h"
 #include "proto/kept_head.h"
@@ -70,6 +71,7 @@ struct HandshakePolicy {
     // `bearer.TOKEN` among the subprotocols, which is what a browser can send. Never of the URL,
     // which ends up in logs.
     TokenJudge* tokens = nullptr;
+    bool reads_trace = false;  // the traceparent of an upgrade
 };
 
 // What one connection remembers of a head between reads. All zero is the initial state.
@@ -92,6 +94,7 @@ struct Handshake {
     Subprotocol subprotocol = Subprotocol::none;
     uint16_t status = 0;  // of the answer written or received; 0: there is none
     DeflateAgreement deflate;
+    TraceContext trace{};       // of an upgrade that has one, where the policy reads it
     size_t consumed_bytes = 0;  // of the input; what follows an upgrade is frames
     // Why the connection ends, where it does: http_answered (200, and 426 to what never meant to
     // upgrade), unauthorized (401, 403, 429), out_of_memory, protocol_error (all others).
@@ -175,9 +178,8 @@ Handshake take_head(HandshakeState& state, std::span<uint8_t> input, S& sink, Ju
 }
 
 // The same for a server, which keeps only what its answer depends on.
-// `keeps_token`: its answer may depend on Authorization.
 template <CodecSink S, class Judge, class JudgeRefusal>
-Handshake take_request(HandshakeState& state, std::span<uint8_t> input, bool keeps_token, S& sink,
+Handshake take_request(HandshakeState& state, std::span<uint8_t> input, KeptFields fields, S& sink,
                        Judge judge, JudgeRefusal judge_refusal) {
     const size_t seen_before = state.bytes;
     HeadScan scan = scan_head(state, input);
@@ -185,7 +187,7 @@ Handshake take_request(HandshakeState& state, std::span<uint8_t> input, bool kee
     const std::span<uint8_t> piece = more ? input : input.first(scan.bytes);
     std::string_view head{reinterpret_cast<const char*>(piece.data()), piece.size()};
     if (more || seen_before > 0 || state.bytes > kHandshakeKeptBytesMax) {
-        const KeptHead shortened(sink.held(), piece, keeps_token);
+        const KeptHead shortened(sink.held(), piece, fields);
         if (shortened.too_big()) {
             scan.step = HeadScan::Step::refused;
             scan.status = 431;
@@ -227,7 +229,7 @@ Handshake serve_handshake(HandshakeState& state, std::span<uint8_t> input,
     };
     HandshakeAnswer answer;
     return take_request(
-        state, input, policy.tokens != nullptr, sink,
+        state, input, {policy.tokens != nullptr, policy.reads_trace}, sink,
         [&](std::string_view head) {
             answer_request(head, policy, answer);
             return send(answer);

@@ -363,6 +363,9 @@ void JsonParser::Implementation::take_known(const uint8_t* start, std::string_vi
                      static_cast<size_t>(token - reinterpret_cast<const char*>(start))};
         return;
     }
+    // Not a key of the table: what is no string is malformed, and passed over as such.
+    if (name == "traceparent" && entry.value().get_string().get(message.traceparent))
+        message.traceparent = {};
 }
 
 // Of those that matter to `kind` the one that stands first. Without a type all of them do, since

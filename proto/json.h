@@ -52,10 +52,11 @@ struct JsonMessage {
     // hello: "region=eu ring=canary", by name; of a name or value a byte that is a space, '=', '%'
     // or a control character is written %20. The parser's until its next parse.
     std::string_view labels_text;
-    std::string_view reason;   // goodbye
-    std::string_view message;  // error
-    std::string_view conn;     // welcome
-    uint32_t interval_ms = 0;  // welcome, interval
+    std::string_view traceparent;  // hello: as it came (proto/traceparent.h)
+    std::string_view reason;       // goodbye
+    std::string_view message;      // error
+    std::string_view conn;         // welcome
+    uint32_t interval_ms = 0;      // welcome, interval
     uint32_t timeout_ms = 0;
     uint32_t answer_every = 0;    // hello, welcome, interval: 1 to kAnswerEveryMax
     uint32_t retry_after_ms = 0;  // goodbye

@@ -59,7 +59,7 @@ Shortened shorten_first(char* line, size_t bytes) {
 
 enum class Use : uint8_t { none, presence, value };
 
-Use use_of(std::string_view name, bool keeps_token) {
+Use use_of(std::string_view name, KeptFields fields) {
     constexpr std::string_view kValues[] = {"host",
                                             "origin",
                                             "content-length",
@@ -73,7 +73,8 @@ Use use_of(std::string_view name, bool keeps_token) {
     constexpr std::string_view kPrefix = "sec-websocket-";
     const auto is = [&](std::string_view known) { return equal_ignoring_case(name, known); };
     if (std::ranges::any_of(kValues, is)) return Use::value;
-    if (is("authorization")) return keeps_token ? Use::value : Use::none;
+    if (is("authorization")) return fields.token ? Use::value : Use::none;
+    if (is("traceparent")) return fields.trace ? Use::value : Use::none;
     if (is("transfer-encoding")) return Use::presence;
     return equal_ignoring_case(name.substr(0, kPrefix.size()), kPrefix) ? Use::presence : Use::none;
 }
@@ -82,7 +83,7 @@ Use use_of(std::string_view name, bool keeps_token) {
 Shortened malformed(char* line) { return put(line, ":"); }
 
 // `whole`: the line has ended.
-Shortened shorten_field(char* line, size_t bytes, bool whole, bool keeps_token) {
+Shortened shorten_field(char* line, size_t bytes, bool whole, KeptFields fields) {
     const std::string_view text(line, bytes);
     const size_t colon = text.find(':');
     if (colon == std::string_view::npos) {
@@ -90,7 +91,7 @@ Shortened shorten_field(char* line, size_t bytes, bool whole, bool keeps_token) 
         return {std::min(bytes, kUnknownNameBytes), false};
     }
     if (!is_token(text.substr(0, colon))) return malformed(line);
-    switch (use_of(text.substr(0, colon), keeps_token)) {
+    switch (use_of(text.substr(0, colon), fields)) {
         case Use::value:
             return {bytes};
         case Use::presence:
@@ -106,17 +107,17 @@ Shortened shorten_field(char* line, size_t bytes, bool whole, bool keeps_token) 
 }  // namespace
 
 KeptHead::KeptHead(std::span<const uint8_t> held, std::span<const uint8_t> piece,
-                   bool keeps_token) {
+                   KeptFields fields) {
     const auto last_end = std::find(held.rbegin(), held.rend(), uint8_t{'\n'}).base();
     const std::span<const uint8_t> unfinished(last_end, held.end());
     held_bytes_ = held.size() - unfinished.size();
     PULSE_ASSERT(unfinished.size() + piece.size() <= text_.size());
     std::copy(piece.begin(), piece.end(),
               std::copy(unfinished.begin(), unfinished.end(), text_.begin()));
-    shorten(unfinished.size() + piece.size(), keeps_token);
+    shorten(unfinished.size() + piece.size(), fields);
 }
 
-void KeptHead::shorten(size_t bytes, bool keeps_token) {
+void KeptHead::shorten(size_t bytes, KeptFields fields) {
     char* const text = reinterpret_cast<char*>(text_.data());
     bool first = held_bytes_ == 0;
     counted_bytes_ = held_bytes_;
@@ -134,7 +135,7 @@ void KeptHead::shorten(size_t bytes, bool keeps_token) {
         Shortened line;
         if (end > from)
             line = first ? shorten_first(text + to, end - from)
-                         : shorten_field(text + to, end - from, whole, keeps_token);
+                         : shorten_field(text + to, end - from, whole, fields);
         // The empty line that ends the head stays; those before it and lines left out do not.
         const bool stays = line.bytes > 0 || (end == from && (!whole || !first));
         to += line.bytes;

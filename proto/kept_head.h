@@ -4,7 +4,7 @@
 //
 //   kept whole     the first line but for the end of a long target, Host, Origin, Connection,
 //                  Upgrade, Content-Length and the Sec-WebSocket-... lines that are read;
-//                  Authorization where tokens are looked at
+//                  Authorization where tokens are looked at, traceparent where traces are
 //   cut short      lines of which only their presence matters, and those that are malformed
 //   left out       everything else
 //
@@ -20,11 +20,17 @@
 
 namespace pulse {
 
+// Lines that matter to some servers only.
+struct KeptFields {
+    bool token = false;  // Authorization
+    bool trace = false;  // traceparent
+};
+
 class KeptHead {
   public:
     // `held`: what was kept of the head before; `piece`: what follows it. Requires: scan_head() has
     // refused no byte of them.
-    KeptHead(std::span<const uint8_t> held, std::span<const uint8_t> piece, bool keeps_token);
+    KeptHead(std::span<const uint8_t> held, std::span<const uint8_t> piece, KeptFields fields);
 
     // The first of `held` stay as they are, and kept() follows them.
     size_t held_bytes() const { return held_bytes_; }
@@ -33,7 +39,7 @@ class KeptHead {
     bool too_big() const { return counted_bytes_ > kHandshakeKeptBytesMax; }
 
   private:
-    void shorten(size_t bytes, bool keeps_token);
+    void shorten(size_t bytes, KeptFields fields);
 
     size_t held_bytes_ = 0;
     size_t kept_bytes_ = 0;

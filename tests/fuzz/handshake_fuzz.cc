@@ -15,6 +15,7 @@ struct Outcome {
     Handshake::Step step = Handshake::Step::more;
     uint16_t status = 0;
     size_t seen_bytes = 0;
+    TraceId trace{};
     std::string answer;
     friend bool operator==(const Outcome&, const Outcome&) = default;
 };
@@ -29,7 +30,7 @@ struct HalfOfThem final : TokenJudge {
 
 Outcome shake(std::span<const uint8_t> wire, const std::vector<size_t>& cuts, uint8_t options) {
     static const std::vector<std::string> origins = {"https://a.example"};
-    HandshakePolicy policy{.deflate = (options & 1) != 0};
+    HandshakePolicy policy{.deflate = (options & 1) != 0, .reads_trace = (options & 16) != 0};
     if ((options & 2) != 0) policy.origins = origins;
     HalfOfThem tokens;
     if ((options & 8) != 0) policy.tokens = &tokens;
@@ -45,6 +46,7 @@ Outcome shake(std::span<const uint8_t> wire, const std::vector<size_t>& cuts, ui
         const bool more = result.step == Handshake::Step::more;
         outcome.step = result.step;
         outcome.status = result.status;
+        outcome.trace = result.trace.trace;
         outcome.seen_bytes += more ? piece.size() : result.consumed_bytes;
         return more;
     });

@@ -79,6 +79,16 @@ TEST(JsonKinds, EveryFieldOfEveryKind) {
     EXPECT_EQ(hello.message.device, "ios");
     EXPECT_EQ(hello.message.token, "a\"b");
     EXPECT_EQ(hello.message.profile, "mobile");
+    EXPECT_EQ(hello.message.traceparent, "");
+    const Parsed traced(R"({"type":"hello","traceparent":"00-\u0061b-c-01"})");
+    EXPECT_EQ(traced.message.traceparent, "00-ab-c-01") << "as it came, whatever it is";
+    for (const char* other : {"7", "null", "[\"a\"]", "{}"}) {
+        const Parsed passed(R"({"type":"hello","user":"u1","traceparent":)" + std::string(other) +
+                            "}");
+        EXPECT_TRUE(passed.fault.ok()) << other << passed.fault.what;
+        EXPECT_EQ(passed.message.traceparent, "");
+        EXPECT_EQ(passed.message.user, "u1");
+    }
     const Parsed welcome(
         R"({"type":"welcome","conn":"r3-000123-9","interval_ms":60000,"timeout_ms":4294967295})");
     EXPECT_EQ(welcome.message.conn, "r3-000123-9");

@@ -7,6 +7,7 @@
 
 #include "core/random.h"
 #include "proto/handshake.h"
+#include "proto/traceparent.h"
 
 #include "tests/support/conformance.h"
 #include "tests/support/websocket_frames.h"
@@ -518,6 +519,82 @@ TEST(Rfc6455_4_2_1_Request, HowARandomHeadIsCutChangesNothing) {
     }
     for (const uint16_t status : {uint16_t{101}, uint16_t{400}, uint16_t{431}})
         EXPECT_GT(seen[status], 20) << status;
+}
+
+// ----------------------------------------------------------------------- W3C Trace Context 3.2
+const std::string kTrace = "4bf92f3577b34da6a3ce929d0e0e4736", kParent = "00f067aa0ba902b7";
+const std::string kTraceParent = "00-" + kTrace + "-" + kParent + "-01";
+
+TEST(TraceContext_3_2_Traceparent, EachPartIsRead) {
+    const std::optional<TraceContext> read = parse_traceparent(kTraceParent);
+    ASSERT_TRUE(read);
+    EXPECT_EQ(read->trace, (TraceId{0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6, 0xa3, 0xce,
+                                    0x92, 0x9d, 0x0e, 0x0e, 0x47, 0x36}));
+    EXPECT_EQ(read->parent, (SpanId{0, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7}));
+    // 3.2.2.5: only the last bit says that it was sampled; others are of later versions.
+    const std::string before = kTraceParent.substr(0, 53);
+    for (const auto& [flags, sampled] : std::map<std::string, bool>{
+             {"00", false}, {"01", true}, {"02", false}, {"03", true}, {"fe", false}, {"ff", true}})
+        EXPECT_EQ(parse_traceparent(before + flags)->sampled, sampled) << flags;
+}
+
+TEST(TraceContext_3_2_Traceparent, WhatIsMalformedIsPassedOver) {
+    EXPECT_FALSE(parse_traceparent(""));
+    for (size_t bytes = 0; bytes < kTraceParent.size(); ++bytes)
+        EXPECT_FALSE(parse_traceparent(kTraceParent.substr(0, bytes))) << bytes;
+    // At each place a byte that may not stand there: a capital, a dash in a number, a digit for a
+    // dash, white space.
+    for (size_t at = 0; at < kTraceParent.size(); ++at) {
+        for (const char wrong : {'A', 'F', 'g', ' ', '\0', kTraceParent[at] == '-' ? '0' : '-'}) {
+            std::string text = kTraceParent;
+            text[at] = wrong;
+            EXPECT_FALSE(parse_traceparent(text)) << text;
+        }
+    }
+    EXPECT_FALSE(parse_traceparent("00-" + std::string(32, '0') + "-" + kParent + "-01"));
+    EXPECT_FALSE(parse_traceparent("00-" + kTrace + "-" + std::string(16, '0') + "-01"));
+    EXPECT_FALSE(parse_traceparent(kTraceParent + "-"));
+    EXPECT_FALSE(parse_traceparent(kTraceParent + "0"));
+    EXPECT_FALSE(parse_traceparent(" " + kTraceParent));
+    EXPECT_FALSE(parse_traceparent("ff" + kTraceParent.substr(2)));
+}
+
+// 3.2.2.1, 4.3: what is known of a version that is not, as long as it begins as this one does.
+TEST(TraceContext_3_2_Traceparent, LaterVersionsAreReadAsThisOne) {
+    for (const std::string version : {"01", "cc", "fe"}) {
+        const std::string text = version + kTraceParent.substr(2);
+        for (const std::string& whole : {text, text + "-", text + "-what.follows"}) {
+            ASSERT_TRUE(parse_traceparent(whole)) << whole;
+            EXPECT_TRUE(parse_traceparent(whole)->sampled);
+        }
+        EXPECT_FALSE(parse_traceparent(text + "0")) << "flags of three digits";
+        EXPECT_FALSE(parse_traceparent(text.substr(0, 54)));
+    }
+}
+
+TEST(TraceContext_3_2_Traceparent, AnUpgradeHasOneWhereItIsRead) {
+    const HandshakePolicy reads{.reads_trace = true};
+    const auto trace_of = [](const Request& request, const HandshakePolicy& policy) {
+        const Outcome outcome = serve(request.text(), policy, {});
+        EXPECT_EQ(outcome.result.status, 101) << outcome.answer;
+        return outcome.result.trace;
+    };
+    const auto expect = [&](const Request& request, bool present) {
+        const TraceContext whole = trace_of(request, reads);
+        EXPECT_EQ(whole.present(), present) << request.text();
+        const std::string wire = request.text();
+        const TraceContext cut = serve(wire, reads, every_byte(wire.size())).result.trace;
+        EXPECT_EQ(cut.trace, whole.trace) << "however it is cut";
+        EXPECT_EQ(cut.parent, whole.parent);
+        EXPECT_EQ(cut.sampled, whole.sampled);
+    };
+    expect({}, false);
+    expect(Request().with("traceparent", kTraceParent), true);
+    expect(Request().with("TraceParent", " " + kTraceParent + "\t"), true);
+    expect(Request().with("traceparent", "nonsense"), false);
+    expect(Request().with("traceparent", kTraceParent).with("traceparent", kTraceParent), false);
+    const Request named = Request().with("traceparent", kTraceParent);
+    EXPECT_FALSE(trace_of(named, {}).present()) << "where it is not read";
 }
 
 // Whatever a peer sends without an end, a small buffer is all that it costs.
