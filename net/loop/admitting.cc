@@ -57,6 +57,8 @@ void Connections::set_limits() {
         config_.warn) {
         config_.warn("no address space for rates of messages: none is limited (--message-rate)");
     }
+    traces_.set_ratio(options.trace_ratio);
+    counts_messages_ = message_rates_.on() || traces_.on();
     if (options.flapping.ends > 0 && !beginnings_.turn_on(io_.now()) && config_.warn)
         config_.warn("no address space for ages of connections: --flapping holds off none");
 }
@@ -235,6 +237,8 @@ uint32_t Connections::retry_after_ms(const Refusal& refusal) const {
 void Connections::refuse(const Accepted& accepted, const Refusal& refusal) {
     const ListenAddress& listener = config_.options->listen[accepted.listener];
     metrics_.refused(refusal.reason);
+    if (traces_.on()) [[unlikely]]
+        trace_refused(accepted, refusal.reason);
     if (logs_peers_) {
         config_.debug(accepted.peer.text() + " refused on " + listener.text + ": " +
                       std::string(describe(refusal.reason).name));

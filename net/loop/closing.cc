@@ -116,6 +116,8 @@ void Connections::on_closed(Index index) {
     metrics_.closed(connection.close_reason);
     if (logs_peers_) log_debug(index, "closed: ", explain(evidence(index), false));
     if (samples()) log_close(index);
+    if (traces_.on()) [[unlikely]]
+        trace_closed(index);
     uncount(index);
     population_.leaves(connection);
     // The name is a literal, which a null byte ends.

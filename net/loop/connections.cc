@@ -60,10 +60,13 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       message_rates_(pages, table.limit(), config.users),
       beginnings_(pages, table.limit()),
       sharing_(pages, table.limit()),
-      history_(pages, table.limit(), io.now()) {
+      history_(pages, table.limit(), io.now()),
+      traces_(pages, config.traces) {
     std::iota(profile_place_.begin(), profile_place_.end(), uint8_t{0});
     set_logging();
     set_limits();
+    if (config_.traces != nullptr && !traces_.on() && config_.warn)
+        config_.warn("no address space for traces: none is made (--otlp-endpoint)");
 }
 
 void Connections::on_accept(const Accepted& accepted) {
@@ -86,6 +89,8 @@ void Connections::on_accept(const Accepted& accepted) {
     message_rates_.begin(index);
     beginnings_.begin(index, io_.now());
     connection.user = history_.accepted(index, listener.expects_proxy_header, io_.now());
+    if (traces_.on()) [[unlikely]]
+        trace_accepted(index);
     if (logs_peers_) {
         log_debug(index, "accepted from ", accepted.peer.text() + " on " + listener.text);
     }
@@ -202,7 +207,7 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges.records_bytes = table_.backed_bytes();
     stats.gauges.wheel_bytes = wheel_.memory_bytes();
     stats.gauges.buffers_bytes = buffers_.held_bytes();
-    stats.gauges.ledger_bytes = history_.memory_bytes();
+    stats.gauges.ledger_bytes = history_.memory_bytes() + traces_.memory_bytes();
     stats.gauges.backend_bytes = io_.memory_bytes();
     // Tables of all reactors: of the first.
     const auto shared = [this](const AddressTable* all) {

@@ -10,6 +10,7 @@
 //   sending.cc       one send a connection and turn
 //   evidence.cc      what is known of one, and why it ended
 //   logging.cc       what is logged of them
+//   tracing.cc       what becomes a trace
 //   buffers.cc       unfinished messages, parked bytes, who gives way
 //   session.cc       what a peer's bytes come to, by its protocol (net/protocols/)
 //   logins.cc        who they are: users, their sessions, and the shards of the directory
@@ -56,6 +57,7 @@
 #include "net/loop/reactor_config.h"
 #include "net/loop/reactor_metrics.h"
 #include "net/loop/reactor_stats.h"
+#include "net/loop/trace_table.h"
 #include "net/protocols/conversation.h"
 
 namespace pulse {
@@ -234,10 +236,21 @@ class Connections {
     // of its messages is its user's, too.
     void logged_in(Index index, std::string_view user);
     // A complete message came: the connection is closed where that is one too many for its rate.
+    // Of one that is traced it is counted, too.
     void count_message(Index index) {
-        if (message_rates_.on()) [[unlikely]]
-            limit_messages(index);
+        if (counts_messages_) [[unlikely]]
+            look_at_message(index);
     }
+    // Where traces are on (tracing.cc): a peer names the trace that it is part of; its handshake is
+    // over; its hello was welcomed; a message of it was no heartbeat, and maybe answered a probe.
+    void join_trace(Index index, const TraceContext& context);
+    void trace_upgraded(Index index);
+    void trace_hello(Index index);
+    void trace_other(Index index, bool answers_probe) {
+        if (is_traced(index)) [[unlikely]]
+            count_other(index, answers_probe);
+    }
+    bool reads_trace() const { return traces_.on(); }
     // What a refusal advises; 0: nothing.
     uint32_t retry_after_ms(const Refusal& refusal) const;
     // A debug line about it.
@@ -368,6 +381,18 @@ class Connections {
     }
     void note_end(Index index, CloseMode mode);
 
+    // Traces (tracing.cc).
+    bool is_traced(Index index) const { return (table_[index].flags & kTraced) != 0; }
+    void trace_accepted(Index index);
+    TraceTable::Entry* begin_trace(Index index, const SpanIds& ids, Nanos accepted_at);
+    void end_trace(Index index);
+    void count_other(Index index, bool answers_probe);
+    void look_at_message(Index index);
+    bool allows_anomaly();
+    void push_trace(const TraceRecord& record);
+    void trace_closed(Index index);
+    void trace_refused(const Accepted& accepted, CloseReason reason);
+
     // Sending.
     void mark_dirty(Index index) {
         Connection& connection = at(index);
@@ -433,8 +458,10 @@ class Connections {
     Authentication authentication_{config_, *this, metrics_, table_.limit()};
     Notices notices_{config_.number, config_.warn};
     History history_;
-    bool logs_peers_ = false;     // config_.debug gets a line for each
-    uint64_t logged_hashes_ = 0;  // config_.event gets those of names whose hash is below this
+    bool logs_peers_ = false;       // config_.debug gets a line for each
+    uint64_t logged_hashes_ = 0;    // config_.event gets those of names whose hash is below this
+    bool counts_messages_ = false;  // of some connections at least
+    TraceTable traces_;
 
     Overload lag_overload_;
     OverloadStep overload_step_ = OverloadStep::none;  // by lag or by memory

@@ -55,6 +55,8 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
     wheel_.arm(index, step.next);
     if (step.verdict == Verdict::rearm) return kLookCost;
     Session(*this, index).send_probe();
+    if (is_traced(index)) [[unlikely]]
+        ++traces_.at(index).probes;
     metrics_.add(Metric::probes_sent);
     usdt::probe(config_.number, index, probes_sent(step.heard));
     if (probes_sent(step.heard) > 1) metrics_.add(Metric::probes_missed);  // the one before it

@@ -189,9 +189,26 @@ inline constexpr size_t kLastWordsBytesMax = size_t{4} << 10;
 // last seconds of a storm; 3.5 MiB. The most is what 350 MiB hold.
 inline constexpr uint32_t kLedgerEntriesDefault = 10'000;
 inline constexpr uint32_t kLedgerEntriesMax = 1'000'000;
-// While the log has lines of connections, at least so many that end are remembered until theirs is
-// written: what a reactor closes within the linger of a second, 364 KiB.
+// While the log has lines of connections, or traces are made, at least so many that end are
+// remembered until theirs is written: what a reactor closes within the linger of a second, 364 KiB.
 inline constexpr uint32_t kLedgerEntriesForLog = 1'024;
+
+// --------------------------------------------------------------------------------------- traces
+// --trace-ratio, in millionths: of a million connections 10,000 traces are enough to look at.
+inline constexpr uint32_t kTraceRatioDefault = 10'000;
+// Sampled connections of one reactor at once, 1 % of 1.6 million; 2.1 MiB, backed as they are used.
+// More are not traced and counted (traces_lost_table_full).
+inline constexpr uint32_t kTracedMaxLog2 = 14;
+inline constexpr uint32_t kTracedMax = uint32_t{1} << kTracedMaxLog2;
+// Ends that wait for the exporter, which comes ten times a second, of one reactor: 2,560 a second;
+// 142 KiB. A power of two.
+inline constexpr uint32_t kTraceQueueSlots = 256;
+// Ends of one reactor that are traced in a second although they were not sampled: enough to see
+// what a mass eviction has in common.
+inline constexpr uint32_t kTraceAnomaliesPerSecond = 256;
+// A close that takes longer from its decision to the close of its socket is traced: a peer that is
+// gone takes kCloseLingerNs, and one that is there a round trip.
+inline constexpr int64_t kTraceSlowCloseNs = 3'000'000'000;
 
 // -------------------------------------------------------------------------------------- notices
 // Between two log lines of a reactor that say that its buffers are short.

@@ -136,6 +136,9 @@ struct LoopOptions {
     // nullptr: authentication is off.
     std::shared_ptr<const Credentials> credentials;
 
+    // Connections that are traced from their beginning, in millionths (core/trace.h).
+    uint32_t trace_ratio = kTraceRatioDefault;
+
     LogLevel log_level = LogLevel::info;  // debug: reactors log a line for each peer
     // Connections whose events are logged, in millionths of all (core/units.h); 0: none.
     uint32_t log_connections = 0;

@@ -21,6 +21,7 @@
 #include "net/loop/limits.h"
 #include "net/loop/log_event.h"
 #include "net/loop/loop_options.h"
+#include "net/loop/trace_queue.h"
 #include "proto/codec.h"
 
 namespace pulse {
@@ -55,6 +56,9 @@ struct ReactorConfig {
     // there is no other.
     std::span<Mailbox* const> mailboxes{};
     uint32_t sender = 0;
+    // Where traces go; the server's, likewise. Null: none is made.
+    TraceQueue* traces = nullptr;
+    SipKey trace_key{};  // secret; what ids of traces are made from
     // The wall clock, by which tokens expire: nanoseconds since 1970. Requires: there is one where
     // the options have credentials.
     std::function<Nanos()> wall_clock;

@@ -13,6 +13,7 @@
 #include "net/protocols/probe_value.h"
 #include "proto/limits.h"
 #include "proto/proxy.h"
+#include "proto/traceparent.h"
 
 namespace pulse {
 namespace {
@@ -114,6 +115,7 @@ void Session::on_pong(const ProbeAnswer& answer) {
     measure_round_trip();
     proof();
     connections_.metrics().add(Metric::probe_answers);
+    connections_.trace_other(index_, true);
     trace_frame();
 }
 
@@ -130,6 +132,7 @@ void Session::measure_round_trip() {
 
 void Session::on_frame() {
     complete_message();
+    connections_.trace_other(index_, false);
     connections_.frame(connection_);
     trace_frame();
 }
@@ -168,11 +171,15 @@ bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
         connections_.set_profile(index_, profile);
     }
     if (hello.answer_every > 0) set_answer_every(hello.answer_every);
+    if (!hello.traceparent.empty() && connections_.reads_trace())
+        connections_.join_trace(index_,
+                                parse_traceparent(hello.traceparent).value_or(TraceContext{}));
     if (!login.user.empty()) {
         connections_.authentication().log_in(index_, *bearer);
         return false;
     }
     connections_.metrics().add(Metric::hellos);
+    connections_.trace_hello(index_);
     return true;
 }
 
@@ -230,6 +237,7 @@ WelcomeText Session::begin_welcome() const {
 // The same with ,"user":"u1","device":"ios","session":"new" behind it.
 void Session::welcome_user(const UserHello& hello, const LoginAnswer& answer) {
     connections_.metrics().add(Metric::hellos);
+    connections_.trace_hello(index_);
     connections_.logged_in(index_, hello.user);
     names_answer_every_ = hello.asks_answer_every;
     WelcomeText text = begin_welcome();
@@ -274,11 +282,14 @@ HandshakePolicy Session::handshake_policy() {
     return {.origins = options.ws_origins,
             .deflate = options.ws_deflate,
             .ready = connections_.ready(),
-            .tokens = connections_.authentication().on() ? this : nullptr};
+            .tokens = connections_.authentication().on() ? this : nullptr,
+            .reads_trace = connections_.reads_trace()};
 }
 
-void Session::open() {
+void Session::open(const TraceContext& trace) {
     connections_.set_stage(index_, Stage::open);
+    connections_.join_trace(index_, trace);
+    connections_.trace_upgraded(index_);
     connections_.begin_heartbeats(index_);
     connections_.authentication().upgraded(index_);
 }

@@ -63,7 +63,7 @@ class Session final : public Conversation, private TokenJudge {
     bool wants_echo() override;
     void keep_message(std::span<uint8_t> rest) override;
     HandshakePolicy handshake_policy() override;
-    void open() override;
+    void open(const TraceContext& trace) override;
     void becomes(uint8_t protocol) override { connections_.set_protocol(index_, protocol); }
     void report_error(const JsonFault& wrong) override;
     void fail(const Decoded& decoded) override;

@@ -11,6 +11,7 @@
 
 #include "core/buffer_pool.h"
 #include "core/connection.h"
+#include "core/trace.h"
 #include "core/turn_budget.h"
 #include "net/protocols/protocol.h"
 #include "proto/codec.h"
@@ -106,8 +107,8 @@ class Conversation {
     virtual HandshakePolicy handshake_policy() = 0;
     // Another row of kProtocols is spoken from now on.
     virtual void becomes(uint8_t protocol) = 0;
-    // The handshake is over: frames follow.
-    virtual void open() = 0;
+    // The handshake is over: frames follow. `trace`: what its head says that it is part of.
+    virtual void open(const TraceContext& trace) = 0;
     // A message that means nothing, from a peer that frames well: forgiven a few times.
     virtual void report_error(const JsonFault& wrong) = 0;
     // Bytes that no conversation can go on from: says what was wrong with them, and closes.

@@ -132,7 +132,7 @@ void continue_handshake(Conversation& conversation, std::span<uint8_t> bytes) {
     conversation.store(frames);
     if (handshake.subprotocol == Subprotocol::json) conversation.set_dialect(Dialect::json);
     if (handshake.subprotocol == Subprotocol::binary) conversation.set_dialect(Dialect::binary);
-    conversation.open();
+    conversation.open(handshake.trace);
     const std::span<uint8_t> rest = bytes.subspan(handshake.consumed_bytes);
     if (!rest.empty()) conversation.protocol().receive(conversation, rest);
 }

@@ -41,6 +41,8 @@ struct StagePlan {
     bool keeps_debug_lines = false;
     Nanos log_takes = 0;  // how long the sink blocks for each of them
     SipKey probe_key{};
+    TraceQueue* traces = nullptr;
+    SipKey trace_key{};
     // Of several reactors: which it is, and the mailboxes of all. The caller puts that of each
     // stage into its place before any of them turns.
     uint32_t number = 0;
@@ -197,6 +199,8 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
         if (plan.keeps_debug_lines) options->log_level = LogLevel::debug;
         ReactorConfig config = make_reactor_config(std::move(options));
         config.probe_key = plan.probe_key;
+        config.traces = plan.traces;
+        config.trace_key = plan.trace_key;
         config.number = plan.number;
         config.mailboxes = plan.mailboxes;
         config.sender = plan.senders + plan.number;
