@@ -59,7 +59,7 @@ CXXFLAGS_asan := -O1 $(WARNINGS_gcc) -DPULSE_AUDIT=1 -fsanitize=address,undefine
                  -fno-sanitize-recover=all
 # g++ 12 takes a member of std::regex, which cpp-httplib has, for uninitialised where ASan watches
 # (its bug 105562).
-$(BUILD)/asan/net/control/control.o: CXXFLAGS_asan += \
+$(BUILD)/asan/net/control/control.o $(BUILD)/asan/net/observe/trace_exporter.o: CXXFLAGS_asan += \
     $(if $(findstring clang,$(CXX)),,-Wno-maybe-uninitialized)
 # Tests are macros for the most part, and compile in a third of the time so. The library and the
 # fuzzers are optimised and have these checks.
@@ -94,6 +94,7 @@ LIBS_bench := -lbenchmark -lbenchmark_main $(LIBS_any)
 # What Debian compiled cpp-httplib with: its classes have other sizes without these.
 HTTPLIB := -DCPPHTTPLIB_OPENSSL_SUPPORT -DCPPHTTPLIB_ZLIB_SUPPORT -DCPPHTTPLIB_BROTLI_SUPPORT
 CXXFLAGS_net/control := $(HTTPLIB)
+CXXFLAGS_net/observe := $(HTTPLIB)
 
 # --------------------------------------------------------------------------------------- sources
 # $(1) folder, $(2) pattern of the names of files in it or below

@@ -17,7 +17,7 @@ PROGRAMS = ["pulsewheel", "pulseload", "pulsesim", "pulsectl"]
 # Folders of net/, and which others each may include.
 NET_LAYERS = {"io": (), "auth": (), "protocols": ("io",), "loop": ("auth", "protocols", "io"),
               "server": ("loop", "auth", "protocols", "io"), "sim": ("loop", "protocols", "io"),
-              "control": ("loop", "protocols", "io")}
+              "control": ("loop", "protocols", "io"), "observe": ("loop", "protocols", "io")}
 # Folders of tools/pulseload/ likewise; what lies above them may include both.
 LOAD_LAYERS = {"run": (), "report": ("run",)}
 PROTOCOLS = "net/protocols/protocols.def"  # the one table that is not of statistics

@@ -329,14 +329,27 @@ void anomaly_lines(Exposition& out, const AnomalyReport& report) {
            [](const State& state) { return state.anomalies; });
 }
 
+void thread_counters(Exposition& out, std::span<const ThreadCounter> counters) {
+    std::string_view family;
+    for (const ThreadCounter& counter : counters) {
+        if (counter.family != std::exchange(family, counter.family))
+            out.begin(std::string(counter.family), MetricType::Counter, counter.help);
+        std::vector<Series::Label> labels;
+        if (!counter.reason.empty()) labels.push_back({"reason", std::string(counter.reason)});
+        out.add(std::move(labels), static_cast<double>(counter.value));
+    }
+}
+
 }  // namespace
 
 std::string metrics_text(const ReactorList& reactors, const PopulationNames& names,
                          const ServingState& serving, const Json& process,
-                         const AnomalyReport& anomalies) {
+                         const AnomalyReport& anomalies,
+                         std::span<const ThreadCounter> counters_of_threads) {
     Exposition out;
     process_lines(out, serving, process);
     anomaly_lines(out, anomalies);
+    thread_counters(out, counters_of_threads);
     ReactorStats total;
     uint64_t most = 0;
     size_t up = 0;

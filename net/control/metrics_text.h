@@ -25,6 +25,7 @@ struct PopulationNames {
 // Of reactors by number; of one that has not answered, nothing but pulsewheel_reactor_up 0.
 std::string metrics_text(const std::vector<const ReactorStats*>& reactors,
                          const PopulationNames& names, const ServingState& serving,
-                         const Json& process, const AnomalyReport& anomalies = {});
+                         const Json& process, const AnomalyReport& anomalies = {},
+                         std::span<const ThreadCounter> counters = {});
 
 }  // namespace pulse

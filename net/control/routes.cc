@@ -140,10 +140,11 @@ Reply Routes::metrics(const Ask& ask) {
         reactors.push_back(measured.has(reactor) ? measured.jobs[reactor]->stats.get() : nullptr);
     PopulationNames names{.protocols = {}, .stages = kStageNames};
     for (const Protocol* protocol : all_protocols()) names.protocols.push_back(protocol->name);
-    return {
-        200,
-        metrics_text(reactors, names, target_.serving(), target_.process(), target_.anomalies()),
-        "text/plain; version=0.0.4"};
+    const std::vector<ThreadCounter> counters = target_.counters();
+    return {200,
+            metrics_text(reactors, names, target_.serving(), target_.process(), target_.anomalies(),
+                         counters),
+            "text/plain; version=0.0.4"};
 }
 
 // A reactor that has ended has no figures any more; one that is stuck is named.

@@ -31,6 +31,12 @@ struct ServingState {
     uint32_t reactors_overloaded = 0;   // they refuse newcomers (--overload)
 };
 
+// A counter of a thread that is not a reactor's. Those of one family differ by their reason.
+struct ThreadCounter {
+    std::string_view family, reason, help;
+    uint64_t value = 0;
+};
+
 // A file of the live page.
 struct PageFile {
     std::string_view path;  // of the request
@@ -53,6 +59,8 @@ class ControlTarget {
     virtual size_t send_queue_bytes() const = 0;
     virtual std::span<const PageFile> page() const = 0;
     virtual AnomalyReport anomalies() const = 0;
+    // For /metrics; those of a family one after the other.
+    virtual std::vector<ThreadCounter> counters() const { return {}; }
 
     // Ask: every setting with its value, its origin, and whether a reload applies it.
     virtual Result<Json> config() = 0;

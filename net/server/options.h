@@ -47,6 +47,9 @@ struct ServerOptions : LoopOptions {
     OnAnomaly on_anomaly = OnAnomaly::off;
     Nanos anomaly_interval = kAnomalyIntervalDefault;  // between two samples
 
+    // Traces.
+    std::string otlp_endpoint;  // http://HOST:PORT/PATH; empty: off
+
     // Log and statistics.
     std::string log_file;  // empty: stderr
     LogFormat log_format = LogFormat::automatic;

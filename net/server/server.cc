@@ -63,6 +63,7 @@ SipKey random_key() {
 void set_secrets_and_clock(ReactorConfig& config) {
     config.probe_key = random_key();
     config.user_key = random_key();
+    config.trace_key = random_key();
     config.wall_clock = wall_now;
 }
 
@@ -147,7 +148,8 @@ struct Server::Shared final : Reactors {
     AddressTable users;
     std::unique_ptr<Balance> balance;
     SharedPace drain_pace;
-    ReactorConfig config;  // what all reactors have in common
+    std::shared_ptr<TraceQueues> traces;  // by reactor; null: off
+    ReactorConfig config;                 // what all reactors have in common
     std::mutex admin_lane;
     std::vector<std::unique_ptr<Thread>>& threads;  // none comes or goes while a server runs
     std::vector<Mailbox*> mailboxes;
@@ -199,6 +201,7 @@ void reactor_thread(Thread& self, Shared& shared, const ServerPlan& plan) {
     ReactorConfig config = shared.config;
     config.number = self.number;
     config.sender = kFirstReactorSender + self.number;
+    if (shared.traces != nullptr) config.traces = (*shared.traces)[self.number].get();
     const uint32_t places = plan.connections_per_reactor;
     MappedPages pages;
     ConnectionTable table(pages, places);
@@ -229,7 +232,12 @@ Server::Server(const ServerPlan& plan)
       shared_(
           std::make_unique<Shared>(static_cast<uint32_t>(plan.options.max_connections), threads_)),
       started_at_(monotonic_now()),
-      wall_started_at_(wall_now()) {}
+      wall_started_at_(wall_now()) {
+    if (plan.options.otlp_endpoint.empty()) return;
+    shared_->traces = std::make_shared<TraceQueues>();
+    for (uint32_t number = 0; number < plan.reactors; ++number)
+        shared_->traces->push_back(std::make_unique<TraceQueue>(kTraceQueueSlots));
+}
 
 Result<std::unique_ptr<Server>> Server::start(const ServerPlan& plan, LogLine debug, LogLine warn,
                                               LogEvents event) {
@@ -465,6 +473,7 @@ void Server::fill_process(ServerStats& stats) const {
 }
 
 Reactors& Server::reactors() { return *shared_; }
+std::shared_ptr<TraceQueues> Server::traces() const { return shared_->traces; }
 uint32_t Server::connections() const { return shared_->admission.live(); }
 uint32_t Server::overloaded() const { return shared_->admission.overloaded(); }
 uint32_t Server::connections_max() const { return shared_->admission.connections_max(); }

@@ -22,6 +22,7 @@
 #include "core/result.h"
 #include "net/loop/log_event.h"
 #include "net/loop/reactors.h"
+#include "net/loop/trace_queue.h"
 #include "net/server/machine.h"
 #include "net/server/options.h"
 #include "net/server/stats.h"
@@ -125,6 +126,8 @@ class Server {
 
     // For the threads of an admin endpoint.
     Reactors& reactors();
+    // Where the reactors put their traces; null where the options name no endpoint for them.
+    std::shared_ptr<TraceQueues> traces() const;
     // Of listening(): another program has it open, too.
     bool is_passed(size_t listener) const { return plan_.options.listen[listener].descriptor >= 0; }
     // Of stats() what is not the reactors': times, process, backend, listeners.

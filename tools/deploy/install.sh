@@ -69,7 +69,7 @@ for example in sysctl.conf limits.conf; do
     place 644 "$here/$example" "$share/doc/pulsewheel/examples/$example"
 done
 for file in README.md alerts.yml alerts_test.yml alertmanager.yml dashboard.json fluentd.conf \
-    prometheus.yml rsyslog.conf vector.toml; do
+    otel-collector.yaml prometheus.yml rsyslog.conf traces.compose.yaml vector.toml; do
     place 644 "$here/../observe/$file" "$share/doc/pulsewheel/observe/$file"
 done
 place 644 "$here/README.md" "$share/doc/pulsewheel/README.md"

@@ -18,10 +18,11 @@ namespace pulse::serve {
 class AdminTarget final : public ControlTarget {
   public:
     AdminTarget(Server& server, Operator& main_thread, const AnomalyWatch& watch,
-                const ServerOptions& options)
+                const TraceExporter* traces, const ServerOptions& options)
         : server_(server),
           main_thread_(main_thread),
           watch_(watch),
+          traces_(traces),
           listeners_(server.listening()),
           profiles_(make_reactor_config(std::make_shared<LoopOptions>(options)).profile_names),
           send_queue_bytes_(options.send_queue_bytes) {}
@@ -55,6 +56,13 @@ class AdminTarget final : public ControlTarget {
     size_t send_queue_bytes() const override { return send_queue_bytes_; }
     std::span<const PageFile> page() const override { return page_files(); }
     AnomalyReport anomalies() const override { return watch_.report(); }
+    std::vector<ThreadCounter> counters() const override {
+        std::vector<ThreadCounter> counters;
+        if (traces_ == nullptr) return counters;
+        for (const TraceCounter& counter : traces_->counters())
+            counters.push_back({counter.family, counter.reason, counter.help, counter.value});
+        return counters;
+    }
 
     Result<Json> config() override {
         return ask<Json>([this] { return main_thread_.config(); });
@@ -111,6 +119,7 @@ class AdminTarget final : public ControlTarget {
     Server& server_;
     Operator& main_thread_;
     const AnomalyWatch& watch_;
+    const TraceExporter* const traces_;
     const std::vector<std::string> listeners_;
     const std::vector<std::string> profiles_;
     const size_t send_queue_bytes_;
@@ -146,9 +155,11 @@ Result<Admin> Admin::open(const ServerOptions& options, const Origins& origins) 
     return admin;
 }
 
-Result<void> Admin::serve(Server& server, Operator& main_thread, const AnomalyWatch& watch) {
+Result<void> Admin::serve(Server& server, Operator& main_thread, const AnomalyWatch& watch,
+                          const TraceExporter* traces) {
     if (listener_ == nullptr) return {};
-    target_ = std::make_unique<AdminTarget>(server, main_thread, watch, main_thread.options());
+    target_ =
+        std::make_unique<AdminTarget>(server, main_thread, watch, traces, main_thread.options());
     Result<std::unique_ptr<Control>> control =
         Control::start(std::move(*listener_), std::move(tokens_), *target_);
     listener_.reset();

@@ -9,6 +9,7 @@
 #include "core/result.h"
 #include "net/control/anomaly_watch.h"
 #include "net/control/control.h"
+#include "net/observe/trace_exporter.h"
 #include "net/server/server.h"
 #include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/operator.h"
@@ -29,8 +30,9 @@ class Admin {
     static Result<Admin> open(const ServerOptions& options, const Origins& origins);
     // The same but for the address, which the server that runs may have.
     static Result<void> check(const ServerOptions& options, const Origins& origins);
-    // Answers from now on, until it is destroyed. All outlive it.
-    Result<void> serve(Server& server, Operator& main_thread, const AnomalyWatch& watch);
+    // Answers from now on, until it is destroyed. All outlive it. `traces`: null where it is off.
+    Result<void> serve(Server& server, Operator& main_thread, const AnomalyWatch& watch,
+                       const TraceExporter* traces);
     // No request is answered any more. Before what it asks is gone.
     void stop() { control_.reset(); }
     // A line for the start of the log; empty: it is off.

@@ -13,8 +13,11 @@
 #include <string>
 #include <vector>
 
+#include "core/trace.h"
 #include "core/version.h"
 #include "net/control/anomaly_watch.h"
+#include "net/observe/otlp_endpoint.h"
+#include "net/observe/trace_exporter.h"
 #include "net/server/descriptors.h"
 #include "net/server/server.h"
 #include "proto/printable.h"
@@ -78,6 +81,30 @@ sigset_t block_signals() {
     return signals;
 }
 
+// nullptr: --otlp-endpoint is off.
+Result<std::unique_ptr<TraceExporter>> export_traces(const ServerOptions& options,
+                                                     const Server& server) {
+    if (options.otlp_endpoint.empty()) return std::unique_ptr<TraceExporter>();
+    const Result<OtlpEndpoint> endpoint = parse_otlp_endpoint(options.otlp_endpoint);
+    if (!endpoint) return Error{endpoint.error()};
+    const size_t reactors = server.traces()->size();
+    spdlog::info("traces of {:g} % of connections to {}, in {} MiB at most",
+                 100.0 * options.trace_ratio / kTraceRatioOne, endpoint->text(),
+                 (TraceExporter::memory_bytes_max(reactors) + (1 << 19)) >> 20);
+    return TraceExporter::start(*endpoint, server.listening(), server.traces(),
+                                [](const std::string& line) { spdlog::warn("{}", line); });
+}
+
+void end_traces(TraceExporter& traces, const DrainTrace& drain) {
+    traces.finish(drain);
+    uint64_t exported = 0, dropped = 0;
+    for (const TraceCounter& counter : traces.counters()) {
+        if (counter.family == "pulsewheel_trace_spans_exported_total") exported += counter.value;
+        if (counter.family == "pulsewheel_trace_spans_dropped_total") dropped += counter.value;
+    }
+    spdlog::info("traces: {} spans were exported, {} dropped", exported, dropped);
+}
+
 // `passed`: what the service manager listens on already.
 int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
                   ServiceManager manager, const std::vector<PassedSocket>& passed,
@@ -126,7 +153,10 @@ int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
                        {[](const std::string& line) { spdlog::warn("{}", line); },
                         [&](OverloadStep step) { (*server)->set_anomaly_step(step); },
                         [&] { return main_thread.progress().draining_since != 0; }});
-    if (Result<void> serving = admin->serve(**server, main_thread, watch); !serving) {
+    const Result<std::unique_ptr<TraceExporter>> traces = export_traces(options, **server);
+    const Result<void> serving =
+        traces ? admin->serve(**server, main_thread, watch, traces->get()) : Error{traces.error()};
+    if (!serving) {
         spdlog::error("{}", serving.error());
         return kCouldNotStart;
     }
@@ -136,6 +166,7 @@ int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
     const int code = main_thread.run(**server, watch, signals);
     admin->stop();
     watch.stop();
+    if (*traces) end_traces(**traces, main_thread.drain_trace());
     return code;
 }
 

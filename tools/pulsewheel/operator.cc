@@ -288,6 +288,13 @@ int Operator::end() {
         "ended: {} connections were accepted, {} evicted, {} refused; {} heartbeats answered",
         metrics[Metric::accepted], metrics[Metric::evicted], metrics[Metric::refused],
         metrics[Metric::heartbeats_answered]);
+    drain_trace_ = {.began_at = progress_.draining_since,
+                    .ended_at = monotonic_now(),
+                    .connections = drain_plan_.connections,
+                    .goodbyes_per_second = drain_plan_.rate,
+                    .reset = metrics.closed[static_cast<size_t>(CloseReason::hard_stop)],
+                    .cut_short = server_->drain_cut_short(),
+                    .stopped_hard = stopped_at_ != 0};
     report_trouble();
     if (stats_file_) stats_file_->finish(kFinishNs);
     lines_->finish(kFinishNs);

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "net/control/anomaly_watch.h"
+#include "net/observe/otlp_json.h"
 #include "net/server/server.h"
 #include "tools/pulsewheel/flags.h"
 #include "tools/pulsewheel/line_writer.h"
@@ -59,6 +60,8 @@ class Operator {
         std::atomic<uint32_t> reactors_stuck{0};
     };
     const Progress& progress() const { return progress_; }
+    // After run(): how it drained, for a trace.
+    const DrainTrace& drain_trace() const { return drain_trace_; }
 
     // Tasks.
     // SIGTERM's first: a drain begins, unless one has.
@@ -116,6 +119,7 @@ class Operator {
     Nanos window_changed_at_ = 0;  // by a reload since then
     Nanos stop_watched_at_ = 0;
     DrainPlan drain_plan_;
+    DrainTrace drain_trace_;
     Nanos next_drain_line_ = kNever;
     Nanos stopped_at_ = 0;  // the hard stop
 };

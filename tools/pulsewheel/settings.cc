@@ -9,6 +9,7 @@
 #include "core/units.h"
 #include "net/control/admin_address.h"
 #include "net/io/limits.h"
+#include "net/observe/otlp_endpoint.h"
 #include "net/protocols/listen_uri.h"
 #include "net/server/limits.h"
 
@@ -385,6 +386,20 @@ std::vector<std::string> get_admin(const ServerOptions& options) {
     return {options.admin.empty() ? std::string(kOffWord) : options.admin};
 }
 
+Result<void> set_otlp_endpoint(ServerOptions& options, std::string_view text) {
+    if (text == kOffWord) {
+        options.otlp_endpoint.clear();
+        return {};
+    }
+    const Result<OtlpEndpoint> endpoint = parse_otlp_endpoint(text);
+    if (!endpoint) return Error{endpoint.error()};
+    options.otlp_endpoint = text;
+    return {};
+}
+std::vector<std::string> get_otlp_endpoint(const ServerOptions& options) {
+    return {options.otlp_endpoint.empty() ? std::string(kOffWord) : options.otlp_endpoint};
+}
+
 template <auto kFile>
 Result<void> set_auth_file(ServerOptions& options, std::string_view text) {
     options.auth.*kFile = text;
@@ -412,6 +427,7 @@ constexpr std::string_view kHeartbeats = "Heartbeats";
 constexpr std::string_view kSessions = "Sessions";
 constexpr std::string_view kMessages = "Messages";
 constexpr std::string_view kAdministration = "Administration";
+constexpr std::string_view kTraces = "Traces";
 constexpr std::string_view kLogging = "Logging and statistics";
 
 using enum SettingKind;
@@ -649,6 +665,20 @@ constexpr Setting kSettings[] = {
      "the page at / asks for one.",
      text, restart, set_file<&ServerOptions::admin_token_file>,
      get_file<&ServerOptions::admin_token_file>},
+
+    {"otlp-endpoint", kTraces, "URL",
+     "Send traces of connections, evictions and drains to an OpenTelemetry collector: "
+     "http://HOST:PORT or http://HOST:PORT/PATH (OTLP in JSON; without a path, /v1/traces). "
+     "off: none is made.",
+     text, restart, set_otlp_endpoint, get_otlp_endpoint},
+    {"trace-ratio", kTraces, "RATIO",
+     "Part of connections that are traced from their beginning, as 1% or 0.001. Traced besides are "
+     "those whose client asks for it (traceparent), evictions, breaches of a protocol, refusals "
+     "under overload and slow closes. off: nothing but these.",
+     text, live,
+     set_quantity<&ServerOptions::trace_ratio, parse_ratio, format_ratio, true, uint64_t{1},
+                  kRatioWhole>,
+     get_quantity<&ServerOptions::trace_ratio, format_ratio, true>},
 
     {"log-level", kLogging, "debug|info|warning|error",
      "debug, info, warning or error. debug logs every peer with its address.", text, live,

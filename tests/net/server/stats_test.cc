@@ -431,6 +431,17 @@ TEST_F(Stats, MetricsHaveTheAnomaliesOfEachSeries) {
     EXPECT_EQ(whole_metrics()["pulsewheel_anomaly_active{series=\"evictions\"}"], 0) << "off";
 }
 
+TEST_F(Stats, MetricsHaveTheCountersOfOtherThreads) {
+    const std::vector<ThreadCounter> counters = {{"pulsewheel_a_total", "", "What a counts", 7},
+                                                 {"pulsewheel_b_total", "x", "What b counts", 0},
+                                                 {"pulsewheel_b_total", "y", "", 3}};
+    const Scrape shown(metrics_text({&first_}, kNames, {}, stats_.process_json(), {}, counters));
+    EXPECT_EQ(shown.types.at("pulsewheel_b_total"), "counter");
+    EXPECT_EQ(shown["pulsewheel_a_total"], 7);
+    EXPECT_EQ(shown["pulsewheel_b_total{reason=\"x\"}"], 0);
+    EXPECT_EQ(shown["pulsewheel_b_total{reason=\"y\"}"], 3);
+}
+
 TEST_F(Stats, MetricsOfTheMostReactorsAreOneAnswer) {
     constexpr size_t kReactors = 256;
     const std::vector<const ReactorStats*> reactors(kReactors, &second_);

@@ -291,6 +291,21 @@ TEST(Flags, TlsIsRefusedWithARemedy) {
                  {"--listen: 'wss://*:9443' asks for TLS", "proxy in front"});
 }
 
+TEST(Flags, TracesGoToAUrlAndTheirShareIsOne) {
+    EXPECT_EQ(options_of({}).otlp_endpoint, "");
+    EXPECT_EQ(options_of({}).trace_ratio, kTraceRatioDefault);
+    EXPECT_EQ(options_of({"--otlp-endpoint", "off"}).otlp_endpoint, "");
+    EXPECT_EQ(options_of({"--trace-ratio", "off"}).trace_ratio, 0u);
+    EXPECT_EQ(options_of({"--trace-ratio", "0.000001"}).trace_ratio, 1u);
+    EXPECT_EQ(options_of({"--trace-ratio", "25%"}).trace_ratio, 250'000u);
+    EXPECT_EQ(options_of({"--trace-ratio", "1"}).trace_ratio, kTraceRatioOne);
+    for (const char* wrong : {"", "2", "101%", "0", "-1"})
+        expect_error(read({"--trace-ratio", wrong}),
+                     {"--trace-ratio: '" + std::string(wrong) + "'"});
+    expect_error(read({"--otlp-endpoint", "https://a:4318"}), {"TLS", "collector on this machine"});
+    expect_error(read({"--otlp-endpoint", "a:4318"}), {"is not an http:// URL"});
+}
+
 TEST(Flags, FieldsMustAgree) {
     expect_error(read({"--heartbeat-interval", "10s", "--heartbeat-timeout", "5s"}),
                  {"--heartbeat-timeout: '5s' leaves too little time", "interval of 10s", "30s"});

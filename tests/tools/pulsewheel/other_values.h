@@ -60,6 +60,8 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"ws-origin", "https://b.example:8443"},
     {"admin", "127.0.0.1:9200"},
     {"admin-token-file", "the tokens"},
+    {"otlp-endpoint", "http://collector.example:4318"},
+    {"trace-ratio", "25%"},
     {"log-file", "a log"},
     {"log-level", "error"},
     {"log-format", "json"},
