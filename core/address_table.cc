@@ -177,6 +177,24 @@ void AddressTable::part(uint32_t address) {
     }
 }
 
+// The look and the change are one step, by the entry that has most: where an address has two, which
+// is rare, a change of the other in between is not seen.
+bool AddressTable::part_above(uint32_t address, uint32_t share) {
+    for (;;) {
+        uint32_t all = 0;
+        std::atomic<uint32_t>* most = nullptr;
+        uint32_t seen = 0;
+        for (Entry* entry : places_of(address)) {
+            if (address_of(entry->head.load(std::memory_order_acquire)) != address) continue;
+            const uint32_t sharing = entry->sharing.load(std::memory_order_relaxed);
+            all += sharing;
+            if (most == nullptr || sharing > seen) most = &entry->sharing, seen = sharing;
+        }
+        if (most == nullptr || seen == 0 || all <= share) return false;
+        if (most->compare_exchange_weak(seen, seen - 1, std::memory_order_relaxed)) return true;
+    }
+}
+
 uint32_t AddressTable::sharing(uint32_t address) const {
     uint32_t sharing = 0;
     for (const Entry* entry : places_of(address))

@@ -74,6 +74,9 @@ class AddressTable {
     // It takes one of the share of its address; how many have one now. And gives it back.
     uint32_t join(uint32_t address);
     void part(uint32_t address);
+    // Gives one back where more than `share` are taken; then one of its connections is to give way,
+    // whichever, and part() is not to be called for it. Of several threads no more do than have to.
+    bool part_above(uint32_t address, uint32_t share);
     uint32_t sharing(uint32_t address) const;
 
     // Takes one from its bucket; otherwise returns how long there is none.

@@ -168,6 +168,9 @@ bool Connections::give_way(uint32_t address, uint32_t others, Index newcomer) {
     if (share == 0 || config_.addresses->sharing(address) <= share) return true;
     const Index oldest = sharing_.oldest(address);
     if (oldest != kNoIndex && oldest != newcomer) {
+        // Another reactor may have been passed the same in the meantime, and have done it.
+        if (!config_.addresses->part_above(address, share)) return true;
+        forget_share(oldest);
         begin_close(oldest, kGivesWay);
         return true;
     }
@@ -197,9 +200,14 @@ void Connections::limit_messages(Index index) {
 void Connections::end_share(Index index) {
     Connection& connection = at(index);
     if ((connection.flags & kSharing) == 0) return;
-    connection.flags &= static_cast<uint8_t>(~kSharing);
-    sharing_.remove(index);
+    forget_share(index);
     config_.addresses->part(connection.address);
+}
+
+// Its part in the share is given back already.
+void Connections::forget_share(Index index) {
+    at(index).flags &= static_cast<uint8_t>(~kSharing);
+    sharing_.remove(index);
 }
 
 void Connections::uncount(Index index) {

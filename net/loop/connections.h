@@ -320,6 +320,7 @@ class Connections {
     void limit_messages(Index index);
     void begin_share(Index index);
     void end_share(Index index);
+    void forget_share(Index index);
     void uncount(Index index);
     void leave(uint8_t listener);
     void set_handshaking(Connection& connection, bool handshaking);

@@ -1,6 +1,7 @@
 // The table of addresses beside a map, full, expiring, and under several threads at once.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <thread>
@@ -229,6 +230,40 @@ TEST(AddressTable, ThreadsLeaveNoCountBehind) {
     for (uint32_t address = 1; address <= 100'000; ++address)
         ASSERT_EQ(table.connections(address), 0u) << address;
     EXPECT_LE(table.entries_used(), kAddressEntriesMin);
+}
+
+// Two reactors that are passed the same at once must not both close one: of two newcomers, one has
+// left again while their messages were on their way.
+TEST(AddressTable, AsManyGiveWayAsAreTooMany) {
+    constexpr uint32_t kShare = 2, kRounds = 20'000;
+    HeapPages pages;
+    AddressTable table(pages, 64);
+    table.enter(7, kStart, at_most(9));
+    std::atomic<uint32_t> begun{0}, done{0}, parted{0};
+    const auto wait_for = [](const std::atomic<uint32_t>& count, uint32_t round) {
+        for (uint32_t looks = 1; count < round; ++looks)
+            if (looks % 1'000 == 0) std::this_thread::yield();
+    };
+    std::thread other([&] {
+        for (uint32_t round = 1; round <= kRounds; ++round) {
+            wait_for(begun, round);
+            parted += table.part_above(7, kShare);
+            done = round;
+        }
+    });
+    uint32_t wrong = 0;
+    for (uint32_t round = 1; round <= kRounds; ++round) {
+        while (table.sharing(7) <= kShare) table.join(7);
+        parted = 0;
+        begun = round;
+        // The other sees that later, by about as much.
+        for (uint32_t looks = round % 128; looks > 0 && done < round; --looks) continue;
+        parted += table.part_above(7, kShare);
+        wait_for(done, round);
+        wrong += parted != 1 || table.sharing(7) != kShare;
+    }
+    other.join();
+    EXPECT_EQ(wrong, 0u);
 }
 
 // ------------------------------------------------------------------------------ lists by address
