@@ -291,6 +291,7 @@ Reply Control::Parts::answer(const Route& route, std::string_view id,
 }
 
 HttpAnswer Control::Parts::respond(HttpCall& call) {
+    if (const auto left = std::exchange(stream_of_thread, nullptr)) left->end();  // it has thrown
     call_of_thread = &call;
     HttpAnswer answer = parser.respond(call.head);
     call_of_thread = nullptr;
@@ -327,6 +328,9 @@ Result<std::unique_ptr<Control>> Control::start(AdminListener listener,
     };
     answerer.refusal = [](int status, std::string_view reason, std::string_view remedy) {
         return response_text(error_reply(status, "request", reason, remedy));
+    };
+    answerer.failed = [&target](std::string_view why) {
+        target.warn(std::string("a client was closed: ").append(why));
     };
     Result<std::unique_ptr<HttpFront>> front =
         HttpFront::start(parts->listener.take(), std::move(answerer));

@@ -64,6 +64,14 @@ class EventBuffer : public HttpStream {
         if (wake_) wake_();
     }
 
+    // Nothing follows, not even what was added and is not read; the connection is closed.
+    void drop() {
+        const std::lock_guard guard(lock_);
+        out_.clear();
+        over_ = true;
+        if (wake_) wake_();
+    }
+
   private:
     mutable std::mutex lock_;
     std::string out_;

@@ -9,7 +9,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
+#include <exception>
+#include <new>
+#include <thread>
 #include <utility>
 
 #include "net/control/limits.h"
@@ -108,13 +112,50 @@ void HttpFront::worker_thread() {
             task = std::move(tasks_.front());
             tasks_.pop_front();
         }
-        HttpAnswer answer;
-        if (!task.call->gone) answer = answerer_.answer(*task.call);
-        {
-            const std::lock_guard guard(lock_);
-            done_.push_back({task.client, std::move(answer)});
-        }
+        HttpAnswer made;
+        if (!task.call->gone) made = answer(*task.call);
+        deliver({task.client, std::move(made)});
         ring();
+    }
+}
+
+// What is thrown, where memory is short as a rule, ends one client and not the process.
+HttpAnswer HttpFront::answer(HttpCall& call) {
+    try {
+        return answerer_.answer(call);
+    } catch (const std::exception& error) {
+        report(error.what());
+        return {.bytes = {}, .close = true};
+    }
+}
+
+// Until there is memory for it: its client waits for nothing else.
+void HttpFront::deliver(Done done) {
+    for (;;) {
+        try {
+            const std::lock_guard guard(lock_);
+            done_.push_back(std::move(done));
+            return;
+        } catch (const std::bad_alloc&) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(kAdminRetryMs));
+        }
+    }
+}
+
+void HttpFront::report(std::string_view why) const {
+    try {
+        if (answerer_.failed) answerer_.failed(why);
+    } catch (const std::exception&) {  // there is no memory for a line either
+    }
+}
+
+template <class What>
+void HttpFront::guard_client(uint64_t number, What&& what) {
+    try {
+        what();
+    } catch (const std::exception& error) {
+        if (clients_.contains(number)) close_client(number);
+        report(error.what());
     }
 }
 
@@ -128,7 +169,10 @@ void HttpFront::front_thread() {
         const int milliseconds =
             static_cast<int>(std::clamp<Nanos>((wait + kMillisecond - 1) / kMillisecond, 0, 1'000));
         const int count = epoll_wait(set_, events, kEventsAtOnce, milliseconds);
-        for (int i = 0; i < count; ++i) on_event(events[i].data.u64, events[i].events);
+        for (int i = 0; i < count; ++i) {
+            const epoll_event& event = events[i];
+            guard_client(event.data.u64, [&] { on_event(event.data.u64, event.events); });
+        }
         take_done();
         read_streams();
         close_late(monotonic_clock());
@@ -205,6 +249,12 @@ void HttpFront::accept_some() {
         }
         const Nanos now = monotonic_clock();
         const uint64_t number = next_client_++;
+        try {
+            clients_[number];
+        } catch (const std::bad_alloc& error) {
+            ::close(descriptor);
+            return report(error.what());
+        }
         Client& client = clients_[number];
         client.descriptor = descriptor;
         client.deadline = now + kAdminRequestNs;
@@ -227,10 +277,11 @@ void HttpFront::close_client(uint64_t number) {
 }
 
 void HttpFront::close_late(Nanos now) {
-    std::vector<uint64_t> late;
-    for (const auto& [number, client] : clients_)
-        if (client.deadline <= now) late.push_back(number);
-    for (const uint64_t number : late) close_client(number);
+    for (auto client = clients_.begin(); client != clients_.end();) {
+        const auto [number, deadline] = std::pair(client->first, client->second.deadline);
+        ++client;
+        if (deadline <= now) close_client(number);
+    }
     if (accepting_ || now < accept_again_at_) return;
     accepting_ = true;
     epoll_event event{.events = EPOLLIN, .data = {.u64 = kListener}};
@@ -319,8 +370,7 @@ void HttpFront::begin_answer(uint64_t number, Client& client, size_t head_bytes,
     client.call = std::make_shared<HttpCall>(client.in.substr(0, head_bytes),
                                              client.in.substr(head_bytes, body_bytes));
     client.in.erase(0, head_bytes + body_bytes);
-    if (answerer_.is_quick(client.call->head))
-        return respond(number, client, answerer_.answer(*client.call));
+    if (answerer_.is_quick(client.call->head)) return respond(number, client, answer(*client.call));
     {
         const std::lock_guard guard(lock_);
         if (tasks_.size() < kAdminQueueMax) {
@@ -360,7 +410,8 @@ void HttpFront::take_done() {
     for (Done& each : done) {
         const auto found = clients_.find(each.client);
         if (found != clients_.end()) {
-            respond(each.client, found->second, std::move(each.answer));
+            guard_client(each.client,
+                         [&] { respond(each.client, found->second, std::move(each.answer)); });
         } else if (each.answer.stream != nullptr) {
             each.answer.stream->end();
         }
@@ -434,13 +485,14 @@ void HttpFront::read_stream(uint64_t number, Client& client) {
     write_some(number, client);
 }
 
+// One may end, and no other, while it is read.
 void HttpFront::read_streams() {
-    std::vector<uint64_t> idle;
-    for (const auto& [number, client] : clients_)
-        if (client.phase == Phase::streaming && client.out.empty()) idle.push_back(number);
-    for (const uint64_t number : idle) {
-        const auto found = clients_.find(number);
-        if (found != clients_.end()) read_stream(number, found->second);
+    for (auto next = clients_.begin(); next != clients_.end();) {
+        const uint64_t number = next->first;
+        Client& client = next->second;
+        ++next;
+        if (client.phase == Phase::streaming && client.out.empty())
+            guard_client(number, [&] { read_stream(number, client); });
     }
 }
 

@@ -77,6 +77,8 @@ class HttpFront {
         // The response to a request that is refused before it is whole, or because too many wait.
         std::function<std::string(int status, std::string_view reason, std::string_view remedy)>
             refusal;
+        // Something was thrown, and the client of it is closed: why. Any thread; empty: not told.
+        std::function<void(std::string_view why)> failed{};
     };
 
     // Takes `listener`, a non-blocking socket that listens. Threads start here; the error says
@@ -116,6 +118,12 @@ class HttpFront {
     Result<void> start_thread(void* (*body)(void* self));
     void front_thread();
     void worker_thread();
+    HttpAnswer answer(HttpCall& call);
+    void deliver(Done done);
+    void report(std::string_view why) const;
+    // Does it, and closes that client, if it is still there, where something is thrown.
+    template <class What>
+    void guard_client(uint64_t number, What&& what);
     void accept_some();
     bool make_place();
     void on_event(uint64_t client, uint32_t events);

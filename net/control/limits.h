@@ -28,7 +28,9 @@ inline constexpr size_t kAdminAnswerBytesMax = size_t{2} << 20;
 // takes: a client that is slower is closed.
 inline constexpr int64_t kAdminRequestNs = 5'000'000'000;
 inline constexpr int64_t kAdminStallNs = 5'000'000'000;
-// The same of an answer that goes on for as long as the client likes: a phone that sleeps.
+// Where there is no memory to pass an answer on, between two tries.
+inline constexpr int kAdminRetryMs = 20;
+// As kAdminStallNs, of an answer that goes on for as long as the client likes: a phone that sleeps.
 inline constexpr int64_t kAdminStreamStallNs = 30'000'000'000;
 // Between two requests of a connection.
 inline constexpr int64_t kAdminIdleNs = 60'000'000'000;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "net/control/evidence_json.h"
 #include "net/control/limits.h"
 #include "net/control/presence_jobs.h"
+#include "net/control/warn_of_streams.h"
 #include "net/io/clocks.h"
 #include "net/loop/public_name.h"
 
@@ -66,8 +68,9 @@ class PresenceHub::Follower final : public EventBuffer {
     uint32_t user = 1;
 };
 
-PresenceHub::PresenceHub(Errands& errands)
+PresenceHub::PresenceHub(Errands& errands, const ControlTarget& target)
     : errands_(errands),
+      target_(target),
       feed_(static_cast<uint64_t>(Clocks::now().wall / 1'000), kPresenceFeedBytes) {}
 
 PresenceHub::~PresenceHub() {
@@ -102,9 +105,32 @@ Result<std::shared_ptr<HttpStream>> PresenceHub::follow(std::string id) {
     return std::shared_ptr<HttpStream>(std::move(follower));
 }
 
+// As StatusHub::run().
 void PresenceHub::run() {
     pthread_setname_np(pthread_self(), "admin presence");
-    positions_.assign(errands_.reactors(), kNotRead);
+    for (bool stopped = false; !stopped;) {
+        try {
+            serve();
+            stopped = true;
+        } catch (const std::exception& error) {
+            drop_all(error.what());
+        }
+    }
+}
+
+void PresenceHub::drop_all(std::string_view why) {
+    warn_of_streams(target_, "presence", why);
+    lost_some_ = true;
+    const std::lock_guard guard(lock_);
+    for (const auto& follower : followers_) follower->drop();
+    followers_.clear();
+}
+
+void PresenceHub::serve() {
+    if (positions_.empty()) positions_.assign(errands_.reactors(), kNotRead);
+    // Those that come again with the id of an event begin anew.
+    if (lost_some_) feed_.append_gap();
+    lost_some_ = false;
     std::unique_lock guard(lock_);
     while (!stopping_) {
         std::erase_if(followers_, [](const auto& follower) { return follower->gone(); });

@@ -28,13 +28,14 @@
 #include "net/control/errands.h"
 #include "net/control/http_front.h"
 #include "net/control/presence_feed.h"
+#include "net/control/target.h"
 
 namespace pulse {
 
 class PresenceHub {
   public:
-    // `errands` outlives this.
-    explicit PresenceHub(Errands& errands);
+    // Both outlive this.
+    PresenceHub(Errands& errands, const ControlTarget& target);
     // Waits for the thread. The streams that it gave may outlive it, and say nothing more.
     ~PresenceHub();
     PresenceHub(const PresenceHub&) = delete;
@@ -51,6 +52,8 @@ class PresenceHub {
     class Follower;
     Result<void> start();
     void run();
+    void serve();
+    void drop_all(std::string_view why);
     void poll();
     bool poll_once();
     bool fill(Follower& follower);
@@ -58,6 +61,7 @@ class PresenceHub {
     bool add_page(Follower& follower, std::string& text);
 
     Errands& errands_;
+    const ControlTarget& target_;
     std::mutex lock_;
     std::condition_variable changed_;
     std::vector<std::shared_ptr<Follower>> followers_;  // of all threads
@@ -66,6 +70,7 @@ class PresenceHub {
     // The thread's.
     PresenceFeed feed_;
     std::vector<uint64_t> positions_;  // in the streams of the shards
+    bool lost_some_ = false;           // of what was read, on its way to the feed
 };
 
 }  // namespace pulse

@@ -135,7 +135,7 @@ class Routes {
     // Last: it ends what goes on.
     Errands errands_;
     std::atomic<uint32_t> long_ones_{0};  // kicks with a rate
-    PresenceHub hub_{errands_};
+    PresenceHub hub_{errands_, target_};
     StatusHub status_hub_{errands_, target_};
 };
 

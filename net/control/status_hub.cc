@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
 
 #include "net/control/anomaly_json.h"
 #include "net/control/limits.h"
+#include "net/control/warn_of_streams.h"
 #include "net/loop/reactor_json.h"
 #include "net/protocols/protocol.h"
 
@@ -102,8 +104,27 @@ bool StatusHub::all_begun() const {
     return std::ranges::all_of(followers_, [](const auto& follower) { return follower->begun; });
 }
 
+// What is thrown, where memory is short as a rule, must not end the process with its connections.
 void StatusHub::run() {
     pthread_setname_np(pthread_self(), "admin status");
+    for (bool stopped = false; !stopped;) {
+        try {
+            serve();
+            stopped = true;
+        } catch (const std::exception& error) {
+            drop_all(error.what());
+        }
+    }
+}
+
+void StatusHub::drop_all(std::string_view why) {
+    warn_of_streams(target_, "status", why);
+    const std::lock_guard guard(lock_);
+    for (const auto& follower : followers_) follower->drop();
+    followers_.clear();
+}
+
+void StatusHub::serve() {
     reactors_.resize(errands_.reactors());
     using Clock = std::chrono::steady_clock;
     std::string event;

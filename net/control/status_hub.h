@@ -11,7 +11,8 @@
 //
 // The first comes at once. Counters count since the start of the server, which `pid` and
 // `started_at` name: rates are differences of two events of one start. Of a reactor that does not
-// answer the figures are those that it gave last.
+// answer the figures are those that it gave last, but for percentiles in `total`: they are of the
+// reactors that answered this time. Where memory is short all streams end; clients may come again.
 #pragma once
 
 #include <condition_variable>
@@ -65,6 +66,8 @@ class StatusHub {
     };
     Result<void> start();
     void run();
+    void serve();
+    void drop_all(std::string_view why);
     bool all_begun() const;
     void measure();
     void take(Seen& seen, const ReactorStats& stats);

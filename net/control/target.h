@@ -62,6 +62,9 @@ class ControlTarget {
     // For /metrics; those of a family one after the other.
     virtual std::vector<ThreadCounter> counters() const { return {}; }
 
+    // A line for the operator: what went wrong here, and was not the fault of a request.
+    virtual void warn(const std::string& line) const = 0;
+
     // Ask: every setting with its value, its origin, and whether a reload applies it.
     virtual Result<Json> config() = 0;
     virtual Result<std::string> log_level() = 0;

@@ -2,7 +2,10 @@
 #include "net/loop/jobs.h"
 
 #include <algorithm>
+#include <exception>
+#include <string>
 
+#include "net/loop/connections.h"
 #include "net/loop/limits.h"
 
 namespace pulse {
@@ -35,9 +38,22 @@ void Jobs::step(Running& running, Connections& connections, Nanos now, uint32_t&
                 uint32_t share) {
     uint32_t left = std::min(share, budget);
     const uint32_t granted = left;
-    running.due = running.job->step(connections, now, left);
-    running.job->finished_ = running.due == kNever;
+    try {
+        running.due = running.job->step(connections, now, left);
+        running.job->finished_ = running.due == kNever;
+    } catch (const std::exception& error) {
+        give_up(running, connections, error.what());
+    }
     budget -= std::max<uint32_t>(1, granted - std::min(granted, left));
+}
+
+// Its rows had no memory: the asker gets no answer, and connections none the worse for it.
+void Jobs::give_up(Running& running, const Connections& connections, std::string_view why) const {
+    running.job->cancel();
+    if (!connections.config().warn) return;
+    std::string line("reactor ");
+    line.append(std::to_string(reactor_)).append(": gave up what the admin endpoint asked: ");
+    connections.config().warn(line.append(why));
 }
 
 Nanos Jobs::due_at(Nanos now) const {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "core/message.h"
@@ -38,6 +39,7 @@ class Jobs {
     };
     void step(Running& running, Connections& connections, Nanos now, uint32_t& budget,
               uint32_t share);
+    void give_up(Running& running, const Connections& connections, std::string_view why) const;
     void acknowledge(const Running& running) const;
 
     const uint32_t reactor_;

@@ -379,7 +379,7 @@ void Server::reload(const ServerOptions& options) {
     // Without the first, every hello would be taken at its word from now on.
     PULSE_ASSERT((options.credentials != nullptr) == options.auth.on());
     // What the plan and the kernel decided at the start.
-    const std::shared_ptr<const ServerOptions> running = std::move(options_);
+    const std::shared_ptr<const ServerOptions> running = options_;
     auto fresh = std::make_shared<ServerOptions>(options);
     fresh->max_connections = running->max_connections;
     fresh->listen = running->listen;

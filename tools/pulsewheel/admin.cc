@@ -2,6 +2,7 @@
 #include "tools/pulsewheel/admin.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <ctime>
 #include <nlohmann/json.hpp>
@@ -63,6 +64,7 @@ class AdminTarget final : public ControlTarget {
             counters.push_back({counter.family, counter.reason, counter.help, counter.value});
         return counters;
     }
+    void warn(const std::string& line) const override { spdlog::warn("admin: {}", line); }
 
     Result<Json> config() override {
         return ask<Json>([this] { return main_thread_.config(); });
@@ -113,7 +115,7 @@ class AdminTarget final : public ControlTarget {
             main_thread_.tasks().run([&] { answer->emplace(what()); }, kAdminAnswerNs);
         if (done) return *std::move(*answer);
         return Error{"has not answered within " + format_duration(kAdminAnswerNs) +
-                     ", or the server ends; try again"};
+                     ", or the server ends, or the log says why not; try again"};
     }
 
     Server& server_;

@@ -1,9 +1,12 @@
 // A queue, and a signal.
 #include "tools/pulsewheel/main_tasks.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <exception>
 #include <utility>
 
 namespace pulse::serve {
@@ -24,7 +27,7 @@ bool MainTasks::run(std::function<void()> task, Nanos most) {
         return false;
     }
     changed_.wait(guard, [&] { return mine->done; });
-    return true;
+    return !mine->failed;
 }
 
 void MainTasks::run_waiting() {
@@ -34,8 +37,15 @@ void MainTasks::run_waiting() {
         tasks_.pop_front();
         task->begun = true;
         guard.unlock();
-        task->run();
+        bool failed = false;
+        try {
+            task->run();
+        } catch (const std::exception& error) {
+            failed = true;
+            spdlog::error("what the admin endpoint asked was not done: {}", error.what());
+        }
         guard.lock();
+        task->failed = failed;
         task->done = true;
         changed_.notify_all();
     }

@@ -25,7 +25,7 @@ class MainTasks {
     MainTasks& operator=(const MainTasks&) = delete;
 
     // Any other thread. False: the main thread has not come to it within `most`, or runs no tasks
-    // any more; then it never will be run.
+    // any more, and never will run it; or it has thrown, which is logged.
     bool run(std::function<void()> task, Nanos most);
 
     // The main thread.
@@ -38,6 +38,7 @@ class MainTasks {
         std::function<void()> run;
         bool begun = false;
         bool done = false;
+        bool failed = false;  // something was thrown
     };
 
     const pthread_t main_;

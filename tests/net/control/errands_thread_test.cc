@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -104,6 +105,22 @@ TEST(Errands, ManyThreadsAskAtOnceAndAllAreAnswered) {
     }
     for (std::thread& asker : askers) asker.join();
     EXPECT_EQ(answered, 4 * 50 * 3);
+}
+
+struct Throws final : Job {
+    Nanos step(Connections&, Nanos, uint32_t&) override { throw std::bad_alloc(); }
+};
+
+// Its rows have no memory: it is given up, and the reactor serves on.
+TEST(Errands, AJobThatThrowsIsGivenUp) {
+    Crew crew(1);
+    Errands errands(crew);
+    const std::vector<std::shared_ptr<Job>> throws = {std::make_shared<Throws>()};
+    EXPECT_TRUE(errands.run(throws, 60 * kSecond, {}).all());
+    EXPECT_FALSE(throws[0]->finished());
+    const auto jobs = steps_for(crew, 2);
+    EXPECT_TRUE(errands.run(jobs, 60 * kSecond, {}).all());
+    EXPECT_TRUE(jobs[0]->finished());
 }
 
 TEST(Errands, AReactorThatIsStuckIsNamedAtTheDeadlineAndTheOthersHaveAnswered) {

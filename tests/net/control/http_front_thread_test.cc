@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -85,6 +86,7 @@ class HttpFrontTest : public Clients {
                 while (!may_answer_ && !call.gone) std::this_thread::sleep_for(1ms);
                 gone_ += call.gone;
             }
+            if (call.text.find("short") != std::string::npos) throw std::bad_alloc();
             if (call.head.path() == "/stream") {
                 const std::lock_guard guard(streams_lock_);
                 return HttpAnswer{"head:", true, next_stream_};
@@ -96,6 +98,7 @@ class HttpFrontTest : public Clients {
         answerer.refusal = [](int status, std::string_view, std::string_view) {
             return "HTTP/1.1 " + std::to_string(status) + " Refused\r\nContent-Length: 0\r\n\r\n";
         };
+        answerer.failed = [this](std::string_view) { ++failed_; };
         auto front = HttpFront::start(listener->take(), std::move(answerer));
         PULSE_ASSERT(front);
         front_ = std::move(*front);
@@ -105,7 +108,7 @@ class HttpFrontTest : public Clients {
         front_.reset();
     }
 
-    std::atomic<int> asked_{0}, gone_{0};
+    std::atomic<int> asked_{0}, gone_{0}, failed_{0};
     std::atomic<bool> may_answer_{false};
     std::mutex streams_lock_;
     std::shared_ptr<HttpStream> next_stream_;
@@ -226,6 +229,18 @@ TEST_F(HttpFrontTest, ItEndsWhileRequestsAreAnswered) {
     EXPECT_GE(gone_, 1);
 }
 
+// On a worker, and on the front thread.
+TEST_F(HttpFrontTest, WhatIsThrownClosesOneClient) {
+    const int other = connect();
+    for (const std::string_view path : {"/some", "/quick"}) {
+        const int client = connect();
+        send_text(client, "GET " + std::string(path) + " HTTP/1.1\r\nX: short\r\n\r\n");
+        EXPECT_EQ(read_text(client), "") << path;
+    }
+    EXPECT_EQ(failed_, 2);
+    EXPECT_EQ(ask(other, kQuick, response("23")), response("23"));
+}
+
 // ---------------------------------------------------------------------------------------- streams
 // Says what a test puts there, from its thread.
 class TextStream final : public HttpStream {
@@ -337,9 +352,15 @@ TEST(EventBuffer, AFollowerThatDoesNotReadIsDroppedAndToldSo) {
 
 // ------------------------------------------------------------------------------------- the whole
 
+// One that has ended.
 struct NoReactors final : Reactors {
-    uint32_t count() const override { return 0; }
-    bool ended(uint32_t) const override { return true; }
+    std::atomic<bool> throws{false};
+
+    uint32_t count() const override { return 1; }
+    bool ended(uint32_t) const override {
+        if (throws) throw std::bad_alloc();
+        return true;
+    }
     bool post(uint32_t, const Message&) override { return false; }
 };
 
@@ -347,6 +368,7 @@ struct NoReactors final : Reactors {
 struct BusyServer final : ControlTarget {
     NoReactors none;
     std::atomic<bool> asked{false}, may_answer{false};
+    mutable std::atomic<int> warnings{0};
 
     template <class T>
     Result<T> wait() {
@@ -363,6 +385,7 @@ struct BusyServer final : ControlTarget {
     size_t send_queue_bytes() const override { return 1 << 20; }
     std::span<const PageFile> page() const override { return {}; }
     AnomalyReport anomalies() const override { return {}; }
+    void warn(const std::string&) const override { ++warnings; }
     Result<Json> config() override { return wait<Json>(); }
     Result<std::string> log_level() override { return wait<std::string>(); }
     Result<Result<void>> set_log_level(std::string_view) override { return wait<Result<void>>(); }
@@ -414,6 +437,29 @@ TEST_F(ControlTest, AProbeIsAnsweredWhileADrainWaitsForTheMainThread) {
     EXPECT_FALSE(server_.may_answer);
     server_.may_answer = true;
     EXPECT_EQ(read_text(drain).substr(9, 3), "503");
+}
+
+// What is thrown on the thread of a stream, since memory is short, ends its streams and not the
+// process; those that come again are served.
+TEST_F(ControlTest, AStreamEndsWhereMemoryIsShortAndTheNextIsServed) {
+    for (const std::string_view path : {"/api/v1/stream", "/api/v1/presence"}) {
+        const std::string request = "GET " + std::string(path) + " HTTP/1.1\r\n\r\n";
+        server_.none.throws = true;
+        const int before = server_.warnings;
+        const int ended = connect();
+        send_text(ended, request);
+        EXPECT_EQ(read_text(ended).find("event:"), std::string::npos) << "it ends";
+        EXPECT_GT(server_.warnings, before);
+        server_.none.throws = false;
+        const int served = connect();
+        send_text(served, request);
+        std::string heard;
+        while (heard.find("event: ") == std::string::npos) {
+            const std::string piece = read_text(served, 1);
+            ASSERT_FALSE(piece.empty()) << heard;
+            heard += piece;
+        }
+    }
 }
 
 TEST_F(ControlTest, AMainThreadThatDoesNotAnswerIsNotTheFaultOfTheRequest) {
