@@ -127,6 +127,8 @@ class Directory {
     const PresenceStream& stream() const { return stream_; }
     const Counts& counts() const { return counts_; }
     size_t bytes() const { return texts_.bytes() + users_.bytes() + sessions_.bytes(); }
+    // Of them, those of users and sessions that are gone.
+    size_t free_bytes() const { return users_.free_bytes() + sessions_.free_bytes(); }
     // Walks all of it and proves that counts, lists and states agree. For tests.
     void validate() const;
 

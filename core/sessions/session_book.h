@@ -98,6 +98,7 @@ class SessionBook {
     const Entry& entry(Handle handle) const { return entries_[handle]; }
     uint32_t taken() const { return entries_.taken(); }
     size_t bytes() const { return entries_.bytes(); }
+    size_t free_bytes() const { return entries_.free_bytes(); }
 
   private:
     Slab<Entry> entries_;

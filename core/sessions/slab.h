@@ -84,6 +84,8 @@ class Slab {
     // Every handle that was ever given is at most this one.
     Handle last() const { return fresh_; }
     size_t bytes() const { return records_.bytes(); }
+    // Of records that were taken and released.
+    size_t free_bytes() const { return size_t{fresh_ - taken_} * sizeof(T); }
 
   private:
     // 64 KiB at most, so that a shard with a few users costs little.

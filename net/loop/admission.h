@@ -3,6 +3,7 @@
 // too small for the burst that the kernel happens to give one of them.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -55,6 +56,13 @@ class Admission {
     void end_overload() { overloaded_.fetch_sub(1, std::memory_order_relaxed); }
     uint32_t overloaded() const { return overloaded_.load(std::memory_order_relaxed); }
 
+    // Bytes that reactors hold and use before they take more; each adds what has changed.
+    void add_reusable(int64_t bytes) { reusable_.fetch_add(bytes, std::memory_order_relaxed); }
+    uint64_t reusable() const {
+        const int64_t bytes = reusable_.load(std::memory_order_relaxed);
+        return static_cast<uint64_t>(std::max<int64_t>(0, bytes));
+    }
+
     // The bucket of --accept-rate.
     SharedBucket& accepts() { return accepts_; }
 
@@ -69,6 +77,7 @@ class Admission {
     std::atomic<OverloadStep> memory_step_{OverloadStep::none};
     std::atomic<OverloadStep> anomaly_step_{OverloadStep::none};
     std::atomic<uint32_t> overloaded_{0};
+    std::atomic<int64_t> reusable_{0};
     std::array<std::atomic<uint32_t>, kListenersMax> of_listener_{};  // with a limit of its own
 };
 

@@ -348,6 +348,7 @@ class Connections {
 
     // Overload.
     void enter_overload(OverloadStep step);
+    void report_reusable();
     void begin_close_idle();
     void close_idle_some(uint32_t& budget);
     uint32_t consider_idle(Index index);
@@ -467,6 +468,8 @@ class Connections {
     Overload lag_overload_;
     OverloadStep overload_step_ = OverloadStep::none;  // by lag or by memory
     Nanos overload_looked_at_ = 0;
+    Nanos reusable_due_at_ = 0;
+    int64_t reusable_told_ = 0;  // bytes
     struct Idle {
         Tick heard;
         ConnectionId id;

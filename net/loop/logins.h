@@ -89,6 +89,8 @@ class Logins {
     // The number that stands for a user's name, in all reactors of a server.
     uint64_t number_of(std::string_view user) const { return place_of(user).user; }
     void fill(Gauges& gauges) const;
+    // Of what they hold, what is free for others.
+    size_t free_bytes() const { return directory_.free_bytes() + book_.free_bytes(); }
 
   private:
     struct Waiting {

@@ -123,7 +123,7 @@ struct LoopOptions {
     OverloadStep overload = OverloadStep::none;  // the last step that may be entered
     Nanos overload_lag = kOverloadLagDefault;    // judge lag that is too much
     Nanos overload_span = kOverloadSpanDefault;
-    uint64_t overload_memory = 0;  // RSS that is too much; 0: what the machine leaves, and PSI
+    uint64_t overload_memory = 0;  // in use that is too much; 0: what the machine leaves, and PSI
 
     // How long a reactor lets arrivals gather before it reaps (gather.h); kGatherAuto; 0: never.
     Nanos gather = kGatherAuto;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/units.h"
 #include "net/loop/connections.h"
@@ -20,6 +21,7 @@ void Connections::watch_overload(Nanos judge_lag) {
         return;
     }
     overload_looked_at_ = io_.now();
+    report_reusable();
     const double pressure =
         static_cast<double>(judge_lag) / static_cast<double>(options.overload_lag);
     const bool by_lag =
@@ -37,6 +39,18 @@ void Connections::watch_overload(Nanos judge_lag) {
                         format_duration(options.overload_lag)));
     }
     if (step == OverloadStep::close) begin_close_idle();
+}
+
+// What is free of records, buffers and logins: it stays in RSS when connections leave, and is what
+// those that come are given first.
+void Connections::report_reusable() {
+    if (io_.now() < reusable_due_at_) return;
+    reusable_due_at_ = io_.now() + kOverloadLookNs;
+    const size_t records = table_.live() * sizeof(Connection);
+    const size_t free_bytes =
+        table_.backed_bytes() - records + buffers_.idle_bytes() + logins_.free_bytes();
+    const auto bytes = static_cast<int64_t>(free_bytes);
+    config_.admission->add_reusable(bytes - std::exchange(reusable_told_, bytes));
 }
 
 void Connections::enter_overload(OverloadStep step) {

@@ -148,7 +148,7 @@ MemoryRoom Machine::memory() const {
     return room;
 }
 
-double Machine::memory_pressure(uint64_t limit) const {
+double Machine::memory_pressure(uint64_t limit, uint64_t reusable) const {
     uint64_t resident = 0;
     if (std::ifstream statm(root_ + "/proc/self/statm"); statm >> resident >> resident)
         resident *= static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
@@ -159,7 +159,8 @@ double Machine::memory_pressure(uint64_t limit) const {
         waited = waited_for_memory() / kMemoryWaitedPercent;
     }
     if (limit == 0) return waited;
-    const double used = static_cast<double>(resident) / static_cast<double>(limit);
+    const uint64_t in_use = resident - std::min(resident, reusable);
+    const double used = static_cast<double>(in_use) / static_cast<double>(limit);
     const double by_use = 1 + (used - kMemoryShort) / (2 * (kMemoryShort - kMemoryAmple));
     return std::max({0.0, by_use, waited});
 }

@@ -27,10 +27,11 @@ class Machine {
     // gives it up before it kills.
     MemoryRoom memory() const;
     // How short of memory this process is, by what is too much: 1 is the threshold, 0.5 well below
-    // it (core/overload.h). Of RSS that is 95 % of `limit`. With 0 it is 95 % of what this process
-    // has and may have, or that tasks waited for memory in 10 % of the last ten seconds, where the
-    // kernel tells (memory.pressure of the cgroup, else /proc/pressure/memory; Linux 4.20).
-    double memory_pressure(uint64_t limit) const;
+    // it (core/overload.h). Of what it uses, RSS without the `reusable` bytes of its pools, that
+    // is 95 % of `limit`. With 0 it is 95 % of what this process has and may have, or that tasks
+    // waited for memory in 10 % of the last ten seconds, where the kernel tells (memory.pressure of
+    // the cgroup, else /proc/pressure/memory; Linux 4.20).
+    double memory_pressure(uint64_t limit, uint64_t reusable = 0) const;
     // Cores' worth of time that the cgroup's quota allows (cpu.max, cpu.cfs_quota_us); 0: no quota.
     double cpu_quota() const;
 

@@ -2,6 +2,7 @@
 #include "net/server/server.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
@@ -391,7 +392,11 @@ void Server::reload(const ServerOptions& options) {
 std::string Server::watch_memory() {
     const ServerOptions& options = *options_;
     const bool watches = options.overload != OverloadStep::none;
-    const double pressure = watches ? Machine().memory_pressure(options.overload_memory) : 0;
+    double pressure = 0;
+    if (watches) {
+        const uint64_t reusable = shared_->admission.reusable() + mallinfo2().fordblks;
+        pressure = Machine().memory_pressure(options.overload_memory, reusable);
+    }
     const OverloadStep before = memory_overload_.step();
     if (!memory_overload_.update(monotonic_now(), pressure,
                                  {options.overload, options.overload_span})) {

@@ -468,6 +468,35 @@ def test_a_prefix_that_is_lost_is_an_anomaly_that_degrades(backend):
             assert "'degrade' has no step that it may take while --overload is off" in said, said
 
 
+def test_a_step_for_memory_is_left_when_the_peak_is_over(backend):
+    """Of messages that are not whole, whose buffers then are free and stay in RSS, since the last
+    peers hold what lies behind them."""
+    def config(memory):
+        return (f'overload = "refuse"\noverload-memory = "{memory}"\noverload-step = "100ms"\n'
+                'heartbeat-interval = "30s"\n')
+    with Configured(backend, config("1TiB"), "--reactors", "1",
+                    "--stats-interval", "100ms") as configured:
+        server = configured.server
+
+        def reaches(step):
+            wait_until(lambda: server.stats()["total"]["overload_step"] == step, server.text, 30)
+
+        def held():
+            return server.stats()["total"]["memory"]["buffers_bytes"]
+        before = server.stats()["rss_bytes"]
+        peers = [connect(server.port) for _ in range(250)]
+        part = frame(DATA, 1, bytes(65_000))[:-100]
+        for peer in peers:
+            peer.sendall(part)
+        wait_until(lambda: held() > 14_000_000, server.text)
+        configured.reload(config(f"{(before + 7_000_000) * 100 // 95 // 1024}KiB"))
+        reaches(1)
+        for peer in peers[:230]:
+            peer.close()
+        wait_until(lambda: held() < 3_000_000, server.text)
+        reaches(0)
+
+
 def test_a_reload_names_what_it_applied_and_what_waits(backend):
     with Configured(backend, 'heartbeat-interval = "30s"\n') as configured:
         said = configured.reload('heartbeat-interval = "20s"\nmax-connections = 5000\n'

@@ -543,8 +543,9 @@ constexpr Setting kSettings[] = {
      "How far behind a reactor may be with its deadlines (judge_lag_us) before that is overload.",
      text, live, DURATION(overload_lag, 10 * kMillisecond, kHour)},
     {"overload-memory", kProcess, "auto|SIZE",
-     "RSS of which 95 % is overload; auto: what the machine and the control group leave, or that "
-     "tasks wait for memory (/proc/pressure/memory).",
+     "Memory in use of which 95 % is overload: RSS without what is free in the server's own pools "
+     "and in its allocator, which stays in RSS when connections leave. auto: what the machine and "
+     "the control group leave, or that tasks wait for memory (/proc/pressure/memory).",
      text, live, set_overload_memory, get_overload_memory},
     {"overload-step", kProcess, "TIME",
      "How long overload lasts until the next step is taken; the last is taken back after three "

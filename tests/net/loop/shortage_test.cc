@@ -463,6 +463,28 @@ std::string says(ReactorStage& stage, size_t peer, std::string_view words) {
     return answer(stage, peer, words);
 }
 
+// What stays in RSS when connections leave is taken off what counts.
+TEST(Overload, ReportsWhatLeavingConnectionsLeaveBehind) {
+    constexpr size_t kPeers = 1'000;
+    ReactorStage stage(overload_plan());
+    for (size_t i = 0; i < kPeers; ++i) stage.connect(0);
+    stage.settle(kSecond);
+    ASSERT_EQ(stage.table().live(), kPeers);
+    const uint64_t full = stage.admission().reusable();
+    for (size_t i = 0; i < kPeers; ++i)
+        stage.write(i, R"({"type":"hello","user":"u)" + std::to_string(i) + "\"}\n");
+    stage.settle(kSecond);
+    for (size_t i = 0; i < kPeers; ++i) stage.close(i, false);
+    ASSERT_TRUE(stage.empty_within(60 * kSecond));
+    stage.settle(kSecond);
+    const uint64_t empty = stage.admission().reusable();
+    EXPECT_GE(empty, full + kPeers * (sizeof(Connection) + sizeof(SessionBook::Entry)));
+    EXPECT_LE(empty, full + kPeers * (sizeof(Connection) + 200) + kIdleBufferBytesMax);
+    for (size_t i = 0; i < kPeers; ++i) stage.connect(0);
+    stage.settle(kSecond);
+    EXPECT_LE(stage.admission().reusable() + kPeers * sizeof(Connection), empty);
+}
+
 TEST(Overload, GivesUpStepByStepAndTakesBack) {
     ReactorStage stage(overload_plan());
     const size_t peer = stage.connect(0);

@@ -113,6 +113,11 @@ TEST(Machine, SaysHowShortMemoryIs) {
     EXPECT_NEAR(at("4194304", calm, 10 * kMiB * 100 / 95), 1, 1e-3);
     EXPECT_NEAR(at("4194304", calm, 10 * kMiB * 100 / 90), 0.5, 1e-3);
     EXPECT_GT(at("4194304", calm, kMiB), 1);
+    const FakeRoot held({resident});
+    EXPECT_NEAR(held.machine().memory_pressure(10 * kMiB * 100 / 95, 0), 1, 1e-3);
+    EXPECT_EQ(held.machine().memory_pressure(10 * kMiB, 8 * kMiB), 0) << "what is free in RSS";
+    EXPECT_NEAR(held.machine().memory_pressure(5 * kMiB * 100 / 95, 5 * kMiB), 1, 1e-3);
+    EXPECT_EQ(held.machine().memory_pressure(kMiB, 20 * kMiB), 0) << "as old as another look";
     EXPECT_EQ(at("4194304", busy, 100 * kMiB), 0) << "what was asked for, and nothing else";
     EXPECT_GT(at("256", calm, 0), 1) << "256 KiB are left";
     EXPECT_NEAR(at("4194304", busy, 0), 1, 1e-3);
