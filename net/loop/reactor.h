@@ -192,8 +192,9 @@ void Reactor<Io>::measure(const TurnTimes& times) {
 }
 
 // The CPU clock is a system call, which each turn would pay for; a turn that takes long is measured
-// from the last time that it was read, less than kCpuReadNs of turns before. What a turn took
-// beside its CPU time others had: threads on the same core, or interrupts.
+// from the last time that it was read, less than kCpuReadNs of turns before, with what waiting cost
+// in between; it is no more than the turn took by the clock. What it took beside that others had:
+// threads on the same core, or interrupts.
 template <IoBackend Io>
 void Reactor<Io>::measure_turn(Nanos took) {
     metrics_.distributions.turn_time.record(took);
@@ -201,7 +202,8 @@ void Reactor<Io>::measure_turn(Nanos took) {
     if (turns_since_ < kCpuReadNs) return;
     const Nanos before = std::exchange(cpu_read_, io_.cpu_clock());
     turns_since_ = 0;
-    if (took >= kCpuReadNs) metrics_.distributions.turn_cpu.record(cpu_read_ - before);
+    const Nanos spent = std::min(took, cpu_read_ - before);
+    if (took >= kCpuReadNs) metrics_.distributions.turn_cpu.record(spent);
 }
 
 // How late the judge comes: the clock against the oldest look that is due by it and not judged yet,
