@@ -110,6 +110,21 @@ inline constexpr uint32_t kPresenceChangesKeptMin = 1'024;
 inline constexpr size_t kSessionTextBytesMax = size_t{1} << 30;
 inline constexpr size_t kSessionTextBytesMin = size_t{16} << 20;
 
+// ------------------------------------------------------------------------------------- cohorts
+// Policies of an operator: each session is compared with one after the other when it logs in and
+// when they change; a few are a rollout, more are a configuration for a balancer.
+inline constexpr uint32_t kPoliciesMax = 15;
+// Cohorts that are known: those of policies in force, twice as many with those that were before,
+// for sessions that have not been told yet, and the two that are of no policy.
+inline constexpr uint32_t kCohortsMax = 32;
+static_assert(kCohortsMax >= 2 * kPoliciesMax + 2);
+// Of a policy as it is written: the label of its series in each scrape, and a line of a table.
+inline constexpr size_t kPolicyBytesMax = 256;
+// Of the address that a policy sends users to: a close frame has 123 bytes for it and other words.
+inline constexpr size_t kMoveToBytesMax = 64;
+// A share of users is counted in hundredths of a percent.
+inline constexpr uint32_t kCohortShares = 10'000;
+
 // ---------------------------------------------------------------------------------- even reactors
 // Reactors are even while each holds so many more or less than the mean, or a part of it: below
 // that a draw of the kernel's evens itself out, or does not matter (core/accept_shares.h).

@@ -94,6 +94,7 @@ struct alignas(kCacheLineBytes) Message {
         SessionHandle session = 0;
         LoginAnswer::Verdict verdict = LoginAnswer::Verdict::accepted;
         bool replaces = false;
+        uint8_t cohort = 0;
     };
     // To the shard: the connection that had the session ends.
     struct SessionEnded {
@@ -115,8 +116,16 @@ struct alignas(kCacheLineBytes) Message {
         uint32_t shard = 0;
     };
 
+    // From the shard: policies have changed, and this is the session's cohort now.
+    struct Regroup {
+        ConnectionId connection;
+        SessionHandle session = 0;
+        uint32_t shard = 0;
+        uint8_t cohort = 0;
+    };
+
     using Body = std::variant<Snapshot, Kick, Reload, Revoke, Drain, Stop, Run, GiveWay, Login,
-                              LoginAnswered, SessionEnded, SessionSuspect, SessionTaken>;
+                              LoginAnswered, SessionEnded, SessionSuspect, SessionTaken, Regroup>;
     Body body;
     Payload payload{};
     Acknowledgement acknowledgement{};

@@ -62,6 +62,7 @@ constexpr Key kKeys[] = {
     {"profile", Want::string, kHello, &JsonMessage::profile, nullptr},
     {"labels", Want::labels, kHello, nullptr, &JsonMessage::labels},
     {"reason", Want::string, kGoodbye, &JsonMessage::reason, nullptr},
+    {"move_to", Want::string, kGoodbye, &JsonMessage::move_to, nullptr},
     {"message", Want::string, kError, &JsonMessage::message, nullptr},
     {"conn", Want::string, kWelcome, &JsonMessage::conn, nullptr},
     {"interval_ms", Want::number, kWelcome | kInterval, nullptr, &JsonMessage::interval_ms},

@@ -54,6 +54,7 @@ struct JsonMessage {
     std::string_view labels_text;
     std::string_view traceparent;  // hello: as it came (proto/traceparent.h)
     std::string_view reason;       // goodbye
+    std::string_view move_to{};    // goodbye
     std::string_view message;      // error
     std::string_view conn;         // welcome
     uint32_t interval_ms = 0;      // welcome, interval
@@ -176,11 +177,13 @@ inline Object expiring(uint32_t in_ms) {
     object.raw(R"({"type":"expiring","in_ms":)").number(in_ms).raw("}");
     return object;
 }
-inline Object goodbye(uint16_t code, std::string_view reason, uint32_t retry_after_ms) {
+inline Object goodbye(uint16_t code, std::string_view reason, uint32_t retry_after_ms,
+                      std::string_view move_to = {}) {
     Object object;
     object.raw(R"({"type":"goodbye","code":)").number(code).raw(R"(,"reason":")").string(reason);
     object.raw("\"");
     if (retry_after_ms > 0) object.raw(R"(,"retry_after_ms":)").number(retry_after_ms);
+    if (!move_to.empty()) object.raw(R"(,"move_to":")").string(move_to).raw("\"");
     object.raw("}");
     return object;
 }

@@ -1,6 +1,7 @@
 // Logins, ends, takeovers, lingering: the changes of one shard.
 #include "core/sessions/directory.h"
 
+#include <cstdint>
 #include <utility>
 
 namespace pulse {
@@ -56,7 +57,8 @@ LoginAnswer Directory::login(const Login& login, Nanos now) {
     if (user == 0) user = create_user(login.user);
     if (user != 0) {
         const SessionHandle own = session_of(users_[user], login.connection);
-        answer = own != 0 ? refresh(own, wanted, now) : admit(user, wanted, now);
+        const uint32_t most = login.sessions_max != 0 ? login.sessions_max : config_.per_user_max;
+        answer = own != 0 ? refresh(own, wanted, now) : admit(user, wanted, most, now);
         if (answer.session != 0) return answer;
         if (users_[user].generation == 0) forget(user);  // it was made for this login
     }
@@ -115,7 +117,8 @@ SessionHandle Directory::session_of(const User& user, const ConnectionRef& conne
 LoginAnswer Directory::refresh(SessionHandle session, const Session& wanted, Nanos now) {
     Session& own = sessions_[session];
     LoginAnswer answer;
-    if (own.device != wanted.device) answer = decide(users_[own.user], wanted.device, false);
+    // It does not come, and so is not one too many.
+    if (own.device != wanted.device) answer = decide(users_[own.user], wanted.device, UINT32_MAX);
     if (answer.verdict != Verdict::accepted) return answer;
     if (answer.replaces) take_over(own.user, answer.replaced);
     const bool changed = own.device != wanted.device || own.labels != wanted.labels;
@@ -129,9 +132,9 @@ LoginAnswer Directory::refresh(SessionHandle session, const Session& wanted, Nan
     return answer;
 }
 
-// Which session gives way to one more of `device`, if there may be one. It comes, or belonged to
-// another device of the same user.
-LoginAnswer Directory::decide(const User& user, TextStore::Handle device, bool comes) const {
+// Which session gives way to one more of `device`, if there may be one: of a user that may have
+// `limit` of them.
+LoginAnswer Directory::decide(const User& user, TextStore::Handle device, uint32_t limit) const {
     uint32_t same = 0;
     SessionHandle oldest = 0, suspect = 0;
     for (SessionHandle at = user.first; at != 0; at = sessions_[at].next) {
@@ -149,13 +152,12 @@ LoginAnswer Directory::decide(const User& user, TextStore::Handle device, bool c
         answer.replaced = sessions_[oldest].ref();
         answer.replaced_session = oldest;
     }
-    if (comes && !answer.replaces && user.sessions >= config_.per_user_max)
-        return {.verdict = Verdict::user_full};
+    if (!answer.replaces && user.sessions >= limit) return {.verdict = Verdict::user_full};
     return answer;
 }
 
-LoginAnswer Directory::admit(uint32_t user, const Session& wanted, Nanos now) {
-    LoginAnswer answer = decide(users_[user], wanted.device, true);
+LoginAnswer Directory::admit(uint32_t user, const Session& wanted, uint32_t most, Nanos now) {
+    LoginAnswer answer = decide(users_[user], wanted.device, most);
     if (answer.verdict != Verdict::accepted) return answer;
     if (answer.replaces) take_over(user, answer.replaced);  // so that there is a place for it
     answer.session = sessions_.take();

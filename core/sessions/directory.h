@@ -145,8 +145,8 @@ class Directory {
     bool is_of(SessionHandle session, const ConnectionRef& connection);
     SessionHandle session_of(const User& user, const ConnectionRef& connection) const;
     LoginAnswer refresh(SessionHandle session, const Session& wanted, Nanos now);
-    LoginAnswer admit(uint32_t user, const Session& wanted, Nanos now);
-    LoginAnswer decide(const User& user, TextStore::Handle device, bool comes) const;
+    LoginAnswer admit(uint32_t user, const Session& wanted, uint32_t most, Nanos now);
+    LoginAnswer decide(const User& user, TextStore::Handle device, uint32_t most) const;
     void take_over(uint32_t user, const ConnectionRef& connection);
     void announce(uint32_t user, const Session& session, bool replaces, Nanos now);
     void append(uint32_t user, SessionHandle session);

@@ -19,6 +19,7 @@ struct Login {
     // That the connection had, as its reactor knows it. Requires: of the same user; a connection
     // that is another user from now on ends its session first.
     SessionHandle session = 0;
+    uint32_t sessions_max = 0;  // of this user, by its cohort; 0: what the rules say
 };
 
 // What of it travels to the shard of another reactor.
@@ -42,6 +43,7 @@ struct LoginAnswer {
     SessionHandle session = 0;  // of accepted and refreshed
     ConnectionRef replaced{};   // if `replaces`: to be closed by its reactor
     SessionHandle replaced_session = 0;
+    uint8_t cohort = 0;  // by the policies of the shard, not the directory's (cohorts.h)
 };
 
 }  // namespace pulse

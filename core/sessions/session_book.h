@@ -27,15 +27,18 @@ class SessionBook {
         ConnectionId connection;
         uint32_t user[2] = {};  // a number of 64 bits that stands for the name
         uint32_t accepted = 0;  // what Connection::user was before
-        uint16_t shard = 0;
+        uint16_t shard : 13 = 0;
+        uint16_t profile : 3 = 0;    // of its own: what it has where its cohort has none
         bool waiting : 1 = false;    // for the answer to a login
         bool abandoned : 1 = false;  // its connection has ended
         bool suspect : 1 = false;    // as its shard was told
+        uint8_t cohort : 5 = 0;      // core/sessions/cohorts.h
         CloseReason reason = CloseReason::none;
         uint64_t number() const { return uint64_t{user[1]} << 32 | user[0]; }
         bool is_of(uint64_t name) const { return number() == name; }
     };
     static_assert(sizeof(Entry) == 28);
+    static_assert(kRetunedProfiles <= 8 && kCohortsMax <= 32);
     enum class Step : uint8_t {
         none,
         welcome,  // the connection is logged in
@@ -62,7 +65,7 @@ class SessionBook {
         entries_[handle].connection = connection;
         entries_[handle].user[0] = static_cast<uint32_t>(user);
         entries_[handle].user[1] = static_cast<uint32_t>(user >> 32);
-        entries_[handle].shard = static_cast<uint16_t>(shard);
+        entries_[handle].shard = shard & 0x1FFF;  // all of it: a server has fewer
         entries_[handle].waiting = true;
         return handle;
     }
@@ -94,6 +97,9 @@ class SessionBook {
     void lost(Handle handle) { entries_[handle].session = 0; }
     // The shard was told that a probe is unanswered, or that the peer answered after all.
     void told_suspect(Handle handle, bool suspect) { entries_[handle].suspect = suspect; }
+
+    void keep_profile(Handle handle, uint8_t profile) { entries_[handle].profile = profile & 7; }
+    void set_cohort(Handle handle, uint8_t cohort) { entries_[handle].cohort = cohort & 31; }
 
     const Entry& entry(Handle handle) const { return entries_[handle]; }
     uint32_t taken() const { return entries_.taken(); }

@@ -49,6 +49,8 @@ ConnectionRow row_of(Connections& connections, Index index, Nanos now) {
 
 Nanos StatsJob::step(Connections& connections, Nanos, uint32_t& budget) {
     connections.fill(*stats);
+    cohorts = connections.config().options->cohorts;
+    cohort_counts = connections.cohort_counts();
     budget = 0;
     return kNever;
 }
@@ -227,8 +229,7 @@ size_t BroadcastJob::wire_bytes_of(std::string_view text) {
 
 bool RetuneJob::act(Connections& connections, Index index) {
     if (connections.table()[index].profile < kProfileDefault) return false;
-    connections.set_profile(index, connections.place_of(profile_));
-    Session(connections, index).send_interval();
+    connections.retune(index, profile_);
     return true;
 }
 

@@ -2,6 +2,7 @@
 // connections, each over one reactor. What a job found is read after its acknowledgement.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/sessions/cohorts.h"
 #include "core/shared_pace.h"
 #include "core/sweep.h"
 #include "net/control/filter.h"
@@ -42,6 +44,8 @@ struct ConnectionRow {
 // A copy of what the reactor measures.
 struct StatsJob final : Job {
     std::unique_ptr<ReactorStats> stats = std::make_unique<ReactorStats>();
+    std::shared_ptr<const Cohorts> cohorts;  // nullptr: there never was a policy
+    std::array<CohortCounts, kCohortsMax> cohort_counts{};
     Nanos step(Connections& connections, Nanos now, uint32_t& budget) override;
 };
 

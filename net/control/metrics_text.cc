@@ -273,6 +273,34 @@ void io_counters(Exposition& out, const ReactorList& reactors) {
     }
 }
 
+// The label is the policy as it was given; no policy is called "rest".
+void cohort_lines(Exposition& out, const CohortFigures& figures) {
+    using Counts = CohortCounts;
+    const auto family = [&](std::string_view name, MetricType type, std::string_view help,
+                            auto value) {
+        out.begin(std::string("pulsewheel_cohort_").append(name), type, help);
+        for (const CohortFigures::Row& row : figures.rows)
+            out.add({{"policy", row.policy.empty() ? "rest" : row.policy}}, value(row.counts));
+    };
+    const auto of = [](uint64_t Counts::* member) {
+        return [member](const Counts& counts) { return static_cast<double>(counts.*member); };
+    };
+    constexpr MetricType kCounter = MetricType::Counter;
+    family("sessions", MetricType::Gauge, "Sessions that a policy is for now",
+           of(&Counts::sessions));
+    family("session_seconds_total", kCounter, "How long sessions have lasted under a policy",
+           [](const Counts& counts) { return static_cast<double>(counts.session_ms) / 1'000; });
+    family("joined_total", kCounter, "Sessions that a policy became the one for",
+           of(&Counts::joined));
+    family("heartbeats_total", kCounter, "Proofs of life of those sessions",
+           of(&Counts::heartbeats));
+    family("probes_total", kCounter, "Probes that they were sent", of(&Counts::probes));
+    family("ended_total", kCounter, "Of them, those that have ended", of(&Counts::ended));
+    family("evicted_total", kCounter, "Of them, those that were evicted", of(&Counts::evicted));
+    family("limited_total", kCounter, "Of them, those closed for too many messages",
+           of(&Counts::limited));
+}
+
 // The names that all of Prometheus' client libraries have for this, and what is of no reactor.
 void process_lines(Exposition& out, const ServingState& serving, const Json& process) {
     out.begin("pulsewheel_build_info", MetricType::Gauge,
@@ -345,7 +373,8 @@ void thread_counters(Exposition& out, std::span<const ThreadCounter> counters) {
 std::string metrics_text(const ReactorList& reactors, const PopulationNames& names,
                          const ServingState& serving, const Json& process,
                          const AnomalyReport& anomalies,
-                         std::span<const ThreadCounter> counters_of_threads) {
+                         std::span<const ThreadCounter> counters_of_threads,
+                         const CohortFigures& cohorts) {
     Exposition out;
     process_lines(out, serving, process);
     anomaly_lines(out, anomalies);
@@ -373,6 +402,7 @@ std::string metrics_text(const ReactorList& reactors, const PopulationNames& nam
     if (up == reactors.size()) {
         reasons(out, total);
         distributions(out, total);
+        cohort_lines(out, cohorts);
     }
     amounts(out, reactors);
     io_counters(out, reactors);

@@ -3,7 +3,8 @@
 // (.def files): a new line there is a new name.
 //
 // Of counters and gauges each reactor has a series; what has many values besides (reasons, buckets)
-// is of all reactors together, so that 256 of them are one answer (kAdminAnswerBytesMax).
+// is of all reactors together, so that 256 of them are one answer (kAdminAnswerBytesMax). Of
+// cohorts each policy in force has a series, kPoliciesMax at most, and the rest has one.
 #pragma once
 
 #include <span>
@@ -11,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "net/control/cohort_figures.h"
 #include "net/control/target.h"
 #include "net/loop/reactor_stats.h"
 
@@ -26,6 +28,7 @@ struct PopulationNames {
 std::string metrics_text(const std::vector<const ReactorStats*>& reactors,
                          const PopulationNames& names, const ServingState& serving,
                          const Json& process, const AnomalyReport& anomalies = {},
-                         std::span<const ThreadCounter> counters = {});
+                         std::span<const ThreadCounter> counters = {},
+                         const CohortFigures& cohorts = {});
 
 }  // namespace pulse

@@ -8,6 +8,7 @@
 
 #include "core/units.h"
 #include "net/control/anomaly_json.h"
+#include "net/control/cohort_figures.h"
 #include "net/control/limits.h"
 #include "net/control/metrics_text.h"
 #include "net/loop/reactor_json.h"
@@ -45,6 +46,12 @@ struct RouteTable {
         {"GET", "/api/v1/log-level", token, true, &Routes::log_level, "the log level"},
         {"POST", "/api/v1/log-level", token, true, &Routes::set_log_level,
          "another log level, until the next reload: {level}"},
+        {"GET", "/api/v1/policies", token, true, &Routes::policies,
+         "the policies for cohorts of users, and what their sessions do beside the rest"},
+        {"POST", "/api/v1/policies", token, true, &Routes::set_policies,
+         "others, until the next reload: {policies}"},
+        {"POST", "/api/v1/policies/rollback", token, true, &Routes::roll_back_policies,
+         "those that were in force before the last change"},
         {"POST", "/api/v1/reload", token, true, &Routes::reload, "what SIGHUP does"},
         {"GET", "/api/v1/drain", token, false, &Routes::drain_state, "how far a drain has come"},
         {"POST", "/api/v1/drain", token, true, &Routes::drain,
@@ -143,7 +150,7 @@ Reply Routes::metrics(const Ask& ask) {
     const std::vector<ThreadCounter> counters = target_.counters();
     return {200,
             metrics_text(reactors, names, target_.serving(), target_.process(), target_.anomalies(),
-                         counters),
+                         counters, cohort_figures(measured.jobs)),
             "text/plain; version=0.0.4"};
 }
 

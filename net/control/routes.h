@@ -86,6 +86,9 @@ class Routes {
     Reply revoke(const Ask& ask);
     Reply page(const Ask& ask);
     Reply stream(const Ask& ask);
+    Reply policies(const Ask& ask);
+    Reply set_policies(const Ask& ask);
+    Reply roll_back_policies(const Ask& ask);
 
     struct Measured {
         std::vector<std::shared_ptr<StatsJob>> jobs;  // by reactor

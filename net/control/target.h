@@ -73,6 +73,9 @@ class ControlTarget {
     // Ask: what SIGHUP does. What has changed and what waits for a restart; or, as the inner error,
     // why nothing has changed.
     virtual Result<Result<Json>> reload() = 0;
+    // Ask: these policies for cohorts, or those before the last change; the inner error is why not.
+    virtual Result<Result<void>> set_policies(const std::vector<std::string>& texts) = 0;
+    virtual Result<Result<void>> roll_back_policies() = 0;
     // Ask: no token with this id is right any more, in any reactor, as soon as it comes to it.
     virtual Result<void> revoke(const std::string& token_id) = 0;
     // Ask: what SIGTERM does the first time. Harmless while it drains already.

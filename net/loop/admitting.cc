@@ -52,8 +52,16 @@ void Connections::set_limits() {
                       .share = options.address_share};
     if (options.address_share > 0 && !sharing_.turn_on() && config_.warn)
         config_.warn("no address space for lists by address: none gives way (--address-share)");
-    if (!message_rates_.set(with_message_burst(options.message_rate),
-                            with_message_burst(options.user_message_rate)) &&
+    bool limits_messages = false;
+    for (Cohort cohort = 0; cohort < kCohortsMax; ++cohort) {
+        const CohortPolicy* const policy =
+            cohort > kRestCohort && is_known(cohort) ? options.cohorts->policy(cohort) : nullptr;
+        const bool own = policy != nullptr && policy->message_rate.events > 0;
+        cohort_rates_[cohort] =
+            with_message_burst(own ? policy->message_rate : options.message_rate);
+        limits_messages |= cohort_rates_[cohort].limits();
+    }
+    if (!message_rates_.set(limits_messages, with_message_burst(options.user_message_rate)) &&
         config_.warn) {
         config_.warn("no address space for rates of messages: none is limited (--message-rate)");
     }
@@ -186,7 +194,7 @@ void Connections::logged_in(Index index, std::string_view user) {
 }
 
 void Connections::limit_messages(Index index) {
-    switch (message_rates_.take(index, io_.now())) {
+    switch (message_rates_.take(index, io_.now(), cohort_rates_[cohort_of(index)])) {
         case MessageRates::Verdict::allowed:
             return;
         case MessageRates::Verdict::connection_too_fast:

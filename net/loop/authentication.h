@@ -82,6 +82,8 @@ class Authentication {
     // has_revoked_token().
     void revoke(std::string_view token_id) { verifier_.revoke(token_id); }
     bool has_revoked_token(Index index) const;
+    // Its upgrade had a token, and its login follows.
+    bool is_upgraded(Index index) const { return state(index) == State::upgraded; }
 
     // ---- a turn
     void begin_turn() { checks_us_left_ = kTokenChecksUsPerTurn; }

@@ -68,6 +68,7 @@ void Connections::set_cause(Index index, const CloseCause& cause) {
     note_cause(index, cause);
     connection.close_reason = cause.reason;
     end_share(index);
+    end_anonymous(index, cause.reason);
     if (is_logged_in(connection)) logins_.ended(index, cause.reason);
     authentication_.ended(index);
     if (cause.reason == CloseReason::out_of_memory) notices_.gave_way();

@@ -34,6 +34,7 @@ struct Handle {
     void operator()(const Message::SessionEnded& m) const { connections.logins().handle(m); }
     void operator()(const Message::SessionSuspect& m) const { connections.logins().handle(m); }
     void operator()(const Message::SessionTaken& m) const { connections.logins().handle(m); }
+    void operator()(const Message::Regroup& m) const { connections.logins().handle(m); }
     void operator()(const Message::Revoke&) const {
         for (const std::string& token_id : payload.as<std::vector<std::string>>())
             connections.revoke(token_id);
@@ -60,10 +61,12 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       message_rates_(pages, table.limit(), config.users),
       beginnings_(pages, table.limit()),
       sharing_(pages, table.limit()),
+      anonymous_(pages, table.limit()),
       history_(pages, table.limit(), io.now()),
       traces_(pages, config.traces) {
     std::iota(profile_place_.begin(), profile_place_.end(), uint8_t{0});
     set_logging();
+    set_cohorts();
     set_limits();
     if (config_.traces != nullptr && !traces_.on() && config_.warn)
         config_.warn("no address space for traces: none is made (--otlp-endpoint)");
@@ -88,6 +91,7 @@ void Connections::on_accept(const Accepted& accepted) {
     population_.enters(connection);
     message_rates_.begin(index);
     beginnings_.begin(index, io_.now());
+    anonymous_.begin(index);
     connection.user = history_.accepted(index, listener.expects_proxy_header, io_.now());
     if (traces_.on()) [[unlikely]]
         trace_accepted(index);
@@ -214,8 +218,8 @@ void Connections::fill(ReactorStats& stats) const {
         return all != nullptr && config_.number == 0 ? all->memory_bytes() : 0;
     };
     stats.gauges.limits_bytes = shared(config_.addresses) + shared(config_.users);
-    stats.gauges.limits_bytes +=
-        beginnings_.memory_bytes() + sharing_.memory_bytes() + message_rates_.memory_bytes();
+    stats.gauges.limits_bytes += beginnings_.memory_bytes() + sharing_.memory_bytes() +
+                                 message_rates_.memory_bytes() + anonymous_.memory_bytes();
 }
 
 void Connections::set_stage(Index index, Stage stage) {

@@ -13,6 +13,7 @@
 //   tracing.cc       what becomes a trace
 //   buffers.cc       unfinished messages, parked bytes, who gives way
 //   session.cc       what a peer's bytes come to, by its protocol (net/protocols/)
+//   cohorts.cc       which of their users are treated otherwise than the rest
 //   logins.cc        who they are: users, their sessions, and the shards of the directory
 //   authentication.cc  which of them have given a token, and for how long
 //
@@ -40,6 +41,7 @@
 #include "core/timing_wheel.h"
 #include "core/turn_budget.h"
 #include "net/io/limits.h"
+#include "net/loop/anonymous_cohorts.h"
 #include "net/loop/authentication.h"
 #include "net/loop/beginnings.h"
 #include "net/loop/connection_flags.h"
@@ -235,6 +237,35 @@ class Connections {
     // `user` is logged in there: where users are spared it gives way to none any more, and the rate
     // of its messages is its user's, too.
     void logged_in(Index index, std::string_view user);
+    // It is logged in: it has the cohort that its user's shard has said. `tells`: it is sent its
+    // interval where that is another; else the welcome, which follows, has it.
+    void join_cohort(Index index, Cohort cohort, bool tells);
+    // The same of a session that changed policies are about.
+    void move_to_cohort(Index index, Cohort cohort);
+    // The same of one that is not logged in, where policies may be for such: it has said that it is
+    // none of a user.
+    void group_anonymous(Index index, bool tells);
+    // It is about to be logged in, and is not counted as anonymous any more.
+    void leave_anonymous(Index index);
+    // It is closed where its cohort is to be on another server.
+    void send_away(Index index);
+    // The login that had that cohort is over.
+    void leave_cohort(Cohort cohort, CloseReason reason);
+    // It has the heartbeats of its cohort now; `tells` as above. Returns whether it had others.
+    bool tune_to_cohort(Index index, bool tells);
+    // Where the profile is that the peer asked for, or an operator, whatever its cohort has; and
+    // that it was asked for.
+    uint8_t own_profile(Index index) const;
+    void keep_profile(Index index, uint8_t profile);
+    // It has this profile from now on, and is sent it.
+    void retune(Index index, uint8_t profile);
+    bool counts_cohorts() const { return counts_cohorts_; }
+    void count_heartbeat(Index index) {
+        if (counts_cohorts_) [[unlikely]]
+            count_cohort_heartbeat(index);
+    }
+    // By cohort, up to now; of those that no policy has, kRestCohort.
+    std::array<CohortCounts, kCohortsMax> cohort_counts() const;
     // A complete message came: the connection is closed where that is one too many for its rate.
     // Of one that is traced it is counted, too.
     void count_message(Index index) {
@@ -325,6 +356,18 @@ class Connections {
     void leave(uint8_t listener);
     void set_handshaking(Connection& connection, bool handshaking);
     void set_limits();
+    void set_cohorts();
+    bool drains_in(Index index, CohortPolicy::Drains pass) const;
+    void restart_counts(Cohort cohort, uint64_t number);
+    bool is_known(Cohort cohort) const;
+    const CohortPolicy* policy_of(Index index) const;
+    Cohort cohort_of(Index index) const;
+    Cohort anonymous_cohort(Index index) const;
+    uint8_t kept_profile(Index index) const;
+    void count_in_cohort(Index index, Cohort cohort);
+    void count_cohort_heartbeat(Index index);
+    void end_anonymous(Index index, CloseReason reason);
+    uint32_t tune_one(Index index);
     // What is logged (logging.cc).
     void set_logging();
     bool samples() const { return logged_hashes_ != 0; }
@@ -455,6 +498,17 @@ class Connections {
     Beginnings beginnings_;
     AddressLists sharing_;  // those with kSharing
 
+    // By cohort: what its policy wants.
+    std::array<CohortCounts, kCohortsMax> cohort_counts_{};
+    std::array<BucketRate, kCohortsMax> cohort_rates_{};
+    std::array<uint8_t, kCohortsMax> cohort_profiles_{};  // 0: none
+    bool counts_cohorts_ = false;                         // there are policies
+    bool groups_anonymous_ = false;                       // that may be for anonymous connections
+    AnonymousCohorts anonymous_;
+    // Of policies that this reactor has just learnt of: of their sessions it may have been told.
+    uint32_t fresh_cohorts_ = 0;
+    Sweep tuning_;
+
     Jobs jobs_{config_.number};
     Logins logins_{config_, *this, metrics_, table_.limit()};
     Authentication authentication_{config_, *this, metrics_, table_.limit()};
@@ -493,6 +547,7 @@ class Connections {
     uint32_t goodbyes_said_ = 0;
     uint64_t retries_told_ = 0;
     Sweep goodbyes_, ending_;
+    CohortPolicy::Drains goodbyes_pass_ = CohortPolicy::Drains::last;
     Sweep revoking_;
     bool revoke_again_ = false;  // more ids came while it walked
 

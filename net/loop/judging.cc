@@ -57,6 +57,7 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
     Session(*this, index).send_probe();
     if (is_traced(index)) [[unlikely]]
         ++traces_.at(index).probes;
+    if (counts_cohorts_) ++cohort_counts_[cohort_of(index)].probes;
     metrics_.add(Metric::probes_sent);
     usdt::probe(config_.number, index, probes_sent(step.heard));
     if (probes_sent(step.heard) > 1) metrics_.add(Metric::probes_missed);  // the one before it

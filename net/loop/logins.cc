@@ -52,11 +52,12 @@ void Logins::begin(Index index, const UserHello& hello) {
     const SessionBook::Handle entry = book_.begin(is_logged_in(connection) ? connection.user : 0,
                                                   id, shard, user, connection.user);
     PULSE_ASSERT(entry != 0);  // one for each place, and for each login that waits
+    connections_.leave_anonymous(index);
     connection.user = entry;
     const SessionHandle session = book_.entry(entry).session;
     if (shard == config_.number) {
-        const LoginAnswer answer = directory_.login(
-            {hello.user, hello.device, hello.labels, ref_of(id), session}, connections_.now());
+        const LoginAnswer answer =
+            judge({hello.user, hello.device, hello.labels, ref_of(id), session});
         take_answer(entry, answer, hello);
         return close_replaced(answer);
     }
@@ -82,18 +83,27 @@ void Logins::take_answer(SessionBook::Handle entry, const LoginAnswer& answer,
         case SessionBook::Step::welcome:
             metrics_.add(answer.verdict == Rejection::refreshed ? Metric::logins_refreshed
                                                                 : Metric::logins);
-            if (hello.is_quiet) return;
+            connections_.join_cohort(index, answer.cohort, hello.is_quiet);
+            if (hello.is_quiet) return connections_.send_away(index);
             Session(connections_, index).welcome_user(hello, answer);
-            return connections_.authentication().logged_in(index);
+            connections_.authentication().logged_in(index);
+            return connections_.send_away(index);
         case SessionBook::Step::refuse:
             break;
     }
     const bool keeps_its_session = outcome.entry.session != 0;
     if (!keeps_its_session) {
+        connections_.leave_cohort(outcome.entry.cohort, CloseReason::none);
         connections_.at(index).user = outcome.entry.accepted;
         connections_.authentication().not_logged_in(index);
     }
     refuse(index, answer.verdict, keeps_its_session);
+    if (!connections_.counts_cohorts() || !is_live(connections_.at(index).stage)) return;
+    // The hello was answered by no welcome, and took it out of its cohort.
+    if (keeps_its_session)
+        connections_.tune_to_cohort(index, true);
+    else
+        Session(connections_, index).send_interval();
 }
 
 // A refusal of what the rules forbid closes the connection, so that it does not stay as another
@@ -128,6 +138,8 @@ void Logins::refuse(Index index, Rejection verdict, bool keeps_its_session) {
 
 void Logins::ended(Index index, CloseReason reason) {
     uint32_t& user = connections_.at(index).user;
+    connections_.leave_cohort(book_.entry(user).cohort, reason);
+    book_.set_cohort(user, kNoCohort);
     const SessionBook::Handle entry = std::exchange(user, book_.entry(user).accepted);
     const SessionBook::Outcome outcome = book_.ended(entry, reason);
     if (outcome.step == SessionBook::Step::report) report_end(outcome.entry);
@@ -168,10 +180,10 @@ void Logins::close_replaced(const LoginAnswer& answer) {
 
 void Logins::handle(const Message::Login& login, const LoginTexts& texts) {
     const LoginAnswer answer =
-        directory_.login({texts.user, texts.device, texts.labels, login.connection, login.session},
-                         connections_.now());
-    mail_.post(login.connection.reactor, {Message::LoginAnswered{login.entry, answer.session,
-                                                                 answer.verdict, answer.replaces}});
+        judge({texts.user, texts.device, texts.labels, login.connection, login.session});
+    mail_.post(login.connection.reactor,
+               {Message::LoginAnswered{login.entry, answer.session, answer.verdict, answer.replaces,
+                                       answer.cohort}});
     close_replaced(answer);
 }
 
@@ -180,10 +192,12 @@ void Logins::handle(const Message::LoginAnswered& answered) {
     PULSE_ASSERT(waiting != waiting_.end());
     const auto [texts, sequence, asks_answer_every, is_quiet] = std::move(waiting->second);
     waiting_.erase(waiting);
-    take_answer(
-        answered.entry,
-        {.verdict = answered.verdict, .replaces = answered.replaces, .session = answered.session},
-        {texts.user, texts.device, texts.labels, sequence, asks_answer_every, is_quiet});
+    take_answer(answered.entry,
+                {.verdict = answered.verdict,
+                 .replaces = answered.replaces,
+                 .session = answered.session,
+                 .cohort = answered.cohort},
+                {texts.user, texts.device, texts.labels, sequence, asks_answer_every, is_quiet});
 }
 
 void Logins::handle(const Message::SessionEnded& ended) {
@@ -204,12 +218,70 @@ void Logins::handle(const Message::SessionTaken& taken) {
     connections_.begin_close(taken.connection.index, CloseReason::taken_over);
 }
 
+// ---------------------------------------------------------------------------------------- cohorts
+
+// The shard alone decides it: a login that it answers is in its walk, or comes after the policies.
+Cohort Logins::cohort_of(std::string_view user, std::string_view labels) const {
+    const Cohorts* const cohorts = config_.options->cohorts.get();
+    return cohorts == nullptr ? kRestCohort : cohorts->of(user, labels);
+}
+
+// What this shard says to a login, by the rules of the user's cohort.
+LoginAnswer Logins::judge(Login login) {
+    const Cohort cohort = cohort_of(login.user, login.labels);
+    if (cohort > kRestCohort)
+        login.sessions_max = config_.options->cohorts->policy(cohort)->sessions_max;
+    LoginAnswer answer = directory_.login(login, connections_.now());
+    answer.cohort = cohort;
+    return answer;
+}
+
+void Logins::regroup_some(uint32_t& budget) {
+    regroup_waits_ = false;
+    while (regroup_next_ != 0 && budget > 0) {
+        if (regroup_next_ > directory_.last_user()) {
+            regroup_next_ = 0;
+            return;
+        }
+        budget -= std::min(budget, kPassCost);
+        const Directory::User* const user = directory_.user(regroup_next_);
+        // One whose sessions found no room is told again from the first: once more is once.
+        regroup_waits_ = user != nullptr && !regroup(*user, budget);
+        if (regroup_waits_) return;
+        ++regroup_next_;
+    }
+}
+
+bool Logins::regroup(const Directory::User& user, uint32_t& budget) {
+    const std::string_view name = directory_.text(user.name);
+    for (SessionHandle at = user.first; at != 0; at = directory_.session(at).next) {
+        const Directory::Session& session = directory_.session(at);
+        const Cohort cohort = cohort_of(name, directory_.text(session.labels));
+        const Message::Regroup regroup{session.connection, at, config_.number, cohort};
+        budget -= std::min(budget, kEvictCost);
+        if (session.reactor == config_.number)
+            handle(regroup);
+        else if (!mail_.try_post(session.reactor, {regroup}))
+            return false;
+    }
+    return true;
+}
+
+void Logins::handle(const Message::Regroup& regroup) {
+    const Connection* const connection = connections_.find(regroup.connection);
+    if (connection == nullptr || !is_logged_in(*connection)) return;
+    const SessionBook::Entry& entry = book_.entry(connection->user);
+    if (entry.session != regroup.session || entry.shard != regroup.shard) return;
+    connections_.move_to_cohort(regroup.connection.index, regroup.cohort);
+}
+
 // ----------------------------------------------------------------------------------------- a turn
 
 bool Logins::advance() {
     const bool more = directory_.advance(connections_.now(), kLingerBudgetPerTurn);
     const bool posted = mail_.deliver();
-    retry_at_ = mail_.empty() ? kNever : connections_.now() + kMailRetryNs;
+    const bool waits = !mail_.empty() || regroup_waits_;
+    retry_at_ = waits ? connections_.now() + kMailRetryNs : kNever;
     count();
     return more || (posted && !mail_.empty());
 }

@@ -64,6 +64,7 @@ class Logins {
     void handle(const Message::SessionEnded& ended);
     void handle(const Message::SessionSuspect& suspect);
     void handle(const Message::SessionTaken& taken);
+    void handle(const Message::Regroup& regroup);
 
     // Posts to another reactor, behind what waits for it. False: its lane is full.
     bool tell(uint32_t reactor, const Message& message) { return mail_.try_post(reactor, message); }
@@ -74,6 +75,17 @@ class Logins {
     bool advance();
     // When the next turn is due for it; kNever: at no time.
     Nanos next_deadline() const;
+
+    // Policies have changed: each session of this shard is told its cohort, in slices that are
+    // taken from a turn's budget for sweeps.
+    void begin_regroup() { regroup_next_ = 1; }
+    void regroup_some(uint32_t& budget);
+    void set_cohort(const Connection& connection, Cohort cohort) {
+        book_.set_cohort(connection.user, cohort);
+    }
+    void keep_profile(const Connection& connection, uint8_t profile) {
+        book_.keep_profile(connection.user, profile);
+    }
 
     // A reload: see Directory::set_rules().
     void set_rules(const DirectoryConfig& rules) { directory_.set_rules(rules); }
@@ -111,6 +123,9 @@ class Logins {
     void report_end(const SessionBook::Entry& entry);
     void close_replaced(const LoginAnswer& answer);
     void count();
+    Cohort cohort_of(std::string_view user, std::string_view labels) const;
+    LoginAnswer judge(Login login);
+    bool regroup(const Directory::User& user, uint32_t& budget);
 
     const ReactorConfig& config_;
     Connections& connections_;
@@ -122,6 +137,8 @@ class Logins {
     Directory::Counts counted_;
     uint64_t delayed_counted_ = 0;
     Nanos retry_at_ = kNever;
+    uint32_t regroup_next_ = 0;   // user; 0: none
+    bool regroup_waits_ = false;  // for room in a lane
 };
 
 }  // namespace pulse

@@ -19,6 +19,7 @@
 #include "core/limits.h"
 #include "core/overload.h"
 #include "core/rate_limiter.h"
+#include "core/sessions/cohorts.h"
 #include "core/sessions/directory.h"
 #include "core/time.h"
 #include "core/types.h"
@@ -105,6 +106,12 @@ struct LoopOptions {
     DuplicatePolicy duplicate;
     uint32_t max_connections_per_user = kSessionsPerUserMax;
     Nanos presence_linger = 0;  // 0: a user without a session is offline at once
+
+    // Policies for cohorts of users, in their order; at most kPoliciesMax, no text twice.
+    std::vector<CohortPolicy> policies;
+    // Made of them by Server::reload(), with those before; it is no setting, and holds with the
+    // others. nullptr: there never was a policy.
+    std::shared_ptr<const Cohorts> cohorts;
 
     // Connections that ended and are remembered, of all reactors together; 0: none is.
     uint32_t ledger = kLedgerEntriesDefault;

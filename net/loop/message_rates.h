@@ -26,15 +26,15 @@ class MessageRates {
     MessageRates(const MessageRates&) = delete;
     MessageRates& operator=(const MessageRates&) = delete;
 
-    // These rates hold from now on; that of users for those that log in from now on. False: there
-    // is no address space, and nothing is limited.
-    bool set(const BucketRate& connection, const BucketRate& user) {
-        connection_ = connection;
+    // From now on connections have rates, if `connections`, and users have that of `user`, those
+    // that log in from now on. False: there is no address space, and nothing is limited.
+    bool set(bool connections, const BucketRate& user) {
         user_ = user;
-        if (!has_memory() && (connection.limits() || user.limits()))
+        const bool limits = connections || user.limits();
+        if (!has_memory() && limits)
             entries_ = reinterpret_cast<Entry*>(pages_.reserve_small(bytes_max()));
-        on_ = has_memory() && (connection.limits() || user.limits());
-        return on_ || !(connection.limits() || user.limits());
+        on_ = has_memory() && limits;
+        return on_ || !limits;
     }
     bool on() const { return on_; }
 
@@ -55,12 +55,12 @@ class MessageRates {
     }
 
     enum class Verdict : uint8_t { allowed, connection_too_fast, user_too_fast };
-    // One more message came. Requires: it is on.
-    Verdict take(Index index, Nanos now) {
+    // One more message came, and `rate` is that of the connection. Requires: it is on.
+    Verdict take(Index index, Nanos now, const BucketRate& rate) {
         Entry& entry = entries_[index];
-        if (connection_.limits()) {
-            if (!connection_.allows(entry.full_at, now)) return Verdict::connection_too_fast;
-            entry.full_at = connection_.taken(entry.full_at, now);
+        if (rate.limits()) {
+            if (!rate.allows(entry.full_at, now)) return Verdict::connection_too_fast;
+            entry.full_at = rate.taken(entry.full_at, now);
         }
         if (entry.user == 0 || users_->take(entry.user, now, user_) == 0) return Verdict::allowed;
         return Verdict::user_too_fast;
@@ -81,7 +81,7 @@ class MessageRates {
     PageSource& pages_;
     const size_t places_;
     AddressTable* const users_;
-    BucketRate connection_, user_;
+    BucketRate user_;
     bool on_ = false;
     Entry* entries_ = nullptr;
     size_t used_ = 0;  // places below this were used

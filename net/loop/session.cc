@@ -143,7 +143,7 @@ void Session::on_frame() {
 // answered once its login is; heartbeats go on meanwhile.
 bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
     if (stopped()) return false;  // it was one message too many
-    uint8_t profile = connection_.profile;
+    uint8_t profile = connections_.own_profile(index_);
     if (!hello.profile.empty()) {
         const std::optional<uint8_t> named = profile_named(hello.profile);
         if (!named) {
@@ -170,6 +170,7 @@ bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
     } else {
         connections_.set_profile(index_, profile);
     }
+    connections_.keep_profile(index_, profile);
     if (hello.answer_every > 0) set_answer_every(hello.answer_every);
     if (!hello.traceparent.empty() && connections_.reads_trace())
         connections_.join_trace(index_,
@@ -180,7 +181,8 @@ bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
     }
     connections_.metrics().add(Metric::hellos);
     connections_.trace_hello(index_);
-    return true;
+    connections_.group_anonymous(index_, false);
+    return !stopped();
 }
 
 // Its heartbeats are counted anew from this hello on.
@@ -337,13 +339,14 @@ void Session::send_goodbye(CloseReason reason, std::string_view detail) {
     if (stage() == Stage::proxy) return;
     const bool come_back =
         reason == CloseReason::going_away || reason == CloseReason::address_share ||
-        reason == CloseReason::overloaded || reason == CloseReason::message_rate ||
-        reason == CloseReason::user_message_rate;
+        reason == CloseReason::overloaded || reason == CloseReason::moved ||
+        reason == CloseReason::message_rate || reason == CloseReason::user_message_rate;
     Goodbye goodbye{.reason = reason};
     const auto draw_ms = [this](Nanos least) {
         return static_cast<uint32_t>(connections_.draw_time_away(least) / kMillisecond);
     };
-    if (reason == CloseReason::going_away)
+    if (reason == CloseReason::moved) goodbye.move_to = detail;
+    if (reason == CloseReason::going_away || reason == CloseReason::moved)
         goodbye.retry_after_ms = draw_ms(connections_.config().options->drain_retry_after);
     else if (reason == CloseReason::overloaded)
         goodbye.retry_after_ms = draw_ms(kOverloadAwayNs);
@@ -390,6 +393,7 @@ const ListenAddress& Session::listener() const {
 
 [[gnu::always_inline]] inline void Session::proof() {
     complete_message();
+    connections_.count_heartbeat(index_);
     connections_.proof(connection_);
 }
 

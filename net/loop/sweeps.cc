@@ -25,6 +25,8 @@ bool Connections::sweep() {
     uint32_t budget = kSweepBudgetPerTurn;
     while (budget > 0 && !retuning_.done()) retune_some(budget);
     if (!revoking_.done()) revoke_some(budget);
+    if (!tuning_.done()) tuning_.advance(budget, [this](Index index) { return tune_one(index); });
+    logins_.regroup_some(budget);
     if (!draining_ && io_.now() >= drain_at_) begin_goodbyes();
     if (draining_) drain_step(budget);
     if (!idling_.done()) close_idle_some(budget);
@@ -56,7 +58,12 @@ bool Connections::close_if_revoked(Index index) {
 }
 
 void Connections::reload(std::shared_ptr<const LoopOptions> options) {
+    const std::shared_ptr<const Cohorts> cohorts = config_.options->cohorts;
     config_.options = std::move(options);
+    if (config_.options->cohorts != cohorts) {
+        set_cohorts();
+        logins_.begin_regroup();
+    }
     authentication_.use(*config_.options);
     set_logging();
     set_limits();
@@ -116,6 +123,8 @@ void Connections::begin_goodbyes() {
     drain_began_ = io_.clock();
     drain_total_ = table_.live();
     goodbyes_ = Sweep(table_.limit());
+    // One walk over all, or where policies have an order one for each place in it.
+    goodbyes_pass_ = counts_cohorts_ ? CohortPolicy::Drains::first : CohortPolicy::Drains::last;
     const Result<void> stopped = io_.listen({});
     PULSE_ASSERT(stopped);
 }
@@ -155,12 +164,19 @@ void Connections::say_goodbyes(Nanos elapsed, Nanos spread, uint32_t& budget) {
     const auto due = static_cast<uint32_t>(std::ceil(share * drain_total_));
     SharedPace* const pace = config_.drain_pace;
     const bool paced = pace != nullptr && pace->per_second() > 0 && elapsed < spread;
+    constexpr auto kLast = CohortPolicy::Drains::last;
     while (!goodbyes_.done() && budget > 0 && (paced || goodbyes_said_ < due)) {
         const Index index = goodbyes_.peek();
-        const bool inside = is_live(at(index).stage);
+        const bool inside = is_live(at(index).stage) &&
+                            (goodbyes_pass_ == kLast || drains_in(index, goodbyes_pass_));
         if (inside && paced && !pace->allows(io_.now())) return;
         goodbyes_.next();
         budget -= std::min(budget, inside ? kEvictCost : kPassCost);
+        if (goodbyes_.done() && goodbyes_pass_ != kLast) {
+            goodbyes_ = Sweep(table_.limit());
+            goodbyes_pass_ =
+                static_cast<CohortPolicy::Drains>(static_cast<int>(goodbyes_pass_) + 1);
+        }
         if (!inside) continue;
         begin_close(index, CloseReason::going_away);
         ++goodbyes_said_;

@@ -34,7 +34,8 @@ struct JsonDialect {
     }
     static void goodbye(Conversation& conversation, const Goodbye& goodbye) {
         const CloseReasonInfo& info = describe(goodbye.reason);
-        Texts::object(conversation, json::goodbye(info.code, info.name, goodbye.retry_after_ms));
+        Texts::object(conversation,
+                      json::goodbye(info.code, info.name, goodbye.retry_after_ms, goodbye.move_to));
     }
 
     // A whole text of the peer.

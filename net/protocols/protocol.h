@@ -48,6 +48,7 @@ struct Goodbye {
     CloseReason reason;
     std::string_view words{};  // the reason's text and its detail, for people
     uint32_t retry_after_ms = 0;
+    std::string_view move_to{};  // a URI of another server, to which the peer is to go
 };
 
 // Functions that are nullptr have nothing to do; receive, refuse and reject are always there, and

@@ -254,7 +254,7 @@ uint64_t ServerPlan::ledger_bytes_max() const {
 
 std::vector<std::string> ServerPlan::describe() const {
     const TickClock clock{options.tick_shift};
-    return {
+    std::vector<std::string> lines = {
         fmt::format("backend {} ({})", uring ? "io_uring" : "epoll", backend_note),
         fmt::format("{} cores{}, {} reactors{}, {} descriptors {}", cores.size(),
                     cpu_quota > 0 ? fmt::format(" (the cgroup's quota is {:.2f})", cpu_quota)
@@ -284,6 +284,11 @@ std::vector<std::string> ServerPlan::describe() const {
                     format_duration(options.heartbeat_timeout),
                     static_cast<double>(clock.tick_ns()) / kMillisecond),
     };
+    for (const CohortPolicy& policy : options.policies) lines.push_back("policy " + policy.text);
+    const bool of_all = std::ranges::any_of(
+        options.policies, [](const CohortPolicy& policy) { return policy.labels.empty(); });
+    if (of_all) lines.push_back("each connection costs 1 B more: a policy is for a share of all");
+    return lines;
 }
 
 }  // namespace pulse

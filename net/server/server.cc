@@ -68,6 +68,15 @@ void set_secrets_and_clock(ReactorConfig& config) {
     config.wall_clock = wall_now;
 }
 
+// Those of its policies; the same as before where these are.
+void form_cohorts(ServerOptions& options, const ServerOptions& before) {
+    const auto text = &CohortPolicy::text;
+    options.cohorts = before.cohorts;
+    if (std::ranges::equal(options.policies, before.policies, {}, text, text)) return;
+    const Cohorts former = before.cohorts == nullptr ? Cohorts() : *before.cohorts;
+    options.cohorts = std::make_shared<const Cohorts>(former, options.policies);
+}
+
 void pin_to_core(uint32_t core) {
     cpu_set_t cores;
     CPU_ZERO(&cores);
@@ -234,6 +243,7 @@ Server::Server(const ServerPlan& plan)
           std::make_unique<Shared>(static_cast<uint32_t>(plan.options.max_connections), threads_)),
       started_at_(monotonic_now()),
       wall_started_at_(wall_now()) {
+    form_cohorts(plan_.options, ServerOptions());
     if (plan.options.otlp_endpoint.empty()) return;
     shared_->traces = std::make_shared<TraceQueues>();
     for (uint32_t number = 0; number < plan.reactors; ++number)
@@ -384,6 +394,7 @@ void Server::reload(const ServerOptions& options) {
     auto fresh = std::make_shared<ServerOptions>(options);
     fresh->max_connections = running->max_connections;
     fresh->listen = running->listen;
+    form_cohorts(*fresh, *running);
     options_ = std::move(fresh);
     for (const auto& thread : threads_) thread->orders.reload(options_);
     deliver();

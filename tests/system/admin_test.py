@@ -138,6 +138,7 @@ def test_every_path_answers_as_openapi_says(backend):
                         "/api/v1/broadcast": {"all": True, "text": "a"},
                         "/api/v1/users/{name}/send": {"text": "a"},
                         "/api/v1/retune": {"all": True, "profile": "mobile"},
+                        "/api/v1/policies": {"policies": ["10%: profile=mobile"]},
                         "/api/v1/tokens/revoke": {"token_id": "t-1"}}.get(path)
                 known = gone if path.startswith("/api/v1/closed") else one
                 target = path.replace("{id}", known["id"]).replace("{name}", "a%2Fb%20%C3%BC")
@@ -492,6 +493,87 @@ def test_those_that_ended(backend):
         connect(server.port, "binary").close()
         eventually(lambda: server.admin.get("/api/v1/count")["connections"] == 0, "it is gone")
         assert server.admin.get("/api/v1/closed") == {"closed": [], "next": None, "kept": 0}
+
+
+def take_intervals(peer):
+    """Of each line that has come before a heartbeat's answer: all must be intervals."""
+    peer.sendall(b"PING\n")
+    lines = [json.loads(line) for line in read_until(peer, b"PONG\n").splitlines()[:-1]]
+    assert all(line["type"] == "interval" for line in lines), lines
+    return [line["interval_ms"] for line in lines]
+
+
+def test_a_policy_is_rolled_out_compared_and_rolled_back(backend):
+    """Users of two reactors, whose shards may be the other's; most of them have the label."""
+    with Watched(backend, "--reactors", "2", "--heartbeat-probe", "off", scheme="jsonl") as server:
+        admin = server.admin
+        rest = [login(server.port, f"r{n}") for n in range(20)]
+        canaries = [login(server.port, f"c{n}", labels={"ring": "canary"}) for n in range(80)]
+
+        def rows():
+            return {row["policy"]: row for row in admin.get("/api/v1/policies")["cohorts"]}
+        assert rows() == {}
+        assert admin.ask("POST", "/api/v1/policies/rollback").status == 409
+        some, all_of_them = "ring=canary,25%: profile=mobile", "ring=canary: profile=mobile"
+        admin.post("/api/v1/policies", {"policies": [some]})
+        eventually(lambda: 5 < rows()[some]["sessions"] < 40, rows())
+        moved = rows()[some]["sessions"]
+        eventually(lambda: rows()[None]["sessions"] == 100 - moved, rows())
+        admin.post("/api/v1/policies", {"policies": [all_of_them]})
+        eventually(lambda: rows()[all_of_them]["sessions"] == 80, rows())
+        assert some not in rows() and rows()[None]["sessions"] == 20
+        # Each is sent it once: a share that grows leaves those that are in it alone.
+        assert [take_intervals(peer) for peer in canaries] == [[60_000]] * 80
+        assert [take_intervals(peer) for peer in rest[:5]] == [[]] * 5
+        assert rows()[all_of_them]["heartbeats"] == 80 and rows()[None]["heartbeats"] == 5, rows()
+        metrics = admin.ask("GET", "/metrics").body.decode()
+        assert f'pulsewheel_cohort_heartbeats_total{{policy="{all_of_them}"}} 80\n' in metrics
+        assert 'pulsewheel_cohort_sessions{policy="rest"} 20\n' in metrics
+        canaries.pop().close()
+        eventually(lambda: rows()[all_of_them]["ended"] == 1, rows())
+        admin.post("/api/v1/policies/rollback")
+        eventually(lambda: some in rows() and rows()[some]["sessions"] + rows()[None]["sessions"]
+                   == 99, rows())
+        back = [told for told in map(take_intervals, canaries) if told]
+        assert back == [[30_000]] * (79 - rows()[some]["sessions"]), back
+        admin.post("/api/v1/policies", {"policies": []})
+        assert rows() == {}
+        assert b"pulsewheel_cohort" not in admin.ask("GET", "/metrics").body
+
+
+def test_a_policy_moves_connections_to_another_server(backend):
+    """In the words of each protocol; anonymous ones too, where it has no labels."""
+    to = "wss://b.example:9000"
+    with Watched(backend, "--policy", f"ring=canary: move-to={to}", "--drain-retry-after", "100ms",
+                 scheme="auto") as server:
+        user = b'{"type":"hello","user":"%s","labels":{"ring":"canary"}}'
+        lines, web, binary = (connect(server.port, kind) for kind in
+                              ("jsonl", "websocket", "binary"))
+        lines.sendall(user % b"a" + b"\n")
+        welcome, goodbye = map(json.loads, read_to_end(lines).splitlines())
+        assert welcome["type"] == "welcome", welcome
+        assert goodbye["reason"] == "moved" and goodbye["move_to"] == to, goodbye
+        assert 100 <= goodbye["retry_after_ms"] <= 200, goodbye
+        payload = user % b"b"
+        web.sendall(bytes([0x81, 0x80 | len(payload)]) + bytes(4) + payload)
+        heard = read_to_end(web)
+        assert f'"move_to":"{to}"'.encode() in heard, heard
+        close = heard[heard.rindex(b"\x88"):]
+        assert struct.unpack(">H", close[2:4])[0] == 4011 and f"moved: {to};".encode() in close
+        payload = user % b"c"
+        binary.sendall(struct.pack(">BBHI", 0xB7, 3, len(payload), 1) + payload)
+        assert f"moved: {to}; retry_after_ms=".encode() in read_to_end(binary)
+        anonymous = connect(server.port, "jsonl")
+        anonymous.sendall(b"PING\n")
+        assert read_until(anonymous, b"\n") == b"PONG\n"
+        server.admin.post("/api/v1/policies", {"policies": [f"100%: move-to={to}"]})
+        anonymous.sendall(b"PING\n")
+        assert b'"reason":"moved"' in read_to_end(anonymous)
+
+
+def read_to_end(peer):
+    peer.settimeout(20)
+    return b"".join(iter(lambda: peer.recv(4096), b""))
 
 
 def test_kick_broadcast_and_retune(backend):

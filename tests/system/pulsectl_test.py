@@ -114,6 +114,29 @@ def test_anomalies(backend):
         assert lines[9].split()[:3] == ["SINCE", "SERIES", "STATE"], lines
 
 
+def test_policies_are_set_and_rolled_back(backend):
+    with Watched(backend, "--policy", "ring=beta: profile=mobile") as server:
+        def rows():
+            return [line.rsplit(None, 7)[0] for line in done(server, "policy").splitlines()]
+        assert rows() == ["POLICY", "ring=beta: profile=mobile", "the rest"], rows()
+        done(server, "policy", "ring=canary,10%: drain=last; 5%: message-rate=20/s,100")
+        wanted = ["POLICY", "ring=canary,10%: drain=last", "5%: message-rate=20/s,100", "the rest"]
+        eventually(lambda: rows() == wanted)
+        done(server, "policy", "rollback")
+        eventually(lambda: rows() == ["POLICY", "ring=beta: profile=mobile", "the rest"])
+        done(server, "policy", "off")
+        eventually(lambda: done(server, "policy") == "there is no policy\n")
+        wrong = run("policy", "canary: profile=mobile", admin=server.admin.address)
+        assert wrong.returncode == 1 and "'canary' is not a label" in wrong.stderr, wrong
+
+
+def eventually(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.05)
+
+
 def test_what_it_does_to_connections(backend):
     with Watched(backend, "--heartbeat-probe", "off") as server:
         peers = connect(server.port, 10)

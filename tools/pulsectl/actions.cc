@@ -399,6 +399,57 @@ int run_limits(Client& client, const Request& request) {
     return print(table.text());
 }
 
+namespace {
+
+// Of a cohort, for each hour that one of its sessions lasted.
+std::string each_hour(const Json& row, const char* member) {
+    const auto seconds = static_cast<double>(number_of(row, "session_s"));
+    if (seconds == 0) return "-";
+    return fmt::format("{:.3f}", static_cast<double>(number_of(row, member)) * 3'600 / seconds);
+}
+
+int print_policies(const Result<Json>& answer, const Request& request) {
+    if (!answer) return refused(answer.error());
+    if (request.json) return print_json(*answer);
+    if ((*answer)["cohorts"].empty()) return print("there is no policy\n");
+    constexpr const char* kCompared[] = {"heartbeats", "probes", "ended", "evicted", "limited"};
+    Table table({{"POLICY"},
+                 {"SESSIONS", Align::right},
+                 {"JOINED", Align::right},
+                 {"HEARTBEATS/H", Align::right},
+                 {"PROBES/H", Align::right},
+                 {"ENDED/H", Align::right},
+                 {"EVICTED/H", Align::right},
+                 {"LIMITED/H", Align::right}});
+    for (const Json& row : (*answer)["cohorts"]) {
+        const bool ruled = row.contains("policy") && row["policy"].is_string();
+        std::vector<std::string> cells = {ruled ? text_of(row, "policy") : "the rest",
+                                          grouped(number_of(row, "sessions")),
+                                          grouped(number_of(row, "joined"))};
+        for (const char* member : kCompared) cells.push_back(each_hour(row, member));
+        table.add(std::move(cells));
+    }
+    const uint64_t leaving = number_of(*answer, "leaving");
+    const std::string more =
+        leaving == 0 ? "" : grouped(leaving) + " sessions have not left a former policy yet\n";
+    return print(table.text() + more);
+}
+
+}  // namespace
+
+int run_policy(Client& client, const Request& request) {
+    if (request.argument.empty())
+        return print_policies(client.get_json("/api/v1/policies"), request);
+    if (request.argument == "rollback") {
+        return print_policies(client.post_json("/api/v1/policies/rollback", Json::object()),
+                              request);
+    }
+    Json list = Json::array();
+    if (request.argument != "off") list.push_back(request.argument);
+    return print_policies(client.post_json("/api/v1/policies", {{"policies", std::move(list)}}),
+                          request);
+}
+
 int run_config(Client& client, const Request& request) {
     const Result<Json> config = client.get_json("/api/v1/config");
     if (!config) return refused(config.error());

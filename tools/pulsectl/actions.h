@@ -15,6 +15,7 @@ int run_kick(Client& client, const Request& request);
 int run_broadcast(Client& client, const Request& request);
 int run_send(Client& client, const Request& request);
 int run_presence(Client& client, const Request& request);
+int run_policy(Client& client, const Request& request);
 int run_retune(Client& client, const Request& request);
 int run_revoke(Client& client, const Request& request);
 int run_drain(Client& client, const Request& request);

@@ -164,6 +164,16 @@ std::vector<Command> about_the_server() {
          "from normal, in usual deviations.",
          {},
          run_anomalies},
+        {"policy",
+         "[POLICIES|off|rollback]",
+         "Print the policies for cohorts of users and what their sessions do, or change them",
+         "POLICIES as --policy of the server, several with semicolons between them; off: none; "
+         "rollback: those before the last change, whatever brought it, so that a second one undoes "
+         "the first. All until the next reload. Figures are of each hour that a session lasted, "
+         "since its policy came; the last row is of all others. Those that a change concerns are "
+         "moved within seconds.",
+         {},
+         run_policy},
         {"config",
          "",
          "Print the settings in force, and where each was given",

@@ -83,6 +83,12 @@ class AdminTarget final : public ControlTarget {
                         {"wait_for_a_restart", changes(reload->deferred)}};
         });
     }
+    Result<Result<void>> set_policies(const std::vector<std::string>& texts) override {
+        return ask<Result<void>>([&] { return main_thread_.set_policies(texts); });
+    }
+    Result<Result<void>> roll_back_policies() override {
+        return ask<Result<void>>([this] { return main_thread_.roll_back_policies(); });
+    }
     Result<void> revoke(const std::string& token_id) override {
         const auto ordered = ask<bool>([this, token_id] {
             server_.revoke(token_id);

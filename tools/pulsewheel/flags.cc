@@ -171,7 +171,7 @@ void read_environment(Draft& draft, const Environment& environment) {
         const char* value = environment(name.c_str());
         if (value == nullptr || *value == '\0') continue;
         std::vector<std::string> values{value};
-        if (setting.kind == SettingKind::list) values = split(value, ',');
+        if (setting.kind == SettingKind::list) values = split(value, setting.separator);
         if (setting.kind == SettingKind::flag || setting.kind == SettingKind::boolean) {
             if (values[0] == "1" || values[0] == "true") values[0] = "on";
             if (values[0] == "0" || values[0] == "false") values[0] = "off";

@@ -348,6 +348,35 @@ Result<void> Operator::set_log_level(std::string_view level) {
 
 std::string Operator::log_level() const { return joined(find_setting("log-level")->get(options_)); }
 
+Result<void> Operator::set_policies(const std::vector<std::string>& texts) {
+    const Setting& setting = *find_setting("policy");
+    ServerOptions changed = options_;
+    setting.clear(changed);
+    for (const std::string& text : texts)
+        if (Result<void> set = setting.set(changed, text); !set) return set;
+    apply_policies(changed);
+    return {};
+}
+
+Result<void> Operator::roll_back_policies() {
+    if (!policies_before_) return Error{"there was no change of policies to be rolled back"};
+    ServerOptions changed = options_;
+    changed.policies = *policies_before_;
+    apply_policies(changed);
+    return {};
+}
+
+void Operator::apply_policies(const ServerOptions& changed) {
+    const auto text = [](const ServerOptions& options) {
+        return joined(find_setting("policy")->get(options), "; ");
+    };
+    const Change change{"policy", text(options_), text(changed)};
+    if (change.before == change.after) return;
+    apply(changed);
+    source_.origins["policy"] = "the admin endpoint";
+    spdlog::info("the admin endpoint: {}", change.text());
+}
+
 nlohmann::ordered_json Operator::config() const {
     auto list = nlohmann::ordered_json::array();
     for (const Setting& setting : settings()) {
@@ -366,6 +395,9 @@ void Operator::apply(const ServerOptions& options) {
         window_changed_at_ = monotonic_now();
     const bool timing = options.stats_interval != options_.stats_interval ||
                         options.stats_json != options_.stats_json;
+    const auto text = &CohortPolicy::text;
+    if (!std::ranges::equal(options.policies, options_.policies, {}, text, text))
+        policies_before_ = options_.policies;
     options_ = options;
     server_->reload(options_);
     tune_watch();

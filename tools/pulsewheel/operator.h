@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "net/control/anomaly_watch.h"
 #include "net/observe/otlp_json.h"
@@ -73,6 +74,10 @@ class Operator {
     // Until the next reload. The error quotes what it was given.
     Result<void> set_log_level(std::string_view level);
     std::string log_level() const;
+    // These policies and no others, until the next reload; or those that were in force before the
+    // last change of them, whatever brought it. The error quotes what is wrong.
+    Result<void> set_policies(const std::vector<std::string>& texts);
+    Result<void> roll_back_policies();
     // [{"name": "listen", "value": "...", "origin": "--listen", "reload": "restart"}, ...]
     nlohmann::ordered_json config() const;
 
@@ -93,6 +98,7 @@ class Operator {
     void tune_watch();
     void report_trouble();
     void apply(const ServerOptions& options);
+    void apply_policies(const ServerOptions& changed);
     void reopen();
     void report();
     int end();
@@ -101,6 +107,7 @@ class Operator {
     ServerOptions options_;  // in force
     SettingsSource source_;
     ServiceManager manager_;
+    std::optional<std::vector<CohortPolicy>> policies_before_;
     Server* server_ = nullptr;
     AnomalyWatch* watch_ = nullptr;
     MainTasks tasks_;

@@ -12,6 +12,7 @@
 #include "net/observe/otlp_endpoint.h"
 #include "net/protocols/listen_uri.h"
 #include "net/server/limits.h"
+#include "tools/pulsewheel/policy_text.h"
 
 namespace pulse::serve {
 namespace {
@@ -286,12 +287,13 @@ std::vector<std::string> get_overload_memory(const ServerOptions& options) {
     return get_quantity<&ServerOptions::overload_memory, format_size, false>(options);
 }
 
-// EVENTS/PERIOD or EVENTS/PERIOD,BURST.
 struct RatePeriod {
     std::string_view name;
     Nanos span;
 };
 constexpr RatePeriod kRatePeriods[] = {{"s", kSecond}, {"m", 60 * kSecond}, {"h", 3'600 * kSecond}};
+
+}  // namespace
 
 Result<RateLimit> parse_rate_limit(std::string_view text) {
     const size_t slash = text.find('/'), comma = text.find(',');
@@ -314,6 +316,9 @@ Result<RateLimit> parse_rate_limit(std::string_view text) {
     limit.burst = *burst;
     return limit;
 }
+
+namespace {
+
 template <auto kField>
 Result<void> set_rate_limit(ServerOptions& options, std::string_view text) {
     options.*kField = {};
@@ -414,6 +419,29 @@ Result<void> add_audience(ServerOptions& options, std::string_view text) {
     if (text.empty()) return refuse(text, "is not an audience", "write what tokens have as aud");
     options.auth.audiences.emplace_back(text);
     return {};
+}
+
+// One, or several with semicolons between them.
+Result<void> add_policies(ServerOptions& options, std::string_view text) {
+    while (!text.empty()) {
+        const size_t end = std::min(text.find(';'), text.size());
+        const Result<CohortPolicy> policy = parse_policy(text.substr(0, end));
+        if (!policy) return Error{policy.error()};
+        text.remove_prefix(std::min(end + 1, text.size()));
+        if (std::ranges::count(options.policies, policy->text, &CohortPolicy::text) > 0)
+            return refuse(policy->text, "is there already", "give each policy once");
+        if (options.policies.size() == kPoliciesMax) {
+            return refuse(policy->text, "is one too many",
+                          "give at most " + std::to_string(kPoliciesMax) + " policies");
+        }
+        options.policies.push_back(*policy);
+    }
+    return {};
+}
+std::vector<std::string> get_policies(const ServerOptions& options) {
+    std::vector<std::string> texts;
+    for (const CohortPolicy& policy : options.policies) texts.push_back(policy.text);
+    return texts;
 }
 
 // Far more than one peer may have waiting, and 64 GiB a reactor: beyond these a unit was mistyped.
@@ -618,6 +646,13 @@ constexpr Setting kSettings[] = {
      "change; off: offline at once, so that what waits for it learns it at once.",
      text, live, DURATION_OR_OFF(presence_linger, 100 * kMillisecond, kHour)},
 
+    {"policy", kSessions, "POLICY",
+     "Treat a cohort of users otherwise than the rest: 'MATCH: EFFECTS'. MATCH is labels of the "
+     "login and a share of the users, such as ring=canary,10%; EFFECTS, with blanks between them, "
+     "profile=NAME (of heartbeats), message-rate=RATE, max-connections-per-user=N, drain=first or "
+     "last, and move-to=URI, which sends them to another server. The first that matches counts; a "
+     "share without labels is of anonymous connections, too. May be repeated.",
+     list, live, add_policies, get_policies, [](ServerOptions& o) { o.policies.clear(); }, ';'},
     {"ledger", kSessions, "N|off",
      "Remember the last N connections that ended, of all reactors together, each with the evidence "
      "of why: /api/v1/closed of --admin, pulsectl ls --closed and pulsectl explain show them.",

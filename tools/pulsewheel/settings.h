@@ -41,6 +41,7 @@ struct Setting {
     // What set() would read back to the same; of a list, all.
     std::vector<std::string> (*get)(const ServerOptions& options);
     void (*clear)(ServerOptions& options) = nullptr;  // of a list: before a layer's first value
+    char separator = ',';                             // of a list, in a variable
 };
 
 std::span<const Setting> settings();
@@ -49,6 +50,9 @@ std::string joined(const std::vector<std::string>& values, std::string_view sepa
 // All of them by name, as text; the values of a list are separated by commas.
 ServerOptions::Texts settings_text(const ServerOptions& options);
 const Setting* find_setting(std::string_view name);
+
+// EVENTS/PERIOD or EVENTS/PERIOD,BURST.
+Result<RateLimit> parse_rate_limit(std::string_view text);
 
 // The setting whose name is nearest to a misspelt one; empty if none is near.
 std::string_view nearest_setting(std::string_view name);

@@ -5,9 +5,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <string>
 #include <vector>
+
+#include "core/random.h"
+#include "core/sessions/cohorts.h"
 
 #include "tests/support/presence_world.h"
 
@@ -150,6 +155,110 @@ TEST(Directory, AUserCostsLessThan150Bytes) {
     const double each = static_cast<double>(directory.bytes() - before) / kUsers;
     RecordProperty("bytes_per_user", std::to_string(each));
     EXPECT_LT(each, 150);
+}
+
+// ---------------------------------------------------------------------------------------- cohorts
+
+CohortPolicy policy_for(std::vector<std::string> labels, uint32_t share, std::string text = {}) {
+    CohortPolicy policy{.text = std::move(text), .labels = std::move(labels), .share = share};
+    if (policy.text.empty()) {
+        for (const std::string& label : policy.labels) policy.text.append(label).append(",");
+        policy.text += std::to_string(share);
+    }
+    return policy;
+}
+std::string user_number(int number) { return "user" + std::to_string(number); }
+
+TEST(Cohorts, APolicyIsForThoseWithAllOfItsLabels) {
+    const CohortPolicy policy = policy_for({"region=eu", "ring=canary"}, kCohortShares);
+    EXPECT_TRUE(policy.is_for("u", "region=eu ring=canary"));
+    EXPECT_TRUE(policy.is_for("u", "a=b region=eu ring=canary z=1"));
+    EXPECT_FALSE(policy.is_for("u", "ring=canary"));
+    EXPECT_FALSE(policy.is_for("u", "region=eu ring=canary2"));
+    EXPECT_FALSE(policy.is_for("u", "region=eu xring=canary"));
+    EXPECT_FALSE(policy.is_for("u", ""));
+}
+
+// A share has its size, grows by others, and says nothing of the shares of other labels.
+TEST(Cohorts, SharesAreStableGrowingAndIndependent) {
+    constexpr int kUsers = 20'000;
+    const CohortPolicy tenth = policy_for({"ring=canary"}, 1'000);
+    const CohortPolicy fifth = policy_for({"ring=canary"}, 2'000);
+    const CohortPolicy half_of_beta = policy_for({"ring=beta"}, 5'000);
+    const std::string labels = "ring=canary", beta = "ring=beta";
+    int in_tenth = 0, in_fifth = 0, in_both = 0;
+    for (int i = 0; i < kUsers; ++i) {
+        const std::string user = user_number(i);
+        const bool is_in = tenth.is_for(user, labels);
+        in_tenth += is_in;
+        in_fifth += fifth.is_for(user, labels);
+        ASSERT_LE(is_in, fifth.is_for(user, labels)) << user;
+        in_both += is_in && half_of_beta.is_for(user, beta);
+    }
+    EXPECT_NEAR(in_tenth, kUsers / 10, kUsers / 100);
+    EXPECT_NEAR(in_fifth, kUsers / 5, kUsers / 100);
+    EXPECT_NEAR(in_both, in_tenth / 2, kUsers / 100);
+    const uint32_t place = cohort_place({"ring=canary"}, "alice");
+    EXPECT_FALSE(policy_for({"ring=canary"}, place).is_for("alice", labels));
+    EXPECT_TRUE(policy_for({"ring=canary"}, place + 1).is_for("alice", labels));
+    // The same in every server and for good: an operator may count on who is in.
+    EXPECT_EQ(cohort_place({"ring=canary"}, "alice"), 3'420u);
+}
+
+// Random changes against a plain rule: the first policy that is for a user has it, and keeps its
+// cohort for as long as it is in force; what was given back last is given again last.
+TEST(Cohorts, AgreeWithTheirModelThroughChanges) {
+    Random random(1);
+    std::vector<CohortPolicy> known;
+    for (int i = 0; i < 40; ++i)
+        known.push_back(policy_for({"ring=r" + std::to_string(i % 3)},
+                                   static_cast<uint32_t>(random.between(1, kCohortShares)),
+                                   "policy " + std::to_string(i)));
+    Cohorts cohorts;
+    std::map<std::string, Cohort> had;
+    uint64_t numbers = 0;
+    for (int change = 0; change < 2'000; ++change) {
+        std::vector<CohortPolicy> list;
+        for (const CohortPolicy& policy : known)
+            if (list.size() < kPoliciesMax && random.chance(1, 5)) list.push_back(policy);
+        for (size_t i = list.size(); i > 1; --i) std::swap(list[i - 1], list[random.below(i)]);
+        cohorts = Cohorts(cohorts, list);
+        ASSERT_EQ(cohorts.order().size(), list.size());
+        std::map<std::string, Cohort> has;
+        for (size_t i = 0; i < list.size(); ++i) {
+            const Cohort cohort = cohorts.order()[i];
+            ASSERT_GT(cohort, kRestCohort);
+            ASSERT_EQ(cohorts.policy(cohort)->text, list[i].text);
+            ASSERT_TRUE(has.emplace(list[i].text, cohort).second);
+            const auto before = had.find(list[i].text);
+            if (before != had.end()) {
+                ASSERT_EQ(before->second, cohort) << "it stays where it is";
+            }
+            for (const auto& [text, taken] : had) {
+                ASSERT_TRUE(taken != cohort || text == list[i].text)
+                    << "sessions of what was there have not been told yet";
+            }
+        }
+        for (const auto& [text, cohort] : had)
+            ASSERT_EQ(cohorts.in_force(cohort), std::ranges::count(cohorts.order(), cohort) == 1);
+        for (const Cohort cohort : cohorts.order()) {
+            const bool stayed = std::ranges::any_of(
+                had, [&](const auto& before) { return before.second == cohort; });
+            ASSERT_EQ(cohorts.number(cohort) <= numbers, stayed) << "what is new counts anew";
+        }
+        for (const Cohort cohort : cohorts.order())
+            numbers = std::max(numbers, cohorts.number(cohort));
+        had = std::move(has);
+        for (int i = 0; i < 10; ++i) {
+            const std::string user = user_number(static_cast<int>(random.below(1'000)));
+            const std::string labels = "ring=r" + std::to_string(random.below(4));
+            const auto first = std::ranges::find_if(
+                list, [&](const auto& policy) { return policy.is_for(user, labels); });
+            const Cohort wanted =
+                first == list.end() ? kRestCohort : cohorts.order()[first - list.begin()];
+            ASSERT_EQ(cohorts.of(user, labels), wanted);
+        }
+    }
 }
 
 }  // namespace

@@ -386,6 +386,10 @@ struct BusyServer final : ControlTarget {
     std::span<const PageFile> page() const override { return {}; }
     AnomalyReport anomalies() const override { return {}; }
     void warn(const std::string&) const override { ++warnings; }
+    Result<Result<void>> set_policies(const std::vector<std::string>&) override {
+        return wait<Result<void>>();
+    }
+    Result<Result<void>> roll_back_policies() override { return wait<Result<void>>(); }
     Result<Json> config() override { return wait<Json>(); }
     Result<std::string> log_level() override { return wait<std::string>(); }
     Result<Result<void>> set_log_level(std::string_view) override { return wait<Result<void>>(); }

@@ -2,10 +2,13 @@
 // what the directory is told.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/limits.h"
+#include "core/sessions/cohorts.h"
 
 #include "tests/net/loop/conversation.h"
 
@@ -341,6 +344,285 @@ TEST(Hello, OfAUserWithoutANameOrWithTooLongAOneIsAnOffence) {
                   .find("'device' is too long"),
               std::string::npos);
     EXPECT_EQ(stage.record(peer)->user, 0u);
+}
+
+// ---------------------------------------------------------------------------------------- cohorts
+
+constexpr std::string_view kCanary = R"(,"labels":{"ring":"canary"})";
+
+// For a share of all, connections that are not logged in among them.
+CohortPolicy for_all(std::string profile) {
+    return {.text = "100%: " + profile, .profile = std::move(profile)};
+}
+CohortPolicy canary(std::string profile, uint64_t messages = 0) {
+    CohortPolicy policy{.text = "ring=canary: " + profile + std::to_string(messages),
+                        .labels = {"ring=canary"},
+                        .profile = std::move(profile)};
+    if (messages > 0) policy.message_rate = {messages, 3'600 * kSecond, messages};
+    return policy;
+}
+// As the server does it.
+void set_policies(ReactorStage& stage, std::vector<CohortPolicy> policies) {
+    ASSERT_TRUE(stage.reload([&](LoopOptions& options) {
+        const Cohorts before = options.cohorts == nullptr ? Cohorts() : *options.cohorts;
+        options.policies = policies;
+        options.cohorts = std::make_shared<const Cohorts>(before, policies);
+    }));
+    stage.settle(kSecond / 10);
+}
+CohortCounts counts_of(ReactorStage& stage, Cohort cohort) {
+    return stage.reactor().connections().cohort_counts()[cohort];
+}
+constexpr std::string_view kMobileInterval =
+    "{\"type\":\"interval\",\"interval_ms\":60000,\"timeout_ms\":120000}\n";
+constexpr std::string_view kStandardInterval =
+    "{\"type\":\"interval\",\"interval_ms\":30000,\"timeout_ms\":90000}\n";
+
+TEST(Cohort, IsDecidedAtTheLogin) {
+    ReactorStage stage(plan());
+    set_policies(stage, {canary("mobile")});
+    const Cohort cohort = kRestCohort + 1;
+    const size_t in = stage.connect(kLines), out = stage.connect(kLines);
+    EXPECT_NE(answer(stage, in, hello_of("u1", "", kCanary)).find(R"("interval_ms":60000)"),
+              std::string::npos);
+    EXPECT_NE(answer(stage, out, hello_of("u2")).find(R"("interval_ms":30000)"), std::string::npos);
+    EXPECT_NE(answer(stage, in, hello_of("u1", "", kCanary)).find(R"("interval_ms":60000)"),
+              std::string::npos)
+        << "the hello is refreshed";
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(answer(stage, in, "PING\n"), "PONG\n");
+    EXPECT_EQ(counts_of(stage, cohort).sessions, 1u);
+    EXPECT_EQ(counts_of(stage, cohort).joined, 1u);
+    EXPECT_EQ(counts_of(stage, cohort).heartbeats, 3u);
+    EXPECT_EQ(counts_of(stage, kRestCohort).sessions, 1u);
+    EXPECT_EQ(counts_of(stage, kRestCohort).heartbeats, 0u);
+    EXPECT_EQ(answer(stage, in, hello_of("u1")).find(R"("interval_ms":60000)"), std::string::npos)
+        << "it has no such label any more";
+    EXPECT_EQ(counts_of(stage, cohort).sessions, 0u);
+    stage.close(in, false);
+    stage.close(out, true);
+    stage.settle(kSecond);
+    EXPECT_EQ(counts_of(stage, kRestCohort).sessions, 0u);
+    EXPECT_EQ(counts_of(stage, kRestCohort).ended, 2u);
+    EXPECT_EQ(counts_of(stage, kRestCohort).evicted, 0u);
+}
+
+TEST(Cohort, AChangeIsRolledOutToThoseThatLiveAndRolledBack) {
+    ReactorStage stage(plan());
+    const size_t in = stage.connect(kLines), out = stage.connect(kLines),
+                 named = stage.connect(kLines);
+    answer(stage, in, hello_of("u1", "", kCanary));
+    answer(stage, out, hello_of("u2"));
+    answer(stage, named, hello_of("u3", "", std::string(kCanary) + R"(,"profile":"realtime")"));
+    set_policies(stage, {canary("mobile")});
+    EXPECT_EQ(take(stage, in), kMobileInterval);
+    EXPECT_EQ(take(stage, named), kMobileInterval);
+    EXPECT_EQ(take(stage, out), "");
+    EXPECT_EQ(counts_of(stage, kRestCohort + 1).sessions, 2u);
+    EXPECT_EQ(counts_of(stage, kRestCohort).sessions, 1u);
+    set_policies(stage, {});
+    EXPECT_EQ(take(stage, in), kStandardInterval);
+    EXPECT_EQ(take(stage, named),
+              "{\"type\":\"interval\",\"interval_ms\":15000,\"timeout_ms\":45000}\n")
+        << "what it had asked for itself";
+    EXPECT_EQ(take(stage, out), "");
+    EXPECT_EQ(counts_of(stage, kRestCohort + 1).sessions, 0u);
+    EXPECT_EQ(counts_of(stage, kRestCohort).sessions, 3u);
+}
+
+// Evictions of a cohort are its own, and by the deadlines that it was told.
+TEST(Cohort, IsEvictedByItsOwnDeadline) {
+    StagePlan silent = plan();
+    silent.options.heartbeat_probe = false;
+    ReactorStage stage(silent);
+    set_policies(stage, {canary("realtime")});
+    const size_t in = stage.connect(kLines), out = stage.connect(kLines);
+    answer(stage, in, hello_of("u1", "", kCanary));
+    answer(stage, out, hello_of("u2"));
+    stage.settle(46 * kSecond);
+    EXPECT_TRUE(stage.ended(in));
+    EXPECT_FALSE(stage.ended(out));
+    EXPECT_EQ(counts_of(stage, kRestCohort + 1).evicted, 1u);
+    EXPECT_EQ(counts_of(stage, kRestCohort + 1).ended, 1u);
+    EXPECT_EQ(counts_of(stage, kRestCohort).ended, 0u);
+}
+
+TEST(Cohort, HasItsOwnRateOfMessages) {
+    ReactorStage stage(plan());
+    set_policies(stage, {canary("", 5)});
+    const size_t in = stage.connect(kLines), out = stage.connect(kLines);
+    answer(stage, in, hello_of("u1", "", kCanary));
+    answer(stage, out, hello_of("u2"));
+    for (int i = 0; i < 20; ++i) {
+        answer(stage, in, "PING\n");
+        EXPECT_EQ(answer(stage, out, "PING\n"), "PONG\n");
+    }
+    EXPECT_TRUE(stage.ended(in));
+    stage.close(in, false);
+    stage.settle(kSecond);
+    EXPECT_EQ(closed_for(stage, CloseReason::message_rate), 1u);
+}
+
+TEST(Cohort, IsSentToAnotherServer) {
+    StagePlan with = plan();
+    with.options.drain_retry_after = kMillisecond;  // to be told a time that is known
+    ReactorStage stage(with);
+    const size_t lives = stage.connect(kLines), binary = stage.connect(kBinary);
+    answer(stage, lives, hello_of("u1", "", kCanary));
+    CohortPolicy away = canary("");
+    away.move_to = "wss://b.example:9000";
+    set_policies(stage, {away});
+    EXPECT_EQ(take(stage, lives),
+              "{\"type\":\"goodbye\",\"code\":4011,\"reason\":\"moved\",\"retry_after_ms\":1,"
+              "\"move_to\":\"wss://b.example:9000\"}\n");
+    const std::string heard =
+        answer(stage, binary,
+               binary_frame(kBinaryHello, 7, R"({"user":"u2","labels":{"ring":"canary"}})"));
+    EXPECT_EQ(heard.substr(0, 2), "\xB7\x04") << "it is welcomed first";
+    EXPECT_NE(heard.find("moved: wss://b.example:9000; retry_after_ms=1"), std::string::npos);
+    stage.close(lives, false);
+    stage.close(binary, false);
+    stage.settle(kSecond);
+    EXPECT_EQ(closed_for(stage, CloseReason::moved), 2u);
+}
+
+TEST(Cohort, HasItsOwnLimitOfSessions) {
+    ReactorStage stage(plan());
+    CohortPolicy one = canary("");
+    one.sessions_max = 1;
+    set_policies(stage, {one});
+    const size_t in = stage.connect(kLines), out = stage.connect(kLines),
+                 second = stage.connect(kLines), third = stage.connect(kLines);
+    answer(stage, in, hello_of("u1", "phone", kCanary));
+    answer(stage, out, hello_of("u2", "phone"));
+    EXPECT_NE(answer(stage, second, hello_of("u1", "desk", kCanary)).find("user_full"),
+              std::string::npos);
+    EXPECT_NE(answer(stage, third, hello_of("u2", "desk")).find("welcome"), std::string::npos);
+}
+
+// An anonymous connection has a cohort from its first heartbeat on, or a hello without a user; what
+// it does not know of that it is sent.
+TEST(Cohort, MayBeOfAnonymousConnections) {
+    ReactorStage stage(plan());
+    const Cohort cohort = kRestCohort + 1;
+    set_policies(stage, {for_all("mobile")});
+    const size_t beats = stage.connect(kLines), greets = stage.connect(kLines),
+                 silent = stage.connect(kLines);
+    EXPECT_EQ(answer(stage, beats, "PING\n"), std::string(kMobileInterval) + "PONG\n");
+    EXPECT_EQ(answer(stage, beats, "PING\n"), "PONG\n");
+    const std::string welcome = answer(stage, greets, "{\"type\":\"hello\"}\n");
+    EXPECT_NE(welcome.find(R"("interval_ms":60000)"), std::string::npos);
+    EXPECT_EQ(welcome.find("interval\""), std::string::npos) << "the welcome has it";
+    EXPECT_EQ(counts_of(stage, cohort).sessions, 2u);
+    EXPECT_EQ(counts_of(stage, cohort).heartbeats, 2u);
+    set_policies(stage, {});
+    EXPECT_EQ(take(stage, beats), kStandardInterval);
+    EXPECT_EQ(take(stage, greets), kStandardInterval);
+    EXPECT_EQ(take(stage, silent), "");
+    EXPECT_EQ(counts_of(stage, cohort).sessions, 0u);
+    EXPECT_EQ(counts_of(stage, kRestCohort).sessions, 0u) << "no policy is for anonymous ones";
+    set_policies(stage, {for_all("realtime")});
+    EXPECT_EQ(take(stage, beats), "") << "it is asked again when it beats";
+    answer(stage, beats, "PING\n");
+    const Cohort fresh = cohort + 1;
+    EXPECT_EQ(counts_of(stage, fresh).sessions, 1u);
+    stage.close(beats, false);
+    stage.settle(kSecond);
+    EXPECT_EQ(counts_of(stage, fresh).sessions, 0u);
+    EXPECT_EQ(counts_of(stage, fresh).ended, 1u);
+}
+
+// As a user it has the user's cohort, and what it had asked for as an anonymous one.
+TEST(Cohort, OfAnAnonymousConnectionEndsWithItsLogin) {
+    ReactorStage stage(plan());
+    set_policies(stage, {canary("powersave"), for_all("mobile")});
+    const size_t peer = stage.connect(kLines), other = stage.connect(kLines);
+    answer(stage, peer, "{\"type\":\"hello\",\"profile\":\"realtime\"}\n");
+    answer(stage, other, "PING\n");
+    EXPECT_EQ(counts_of(stage, kRestCohort + 2).sessions, 2u);
+    EXPECT_NE(answer(stage, peer, hello_of("u1", "", kCanary)).find(R"("interval_ms":300000)"),
+              std::string::npos);
+    EXPECT_EQ(counts_of(stage, kRestCohort + 2).sessions, 1u);
+    EXPECT_EQ(counts_of(stage, kRestCohort + 2).ended, 0u);
+    EXPECT_EQ(counts_of(stage, kRestCohort + 1).sessions, 1u);
+    set_policies(stage, {});
+    EXPECT_EQ(take(stage, peer),
+              "{\"type\":\"interval\",\"interval_ms\":15000,\"timeout_ms\":45000}\n");
+    EXPECT_EQ(take(stage, other), kStandardInterval);
+}
+
+// A policy that wants what a connection has already is not worth a message.
+TEST(Cohort, IsNotToldWhatItKnows) {
+    ReactorStage stage(plan());
+    const size_t in = stage.connect(kLines);
+    answer(stage, in, hello_of("u1", "", kCanary));
+    set_policies(stage, {canary("standard")});
+    EXPECT_EQ(take(stage, in), "");
+    EXPECT_EQ(counts_of(stage, kRestCohort + 1).sessions, 1u);
+}
+
+// A login that is refused leaves the session with what its cohort has, and a peer that knows it.
+TEST(Cohort, StaysWithASecondHelloThatIsRefused) {
+    ReactorStage stage([] {
+        StagePlan rejecting = plan();
+        rejecting.options.duplicate.rule = DuplicateRule::reject;
+        return rejecting;
+    }());
+    set_policies(stage, {canary("mobile")});
+    const size_t in = stage.connect(kLines), desk = stage.connect(kLines);
+    answer(stage, in, hello_of("u1", "phone", kCanary));
+    answer(stage, desk, hello_of("u1", "desk", kCanary));
+    const std::string heard = answer(stage, in, hello_of("u1", "desk", kCanary));
+    EXPECT_NE(heard.find("duplicate"), std::string::npos);
+    EXPECT_TRUE(heard.ends_with(kMobileInterval)) << heard;
+}
+
+// By the time that sessions lasted, whatever their number.
+TEST(Cohort, CountsTheTimeOfItsSessions) {
+    ReactorStage stage(plan());
+    set_policies(stage, {canary("powersave")});
+    const size_t first = stage.connect(kLines), second = stage.connect(kLines);
+    answer(stage, first, hello_of("u1", "", kCanary));
+    stage.settle(10 * kSecond);
+    answer(stage, second, hello_of("u2", "", kCanary));
+    stage.settle(10 * kSecond);
+    stage.close(first, false);
+    stage.settle(10 * kSecond);
+    const uint64_t together_ms = counts_of(stage, kRestCohort + 1).session_ms;
+    EXPECT_NEAR(static_cast<double>(together_ms), 40'000, 1'000);
+    EXPECT_EQ(counts_of(stage, kRestCohort).session_ms, 0u);
+}
+
+TEST(Cohort, DrainsInItsOrder) {
+    StagePlan with = plan();
+    with.options.drain_timeout = 4 * kSecond;
+    ReactorStage stage(with);
+    CohortPolicy last = canary(""), first = canary("");
+    last.drains = CohortPolicy::Drains::last;
+    first.drains = CohortPolicy::Drains::first;
+    first.labels = {"ring=beta"};
+    first.text = "another";
+    set_policies(stage, {last, first});
+    std::vector<size_t> peers;
+    for (int i = 0; i < 15; ++i) {
+        peers.push_back(stage.connect(kLines));
+        const std::string_view labels = i % 3 == 0   ? kCanary
+                                        : i % 3 == 1 ? R"(,"labels":{"ring":"beta"})"
+                                                     : "";
+        answer(stage, peers.back(), hello_of("u" + std::to_string(i), "", labels));
+    }
+    stage.post({.body = Message::Drain{}});
+    std::vector<size_t> order;
+    for (int step = 0; step < 200; ++step) {
+        stage.settle(20 * kMillisecond);
+        for (size_t i = 0; i < peers.size(); ++i) {
+            if (std::ranges::count(order, i) > 0 || !stage.ended(peers[i])) continue;
+            order.push_back(i);
+            stage.close(peers[i], false);
+        }
+    }
+    ASSERT_EQ(order.size(), peers.size());
+    constexpr size_t kPlaces[] = {2, 0, 1};  // of those with the label, of beta, of the rest
+    for (size_t i = 0; i < order.size(); ++i) EXPECT_EQ(kPlaces[order[i] % 3], i / 5) << i;
 }
 
 }  // namespace

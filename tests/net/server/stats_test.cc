@@ -446,8 +446,11 @@ TEST_F(Stats, MetricsOfTheMostReactorsAreOneAnswer) {
     constexpr size_t kReactors = 256;
     const std::vector<const ReactorStats*> reactors(kReactors, &second_);
     for (uint64_t& counter : second_.metrics.counters) counter += 1'000'000'000'000;
-    EXPECT_LT(metrics_text(reactors, kNames, {}, stats_.process_json()).size(),
-              kAdminAnswerBytesMax * 3 / 4);
+    CohortFigures cohorts;
+    for (uint32_t i = 0; i <= kPoliciesMax; ++i)
+        cohorts.rows.push_back({std::string(kPolicyBytesMax, '"'), {}});
+    EXPECT_LT(metrics_text(reactors, kNames, {}, stats_.process_json(), {}, {}, cohorts).size(),
+              kAdminAnswerBytesMax * 7 / 8);
 }
 
 template <class Infos>

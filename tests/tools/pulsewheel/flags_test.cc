@@ -286,6 +286,45 @@ TEST(Flags, MistakesOnTheCommandLineNameFlagValueAndRemedy) {
     expect_error(read({"--pin=maybe"}), {"--pin"});
 }
 
+TEST(Flags, PoliciesAreReadAndRefused) {
+    const ServerOptions options = options_of(
+        {"--policy", "region=eu, ring=canary ,0.25%: profile=mobile message-rate=20/s,100",
+         "--policy", " 10% ; user type=free:", "--policy",
+         "b=1: drain=last max-connections-per-user=3 move-to=wss://b.example:9000"});
+    ASSERT_EQ(options.policies.size(), 4u);
+    EXPECT_EQ(options.policies[3].move_to, "wss://b.example:9000");
+    EXPECT_EQ(options.policies[3].drains, CohortPolicy::Drains::last);
+    EXPECT_EQ(options.policies[3].sessions_max, 3u);
+    const CohortPolicy& first = options.policies[0];
+    EXPECT_EQ(first.labels, (std::vector<std::string>{"region=eu", "ring=canary"}));
+    EXPECT_EQ(first.share, 25u);
+    EXPECT_EQ(first.profile, "mobile");
+    EXPECT_EQ(first.message_rate, (RateLimit{20, kSecond, 100}));
+    EXPECT_EQ(options.policies[1].share, 1'000u);
+    EXPECT_EQ(options.policies[1].text, "10%");
+    EXPECT_EQ(options.policies[2].labels, std::vector<std::string>{"user%20type=free"});
+    EXPECT_EQ(options.policies[2].share, kCohortShares);
+    expect_error(read({"--policy", ": profile=mobile"}), {"is for no cohort", "ring=canary"});
+    expect_error(read({"--policy", "canary: profile=mobile"}), {"'canary' is not a label"});
+    expect_error(read({"--policy", "a=1,a=2: "}), {"'a=2' names a label twice"});
+    for (const char* share : {"0%", "101%", "1.234%", "x%", "1.%", "%"})
+        expect_error(read({"--policy", share}), {share, "is not a share"});
+    expect_error(read({"--policy", "1%,2%"}), {"'2%' is a second share"});
+    expect_error(read({"--policy", "1%: profile=fast"}), {"profile=fast", "realtime"});
+    expect_error(read({"--policy", "1%: move-to=b.example"}), {"move-to=b.example", "URI"});
+    expect_error(read({"--policy", "1%: drain=soon"}), {"drain=soon", "drain=first"});
+    expect_error(read({"--policy", "1%: drop"}), {"'drop' is not an effect"});
+    expect_error(read({"--policy", "1%: message-rate=x"}), {"'x' is not a rate"});
+    for (const char* most : {"0", "65", "x", "3x"}) {
+        const std::string limits = std::string("1%: max-connections-per-user=") + most;
+        expect_error(read({"--policy", limits.c_str()}),
+                     {"is not a number of connections", "1 to 64"});
+    }
+    const std::string long_one = "a=" + std::string(300, 'b');
+    expect_error(read({"--policy", long_one.c_str()}), {"is too long", "256"});
+    expect_error(read({"--policy", "1%;1%"}), {"'1%' is there already"});
+}
+
 TEST(Flags, TlsIsRefusedWithARemedy) {
     expect_error(read({"--listen", "wss://*:9443"}),
                  {"--listen: 'wss://*:9443' asks for TLS", "proxy in front"});

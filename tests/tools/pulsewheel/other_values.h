@@ -49,6 +49,7 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"duplicate", "allow=3"},
     {"max-connections-per-user", "5"},
     {"presence-linger", "10s"},
+    {"policy", "ring=canary,10%: profile=mobile message-rate=20/s,100"},
     {"ledger", "500"},
     {"on-message", "echo"},
     {"max-message-bytes", "4KiB"},

@@ -1,0 +1,87 @@
+// Shares of users, and cohorts that outlive a change.
+#include "core/sessions/cohorts.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "core/sip_hash.h"
+
+namespace pulse {
+namespace {
+
+// No secret: shares are the same in all servers.
+constexpr SipKey kShareKey{0x636f686f72747331, 0x7368617265733131};
+
+bool has_label(std::string_view labels, std::string_view wanted) {
+    while (!labels.empty()) {
+        const size_t end = std::min(labels.find(' '), labels.size());
+        if (labels.substr(0, end) == wanted) return true;
+        labels.remove_prefix(std::min(end + 1, labels.size()));
+    }
+    return false;
+}
+
+}  // namespace
+
+uint32_t cohort_place(const std::vector<std::string>& labels, std::string_view user) {
+    std::string match;
+    for (const std::string& label : labels) match.append(label).append(" ");
+    const SipKey salted{sip_hash(kShareKey, match), kShareKey[1]};
+    return static_cast<uint32_t>(sip_hash(salted, user) % kCohortShares);
+}
+
+bool CohortPolicy::is_for(std::string_view user, std::string_view has) const {
+    const bool all =
+        std::ranges::all_of(labels, [&](const auto& label) { return has_label(has, label); });
+    return all && (share == kCohortShares || cohort_place(labels, user) < share);
+}
+
+Cohorts::Cohorts(const Cohorts& before, const std::vector<CohortPolicy>& policies)
+    : Cohorts(before) {
+    PULSE_ASSERT(policies.size() <= kPoliciesMax);
+    ++changes_;
+    order_.clear();
+    for (Cohort cohort = kRestCohort + 1; cohort < kCohortsMax; ++cohort) {
+        Member& member = members_[cohort];
+        const bool stays = std::ranges::any_of(
+            policies, [&](const auto& each) { return each.text == member.policy.text; });
+        if (member.in_force && !stays) {
+            member.in_force = false;
+            freed_[cohort] = changes_;
+        }
+    }
+    for (const CohortPolicy& policy : policies) {
+        Cohort cohort = kRestCohort + 1;
+        while (cohort < kCohortsMax &&
+               !(members_[cohort].in_force && members_[cohort].policy.text == policy.text))
+            ++cohort;
+        if (cohort == kCohortsMax) {
+            cohort = oldest_free();
+            members_[cohort] = {++numbers_, policy, true};
+        }
+        order_.push_back(cohort);
+    }
+}
+
+Cohort Cohorts::oldest_free() const {
+    Cohort oldest = 0;
+    for (Cohort cohort = kRestCohort + 1; cohort < kCohortsMax; ++cohort) {
+        if (members_[cohort].in_force) continue;
+        if (oldest == 0 || freed_[cohort] < freed_[oldest]) oldest = cohort;
+    }
+    PULSE_ASSERT(oldest != 0);
+    return oldest;
+}
+
+bool Cohorts::has_share_of_all() const {
+    return std::ranges::any_of(
+        order_, [this](Cohort cohort) { return members_[cohort].policy.labels.empty(); });
+}
+
+Cohort Cohorts::of(std::string_view user, std::string_view labels) const {
+    for (const Cohort cohort : order_)
+        if (members_[cohort].policy.is_for(user, labels)) return cohort;
+    return kRestCohort;
+}
+
+}  // namespace pulse

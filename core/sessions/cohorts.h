@@ -1,0 +1,127 @@
+// Cohorts: users that are treated otherwise than the rest, by policies that an operator gives.
+//
+//     ring=canary,10%: profile=mobile message-rate=20/s
+//     labels, a share  effects
+//
+// A policy is for the sessions that have all of its labels, of a share of the users. The first that
+// is for a session has it; what none has is the rest, a cohort of its own to compare with. An
+// anonymous connection has no labels, and the name of the connection in place of the user's. Pure.
+//
+// Which users are in a share is decided by a hash of the name under one of the labels: the same in
+// every server and after each restart, independent of policies with other labels, and growing: a
+// user in 10 % is also in 20 %.
+//
+// A policy keeps its cohort for as long as it is among those of the operator, whatever comes before
+// or behind it; reactors learn of a change one after the other, and what a session's cohort is may
+// be a message on its way. So a number that was given back is the last to be given again.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/limits.h"
+#include "core/rate_limiter.h"
+#include "core/types.h"
+
+namespace pulse {
+
+struct CohortPolicy {
+    std::string text{};                 // as it was given
+    std::vector<std::string> labels{};  // each as sessions keep them: "ring=canary"
+    uint32_t share = kCohortShares;     // of kCohortShares
+    // Effects.
+    std::string profile{};      // of heartbeats; empty: what the hello asked for
+    RateLimit message_rate{};   // of a connection; 0 events: that of the server
+    uint32_t sessions_max = 0;  // of a user; 0: that of the server
+    std::string move_to{};      // a URI of another server, to which its connections are sent
+    // When its connections are sent a drain's goodbyes.
+    enum class Drains : uint8_t { first, with_the_rest, last };
+    Drains drains = Drains::with_the_rest;
+
+    // `labels` is what a session keeps: "region=eu ring=canary".
+    bool is_for(std::string_view user, std::string_view labels) const;
+};
+
+// Where in the shares a user is, for policies of these labels: below kCohortShares.
+uint32_t cohort_place(const std::vector<std::string>& labels, std::string_view user);
+
+using Cohort = uint8_t;
+inline constexpr Cohort kNoCohort = 0;    // it is not known yet, or none is counted
+inline constexpr Cohort kRestCohort = 1;  // no policy is for it
+
+// The policies of an operator, in their order, and which cohort each has. Never changes.
+class Cohorts {
+  public:
+    struct Member {
+        uint64_t number = 0;  // 1 for the first policy of a server, and so on; 0: none yet
+        CohortPolicy policy;
+        bool in_force = false;
+    };
+
+    Cohorts() = default;
+    // Those that follow `before`. Requires: at most kPoliciesMax, no text twice.
+    Cohorts(const Cohorts& before, const std::vector<CohortPolicy>& policies);
+
+    Cohort of(std::string_view user, std::string_view labels) const;
+    // nullptr: it is none of a policy, or of one that was never given.
+    const CohortPolicy* policy(Cohort cohort) const {
+        return members_[cohort].number == 0 ? nullptr : &members_[cohort].policy;
+    }
+    uint64_t number(Cohort cohort) const { return members_[cohort].number; }
+    bool in_force(Cohort cohort) const { return members_[cohort].in_force; }
+    // A policy in force has no labels, so that it may be for anonymous connections, too.
+    bool has_share_of_all() const;
+    // How many Cohorts were before these.
+    uint64_t changes() const { return changes_; }
+    // Cohorts of policies in force, in their order.
+    const std::vector<Cohort>& order() const { return order_; }
+
+  private:
+    Cohort oldest_free() const;
+
+    std::array<Member, kCohortsMax> members_;
+    std::array<uint64_t, kCohortsMax> freed_{};  // when it was given back, by changes()
+    std::vector<Cohort> order_;
+    uint64_t numbers_ = 0;
+    uint64_t changes_ = 0;
+};
+
+// What is compared, of one cohort of one reactor, since it has its policy; of the rest, since there
+// are policies. By time that sessions lasted, cohorts of any size and age compare.
+struct CohortCounts {
+    uint64_t number = 0;      // Cohorts::number
+    uint64_t sessions = 0;    // now, anonymous connections included
+    uint64_t session_ms = 0;  // together, until `at`
+    Nanos at = 0;
+    uint64_t joined = 0;  // logins, and sessions that a change brought
+    uint64_t heartbeats = 0;
+    uint64_t probes = 0;   // that were sent
+    uint64_t ended = 0;    // sessions whose connection ended, for any reason
+    uint64_t evicted = 0;  // of them, for silence
+    uint64_t limited = 0;  // of them, for too many messages
+
+    // Time that has passed is that of so many sessions. `now` never moves back.
+    void count_time(Nanos now) {
+        const int64_t passed_ms = now / kMillisecond - at / kMillisecond;
+        session_ms += sessions * static_cast<uint64_t>(passed_ms);
+        at = now;
+    }
+    // The same cohort of another reactor.
+    CohortCounts& operator+=(const CohortCounts& other) {
+        sessions += other.sessions;
+        session_ms += other.session_ms;
+        joined += other.joined;
+        heartbeats += other.heartbeats;
+        probes += other.probes;
+        ended += other.ended;
+        evicted += other.evicted;
+        limited += other.limited;
+        return *this;
+    }
+};
+
+}  // namespace pulse

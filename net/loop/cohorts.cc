@@ -1,0 +1,226 @@
+// Which connections are treated otherwise than the rest, by the policies for their users
+// (core/sessions/cohorts.h): decided when a user logs in, and by its shard when policies change. Of
+// connections that are not logged in this reactor decides alone, from the first message on that
+// says that they are none of a user: a heartbeat, or a hello without one.
+#include <algorithm>
+#include <ranges>
+
+#include "net/loop/connections.h"
+#include "net/loop/public_name.h"
+#include "net/loop/session.h"
+
+namespace pulse {
+
+// By the options in force. A cohort that has another policy than before counts anew; sessions that
+// are in it still have not been told.
+void Connections::set_cohorts() {
+    const Cohorts* const cohorts = config_.options->cohorts.get();
+    const bool counted = counts_cohorts_;
+    counts_cohorts_ = cohorts != nullptr && !cohorts->order().empty();
+    groups_anonymous_ = counts_cohorts_ && cohorts->has_share_of_all() && anonymous_.turn_on();
+    if (counts_cohorts_ && !counted) restart_counts(kRestCohort, 0);
+    if (counts_cohorts_ && !groups_anonymous_ && cohorts->has_share_of_all() && config_.warn)
+        config_.warn(
+            "no address space for cohorts: policies without labels pass over anonymous "
+            "connections (--policy)");
+    if (tuning_.done()) fresh_cohorts_ = 0;
+    for (Cohort cohort = kRestCohort + 1; cohort < kCohortsMax; ++cohort) {
+        const uint64_t number = cohorts == nullptr ? 0 : cohorts->number(cohort);
+        if (cohort_counts_[cohort].number == number) continue;
+        restart_counts(cohort, number);
+        const auto name =
+            std::ranges::find(config_.profile_names, cohorts->policy(cohort)->profile);
+        const bool named = name != config_.profile_names.end();
+        cohort_profiles_[cohort] =
+            named ? static_cast<uint8_t>(name - config_.profile_names.begin()) : uint8_t{0};
+        fresh_cohorts_ |= uint32_t{1} << cohort;
+    }
+    if (table_.live() > 0) tuning_ = Sweep(table_.limit());
+}
+
+void Connections::restart_counts(Cohort cohort, uint64_t number) {
+    CohortCounts& counts = cohort_counts_[cohort];
+    counts = {.number = number, .sessions = counts.sessions, .at = io_.now()};
+}
+
+std::array<CohortCounts, kCohortsMax> Connections::cohort_counts() const {
+    std::array<CohortCounts, kCohortsMax> counts = cohort_counts_;
+    for (CohortCounts& each : counts) each.count_time(io_.now());
+    return counts;
+}
+
+// Else a shard has learnt of its policy and this reactor has not yet: what it is told meanwhile
+// takes effect when it does (tune_one).
+bool Connections::is_known(Cohort cohort) const {
+    const Cohorts* const cohorts = config_.options->cohorts.get();
+    return cohort <= kRestCohort || (cohorts != nullptr && cohorts->in_force(cohort));
+}
+
+// nullptr: it has none, or one that this reactor has not learnt of, or that is over.
+const CohortPolicy* Connections::policy_of(Index index) const {
+    const Cohort cohort = cohort_of(index);
+    return cohort > kRestCohort && is_known(cohort) ? config_.options->cohorts->policy(cohort)
+                                                    : nullptr;
+}
+
+Cohort Connections::cohort_of(Index index) const {
+    const SessionBook::Entry* const login = logins_.entry_of(table_[index]);
+    return login != nullptr ? static_cast<Cohort>(login->cohort) : anonymous_.cohort(index);
+}
+
+uint8_t Connections::kept_profile(Index index) const {
+    const SessionBook::Entry* const login = logins_.entry_of(table_[index]);
+    return login != nullptr ? static_cast<uint8_t>(login->profile) : anonymous_.profile(index);
+}
+
+uint8_t Connections::own_profile(Index index) const {
+    if (cohort_of(index) == kNoCohort) return table_[index].profile;
+    return place_of(kept_profile(index));
+}
+
+void Connections::keep_profile(Index index, uint8_t profile) {
+    const Cohort cohort = cohort_of(index);
+    if (cohort == kNoCohort) return;
+    profile %= kRetunedProfiles;
+    if (is_logged_in(at(index)))
+        logins_.keep_profile(at(index), profile);
+    else
+        anonymous_.set(index, cohort, profile);
+}
+
+void Connections::retune(Index index, uint8_t profile) {
+    keep_profile(index, profile);
+    set_profile(index, place_of(profile));
+    Session(*this, index).send_interval();
+}
+
+// ----------------------------------------------------------------------------------- in and out
+
+void Connections::join_cohort(Index index, Cohort cohort, bool tells) {
+    const Connection& connection = at(index);
+    if (cohort_of(index) == kNoCohort)
+        logins_.keep_profile(connection, connection.profile % kRetunedProfiles);
+    count_in_cohort(index, cohort);
+    if (is_known(cohort)) tune_to_cohort(index, tells);
+}
+
+void Connections::move_to_cohort(Index index, Cohort cohort) {
+    if (!is_live(at(index).stage) || cohort_of(index) == cohort) return;
+    count_in_cohort(index, cohort);
+    if (!is_known(cohort)) return;
+    tune_to_cohort(index, true);
+    send_away(index);
+}
+
+// One with a token of its upgrade logs in without a hello, and is of a user.
+void Connections::group_anonymous(Index index, bool tells) {
+    const Connection& connection = at(index);
+    if (!groups_anonymous_ || is_logged_in(connection)) return;
+    if (!is_live(connection.stage) || connection.profile % kRetunedProfiles < kProfileDefault)
+        return;
+    if (authentication_.is_upgraded(index)) return;
+    anonymous_.set(index, anonymous_.cohort(index), connection.profile % kRetunedProfiles);
+    count_in_cohort(index, anonymous_cohort(index));
+    tune_to_cohort(index, tells);
+    send_away(index);
+}
+
+Cohort Connections::anonymous_cohort(Index index) const {
+    if (!groups_anonymous_) return kNoCohort;
+    const auto name = public_name(config_.number, table_.id(index));
+    return config_.options->cohorts->of(name.view(), {});
+}
+
+void Connections::count_in_cohort(Index index, Cohort cohort) {
+    const Cohort before = cohort_of(index);
+    if (before == cohort) return;
+    const auto count = [this](Cohort of) -> CohortCounts& {
+        cohort_counts_[of].count_time(io_.now());
+        return cohort_counts_[of];
+    };
+    if (before != kNoCohort) --count(before).sessions;
+    if (cohort != kNoCohort) {
+        ++count(cohort).sessions;
+        ++cohort_counts_[cohort].joined;
+    }
+    if (is_logged_in(at(index)))
+        logins_.set_cohort(at(index), cohort);
+    else
+        anonymous_.set(index, cohort, anonymous_.profile(index));
+}
+
+void Connections::leave_anonymous(Index index) {
+    if (!is_logged_in(at(index))) count_in_cohort(index, kNoCohort);
+}
+
+void Connections::leave_cohort(Cohort cohort, CloseReason reason) {
+    if (cohort == kNoCohort) return;
+    CohortCounts& counts = cohort_counts_[cohort];
+    counts.count_time(io_.now());
+    --counts.sessions;
+    ++counts.ended;
+    if (reason == CloseReason::idle_timeout || reason == CloseReason::slow_upload) ++counts.evicted;
+    if (reason == CloseReason::message_rate || reason == CloseReason::user_message_rate)
+        ++counts.limited;
+}
+
+void Connections::end_anonymous(Index index, CloseReason reason) {
+    const Cohort cohort = anonymous_.cohort(index);
+    if (cohort == kNoCohort) return;
+    leave_cohort(cohort, reason);
+    anonymous_.begin(index);
+}
+
+void Connections::count_cohort_heartbeat(Index index) {
+    if (cohort_of(index) == kNoCohort) group_anonymous(index, true);
+    ++cohort_counts_[cohort_of(index)].heartbeats;
+}
+
+// -------------------------------------------------------------------------------------- effects
+
+// Returns whether it had other heartbeats. What it knows already it is not sent again, and its
+// silence goes on.
+bool Connections::tune_to_cohort(Index index, bool tells) {
+    const uint8_t wanted = cohort_profiles_[cohort_of(index)];
+    const uint8_t place = place_of(wanted != 0 ? wanted : kept_profile(index));
+    const uint8_t now = at(index).profile;
+    if (now == place) return false;
+    const bool knows = config_.profiles[now] == config_.profiles[place] &&
+                       config_.interval_ms[now] == config_.interval_ms[place] &&
+                       config_.timeout_ms[now] == config_.timeout_ms[place];
+    if (!tells || knows) {
+        change_profile(index, place);
+    } else {
+        // None is judged by a promise that it was not given: its silence begins anew.
+        set_profile(index, place);
+        Session(*this, index).send_interval();
+    }
+    return true;
+}
+
+// Policies have changed: of sessions, those of cohorts that this reactor has just learnt of.
+uint32_t Connections::tune_one(Index index) {
+    if (!is_live(at(index).stage)) return kPassCost;
+    const Cohort before = cohort_of(index);
+    if (before == kNoCohort) return kPassCost;
+    if (!is_logged_in(at(index))) count_in_cohort(index, anonymous_cohort(index));
+    const Cohort cohort = cohort_of(index);
+    const bool fresh = (fresh_cohorts_ >> cohort & 1) != 0;
+    if ((cohort == before && !fresh) || !is_known(cohort)) return kPassCost;
+    const bool tuned = tune_to_cohort(index, true);
+    send_away(index);
+    return tuned || !is_live(at(index).stage) ? kEvictCost : kPassCost;
+}
+
+void Connections::send_away(Index index) {
+    const CohortPolicy* const policy = policy_of(index);
+    if (policy == nullptr || policy->move_to.empty()) return;
+    begin_close(index, {CloseReason::moved, policy->move_to});
+}
+
+bool Connections::drains_in(Index index, CohortPolicy::Drains pass) const {
+    const CohortPolicy* const policy = policy_of(index);
+    return (policy != nullptr ? policy->drains : CohortPolicy::Drains::with_the_rest) <= pass;
+}
+
+}  // namespace pulse
