@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <exception>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -120,19 +121,29 @@ void AnomalyWatch::run() {
     pthread_setname_np(pthread_self(), "anomaly watch");
     using Clock = std::chrono::steady_clock;
     Clock::time_point due{};
+    bool failed = false;
     std::unique_lock guard(lock_);
     while (!stopping_) {
         const bool other = !(options_ == running_);
-        const bool anew = options_.on != running_.on || options_.interval != running_.interval;
+        const bool anew =
+            failed || options_.on != running_.on || options_.interval != running_.interval;
         running_ = options_;
         guard.unlock();
-        if (anew) restart();
-        if (anew || Clock::now() >= due) {
-            due = Clock::now() + std::chrono::nanoseconds(running_.interval);
-            if (running_.on) look();
+        try {
+            if (anew) restart();
+            if (anew || Clock::now() >= due) {
+                due = Clock::now() + std::chrono::nanoseconds(running_.interval);
+                if (running_.on) look();
+            }
+            degrade();
+            if (other || running_.on) publish();
+            failed = false;
+        } catch (const std::exception& error) {
+            // Memory is short as a rule: it begins anew in a while, and the process lives on.
+            failed = true;
+            due = Clock::now() + std::chrono::nanoseconds(std::max(running_.interval, kSecond));
+            report_failure(error.what());
         }
-        degrade();
-        if (other || running_.on) publish();
         guard.lock();
         const auto changes = [this] { return stopping_ || !(options_ == running_); };
         if (running_.on)
@@ -142,6 +153,13 @@ void AnomalyWatch::run() {
     }
     guard.unlock();
     if (step_ != OverloadStep::none) hooks_.degrade(OverloadStep::none);
+}
+
+void AnomalyWatch::report_failure(std::string_view why) const {
+    try {
+        hooks_.log(std::string("the watch for anomalies begins anew: ").append(why));
+    } catch (const std::exception&) {  // there is no memory for a line either
+    }
 }
 
 // Nothing is known of the series, and what went on is not followed any more.

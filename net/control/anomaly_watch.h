@@ -16,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -66,6 +67,7 @@ class AnomalyWatch {
 
   private:
     void run();
+    void report_failure(std::string_view why) const;
     void restart();
     void look();
     bool measure();
