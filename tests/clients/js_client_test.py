@@ -7,9 +7,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from server import Skipped, run_cases  # noqa: E402: its path comes first
@@ -26,28 +28,83 @@ def wanted(program, why):
         raise Skipped(f"no {program}, {why}; run tools/install-deps.sh clients")
 
 
-def run(*command, cwd=ROOT):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd,
-                          timeout=TIMEOUT_S, text=True, stdin=subprocess.DEVNULL)
-    return done.returncode, done.stdout
+def run(*command, cwd=ROOT, timeout_s=TIMEOUT_S):
+    """In a process group that ends with it: Node runs each suite in another process."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd,
+                          text=True, stdin=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            output, _ = process.communicate(timeout=timeout_s)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, output
 
 
 @functools.cache
-def results(path):
-    """(name, whether it passed) of each test of a suite, and what the suite printed."""
-    _, output = run("node", "--test", "--test-reporter=tap", path)
+def results(path, timeout_s=TIMEOUT_S):
+    """(name, whether it passed) of each test of a suite, what the suite printed, its exit code:
+    what fails outside a test, such as a rejection that nothing handles, shows in that alone."""
+    code, output = run("node", "--test", "--test-reporter=tap", path, timeout_s=timeout_s)
     named = [(name, not failed) for failed, name in RESULT.findall(output)]
-    return [one for one in named if not one[0].endswith(".mjs")], output
+    return [one for one in named if not one[0].endswith(".mjs")], output, code
 
 
 def suite_case(path):
     wanted("node", "which runs it")
-    tests, output = results(path)
+    tests, output, code = results(path)
     for name, passed in tests:
         print(f"        {'ok' if passed else 'FAILED'} {name}")
     for line in re.findall(r"REPORT .*", output):
         print(line)
-    assert tests and all(passed for _, passed in tests), "\n" + output[-4000:]
+    assert code == 0 and tests and all(passed for _, passed in tests), "\n" + output[-4000:]
+
+
+def written(folder, text):
+    path = os.path.join(folder, "a_test.mjs")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write('import test from "node:test";\n' + text)
+    return path
+
+
+def goes_on(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_runner():
+    """A suite fails of what fails outside its tests; one that hangs ends with all its processes."""
+    wanted("node", "which runs it")
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(folder,
+                       "test('fine', () => { setTimeout(() => Promise.reject(7), 10); });\n")
+        try:
+            suite_case(path)
+        except AssertionError:
+            pass
+        else:
+            raise AssertionError("a rejection that nothing handles does not fail its suite")
+    with tempfile.TemporaryDirectory() as folder:
+        pids = os.path.join(folder, "pid")
+        path = written(folder, "import {writeFileSync} from 'node:fs';\n"
+                       f"writeFileSync('{pids}', String(process.pid)); for (;;);\n")
+        for timeout_s in (2, 10, 60):
+            try:
+                results(path, timeout_s)
+            except subprocess.TimeoutExpired:
+                pass
+            if os.path.exists(pids):  # a busy machine may be too slow to begin it
+                break
+        with open(pids, encoding="utf-8") as file:
+            pid = int(file.read())
+        until = time.monotonic() + 10
+        while goes_on(pid) and time.monotonic() < until:
+            time.sleep(0.05)
+        if goes_on(pid):
+            os.kill(pid, signal.SIGKILL)
+            raise AssertionError("the process of a suite that hangs goes on")
 
 
 # A program of a stranger's, which the types must allow, and what they must not.
@@ -115,7 +172,8 @@ def test_package():
 def main():
     suites = sorted(glob.glob(os.path.join(SUITES, "*_test.mjs")))
     cases = [(os.path.basename(path), functools.partial(suite_case, path)) for path in suites]
-    return run_cases([*cases, ("types", test_types), ("package", test_package)], at_once=2)
+    others = [("runner", test_runner), ("types", test_types), ("package", test_package)]
+    return run_cases([*cases, *others], at_once=2)
 
 
 if __name__ == "__main__":
