@@ -550,6 +550,53 @@ test("messages wait while it is away, within bounds, and are answered", async ()
   stage.check();
 });
 
+// The application gives more than the path takes, so that a socket never has less to send.
+function uploading(options) {
+  const stage = new Stage({queue: {messagesMax: 20, bytesMax: 4 << 20, overflow: "oldest"},
+    bufferedMax: 512 << 10, ...options});
+  stage.home.uploadBytesPerS = 50_000;
+  stage.uploadFor = async (ms, isDone = () => false) => {
+    for (const until = stage.world.now + ms; stage.world.now < until && !isDone();) {
+      stage.send({bytes: 64 << 10});
+      await stage.run(500, isDone);
+    }
+  };
+  return stage;
+}
+
+test("a ping behind an upload that moves is waited for, though the socket stays full", async () => {
+  const stage = uploading();
+  await stage.open();
+  await stage.uploadFor(300_000);
+  assert(stage.socket.bufferedAmount > 256 << 10, `${stage.socket.bufferedAmount}`);
+  assert.equal(stage.of("lost").length, 0);
+  assert.equal(stage.of("missed").length, 0);
+});
+
+test("a server that is gone is found, whatever is sent to it", async () => {
+  const stuck = uploading();
+  await stuck.open();
+  await stuck.uploadFor(60_000);
+  stuck.socket.stick();
+  const from = stuck.world.now;
+  const waitMs = stuck.client.link.heartbeat.waitMs();  // round trips were long
+  await stuck.uploadFor(300_000, () => stuck.of("lost").length > 0);
+  // A whole wait before the first miss may have seen bytes leave.
+  assert(stuck.world.now - from <= 10_000 + 4 * waitMs, `${stuck.world.now - from}`);
+
+  // Small messages, which the system takes at once and which reach none.
+  const taken = uploading();
+  await taken.open();
+  taken.home.uploadBytesPerS = 1e6;
+  taken.socket.deafen();
+  const since = taken.world.now;
+  while (taken.world.now < since + 60_000 && taken.of("lost").length === 0) {
+    taken.send({bytes: 100});
+    await taken.run(500, () => taken.of("lost").length > 0);
+  }
+  assert(taken.world.now - since <= 10_000 + 3 * 5000 + 10, `${taken.world.now - since}`);
+});
+
 test("what a slow socket has not taken waits where it is counted", async () => {
   const stage = new Stage({bufferedMax: 1000});
   await stage.open();

@@ -115,6 +115,7 @@ export class FakeServer {
     this.latencyMs = [5, 100];
     this.intervalMs = 10_000;
     this.timeoutMs = 30_000;
+    this.uploadBytesPerS = Infinity;  // that leave a socket; what waits is its bufferedAmount
     this.stalledUntil = 0;       // it reads nothing until then, and loses nothing
     this.onHello = undefined;    // (socket, hello) => true if it has answered
     this.hellos = [];
@@ -172,7 +173,7 @@ class FakeSocket {
   constructor(world, url, protocols) {
     if (!/^wss?:/.test(url)) throw new SyntaxError(`'${url}' is not an address of a WebSocket`);
     Object.assign(this, {world, url, protocols, readyState: 0, bufferedAmount: 0, isRead: true,
-      isUp: false, toServerAt: 0, toPageAt: 0, handed: []});
+      isUp: false, leavesAt: 0, toServerAt: 0, toPageAt: 0, handed: []});
     this.server = world.servers.get(new URL(url).href);
     world.sockets.push(this);
     world.in(this.latency(), () => this.arrive());
@@ -205,6 +206,18 @@ class FakeSocket {
     if (this.readyState !== 1) return;  // as browsers do: into nothing
     this.handed.push(frame);
     this.world.onHanded?.(this, frame);
+    const bytes = frame.length;
+    const rate = this.server?.uploadBytesPerS ?? Infinity;
+    if (rate === Infinity) return this.leave(frame);
+    this.bufferedAmount += bytes;
+    this.leavesAt = Math.max(this.leavesAt, this.world.now) + 1000 * bytes / rate;
+    this.world.at(this.leavesAt, () => {
+      if (this.isStuck) return;
+      this.bufferedAmount -= bytes;
+      this.leave(frame);
+    });
+  }
+  leave(frame) {
     if (this.isDeaf || !this.isUp) return;
     this.toServerAt = Math.max(this.toServerAt, this.world.now + this.latency());
     this.world.at(this.toServerAt, () => {
@@ -245,4 +258,6 @@ class FakeSocket {
   }
   /** The same, and neither hears of it. */
   deafen() { this.isDeaf = true; }
+  /** Nothing leaves it any more, or comes. */
+  stick() { this.isStuck = this.isDeaf = true; }
 }

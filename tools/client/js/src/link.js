@@ -79,7 +79,12 @@ export class Link {
      */
     this.unconfirmed = [];
     this.confirmingSeq = 0;
-    this.bufferedBefore = 0;
+    /** Bytes that the socket still had when it was last looked at. */
+    this.bufferedSeen = 0;
+    /** At the last poll it had some: a ping from then on is behind them. */
+    this.hadBacklog = false;
+    /** Some have left since. */
+    this.hasMoved = false;
 
     const {options, environment} = owner;
     this.heartbeat = new Heartbeat({...options, random: environment.random});
@@ -314,12 +319,23 @@ export class Link {
   /** @param {string | Uint8Array} frame @returns {boolean} whether the socket took it */
   #send(frame) {
     if (this.socket?.readyState !== OPEN) return false;
+    this.#lookAtBacklog();
     try {
       this.socket.send(frame);
       return true;
     } catch {
       return false;
+    } finally {
+      this.bufferedSeen = this.buffered;
     }
+  }
+
+  // Between two of our own sends the bytes of a socket only leave. Their number alone would not show
+  // it: while the application goes on to send, it stays.
+  #lookAtBacklog() {
+    const {buffered} = this;
+    if (buffered < this.bufferedSeen) this.hasMoved = true;
+    this.bufferedSeen = buffered;
   }
 
   /**
@@ -379,9 +395,13 @@ export class Link {
   #poll() {
     if (this.phase !== "open") return;
     const now = this.environment.now();
-    const {buffered} = this;
-    const step = this.heartbeat.poll(now, {uploads: buffered < this.bufferedBefore});
-    this.bufferedBefore = buffered;
+    this.#lookAtBacklog();
+    const hasBacklog = this.bufferedSeen > 0;
+    // Without a backlog what leaves proves nothing: a system takes much that reaches no server.
+    const uploads = this.hasMoved && (hasBacklog || this.hadBacklog);
+    const step = this.heartbeat.poll(now, {uploads});
+    this.hadBacklog = hasBacklog;
+    this.hasMoved = false;
     if (step.missed) this.owner.linkMissed(this);
     if (step.gone) return this.end({name: "silent"}, true);
     if (step.ping !== undefined) this.#send(ping(step.ping));
