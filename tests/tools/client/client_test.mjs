@@ -425,6 +425,46 @@ test("login() says another who, one hello after the other", async () => {
   assert.equal(stage.client.state, "open");
 });
 
+test("login() gives a token, without which it would change nothing", async () => {
+  let user = "ann";
+  const causes = [];
+  for (const token of ["token of ann", ({cause}) => {
+    causes.push(cause);
+    return `token of ${user}`;
+  }]) {
+    const stage = new Stage({token});
+    stage.home.userOfToken = (given) => given.replace("token of ", "");
+    await stage.open();
+    const labelled = stage.client.login({labels: {status: "away"}});
+    await stage.run(1000);
+    assert.equal((await labelled).session, "refreshed");
+    assert.deepEqual(stage.socket.login,
+        {user: "ann", device: undefined, labels: {status: "away"}});
+    if (typeof token !== "function") continue;
+    user = "bob";
+    const other = stage.client.login({user: "bob"});
+    await stage.run(1000);
+    assert.equal((await other).user, "bob");
+    assert.deepEqual([stage.client.state, stage.world.sockets.length], ["open", 1]);
+    assert.deepEqual(causes, ["connect", "login", "login"]);
+  }
+});
+
+test("login() fails where the connection ends before the token is there", async () => {
+  let give = () => {};
+  const stage = new Stage({token: ({cause}) => cause === "login"
+      ? new Promise((resolve) => { give = resolve; }) : "t"});
+  await stage.open();
+  const refused = assert.rejects(stage.client.login({device: "phone"}), /ended/);
+  await stage.run(100);
+  stage.socket.cut();
+  await stage.run(300);
+  give("late");
+  await refused;
+  await stage.run(5000, () => stage.of("welcome").length === 2);
+  assert.equal(stage.home.hellos.at(-1).device, "phone", "the next one says it");
+});
+
 test("login() in the middle of a greeting is said behind it", async () => {
   const stage = new Stage({user: "u1", token: "t1"});
   stage.client.connect();

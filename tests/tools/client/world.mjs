@@ -117,6 +117,7 @@ export class FakeServer {
     this.timeoutMs = 30_000;
     this.uploadBytesPerS = Infinity;  // that leave a socket; what waits is its bufferedAmount
     this.stalledUntil = 0;       // it reads nothing until then, and loses nothing
+    this.userOfToken = undefined;  // (token) => user: it wants tokens (PROTOCOL.md, "Tokens")
     this.onHello = undefined;    // (socket, hello) => true if it has answered
     this.hellos = [];
     this.data = [];              // {id, conn}, in the order of arrival
@@ -156,9 +157,11 @@ export class FakeServer {
     if (message.type === "hello") {
       this.hellos.push(message);
       if (this.onHello?.(socket, message)) return;
+      const session = this.userOfToken ? this.judge(socket, message) : {};
+      if (!session) return;
       socket.conn ??= `${this.url}#${++this.conns}`;
       this.send(socket, {type: "welcome", conn: socket.conn, interval_ms: this.intervalMs,
-        timeout_ms: this.timeoutMs});
+        timeout_ms: this.timeoutMs, ...session});
     } else if (message.type === "ping") {
       this.pings.push({at: this.world.now, conn: socket.conn});
       this.send(socket, {type: "pong", seq: message.seq});
@@ -166,6 +169,20 @@ export class FakeServer {
       this.data.push({id: message.id, conn: socket.conn});
       if (this.echoes) this.send(socket, data);
     }
+  }
+  // Without a token a hello changes nothing of a login; with one the user is the token's.
+  judge(socket, {token, user, device, labels}) {
+    const its = token === undefined ? socket.login?.user : this.userOfToken(token);
+    if (user !== undefined && user !== its) {
+      const word = token === undefined && !socket.login ? "no_token" : "wrong_user";
+      this.send(socket, {type: "error", code: 4001, message: `${word}: not this user`});
+      this.goodbye(socket, {code: 4001, reason: "unauthorized"});
+      return undefined;
+    }
+    if (token === undefined) return {};
+    const session = socket.login?.user === its ? "refreshed" : "new";
+    socket.login = {user: its, device, labels};
+    return {user: its, device, session};
   }
 }
 

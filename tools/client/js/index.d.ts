@@ -191,7 +191,10 @@ export class PulseClient extends EventTarget {
   /** Throws a TypeError for what cannot be sent, and for a text that is one of the protocol's. */
   send(payload: Payload, options?: {confirm?: boolean}): Promise<Answer>;
 
-  /** Says who this is from now on. Resolves with the welcome, undefined where there is none yet. */
+  /**
+   * Says who this is from now on, with a token if it has one. Resolves with the welcome, undefined
+   * where there is none yet; rejects where the server refuses it or the connection ends.
+   */
   login(change: Partial<Identity> & {token?: TokenSource}): Promise<Welcome | undefined>;
 
   /** Ends it. Messages that wait are dropped; connect() begins anew. */

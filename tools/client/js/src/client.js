@@ -169,12 +169,14 @@ export class PulseClient extends EventTarget {
     if (token !== undefined) this.token = token;
     ++this.identityVersion;
     const {link} = this;
-    return link?.phase === "open" ? this.#greetAgain(link, token !== undefined) : undefined;
+    return link?.phase === "open" ? this.#greetAgain(link) : undefined;
   }
 
-  /** @param {Link} link @param {boolean} withToken @returns {Promise<Welcome>} */
-  async #greetAgain(link, withToken) {
-    const token = withToken ? await this.#getToken("login") : undefined;
+  // Where a server wants tokens, a hello without one changes no login. One whose token came late
+  // says what holds by then, not what a later login() has replaced.
+  /** @param {Link} link @returns {Promise<Welcome>} */
+  async #greetAgain(link) {
+    const token = this.token === undefined ? undefined : await this.#getToken("login");
     return welcomeOf(await link.greetAgain(hello(this.identity, token)), link.url);
   }
 
@@ -294,7 +296,7 @@ export class PulseClient extends EventTarget {
     this.#pump();
     old?.retire();
     if (link.identityVersion === this.identityVersion || link.phase !== "open") return;
-    this.#greetAgain(link, true).catch((error) => this.#tell("error", {message: String(error)}));
+    this.#greetAgain(link).catch((error) => this.#tell("error", {message: String(error)}));
   }
 
   linkConfirmed() {

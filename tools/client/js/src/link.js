@@ -202,6 +202,7 @@ export class Link {
    */
   greetAgain(text) {
     return new Promise((welcomed, refused) => {
+      if (this.phase !== "open") return refused(new Error("the connection ended"));
       this.hellos.push({text, welcomed, refused});
       if (this.hellos.length > 1) return;
       this.patience.begin(this.owner.options.welcomeTimeoutMs);
