@@ -251,6 +251,26 @@ test("move_to: a server that closes at once, and says taken_over, changes nothin
   stage.check();
 });
 
+test("move_to: a second goodbye leaves no socket behind", async () => {
+  for (const gapMs of [0, 150, 400]) {
+    const stage = movable();
+    stage.home.keepsOpen = true;
+    stage.away.onHello = () => true;  // it opens, and welcomes nothing yet
+    await stage.open();
+    const [old] = stage.world.sockets;
+    stage.move(AWAY);
+    await stage.run(gapMs);
+    stage.home.goodbye(old, {code: 4011, reason: "moved", move_to: AWAY});
+    await stage.run(2000);
+    const isUp = () => stage.world.sockets.filter((socket) => socket.isUp).length;
+    assert.equal(isUp(), 2, "the old one, and one to the other server");
+    assert.equal(stage.of("goodbye").length, 1);
+    stage.client.close();
+    await stage.run(1000);
+    assert.equal(isUp(), 0);
+  }
+});
+
 test("move_to: to a server that is away, and home again after three tries", async () => {
   const stage = movable();
   stage.away.connects = "refuse";

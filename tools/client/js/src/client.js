@@ -216,8 +216,10 @@ export class PulseClient extends EventTarget {
     const url = this.movedTo ?? this.urls[this.urlIndex % this.urls.length];
     const link = new Link(this, url, hello(this.identity, token));
     link.identityVersion = this.identityVersion;
+    const {next} = this;
     if (this.link) this.next = link;
     else this.link = link;
+    if (next && next !== this.next) next.end({name: "closed"});
   }
 
   /** @param {string} cause @returns {Promise<string | undefined>} */

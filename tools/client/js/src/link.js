@@ -296,6 +296,7 @@ export class Link {
 
   /** @param {ServerMessage} goodbye */
   #told(goodbye) {
+    if (this.goodbye) return;  // it has gone by the first already
     this.goodbye = goodbye;
     this.owner.linkHeard(this, goodbye);
     const target = goodbye.move_to === undefined
@@ -331,8 +332,8 @@ export class Link {
     }
   }
 
-  // Between two of our own sends the bytes of a socket only leave. Their number alone would not show
-  // it: while the application goes on to send, it stays.
+  // Between two of our own sends the bytes of a socket only leave. Their number at two polls would
+  // not show it: while the application goes on to send, it stays.
   #lookAtBacklog() {
     const {buffered} = this;
     if (buffered < this.bufferedSeen) this.hasMoved = true;
