@@ -748,11 +748,27 @@ test("a listener that closes it when it is to wait has the last word", async () 
   assert.deepEqual([stage.client.state, stage.world.sockets.length], ["closed", 1]);
 });
 
+test("an option that is undefined is one that is not given", async () => {
+  const {environment} = new World();
+  const queue = {messagesMax: undefined, bytesMax: 7, ageMaxMs: undefined, overflow: undefined};
+  const client = new PulseClient({url: HOME, WebSocket: class {}, misses: undefined,
+    bufferedMax: undefined, queue, environment: {...environment, random: undefined}});
+  const plain = new PulseClient({url: HOME, WebSocket: class {}});
+  assert.deepEqual([client.options.misses, client.options.bufferedMax],
+      [plain.options.misses, plain.options.bufferedMax]);
+  assert.deepEqual(client.outbox.bounds, {...plain.outbox.bounds, bytesMax: 7});
+  assert.equal(typeof client.environment.random, "function");
+  new PulseClient({url: HOME, WebSocket: class {}, queue: {messagesMax: 0}});  // to keep nothing
+});
+
 test("options that cannot be meant are refused", () => {
   const make = (options) => new PulseClient({url: HOME, WebSocket: class {}, ...options});
   make({});
   for (const [options, what] of [[{misses: 0}, /misses/],
     [{connectTimeoutMs: -1}, /connectTimeoutMs/], [{url: []}, /url/],
+    [{misses: "3"}, /misses/], [{misses: NaN}, /misses/],
+    [{queue: {messagesMax: -1}}, /messagesMax/], [{queue: {bytesMax: NaN}}, /bytesMax/],
+    [{queue: {ageMaxMs: 0}}, /ageMaxMs/], [{queue: {overflow: "all"}}, /overflow/],
     [{user: ""}, /user/], [{labels: {a: 1}}, /labels/],
     [{policies: {kicked: {tries: 1, delay: {shape: "x"}}}}, /kicked/]]) {
     assert.throws(() => make(options), what);

@@ -59,13 +59,33 @@ export class PulseError extends Error {
   }
 }
 
-/** @param {Partial<typeof DEFAULTS>} given */
-function checkNumbers(given) {
-  for (const name of /** @type {(keyof typeof DEFAULTS)[]} */ (Object.keys(DEFAULTS))) {
-    const value = given[name];
-    if (value !== undefined && !(value > 0)) {
-      throw new RangeError(`${name}: ${value} is not above 0`);
+/**
+ * Those that are given: one that is undefined leaves its default.
+ * @template {object} Some
+ * @param {Some | undefined} some
+ * @returns {Partial<Some>}
+ */
+function givenOf(some) {
+  const entries = Object.entries(some ?? {}).filter(([, value]) => value !== undefined);
+  return /** @type {Partial<Some>} */ (Object.fromEntries(entries));
+}
+
+/** @param {Record<string, any>} values @param {string[]} names */
+function checkNumbers(values, names) {
+  for (const name of names) {
+    const value = values[name];
+    if (typeof value !== "number" || !(value > 0)) {
+      throw new RangeError(`${name}: ${value} is not a number above 0`);
     }
+  }
+}
+
+/** @param {import("../index.js").QueueBounds} queue */
+function checkQueue(queue) {
+  checkNumbers(queue, ["bytesMax", "ageMaxMs"]);
+  if (queue.messagesMax !== 0) checkNumbers(queue, ["messagesMax"]);
+  if (!["newest", "oldest"].includes(queue.overflow)) {
+    throw new RangeError(`overflow: '${queue.overflow}' is not newest, oldest`);
   }
 }
 
@@ -73,10 +93,11 @@ export class PulseClient extends EventTarget {
   /** @param {Options} options */
   constructor(options) {
     super();
-    checkNumbers(options);
+    const given = /** @type {Options} */ (givenOf(options));
+    this.options = {...DEFAULTS, ...given};
+    checkNumbers(this.options, Object.keys(DEFAULTS));
     checkIdentity(options);
-    this.options = {...DEFAULTS, ...options};
-    this.environment = {...defaultEnvironment(), ...options.environment};
+    this.environment = {...defaultEnvironment(), ...givenOf(options.environment)};
     this.WebSocket = options.WebSocket ?? globalThis.WebSocket;
     if (typeof this.WebSocket !== "function") {
       throw new TypeError("WebSocket: there is none here; give a constructor, such as that of ws");
@@ -112,7 +133,9 @@ export class PulseClient extends EventTarget {
     /** Tries that were given up know it by this. */
     this.attempts = 0;
 
-    this.outbox = new Outbox({...QUEUE, ...options.queue});
+    const queue = {...QUEUE, ...givenOf(options.queue)};
+    checkQueue(queue);
+    this.outbox = new Outbox(queue);
     this.retries = new Retries(policies(options.policies), this.environment.random);
     this.retryAlarm = new Alarm(this.environment, () => this.#attempt());
     this.stableAlarm = new Alarm(this.environment, () => this.retries.reset());
