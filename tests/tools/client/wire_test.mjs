@@ -40,7 +40,16 @@ test("a hello has what is known, and what is too long is refused here", () => {
   assert.equal(wire.hello({user: "u", device: "d", labels: {a: "b"}, profile: "mobile"}, "t"),
       '{"type":"hello","user":"u","device":"d","labels":{"a":"b"},"profile":"mobile","token":"t"}');
   wire.checkIdentity({user: "u".repeat(128), device: "", labels: {["n".repeat(64)]: ""}});
-  for (const wrong of [{user: ""}, {user: "\u00e9".repeat(65)}, {device: "d".repeat(65)},
+  // 512 bytes of all labels as the server keeps them: name=value, a space between two, and of a
+  // space, '=', '%' or control character three bytes.
+  const four = (last) => ({a: "v".repeat(64), b: "v".repeat(64), c: "v".repeat(64),
+    ["n".repeat(64)]: "v".repeat(64), ["m".repeat(64)]: "v".repeat(64), z: last});
+  wire.checkIdentity({labels: {...four("v".repeat(46)), y: ""}});
+  wire.checkIdentity({labels: {...four(" =%\x7f".repeat(3) + "v".repeat(10)), y: ""}});
+  for (const wrong of [{labels: {...four("v".repeat(47)), y: ""}},
+    {labels: {...four(" =%\x7f".repeat(3) + "v".repeat(11)), y: ""}},
+    {user: 7}, {device: ["d"]}, {profile: {}}, {labels: "ring"}, {labels: ["a"]},
+    {user: ""}, {user: "\u00e9".repeat(65)}, {device: "d".repeat(65)},
     {labels: {a: 7}}, {labels: {a: "v".repeat(65)}},
     {labels: Object.fromEntries(Array.from({length: 17}, (_, at) => [`n${at}`, ""]))}]) {
     assert.throws(() => wire.checkIdentity(wrong), JSON.stringify(wrong));

@@ -14,6 +14,7 @@ const USER_BYTES_MAX = 128;
 const DEVICE_BYTES_MAX = 64;
 const LABELS_MAX = 16;
 const LABEL_BYTES_MAX = 64;
+const LABELS_BYTES_MAX = 512;
 
 const encoder = new TextEncoder();
 const SERVER_TYPES = new Set(["ping", "pong", "welcome", "interval", "goodbye", "error",
@@ -100,13 +101,19 @@ export function hello(identity, token) {
  * Throws where a server would answer a hello of this with an error.
  * @param {import("../index.js").Identity} identity
  */
-export function checkIdentity({user, device, labels}) {
+export function checkIdentity({user, device, labels, profile}) {
+  for (const [name, value] of Object.entries({user, device, profile})) {
+    if (value !== undefined && typeof value !== "string") {
+      throw new TypeError(`${name}: must be a string`);
+    }
+  }
   if (user !== undefined && (user.length === 0 || utf8Bytes(user) > USER_BYTES_MAX)) {
     throw new RangeError(`user: must have 1 to ${USER_BYTES_MAX} bytes`);
   }
   if (device !== undefined && utf8Bytes(device) > DEVICE_BYTES_MAX) {
     throw new RangeError(`device: must have at most ${DEVICE_BYTES_MAX} bytes`);
   }
+  if (labels !== undefined && !isObject(labels)) throw new TypeError("labels: must be an object");
   const pairs = Object.entries(labels ?? {});
   if (pairs.length > LABELS_MAX) throw new RangeError(`labels: must be at most ${LABELS_MAX}`);
   for (const [name, value] of pairs) {
@@ -115,7 +122,17 @@ export function checkIdentity({user, device, labels}) {
       throw new RangeError(`labels: '${name}' or its value has over ${LABEL_BYTES_MAX} bytes`);
     }
   }
+  const bytes = utf8Bytes(pairs.map((pair) => pair.map(escaped).join("=")).join(" "));
+  if (bytes > LABELS_BYTES_MAX) {
+    throw new RangeError(`labels: have ${bytes} bytes together; at most ${LABELS_BYTES_MAX}`);
+  }
 }
+
+/**
+ * As long as the server keeps a name or value: proto/labels.h.
+ * @param {string} text
+ */
+const escaped = (text) => text.replace(/[\0- =%\x7f]/g, "%00");
 
 /**
  * What a close frame's words say: "moved: wss://b.example:9000; retry_after_ms=1500".
