@@ -323,6 +323,35 @@ test("move_to: in the greeting already, in close words, and not where it may not
   }
 });
 
+test("move_to: an allowMove that throws, or returns nothing, does not allow it", async () => {
+  for (const allowMove of [() => { throw new Error("no list"); }, () => {}]) {
+    for (const isWorded of [false, true]) {
+      const stage = movable({allowMove});
+      await stage.open();
+      if (isWorded) stage.socket.endFromServer(4011, `moved: ${AWAY}; retry_after_ms=500`);
+      else stage.move(AWAY);
+      await stage.run(5000);
+      assert.deepEqual([stage.client.state, stage.client.link?.url], ["open", HOME]);
+      const errors = stage.of("error").map(({message}) => message);
+      assert.deepEqual(errors, String(allowMove).includes("throw")
+          ? ["allowMove: Error: no list"] : []);
+    }
+  }
+});
+
+test("move_to: allowMove may close the client", async () => {
+  for (const isWorded of [false, true]) {
+    for (const isAllowed of [false, true]) {
+      const stage = movable({allowMove: () => (stage.client.close(), isAllowed)});
+      await stage.open();
+      if (isWorded) stage.socket.endFromServer(4011, `moved: ${AWAY}; retry_after_ms=500`);
+      else stage.move(AWAY);
+      await stage.run(100_000);
+      assert.deepEqual([stage.client.state, stage.world.sockets.length], ["closed", 1]);
+    }
+  }
+});
+
 test("move_to: two servers that send it to each other are not asked hotly", async () => {
   const stage = movable();
   for (const [server, to] of [[stage.home, AWAY], [stage.away, HOME]]) {

@@ -331,13 +331,26 @@ export class PulseClient extends EventTarget {
   /** @param {Link} link @param {ServerMessage} goodbye @param {string} moveTo */
   linkMoved(link, goodbye, moveTo) {
     if (link !== this.link || link.isRetired) return;
-    if (this.options.allowMove && !this.options.allowMove(moveTo)) {
+    const mayMove = this.#mayMove(moveTo);
+    if (link !== this.link) return;  // it has closed the client
+    if (!mayMove) {
       return link.end({name: "moved", code: goodbye.code, retryAfterMs: goodbye.retry_after_ms});
     }
     link.moveTo = moveTo;
     this.#moveTo(moveTo);
     const cause = {name: "moved", code: goodbye.code, retryAfterMs: goodbye.retry_after_ms, moveTo};
     this.#again(cause);
+  }
+
+  /** @param {string} url */
+  #mayMove(url) {
+    const {allowMove} = this.options;
+    try {
+      return allowMove === undefined || Boolean(allowMove(url));
+    } catch (error) {
+      this.#tell("error", {message: `allowMove: ${error}`});
+      return false;
+    }
   }
 
   /** @param {string} url */
@@ -391,7 +404,9 @@ export class PulseClient extends EventTarget {
     if (wasOpen) this.#tell("lost", {cause});
     if (attempts !== this.attempts) return;  // a listener has closed it
     const target = cause.moveTo === undefined ? undefined : moveTarget(cause.moveTo, link.url);
-    if (target !== undefined && (this.options.allowMove?.(target) ?? true)) {
+    const mayMove = target !== undefined && this.#mayMove(target);
+    if (attempts !== this.attempts) return;
+    if (mayMove) {
       this.#moveTo(target);
       return this.#again(cause);
     }
