@@ -62,6 +62,15 @@ test("one that is put back is the oldest again", () => {
   assert.deepEqual([outbox.size, outbox.bytes, outbox.shift().frame], [2, 20, "1"]);
 });
 
+test("it holds none that has left", () => {
+  const {outbox, push} = filled({messagesMax: 300, bytesMax: 1e6});
+  for (let id = 0; id < 255; ++id) push(id);
+  for (let id = 0; id < 250; ++id) {
+    const item = outbox.shift();
+    assert(!outbox.items.includes(item), `${id}`);
+  }
+});
+
 test("it does as a plain array does, over 100,000 steps", () => {
   const random = seeded(11);
   for (const overflow of ["newest", "oldest"]) {

@@ -14,6 +14,8 @@
  */
 
 const COMPACT_AT = 256;  // taken items at the head of the array until it is moved up
+/** In the place of one that was taken, which another may hold on to, and this must not. */
+const GONE = /** @type {Item} */ (/** @type {unknown} */ (undefined));
 
 export class Outbox {
   /**
@@ -53,7 +55,8 @@ export class Outbox {
   /** @returns {Item | undefined} the oldest, which leaves */
   shift() {
     if (this.size === 0) return undefined;
-    const item = this.items[this.head++];
+    const item = this.items[this.head];
+    this.items[this.head++] = GONE;
     this.bytes -= item.bytes;
     if (this.head >= COMPACT_AT && this.head * 2 >= this.items.length) {
       this.items.splice(0, this.head);
