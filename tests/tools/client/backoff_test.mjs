@@ -42,5 +42,13 @@ test("a hint is kept to, and that of HTTP is spread", () => {
   }
   assert.equal(delayMs({...exponential, jitter: "none"}, 4, {ms: 1, spread: false}, random), 8000);
   assert.equal(delayMs(exponential, 1, {ms: 1e15, spread: false}, random), HINT_MAX_MS);
-  assert.equal(delayMs(exponential, 1, {ms: -5, spread: false}, random), 0);
+});
+
+test("a hint that is not a time is none", () => {
+  for (const ms of ["soon", "5", NaN, Infinity, -5, null, {}]) {
+    for (let attempt = 1; attempt < 4; ++attempt) {
+      assert.equal(delayMs({...exponential, jitter: "none"}, attempt, {ms, spread: true}, () => 0),
+          1000 * 2 ** (attempt - 1), `${ms}`);
+    }
+  }
 });

@@ -592,6 +592,58 @@ test("offline: tries are held, and made within a second of online", async () => 
   assert.equal(stage.client.state, "open");
 });
 
+test("numbers of a server that are none make nothing hot", async () => {
+  for (const ms of ["soon", -1, 0, null, undefined, {}, 1e-9]) {
+    const greeted = new Stage();
+    greeted.home.intervalMs = ms;
+    greeted.client.connect();
+    await greeted.run(60_000);
+    assert.deepEqual(greeted.of("end").map(({cause}) => cause.name), ["protocol_error"], `${ms}`);
+
+    const stage = new Stage();
+    await stage.open();
+    stage.home.send(stage.socket, {type: "interval", interval_ms: ms, timeout_ms: ms});
+    stage.home.send(stage.socket, {type: "welcome", interval_ms: ms, timeout_ms: ms});
+    await stage.run(100_000);
+    assert(stage.home.pings.length >= 9 && stage.home.pings.length <= 11, `${ms}`);
+    assert.deepEqual([stage.of("interval").length, stage.of("error").length], [0, 1]);
+    stage.home.onHello = (socket) => {
+      stage.home.goodbye(socket, {code: 1001, reason: "going_away", retry_after_ms: ms});
+      return true;
+    };
+    stage.home.goodbye(stage.socket, {code: 1001, reason: "going_away", retry_after_ms: ms});
+    await stage.run(60_000);
+    assert(stage.world.sockets.length < 30, `${ms}: ${stage.world.sockets.length}`);
+    assert(stage.of("retry").every(({delayMs}) => delayMs >= 0), `${ms}`);
+    stage.client.close();
+  }
+});
+
+test("a goodbye that names no address is one without", async () => {
+  const stage = new Stage();
+  await stage.open();
+  stage.home.goodbye(stage.socket, {code: 4011, reason: "moved", move_to: 7});
+  await stage.run(5000);
+  assert.deepEqual([stage.of("welcome").length, stage.client.state], [2, "open"]);
+});
+
+test("expiring: a time that is none leaves the tries apart", async () => {
+  for (const in_ms of ["soon", -1, undefined, 1e15]) {
+    let asked = 0;
+    const stage = new Stage({token: ({cause}) => {
+      if (cause !== "expiring") return "t";
+      ++asked;
+      throw new Error("down");
+    }});
+    await stage.open();
+    stage.home.send(stage.socket, {type: "expiring", in_ms});
+    await stage.run(5000);
+    assert.equal(asked, 1, `${in_ms}`);
+    await stage.run(60_000);
+    assert.equal(asked, in_ms === 1e15 ? 1 : 3, `${in_ms}`);
+  }
+});
+
 test("a server that welcomes and closes at once is not asked hotly", async () => {
   const stage = new Stage();
   stage.home.onHello = (socket) => {

@@ -15,6 +15,13 @@ export const HINT_MAX_MS = 3600_000;
 const AFTER_IMMEDIATE = {baseMs: 1000, capMs: 30_000};
 
 /**
+ * Whether a server can have meant it as a time: of what it sends nothing is known.
+ * @param {unknown} ms
+ * @returns {ms is number}
+ */
+export const isDuration = (ms) => typeof ms === "number" && Number.isFinite(ms) && ms >= 0;
+
+/**
  * Before jitter. `attempt` is 1 for the first try after an end.
  * @param {Delay} delay
  * @param {number} attempt
@@ -54,8 +61,8 @@ export function jittered(ms, jitter, random) {
  */
 export function delayMs(delay, attempt, hint, random) {
   const own = jittered(plainDelay(delay, attempt), delay.jitter ?? "none", random);
-  if (!hint) return Math.round(own);
-  const asked = Math.min(HINT_MAX_MS, Math.max(0, hint.ms));
+  if (!hint || !isDuration(hint.ms)) return Math.round(own);
+  const asked = Math.min(HINT_MAX_MS, hint.ms);
   const kept = hint.spread ? asked + (asked / 2) * random() : asked;
   return Math.round(attempt > 1 ? Math.max(kept, own) : kept);
 }

@@ -8,6 +8,7 @@
 // welcomed. The state is open as long as `link` is.
 
 import {Alarm, Patience, defaultEnvironment} from "./environment.js";
+import {isDuration} from "./backoff.js";
 import {Link} from "./link.js";
 import {LATE_MS} from "./heartbeat.js";
 import {Outbox} from "./outbox.js";
@@ -38,6 +39,7 @@ const PUMP_MS = 50;            // a socket says nothing when its buffer empties:
 const ONLINE_SPREAD_MS = 1000; // over which the clients of one network come back with it
 const OFFLINE_HOLD_MS = 60_000;  // navigator.onLine may be wrong: it delays a try by this at most
 const MOVE_TRIES = 3;          // of another server, before the own address is tried again
+const EXPIRING_MS = 60_000;    // what a server says beforehand, where what it says is not a time
 const EXPIRING_TRIES = 3;      // to get a new token, before the old one ends
 
 /** An event of the client; `detail` is what it is about. */
@@ -367,8 +369,7 @@ export class PulseClient extends EventTarget {
     if (link !== this.link) return;
     switch (message.type) {
       case "expiring":
-        this.#tell("expiring", {inMs: message.in_ms});
-        return void this.#renew(link, Number(message.in_ms));
+        return this.#expiring(link, isDuration(message.in_ms) ? message.in_ms : EXPIRING_MS);
       case "interval":
         return this.#tell("interval",
             {intervalMs: message.interval_ms, timeoutMs: message.timeout_ms});
@@ -412,6 +413,12 @@ export class PulseClient extends EventTarget {
     }
     if (wasOpen) return this.#again(cause);
     this.#tryFailed(cause);
+  }
+
+  /** @param {Link} link @param {number} inMs */
+  #expiring(link, inMs) {
+    this.#tell("expiring", {inMs});
+    this.#renew(link, inMs);
   }
 
   /**

@@ -10,7 +10,9 @@
 
 import {Alarm, Patience} from "./environment.js";
 import {Heartbeat, LATE_MS} from "./heartbeat.js";
-import {SUBPROTOCOL, moveTarget, parse, parseCloseWords, parseRetryAfter, ping} from "./wire.js";
+import {
+  SUBPROTOCOL, isInterval, moveTarget, parse, parseCloseWords, parseRetryAfter, ping,
+} from "./wire.js";
 
 /** @typedef {import("../index.js").Cause} Cause */
 /** @typedef {import("../index.js").Environment} Environment */
@@ -271,13 +273,15 @@ export class Link {
   #take(message, now) {
     switch (message.type) {
       case "welcome":
-        if (this.phase === "open") {
+        if (this.phase !== "open") return this.#start(message, now);
+        if (isInterval(message.interval_ms)) {
           this.heartbeat.retime(now, message.interval_ms, message.timeout_ms);
-        } else {
-          this.heartbeat.start(now, message.interval_ms, message.timeout_ms);
         }
         return this.#helloAnswered(({welcomed}) => welcomed(message));
       case "interval":
+        if (!isInterval(message.interval_ms)) {
+          return this.owner.linkHeard(this, {type: "error", message: notInterval(message)});
+        }
         this.heartbeat.retime(now, message.interval_ms, message.timeout_ms);
         return this.owner.linkHeard(this, message);
       case "pong":
@@ -292,6 +296,15 @@ export class Link {
       default:  // data, expiring, and what is the application's
         return this.owner.linkHeard(this, message);
     }
+  }
+
+  /** @param {any} welcome the first @param {number} now */
+  #start(welcome, now) {
+    if (!isInterval(welcome.interval_ms)) {
+      return this.end({name: "protocol_error", message: notInterval(welcome)});
+    }
+    this.heartbeat.start(now, welcome.interval_ms, welcome.timeout_ms);
+    this.#helloAnswered(({welcomed}) => welcomed(welcome));
   }
 
   /** @param {ServerMessage} goodbye */
@@ -414,6 +427,10 @@ export class Link {
     this.beat.set(this.heartbeat.dueAt());
   }
 }
+
+/** @param {ServerMessage} message */
+const notInterval = ({type, interval_ms}) =>
+  `the server's ${type} has no interval: interval_ms is ${JSON.stringify(interval_ms)}`;
 
 /** @param {number} code @param {string} words @returns {Cause} */
 function causeOfClose(code, words) {

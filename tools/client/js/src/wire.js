@@ -3,6 +3,8 @@
 //
 // Pure: no clock, no socket.
 
+import {isDuration} from "./backoff.js";
+
 /** @typedef {import("../index.js").Payload} Payload */
 /** @typedef {import("../index.js").ServerMessage} ServerMessage */
 
@@ -39,14 +41,23 @@ function parseObject(text) {
 }
 
 /**
- * A text of the server. Undefined: it is the application's.
+ * A text of the server. Undefined: it is the application's. A hint that is not a time is left out.
  * @param {string} text
  * @returns {ServerMessage | undefined}
  */
 export function parse(text) {
   const value = parseObject(text);
-  return value && SERVER_TYPES.has(value.type) ? value : undefined;
+  if (!value || !SERVER_TYPES.has(value.type)) return undefined;
+  if (value.type === "goodbye" && !isDuration(value.retry_after_ms)) delete value.retry_after_ms;
+  return value;
 }
+
+/**
+ * Whether an interval can be kept to: a server names whole milliseconds.
+ * @param {unknown} ms
+ * @returns {ms is number}
+ */
+export const isInterval = (ms) => isDuration(ms) && ms >= 1;
 
 /**
  * Whether the server would take a text for one of the protocol's.
@@ -165,10 +176,11 @@ export function parseRetryAfter(header, wallNowMs) {
 /**
  * Where a goodbye sends its reader; undefined if that is not an address that a WebSocket reaches,
  * or if it would leave TLS. `auto:` is the server's own scheme for a listener of all protocols.
- * @param {string} target
+ * @param {unknown} target
  * @param {string} from
  */
 export function moveTarget(target, from) {
+  if (typeof target !== "string") return undefined;
   const secure = /^(wss|https):/i.test(from);
   const url = target.replace(/^auto:/i, secure ? "wss:" : "ws:");
   if (!/^wss?:\/\/[^/]/i.test(url) || (secure && /^ws:/i.test(url))) return undefined;
