@@ -399,6 +399,67 @@ test("expiring: a source that fails is asked again, while there is time", async 
   assert.equal(stage.home.hellos.length, 2);
 });
 
+test("expiring: said twice, it is one renewal", async () => {
+  let fails = 2;
+  const causes = [];
+  const stage = new Stage({token: ({cause}) => {
+    causes.push(cause);
+    if (cause === "expiring" && fails-- > 0) throw new Error("down");
+    return "t";
+  }});
+  await stage.open();
+  for (let i = 0; i < 3; ++i) {
+    stage.home.send(stage.socket, {type: "expiring", in_ms: 60_000});
+    await stage.run(2000);
+  }
+  await stage.run(50_000);
+  assert.deepEqual([causes.length, stage.home.hellos.length], [4, 2]);
+  // A later one is another.
+  stage.home.send(stage.socket, {type: "expiring", in_ms: 60_000});
+  await stage.run(1000);
+  assert.deepEqual([causes.length, stage.home.hellos.length], [5, 3]);
+});
+
+test("no timer outlives the client, nor a promise", async () => {
+  const hang = () => new Promise(() => {});
+  const timers = ({world}) => world.events.filter(({kind}) => kind === "timer").length;
+  const closed = async (stage) => {
+    await stage.run(100);
+    assert(timers(stage) > 0);
+    stage.client.close();
+    assert.equal(timers(stage), 0);
+    await stage.run(100_000);
+    assert.deepEqual([timers(stage), stage.of("error").length], [0, stage.errors ?? 0]);
+  };
+  const first = new Stage({token: hang});
+  first.client.connect();
+  await closed(first);
+
+  let token = () => "t";
+  const open = async () => {
+    token = () => "t";
+    const stage = new Stage({token: (request) => token(request)});
+    await stage.open();
+    return stage;
+  };
+  const asking = await open();
+  token = hang;
+  asking.home.send(asking.socket, {type: "expiring", in_ms: 60_000});
+  await closed(asking);
+
+  const resting = await open();
+  token = () => { throw new Error("down"); };
+  resting.home.send(resting.socket, {type: "expiring", in_ms: 60_000});
+  resting.errors = 1;
+  await closed(resting);
+
+  const named = await open();
+  token = hang;
+  const refused = assert.rejects(named.client.login({device: "phone"}), /closed/);
+  await closed(named);
+  await refused;
+});
+
 test("unauthorized: once more with a new token, if there is a function for it", async () => {
   for (const token of ["fixed", async () => "fresh"]) {
     const stage = new Stage({token});

@@ -132,6 +132,16 @@ export class PulseClient extends EventTarget {
     this.ready = undefined;
     this.renewToken = false;
     this.tokenCause = "connect";
+    /**
+     * Tokens that are waited for: each is given up by a call of this.
+     * @type {Set<(why: string) => void>}
+     */
+    this.tokenWaits = new Set();
+    /**
+     * A new token for that connection is on its way, or rests until it is asked for again.
+     * @type {{link: Link, alarm: Alarm | undefined} | undefined}
+     */
+    this.renewal = undefined;
     /** Tries that were given up know it by this. */
     this.attempts = 0;
 
@@ -252,11 +262,19 @@ export class PulseClient extends EventTarget {
     const {token} = this;
     if (typeof token !== "function") return Promise.resolve(checkToken(token));
     return new Promise((resolve, reject) => {
-      const patience = new Patience(this.environment, () => reject(new Error("took too long")),
-          LATE_MS);
+      const giveUp = (/** @type {string} */ why) => {
+        end();
+        reject(new Error(why));
+      };
+      const patience = new Patience(this.environment, () => giveUp("took too long"), LATE_MS);
+      const end = () => {
+        patience.end();
+        this.tokenWaits.delete(giveUp);
+      };
+      this.tokenWaits.add(giveUp);
       patience.begin(this.options.tokenTimeoutMs);
       Promise.resolve({cause, renew: this.renewToken}).then(token).then(checkToken)
-          .then(resolve, reject).finally(() => patience.end());
+          .then(resolve, reject).finally(end);
     });
   }
 
@@ -323,7 +341,9 @@ export class PulseClient extends EventTarget {
     this.#pump();
     old?.retire();
     if (link.identityVersion === this.identityVersion || link.phase !== "open") return;
-    this.#greetAgain(link).catch((error) => this.#tell("error", {message: String(error)}));
+    this.#greetAgain(link).catch((error) => {
+      if (link === this.link) this.#tell("error", {message: String(error)});
+    });
   }
 
   linkConfirmed() {
@@ -394,6 +414,7 @@ export class PulseClient extends EventTarget {
     }
     if (link !== this.link) return;
     this.link = undefined;
+    this.#endRenewal();
     const wasOpen = this.state === "open";
     if (wasOpen) this.stableAlarm.clear();
     if (link.moveTo !== undefined) {  // another is to take over already, whatever this ended of
@@ -427,7 +448,18 @@ export class PulseClient extends EventTarget {
    * @param {number} inMs
    */
   async #renew(link, inMs) {
-    if (typeof this.token !== "function") return;
+    if (typeof this.token !== "function" || this.renewal?.link === link) return;
+    this.#endRenewal();
+    /** @type {{link: Link, alarm: Alarm | undefined}} */
+    const renewal = {link, alarm: undefined};
+    this.renewal = renewal;
+    await this.#tryRenewal(renewal, inMs);
+    if (this.renewal === renewal) this.renewal = undefined;
+  }
+
+  /** @param {{link: Link, alarm: Alarm | undefined}} renewal @param {number} inMs */
+  async #tryRenewal(renewal, inMs) {
+    const {link} = renewal;
     this.renewToken = true;
     for (let tries = 1; tries <= EXPIRING_TRIES && link.phase === "open"; ++tries) {
       try {
@@ -439,14 +471,17 @@ export class PulseClient extends EventTarget {
       } catch (error) {
         if (link.phase !== "open") return;
         this.#tell("error", {message: `no new token: ${error}`});
-        await this.#rest(inMs / (2 * EXPIRING_TRIES));
+        await new Promise((resolve) => {
+          renewal.alarm = new Alarm(this.environment, () => resolve(undefined));
+          renewal.alarm.in(inMs / (2 * EXPIRING_TRIES));
+        });
       }
     }
   }
 
-  /** @param {number} ms @returns {Promise<void>} */
-  #rest(ms) {
-    return new Promise((resolve) => { this.environment.setTimeout(() => resolve(), ms); });
+  #endRenewal() {
+    this.renewal?.alarm?.clear();
+    this.renewal = undefined;
   }
 
   // -------------------------------------------------------------------------------------- messages
@@ -499,6 +534,8 @@ export class PulseClient extends EventTarget {
     for (const alarm of [this.retryAlarm, this.stableAlarm, this.pumpAlarm, this.expiryAlarm]) {
       alarm.clear();
     }
+    for (const giveUp of [...this.tokenWaits]) giveUp("the client is closed");
+    this.#endRenewal();
     this.unwatch?.();
     this.unwatch = undefined;
     const {link, next, ready} = this;
