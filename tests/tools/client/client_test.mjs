@@ -202,6 +202,44 @@ test("of several addresses the next is tried", async () => {
   assert.deepEqual(stage.of("welcome").map(({url}) => url), [AWAY]);
 });
 
+test("of several addresses one that must not be tried again is not the end", async () => {
+  const stage = new Stage({url: [HOME, "http://no.socket", AWAY]});
+  const away = stage.world.server(AWAY);
+  stage.home.connects = "404";
+  stage.client.connect();
+  await stage.run(5000);
+  assert.deepEqual(stage.of("welcome").map(({url}) => url), [AWAY]);
+  // What a server says that has welcomed the client is the end.
+  away.goodbye(stage.socket, {code: 4005, reason: "kicked"});
+  await stage.run(100_000);
+  assert.equal(stage.client.state, "closed");
+
+  const none = new Stage({url: [HOME, AWAY]});
+  none.home.connects = "404";
+  none.world.server(AWAY).connects = "403";
+  none.client.connect();
+  await none.run(100_000);
+  assert.deepEqual([none.client.state, none.world.sockets.length], ["closed", 2]);
+  assert.deepEqual(none.of("end").map(({cause}) => cause.name), ["http_403"]);
+
+  // In a row: one that may come back keeps it going, and not hotly.
+  const some = new Stage({url: [HOME, AWAY]});
+  some.home.connects = "404";
+  const slow = some.world.server(AWAY, {connects: "refuse"});
+  some.client.connect();
+  await some.run(600_000);
+  assert(some.world.sockets.length > 10 && some.world.sockets.length < 100,
+      `${some.world.sockets.length} in ten minutes`);
+  slow.connects = "accept";
+  await some.run(120_000);
+  assert.equal(some.client.state, "open");
+
+  const tokens = new Stage({url: [HOME, AWAY], token: () => { throw new Error("no"); }});
+  tokens.client.connect();
+  await tokens.run(600_000);
+  assert.equal(tokens.of("retry").length, 5, "a token is not of an address");
+});
+
 // ----------------------------------------------------------------------------------- make or break
 
 function movable(options) {

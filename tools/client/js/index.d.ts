@@ -84,7 +84,10 @@ export interface Environment {
 }
 
 export interface Options extends Identity {
-  /** ws: or wss:. Of several, the next is tried after one that did not welcome the client. */
+  /**
+   * ws: or wss:. Of several, the next is tried after one that did not welcome the client; it ends
+   * once the policies try none of them again.
+   */
   url: string | string[];
   token?: TokenSource;
   /** A constructor of WebSockets. [globalThis.WebSocket] */

@@ -121,6 +121,8 @@ export class PulseClient extends EventTarget {
     /** @type {Link | undefined} the one that is to take its place */
     this.next = undefined;
     this.urlIndex = 0;
+    /** Own addresses in a row that are not to be tried again. */
+    this.refusedUrls = 0;
     /** @type {string | undefined} where a goodbye has sent the client */
     this.movedTo = undefined;
     this.moveFailures = 0;
@@ -170,6 +172,7 @@ export class PulseClient extends EventTarget {
     this.ready = /** @type {any} */ ({promise, ...settle});
     this.retries.reset();
     this.movedTo = undefined;
+    this.refusedUrls = 0;
     this.unwatch = this.environment.watch((event) => this.#lifecycle(event));
     this.#attempt();
     return promise;
@@ -283,17 +286,20 @@ export class PulseClient extends EventTarget {
     const elsewhere = this.movedTo !== undefined;
     if (!elsewhere) ++this.urlIndex;
     if (elsewhere && ++this.moveFailures >= MOVE_TRIES) this.movedTo = undefined;
-    this.#again(cause, elsewhere);
+    this.#again(cause, elsewhere, !elsewhere && cause.name !== "token_failed");
   }
 
   /**
    * @param {Cause} cause
    * @param {boolean} elsewhere it is that of another server, and no verdict on the own one
+   * @param {boolean} isOfUrl it is the verdict on one of the own addresses
    */
-  #again(cause, elsewhere = false) {
+  #again(cause, elsewhere = false, isOfUrl = false) {
     const canRenewToken = typeof this.token === "function";
     const {retry, delayMs, attempt, renewToken} = this.retries.decide(cause, {canRenewToken});
-    if (!retry && !elsewhere) return this.#finish(cause);
+    if (isOfUrl) this.refusedUrls = retry ? 0 : this.refusedUrls + 1;
+    const isLeft = isOfUrl && this.refusedUrls < this.urls.length;
+    if (!retry && !elsewhere && !isLeft) return this.#finish(cause);
     if (!retry) this.movedTo = undefined;
     this.renewToken ||= renewToken;
     this.tokenCause = cause.name;
@@ -331,6 +337,7 @@ export class PulseClient extends EventTarget {
     this.link = link;
     this.next = undefined;
     this.moveFailures = 0;
+    this.refusedUrls = 0;
     this.renewToken = false;
     this.tokenCause = "connect";
     this.stableAlarm.in(this.options.stableMs);
