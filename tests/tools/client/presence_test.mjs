@@ -1,8 +1,14 @@
-// The model of the presence board: snapshots, changes, and which of them are news.
+// The presence board: its model (snapshots, changes, which of them are news), and what serves it.
 import assert from "node:assert/strict";
+import {spawn} from "node:child_process";
+import {once} from "node:events";
+import http from "node:http";
 import test from "node:test";
+import {fileURLToPath} from "node:url";
 
 import {Presence} from "../../../tools/client/examples/presence/presence.js";
+
+const EXAMPLE = new URL("../../../tools/client/examples/presence/", import.meta.url);
 
 const rows = (presence) => presence.rows().map(({user, state, sessions}) =>
   `${user} ${state} ${sessions}`);
@@ -35,4 +41,51 @@ test("of those that left the last twenty are kept, the last one first", () => {
     presence.take(change(`u${at}`, "offline", 1, 2));
   }
   assert.deepEqual([rows(presence).length, rows(presence)[0]], [20, "u999 offline 0"]);
+});
+
+test("a change costs the same, however many users there are", () => {
+  const presence = new Presence();
+  let looks = 0;
+  for (const name of ["values", "entries", "keys", "forEach", Symbol.iterator]) {
+    const method = presence.users[name];
+    presence.users[name] = function (...given) {
+      ++looks;
+      return method.apply(this, given);
+    };
+  }
+  for (let at = 0; at < 100; ++at) {
+    presence.take({user: `u${at}`, state: "online", sessions: 1, generation: 1, sequence: 1});
+  }
+  for (let at = 0; at < 50; ++at) presence.take(change(`u${at}`, "offline", 1, 2));
+  presence.take(change("u49", "online", 2, 1));
+  presence.take(change("u48", "offline", 2, 1));  // again, and now the last
+  assert.equal(looks, 0);
+  const left = Array.from({length: 18}, (_, at) => `u${47 - at} offline 0`);
+  assert.deepEqual(rows(presence).slice(51), ["u48 offline 0", ...left]);
+  presence.begin();
+  presence.take(change("u1", "offline", 1, 2));
+  assert.deepEqual(rows(presence), ["u1 offline 0"]);
+});
+
+test("an answer of the admin endpoint without a type is passed on", async () => {
+  const admin = http.createServer((_, response) => {
+    response.writeHead(429);
+    response.end("too many");
+  });
+  await new Promise((resolve) => { admin.listen(0, "127.0.0.1", resolve); });
+  const serve = spawn(process.execPath, [fileURLToPath(new URL("serve.mjs", EXAMPLE)),
+    "--listen", "127.0.0.1:0", "--admin", `http://127.0.0.1:${admin.address().port}`],
+    {stdio: ["ignore", "pipe", "inherit"]});
+  try {
+    const [line] = await once(serve.stdout, "data");
+    for (let i = 0; i < 2; ++i) {
+      const answer = await fetch(new URL("/presence", String(line).trim()));
+      assert.deepEqual([answer.status, await answer.text(), answer.headers.get("content-type")],
+          [429, "too many", "application/octet-stream"]);
+    }
+  } finally {
+    serve.kill();
+    admin.closeAllConnections();
+    admin.close();
+  }
 });

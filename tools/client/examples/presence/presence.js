@@ -11,12 +11,15 @@ export class Presence {
      *                     sequence: number}>}
      */
     this.users = new Map();
+    /** @type {Set<string>} those of them that are offline, the last that left at the end */
+    this.left = new Set();
     this.isWhole = false;  // all of the snapshot is here
   }
 
   /** Forgets all: a snapshot follows. */
   begin() {
     this.users.clear();
+    this.left.clear();
     this.isWhole = false;
   }
 
@@ -30,24 +33,24 @@ export class Presence {
     const {user, generation, sequence} = event;
     const {state, sessions} = event.change === undefined
         ? event : after(event.change, before ?? {state: "offline", sessions: 0});
-    this.users.delete(user);  // and to the end: the last that changed
     this.users.set(user, {user, state, sessions, generation, sequence});
-    this.#forgetOld();
+    this.left.delete(user);
+    if (state === "offline") this.left.add(user);
+    if (this.left.size > LEFT_MAX) this.#forgetOldest();
     return true;
   }
 
-  #forgetOld() {
-    const left = [...this.users.values()].filter(({state}) => state === "offline");
-    const tooMany = Math.max(0, left.length - LEFT_MAX);
-    for (const {user} of left.slice(0, tooMany)) this.users.delete(user);
+  #forgetOldest() {
+    const [user] = this.left;
+    this.left.delete(user);
+    this.users.delete(user);
   }
 
   /** Online first, by name; then those that left, the last one first. */
   rows() {
-    const all = [...this.users.values()];
-    const here = all.filter(({state}) => state !== "offline");
+    const here = [...this.users.values()].filter(({state}) => state !== "offline");
     here.sort((a, b) => a.user.localeCompare(b.user));
-    return [...here, ...all.filter(({state}) => state === "offline").reverse()];
+    return [...here, ...[...this.left].reverse().map((user) => this.users.get(user))];
   }
 }
 

@@ -14,6 +14,7 @@ const ROOT = new URL("../../", import.meta.url);  // tools/client/
 const BOARD = "/examples/presence/";
 const FILES = /^\/(examples\/presence|js|js\/src)\/[a-z]+\.(html|css|js)$/;
 const TYPES = {html: "text/html", css: "text/css", js: "text/javascript"};
+const UNTYPED = "application/octet-stream";
 
 const {values: options} = parseArgs({options: {
   listen: {type: "string", default: "127.0.0.1:8080"},
@@ -37,8 +38,8 @@ function passPresence(request, response) {
   if (token) headers.Authorization = `Bearer ${token}`;
   if (request.headers["last-event-id"]) headers["Last-Event-ID"] = request.headers["last-event-id"];
   const upstream = http.get(new URL("/api/v1/presence", options.admin), {headers}, (stream) => {
-    response.writeHead(stream.statusCode, {"Content-Type": stream.headers["content-type"],
-      "Cache-Control": "no-store"});
+    const type = stream.headers["content-type"] ?? UNTYPED;
+    response.writeHead(stream.statusCode, {"Content-Type": type, "Cache-Control": "no-store"});
     stream.pipe(response);
     stream.on("error", () => response.destroy());
   });
