@@ -191,10 +191,7 @@ export class PulseClient extends EventTarget {
   /** Resolves with the first welcome; rejects with a PulseError at the end of all tries. */
   connect(): Promise<Welcome>;
 
-  /**
-   * Throws a TypeError for what cannot be sent, and for a text that is one of the protocol's; a
-   * RangeError for an object of over 1 MiB or more than 64 deep.
-   */
+  /** Throws a TypeError for what cannot be sent, and for a text that is one of the protocol's. */
   send(payload: Payload, options?: {confirm?: boolean}): Promise<Answer>;
 
   /**

@@ -238,7 +238,8 @@ export class Link {
   }
 
   // An error while a hello is out is about that: before the welcome nothing else is sent, and
-  // afterwards the client sends nothing that the server could not read.
+  // afterwards nothing that the server answers with one. It takes an object that it does not read,
+  // such as one more than 64 deep, for the application's (proto/PROTOCOL.md, "JSON objects").
   /** @param {ServerMessage} error */
   #refused({code, message = ""}) {
     const words = `the server refused the hello: ${code} ${message}`;

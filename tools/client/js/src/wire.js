@@ -17,9 +17,6 @@ const DEVICE_BYTES_MAX = 64;
 const LABELS_MAX = 16;
 const LABEL_BYTES_MAX = 64;
 const LABELS_BYTES_MAX = 512;
-/** Of an object: each beyond is an offence, and the eighth of those ends the connection. */
-const JSON_BYTES_MAX = 1 << 20;
-const JSON_DEPTH_MAX = 64;
 
 const encoder = new TextEncoder();
 const SERVER_TYPES = new Set(["ping", "pong", "welcome", "interval", "goodbye", "error",
@@ -96,27 +93,7 @@ export function encode(payload) {
     throw new TypeError("send: takes a string, bytes or an object");
   }
   const frame = JSON.stringify({...payload, type: "data"});
-  const bytes = utf8Bytes(frame);
-  if (bytes > JSON_BYTES_MAX) {
-    throw new RangeError(`send: an object may have ${JSON_BYTES_MAX} bytes, this has ${bytes}`);
-  }
-  if (isTooDeep(frame)) throw new RangeError(`send: an object may be ${JSON_DEPTH_MAX} deep`);
-  return {frame, bytes};
-}
-
-/** @param {string} json */
-function isTooDeep(json) {
-  if (json.length <= 2 * JSON_DEPTH_MAX) return false;
-  let depth = 0, isQuoted = false;
-  for (let at = 0; at < json.length; ++at) {
-    const one = json[at];
-    if (one === '"') isQuoted = !isQuoted;
-    else if (isQuoted) at += Number(one === "\\");
-    else if (one === "{" || one === "[") ++depth;
-    else if (one === "}" || one === "]") --depth;
-    if (depth > JSON_DEPTH_MAX) return true;
-  }
-  return false;
+  return {frame, bytes: utf8Bytes(frame)};
 }
 
 /** @param {number} seq */
