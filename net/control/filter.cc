@@ -196,10 +196,7 @@ bool matches(const ConnectionFilter& filter, Connections& connections, Index ind
     if (!is_one_of(filter.protocols, connection.protocol)) return false;
     if (!is_one_of(filter.profiles, connection.profile % kRetunedProfiles)) return false;
     if (filter.idle_min > 0 && idle_of(connections, index, now) < filter.idle_min) return false;
-    if (filter.age_min > 0) {
-        const Nanos accepted_at = connections.accepted_at(index);
-        if (accepted_at == 0 || now - accepted_at < filter.age_min) return false;
-    }
+    if (filter.age_min > 0 && now - connections.accepted_at(index) < filter.age_min) return false;
     if (!filter.users.empty() && !is_user_of(filter.users, connections, connection, cost))
         return false;
     return filter.addresses.empty() || is_from_one(filter.addresses, connections, index, cost);

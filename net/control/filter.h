@@ -26,7 +26,7 @@ struct ConnectionFilter {
     // are known; other prefixes do not match there.
     std::vector<AddressPrefix> addresses{};
     Nanos idle_min = 0;
-    Nanos age_min = 0;  // nothing matches where no ledger is kept (net/loop/history.h)
+    Nanos age_min = 0;
 
     // Who they are. What the directory or a name tells is looked up first, and makes `chosen`.
     std::vector<PublicName> ids{};

@@ -32,7 +32,7 @@ struct ConnectionRow {
     uint8_t listener = 0;
     std::string profile;  // empty: it has no heartbeats yet, or is closing
     Nanos idle = 0;
-    Nanos age = 0;  // 0: it was accepted while no ledger was kept
+    Nanos age = 0;
     uint32_t probes_unanswered = 0;
     size_t queued_bytes = 0;           // to be sent, or not taken by the kernel
     size_t unfinished_bytes = 0;       // of a message that is not whole

@@ -127,7 +127,7 @@ void Connections::set_profile(Index index, uint8_t profile) {
     const HeartbeatStep step =
         heartbeat_step(0, HeartbeatEvent::connected, index, now, heartbeat_of(connection));
     connection.heard = step.heard;
-    wheel_.arm(index, step.next);
+    wheel_.arm(index, std::min(step.next, life_ends(index)));
 }
 
 // The same phase goes on under another profile: so does the silence.
@@ -139,8 +139,9 @@ void Connections::change_profile(Index index, uint8_t profile) {
     // Probes that were sent are counted in the new intervals from now on; a proof that follows may
     // want the next look sooner.
     const HeartbeatConfig& heartbeat = heartbeat_of(connection);
-    wheel_.arm(index, std::min(heartbeat_deadline(connection.heard, index, now, heartbeat),
-                               heartbeat_deadline(heard_at(now), index, now, heartbeat)));
+    wheel_.arm(index, std::min({heartbeat_deadline(connection.heard, index, now, heartbeat),
+                                heartbeat_deadline(heard_at(now), index, now, heartbeat),
+                                life_ends(index)}));
 }
 
 void Connections::begin_heartbeats(Index index) { set_profile(index, place_of(kProfileDefault)); }

@@ -302,10 +302,11 @@ class Connections {
     // Of one in the table: two system calls while it lives. What the ledger has of one that ends;
     // where that is off, or newer ones have pushed it out, little more than the reason.
     Evidence evidence(Index index) const;
-    // 0: not known, because no ledger was kept.
+    // To 34 ms; also where no ledger is kept.
     Nanos accepted_at(Index index) const {
         const SessionBook::Entry* const login = logins_.entry_of(table_[index]);
-        return history_.accepted_at(login != nullptr ? login->accepted : table_[index].user);
+        return history_.accepted_at(login != nullptr ? login->accepted : table_[index].user,
+                                    io_.now());
     }
     // The last of those that ended, of this reactor. Empty where it is off.
     const Ledger& ledger() const { return history_.ledger(); }
@@ -401,6 +402,8 @@ class Connections {
     // Judging. Bytes on their way are life (heartbeat_policy.h: heard_progress).
     uint32_t judge_one(Index index, Tick reached);
     Tick judge_suspicion(Index index, Tick reached);
+    Tick life_ends(Index index) const;
+    bool end_lifetime(Index index, Tick reached);
     void evict(Index index, Tick reached);
     bool lingers_anew(Connection& connection, Tick due);
     uint64_t ticks_for(uint64_t bytes) const;

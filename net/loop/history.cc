@@ -22,18 +22,16 @@ void History::forget_addresses() {
 }
 
 uint32_t History::accepted(Index index, bool proxied, Nanos now) {
-    if (!on()) return 0;
     if (proxied && addresses_ != nullptr) {
         used_ = std::max<uint64_t>(used_, index + 1);
         addresses_[index] = {};
     }
-    const Nanos units = ((now - began_at_) >> kShift) + 1;
-    return kAcceptedMark | (units < kAcceptedMark ? static_cast<uint32_t>(units) : 0);
+    return kAcceptedMark | static_cast<uint32_t>(units(now));
 }
 
-Nanos History::accepted_at(uint32_t user) const {
-    const uint32_t units = user & ~kAcceptedMark;
-    return units == 0 ? 0 : began_at_ + (Nanos{units - 1} << kShift);
+Nanos History::accepted_at(uint32_t user, Nanos now) const {
+    const uint32_t age = (static_cast<uint32_t>(units(now)) - user) & ~kAcceptedMark;
+    return began_at_ + ((units(now) - age) << kShift);
 }
 
 void History::named(Index index, const PeerAddress& address) {

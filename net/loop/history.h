@@ -1,9 +1,10 @@
 // What is remembered of each connection besides its record: when it was accepted, the address that
 // its PROXY header named, and the ledger of those that ended (core/sessions/ledger.h).
 //
-// Kept as --ledger and the log want it. When a connection was accepted costs no byte: it
-// stands in Connection::user, which is free until a hello names a user, and then in the entry of
-// that login. Behind ?proxy=on an address is 20 bytes, in pages that are backed where it is used.
+// Kept as --ledger and the log want it, but for when a connection was accepted, which is always
+// known and costs no byte: it stands in Connection::user, which is free until a hello names a user,
+// and then in the entry of that login. Behind ?proxy=on an address is 20 bytes, in pages that are
+// backed where it is used.
 #pragma once
 
 #include <cstdint>
@@ -31,11 +32,11 @@ class History {
     bool keep(uint32_t entries, bool proxied);
     bool on() const { return ledger_.limit() > 0; }
 
-    // The rest: does nothing, or knows nothing, while it is off.
-    // Returns what Connection::user of a connection that was accepted now is to hold.
+    // Returns what Connection::user of a connection that was accepted now is to hold, on or off.
     uint32_t accepted(Index index, bool proxied, Nanos now);
-    // When that was; 0: not known, because nothing was kept then.
-    Nanos accepted_at(uint32_t user) const;
+    // When that was, to 34 ms, never later than it was. Requires: it is not 2.2 years ago.
+    Nanos accepted_at(uint32_t user, Nanos now) const;
+    // The rest: does nothing, or knows nothing, while it is off.
     void named(Index index, const PeerAddress& address);
     PeerAddress address(Index index) const;
     // What was known when its end was decided. Once for each connection.
@@ -52,8 +53,9 @@ class History {
     size_t memory_bytes() const;
 
   private:
-    // Units of an instant: 33.6 ms, of which 31 bits are 2.2 years.
+    // Units of an instant: 33.6 ms, of which 31 bits are 2.2 years. Then they begin again.
     static constexpr uint32_t kShift = 25;
+    int64_t units(Nanos now) const { return (now - began_at_) >> kShift; }
     void forget_addresses();
 
     PageSource& pages_;

@@ -1,6 +1,7 @@
 // Whose deadline is over, and what is life besides whole frames: bytes on their way.
 #include <algorithm>
 
+#include "core/lifetime.h"
 #include "net/loop/connections.h"
 #include "net/loop/session.h"
 #include "net/loop/usdt.h"
@@ -44,6 +45,7 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
         evict(index, reached);
         return kEvictCost;
     }
+    if (end_lifetime(index, reached)) return kEvictCost;
     connection.heard = step.heard;
     // A credit keeps the probes that were sent and so puts the next one off; a proof that follows
     // asks for it an interval later. The look must not come after that.
@@ -52,7 +54,7 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
         step.next = std::min(step.next, proven);
     }
     if (is_logged_in(connection)) step.next = std::min(step.next, judge_suspicion(index, reached));
-    wheel_.arm(index, step.next);
+    wheel_.arm(index, std::min(step.next, life_ends(index)));
     if (step.verdict == Verdict::rearm) return kLookCost;
     Session(*this, index).send_probe();
     if (is_traced(index)) [[unlikely]]
@@ -62,6 +64,23 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
     usdt::probe(config_.number, index, probes_sent(step.heard));
     if (probes_sent(step.heard) > 1) metrics_.add(Metric::probes_missed);  // the one before it
     return kProbeCost;
+}
+
+// When --max-lifetime is over for it; kNoTick: it may live on, or is on its way out.
+Tick Connections::life_ends(Index index) const {
+    const LoopOptions& options = *config_.options;
+    const Connection& connection = table_[index];
+    if (options.max_lifetime == 0 || !is_live(connection.stage)) return kNoTick;
+    const Lifetime lifetime{options.max_lifetime, options.max_lifetime_jitter};
+    const Nanos lives = lifetime.of(index, connection.generation, config_.number);
+    return config_.clock.up(accepted_at(index) + lives);
+}
+
+// True if it was over, and the connection is told so.
+bool Connections::end_lifetime(Index index, Tick reached) {
+    if (life_ends(index) > reached) return false;
+    begin_close(index, CloseReason::max_lifetime);
+    return true;
 }
 
 // A session is suspect while a probe of its connection is unanswered. It is found out here and not

@@ -102,6 +102,10 @@ struct LoopOptions {
     Liveness liveness = Liveness::any;        // any or roundtrip
     uint32_t tick_shift = kTickShiftDefault;  // a tick is 2^tick_shift ns
 
+    // However alive (core/lifetime.h); 0: for ever.
+    Nanos max_lifetime = 0;
+    uint32_t max_lifetime_jitter = 25;  // percent
+
     // Sessions.
     DuplicatePolicy duplicate;
     uint32_t max_connections_per_user = kSessionsPerUserMax;

@@ -338,15 +338,17 @@ void Session::send_goodbye(CloseReason reason, std::string_view detail) {
     // To a balancer that has not said whose connection this is: it would pass the words on.
     if (stage() == Stage::proxy) return;
     const bool come_back =
-        reason == CloseReason::going_away || reason == CloseReason::address_share ||
-        reason == CloseReason::overloaded || reason == CloseReason::moved ||
+        reason == CloseReason::going_away || reason == CloseReason::max_lifetime ||
+        reason == CloseReason::address_share || reason == CloseReason::overloaded ||
+        reason == CloseReason::moved ||
         reason == CloseReason::message_rate || reason == CloseReason::user_message_rate;
     Goodbye goodbye{.reason = reason};
     const auto draw_ms = [this](Nanos least) {
         return static_cast<uint32_t>(connections_.draw_time_away(least) / kMillisecond);
     };
     if (reason == CloseReason::moved) goodbye.move_to = detail;
-    if (reason == CloseReason::going_away || reason == CloseReason::moved)
+    if (reason == CloseReason::going_away || reason == CloseReason::moved ||
+        reason == CloseReason::max_lifetime)
         goodbye.retry_after_ms = draw_ms(connections_.config().options->drain_retry_after);
     else if (reason == CloseReason::overloaded)
         goodbye.retry_after_ms = draw_ms(kOverloadAwayNs);

@@ -337,6 +337,7 @@ PROVOKED = (
      {"accept_rate": comes_too_often(b"accept_rate")}),
     (("--address-accept-rate", "1/s"), {"scheme": "jsonl"},
      {"address_rate": comes_too_often(b"address_rate")}),
+    (("--max-lifetime", "1s"), {}, {"max_lifetime": says(b"")}),
     ((), {"scheme": "jsonl"}, {"out_of_descriptors": takes_the_descriptors}),
     (SMALL, {"scheme": "ws"}, {"out_of_memory": hoards}),
     (("--proxy-trusted", "127.9.0.0/16"), PROXIED, {
@@ -390,6 +391,7 @@ EXPLAINED = {
     "unauthorized": "Pages of this origin may not connect here.",
     "kicked": "an operator closed it: moved.",
     "taken_over": "taken_over after",
+    "max_lifetime": "max_lifetime after",
     "token_expired": "token_expired after",
     "duplicate_login": "this device of the user is logged in.",
     "moved": "moved after",

@@ -6,6 +6,7 @@
 #include <bit>
 #include <numeric>
 
+#include "core/lifetime.h"
 #include "core/units.h"
 #include "net/control/admin_address.h"
 #include "net/io/limits.h"
@@ -628,6 +629,18 @@ constexpr Setting kSettings[] = {
     {"tick", kHeartbeats, "TIME",
      "Precision of all deadlines, rounded to a power of two of nanoseconds.", text, restart,
      set_tick, get_tick},
+
+    {"max-lifetime", kHeartbeats, "TIME",
+     "Close a connection that has lived so long, however alive it is, with a goodbye that asks to "
+     "come back; off: never.",
+     text, live, DURATION_OR_OFF(max_lifetime, kSecond, kLifetimeMax)},
+    {"max-lifetime-jitter", kHeartbeats, "PERCENT",
+     "The last part of --max-lifetime, over which connections are closed, each at an instant of "
+     "its own: those that came together do not leave together.",
+     number, live,
+     set_quantity<&ServerOptions::max_lifetime_jitter, parse_count, format_count, false,
+                  uint64_t{0}, uint64_t{100}>,
+     get_quantity<&ServerOptions::max_lifetime_jitter, format_count, false>},
 
     {"duplicate", kSessions, "RULE",
      "When a user logs in from a device that has a session already: takeover closes the old one; "

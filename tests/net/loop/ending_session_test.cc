@@ -2,6 +2,9 @@
 // whole loop, over the simulated kernel.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "tests/net/loop/conversation.h"
 
 namespace pulse::test {
@@ -22,6 +25,62 @@ size_t upgraded(ReactorStage& stage, std::string_view subprotocol = {}) {
     const size_t peer = stage.connect(kAuto);
     EXPECT_TRUE(answer(stage, peer, upgrade_request(subprotocol)).starts_with("HTTP/1.1 101 "));
     return peer;
+}
+
+// ------------------------------------------------------------------------------- the longest life
+StagePlan plan_with_lifetime(Nanos most, uint32_t jitter_percent) {
+    StagePlan with = plan();
+    with.places = 400;
+    with.options.ledger = 0;
+    with.options.max_lifetime = most;
+    with.options.max_lifetime_jitter = jitter_percent;
+    return with;
+}
+
+TEST(MaxLifetime, EndsThatOfAPeerThatBeats) {
+    ReactorStage stage(plan_with_lifetime(10 * kSecond, 0));
+    const size_t peer = stage.connect(kLines);
+    for (int second = 0; second < 9; ++second) {
+        stage.write(peer, "PING\n");
+        stage.settle(kSecond);
+    }
+    EXPECT_FALSE(stage.ended(peer));
+    stage.settle(2 * kSecond);
+    const std::string goodbye = stage.heard(peer);
+    EXPECT_NE(goodbye.find(R"("code":4012,"reason":"max_lifetime","retry_after_ms":1)"),
+              goodbye.npos)
+        << goodbye;
+    EXPECT_TRUE(stage.ended(peer));
+    stage.finish(peer);
+    stage.settle();
+    EXPECT_EQ(closed_for(stage, CloseReason::max_lifetime), 1u);
+    EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
+}
+
+// The first look at a silent one would come with its first probe, much later.
+TEST(MaxLifetime, IsShorterThanAnInterval) {
+    StagePlan with = plan_with_lifetime(2 * kSecond, 50);
+    with.options.heartbeat_interval = with.options.heartbeat_timeout = 600 * kSecond;
+    ReactorStage stage(with);
+    std::vector<size_t> peers;
+    for (int i = 0; i < 100; ++i) peers.push_back(stage.connect(kLines));
+    const auto left_after = [&](Nanos span) {
+        stage.settle(span);
+        return std::ranges::count_if(peers, [&](size_t peer) { return stage.ended(peer); });
+    };
+    EXPECT_EQ(left_after(900 * kMillisecond), 0) << "half of it is without jitter";
+    EXPECT_NEAR(static_cast<double>(left_after(600 * kMillisecond)), 50, 12) << "evenly";
+    EXPECT_EQ(left_after(600 * kMillisecond), 100) << "most is the most";
+}
+
+TEST(MaxLifetime, IsAlsoOfThoseThatCameBeforeItWasAskedFor) {
+    ReactorStage stage(plan_with_lifetime(0, 0));
+    const size_t peer = stage.connect(kLines);
+    stage.settle(5 * kSecond);
+    ASSERT_TRUE(stage.reload([](LoopOptions& options) { options.max_lifetime = 4 * kSecond; }));
+    stage.settle(31 * kSecond);  // at the next look at it: an interval at most
+    EXPECT_TRUE(stage.ended(peer));
+    EXPECT_NE(stage.heard(peer).find("max_lifetime"), std::string::npos);
 }
 
 // ---------------------------------------------------------------------------- the peer's goodbyes

@@ -61,7 +61,7 @@ TEST(Login, TheWelcomeNamesUserDeviceAndSession) {
     EXPECT_EQ(stage.directory().text(session.device), "ios");
     EXPECT_EQ(stage.directory().text(session.labels), "ring=canary");
     EXPECT_EQ(session.connection.index, *stage.index(peer));
-    EXPECT_NE(stage.record(peer)->user, 0u);
+    EXPECT_TRUE(is_logged_in(*stage.record(peer)));
     EXPECT_EQ(stage.metrics()[Metric::logins], 1u);
     EXPECT_EQ(stage.metrics()[Metric::hellos], 1u);
     const ReactorStats stats = stage.stats();
@@ -94,7 +94,7 @@ TEST(Login, AnAnonymousHelloHasNoPartInIt) {
     const size_t peer = stage.connect(kLines);
     const std::string hello = R"({"type":"hello","device":"ios","labels":{"a":"b"}})";
     EXPECT_NE(answer(stage, peer, hello + '\n').find("welcome"), std::string::npos);
-    EXPECT_EQ(stage.record(peer)->user, 0u);
+    EXPECT_FALSE(is_logged_in(*stage.record(peer)));
     EXPECT_EQ(stage.directory().counts().sessions, 0u);
     EXPECT_EQ(stage.directory().bytes(), 0u) << "an unused shard costs nothing";
 }
@@ -165,7 +165,7 @@ TEST(Reject, ASecondHelloThatIsRefusedLeavesTheSessionAsItWas) {
     EXPECT_NE(answer(stage, web, hello_of("u1", "ios")).find("duplicate: "), std::string::npos);
     EXPECT_TRUE(is_here(stage, web));
     EXPECT_EQ(stage.directory().counts().sessions, 2u);
-    EXPECT_NE(stage.record(web)->user, 0u);
+    EXPECT_TRUE(is_logged_in(*stage.record(web)));
 }
 
 TEST(Allow, SoManyStayAndThenTheOldestGivesWay) {
@@ -343,7 +343,7 @@ TEST(Hello, OfAUserWithoutANameOrWithTooLongAOneIsAnOffence) {
     EXPECT_NE(answer(stage, peer, hello_of("u", std::string(kDeviceBytesMax + 1, 'd')))
                   .find("'device' is too long"),
               std::string::npos);
-    EXPECT_EQ(stage.record(peer)->user, 0u);
+    EXPECT_FALSE(is_logged_in(*stage.record(peer)));
 }
 
 // ---------------------------------------------------------------------------------------- cohorts

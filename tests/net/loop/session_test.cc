@@ -101,7 +101,7 @@ void expect_owns_its_record_alone(ReactorStage& stage, size_t peer) {
     ASSERT_NE(record, nullptr);
     EXPECT_EQ(record->inbox, 0u) << "holds bytes";
     EXPECT_EQ(record->outbox, 0u) << "has an outbox";
-    EXPECT_EQ(record->user, 0u) << "stands in a table of users";
+    EXPECT_FALSE(is_logged_in(*record)) << "stands in a table of users";
     EXPECT_EQ(stage.reactor().connections().buffers().addresses(), 0u) << "its address is kept";
     EXPECT_EQ(record->flags & kDirty, 0) << "stands in the list of those to be sent to";
     EXPECT_EQ(stage.reactor().connections().buffers().taken(), 0u) << "a buffer is out";

@@ -46,6 +46,8 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"heartbeat-probe", "off"},
     {"liveness", "roundtrip"},
     {"tick", "16ms"},
+    {"max-lifetime", "4h"},
+    {"max-lifetime-jitter", "10"},
     {"duplicate", "allow=3"},
     {"max-connections-per-user", "5"},
     {"presence-linger", "10s"},

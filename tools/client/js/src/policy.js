@@ -56,6 +56,7 @@ export const DEFAULT_POLICIES = Object.freeze({
   // ---------------------------------------------------------------------------- a connection ended
   silent: immediate(Infinity),  // it answered no heartbeat: its server or the network is gone
   moved: immediate(Infinity),
+  max_lifetime: immediate(Infinity),
   going_away: USUAL,
   hard_stop: USUAL,
   idle_timeout: immediate(Infinity),
@@ -102,6 +103,7 @@ export const DEFAULT_POLICIES = Object.freeze({
   close_4008: NEVER,
   close_4009: NEVER,
   close_4010: exponential(3, 10_000, 120_000),
+  close_4012: immediate(Infinity),
   close_other: exponential(Infinity, 2000, 120_000),
 });
 
