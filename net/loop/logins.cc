@@ -253,9 +253,11 @@ void Logins::regroup_some(uint32_t& budget) {
 }
 
 bool Logins::regroup(const Directory::User& user, uint32_t& budget) {
-    const std::string_view name = directory_.text(user.name);
-    for (SessionHandle at = user.first; at != 0; at = directory_.session(at).next) {
+    // A session of this reactor may end in handle() at once, and the user with its last one.
+    const std::string name(directory_.text(user.name));
+    for (SessionHandle at = user.first, next = 0; at != 0; at = next) {
         const Directory::Session& session = directory_.session(at);
+        next = session.next;
         const Cohort cohort = cohort_of(name, directory_.text(session.labels));
         const Message::Regroup regroup{session.connection, at, config_.number, cohort};
         budget -= std::min(budget, kEvictCost);
