@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The JavaScript client (tools/client/js/) with real servers: 1,000 connections from Node, and one
-from a background tab of Chromium, through a stop of 5 s and a restart; and the presence board
-(tools/client/examples/presence/) in Chromium.
+from a background tab of Chromium, through a stop of 5 s, a restart and a move to another server;
+and the presence board (tools/client/examples/presence/) in Chromium.
 
 SCREENSHOTS=DIR keeps a picture of each look of the board.
 """
@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -115,8 +116,26 @@ def serve(backend, port, *flags):
     return Server(backend, "--listen", f"ws://127.0.0.1:{port}", *FLAGS, *flags, scheme="ws")
 
 
+class Movable(Server):
+    """A server that can be told to send those with the label of OPTIONS to another one."""
+
+    def __init__(self, backend, port):
+        self.settings = tempfile.NamedTemporaryFile("w", suffix=".toml")
+        super().__init__(backend, "--listen", f"ws://127.0.0.1:{port}", *FLAGS,
+                         "--config", self.settings.name, scheme="ws")
+
+    def move_to(self, port):
+        self.settings.write(f'policy = ["ring=canary: move-to=ws://127.0.0.1:{port}"]\n')
+        self.settings.flush()
+        self.process.send_signal(signal.SIGHUP)
+
+    def __exit__(self, *about):
+        super().__exit__(*about)
+        self.settings.close()
+
+
 def test_a_crowd_is_held(backend):
-    home = free_port()
+    home, away = free_port(), free_port()
     with serve(backend, home) as server:
         crowd = Crowd(f"ws://127.0.0.1:{home}")
         with crowd:
@@ -129,14 +148,14 @@ def test_a_crowd_is_held(backend):
             assert status["welcomes"] == COUNT, status
             assert server.stats()["total"]["evicted"] == 0
             assert server.stop() == 0
-            survive_a_restart(crowd, backend, home)
+            survive_a_restart_and_a_move(crowd, backend, home, away)
 
 
-def survive_a_restart(crowd, backend, home):
+def survive_a_restart_and_a_move(crowd, backend, home, away):
     crowd.wait(lambda seen: seen["states"].get("open", 0) == 0)
     crowd.order("send")
     began = time.monotonic()
-    with serve(backend, home) as server:
+    with Movable(backend, home) as server:
         status = crowd.wait(all_open)
         took = time.monotonic() - began
         assert sum(status["lost"].values()) == COUNT, status
@@ -145,7 +164,16 @@ def survive_a_restart(crowd, backend, home):
         assert status["answers"] == {"received": 2 * COUNT}, status
         print(f"REPORT {backend}: {COUNT} back {took:.1f} s after the start, "
               f"{status['retries'] / COUNT:.2f} tries a client", flush=True)
-        assert server.stats()["total"]["evicted"] == 0
+        with serve(backend, away) as other:
+            server.move_to(away)
+            crowd.wait(lambda seen: seen["urls"] == {f"ws://127.0.0.1:{away}/": COUNT})
+            crowd.order("send")
+            status = crowd.wait(lambda seen: seen["pending"] == 0)
+            assert status["answers"] == {"received": 3 * COUNT}, status
+            assert status["moves"] == COUNT and sum(status["lost"].values()) == COUNT, status
+            assert status["ended"] == {} and status["welcomes"] == 3 * COUNT, status
+            for one in (server, other):
+                assert one.stats()["total"]["evicted"] == 0
 
 
 # A client in a page, and what it had; `ticks` shows whether the page's timers are throttled.
@@ -178,7 +206,7 @@ def had(page, wanted):
 
 def test_a_tab_in_the_background():
     chromium()
-    home = free_port()
+    home, away = free_port(), free_port()
     url = f"ws://127.0.0.1:{home}"
     with Board(url) as board:
         with serve("epoll", home) as server:
@@ -196,9 +224,12 @@ def test_a_tab_in_the_background():
             assert server.stop() == 0
         had(page, lambda seen: seen["state"] != "open")
         page.eval(SEND)
-        with serve("epoll", home):
+        with Movable("epoll", home) as server, serve("epoll", away):
             seen = had(page, lambda seen: seen["answers"] == ["received"] * 2)
             assert (len(seen["lost"]), seen["ended"], seen["state"]) == (1, [], "open"), seen
+            server.move_to(away)
+            seen = had(page, lambda seen: seen["urls"][-1] == f"ws://127.0.0.1:{away}/")
+            assert len(seen["lost"]) == 1 and page.eval("document.hidden"), seen
             freeze_and_thaw(page)
             page.show()
             page.wait("document.visibilityState", lambda seen: seen == "visible")
