@@ -269,8 +269,9 @@ class Connections {
     // A complete message came: the connection is closed where that is one too many for its rate.
     // Of one that is traced it is counted, too.
     void count_message(Index index) {
-        if (counts_messages_) [[unlikely]]
-            look_at_message(index);
+        if (counts_messages_) [[unlikely]] {
+            if (is_traced(index) || message_rates_.on()) look_at_message(index);
+        }
     }
     // Where traces are on (tracing.cc): a peer names the trace that it is part of; its handshake is
     // over; its hello was welcomed; a message of it was no heartbeat, and maybe answered a probe.
