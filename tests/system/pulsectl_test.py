@@ -100,12 +100,13 @@ def test_anomalies(backend):
     with Watched(backend) as server:
         assert done(server, "anomalies") == (
             "the server does not look for anomalies (--on-anomaly off)\n")
-    with Watched(backend, "--on-anomaly", "log", "--anomaly-interval", "100ms") as server:
+    # So that the 30 samples from which it learns last for half a minute.
+    with Watched(backend, "--on-anomaly", "log", "--anomaly-interval", "1s") as server:
         deadline = time.monotonic() + 20
         while json.loads(done(server, "anomalies", "--json"))["samples"] < 2:
             assert time.monotonic() < deadline, server.text()
         lines = done(server, "anomalies").splitlines()
-        assert re.match(r"\d+ samples, one each 100 ms; overload step: none$", lines[0]), lines
+        assert re.match(r"\d+ samples, one each 1.0 s; overload step: none$", lines[0]), lines
         assert lines[2].split() == ["SERIES", "NOW", "NORMAL", "SPREADS", "ANOMALIES"], lines
         assert [line.split()[0] for line in lines[3:8]] == [
             "evictions", "missed_probes", "round_trip", "newcomers", "loop_lag"], lines

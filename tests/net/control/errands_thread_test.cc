@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -182,6 +183,13 @@ TEST(Errands, AReactorThatEndsIsNotWaitedFor) {
 
 // ------------------------------------------------------------------------------- the anomaly watch
 
+// Also where a test ends before its end: what waits for the reactor would wait for ever.
+struct LetGo {
+    Crew& crew;
+    uint32_t reactor;
+    ~LetGo() { crew.hold(reactor, false); }
+};
+
 TEST(AnomalyWatch, TakesSamplesWhileItIsOnAndCountsAReactorThatIsStuckAsALag) {
     Crew crew(2);
     std::mutex lock;
@@ -198,42 +206,67 @@ TEST(AnomalyWatch, TakesSamplesWhileItIsOnAndCountsAReactorThatIsStuckAsALag) {
                             furthest = std::max(furthest.load(), wanted);
                         },
                         [&] { return draining.load(); }});
+    const LetGo at_the_end{crew, 1};
     EXPECT_FALSE(watch.report().on);
     AnomalyWatch::Options options{.on = true,
                                   .degrades = true,
                                   .interval = 5 * kMillisecond,
                                   .overload = {OverloadStep::close, kMillisecond}};
     ASSERT_TRUE(watch.tune(options));
+    using Clock = std::chrono::steady_clock;
     const auto until = [&](const auto& condition) {
-        while (!condition(watch.report())) std::this_thread::yield();
+        const auto deadline = Clock::now() + std::chrono::minutes(1);
+        while (!condition(watch.report()) && Clock::now() < deadline) std::this_thread::yield();
+        return condition(watch.report());
     };
-    until([](const AnomalyReport& report) {
+    ASSERT_TRUE(until([](const AnomalyReport& report) {
         return report.samples > kAnomalyLearnSamples && report.series[4].learned;
-    });
+    }));
     // Longer than any turn of before: each look waits for it, and its lag grows from look to look.
     crew.hold(1, true);
-    until([](const AnomalyReport& report) { return report.series[4].active; });
+    ASSERT_TRUE(until([](const AnomalyReport& report) { return report.series[4].active; }));
     const AnomalyReport found = watch.report();
     ASSERT_FALSE(found.events.empty());
     EXPECT_EQ(found.events.front().series, AnomalySeries::loop_lag);
     EXPECT_EQ(found.events.front().reactor, 1u);
     EXPECT_GT(found.events.front().value, found.events.front().expected);
-    until([](const AnomalyReport& report) { return report.step == kAnomalyStepMost; });
+    ASSERT_TRUE(until([](const AnomalyReport& report) { return report.step == kAnomalyStepMost; }));
     const uint64_t samples = watch.report().samples;
-    until([&](const AnomalyReport& report) { return report.samples > samples + 2; });
+    ASSERT_TRUE(until([&](const AnomalyReport& report) { return report.samples > samples + 2; }));
     EXPECT_EQ(furthest, kAnomalyStepMost) << "and no further";
     draining = true;
-    until([](const AnomalyReport& report) { return report.draining; });
-    until([](const AnomalyReport& report) { return report.step == OverloadStep::none; });
+    ASSERT_TRUE(until([](const AnomalyReport& report) { return report.draining; }));
+    ASSERT_TRUE(
+        until([](const AnomalyReport& report) { return report.step == OverloadStep::none; }));
     options.on = false;
     ASSERT_TRUE(watch.tune(options));
-    until([](const AnomalyReport& report) { return !report.on; });
+    ASSERT_TRUE(until([](const AnomalyReport& report) { return !report.on; }));
     EXPECT_EQ(step, OverloadStep::none);
     crew.hold(1, false);
     watch.stop();
     const std::lock_guard guard(lock);
     ASSERT_FALSE(lines.empty());
     EXPECT_TRUE(lines.front().starts_with("anomaly 1: loop_lag: ")) << lines.front();
+}
+
+TEST(AnomalyWatch, BeginsAnewWhereALookHasFailed) {
+    Crew crew(1);
+    std::atomic<int> looks{0}, failures{0};
+    AnomalyWatch watch(crew, {"tcp://10.0.0.1:9000"},
+                       {[&](const std::string& line) {
+                            failures +=
+                                line == "the watch for anomalies begins anew: std::bad_alloc";
+                        },
+                        [](OverloadStep) {},
+                        [&] {
+                            if (++looks == 3) throw std::bad_alloc();
+                            return false;
+                        }});
+    ASSERT_TRUE(watch.tune({.on = true, .interval = kMillisecond}));
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (looks < 6 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    EXPECT_GE(looks, 6);
+    EXPECT_EQ(failures, 1);
 }
 
 }  // namespace
