@@ -4,10 +4,14 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "core/anomaly/holders.h"
 #include "core/anomaly/series.h"
+#include "net/control/anomaly_report.h"
+#include "net/control/limits.h"
 #include "net/control/presence_jobs.h"
 #include "net/loop/job.h"
 
@@ -16,16 +20,24 @@ namespace pulse {
 // Of evictions those of the ledger that ended for the network within `within`; of missed probes the
 // connections that owe an answer; of newcomers those that were accepted within it; of round trips
 // those that the kernel measures as longer than `round_trip`. Nothing where the ledger that this
-// needs is off, and of a lag. Looks at kAnomalyExaminedMax connections at most.
+// needs is off, and of a lag. Ends after kAnomalyWalkNs with what it has found until then.
 struct HoldersJob final : Job {
+    struct Most {
+        uint64_t examined = kAnomalyExaminedMax;  // that are a part of it
+        uint64_t asked = kAnomalyAskedMax;        // of the kernel, to know whether they are
+    };
     HoldersJob(AnomalySeries of, Nanos within_ns, Nanos round_trip_ns)
-        : series(of), within(within_ns), round_trip(round_trip_ns) {}
+        : HoldersJob(of, within_ns, round_trip_ns, Most{}) {}
+    HoldersJob(AnomalySeries of, Nanos within_ns, Nanos round_trip_ns, Most bounds)
+        : series(of), within(within_ns), round_trip(round_trip_ns), most(bounds) {}
     Nanos step(Connections& connections, Nanos now, uint32_t& budget) override;
 
     const AnomalySeries series;
     const Nanos within;
     const Nanos round_trip;
+    const Most most;
     Holders holders;
+    uint64_t asked = 0;
     // Sessions of some of those that are logged in, by the reactor of their user.
     struct LoggedIn {
         NamesJob::Session session;
@@ -38,9 +50,21 @@ struct HoldersJob final : Job {
     Nanos walk_living(Connections& connections, Nanos now, uint32_t& budget);
     uint32_t consider(Connections& connections, Index index, Nanos now);
     bool may_be_part(Connections& connections, Index index, Nanos now) const;
+    bool is_full() const { return holders.total() >= most.examined || asked >= most.asked; }
 
+    std::optional<Nanos> began_at_;
     std::optional<uint64_t> next_entry_;
     std::optional<Index> next_;
+    Index stride_ = 1;
 };
+
+// Puts into `event` where `found` comes from, if it is more than was examined before: what was
+// found with most connections stays. Returns whether it was. The listener is left out where there
+// is but one, or where `listeners` does not have it.
+bool note_holders(AnomalyEvent& event, const Holders& found,
+                  std::span<const std::string> listeners);
+// The label that at least half of the sessions have. Each text has the labels of one of them, such
+// as "ring=canary region=eu".
+AnomalyShare label_of(std::span<const std::string> sessions);
 
 }  // namespace pulse

@@ -29,14 +29,6 @@ Nanos wall_now() { return now_of(CLOCK_REALTIME); }
 
 constexpr uint32_t kDaySeconds = 86'400;
 
-std::string text_of(const NetworkPrefix& prefix) {
-    const auto& bytes = prefix.bytes;
-    if (prefix.family == 4)
-        return fmt::format("{}.{}.{}.0/{}", bytes[0], bytes[1], bytes[2], prefix.bits);
-    return fmt::format("{:x}:{:x}:{:x}::/{}", bytes[0] << 8 | bytes[1], bytes[2] << 8 | bytes[3],
-                       bytes[4] << 8 | bytes[5], prefix.bits);
-}
-
 std::string value_text(const AnomalySeriesInfo& info, double value) {
     if (info.scale == SeriesScale::count) return fmt::format("{:.0f} {}", value, info.unit);
     return format_duration(static_cast<Nanos>(value * 1e6) * 1'000);
@@ -265,7 +257,6 @@ void AnomalyWatch::settle(AnomalyEvent& event) {
 
 // ---------------------------------------------------------------------------------- evidence
 
-// What was found with most connections stays.
 void AnomalyWatch::gather(AnomalyEvent& event) {
     ++gathered_[static_cast<size_t>(event.series)];
     if (event.series == AnomalySeries::loop_lag) return;
@@ -278,28 +269,24 @@ void AnomalyWatch::gather(AnomalyEvent& event) {
         jobs.push_back(found.back());
     }
     const Errands::Outcome outcome =
-        errands_.run(jobs, kAnomalyWalkNs, [this] { return leaving(); });
+        errands_.run(jobs, kAnomalyWalkNs + kAnomalyAnswerNs, [this] { return leaving(); });
     if (outcome.abandoned) return;
     for (const uint32_t reactor : outcome.unanswered) found[reactor].reset();
     std::erase_if(found, [](const auto& job) { return job == nullptr || !job->finished(); });
     Holders all;
     for (const auto& job : found) all.add(job->holders);
-    if (all.total() <= event.examined) return;
-    event.examined = all.total();
-    event.prefix = event.listener = {};
-    if (const auto prefix = all.prefix()) event.prefix = {text_of(prefix->key), prefix->part};
-    if (const auto listener = all.listener(); listener && listeners_.size() > 1)
-        event.listener = {listeners_.at(listener->key), listener->part};
-    event.label = label_of(found);
+    if (note_holders(event, all, listeners_)) event.label = label_of(labels_of(found));
 }
 
-// The label that most of those that are logged in have; of some of them.
-AnomalyShare AnomalyWatch::label_of(const std::vector<std::shared_ptr<HoldersJob>>& jobs) {
+// Of some of those that are logged in; nothing where a reactor does not answer.
+std::vector<std::string> AnomalyWatch::labels_of(
+    const std::vector<std::shared_ptr<HoldersJob>>& jobs) {
     std::vector<std::shared_ptr<NamesJob>> names(errands_.reactors());
     std::vector<std::shared_ptr<Job>> asked(errands_.reactors());
     for (const auto& job : jobs) {
         for (const HoldersJob::LoggedIn& each : job->logged_in) {
-            auto& of_shard = names.at(each.shard);
+            if (each.shard >= names.size()) continue;
+            auto& of_shard = names[each.shard];
             if (of_shard == nullptr) asked[each.shard] = of_shard = std::make_shared<NamesJob>();
             of_shard->sessions.push_back(each.session);
         }
@@ -307,23 +294,13 @@ AnomalyShare AnomalyWatch::label_of(const std::vector<std::shared_ptr<HoldersJob
     const Errands::Outcome outcome =
         errands_.run(asked, kAnomalyAnswerNs, [this] { return leaving(); });
     if (!outcome.all()) return {};
-    HeavyHitters<std::string, kHeavyHitters> labels;
-    uint64_t sessions = 0;
+    std::vector<std::string> labels;
     for (const auto& job : names) {
         if (job == nullptr || !job->finished()) continue;
-        for (const NamesJob::Session& session : job->sessions) {
-            ++sessions;
-            std::string_view left = session.labels;
-            while (!left.empty()) {
-                const size_t end = std::min(left.find(' '), left.size());
-                if (end > 0) labels.add(std::string(left.substr(0, end)));
-                left.remove_prefix(std::min(end + 1, left.size()));
-            }
-        }
+        for (NamesJob::Session& session : job->sessions)
+            labels.push_back(std::move(session.labels));
     }
-    const auto* const top = labels.top();
-    if (top == nullptr || 2 * top->least() < sessions) return {};
-    return {top->key, static_cast<double>(top->least()) / static_cast<double>(sessions)};
+    return labels;
 }
 
 // ------------------------------------------------------------------------------ what it leads to

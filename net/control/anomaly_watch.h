@@ -74,7 +74,7 @@ class AnomalyWatch {
     void judge(const AnomalySample& sample);
     void raise(AnomalySeries series);
     void gather(AnomalyEvent& event);
-    AnomalyShare label_of(const std::vector<std::shared_ptr<HoldersJob>>& jobs);
+    std::vector<std::string> labels_of(const std::vector<std::shared_ptr<HoldersJob>>& jobs);
     void settle(AnomalyEvent& event);
     void degrade();
     void publish();

@@ -117,13 +117,15 @@ inline constexpr int64_t kStatusPollNs = 1'000'000'000;
 inline constexpr int64_t kStatusAnswerNs = 500'000'000;
 
 // ------------------------------------------------------------------------------------ anomalies
-// How long a look waits for a reactor that does not answer, which is a lag then; and how long for
-// the walk over its connections.
+// How long a look waits for a reactor that does not answer, which is a lag then; and how long the
+// walk over its connections may take, which is waited for as much longer.
 inline constexpr int64_t kAnomalyAnswerNs = 500'000'000;
-inline constexpr int64_t kAnomalyWalkNs = 2'000'000'000;
+inline constexpr int64_t kAnomalyWalkNs = 1'500'000'000;
 // Connections of a reactor that are looked at for where an anomaly comes from: of those that come
-// from one network a share is known to 2 %. And those among them whose labels are asked for.
+// from one network a share is known to 2 %. Those of which the kernel is asked, at 0.75 us each
+// (net/README.md), to know whether they are a part of it. And those whose labels are asked for.
 inline constexpr uint64_t kAnomalyExaminedMax = 2'000;
+inline constexpr uint64_t kAnomalyAskedMax = 20'000;
 inline constexpr size_t kAnomalyLabelledMax = 64;
 // Samples for which evidence is gathered anew: what was lost is evicted over an interval.
 inline constexpr uint32_t kAnomalyGatherings = 6;

@@ -710,6 +710,85 @@ TEST(AnomalyJobs, NameTheNetworkOfThoseThatAreLost) {
     EXPECT_EQ(prefix_in(stage, AnomalySeries::loop_lag, 10 * kSecond, 0), std::nullopt);
 }
 
+// 300 of one network come first, then 700 of another.
+TEST(AnomalyJobs, AskTheKernelOfAsManyAsTheyMayEvenlyOverAll) {
+    ReactorStage stage(plan_of());
+    for (uint32_t i = 0; i < kPeers; ++i) {
+        const std::string network = i < 300 ? "10.1." : "10.2.";
+        stage.connect(0, network + std::to_string(i / 250) + "." + std::to_string(i % 250) + ":0");
+    }
+    stage.settle(50 * kMillisecond);
+    ASSERT_EQ(stage.table().live(), kPeers);
+    HoldersJob all(AnomalySeries::round_trip, kSecond, 0);
+    run(stage, all);
+    EXPECT_EQ(all.holders.total(), kPeers);
+    HoldersJob quick(AnomalySeries::round_trip, kSecond, kSecond);
+    run(stage, quick);
+    EXPECT_EQ(quick.holders.total(), 0u) << "none takes so long";
+    EXPECT_EQ(quick.asked, kPeers);
+    HoldersJob some(AnomalySeries::round_trip, kSecond, 0, {.asked = 100});
+    run(stage, some);
+    EXPECT_LE(some.asked, 100u);
+    EXPECT_GE(some.asked, 90u);
+    ASSERT_TRUE(some.holders.prefix());
+    EXPECT_EQ(some.holders.prefix()->key, (NetworkPrefix{4, 16, {10, 2}}));
+    EXPECT_NEAR(some.holders.prefix()->part, 0.7, 0.02);
+    HoldersJob in_vain(AnomalySeries::round_trip, kSecond, kSecond, {.asked = 100});
+    run(stage, in_vain);
+    EXPECT_LE(in_vain.asked, 100u) << "also of those that are no part of it";
+    HoldersJob few(AnomalySeries::round_trip, kSecond, 0, {.examined = 40});
+    run(stage, few);
+    EXPECT_EQ(few.holders.total(), 40u);
+}
+
+TEST(AnomalyJobs, EndWithWhatTheyHaveFoundWhenTheirTimeIsOver) {
+    ReactorStage stage(plan_of());
+    open_peers(stage);
+    // Its second step comes late.
+    struct Late final : Job {
+        Nanos step(Connections& connections, Nanos now, uint32_t& budget) override {
+            budget = 10 * kDescribeCost;
+            return job.step(connections, now + kAnomalyWalkNs * steps++, budget);
+        }
+        HoldersJob job{AnomalySeries::round_trip, kSecond, 0};
+        int steps = 0;
+    } late;
+    run(stage, late);
+    EXPECT_EQ(late.steps, 2);
+    EXPECT_EQ(late.job.holders.total(), 10u);
+}
+
+TEST(AnomalyJobs, NoteTheListenerAndTheNetworkOfTheLargestFind) {
+    const std::vector<std::string> listeners{"tcp://10.0.0.1:9000", "ws://10.0.0.1:9001"};
+    const auto found = [](uint32_t count, uint8_t network, uint8_t listener) {
+        Holders holders;
+        while (count-- > 0) holders.add({.family = 4, .bytes = {10, 0, network, 7}}, listener);
+        return holders;
+    };
+    AnomalyEvent event;
+    EXPECT_TRUE(note_holders(event, found(50, 1, 1), listeners));
+    EXPECT_EQ(event.examined, 50u);
+    EXPECT_EQ(event.prefix.of, "10.0.1.0/24");
+    EXPECT_EQ(event.listener.of, "ws://10.0.0.1:9001");
+    EXPECT_EQ(event.listener.part, 1);
+    EXPECT_FALSE(note_holders(event, found(20, 2, 0), listeners));
+    EXPECT_EQ(event.prefix.of, "10.0.1.0/24");
+    EXPECT_TRUE(note_holders(event, found(60, 3, 200), listeners));
+    EXPECT_EQ(event.prefix.of, "10.0.3.0/24");
+    EXPECT_EQ(event.listener.of, "") << "which is not known";
+    EXPECT_TRUE(note_holders(event, found(70, 3, 0), std::vector{listeners[0]}));
+    EXPECT_EQ(event.listener.of, "") << "there is no other";
+}
+
+TEST(AnomalyJobs, ALabelIsNamedThatHalfOfTheSessionsHave) {
+    const auto share = [](const std::vector<std::string>& sessions) { return label_of(sessions); };
+    EXPECT_EQ(share({}).of, "");
+    EXPECT_EQ(share({"", ""}).of, "");
+    EXPECT_EQ(share({"ring=canary region=eu", "region=us ring=canary", "region=us"}).part, 2.0 / 3);
+    EXPECT_EQ(share({"ring=canary region=eu", " ring=canary ", "region=fr"}).of, "ring=canary");
+    EXPECT_EQ(share({"a", "b", "c"}).of, "");
+}
+
 TEST(AnomalySampler, SamplesAreDifferencesOfWhatReactorsHaveCounted) {
     AnomalySampler sampler(2);
     ReactorStats one, two;
