@@ -19,15 +19,16 @@ struct AnomalyShare {
     double part = 0;
 };
 
-// Instants are since 1970.
+// Instants to be shown are since 1970; those whose names end in _at are the same on a clock that is
+// never set, for durations.
 struct AnomalyEvent {
     uint64_t number = 0;
     AnomalySeries series{};
-    Nanos since = 0;       // the values began to be too high
-    Nanos raised = 0;      // that was certain
-    Nanos over = 0;        // 0: it goes on
-    bool adopted = false;  // over because it lasted, and is what is normal now
-    double value = 0;      // when it was raised, in the unit of the series
+    Nanos since = 0, since_at = 0;    // the values began to be too high
+    Nanos raised = 0, raised_at = 0;  // that was certain
+    Nanos over = 0, over_at = 0;      // 0: it goes on
+    bool adopted = false;             // over because it lasted, and is what is normal now
+    double value = 0;                 // when it was raised, in the unit of the series
     double expected = 0;
     double distance = 0;  // in spreads of what is normal
     double peak = 0;

@@ -12,7 +12,7 @@
 #include <system_error>
 #include <utility>
 
-#include "core/units.h"
+#include "net/control/anomaly_text.h"
 #include "net/control/jobs.h"
 #include "net/control/limits.h"
 
@@ -28,34 +28,6 @@ Nanos monotonic_now() { return now_of(CLOCK_MONOTONIC); }
 Nanos wall_now() { return now_of(CLOCK_REALTIME); }
 
 constexpr uint32_t kDaySeconds = 86'400;
-
-std::string value_text(const AnomalySeriesInfo& info, double value) {
-    if (info.scale == SeriesScale::count) return fmt::format("{:.0f} {}", value, info.unit);
-    return format_duration(static_cast<Nanos>(value * 1e6) * 1'000);
-}
-
-// "412 connections in 10s where 3 connections are normal, for 20s; 93 % of 380 examined from ..."
-std::string raised_line(const AnomalyEvent& event, Nanos interval) {
-    const AnomalySeriesInfo& info = info_of(event.series);
-    std::string text = fmt::format(
-        "anomaly {}: {}: {} in {}, normal is {}; since {} before this line", event.number,
-        info.name, value_text(info, event.value), format_duration(interval),
-        value_text(info, event.expected), format_duration(event.raised - event.since));
-    if (event.reactor) text += fmt::format("; most of it in reactor {}", *event.reactor);
-    for (const AnomalyShare* share : {&event.prefix, &event.listener, &event.label})
-        if (!share->of.empty())
-            text += fmt::format("; {:.0f} % of {} examined: {}", 100 * share->part, event.examined,
-                                share->of);
-    return text;
-}
-
-std::string over_line(const AnomalyEvent& event) {
-    const AnomalySeriesInfo& info = info_of(event.series);
-    const Nanos lasted = (event.over - event.since) / kSecond * kSecond;
-    return fmt::format("anomaly {}: {}: {} after {}; at most {}", event.number, info.name,
-                       event.adopted ? "taken as normal" : "over", format_duration(lasted),
-                       value_text(info, event.peak));
-}
 
 }  // namespace
 
@@ -156,9 +128,12 @@ void AnomalyWatch::report_failure(std::string_view why) const {
 
 // Nothing is known of the series, and what went on is not followed any more.
 void AnomalyWatch::restart() {
-    for (AnomalyEvent& event : active_) event.over = wall_now();
-    past_.insert(past_.begin(), active_.begin(), active_.end());
-    active_.clear();
+    for (AnomalyEvent& event : active_) {
+        event.over = wall_now();
+        event.over_at = monotonic_now();
+        hooks_.log(given_up_line(event));
+    }
+    remember(active_.begin());
     samples_ = 0;
     measured_ = {};
     detector_.reset();
@@ -214,18 +189,27 @@ void AnomalyWatch::judge(const AnomalySample& sample) {
     for (AnomalyEvent& event : active_) settle(event);
     const auto over = std::ranges::stable_partition(
         active_, [](const AnomalyEvent& event) { return event.over == 0; });
-    past_.insert(past_.begin(), over.begin(), over.end());
-    active_.erase(over.begin(), over.end());
+    remember(over.begin());
+}
+
+// Those from `over` on are over.
+void AnomalyWatch::remember(std::vector<AnomalyEvent>::iterator over) {
+    past_.insert(past_.begin(), over, active_.end());
+    active_.erase(over, active_.end());
     if (past_.size() > kAnomalyEventsKept) past_.resize(kAnomalyEventsKept);
 }
 
 void AnomalyWatch::raise(AnomalySeries series) {
     const SeriesWatch& state = detector_->state(series);
     const Nanos now = wall_now();
+    const Nanos now_at = monotonic_now();
+    const Nanos high_for = state.samples_since() * running_.interval;
     AnomalyEvent event{.number = next_number_++,
                        .series = series,
-                       .since = now - state.samples_since() * running_.interval,
+                       .since = now - high_for,
+                       .since_at = now_at - high_for,
                        .raised = now,
+                       .raised_at = now_at,
                        .value = state.value(),
                        .expected = state.expected(),
                        .distance = state.distance(),
@@ -247,6 +231,7 @@ void AnomalyWatch::settle(AnomalyEvent& event) {
     event.peak = std::max(event.peak, state.peak());
     if (state.ended()) {
         event.over = wall_now();
+        event.over_at = monotonic_now();
         event.adopted = state.adopted();
         hooks_.log(over_line(event));
     } else if (!state.began() &&
@@ -260,7 +245,7 @@ void AnomalyWatch::settle(AnomalyEvent& event) {
 void AnomalyWatch::gather(AnomalyEvent& event) {
     ++gathered_[static_cast<size_t>(event.series)];
     if (event.series == AnomalySeries::loop_lag) return;
-    const Nanos within = wall_now() - event.since + running_.interval;
+    const Nanos within = monotonic_now() - event.since_at + running_.interval;
     const auto normal = static_cast<Nanos>(event.expected * kSecond);
     std::vector<std::shared_ptr<HoldersJob>> found;
     std::vector<std::shared_ptr<Job>> jobs;

@@ -5,8 +5,8 @@
 //     an anomaly begins:  reactors <-- HoldersJob each -- watch
 //                         a line for the log; report(); a step of overload (--on-anomaly degrade)
 //
-// Reactors do nothing for it but what they do for a scrape. While it is off it has no thread and
-// asks nothing. Memory: one copy of two histograms a reactor, and kAnomalyEventsKept events.
+// Reactors do nothing for it but what they do for a scrape. While it is off it asks nothing; it has
+// a thread from the first time that it is on until stop(). Memory: memory_bytes().
 #pragma once
 
 #include <array>
@@ -75,6 +75,7 @@ class AnomalyWatch {
     void raise(AnomalySeries series);
     void gather(AnomalyEvent& event);
     std::vector<std::string> labels_of(const std::vector<std::shared_ptr<HoldersJob>>& jobs);
+    void remember(std::vector<AnomalyEvent>::iterator over);
     void settle(AnomalyEvent& event);
     void degrade();
     void publish();

@@ -247,6 +247,8 @@ TEST(AnomalyWatch, TakesSamplesWhileItIsOnAndCountsAReactorThatIsStuckAsALag) {
     const std::lock_guard guard(lock);
     ASSERT_FALSE(lines.empty());
     EXPECT_TRUE(lines.front().starts_with("anomaly 1: loop_lag: ")) << lines.front();
+    EXPECT_TRUE(lines.back().starts_with("anomaly 1: loop_lag: not followed any more after "))
+        << lines.back();
 }
 
 TEST(AnomalyWatch, BeginsAnewWhereALookHasFailed) {

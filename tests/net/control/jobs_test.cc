@@ -11,6 +11,7 @@
 
 #include "net/control/anomaly_jobs.h"
 #include "net/control/anomaly_sampler.h"
+#include "net/control/anomaly_text.h"
 #include "net/control/closed.h"
 #include "net/control/limits.h"
 #include "net/control/presence_feed.h"
@@ -22,6 +23,7 @@ namespace pulse::test {
 namespace {
 
 constexpr uint32_t kPeers = 1'000;
+constexpr Nanos kHour = 3'600 * kSecond;
 constexpr std::string_view kPing{"\xB7\x01\0\0\0\0\0\1", 8};
 
 StagePlan plan_of(const LoopOptions& options = {}) {
@@ -787,6 +789,33 @@ TEST(AnomalyJobs, ALabelIsNamedThatHalfOfTheSessionsHave) {
     EXPECT_EQ(share({"ring=canary region=eu", "region=us ring=canary", "region=us"}).part, 2.0 / 3);
     EXPECT_EQ(share({"ring=canary region=eu", " ring=canary ", "region=fr"}).of, "ring=canary");
     EXPECT_EQ(share({"a", "b", "c"}).of, "");
+}
+
+// The wall clock was set back by an hour while it went on.
+TEST(AnomalyText, DurationsAreThoseOfAClockThatIsNeverSet) {
+    AnomalyEvent event{.number = 7,
+                       .since = 2 * kHour,
+                       .since_at = kSecond,
+                       .raised = kHour + 20 * kSecond,
+                       .raised_at = 21 * kSecond,
+                       .over = kHour + 60 * kSecond,
+                       .over_at = 61 * kSecond,
+                       .value = 412,
+                       .expected = 3,
+                       .peak = 500,
+                       .examined = 380,
+                       .prefix = {"198.51.100.0/24", 0.93},
+                       .listener = {},
+                       .label = {}};
+    EXPECT_EQ(raised_line(event, 10 * kSecond),
+              "anomaly 7: evictions: 412 connections in 10s, normal is 3 connections; since 20s "
+              "before this line; 93 % of 380 examined: 198.51.100.0/24");
+    EXPECT_EQ(over_line(event), "anomaly 7: evictions: over after 1m; at most 500 connections");
+    EXPECT_EQ(given_up_line(event),
+              "anomaly 7: evictions: not followed any more after 1m; at most 500 connections");
+    event.adopted = true;
+    EXPECT_EQ(over_line(event),
+              "anomaly 7: evictions: taken as normal after 1m; at most 500 connections");
 }
 
 TEST(AnomalySampler, SamplesAreDifferencesOfWhatReactorsHaveCounted) {
