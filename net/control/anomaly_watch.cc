@@ -295,9 +295,9 @@ void AnomalyWatch::degrade() {
     const OverloadRules rules{
         may ? std::min(running_.overload.most, kAnomalyStepMost) : OverloadStep::none,
         running_.overload.span};
-    const bool pressed = may && !active_.empty();
-    if (!overload_.update(monotonic_now(), pressed ? 1 : 0, rules)) return;
-    const OverloadStep before = std::exchange(step_, overload_.step());
+    const std::vector<AnomalyEvent> none;
+    if (!steps_.update(monotonic_now(), running_.interval, may ? active_ : none, rules)) return;
+    const OverloadStep before = std::exchange(step_, steps_.step());
     hooks_.degrade(step_);
     hooks_.log(fmt::format("anomalies: overload step '{}' ({}): {} go on (--on-anomaly)",
                            name_of(step_), step_ > before ? "entered" : "back to it",

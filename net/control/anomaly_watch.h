@@ -26,6 +26,7 @@
 #include "net/control/anomaly_jobs.h"
 #include "net/control/anomaly_report.h"
 #include "net/control/anomaly_sampler.h"
+#include "net/control/anomaly_steps.h"
 #include "net/control/errands.h"
 
 namespace pulse {
@@ -96,7 +97,7 @@ class AnomalyWatch {
     Options running_;
     std::unique_ptr<Detector> detector_;
     std::unique_ptr<AnomalySampler> sampler_;
-    Overload overload_;
+    AnomalySteps steps_;
     OverloadStep step_ = OverloadStep::none;
     std::vector<AnomalyEvent> active_, past_;  // the newest first
     std::array<uint32_t, kAnomalySeries> gathered_{};

@@ -583,7 +583,7 @@ constexpr Setting kSettings[] = {
     {"on-anomaly", kProcess, "off|log|degrade",
      "Watch evictions, missed probes, round trips, newcomers and loop lag for what is not normal "
      "at this time of day, and log it with where it comes from. degrade: take steps of --overload "
-     "too, refuse and stretch at most, until it is over.",
+     "too, refuse and stretch at most, until it is over; while it refuses the server is not ready.",
      text, live, WORD(on_anomaly, kOnAnomaly)},
     {"anomaly-interval", kProcess, "TIME",
      "Between two samples of that. Learning what is normal takes 30 of them.", text, live,

@@ -6,11 +6,14 @@
 
 #include <cmath>
 #include <functional>
+#include <map>
 #include <set>
 #include <vector>
 
+#include "core/anomaly/detector.h"
 #include "net/control/anomaly_jobs.h"
 #include "net/control/anomaly_sampler.h"
+#include "net/control/anomaly_steps.h"
 #include "net/control/anomaly_text.h"
 #include "net/control/closed.h"
 #include "net/control/limits.h"
@@ -789,6 +792,85 @@ TEST(AnomalyJobs, ALabelIsNamedThatHalfOfTheSessionsHave) {
     EXPECT_EQ(share({"ring=canary region=eu", "region=us ring=canary", "region=us"}).part, 2.0 / 3);
     EXPECT_EQ(share({"ring=canary region=eu", " ring=canary ", "region=fr"}).of, "ring=canary");
     EXPECT_EQ(share({"a", "b", "c"}).of, "");
+}
+
+// Every second some come, and those that were refused come again after `retry` seconds.
+struct Comers {
+    explicit Comers(uint32_t retry_seconds) : retry(retry_seconds) {}
+
+    void second(uint32_t storm = 0) {
+        const uint32_t arrive = 20 + now % 7 + storm + std::exchange(due[now], 0);
+        count += arrive;
+        if (steps.step() != OverloadStep::none) {
+            due[now + retry] += arrive;
+            ++refusing;
+        }
+        if (++now % 10 == 0) sample();
+    }
+    void sample() {
+        AnomalySample sample;
+        sample[AnomalySeries::newcomers] = std::exchange(count, 0);
+        detector.observe(sample);
+        const SeriesWatch& state = detector.state(AnomalySeries::newcomers);
+        if (state.began()) {
+            AnomalyEvent event;
+            event.series = AnomalySeries::newcomers;
+            event.raised_at = now * kSecond;
+            active.push_back(event);
+            ++raised;
+        }
+        if (state.ended()) active.clear();
+        adopted |= state.adopted();
+        if (steps.update(now * kSecond, 10 * kSecond, active, {OverloadStep::close, 2 * kSecond}) &&
+            steps.step() > OverloadStep::none)
+            entered.push_back(steps.step());
+    }
+    void seconds(uint32_t count_of_them, uint32_t storm = 0) {
+        while (count_of_them-- > 0) second(storm);
+    }
+
+    const uint32_t retry;
+    uint32_t now = 0, count = 0, refusing = 0, raised = 0;
+    bool adopted = false;
+    std::map<uint32_t, uint32_t> due;
+    Detector detector;
+    std::vector<AnomalyEvent> active;
+    AnomalySteps steps;
+    std::vector<OverloadStep> entered;
+};
+
+TEST(AnomalySteps, ThoseThatAreRefusedAndComeAgainDoNotKeepItUp) {
+    for (const uint32_t retry : {1u, 5u, 20u, 45u}) {
+        Comers comers(retry);
+        comers.seconds(3'000);
+        EXPECT_EQ(comers.raised, 0u);
+        for (uint32_t storm = 1; storm <= 2; ++storm) {
+            comers.seconds(30, 400);
+            comers.seconds(1'000);
+            EXPECT_EQ(comers.entered, std::vector(storm, OverloadStep::refuse)) << retry;
+            EXPECT_GE(comers.refusing, storm * 10) << retry;
+            EXPECT_LE(comers.refusing, storm * 30) << retry;
+            EXPECT_EQ(comers.steps.step(), OverloadStep::none) << retry;
+            EXPECT_TRUE(comers.active.empty()) << retry;
+        }
+        EXPECT_FALSE(comers.adopted);
+    }
+}
+
+TEST(AnomalySteps, OtherAnomaliesAskForStepsAsLongAsTheyGoOn) {
+    AnomalySteps steps;
+    const OverloadRules rules{OverloadStep::stretch, 2 * kSecond};
+    std::vector<AnomalyEvent> active(1);
+    for (Nanos now = 0; now < kHour; now += 10 * kSecond) {
+        steps.update(now, 10 * kSecond, active, rules);
+        EXPECT_EQ(steps.step(), now == 0             ? OverloadStep::none
+                                : now < 20 * kSecond ? OverloadStep::refuse
+                                                     : OverloadStep::stretch);
+    }
+    active.clear();
+    for (Nanos now = kHour; now < kHour + 50 * kSecond; now += 10 * kSecond)
+        steps.update(now, 10 * kSecond, active, rules);
+    EXPECT_EQ(steps.step(), OverloadStep::none);
 }
 
 // The wall clock was set back by an hour while it went on.
