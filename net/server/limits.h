@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/anomaly/limits.h"
 #include "core/limits.h"
 
 namespace pulse {
@@ -44,10 +45,13 @@ inline constexpr size_t kIdleKernelBytes = 4'160;
 inline constexpr size_t kReactorUserBytes = 512 * 1024;
 
 // --anomaly-interval. The default is what the study measures (core/README.md). A day has slots of
-// half an hour, of which each wants 30 samples.
+// half an hour, of which each wants 30 samples, and has twice as many with the longest interval: a
+// sample that comes late must not cost it the day.
 inline constexpr int64_t kAnomalyIntervalDefault = 10'000'000'000;
 inline constexpr int64_t kAnomalyIntervalMin = 50'000'000;
-inline constexpr int64_t kAnomalyIntervalMax = 60'000'000'000;
+inline constexpr int64_t kAnomalyIntervalMax = 30'000'000'000;
+static_assert(86'400'000'000'000 / kAnomalyDaySlots / kAnomalyIntervalMax >=
+              2 * kAnomalySlotSamplesMin);
 
 // For --overload (core/overload.h): of what may be used this part is too much, and this little
 // enough that pressure is over.

@@ -586,8 +586,9 @@ constexpr Setting kSettings[] = {
      "too, refuse and stretch at most, until it is over; while it refuses the server is not ready.",
      text, live, WORD(on_anomaly, kOnAnomaly)},
     {"anomaly-interval", kProcess, "TIME",
-     "Between two samples of that. Learning what is normal takes 30 of them.", text, live,
-     DURATION(anomaly_interval, kAnomalyIntervalMin, kAnomalyIntervalMax)},
+     "Between two samples of that. Learning what is normal takes 30 of them, an anomaly is over "
+     "after 6 in a row that are normal, and what lasts for 360 is normal from then on.",
+     text, live, DURATION(anomaly_interval, kAnomalyIntervalMin, kAnomalyIntervalMax)},
     {"pin", kProcess, "", "Keep each reactor on a core of its own.", flag, restart,
      WORD(pin, kSwitch)},
     {"drain-delay", kProcess, "TIME",
