@@ -8,10 +8,13 @@
 #include <chrono>
 #include <ctime>
 #include <exception>
+#include <iterator>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
+#include "core/distributions.h"
+#include "core/limits.h"
 #include "net/control/anomaly_text.h"
 #include "net/control/jobs.h"
 #include "net/control/limits.h"
@@ -46,10 +49,26 @@ void AnomalyWatch::stop() {
 }
 
 size_t AnomalyWatch::memory_bytes(uint32_t reactors) {
-    // Of a histogram with round trips or turns of all lengths in it: its low words.
-    constexpr size_t kHistogram = Histogram::kCounters * sizeof(uint32_t);
-    return sizeof(AnomalyWatch) + sizeof(Detector) + 2 * kHistogram * (reactors + 1) +
-           (kAnomalyEventsKept + kAnomalySeries) * 2 * sizeof(AnomalyEvent);
+    // Of a histogram with values of all lengths in it the low words; of the high ones two pages,
+    // since few counters of a server pass 2^32.
+    constexpr size_t kHistogram = Histogram::kCounters * sizeof(uint32_t) + 2 * 4'096;
+    // The figures before, those that a look brings, and what a walk finds.
+    constexpr size_t kFigures =
+        sizeof(ReactorStats) + (std::size(kDistributionInfos) + 2) * kHistogram;
+    constexpr size_t kNames =
+        sizeof(HoldersJob::LoggedIn) +
+        2 * (sizeof(NamesJob::Session) + kUserBytesMax + kDeviceBytesMax + kLabelsBytesMax);
+    // Of a reactor that is stuck, all that it may have waiting.
+    constexpr size_t kJob =
+        std::max(sizeof(HoldersJob), sizeof(StatsJob) + sizeof(ReactorStats)) + sizeof(Message);
+    constexpr size_t kOfReactor =
+        kFigures + kAnomalyLabelledMax * kNames + (kErrandsPerReactorMax + 1) * kJob;
+    // Here, in the report, and in the next one.
+    constexpr size_t kEvents =
+        3 * (kAnomalyEventsKept + kAnomalySeries) * (sizeof(AnomalyEvent) + 2 * kLabelsBytesMax);
+    // Two differences of histograms, and what the copies before them leave.
+    return sizeof(AnomalyWatch) + sizeof(Detector) + 4 * kHistogram + sizeof(Holders) + kEvents +
+           reactors * kOfReactor;
 }
 
 Result<void> AnomalyWatch::tune(const Options& options) {

@@ -63,7 +63,8 @@ class AnomalyWatch {
     // Any thread.
     AnomalyReport report() const;
 
-    // What it may hold: copies of histograms, as far as they are backed, and events.
+    // What it may hold: copies of what reactors measure, as far as they are backed, jobs with what
+    // they found, and events.
     static size_t memory_bytes(uint32_t reactors);
 
   private:

@@ -11,10 +11,12 @@
 #include <vector>
 
 #include "core/anomaly/detector.h"
+#include "core/distributions.h"
 #include "net/control/anomaly_jobs.h"
 #include "net/control/anomaly_sampler.h"
 #include "net/control/anomaly_steps.h"
 #include "net/control/anomaly_text.h"
+#include "net/control/anomaly_watch.h"
 #include "net/control/closed.h"
 #include "net/control/limits.h"
 #include "net/control/presence_feed.h"
@@ -898,6 +900,12 @@ TEST(AnomalyText, DurationsAreThoseOfAClockThatIsNeverSet) {
     event.adopted = true;
     EXPECT_EQ(over_line(event),
               "anomaly 7: evictions: taken as normal after 1m; at most 500 connections");
+}
+
+TEST(AnomalyWatch, ItsMemoryHasACopyOfAllThatEachReactorMeasures) {
+    const size_t of_one = AnomalyWatch::memory_bytes(2) - AnomalyWatch::memory_bytes(1);
+    EXPECT_GE(of_one, (std::size(kDistributionInfos) + 2) * Histogram::kCounters * 4 +
+                          kAnomalyLabelledMax * kLabelsBytesMax + sizeof(HoldersJob));
 }
 
 TEST(AnomalySampler, SamplesAreDifferencesOfWhatReactorsHaveCounted) {
