@@ -104,6 +104,10 @@ void Connections::join_cohort(Index index, Cohort cohort, bool tells) {
     if (is_known(cohort)) tune_to_cohort(index, tells);
 }
 
+void Connections::tune_again(Index index) {
+    if (is_known(cohort_of(index))) tune_to_cohort(index, true);
+}
+
 void Connections::move_to_cohort(Index index, Cohort cohort) {
     if (!is_live(at(index).stage) || cohort_of(index) == cohort) return;
     count_in_cohort(index, cohort);
@@ -158,7 +162,7 @@ void Connections::leave_cohort(Cohort cohort, CloseReason reason) {
     CohortCounts& counts = cohort_counts_[cohort];
     counts.count_time(io_.now());
     --counts.sessions;
-    ++counts.ended;
+    if (reason != CloseReason::none) ++counts.ended;
     if (reason == CloseReason::idle_timeout || reason == CloseReason::slow_upload) ++counts.evicted;
     if (reason == CloseReason::message_rate || reason == CloseReason::user_message_rate)
         ++counts.limited;

@@ -253,6 +253,8 @@ class Connections {
     void leave_cohort(Cohort cohort, CloseReason reason);
     // It has the heartbeats of its cohort now; `tells` as above. Returns whether it had others.
     bool tune_to_cohort(Index index, bool tells);
+    // Its hello was refused, and took it out of the heartbeats of its cohort.
+    void tune_again(Index index);
     // Where the profile is that the peer asked for, or an operator, whatever its cohort has; and
     // that it was asked for.
     uint8_t own_profile(Index index) const;

@@ -2,6 +2,8 @@
 #include "net/loop/logins.h"
 
 #include <algorithm>
+#include <array>
+#include <span>
 #include <utility>
 
 #include "net/loop/connections.h"
@@ -46,8 +48,12 @@ std::string_view Logins::reason_to_wait(Index index, const UserHello& hello) con
 void Logins::begin(Index index, const UserHello& hello) {
     Connection& connection = connections_.at(index);
     const auto [user, shard] = place_of(hello.user);
-    if (is_logged_in(connection) && !book_.entry(connection.user).is_of(user))
+    if (is_logged_in(connection) && !book_.entry(connection.user).is_of(user)) {
+        // Its session ends, and it lives on: of its cohort that is no end.
+        connections_.leave_cohort(book_.entry(connection.user).cohort, CloseReason::none);
+        book_.set_cohort(connection.user, kNoCohort);
         ended(index, CloseReason::peer_closed);
+    }
     const ConnectionId id = connections_.table().id(index);
     const SessionBook::Handle entry = book_.begin(is_logged_in(connection) ? connection.user : 0,
                                                   id, shard, user, connection.user);
@@ -101,7 +107,7 @@ void Logins::take_answer(SessionBook::Handle entry, const LoginAnswer& answer,
     if (!connections_.counts_cohorts() || !is_live(connections_.at(index).stage)) return;
     // The hello was answered by no welcome, and took it out of its cohort.
     if (keeps_its_session)
-        connections_.tune_to_cohort(index, true);
+        connections_.tune_again(index);
     else
         Session(connections_, index).send_interval();
 }
@@ -253,17 +259,26 @@ void Logins::regroup_some(uint32_t& budget) {
 }
 
 bool Logins::regroup(const Directory::User& user, uint32_t& budget) {
-    // A session of this reactor may end in handle() at once, and the user with its last one.
-    const std::string name(directory_.text(user.name));
-    for (SessionHandle at = user.first, next = 0; at != 0; at = next) {
+    // Telling one of this reactor may end any session, for the memory of a goodbye, and its user.
+    struct Told {
+        uint32_t reactor;
+        Message::Regroup regroup;
+    };
+    std::array<Told, kSessionsPerUserMax> told;
+    size_t count = 0;
+    const std::string_view name = directory_.text(user.name);
+    for (SessionHandle at = user.first; at != 0; at = directory_.session(at).next) {
         const Directory::Session& session = directory_.session(at);
-        next = session.next;
         const Cohort cohort = cohort_of(name, directory_.text(session.labels));
-        const Message::Regroup regroup{session.connection, at, config_.number, cohort};
+        told[count++] = {session.reactor, {session.connection, at, config_.number, cohort}};
+    }
+    // Else a user whose lane is full, told again from the first, would never be told whole.
+    static_assert(kSessionsPerUserMax <= kMailboxSlots);
+    for (const Told& each : std::span(told).first(count)) {
         budget -= std::min(budget, kEvictCost);
-        if (session.reactor == config_.number)
-            handle(regroup);
-        else if (!mail_.try_post(session.reactor, {regroup}))
+        if (each.reactor == config_.number)
+            handle(each.regroup);
+        else if (!mail_.try_post(each.reactor, {each.regroup}))
             return false;
     }
     return true;
