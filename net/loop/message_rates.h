@@ -59,6 +59,8 @@ class MessageRates {
     Verdict take(Index index, Nanos now, const BucketRate& rate) {
         Entry& entry = entries_[index];
         if (rate.limits()) {
+            // A reload, or another cohort: what was sent at the rate of before is no debt.
+            if (entry.rate != rate.mark()) entry = {0, entry.user, rate.mark()};
             if (!rate.allows(entry.full_at, now)) return Verdict::connection_too_fast;
             entry.full_at = rate.taken(entry.full_at, now);
         }
@@ -73,6 +75,7 @@ class MessageRates {
     struct Entry {
         Nanos full_at = 0;  // of its bucket
         uint32_t user = 0;  // 0: none that is limited
+        uint32_t rate = 0;  // BucketRate::mark() of the one that it is of
     };
     static_assert(sizeof(Entry) == kBytesEach);
     bool has_memory() const { return entries_ != nullptr; }

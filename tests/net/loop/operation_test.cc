@@ -436,6 +436,21 @@ TEST(MessageRate, HoldsForEveryProtocolAndFromAReloadOn) {
     EXPECT_TRUE(stage.heard(lines).ends_with(std::string(kTooFast) + "\n")) << stage.heard(lines);
 }
 
+// What was sent at the rate of before, within its burst, is no debt at another.
+TEST(MessageRate, ThatAReloadChangesBeginsWithAFullBucket) {
+    LoopOptions options;
+    options.message_rate = {.events = 1, .burst = 60};
+    ReactorStage stage(limited(options));
+    std::string pings;
+    for (int i = 0; i < 30; ++i) pings += "PING\n";
+    const size_t peer = comes(stage, pings);
+    stage.reload([](LoopOptions& changed) { changed.message_rate = {.events = 100}; });
+    stage.settle();
+    stage.write(peer, "PING\n");
+    stage.settle();
+    EXPECT_FALSE(stage.ended(peer)) << stage.heard(peer);
+}
+
 // What comes at once after a pause of this thread is not a flood.
 TEST(MessageRate, WithoutABurstTenSecondsOfMessagesMayComeAtOnce) {
     LoopOptions options;
