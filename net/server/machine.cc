@@ -153,7 +153,9 @@ double Machine::memory_pressure(uint64_t limit, uint64_t reusable) const {
     if (std::ifstream statm(root_ + "/proc/self/statm"); statm >> resident >> resident)
         resident *= static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
     double waited = 0;
+    // By the room that is left, what can be used again counts as used: others cannot have it.
     if (limit == 0) {
+        reusable = 0;
         const MemoryRoom room = memory();
         if (!room.bound.empty()) limit = resident + room.bytes;
         waited = waited_for_memory() / kMemoryWaitedPercent;

@@ -122,6 +122,8 @@ TEST(Machine, SaysHowShortMemoryIs) {
     EXPECT_GT(at("256", calm, 0), 1) << "256 KiB are left";
     EXPECT_NEAR(at("4194304", busy, 0), 1, 1e-3);
     EXPECT_EQ(at("4194304", "nonsense", 0), 0);
+    const FakeRoot short_of({resident, {"/proc/meminfo", "MemAvailable: 256 kB\n"}});
+    EXPECT_GT(short_of.machine().memory_pressure(0, 8 * kMiB), 1) << "others cannot have it";
     EXPECT_EQ(Machine("/nonexistent").memory_pressure(0), 0) << "no file is not an error";
     const FakeRoot grouped({resident,
                             {"/proc/self/cgroup", "0::/a/b\n"},
