@@ -80,7 +80,7 @@ Errands::Outcome Errands::run(std::span<const std::shared_ptr<Job>> jobs, Nanos 
             arrivals->try_acquire_until(std::min(deadline, Clock::now() + kLook));
     }
     for (const auto& errand : sent) {
-        if (is_over(*errand)) continue;
+        if (is_over(*errand) && !errand->job->failed()) continue;
         errand->job->cancel();
         outcome.unanswered.push_back(errand->reactor);
     }

@@ -27,7 +27,8 @@ class Errands {
     Errands& operator=(const Errands&) = delete;
 
     struct Outcome {
-        std::vector<uint32_t> unanswered;  // reactors that were asked and have not answered in time
+        // Reactors that were asked and have not answered in time, or gave the job up.
+        std::vector<uint32_t> unanswered;
         bool abandoned = false;            // `gone` became true
         bool all() const { return unanswered.empty() && !abandoned; }
     };

@@ -139,6 +139,7 @@ class ActJob : public Job {
     explicit ActJob(const ConnectionFilter& filter, std::shared_ptr<SharedPace> pace = nullptr)
         : filter_(filter), pace_(std::move(pace)) {}
     Nanos step(Connections& connections, Nanos now, uint32_t& budget) override;
+    bool acts() const override { return true; }
 
     uint64_t done = 0;
     uint64_t skipped = 0;  // they match, and could not be acted on

@@ -13,8 +13,9 @@ constexpr size_t kEntryBytes = 64;
 }  // namespace
 
 void PresenceFeed::push(Entry entry) {
-    bytes_ += entry.text.size() + kEntryBytes;
+    const size_t bytes = entry.text.size() + kEntryBytes;
     entries_.push_back(std::move(entry));
+    bytes_ += bytes;
     ++end_;
     while (bytes_ > bytes_max_ && entries_.size() > 1) {
         bytes_ -= entries_.front().text.size() + kEntryBytes;

@@ -121,9 +121,12 @@ void PresenceHub::run() {
 void PresenceHub::drop_all(std::string_view why) {
     warn_of_streams(target_, "presence", why);
     lost_some_ = true;
-    const std::lock_guard guard(lock_);
+    std::unique_lock guard(lock_);
     for (const auto& follower : followers_) follower->drop();
     followers_.clear();
+    // Where it goes on being thrown, this thread does not spin.
+    changed_.wait_for(guard, std::chrono::milliseconds(kAdminRetryMs),
+                      [this] { return stopping_; });
 }
 
 void PresenceHub::serve() {

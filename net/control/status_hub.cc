@@ -119,9 +119,12 @@ void StatusHub::run() {
 
 void StatusHub::drop_all(std::string_view why) {
     warn_of_streams(target_, "status", why);
-    const std::lock_guard guard(lock_);
+    std::unique_lock guard(lock_);
     for (const auto& follower : followers_) follower->drop();
     followers_.clear();
+    // Where it goes on being thrown, this thread does not spin.
+    changed_.wait_for(guard, std::chrono::milliseconds(kAdminRetryMs),
+                      [this] { return stopping_; });
 }
 
 void StatusHub::serve() {

@@ -39,14 +39,20 @@ class Job {
     // Any thread. No step begins after this one, and the acknowledgement follows.
     void cancel() { cancelled_.store(true, std::memory_order_relaxed); }
     bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+    // It changes connections, so that it cannot be given up half done (Jobs::step).
+    virtual bool acts() const { return false; }
+
     // Its last step was done: it was neither cancelled before that nor left by a reactor that
     // ended. For the reactor's thread, and for the asker's after the acknowledgement.
     bool finished() const { return finished_; }
+    // It was given up, and what it found is not whole. As finished().
+    bool failed() const { return failed_; }
 
   private:
     friend class Jobs;
     std::atomic<bool> cancelled_{false};
     bool finished_ = false;
+    bool failed_ = false;
 };
 
 }  // namespace pulse

@@ -42,6 +42,7 @@ void Jobs::step(Running& running, Connections& connections, Nanos now, uint32_t&
         running.due = running.job->step(connections, now, left);
         running.job->finished_ = running.due == kNever;
     } catch (const std::exception& error) {
+        if (running.job->acts()) throw;
         give_up(running, connections, error.what());
     }
     budget -= std::max<uint32_t>(1, granted - std::min(granted, left));
@@ -49,11 +50,15 @@ void Jobs::step(Running& running, Connections& connections, Nanos now, uint32_t&
 
 // Its rows had no memory: the asker gets no answer, and connections none the worse for it.
 void Jobs::give_up(Running& running, const Connections& connections, std::string_view why) const {
+    running.job->failed_ = true;
     running.job->cancel();
     if (!connections.config().warn) return;
-    std::string line("reactor ");
-    line.append(std::to_string(reactor_)).append(": gave up what the admin endpoint asked: ");
-    connections.config().warn(line.append(why));
+    try {
+        std::string line("reactor ");
+        line.append(std::to_string(reactor_)).append(": gave up what the admin endpoint asked: ");
+        connections.config().warn(line.append(why));
+    } catch (const std::exception&) {  // there is no memory for a line either
+    }
 }
 
 Nanos Jobs::due_at(Nanos now) const {
