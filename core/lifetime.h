@@ -26,7 +26,7 @@ struct Lifetime {
     // come and go does not keep its part, nor do two reactors have the same one.
     constexpr Nanos of(Index index, uint32_t generation, uint32_t reactor) const {
         const uint32_t place = (index + 1) * 2'654'435'769u;
-        const uint32_t fraction = place + generation * 0x9E37'79B1u / 3 + reactor * 0x7F4A'7C15u;
+        const uint32_t fraction = place + generation * 0x85EB'CA6Bu + reactor * 0x7F4A'7C15u;
         const Nanos jitter = most / 100 * jitter_percent;
         // To a millisecond, so that the product has room.
         static_assert(static_cast<uint64_t>(kLifetimeMax >> kShift) <= UINT32_MAX);

@@ -8,6 +8,8 @@
 #include <iostream>
 #include <vector>
 
+#include "core/random.h"
+
 namespace pulse {
 namespace {
 
@@ -50,11 +52,15 @@ TEST(Lifetime, OfAMillionThatCameTogetherEndsEvenly) {
     constexpr Nanos kMost = 4 * 3'600 * kSecond, kJitter = 3'600 * kSecond;
     constexpr uint32_t kMillion = 1'000'000;
     const Lifetime lifetime{kMost, 25};
-    for (const uint32_t reactors : {1u, 2u, 53u}) {
+    Random random(1);
+    for (const uint32_t reactors : {1u, 2u, 53u, 0u}) {
+        const bool old = reactors == 0;  // places that had owners before
         std::vector<double> ends;
         for (uint32_t peer = 0; peer < kMillion; ++peer) {
             const Nanos came = Nanos{peer} * kSecond / kMillion;
-            const Nanos lives = lifetime.of(peer / reactors, 1, peer % reactors);
+            const Nanos lives =
+                old ? lifetime.of(peer, static_cast<uint32_t>(random.between(1, 1'000)), 0)
+                    : lifetime.of(peer / reactors, 1, peer % reactors);
             ends.push_back(static_cast<double>(came + lives - (kMost - kJitter)) /
                            static_cast<double>(kJitter + kSecond));
         }
