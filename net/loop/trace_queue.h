@@ -22,7 +22,7 @@ struct TraceRecord {
     bool refused = false;
     bool sampled = false;        // else traced for how it ended
     bool parent_remote = false;  // the peer's traceparent named its trace
-    Nanos accepted_at = 0;       // exact, of one that was sampled
+    Nanos accepted_at = 0;       // to 34 ms; exact, of one that was sampled as it came
     Nanos upgraded_at = 0;
     Nanos hello_at = 0;
     Nanos ended_at = 0;

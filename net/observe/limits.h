@@ -28,12 +28,15 @@ inline constexpr int64_t kTraceRetryForNs = 120'000'000'000;
 inline constexpr int64_t kTraceRetryAfterMostNs = 300'000'000'000;
 
 // --------------------------------------------------------------------------------------- requests
-// A connect to an address that drops what it is sent, and the whole of a request with its answer;
-// the latter is OTLP's default.
+// A connect to an address that drops what it is sent; and each read and write of a request, and
+// the whole body of its answer. The latter is OTLP's default.
 inline constexpr int64_t kTraceConnectNs = 1'000'000'000;
 inline constexpr int64_t kTraceRequestNs = 10'000'000'000;
 // Of an answer, whose only content is a partial success.
 inline constexpr size_t kTraceAnswerBytesMax = size_t{64} << 10;
+// Of a record as JSON, an eviction with 64 events and what is escaped included; otlp_thread_test.cc
+// makes the longest and measures it.
+inline constexpr size_t kTraceRecordJsonBytesMax = size_t{16} << 10;
 // Between two log lines that the endpoint does not take what it is sent.
 inline constexpr int64_t kTraceFailureLogNs = 60'000'000'000;
 // At the end: what is left has so long to be sent, and a request that hangs then so long to notice

@@ -102,8 +102,13 @@ class SpanWriter {
     Nanos wall_offset_;
 };
 
+// False: the ledger had forgotten how it ended, and the facts are few, and of the close.
+bool is_remembered(const TraceRecord& record) {
+    return !record.refused && record.facts.ended_at != 0;
+}
+
 bool is_eviction(const TraceRecord& record) {
-    if (record.refused) return false;
+    if (!is_remembered(record)) return false;
     const CloseReason reason = record.facts.reason;
     return reason == CloseReason::idle_timeout || reason == CloseReason::slow_upload;
 }
@@ -197,13 +202,14 @@ Json connection_attributes(const TraceRecord& record, const TraceSource& source)
         .text("pulsewheel.close.reason", reason.name)
         .text("pulsewheel.close.party", name_of(reason.party))
         .boolean("pulsewheel.refused", record.refused);
-    if (!record.refused)
+    const bool decided = is_remembered(record);
+    if (decided)
         attributes.number(
             "pulsewheel.close.took_ms",
             static_cast<uint64_t>(std::max<Nanos>(0, record.ended_at - facts.at) / kMillisecond));
     if (!facts.detail.empty()) attributes.text("pulsewheel.close.detail", facts.detail.view());
     if (facts.peer_code != 0) attributes.number("pulsewheel.close.peer_code", facts.peer_code);
-    if (!record.refused && facts.closing())
+    if (decided && facts.closing())
         attributes.text("pulsewheel.close.explanation", explanation(facts, source));
     add_counts(attributes, record);
     return attributes.take();
@@ -218,7 +224,7 @@ Json connection_span(const TraceRecord& record, const TraceSource& source,
     std::vector<Event> events;
     if (record.upgraded_at != 0) events.push_back({record.upgraded_at, "upgraded"});
     if (record.hello_at != 0) events.push_back({record.hello_at, "hello"});
-    if (!record.refused) events.push_back({record.facts.at, "its end was decided"});
+    if (is_remembered(record)) events.push_back({record.facts.at, "its end was decided"});
     span["events"] = writer.events(std::move(events), start, record.ended_at);
     span["status"] = Json::object();
     if (is_anomaly(record.facts.reason)) {
@@ -305,6 +311,11 @@ Json resource(const TraceSource& source) {
                                .take()}};
 }
 
+// What a peer sent may be anything; what is not UTF-8 is replaced.
+std::string dump(const Json& json) {
+    return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 }  // namespace
 
 size_t spans_of(const TraceRecord& record) { return is_eviction(record) ? 2 : 1; }
@@ -317,21 +328,27 @@ size_t spans_of(const TraceBatch& batch) {
 
 std::string otlp_request(const TraceBatch& batch, const TraceSource& source, Nanos wall_offset) {
     const SpanWriter writer(wall_offset);
-    Json spans = Json::array();
+    std::string text;
+    // Pages that are not written are not backed.
+    text.reserve((batch.records.size() + 1) * kTraceRecordJsonBytesMax);
+    text.append(R"({"resourceSpans":[{"resource":)").append(dump(resource(source)));
+    text.append(R"(,"scopeSpans":[{"scope":)");
+    text.append(dump({{"name", "pulsewheel"}, {"version", source.version}}));
+    text.append(R"(,"spans":[)");
+    // Each as text before the next is made: as objects they take several times as much.
+    auto add = [&, first = true](const Json& span) mutable {
+        if (!std::exchange(first, false)) text.push_back(',');
+        text.append(dump(span));
+    };
     for (const TraceRecord& record : batch.records) {
-        spans.push_back(connection_span(record, source, writer));
-        if (is_eviction(record)) spans.push_back(eviction_span(record, writer));
+        add(connection_span(record, source, writer));
+        if (is_eviction(record)) add(eviction_span(record, writer));
     }
-    if (batch.drain) spans.push_back(drain_span(*batch.drain, writer));
-    const Json scope = {{"name", "pulsewheel"}, {"version", source.version}};
-    const Json scope_spans = {
-        {"scope", scope}, {"spans", std::move(spans)}, {"schemaUrl", kSchemaUrl}};
-    const Json resource_spans = {{"resource", resource(source)},
-                                 {"scopeSpans", Json::array({scope_spans})},
-                                 {"schemaUrl", kSchemaUrl}};
-    const Json request = {{"resourceSpans", Json::array({resource_spans})}};
-    // What a peer sent may be anything; what is not UTF-8 is replaced.
-    return request.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (batch.drain) add(drain_span(*batch.drain, writer));
+    const std::string schema = dump(kSchemaUrl);
+    text.append(R"(],"schemaUrl":)").append(schema).append(R"(}],"schemaUrl":)").append(schema);
+    text.append("}]}");
+    return text;
 }
 
 OtlpPartialSuccess read_otlp_answer(std::string_view body) {

@@ -52,16 +52,14 @@ class TraceBatches {
 
 // What came of a request.
 enum class ExportOutcome : uint8_t {
-    taken,    // 200, in whole or in part
+    taken,    // 2xx, in whole or in part
     retry,    // 429, 502, 503, 504: the endpoint asks for it again
     refused,  // any other status: it would refuse it again
     failed,   // no answer: no connection, a timeout, a close; to be tried again
 };
 constexpr ExportOutcome outcome_of(int status) {
+    if (status >= 200 && status < 300) return ExportOutcome::taken;
     switch (status) {
-        case 200:
-        case 202:
-            return ExportOutcome::taken;
         case 429:
         case 502:
         case 503:

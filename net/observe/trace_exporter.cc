@@ -96,6 +96,7 @@ struct TraceExporter::Shared {
     Answer post();
     void take(const Answer& answer, Nanos now);
     void drop(std::atomic<uint64_t>& reason);
+    void drop_what_is_left();
     void log_failure(const std::string& words, Nanos now);
     bool idle() const { return request.empty() && batches.size() == 0 && !drain; }
 
@@ -121,7 +122,10 @@ struct TraceExporter::Shared {
     Nanos flush_until = kNever;
     bool ended = false;
     std::optional<DrainTrace> drain;
+    bool posting = false;                // the thread is in post(), and touches nothing of its own
+    bool left_behind = false;            // while it was; all that it had is counted
     std::atomic<bool> abandoned{false};  // nothing is logged any more: the program ends
+    std::atomic<bool> connected{false};  // a request is under way: httplib's lock is free
     std::thread thread;                  // the owner's
 };
 
@@ -139,15 +143,19 @@ void TraceExporter::Shared::run() {
         guard.unlock();
         const Nanos now = monotonic_clock();
         bool thrown = false;
+        std::string failure;
         try {
             collect(now);
             if (request.empty()) make_request(now, last);
             if (!request.empty() && now >= retries.next_at() && now < until) try_request(now);
         } catch (const std::exception& error) {
             thrown = true;
-            drop(counters.dropped_error);
-            log_failure(error.what(), now);
+            failure = error.what();
+            const std::lock_guard counting(lock);
+            posting = false;
+            if (!left_behind) drop(counters.dropped_error);
         }
+        if (thrown) log_failure(failure, now);
         guard.lock();
         if (abandoned) break;
         const bool too_late = std::max(monotonic_clock(), retries.next_at()) >= until;
@@ -156,12 +164,21 @@ void TraceExporter::Shared::run() {
         changed.wait_for(guard, std::chrono::nanoseconds(last ? kTracePollNs / 10 : kTracePollNs),
                          [&] { return stopping && !last; });
     }
-    drop(counters.dropped_shutdown);
-    for (std::vector<TraceRecord> left = batches.take(); !left.empty(); left = batches.take())
-        for (const TraceRecord& record : left) counters.dropped_shutdown += spans_of(record);
-    if (drain) ++counters.dropped_shutdown;
+    if (!left_behind) drop_what_is_left();
     ended = true;
     changed.notify_all();
+}
+
+// Requires: the lock, and that the thread ends or is in post(), which reads `request`.
+void TraceExporter::Shared::drop_what_is_left() {
+    const auto count = [&](const TraceRecord& record) {
+        counters.dropped_shutdown += spans_of(record);
+    };
+    counters.dropped_shutdown += std::exchange(request_spans, 0);
+    for (const auto& queue : *queues) queue->pop_batch(queue->capacity(), count);
+    for (std::vector<TraceRecord> left = batches.take(); !left.empty(); left = batches.take())
+        for (const TraceRecord& record : left) count(record);
+    if (std::exchange(drain, std::nullopt)) ++counters.dropped_shutdown;
 }
 
 void TraceExporter::Shared::collect(Nanos now) {
@@ -196,8 +213,15 @@ void TraceExporter::Shared::drop(std::atomic<uint64_t>& reason) {
 
 void TraceExporter::Shared::try_request(Nanos now) {
     ++counters.requests;
+    {
+        const std::lock_guard guard(lock);
+        posting = true;
+        changed.notify_all();
+    }
     const Answer answer = post();
-    take(answer, std::max(now, monotonic_clock()));
+    const std::lock_guard guard(lock);
+    posting = false;
+    if (!left_behind) take(answer, std::max(now, monotonic_clock()));
 }
 
 Answer TraceExporter::Shared::post() {
@@ -207,24 +231,38 @@ Answer TraceExporter::Shared::post() {
     sent.headers = {{"Host", endpoint.authority()},
                     {"Content-Type", "application/json"},
                     {"User-Agent", "pulsewheel/" + std::string(kVersion)}};
-    sent.body = request;
+    // Called once there is a connection.
+    sent.content_length_ = request.size();
+    sent.content_provider_ = [&](size_t offset, size_t length, httplib::DataSink& sink) {
+        connected = true;
+        return sink.write(request.data() + offset, length);
+    };
+    Answer answer;
+    int status = 0;
+    const auto read_head = [&](const httplib::Response& response) {
+        status = response.status;
+        if (const std::string after = response.get_header_value("Retry-After"); !after.empty())
+            answer.retry_after = parse_retry_after(after, wall_clock()).value_or(0);
+        return true;
+    };
+    sent.response_handler = read_head;
     std::string body;
     const Nanos until = monotonic_clock() + kTraceRequestNs;
-    // An answer that is too long, or drips, is not read to its end.
+    // A body that is too long, or drips, is not read to its end: its status is the answer.
     sent.content_receiver = [&](const char* bytes, size_t count, uint64_t, uint64_t) {
         body.append(bytes, std::min(count, kTraceAnswerBytesMax - body.size()));
         return body.size() < kTraceAnswerBytesMax && monotonic_clock() < until;
     };
+    connected = false;
     const httplib::Result result = client.send(sent);
-    Answer answer;
-    if (!result) {
+    connected = false;
+    if (result) read_head(*result);  // without a body the handler is not called
+    if (status == 0) {
         answer.words = httplib::to_string(result.error());
         return answer;
     }
-    answer.outcome = outcome_of(result->status);
-    answer.words = "HTTP " + std::to_string(result->status);
-    if (const std::string after = result->get_header_value("Retry-After"); !after.empty())
-        answer.retry_after = parse_retry_after(after, wall_clock()).value_or(0);
+    answer.outcome = outcome_of(status);
+    answer.words = "HTTP " + std::to_string(status);
     if (answer.outcome == ExportOutcome::taken) answer.partial = read_otlp_answer(body);
     return answer;
 }
@@ -316,9 +354,19 @@ void TraceExporter::finish(std::optional<DrainTrace> drain) {
     bool ended = ends_within(std::max<Nanos>(0, shared_->flush_until - monotonic_clock()));
     if (!ended) {
         guard.unlock();
-        shared_->client.stop();
+        // Without a connection stop() waits until there is one, or none: in a lookup of a name.
+        if (shared_->connected) shared_->client.stop();
         guard.lock();
         ended = ends_within(kTraceCancelNs);
+    }
+    if (!ended) {
+        // A thread that is not in a request is at the end of its work for it.
+        shared_->changed.wait(guard, [&] { return shared_->ended || shared_->posting; });
+        ended = shared_->ended;
+    }
+    if (!ended) {
+        shared_->left_behind = true;
+        shared_->drop_what_is_left();
     }
     shared_->abandoned = true;
     guard.unlock();
@@ -339,10 +387,10 @@ std::vector<TraceCounter> TraceExporter::counters() const {
 }
 
 size_t TraceExporter::memory_bytes_max(size_t reactors) {
-    // A request is JSON: a record is about 2 KB of it, and four times as much while it is made.
-    constexpr size_t kRequestBytes = kTraceBatchRecords * 8 * 1'024;
+    constexpr size_t kRequestBytes = kTraceBatchRecords * kTraceRecordJsonBytesMax;
+    constexpr size_t kBatchBytes = kTraceBatchRecords * sizeof(TraceRecord);  // while it is made
     return reactors * TraceTable::memory_bytes_max() + kTracePendingMax * sizeof(TraceRecord) +
-           kRequestBytes;
+           kRequestBytes + kBatchBytes;
 }
 
 }  // namespace pulse

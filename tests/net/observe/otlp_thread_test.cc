@@ -1,7 +1,9 @@
 // Traces on their way to a collector: the JSON of OTLP, batches and retries in simulated time, and
 // the exporter's thread against endpoints that answer, ask for patience, hang, or are not there.
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <netdb.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +23,36 @@
 #include "net/observe/otlp_json.h"
 #include "net/observe/trace_batches.h"
 #include "net/observe/trace_exporter.h"
+
+namespace pulse::test {
+namespace {
+
+// A lookup of this name lasts as long as a test wants, 20 s at most, and fails.
+constexpr std::string_view kSlowName = "slow.test";
+std::atomic<bool> lookup_began{false}, lookup_may_end{false};
+
+void look_up_slowly() {
+    lookup_began = true;
+    for (int step = 0; step < 2'000 && !lookup_may_end; ++step)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+}
+
+}  // namespace
+}  // namespace pulse::test
+
+// Before libc's, for cpp-httplib.
+extern "C" __attribute__((visibility("default"))) int getaddrinfo(const char* name,
+                                                                  const char* service,
+                                                                  const addrinfo* hints,
+                                                                  addrinfo** found) {
+    if (name != nullptr && name == pulse::test::kSlowName) {
+        pulse::test::look_up_slowly();
+        return EAI_FAIL;
+    }
+    static const auto next =
+        reinterpret_cast<decltype(&getaddrinfo)>(::dlsym(RTLD_NEXT, "getaddrinfo"));
+    return next(name, service, hints, found);
+}
 
 namespace pulse::test {
 namespace {
@@ -191,6 +223,39 @@ TEST(OtlpJson, AnEvictionIsAChildWithItsTimeline) {
                                                                 {at(100), "probe missed"}}));
 }
 
+// It has no beginning of the silence, no deadline and no instant of the decision.
+TEST(OtlpJson, AnEndThatTheLedgerHasForgottenIsNotMadeUp) {
+    TraceRecord record = record_of(CloseReason::idle_timeout);
+    record.facts.ended_at = 0;
+    const Json spans = spans_of_record(record);
+    EXPECT_EQ(spans_of(record), 1u);
+    ASSERT_EQ(spans.size(), 1u) << "no eviction";
+    EXPECT_EQ(attribute(spans[0], "error.type"), (Json{{"stringValue", "idle_timeout"}}));
+    EXPECT_TRUE(attribute(spans[0], "pulsewheel.close.took_ms").is_null());
+    EXPECT_TRUE(attribute(spans[0], "pulsewheel.close.explanation").is_null());
+    EXPECT_EQ(spans[0].at("events"), Json::array());
+}
+
+// The longest that one can be: kTraceEventsMax events, and a detail of which all is escaped.
+TEST(OtlpJson, ARecordTakesNoMoreThanItsBound) {
+    TraceRecord record = evicted();
+    record.facts.probes_sent = 255;
+    record.facts.probed_at = record.facts.at;
+    record.facts.interval = 1;
+    record.facts.detail = CutText<88>(std::string(88, '\x01'));
+    record.parent_remote = true;
+    record.ids.parent = {1, 2, 3, 4, 5, 6, 7, 8};
+    record.messages = record.heartbeats = record.facts.transport.received_bytes = ~uint64_t{0};
+    const size_t frame = otlp_request({}, kSource, kBoot).size();
+    const std::string one = otlp_request({{record}, std::nullopt}, kSource, kBoot);
+    RecordProperty("record_json_bytes", static_cast<int>(one.size() - frame));
+    EXPECT_LE(one.size() - frame, kTraceRecordJsonBytesMax);
+    const TraceBatch batch{std::vector<TraceRecord>(100, record), std::nullopt};
+    const std::string text = otlp_request(batch, kSource, kBoot);
+    EXPECT_EQ(spans_in(text).size(), 200u);
+    EXPECT_LE(text.capacity(), 101 * kTraceRecordJsonBytesMax) << "it did not grow by copies";
+}
+
 // What instants and counts there are, a span ends after it began, and its events are within.
 TEST(OtlpJson, TimesAreInOrderWhateverIsNotKnown) {
     Random random(5);
@@ -350,7 +415,8 @@ TEST(ExportRetriesInTime, RetryAfterIsSecondsOrADate) {
         EXPECT_EQ(outcome_of(status), ExportOutcome::retry) << status;
     for (const int status : {301, 400, 401, 404, 413, 500, 501})
         EXPECT_EQ(outcome_of(status), ExportOutcome::refused) << status;
-    EXPECT_EQ(outcome_of(200), ExportOutcome::taken);
+    for (const int status : {200, 201, 202, 204, 299})
+        EXPECT_EQ(outcome_of(status), ExportOutcome::taken) << status;
 }
 
 // ----------------------------------------------------------------------------------- the thread
@@ -539,7 +605,38 @@ TEST_F(Exporting, MayBeDestroyedWithoutAnEnd) {
     start(collector.endpoint());
     push(kTraceBatchRecords);
     EXPECT_TRUE(within(kLong, [&] { return collector.requests().size() == 1; }));
+    const Nanos began = monotonic_clock();
     exporter_.reset();
+    EXPECT_LT(monotonic_clock() - began, kTraceCancelNs + 5 * kSecond);
+}
+
+// A lookup cannot be cancelled: the thread is left behind, and what it had is counted.
+TEST_F(Exporting, EndsInTimeWhereANameIsLookedUp) {
+    start({std::string(kSlowName), 4'318, "/v1/traces"});
+    push(6);
+    EXPECT_TRUE(within(kLong, [] { return lookup_began.load(); }));
+    push(3);
+    const Nanos began = monotonic_clock();
+    exporter_->finish(DrainTrace{});
+    EXPECT_LT(monotonic_clock() - began, kTraceFlushNs + kTraceCancelNs + 5 * kSecond);
+    EXPECT_EQ(count("spans_dropped", "shutdown"), 10u);
+    lookup_may_end = true;
+    exporter_->finish(std::nullopt);
+    exporter_.reset();
+    EXPECT_TRUE(within(kLong, [&] { return queues_.use_count() == 1; })) << "it ends by itself";
+}
+
+// Its status is known: it was taken, and to send it again would double it.
+TEST_F(Exporting, TakesAnAnswerThatIsTooLong) {
+    Collector collector({http("200 OK", "", std::string(4 * kTraceAnswerBytesMax, 'x'))});
+    start(collector.endpoint());
+    push(5);
+    EXPECT_TRUE(
+        within(kLong, [&] { return count("requests") >= 1 && count("spans_exported") > 0; }));
+    exporter_->finish(std::nullopt);
+    EXPECT_EQ(count("spans_exported"), 5u);
+    EXPECT_EQ(count("failures"), 0u);
+    EXPECT_EQ(collector.requests().size(), 1u);
 }
 
 }  // namespace
