@@ -57,7 +57,7 @@ Shortened shorten_first(char* line, size_t bytes) {
     return {static_cast<size_t>(std::copy(line + end, line + bytes, behind) - line)};
 }
 
-enum class Use : uint8_t { none, presence, value };
+enum class Use : uint8_t { none, presence, trace, value };
 
 Use use_of(std::string_view name, KeptFields fields) {
     constexpr std::string_view kValues[] = {"host",
@@ -74,9 +74,28 @@ Use use_of(std::string_view name, KeptFields fields) {
     const auto is = [&](std::string_view known) { return equal_ignoring_case(name, known); };
     if (std::ranges::any_of(kValues, is)) return Use::value;
     if (is("authorization")) return fields.token ? Use::value : Use::none;
-    if (is("traceparent")) return fields.trace ? Use::value : Use::none;
+    if (is("traceparent")) return fields.trace ? Use::trace : Use::none;
     if (is("transfer-encoding")) return Use::presence;
     return equal_ignoring_case(name.substr(0, kPrefix.size()), kPrefix) ? Use::presence : Use::none;
+}
+
+// A traceparent has 55 bytes, or a '-' behind them (traceparent.h). White space may be the end of
+// the line, or not; what follows it makes the value malformed.
+Shortened shorten_trace(char* line, size_t name_bytes, size_t bytes) {
+    constexpr size_t kReadBytes = 55;
+    constexpr std::string_view kSpace = " \t";
+    const std::string_view text(line, bytes);
+    const size_t from = std::min(text.find_first_not_of(kSpace, name_bytes), bytes);
+    const std::string_view value = text.substr(from);
+    char next = ' ';
+    if (value.size() > kReadBytes && kSpace.find(value[kReadBytes]) == std::string_view::npos)
+        next = value[kReadBytes];
+    else if (value.find_first_not_of(kSpace, std::min(value.size(), kReadBytes)) != value.npos)
+        next = 'x';
+    char* end = std::copy(value.begin(), value.begin() + std::min(value.size(), kReadBytes),
+                          line + name_bytes);
+    if (value.size() > kReadBytes) *end++ = next;
+    return {static_cast<size_t>(end - line)};
 }
 
 // A line that no field begins: ":" has an empty name.
@@ -92,6 +111,8 @@ Shortened shorten_field(char* line, size_t bytes, bool whole, KeptFields fields)
     }
     if (!is_token(text.substr(0, colon))) return malformed(line);
     switch (use_of(text.substr(0, colon), fields)) {
+        case Use::trace:
+            return shorten_trace(line, colon + 1, bytes);
         case Use::value:
             return {bytes};
         case Use::presence:

@@ -4,8 +4,9 @@
 //
 //   kept whole     the first line but for the end of a long target, Host, Origin, Connection,
 //                  Upgrade, Content-Length and the Sec-WebSocket-... lines that are read;
-//                  Authorization where tokens are looked at, traceparent where traces are
-//   cut short      lines of which only their presence matters, and those that are malformed
+//                  Authorization where tokens are looked at
+//   cut short      lines of which only their presence matters, those that are malformed, and
+//                  traceparent, where traces are, behind what is read of it
 //   left out       everything else
 //
 // What is kept is a head again, and is answered as the whole one would be.

@@ -25,7 +25,8 @@ void Connections::end_trace(Index index) {
     traces_.end(index);
 }
 
-// The first that a peer names counts, and what it says of sampling goes before our own choice.
+// The first sampled one that a peer names counts. One that is not sampled ends what our own choice
+// began, and leaves no mark: a later one may begin a trace.
 void Connections::join_trace(Index index, const TraceContext& context) {
     if (!traces_.on() || !context.present()) return;
     const bool traced = is_traced(index);

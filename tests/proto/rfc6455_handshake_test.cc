@@ -593,6 +593,15 @@ TEST(TraceContext_3_2_Traceparent, AnUpgradeHasOneWhereItIsRead) {
     expect(Request().with("TraceParent", " " + kTraceParent + "\t"), true);
     expect(Request().with("traceparent", "nonsense"), false);
     expect(Request().with("traceparent", kTraceParent).with("traceparent", kTraceParent), false);
+    // A long one costs what is read of it, and is read as the whole one is.
+    const std::string space(4'000, ' ');
+    const std::string later = "01" + kTraceParent.substr(2);
+    expect(Request().with("traceparent", later + "-" + std::string(4'000, 'a')), true);
+    expect(Request().with("traceparent", later + " -" + std::string(4'000, 'a')), false);
+    expect(Request().with("traceparent", kTraceParent + std::string(4'000, 'a')), false);
+    expect(Request().with("traceparent", kTraceParent + space), true);
+    expect(Request().with("traceparent", kTraceParent + space + "x"), false);
+    expect(Request().with("traceparent", space + kTraceParent), true);
     const Request named = Request().with("traceparent", kTraceParent);
     EXPECT_FALSE(trace_of(named, {}).present()) << "where it is not read";
 }
