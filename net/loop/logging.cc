@@ -94,10 +94,11 @@ void Connections::log_close(Index index) {
     if (!in_sample(id)) return;
     const Evidence facts = evidence(index);
     std::vector<LogEvent::Fact> named = {
-        {"peer", text_of(facts.peer)},
         {"listener", config_.options->listen[facts.listener].text},
         {"protocol", std::string(kProtocols[facts.protocol]->name)},
         {"reason", std::string(describe(facts.reason).name)}};
+    // The ledger may have forgotten it already.
+    if (facts.peer.present()) named.insert(named.begin(), {"peer", text_of(facts.peer)});
     if (!facts.detail.empty()) named.push_back({"detail", std::string(facts.detail.view())});
     if (facts.accepted_at > 0) {
         const auto age = static_cast<double>(std::max<Nanos>(0, facts.at - facts.accepted_at));

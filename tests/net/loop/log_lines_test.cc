@@ -12,6 +12,7 @@ namespace pulse::test {
 namespace {
 
 using std::string_literals::operator""s;
+using std::string_view_literals::operator""sv;
 
 StagePlan plan(std::string listen, bool debug) {
     StagePlan plan{.listen = {std::move(listen)}, .keeps_debug_lines = debug};
@@ -104,6 +105,26 @@ std::multiset<std::string> named_by(const ReactorStage& stage, std::string_view 
     for (const LogEvent& event : stage.events())
         if (fact(event, "event") == kind) names.insert(fact(event, "connection"));
     return names;
+}
+
+TEST(ConnectionEvents, LeaveOutWhatTheLedgerHasForgotten) {
+    StagePlan with = logging("jsonl://10.0.0.1:9000", kRatioWhole);
+    with.places = 2'048;
+    ReactorStage stage(with);
+    constexpr int kMany = kLedgerEntriesForLog + 100;
+    for (int peer = 0; peer < kMany; ++peer) stage.connect(0);
+    stage.settle(1'900 * kSecond);
+    int closes = 0, with_peer = 0;
+    for (const LogEvent& event : stage.events()) {
+        if (fact(event, "event") != "close") continue;
+        ++closes;
+        for (const LogEvent::Fact& each : event.facts) {
+            EXPECT_NE(each.value, "") << each.name;
+            with_peer += each.name == "peer"sv;
+        }
+    }
+    EXPECT_EQ(closes, kMany);
+    EXPECT_LT(with_peer, kMany);
 }
 
 TEST(ConnectionEvents, AreTheAcceptTheOpeningAndTheCloseWithItsCause) {
