@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <mutex>
@@ -196,10 +197,13 @@ void Log::event(const LogEvent& event) {
 
 namespace {
 
+// A level that leaves out warnings let none of them come to be left out here.
 void log_left_out(const std::vector<LineLimiter::LeftOut>& list) {
+    const auto level = std::max(spdlog::level::warn, spdlog::default_logger()->level());
     besides.limited = false;
     for (const LineLimiter::LeftOut& message : list) {
-        spdlog::warn("log: left out {} lines like '{}' (--log-rate)", message.lines, message.first);
+        spdlog::log(level, "log: left out {} lines like '{}' (--log-rate)", message.lines,
+                    message.first);
     }
     besides.limited = true;
 }

@@ -157,6 +157,15 @@ TEST_F(LogTest, OneMessageIsLimitedAndWhatIsLeftOutIsCounted) {
     EXPECT_EQ(events, 200u) << "chosen already, and not limited again";
 }
 
+// Also where --log-level leaves out the warning that would say so.
+TEST_F(LogTest, WhatIsLeftOutIsCountedAtItsLevel) {
+    const std::string text = logged_by(LogFormat::text, [](Log&) {
+        spdlog::default_logger()->set_level(spdlog::level::err);
+        for (int i = 0; i < 10'000; ++i) spdlog::error("reactor {} is broken", i);
+    });
+    EXPECT_NE(text.find(" error log: left out "), std::string::npos) << text.substr(0, 2'000);
+}
+
 TEST(LineLimiter, KnowsAMessageByItsWords) {
     const auto words = LineLimiter::words_of;
     EXPECT_EQ(words("reactor 3 is short: 17 of 20 KiB"), words("reactor 12 is short: 4 of 20 KiB"));
