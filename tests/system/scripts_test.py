@@ -92,11 +92,11 @@ def test_bytes_per_connection_are_above_the_empty_server():
     assert not os.path.exists(group), "the cgroup is left behind"
 
 
-def density(*numbers, as_json="yes", out=None):
+def density(*numbers, as_json="yes", out=None, held=1000):
     """The last part of density.sh, of measurements that the caller makes up."""
     kept = () if out is None else ("--out", out, "--command", "density.sh --flag")
     with tempfile.NamedTemporaryFile("w", suffix=".json") as stats:
-        stats.write('{"total": {"connections": 1000}, "backend": "epoll"}')
+        stats.write(f'{{"total": {{"connections": {held}}}, "backend": "epoll"}}')
         stats.flush()
         return run(os.path.join(ROOT, "tools/perf/density_report.py"), *kept, as_json, "1000",
                    stats.name, *(str(number) for number in numbers))
@@ -136,6 +136,11 @@ def test_density_keeps_its_report_where_the_others_do():
             assert "bar 100: met" in file.read()
         with open(os.path.join(out, "environment.json"), encoding="utf-8") as file:
             assert json.load(file) == report["environment"]
+        # What a reader must know is kept, too.
+        code, _, err = density(1_000_000, 1_072_000, 0, 4_000_000, 0, 4_200_000, out=out, held=900)
+        assert code == 1 and "900 of 1000 were held" in err, (code, err)
+        with open(os.path.join(out, "report.json"), encoding="utf-8") as file:
+            assert json.load(file)["notes"] == ["900 of 1000 were held"]
 
 
 def test_the_table_is_seen_while_it_runs():

@@ -92,9 +92,9 @@ def main(arguments, out=None, command=None):
     live = stats["total"]["connections"]
     result = {"connections": live, "backend": stats["backend"], "rss_empty_bytes": rss[0],
               **measured}
-    show(result, missed, list(rows_of(result, bars, missed)), as_json, out, command)
     if live != connections:
         complain(f"{live} of {connections} were held")
+    show(result, missed, list(rows_of(result, bars, missed)), as_json, out, command)
     return 1 if missed or measured[RSS] is None or live != connections else 0
 
 
