@@ -166,7 +166,7 @@ std::vector<Command> about_the_server() {
          run_anomalies},
         {"policy",
          "[POLICIES|off|rollback]",
-         "Print the policies for cohorts of users and what their sessions do, or change them",
+         "Print the policies for cohorts, or change them",
          "POLICIES as --policy of the server, several with semicolons between them; off: none; "
          "rollback: those before the last change, whatever brought it, so that a second one undoes "
          "the first. All until the next reload. Figures are of each hour that a session lasted, "
