@@ -350,6 +350,8 @@ JsonFault JsonParser::Implementation::parse_object(std::span<const uint8_t> text
 
 void JsonParser::Implementation::take_known(const uint8_t* start, std::string_view name,
                                             field& entry, JsonMessage& message) {
+    // Lengths and text of constants are compared in place; in a loop each is a call of memcmp.
+#pragma GCC unroll 32
     for (uint32_t i = 0; i < std::size(kKeys); ++i) {
         if (kKeys[i].name != name) continue;
         const uint32_t mark = 1u << i;
