@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
 
 #include "core/types.h"
@@ -44,9 +45,20 @@ class BucketRate {
         return std::max<Nanos>(0, taken(full_at, now) - now - depth_);
     }
 
-    // Tells it from another rate: a bucket that one has filled means nothing to another.
-    constexpr uint32_t mark() const {
-        return static_cast<uint32_t>(each_) * 0x9E37'79B1u + static_cast<uint32_t>(depth_);
+    // What a bucket of this rate is remembered by; see poured(). 0: no limit. A little less than
+    // it is, so that a bucket which is poured is rather too empty than too full.
+    float depth() const { return std::nextafter(static_cast<float>(depth_), 0.0f); }
+    // A bucket of a rate whose depth() was `from`, as one of this rate: the part of a burst that it
+    // lacks stays what it is, so that changing rates neither gives a burst nor makes a debt.
+    Nanos poured(Nanos full_at, Nanos now, float from) const {
+        if (full_at <= now || from <= 0) return 0;
+        const double lacking = std::min(1.0, static_cast<double>(full_at - now) / from);
+        return now + static_cast<Nanos>(std::ceil(lacking * static_cast<double>(depth_)));
+    }
+    // The emptiest that a bucket of this rate can be: one of a deeper rate may be emptier. By less
+    // than a second it is left so, since another thread may have seen a later time.
+    constexpr Nanos no_emptier(Nanos full_at, Nanos now) const {
+        return full_at > now + depth_ + kSecond ? now + depth_ : full_at;
     }
 
   private:
@@ -81,7 +93,12 @@ class SharedBucket {
         if (!rate.limits()) return 0;
         Nanos full_at = full_at_.load(std::memory_order_relaxed);
         do {
-            if (const Nanos wait = rate.wait(full_at, now); wait > 0) return wait;
+            const Nanos kept = rate.no_emptier(full_at, now);
+            if (const Nanos wait = rate.wait(kept, now); wait > 0) {
+                // Once, after the rate was changed: or it would be as empty at each further try.
+                if (kept != full_at) full_at_.compare_exchange_strong(full_at, kept);
+                return wait;
+            }
         } while (!full_at_.compare_exchange_weak(full_at, rate.taken(full_at, now),
                                                  std::memory_order_relaxed));
         return 0;

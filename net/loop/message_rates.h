@@ -59,8 +59,9 @@ class MessageRates {
     Verdict take(Index index, Nanos now, const BucketRate& rate) {
         Entry& entry = entries_[index];
         if (rate.limits()) {
-            // A reload, or another cohort: what was sent at the rate of before is no debt.
-            if (entry.rate != rate.mark()) entry = {0, entry.user, rate.mark()};
+            // A reload, or another cohort, into which a peer may come as often as it likes.
+            if (entry.depth != rate.depth())
+                entry = {rate.poured(entry.full_at, now, entry.depth), entry.user, rate.depth()};
             if (!rate.allows(entry.full_at, now)) return Verdict::connection_too_fast;
             entry.full_at = rate.taken(entry.full_at, now);
         }
@@ -75,7 +76,7 @@ class MessageRates {
     struct Entry {
         Nanos full_at = 0;  // of its bucket
         uint32_t user = 0;  // 0: none that is limited
-        uint32_t rate = 0;  // BucketRate::mark() of the one that it is of
+        float depth = 0;    // BucketRate::depth() of the rate that it is of
     };
     static_assert(sizeof(Entry) == kBytesEach);
     bool has_memory() const { return entries_ != nullptr; }

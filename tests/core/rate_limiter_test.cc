@@ -80,6 +80,44 @@ TEST(SharedBucket, SaysForHowLongItHasNone) {
     EXPECT_GT(bucket.take(kSecond, rate), kSecond / 4);
 }
 
+TEST(SharedBucket, OfADeeperRateIsNoEmptierThanOneOfThisRate) {
+    SharedBucket bucket;
+    const BucketRate slow({1, 3'600 * kSecond, 3}), fast({10, kSecond, 1});
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(bucket.take(kSecond, slow), 0);
+    EXPECT_EQ(bucket.take(kSecond, fast), kSecond / 10);
+    EXPECT_EQ(bucket.take(kSecond + kSecond / 10, fast), 0);
+}
+
+TEST(BucketRate, APouredBucketLacksTheSamePart) {
+    const BucketRate from({1, kSecond, 60}), to({100, kSecond, 1'000});
+    const Nanos now = 7 * kSecond;
+    EXPECT_EQ(to.poured(now - 1, now, from.depth()), 0) << "full";
+    const Nanos half = to.poured(now + 30 * kSecond, now, from.depth());
+    EXPECT_GE(half, now + 5 * kSecond);
+    EXPECT_LE(half, now + 5 * kSecond + kMillisecond);
+    EXPECT_EQ(to.poured(now + 60 * kSecond, now, from.depth()), now + 10 * kSecond);
+    EXPECT_EQ(to.poured(now + 90 * kSecond, now, from.depth()), now + 10 * kSecond) << "empty";
+    EXPECT_EQ(to.poured(now + 90 * kSecond, now, BucketRate().depth()), 0) << "had no limit";
+}
+
+// However often it is poured to and fro, a bucket gives no more than it would have.
+TEST(BucketRate, PouringGivesNothing) {
+    const BucketRate rates[] = {BucketRate({3, kSecond, 30}), BucketRate({7, 60 * kSecond, 20})};
+    const Nanos now = 7 * kSecond;
+    Nanos full_at = 0;
+    double part = 0;  // of a burst, that was taken
+    for (int i = 0; i < 100; ++i) {
+        const BucketRate &from = rates[i % 2], &to = rates[(i + 1) % 2];
+        if (from.allows(full_at, now)) {
+            full_at = from.taken(full_at, now);
+            part += 1.0 / (i % 2 == 0 ? 30 : 20);
+        }
+        full_at = to.poured(full_at, now, from.depth());
+    }
+    EXPECT_LE(part, 1.000'001);
+    EXPECT_GE(part, 0.9);
+}
+
 TEST(SharedPace, SeveralTogetherKeepToTheRate) {
     SharedPace pace(10);
     uint64_t taken = 0;

@@ -436,8 +436,9 @@ TEST(MessageRate, HoldsForEveryProtocolAndFromAReloadOn) {
     EXPECT_TRUE(stage.heard(lines).ends_with(std::string(kTooFast) + "\n")) << stage.heard(lines);
 }
 
-// What was sent at the rate of before, within its burst, is no debt at another.
-TEST(MessageRate, ThatAReloadChangesBeginsWithAFullBucket) {
+// What was sent at the rate of before, within its burst, is no debt at another; and a change of the
+// rate gives no burst.
+TEST(MessageRate, ThatAReloadChangesLacksThePartOfABurstThatItLacked) {
     LoopOptions options;
     options.message_rate = {.events = 1, .burst = 60};
     ReactorStage stage(limited(options));
@@ -449,6 +450,15 @@ TEST(MessageRate, ThatAReloadChangesBeginsWithAFullBucket) {
     stage.write(peer, "PING\n");
     stage.settle();
     EXPECT_FALSE(stage.ended(peer)) << stage.heard(peer);
+    for (const uint64_t burst : {4u, 8u, 2u}) {
+        stage.reload([&](LoopOptions& changed) {
+            changed.message_rate = {.events = 1, .period = 3'600 * kSecond, .burst = burst};
+        });
+        stage.settle();
+        stage.write(peer, "PING\n");
+        stage.settle();
+    }
+    EXPECT_TRUE(stage.ended(peer)) << "half a burst of 4 or 8 was left, and one of 2 is not";
 }
 
 // What comes at once after a pause of this thread is not a flood.
