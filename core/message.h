@@ -30,6 +30,7 @@ class Payload {
     static Payload of(const T& value) {
         return Payload(&value, &kTypeTag<T>);
     }
+    bool present() const { return value_ != nullptr; }
     // Requires: made by of() of a T.
     template <class T>
     const T& as() const {
@@ -88,7 +89,8 @@ struct alignas(kCacheLineBytes) Message {
         uint32_t entry = 0;
         SessionHandle session = 0;
     };
-    // The shard's answer, once for each login.
+    // The shard's answer, once for each login. Where the session can be resumed it has a payload,
+    // what that is done by: a SentParcel (net/loop/resumption.h).
     struct LoginAnswered {
         uint32_t entry = 0;
         SessionHandle session = 0;
@@ -96,7 +98,8 @@ struct alignas(kCacheLineBytes) Message {
         bool replaces = false;
         uint8_t cohort = 0;
     };
-    // To the shard: the connection that had the session ends.
+    // To the shard: the connection that had the session ends. Likewise with a payload, where the
+    // session waits for its client.
     struct SessionEnded {
         SessionHandle session = 0;
         ConnectionRef connection;
@@ -114,6 +117,7 @@ struct alignas(kCacheLineBytes) Message {
         ConnectionId connection;
         SessionHandle session = 0;
         uint32_t shard = 0;
+        bool resumes = false;  // it is its client: what the session has is to go back to the shard
     };
 
     // From the shard: policies have changed, and this is the session's cohort now.

@@ -23,6 +23,7 @@ constexpr Rule kRules[] = {
     {false, true, 8, 8},     // interval
     {false, true, 2, kAny},  // error: a code
     {false, true, 4, 4},     // expiring
+    {true, false, 8, 8},     // ack
 };
 
 }  // namespace

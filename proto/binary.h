@@ -4,9 +4,9 @@
 //     0        1      2..3 (big-endian)   4..7 (big-endian)   8..
 //     0xB7     type   payload bytes       sequence            payload
 //
-// A server receives ping, pong, hello, data and goodbye; a client receives ping, pong, welcome,
-// data, goodbye, interval, error and expiring. Anything else, another magic, or a length that the
-// type cannot have is a fault, found at the header byte that proves it.
+// A server receives ping, pong, hello, data, goodbye and ack; a client receives ping, pong,
+// welcome, data, goodbye, interval, error and expiring. Anything else, another magic, or a length
+// that the type cannot have is a fault, found at the header byte that proves it.
 #pragma once
 
 #include <algorithm>
@@ -33,6 +33,7 @@ enum class Type : uint8_t {
     interval = 7,
     error = 8,
     expiring = 9,
+    ack = 10,
 };
 
 // What is remembered between two reads. All zero at the start of a frame.
@@ -72,6 +73,11 @@ void deliver(const uint8_t* header, std::span<uint8_t> payload, S& sink) {
             return sink.on_message(MessageKind::binary, sequence, payload);
         case Type::goodbye:
             return sink.on_goodbye(load_be16(payload.data()), payload.subspan(2));
+        case Type::ack:
+            // A sink that keeps nothing for its peer has no use for it, but as a frame.
+            if constexpr (requires { sink.on_ack(uint64_t{}); })
+                return sink.on_ack(load_be64(payload.data()));
+            return;
         default:
             break;
     }

@@ -30,6 +30,8 @@ enum class Want : uint8_t {
     number,
     labels,
     answer_every,
+    resume,
+    received,
 };
 
 constexpr uint16_t bit(JsonKind kind) {
@@ -43,6 +45,7 @@ constexpr uint16_t kWelcome = bit(JsonKind::welcome);
 constexpr uint16_t kInterval = bit(JsonKind::interval);
 constexpr uint16_t kError = bit(JsonKind::error);
 constexpr uint16_t kExpiring = bit(JsonKind::expiring);
+constexpr uint16_t kAck = bit(JsonKind::ack);
 
 struct Key {
     std::string_view name;
@@ -72,6 +75,8 @@ constexpr Key kKeys[] = {
     {"retry_after_ms", Want::number, kGoodbye, nullptr, &JsonMessage::retry_after_ms},
     {"in_ms", Want::number, kExpiring, nullptr, &JsonMessage::in_ms},
     {"code", Want::number, kGoodbye | kError, nullptr, nullptr},
+    {"resume", Want::resume, kHello | kWelcome, nullptr, nullptr},
+    {"received", Want::received, kAck, nullptr, nullptr},
 };
 
 struct TypeName {
@@ -85,6 +90,7 @@ constexpr TypeName kTypes[] = {
     {"data", JsonKind::data},       {"goodbye", JsonKind::goodbye},
     {"welcome", JsonKind::welcome}, {"interval", JsonKind::interval},
     {"error", JsonKind::error},     {"expiring", JsonKind::expiring},
+    {"ack", JsonKind::ack},
 };
 
 std::string_view trim_token(std::string_view token) {
@@ -188,6 +194,38 @@ std::string_view take_labels(value& from, JsonMessage& message, std::string& kep
     return {};
 }
 
+// A number of messages, exact in every JSON.
+std::string_view take_received(value& from, uint64_t& to) {
+    uint64_t number = 0;
+    if (from.get_uint64().get(number) || number > kJsonNumberMax)
+        return "is not a whole number from 0 to 2^53";
+    to = number;
+    return {};
+}
+
+// {} or {"token":"...","last_seq":7}.
+std::string_view take_resume(value& from, JsonMessage& message) {
+    simdjson::ondemand::object resume;
+    if (from.get_object().get(resume)) return "is no JSON object";
+    bool has_last_seq = false;
+    for (auto found : resume) {
+        field entry;
+        std::string_view name;
+        if (std::move(found).get(entry) || entry.unescaped_key().get(name)) return "is not JSON";
+        if (name == "token") {
+            if (message.resume_token.data() != nullptr) return "has a token twice";
+            if (entry.value().get_string().get(message.resume_token))
+                return "has a token that is not a string";
+        } else if (name == "last_seq") {
+            if (std::exchange(has_last_seq, true)) return "has last_seq twice";
+            if (!take_received(entry.value(), message.resume_last_seq).empty())
+                return "has a last_seq that is not a whole number from 0 to 2^53";
+        }
+    }
+    message.resume = true;
+    return {};
+}
+
 std::string_view take(const Key& key, value& from, JsonMessage& message, std::string& labels) {
     switch (key.want) {
         case Want::type:
@@ -206,6 +244,10 @@ std::string_view take(const Key& key, value& from, JsonMessage& message, std::st
             return take_labels(from, message, labels);
         case Want::answer_every:
             return take_answer_every(from, message);
+        case Want::resume:
+            return take_resume(from, message);
+        case Want::received:
+            return take_received(from, message.received);
     }
     return {};
 }

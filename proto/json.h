@@ -36,6 +36,7 @@ enum class JsonKind : uint8_t {
     interval,
     error,
     expiring,
+    ack,
 };
 
 // Which keys an object had; the fields below are empty or 0 where it had not.
@@ -57,6 +58,12 @@ struct JsonMessage {
     std::string_view move_to{};    // goodbye
     std::string_view message;      // error
     std::string_view conn;         // welcome
+    // hello: it wants a session that can be resumed; the one that it had, if it names one (else
+    // data() is nullptr), and up to where it has seen its messages. welcome: it can be resumed.
+    bool resume = false;
+    std::string_view resume_token;
+    uint64_t resume_last_seq = 0;
+    uint64_t received = 0;         // ack
     uint32_t interval_ms = 0;      // welcome, interval
     uint32_t timeout_ms = 0;
     uint32_t answer_every = 0;    // hello, welcome, interval: 1 to kAnswerEveryMax

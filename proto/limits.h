@@ -63,6 +63,8 @@ inline constexpr uint32_t kJsonDepthMax = 64;  // application data nests
 // is what browsers let a cookie be, so that whatever a web login hands out fits.
 inline constexpr size_t kJsonStringBytesMax = 4'096;
 // Labels say which ring, region or version a peer belongs to: a few words, not a document.
+// Largest count in a JSON object: what a number of JavaScript holds exactly.
+inline constexpr uint64_t kJsonNumberMax = uint64_t{1} << 53;
 inline constexpr uint32_t kLabelsMax = 16;
 inline constexpr size_t kLabelBytesMax = 64;       // of a name, and of a value
 inline constexpr size_t kJsonTokenBytesMax = 256;  // of seq and ts, which are given back

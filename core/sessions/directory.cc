@@ -240,6 +240,17 @@ bool Directory::logout(SessionHandle session, const ConnectionRef& connection, C
     return true;
 }
 
+void Directory::adopt(SessionHandle session, const ConnectionRef& to, Nanos now) {
+    Session& own = sessions_[session];
+    User& user = users_[own.user];
+    own.connection = to.id;
+    own.reactor = static_cast<uint16_t>(to.reactor);
+    if (std::exchange(own.suspect, false)) --user.suspects;
+    user.seen_at = now;
+    change(own.user, Kind::replaced, own, now);
+    say_suspect(own.user, own, now);
+}
+
 bool Directory::set_suspect(SessionHandle session, const ConnectionRef& connection, bool suspect,
                             Nanos now) {
     if (!is_of(session, connection)) return false;

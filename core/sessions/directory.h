@@ -103,6 +103,9 @@ class Directory {
     // The connection ended. False if the session is not that connection's any more.
     bool logout(SessionHandle session, const ConnectionRef& connection, CloseReason reason,
                 Nanos now);
+    // The session is `to`'s from now on, which is its client, come back: neither counted as a
+    // takeover nor offline in between. Requires: the session is some connection's.
+    void adopt(SessionHandle session, const ConnectionRef& to, Nanos now);
     // A probe of the connection is unanswered, or it answered after all. False as above.
     bool set_suspect(SessionHandle session, const ConnectionRef& connection, bool suspect,
                      Nanos now);

@@ -219,7 +219,7 @@ bool BroadcastJob::act(Connections& connections, Index index) {
         return false;
     }
     if (!connections.has_room(index, wire_bytes_of(text_))) return false;
-    protocol.data(session, text_);
+    session.send_data(text_);
     return is_live(connections.table()[index].stage);
 }
 

@@ -30,8 +30,12 @@ struct Handle {
     void operator()(const Message::Login& login) const {
         connections.logins().handle(login, payload.as<LoginTexts>());
     }
-    void operator()(const Message::LoginAnswered& m) const { connections.logins().handle(m); }
-    void operator()(const Message::SessionEnded& m) const { connections.logins().handle(m); }
+    void operator()(const Message::LoginAnswered& m) const {
+        connections.logins().handle(m, payload);
+    }
+    void operator()(const Message::SessionEnded& m) const {
+        connections.logins().handle(m, payload);
+    }
     void operator()(const Message::SessionSuspect& m) const { connections.logins().handle(m); }
     void operator()(const Message::SessionTaken& m) const { connections.logins().handle(m); }
     void operator()(const Message::Regroup& m) const { connections.logins().handle(m); }

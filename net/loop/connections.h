@@ -15,6 +15,7 @@
 //   session.cc       what a peer's bytes come to, by its protocol (net/protocols/)
 //   cohorts.cc       which of their users are treated otherwise than the rest
 //   logins.cc        who they are: users, their sessions, and the shards of the directory
+//   resumption.cc    sessions that outlive their connection, for their clients
 //   authentication.cc  which of them have given a token, and for how long
 //
 // Everything here belongs to the reactor's thread. The turn (reactor.h) calls what the first part

@@ -62,6 +62,15 @@ inline constexpr int64_t kOverloadAwayNs = 5'000'000'000;
 // up while this thread, its machine or the network is away comes at once, and is not a flood.
 inline constexpr int64_t kMessageBurstNs = 10'000'000'000;
 
+// --------------------------------------------------------------------------------------- resuming
+// Sessions that a shard holds for their clients: with what the map has of each, some 60 MiB. One
+// more ends the one that is held longest.
+inline constexpr size_t kResumeHeldMax = 262'144;
+// What --resume-window may ask for. A window is copied whole when its connection ends, and sent
+// whole when the next one begins.
+inline constexpr uint32_t kResumeMessagesMax = 10'000;
+inline constexpr size_t kResumeWindowBytesMax = size_t{1} << 20;
+
 // --------------------------------------------------------------------------------------- logins
 // Logins of one reactor that may wait for the answer of another: at 5,000 hellos a second a
 // reactor that is not scheduled for a second is waited for by 5,000. Each keeps the texts of its

@@ -27,7 +27,8 @@ Logins::Logins(const ReactorConfig& config, Connections& connections, ReactorMet
       metrics_(metrics),
       directory_(config.directory, table_key(config.user_key)),
       book_(places + static_cast<uint32_t>(kLoginsWaitingMax)),
-      mail_(config.mailboxes, config.sender) {}
+      mail_(config.mailboxes, config.sender),
+      resumption_(config, metrics) {}
 
 Logins::Place Logins::place_of(std::string_view user) const {
     const uint64_t hash = sip_hash(config_.user_key, user);
@@ -40,7 +41,8 @@ std::string_view Logins::reason_to_wait(Index index, const UserHello& hello) con
     const Connection& connection = connections_.at(index);
     if (is_logged_in(connection) && book_.entry(connection.user).waiting)
         return "the hello before is not answered yet; wait for its welcome, and try again";
-    if (waiting_.size() >= kLoginsWaitingMax && place_of(hello.user).shard != config_.number)
+    const bool waits = hello.resume.wanted || place_of(hello.user).shard != config_.number;
+    if (waits && waiting_.size() >= kLoginsWaitingMax)
         return "too many logins wait; try again later";
     return {};
 }
@@ -52,6 +54,7 @@ void Logins::begin(Index index, const UserHello& hello) {
         // Its session ends, and it lives on: of its cohort that is no end.
         connections_.leave_cohort(book_.entry(connection.user).cohort, CloseReason::none);
         book_.set_cohort(connection.user, kNoCohort);
+        resumption_.detach(index);  // it is not waited for: its client is another user now
         ended(index, CloseReason::peer_closed);
     }
     const ConnectionId id = connections_.table().id(index);
@@ -61,7 +64,9 @@ void Logins::begin(Index index, const UserHello& hello) {
     connections_.leave_anonymous(index);
     connection.user = entry;
     const SessionHandle session = book_.entry(entry).session;
-    if (shard == config_.number) {
+    // Of a session that goes on there is nothing to be resumed.
+    const bool resumes = hello.resume.wanted && resumption_.on() && session == 0;
+    if (shard == config_.number && !resumes) {
         const LoginAnswer answer =
             judge({hello.user, hello.device, hello.labels, ref_of(id), session});
         take_answer(entry, answer, hello);
@@ -72,28 +77,28 @@ void Logins::begin(Index index, const UserHello& hello) {
         .texts = {std::string(hello.user), std::string(hello.device), std::string(hello.labels)},
         .sequence = hello.sequence,
         .asks_answer_every = hello.asks_answer_every,
-        .is_quiet = hello.is_quiet};
-    mail_.post(shard, {.body = Message::Login{ref_of(id), entry, session},
-                       .payload = Payload::of(waiting.texts)});
+        .is_quiet = hello.is_quiet,
+        .seen = hello.seen};
+    if (resumes) waiting.texts.resume = hello.resume;
+    const Message::Login login{ref_of(id), entry, session};
+    if (shard == config_.number) return serve(login, waiting.texts);
+    mail_.post(shard, {.body = login, .payload = Payload::of(waiting.texts)});
 }
 
 void Logins::take_answer(SessionBook::Handle entry, const LoginAnswer& answer,
-                         const UserHello& hello) {
+                         const UserHello& hello, Parcel parcel, Parcel left) {
     const SessionBook::Outcome outcome = book_.answered(entry, answer);
     const Index index = outcome.entry.connection.index;
     switch (outcome.step) {
         case SessionBook::Step::none:
             return;
         case SessionBook::Step::report:
-            return report_end(outcome.entry);
+            // One that is new is known to no client.
+            if (parcel && parcel->resumed && is_resumable(outcome.entry.reason))
+                left = std::move(parcel);
+            return report_end(outcome.entry, std::move(left));
         case SessionBook::Step::welcome:
-            metrics_.add(answer.verdict == Rejection::refreshed ? Metric::logins_refreshed
-                                                                : Metric::logins);
-            connections_.join_cohort(index, answer.cohort, hello.is_quiet);
-            if (hello.is_quiet) return connections_.send_away(index);
-            Session(connections_, index).welcome_user(hello, answer);
-            connections_.authentication().logged_in(index);
-            return connections_.send_away(index);
+            return welcome(index, hello, answer, std::move(parcel));
         case SessionBook::Step::refuse:
             break;
     }
@@ -110,6 +115,23 @@ void Logins::take_answer(SessionBook::Handle entry, const LoginAnswer& answer,
         connections_.tune_again(index);
     else
         Session(connections_, index).send_interval();
+}
+
+void Logins::welcome(Index index, const UserHello& hello, const LoginAnswer& answer,
+                     Parcel parcel) {
+    metrics_.add(answer.verdict == Rejection::refreshed ? Metric::logins_refreshed
+                                                        : Metric::logins);
+    connections_.join_cohort(index, answer.cohort, hello.is_quiet);
+    if (hello.is_quiet) return connections_.send_away(index);
+    std::optional<ResumeWelcome> resumable;
+    if (parcel)
+        resumable = resumption_.attach(index, answer.session, connections_.at(index).protocol,
+                                       hello.seen, std::move(*parcel));
+    Session session(connections_, index);
+    session.welcome_user(hello, answer, resumable ? &*resumable : nullptr);
+    connections_.authentication().logged_in(index);
+    if (resumable && resumable->resumed) session.send_again();
+    connections_.send_away(index);
 }
 
 // A refusal of what the rules forbid closes the connection, so that it does not stay as another
@@ -136,6 +158,7 @@ void Logins::refuse(Index index, Rejection verdict, bool keeps_its_session) {
             return connections_.begin_close(index, CloseReason::taken_over);
         case Rejection::accepted:
         case Rejection::refreshed:
+        case Rejection::resumed:
             PULSE_ASSERT(false && "it is not refused");
     }
 }
@@ -148,16 +171,23 @@ void Logins::ended(Index index, CloseReason reason) {
     book_.set_cohort(user, kNoCohort);
     const SessionBook::Handle entry = std::exchange(user, book_.entry(user).accepted);
     const SessionBook::Outcome outcome = book_.ended(entry, reason);
-    if (outcome.step == SessionBook::Step::report) report_end(outcome.entry);
+    Parcel parcel;
+    if (resumption_.any()) parcel = resumption_.detach(index);
+    // Unless what it may be resumed by is over with it.
+    if (index != resuming_ && !is_resumable(reason)) parcel.reset();
+    if (outcome.step == SessionBook::Step::report)
+        report_end(outcome.entry, std::move(parcel));
+    else if (const auto waiting = waiting_.find(entry); waiting != waiting_.end())
+        waiting->second.left = std::move(parcel);
 }
 
-void Logins::report_end(const SessionBook::Entry& entry) {
+void Logins::report_end(const SessionBook::Entry& entry, Parcel parcel) {
     const ConnectionRef connection = ref_of(entry.connection);
-    if (entry.shard == config_.number) {
-        directory_.logout(entry.session, connection, entry.reason, connections_.now());
-    } else {
-        mail_.post(entry.shard, {Message::SessionEnded{entry.session, connection, entry.reason}});
-    }
+    if (entry.shard == config_.number)
+        return session_ended(entry.session, connection, entry.reason, std::move(parcel));
+    Message message{Message::SessionEnded{entry.session, connection, entry.reason}};
+    if (parcel) message.payload = Payload::of(resumption_.keep_sent(std::move(*parcel)));
+    mail_.post(entry.shard, message);
 }
 
 bool Logins::set_suspect(Index index, bool suspect) {
@@ -177,37 +207,45 @@ bool Logins::set_suspect(Index index, bool suspect) {
 
 void Logins::close_replaced(const LoginAnswer& answer) {
     if (!answer.replaces) return;
-    const Message::SessionTaken taken{answer.replaced.id, answer.replaced_session, config_.number};
-    if (answer.replaced.reactor == config_.number) return handle(taken);
-    mail_.post(answer.replaced.reactor, {taken});
+    take_away(answer.replaced, answer.replaced_session, false);
 }
 
 // --------------------------------------------------------------------------------------- messages
 
-void Logins::handle(const Message::Login& login, const LoginTexts& texts) {
-    const LoginAnswer answer =
-        judge({texts.user, texts.device, texts.labels, login.connection, login.session});
-    mail_.post(login.connection.reactor,
-               {Message::LoginAnswered{login.entry, answer.session, answer.verdict, answer.replaces,
-                                       answer.cohort}});
-    close_replaced(answer);
+void Logins::handle(const Message::Login& login, const LoginTexts& texts) { serve(login, texts); }
+
+void Logins::handle(const Message::LoginAnswered& answer, const Payload& payload) {
+    Parcel parcel;
+    if (payload.present()) parcel = payload.as<SentParcel>().take();
+    answered(answer.entry,
+             {.verdict = answer.verdict,
+              .replaces = answer.replaces,
+              .session = answer.session,
+              .cohort = answer.cohort},
+             std::move(parcel));
 }
 
-void Logins::handle(const Message::LoginAnswered& answered) {
-    const auto waiting = waiting_.find(answered.entry);
-    PULSE_ASSERT(waiting != waiting_.end());
-    const auto [texts, sequence, asks_answer_every, is_quiet] = std::move(waiting->second);
-    waiting_.erase(waiting);
-    take_answer(answered.entry,
-                {.verdict = answered.verdict,
-                 .replaces = answered.replaces,
-                 .session = answered.session,
-                 .cohort = answered.cohort},
-                {texts.user, texts.device, texts.labels, sequence, asks_answer_every, is_quiet});
+void Logins::answered(SessionBook::Handle entry, const LoginAnswer& answer, Parcel parcel) {
+    const auto at = waiting_.find(entry);
+    PULSE_ASSERT(at != waiting_.end());
+    Waiting waiting = std::move(at->second);
+    waiting_.erase(at);
+    const LoginTexts& texts = waiting.texts;
+    take_answer(entry, answer,
+                {.user = texts.user,
+                 .device = texts.device,
+                 .labels = texts.labels,
+                 .sequence = waiting.sequence,
+                 .asks_answer_every = waiting.asks_answer_every,
+                 .is_quiet = waiting.is_quiet,
+                 .seen = waiting.seen},
+                std::move(parcel), std::move(waiting.left));
 }
 
-void Logins::handle(const Message::SessionEnded& ended) {
-    directory_.logout(ended.session, ended.connection, ended.reason, connections_.now());
+void Logins::handle(const Message::SessionEnded& ended, const Payload& payload) {
+    Parcel parcel;
+    if (payload.present()) parcel = payload.as<SentParcel>().take();
+    session_ended(ended.session, ended.connection, ended.reason, std::move(parcel));
 }
 
 void Logins::handle(const Message::SessionSuspect& suspect) {
@@ -220,8 +258,161 @@ void Logins::handle(const Message::SessionTaken& taken) {
     if (connection == nullptr || !is_logged_in(*connection)) return;
     const SessionBook::Entry& entry = book_.entry(connection->user);
     if (entry.session != taken.session || entry.shard != taken.shard) return;
-    book_.lost(connection->user);
+    if (taken.resumes) {
+        resuming_ = taken.connection.index;
+    } else {
+        book_.lost(connection->user);
+        resumption_.detach(taken.connection.index);
+    }
     connections_.begin_close(taken.connection.index, CloseReason::taken_over);
+    resuming_ = kNoIndex;
+}
+
+// --------------------------------------------------------------------------------------- resuming
+
+// A login at this shard, of whichever reactor's connection. It is answered at once, but where the
+// session that it names is not home yet.
+void Logins::serve(const Message::Login& login, const LoginTexts& texts) {
+    const ResumeAsk& ask = texts.resume;
+    Resumption::Session* const named = ask.names_session ? resumption_.find(ask) : nullptr;
+    const bool is_its_user =
+        named != nullptr &&
+        directory_.text(directory_.user(directory_.session(ask.session).user)->name) == texts.user;
+    if (is_its_user) return resume(*named, login, texts);
+    const LoginAnswer answer =
+        judge({texts.user, texts.device, texts.labels, login.connection, login.session});
+    Parcel parcel;
+    if (ask.wanted && answer.verdict == Rejection::accepted) {
+        parcel = resumption_.create(answer.session, login.connection);
+        if (ask.names_session) parcel->miss = ResumeParcel::Miss::unknown;
+    }
+    give_answer(login.connection, login.entry, answer, std::move(parcel));
+    close_replaced(answer);
+}
+
+// The session is this connection's from now on; what it is resumed by follows, once it is home.
+void Logins::resume(Resumption::Session& session, const Message::Login& login,
+                    const LoginTexts& texts) {
+    const SessionHandle handle = texts.resume.session;
+    const bool is_fetched = session.waiter.has_value();
+    give_up_waiter(session);
+    directory_.adopt(handle, login.connection, connections_.now());
+    LoginAnswer answer =
+        judge({texts.user, texts.device, texts.labels, login.connection, handle});
+    if (answer.session == 0) {  // it names another device, and that is one too many
+        if (!session.held && !is_fetched) take_away(session.holder, handle, false);
+        forget(handle);
+        directory_.logout(handle, login.connection, CloseReason::duplicate_login,
+                          connections_.now());
+        return give_answer(login.connection, login.entry, answer);
+    }
+    answer.verdict = Rejection::resumed;
+    if (session.held) {
+        session.holder = login.connection;
+        give_answer(login.connection, login.entry, answer,
+                    resumption_.release(handle, connections_.now()));
+    } else {
+        session.waiter = {login.connection, login.entry, answer};
+        if (!is_fetched) take_away(session.holder, handle, true);
+    }
+    close_replaced(answer);
+}
+
+// Has the connection closed that the session is with. With `resumes` what it is resumed by comes
+// home; where the connection has ended already, that is on its way.
+void Logins::take_away(const ConnectionRef& holder, SessionHandle session, bool resumes) {
+    const Message::SessionTaken taken{holder.id, session, config_.number, resumes};
+    if (holder.reactor != config_.number) return mail_.post(holder.reactor, {taken});
+    // The connection may have to be told first that it has the session.
+    if (own_posts_.empty()) return handle(taken);
+    own_posts_.push_back({.taken = taken});
+}
+
+void Logins::give_answer(const ConnectionRef& to, uint32_t entry, const LoginAnswer& answer,
+                         Parcel parcel) {
+    if (to.reactor == config_.number) {
+        own_posts_.push_back({.entry = entry, .answer = answer, .parcel = std::move(parcel)});
+        return;
+    }
+    Message message{Message::LoginAnswered{entry, answer.session, answer.verdict, answer.replaces,
+                                           answer.cohort}};
+    if (parcel) message.payload = Payload::of(resumption_.keep_sent(std::move(*parcel)));
+    mail_.post(to.reactor, message);
+}
+
+void Logins::give_own() {
+    while (!own_posts_.empty()) {
+        OwnPost own = std::move(own_posts_.front());
+        own_posts_.pop_front();
+        if (own.entry == 0)
+            handle(own.taken);
+        else
+            answered(own.entry, own.answer, std::move(own.parcel));
+    }
+}
+
+// Another connection of the same client has come meanwhile.
+void Logins::give_up_waiter(Resumption::Session& session) {
+    const std::optional<Resumption::Waiter> waiter = std::exchange(session.waiter, std::nullopt);
+    if (waiter) give_answer(waiter->connection, waiter->entry, {.verdict = Rejection::replaced});
+}
+
+// Requires: a login waits for it.
+void Logins::came_home(SessionHandle handle, Resumption::Session& session, Parcel parcel) {
+    Resumption::Waiter waiter = *std::exchange(session.waiter, std::nullopt);
+    const Directory::Session& own = directory_.session(handle);
+    waiter.answer.cohort = cohort_of(directory_.text(directory_.user(own.user)->name),
+                                     directory_.text(own.labels));  // policies may have changed
+    session.holder = waiter.connection;
+    if (!parcel) {  // an operator has closed it meanwhile
+        parcel.emplace();
+        parcel->secret = session.secret;
+        parcel->miss = ResumeParcel::Miss::ended;
+    }
+    give_answer(waiter.connection, waiter.entry, waiter.answer, std::move(parcel));
+}
+
+void Logins::session_ended(SessionHandle handle, const ConnectionRef& connection,
+                           CloseReason reason, Parcel parcel) {
+    Resumption::Session* const session = resumption_.find(handle);
+    if (session != nullptr && session->holder == connection) {
+        if (session->waiter) return came_home(handle, *session, std::move(parcel));
+        if (parcel && holds_) {
+            directory_.set_suspect(handle, connection, true, connections_.now());
+            const SessionHandle over =
+                resumption_.hold(handle, reason, *parcel, connections_.now());
+            return over == 0 ? void() : end_held(over);
+        }
+        forget(handle);
+    }
+    directory_.logout(handle, connection, reason, connections_.now());
+}
+
+// The session is over, whether or not it can be resumed.
+void Logins::forget(SessionHandle handle) {
+    Resumption::Session* const session = resumption_.find(handle);
+    if (session == nullptr) return;
+    give_up_waiter(*session);
+    resumption_.erase(handle);
+}
+
+void Logins::end_held(SessionHandle handle) {
+    const Resumption::Session& session = *resumption_.find(handle);
+    const ConnectionRef holder = session.holder;
+    const CloseReason reason = session.reason;
+    metrics_.add(Metric::resume_over);
+    resumption_.erase(handle);
+    directory_.logout(handle, holder, reason, connections_.now());
+}
+
+// Returns whether some are left.
+bool Logins::end_held_due(uint32_t budget) {
+    for (;;) {
+        const SessionHandle over = resumption_.next_over(connections_.now(), !holds_);
+        if (over == 0) return false;
+        if (budget-- == 0) return true;
+        end_held(over);
+    }
 }
 
 // ---------------------------------------------------------------------------------------- cohorts
@@ -239,11 +430,14 @@ LoginAnswer Logins::judge(Login login) {
         login.sessions_max = config_.options->cohorts->policy(cohort)->sessions_max;
     LoginAnswer answer = directory_.login(login, connections_.now());
     answer.cohort = cohort;
+    // Before the place of what it replaces is known by the session that may have it now.
+    if (answer.replaces) forget(answer.replaced_session);
     return answer;
 }
 
 void Logins::regroup_some(uint32_t& budget) {
     regroup_waits_ = false;
+    give_own();
     while (regroup_next_ != 0 && budget > 0) {
         if (regroup_next_ > directory_.last_user()) {
             regroup_next_ = 0;
@@ -295,7 +489,10 @@ void Logins::handle(const Message::Regroup& regroup) {
 // ----------------------------------------------------------------------------------------- a turn
 
 bool Logins::advance() {
-    const bool more = directory_.advance(connections_.now(), kLingerBudgetPerTurn);
+    give_own();
+    bool more = end_held_due(kLingerBudgetPerTurn);
+    more |= directory_.advance(connections_.now(), kLingerBudgetPerTurn);
+    more |= !own_posts_.empty();
     const bool posted = mail_.deliver();
     const bool waits = !mail_.empty() || regroup_waits_;
     retry_at_ = waits ? connections_.now() + kMailRetryNs : kNever;
@@ -303,7 +500,9 @@ bool Logins::advance() {
     return more || (posted && !mail_.empty());
 }
 
-Nanos Logins::next_deadline() const { return std::min(directory_.next_deadline(), retry_at_); }
+Nanos Logins::next_deadline() const {
+    return std::min({directory_.next_deadline(), retry_at_, resumption_.next_deadline()});
+}
 
 // The directory counts for itself; what has grown since the turn before is the reactor's.
 void Logins::count() {
@@ -325,6 +524,8 @@ void Logins::fill(Gauges& gauges) const {
     gauges.users_lingering = counts.lingering;
     gauges.users_offline = counts.offline;
     gauges.logins_waiting = waiting_.size();
+    gauges.resume_held = resumption_.held();
+    gauges.resume_bytes = resumption_.bytes();
     gauges.sessions_bytes = directory_.bytes() + book_.bytes();
 }
 

@@ -7,6 +7,9 @@
 //       begin of the close      -- SessionEnded --->  Directory::logout
 //       a probe is unanswered   -- SessionSuspect ->  Directory::set_suspect
 //
+// Of a session that can be resumed Login, LoginAnswered and SessionEnded take along what it is
+// resumed by (resumption.h).
+//
 // The shard that is this reactor's own is called directly. Reactors are told apart by the upper
 // half of a hash of the name under a secret key; the directory's tables use another key, or the
 // names of one shard would share buckets. An anonymous connection has no part in any of this.
@@ -14,6 +17,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
 
@@ -24,6 +29,7 @@
 #include "net/loop/reactor_config.h"
 #include "net/loop/reactor_mail.h"
 #include "net/loop/reactor_metrics.h"
+#include "net/loop/resumption.h"
 
 namespace pulse {
 
@@ -38,6 +44,9 @@ struct UserHello {
     uint32_t sequence = 0;
     bool asks_answer_every = false;
     bool is_quiet = false;  // there was no hello, and it is not welcomed (authentication.h)
+    // Of --resume-hold; its client has seen all messages up to `seen`.
+    ResumeAsk resume{};
+    uint64_t seen = 0;
 };
 
 class Logins {
@@ -60,8 +69,8 @@ class Logins {
 
     // ---- messages of other reactors
     void handle(const Message::Login& login, const LoginTexts& texts);
-    void handle(const Message::LoginAnswered& answered);
-    void handle(const Message::SessionEnded& ended);
+    void handle(const Message::LoginAnswered& answered, const Payload& payload);
+    void handle(const Message::SessionEnded& ended, const Payload& payload);
     void handle(const Message::SessionSuspect& suspect);
     void handle(const Message::SessionTaken& taken);
     void handle(const Message::Regroup& regroup);
@@ -79,6 +88,8 @@ class Logins {
     // Policies have changed: each session of this shard is told its cohort, in slices that are
     // taken from a turn's budget for sweeps.
     void begin_regroup() { regroup_next_ = 1; }
+    // The server stops: from now on no session waits for its client.
+    void stop_holding() { holds_ = false; }
     void regroup_some(uint32_t& budget);
     void set_cohort(const Connection& connection, Cohort cohort) {
         book_.set_cohort(connection.user, cohort);
@@ -93,6 +104,7 @@ class Logins {
     // so, whatever other reactors send.
     bool settled() const { return book_.taken() == 0 && mail_.empty(); }
 
+    Resumption& resumption() { return resumption_; }
     const Directory& directory() const { return directory_; }
     // What the book has of the connection; nullptr: it is anonymous.
     const SessionBook::Entry* entry_of(const Connection& connection) const {
@@ -110,6 +122,9 @@ class Logins {
         uint32_t sequence = 0;
         bool asks_answer_every = false;
         bool is_quiet = false;
+        uint64_t seen = 0;
+        // Of the connection, which ended before this answer.
+        std::optional<ResumeParcel> left{};
     };
     struct Place {
         uint64_t user;  // stands for the name
@@ -118,9 +133,37 @@ class Logins {
 
     Place place_of(std::string_view user) const;
     ConnectionRef ref_of(ConnectionId connection) const { return {connection, config_.number}; }
-    void take_answer(SessionBook::Handle entry, const LoginAnswer& answer, const UserHello& hello);
+    using Parcel = std::optional<ResumeParcel>;
+
+    // What this shard has for its own reactor's connections, in its order: given when the turn
+    // ends, since an answer may end other connections than that which is in hand.
+    struct OwnPost {
+        Message::SessionTaken taken{};  // if `entry` is 0
+        SessionBook::Handle entry = 0;
+        LoginAnswer answer{};
+        Parcel parcel{};
+    };
+
+    void take_answer(SessionBook::Handle entry, const LoginAnswer& answer, const UserHello& hello,
+                     Parcel parcel = {}, Parcel left = {});
+    void welcome(Index index, const UserHello& hello, const LoginAnswer& answer, Parcel parcel);
+    void answered(SessionBook::Handle entry, const LoginAnswer& answer, Parcel parcel);
+    // The shard's part of it, where sessions can be resumed.
+    void serve(const Message::Login& login, const LoginTexts& texts);
+    void resume(Resumption::Session& session, const Message::Login& login, const LoginTexts& texts);
+    void take_away(const ConnectionRef& holder, SessionHandle session, bool resumes);
+    void give_own();
+    void give_answer(const ConnectionRef& to, uint32_t entry, const LoginAnswer& answer,
+                     Parcel parcel = {});
+    void give_up_waiter(Resumption::Session& session);
+    void came_home(SessionHandle handle, Resumption::Session& session, Parcel parcel);
+    void session_ended(SessionHandle handle, const ConnectionRef& connection, CloseReason reason,
+                       Parcel parcel);
+    void forget(SessionHandle handle);
+    void end_held(SessionHandle handle);
+    bool end_held_due(uint32_t budget);
     void refuse(Index index, LoginAnswer::Verdict verdict, bool keeps_its_session);
-    void report_end(const SessionBook::Entry& entry);
+    void report_end(const SessionBook::Entry& entry, Parcel parcel);
     void close_replaced(const LoginAnswer& answer);
     void count();
     Cohort cohort_of(std::string_view user, std::string_view labels) const;
@@ -133,6 +176,10 @@ class Logins {
     Directory directory_;
     SessionBook book_;
     ReactorMail mail_;
+    Resumption resumption_;
+    Index resuming_ = kNoIndex;  // whose session its client has on another connection
+    bool holds_ = true;          // until the server stops
+    std::deque<OwnPost> own_posts_;
     std::unordered_map<SessionBook::Handle, Waiting> waiting_;  // payloads, until the answer
     Directory::Counts counted_;
     uint64_t delayed_counted_ = 0;

@@ -21,6 +21,7 @@
 #include "core/rate_limiter.h"
 #include "core/sessions/cohorts.h"
 #include "core/sessions/directory.h"
+#include "core/sessions/resume_window.h"
 #include "core/time.h"
 #include "core/types.h"
 #include "net/auth/credentials.h"
@@ -110,6 +111,11 @@ struct LoopOptions {
     DuplicatePolicy duplicate;
     uint32_t max_connections_per_user = kSessionsPerUserMax;
     Nanos presence_linger = 0;  // 0: a user without a session is offline at once
+
+    // How long a session waits for its client (net/loop/resumption.h); 0: it ends at once.
+    Nanos resume_hold = 0;
+    ResumeBounds resume_window;                  // of each session
+    uint64_t resume_bytes = uint64_t{64} << 20;  // of all windows of all reactors together
 
     // Policies for cohorts of users, in their order; at most kPoliciesMax, no text twice.
     std::vector<CohortPolicy> policies;

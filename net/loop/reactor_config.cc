@@ -67,6 +67,7 @@ ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options, ui
     config.limits.message_bytes_max = asked.max_message_bytes;
     config.directory = directory_of(asked, reactors);
     config.ledger_entries = ledger_share(asked.ledger, reactors);
+    config.resume_bytes = asked.resume_bytes / reactors;
     return config;
 }
 

@@ -39,6 +39,7 @@ struct ReactorConfig {
     CodecLimits limits;
     DirectoryConfig directory;    // of this reactor's shard
     uint32_t ledger_entries = 0;  // of this reactor; the debug log may want more
+    size_t resume_bytes = 0;      // of this reactor's windows
 
     // What surrounds the reactor.
     uint32_t number = 0;             // which reactor; the first part of a connection's public name

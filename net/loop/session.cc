@@ -152,9 +152,15 @@ bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
         }
         profile = *named;
     }
-    const std::optional<Authentication::Bearer> bearer =
-        bearer_of({hello.user, hello.device, hello.labels_text, sequence, hello.answer_every > 0},
-                  hello.token);
+    UserHello named{.user = hello.user,
+                    .device = hello.device,
+                    .labels = hello.labels_text,
+                    .sequence = sequence,
+                    .asks_answer_every = hello.answer_every > 0,
+                    .seen = hello.resume_last_seq};
+    named.resume.wanted = hello.resume;
+    if (hello.resume_token.data() != nullptr) read_resume_token(hello.resume_token, named.resume);
+    const std::optional<Authentication::Bearer> bearer = bearer_of(named, hello.token);
     if (!bearer) return false;
     const UserHello& login = bearer->login;
     if (!login.user.empty()) {
@@ -236,8 +242,27 @@ WelcomeText Session::begin_welcome() const {
     return text;
 }
 
+// ,"resume":{"token":"...","hold_ms":30000,"resumed":true,"received":7,"from":12,"lost":0}; where a
+// session was named and is not resumed, with "why" in the place of the last three.
+void Session::add_resumable(WelcomeText& text, const ResumeWelcome& resumable) const {
+    const Nanos hold = connections_.config().options->resume_hold;
+    text << R"(,"resume":{"token":")" << resumable.token.view() << R"(","hold_ms":)"
+         << static_cast<uint64_t>(hold / kMillisecond);
+    if (resumable.resumed) {
+        text << R"(,"resumed":true,"received":)" << resumable.received << R"(,"from":)"
+             << resumable.from << R"(,"lost":)" << resumable.lost << "}";
+        return;
+    }
+    constexpr std::string_view kWhy[] = {"", "unknown", "ended", "protocol", "ahead"};
+    text << R"(,"resumed":false)";
+    if (resumable.miss != ResumeParcel::Miss::none)
+        text << R"(,"why":")" << kWhy[static_cast<size_t>(resumable.miss)] << "\"";
+    text << "}";
+}
+
 // The same with ,"user":"u1","device":"ios","session":"new" behind it.
-void Session::welcome_user(const UserHello& hello, const LoginAnswer& answer) {
+void Session::welcome_user(const UserHello& hello, const LoginAnswer& answer,
+                           const ResumeWelcome* resumable) {
     connections_.metrics().add(Metric::hellos);
     connections_.trace_hello(index_);
     connections_.logged_in(index_, hello.user);
@@ -250,8 +275,12 @@ void Session::welcome_user(const UserHello& hello, const LoginAnswer& answer) {
     };
     add("user", hello.user);
     if (!hello.device.empty()) add("device", hello.device);
-    const bool refreshed = answer.verdict == LoginAnswer::Verdict::refreshed;
-    add("session", refreshed ? "refreshed" : answer.replaces ? "took_over" : "new");
+    const auto is = [&answer](LoginAnswer::Verdict verdict) { return answer.verdict == verdict; };
+    add("session", is(LoginAnswer::Verdict::refreshed) ? "refreshed"
+                   : is(LoginAnswer::Verdict::resumed) ? "resumed"
+                   : answer.replaces                   ? "took_over"
+                                                       : "new");
+    if (resumable != nullptr) add_resumable(text, *resumable);
     text << "}";
     protocol().welcome(*this, hello.sequence, text.view());
 }
@@ -261,14 +290,49 @@ void Session::refuse_login(CloseReason reason, std::string_view words, bool clos
     if (closes) connections_.begin_close(index_, CloseCause(reason).noted(words));
 }
 
-bool Session::wants_echo() {
+// What is sent is kept before: it may be what ends the connection.
+bool Session::wants_echo(MessageForm form, uint32_t sequence, std::span<const uint8_t> bytes) {
+    Resumption& resumption = connections_.logins().resumption();
+    if (resumption.any()) resumption.count_received(index_);
     const bool echo = connections_.config().options->on_message == OnMessage::echo;
     if (echo && connections_.drops_data()) [[unlikely]] {
         connections_.metrics().add(Metric::messages_dropped);
         return false;
     }
     connections_.metrics().add(echo ? Metric::messages_echoed : Metric::messages_discarded);
+    if (echo && resumption.any())
+        resumption.keep(index_, connections_.now(), static_cast<uint8_t>(form), sequence, bytes);
     return echo;
+}
+
+void Session::on_ack(uint64_t received) {
+    if (!stopped() && !connections_.logins().resumption().acknowledge(index_, received))
+        report_error({"is more than was sent", "received"});
+}
+
+void Session::send_data(std::string_view text) {
+    Resumption& resumption = connections_.logins().resumption();
+    if (resumption.any())
+        resumption.keep(index_, connections_.now(), static_cast<uint8_t>(MessageForm::words), 0,
+                        {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+    protocol().data(*this, text);
+}
+
+// One that ends the connection goes home with all that is kept.
+void Session::send_again() {
+    uint64_t sent = 0;
+    connections_.logins().resumption().each(index_, [&](const ResumeWindow::Kept& kept) {
+        const auto form = static_cast<MessageForm>(kept.kind);
+        if (stopped()) return false;
+        ++sent;
+        if (form == MessageForm::words)
+            protocol().data(*this, {reinterpret_cast<const char*>(kept.bytes.data()),
+                                    kept.bytes.size()});
+        else
+            protocol().again(*this, form, kept.sequence, kept.bytes);
+        return !stopped();
+    });
+    connections_.logins().resumption().count_resent(sent);
 }
 
 // The message goes with the codec's next step, or lies in the parking already.

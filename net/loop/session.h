@@ -60,7 +60,8 @@ class Session final : public Conversation, private TokenJudge {
     void on_frame() override;
     bool on_hello(const JsonMessage& hello, uint32_t sequence) override;
     WelcomeText welcome() const override;
-    bool wants_echo() override;
+    bool wants_echo(MessageForm form, uint32_t sequence, std::span<const uint8_t> bytes) override;
+    void on_ack(uint64_t received) override;
     void keep_message(std::span<uint8_t> rest) override;
     HandshakePolicy handshake_policy() override;
     void open(const TraceContext& trace) override;
@@ -83,7 +84,12 @@ class Session final : public Conversation, private TokenJudge {
     // The heartbeats of its profile changed: the server's advice.
     void send_interval();
     // Answers to a hello that named a user (logins.h).
-    void welcome_user(const UserHello& hello, const LoginAnswer& answer);
+    void welcome_user(const UserHello& hello, const LoginAnswer& answer,
+                      const ResumeWelcome* resumable = nullptr);
+    // What the client of a session that it resumes has not seen.
+    void send_again();
+    // A text of the operator's. Requires: the protocol has data().
+    void send_data(std::string_view text);
     void refuse_login(CloseReason reason, std::string_view words, bool closes);
     // To a token that is not right, or to a peer that had to give one: says why, and closes.
     void refuse_token(AuthFailure failure);
@@ -93,6 +99,7 @@ class Session final : public Conversation, private TokenJudge {
   private:
     void send_error(CloseReason reason, std::string_view words);
     WelcomeText begin_welcome() const;
+    void add_resumable(WelcomeText& text, const ResumeWelcome& resumable) const;
     void greet();
     const ListenAddress& listener() const;
     void answered();

@@ -118,6 +118,7 @@ void Connections::drain() {
 
 void Connections::begin_goodbyes() {
     draining_ = true;
+    logins_.stop_holding();
     // What the end of the server takes away anyway is not given up for overload.
     if (overload_step_ != OverloadStep::none) enter_overload(OverloadStep::none);
     drain_began_ = io_.clock();

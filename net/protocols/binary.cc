@@ -73,6 +73,7 @@ constinit const Protocol binary_protocol = {
     .ping = ping,
     .interval = InStream::interval,
     .data = InStream::data,
+    .again = InStream::again,
     .expiring = InStream::expiring,
     .error = InStream::error,
     .goodbye = InStream::goodbye,

@@ -30,6 +30,10 @@ struct BinaryDialect {
     static void data(Conversation& conversation, std::string_view text) {
         frame(conversation, binary::Type::data, 0, binary::bytes_of(text));
     }
+    static void again(Conversation& conversation, MessageForm, uint32_t sequence,
+                      std::span<const uint8_t> bytes) {
+        frame(conversation, binary::Type::data, sequence, bytes);
+    }
     static void expiring(Conversation& conversation, uint32_t in_ms) {
         Out out{conversation};
         binary::write_expiring(out, in_ms);
@@ -63,10 +67,14 @@ struct BinaryDialect {
             if (!conversation.on_hello(hello, sequence)) return;
             welcome(conversation, sequence, conversation.welcome().view());
         }
+        void on_ack(uint64_t received) {
+            conversation.on_frame();
+            conversation.on_ack(received);
+        }
         void on_message(MessageKind, uint32_t sequence, std::span<uint8_t> bytes) {
             conversation.spend(bytes.size());
             conversation.on_frame();
-            if (!conversation.wants_echo()) return;
+            if (!conversation.wants_echo(MessageForm::frame, sequence, bytes)) return;
             frame(conversation, binary::Type::data, sequence, bytes);
         }
     };

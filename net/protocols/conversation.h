@@ -98,8 +98,11 @@ class Conversation {
     virtual bool on_hello(const JsonMessage& hello, uint32_t sequence) = 0;
     // The object that welcomes it.
     virtual WelcomeText welcome() const = 0;
-    // Application data: counted, and whether it is to be sent back.
-    virtual bool wants_echo() = 0;
+    // Application data: counted, and whether it is to be sent back, as it came.
+    virtual bool wants_echo(MessageForm form, uint32_t sequence,
+                            std::span<const uint8_t> bytes) = 0;
+    // After on_frame(): the peer says how many messages of the application it has received.
+    virtual void on_ack(uint64_t received) = 0;
     // Of a message that is decoded in parts: keeps what one turn did not reach, for resume().
     virtual void keep_message(std::span<uint8_t> rest) = 0;
 

@@ -47,7 +47,8 @@ struct JsonDialect {
         if (ours) return receive(conversation, message, text);
         conversation.on_frame();
         if (Texts::kMayBeAnything && message.kind == JsonKind::application) {
-            if (conversation.wants_echo()) Texts::text(conversation, text);
+            if (conversation.wants_echo(MessageForm::text, 0, text))
+                Texts::text(conversation, text);
             return;
         }
         conversation.report_error(wrong.ok() ? JsonFault{"is not a type of this protocol", "type"}
@@ -74,8 +75,12 @@ struct JsonDialect {
                 return welcome(conversation, 0, conversation.welcome().view());
             case JsonKind::data:
                 conversation.on_frame();
-                if (conversation.wants_echo()) Texts::text(conversation, text);
+                if (conversation.wants_echo(MessageForm::text, 0, text))
+                    Texts::text(conversation, text);
                 return;
+            case JsonKind::ack:
+                conversation.on_frame();
+                return conversation.on_ack(message.received);
             case JsonKind::goodbye:
                 conversation.on_frame();
                 Texts::answer_goodbye(conversation);

@@ -27,6 +27,10 @@ struct Lines {
 };
 using OnLines = JsonDialect<Lines>;
 
+void again(Conversation& conversation, MessageForm, uint32_t, std::span<const uint8_t> line) {
+    Lines::text(conversation, line);
+}
+
 // Lines are texts; the rest is other codecs'.
 struct Sink : HeadSink {
     void on_message(MessageKind, uint32_t, std::span<uint8_t> line) {
@@ -69,6 +73,7 @@ constinit const Protocol jsonl_protocol = {
     .ping = ping,
     .interval = OnLines::interval,
     .data = OnLines::data,
+    .again = again,
     .expiring = OnLines::expiring,
     .error = OnLines::error,
     .goodbye = OnLines::goodbye,

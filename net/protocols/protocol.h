@@ -36,12 +36,15 @@ class Conversation;
 enum class Framing : uint8_t { none, stream, lines, websocket };
 enum class Dialect : uint8_t { none, json, binary };
 
+// What a message of the application is sent as; words are the operator's (Protocol::data).
+enum class MessageForm : uint8_t { text, binary, frame, words };
+
 // What a peer is told that is refused. A whole HTTP answer fits.
 using RefusalMessage = FixedText<sizeof(HttpBytes::chars)>;
 
-// The object that welcomes a peer: some 200 bytes, and a user and a device, whose bytes may all be
+// The object that welcomes a peer: some 400 bytes, and a user and a device, whose bytes may all be
 // escaped, six for each.
-using WelcomeText = FixedText<256 + 6 * (kUserBytesMax + kDeviceBytesMax)>;
+using WelcomeText = FixedText<512 + 6 * (kUserBytesMax + kDeviceBytesMax)>;
 
 // Why a connection ends, as the protocols say it.
 struct Goodbye {
@@ -89,6 +92,9 @@ struct Protocol {
                      uint32_t answer_every) = nullptr;
     // A text of the operator's, which is UTF-8, as application data.
     void (*data)(Conversation& conversation, std::string_view text) = nullptr;
+    // A message of the application, as it was sent before, of another form than words.
+    void (*again)(Conversation& conversation, MessageForm form, uint32_t sequence,
+                  std::span<const uint8_t> bytes) = nullptr;
     // The token of the peer ends in so long.
     void (*expiring)(Conversation& conversation, uint32_t in_ms) = nullptr;
     void (*error)(Conversation& conversation, uint16_t code, std::string_view words) = nullptr;

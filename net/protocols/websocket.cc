@@ -98,7 +98,8 @@ struct Sink : HeadSink {
         conversation.spend(bytes.size());
         conversation.on_frame();
         if (kBinaryFrames) return receive_frames(conversation, bytes);
-        if (conversation.wants_echo()) message(conversation, kind, bytes);
+        if (conversation.wants_echo(MessageForm::binary, 0, bytes))
+            message(conversation, kind, bytes);
     }
     void on_goodbye(uint16_t code, std::span<const uint8_t>) {
         conversation.on_frame();
@@ -149,6 +150,14 @@ void data(Conversation& conversation, std::string_view text) {
     TextMessages::text(conversation, binary::bytes_of(text));
 }
 
+void again(Conversation& conversation, MessageForm form, uint32_t sequence,
+           std::span<const uint8_t> bytes) {
+    if (form == MessageForm::frame)
+        return InMessages::frame(conversation, binary::Type::data, sequence, bytes);
+    const bool is_text = form == MessageForm::text;
+    message(conversation, is_text ? MessageKind::text : MessageKind::binary, bytes);
+}
+
 void close(Conversation& conversation, const Goodbye& goodbye) {
     websocket::write_close(conversation, describe(goodbye.reason).code, goodbye.words);
 }
@@ -192,6 +201,7 @@ constexpr Protocol row(std::string_view name, std::string_view title) {
         .greets_at_once = true,
         .receive = receive<false>,
         .ping = ping,
+        .again = again,
         .goodbye_says_all = true,
         .refuse = http_refusal_for,
         .reject = reject,

@@ -38,6 +38,9 @@ static_assert(kFirstReactorSender + kReactorsMax <= kMailboxSendersMax);
 inline constexpr size_t kIdleUserBytes = 80;
 // What a user with one session costs beside it, with a name of 16 bytes: core/README.md.
 inline constexpr size_t kUserBytes = 200;
+// What a session that can be resumed costs beside its window, here and with its shard, with what
+// the maps have of each: sizes of Resumption's records.
+inline constexpr size_t kResumableSessionBytes = 320;
 // In the kernel: the socket (3.81 KB) and its entry in an epoll set (about 200 B by its slab, 235 B
 // by what a cgroup is charged).
 inline constexpr size_t kIdleKernelBytes = 4'160;

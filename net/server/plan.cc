@@ -246,6 +246,16 @@ std::string authentication(const ServerPlan& plan) {
                               kAuthBytesPerConnection, format_mib(kAuthBytesPerReactorMax));
 }
 
+std::string resuming(const ServerOptions& options) {
+    if (options.resume_hold == 0) return "a session ends with its connection";
+    const ResumeBounds& window = options.resume_window;
+    return fmt::format(
+        "sessions wait {} for their clients; their windows, of {} messages and {} each, take {} at "
+        "most, and each session some {} B more",
+        format_duration(options.resume_hold), window.messages, format_size(window.bytes),
+        format_mib(options.resume_bytes), kResumableSessionBytes);
+}
+
 }  // namespace
 
 uint64_t ServerPlan::ledger_bytes_max() const {
@@ -272,6 +282,7 @@ std::vector<std::string> ServerPlan::describe() const {
             kUserBytes,
             format_mib(std::max<uint64_t>(kSessionTextBytesMax, reactors * kSessionTextBytesMin))),
         authentication(*this),
+        resuming(options),
         options.ledger == 0
             ? std::string("remembers no connection that has ended")
             : fmt::format("remembers the last {} connections that ended, in {} at most",

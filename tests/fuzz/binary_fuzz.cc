@@ -19,6 +19,7 @@ struct Sink : RecordingSink {
         calls.push_back("interval " + std::to_string(interval_ms) + std::to_string(timeout_ms) +
                         "/" + std::to_string(answer_every));
     }
+    void on_ack(uint64_t received) { calls.push_back("ack " + std::to_string(received)); }
     void on_expiring(uint32_t in_ms) { calls.push_back("expiring " + std::to_string(in_ms)); }
     void on_error(uint16_t code, std::span<uint8_t> text) {
         calls.push_back("error " + std::to_string(code) + ":" + text_of(text));

@@ -27,6 +27,7 @@ struct BothSides : RecordingSink {
         calls.push_back("interval " + std::to_string(interval_ms) + " " +
                         std::to_string(timeout_ms) + " " + std::to_string(answer_every));
     }
+    void on_ack(uint64_t received) { calls.push_back("ack " + std::to_string(received)); }
     void on_expiring(uint32_t in_ms) { calls.push_back("expiring " + std::to_string(in_ms)); }
     void on_error(uint16_t code, std::span<uint8_t> text) {
         calls.push_back("error " + std::to_string(code) + ":" + text_of(text));
@@ -82,7 +83,7 @@ constexpr Rule kRules[] = {
     {Role::server, Type::data, 0, 65'535},    {Role::client, Type::data, 0, 65'535},
     {Role::server, Type::goodbye, 2, 65'535}, {Role::client, Type::goodbye, 2, 65'535},
     {Role::client, Type::interval, 8, 8},     {Role::client, Type::error, 2, 65'535},
-    {Role::client, Type::expiring, 4, 4},
+    {Role::client, Type::expiring, 4, 4},     {Role::server, Type::ack, 8, 8},
 };
 
 const Rule* rule_of(Role role, size_t type) {
@@ -136,7 +137,7 @@ TEST(BinaryHeader, EveryFaultIsFoundAtTheByteThatProvesIt) {
     };
     const Case cases[] = {
         {Role::server, header(0, 0), 2, CloseReason::protocol_error, "unknown frame type"},
-        {Role::server, header(10, 0), 2, CloseReason::protocol_error, "unknown frame type"},
+        {Role::server, header(11, 0), 2, CloseReason::protocol_error, "unknown frame type"},
         {Role::client, header(255, 0), 2, CloseReason::protocol_error, "unknown frame type"},
         {Role::server, header(4, 2), 2, CloseReason::protocol_error,
          "frame type is not for this side"},
@@ -204,6 +205,8 @@ TEST(BinaryFrames, EveryTypeSaysWhatItCarries) {
     EXPECT_EQ(hear<Role::client>(frame(Type::error, goodbye)).calls.at(0), "error 1000: bye");
     EXPECT_EQ(hear<Role::client>(frame(Type::expiring, interval.substr(0, 4))).calls.at(0),
               "expiring 60000");
+    EXPECT_EQ(hear<Role::server>(frame(Type::ack, interval)).calls.at(0),
+              "ack " + std::to_string((uint64_t{60'000} << 32) + 120'000));
 }
 
 TEST(BinaryFrames, TheLongestPayloadOfEveryTypeThatMayHaveIt) {

@@ -48,6 +48,7 @@ TEST(JsonKinds, EveryTypeByItsName) {
         {"interval", JsonKind::interval},
         {"expiring", JsonKind::expiring},
         {"error", JsonKind::error},
+        {"ack", JsonKind::ack},
         {"chat", JsonKind::application},
         {"Ping", JsonKind::application},
         {"", JsonKind::application},
@@ -248,6 +249,43 @@ TEST(JsonFaults, EveryFaultNamesWhatAndWhere) {
         {"{\"type\":\"ping\",\"x\":\"\\\"a\nb\"}", "has a control character in a string", "", 23,
          JsonKind::application},
         {R"({"type":"ping)", "has a string without an end", "", 13, JsonKind::application},
+    };
+    expect_faults(cases);
+}
+
+TEST(JsonKinds, AHelloMayAskForASessionThatCanBeResumed) {
+    const Parsed without(R"({"type":"hello","user":"u1"})");
+    EXPECT_FALSE(without.message.resume);
+    const Parsed asks(R"({"type":"hello","resume":{}})");
+    EXPECT_TRUE(asks.message.resume);
+    EXPECT_EQ(asks.message.resume_token.data(), nullptr);
+    const Parsed names(
+        R"({"type":"hello","resume":{"x":[1],"last_seq":9007199254740992,"token":"\u0061b"}})");
+    EXPECT_TRUE(names.fault.ok()) << names.fault.what;
+    EXPECT_EQ(names.message.resume_token, "ab");
+    EXPECT_EQ(names.message.resume_last_seq, uint64_t{1} << 53);
+    const Parsed empty(R"({"type":"hello","resume":{"token":""}})");
+    EXPECT_NE(empty.message.resume_token.data(), nullptr) << "it names one, which there is not";
+    const Parsed ack(R"({"received":12,"type":"ack"})");
+    EXPECT_EQ(ack.message.received, 12u);
+}
+
+TEST(JsonFaults, ResumeIsAnObjectOfATokenAndANumber) {
+    const std::string_view number = "has a last_seq that is not a whole number from 0 to 2^53";
+    const Wrong cases[] = {
+        {R"({"type":"hello","resume":true})", "is no JSON object", "resume", 25, JsonKind::hello},
+        {R"({"type":"hello","resume":{"token":7}})", "has a token that is not a string", "resume",
+         25, JsonKind::hello},
+        {R"({"type":"hello","resume":{"token":"a","token":"b"}})", "has a token twice", "resume",
+         25, JsonKind::hello},
+        {R"({"type":"hello","resume":{"last_seq":1,"last_seq":1}})", "has last_seq twice",
+         "resume", 25, JsonKind::hello},
+        {R"({"type":"hello","resume":{"last_seq":-1},"user":"u"})", number, "resume", 25,
+         JsonKind::hello},
+        {R"({"type":"hello","resume":{"last_seq":9007199254740993}})", number, "resume", 25,
+         JsonKind::hello},
+        {R"({"type":"ack","received":"1"})", "is not a whole number from 0 to 2^53", "received", 25,
+         JsonKind::ack},
     };
     expect_faults(cases);
 }

@@ -53,7 +53,7 @@ std::vector<Row> table(const std::string& header) {
 
 TEST(Protocol, BinaryTypesAreThoseThatTheCodecTakes) {
     const std::vector<Row> rows = table("| type | number |");
-    ASSERT_EQ(rows.size(), 9u);
+    ASSERT_EQ(rows.size(), 10u);
     const CodecLimits limits;
     for (const Row& row : rows) {
         const auto type = static_cast<uint8_t>(std::stoi(row[1]));
@@ -82,13 +82,14 @@ TEST(Protocol, JsonTypesReadTheirKeysAndNoOthers) {
         {"pong", JsonKind::pong},         {"hello", JsonKind::hello},
         {"welcome", JsonKind::welcome},   {"data", JsonKind::data},
         {"interval", JsonKind::interval}, {"goodbye", JsonKind::goodbye},
-        {"error", JsonKind::error},       {"expiring", JsonKind::expiring}};
+        {"error", JsonKind::error},       {"expiring", JsonKind::expiring},
+        {"ack", JsonKind::ack}};
     ASSERT_EQ(rows.size(), kinds.size());
     JsonParser parser;
     for (const Row& row : rows) {
         for (const char* key : {"seq", "ts", "user", "device", "token", "profile", "labels", "conn",
                                 "interval_ms", "timeout_ms", "answer_every", "code", "reason",
-                                "retry_after_ms", "message", "in_ms"}) {
+                                "retry_after_ms", "message", "in_ms", "received", "resume"}) {
             // No key may be an array: one that is read is a fault, one that is not is passed over.
             Bytes text = bytes_of("{\"type\":\"" + row[0] + "\",\"" + key + "\":[1]}");
             LentBytes lent(text);

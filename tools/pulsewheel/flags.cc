@@ -344,6 +344,16 @@ std::optional<std::string> wrong_queues(const ServerOptions& options, const Orig
            ", or a shorter --max-message-bytes";
 }
 
+// A window goes out at once when its session is resumed.
+std::optional<std::string> wrong_window(const ServerOptions& options, const Origins& origins) {
+    const size_t most = options.send_queue_bytes / 2;
+    if (options.resume_hold == 0 || options.resume_window.bytes <= most) return std::nullopt;
+    return origin_of(origins, "resume-window") + ": has " +
+           format_size(options.resume_window.bytes) + ", more than half of the send queue of " +
+           format_size(options.send_queue_bytes) + "; write " + format_size(most / 1'024 * 1'024) +
+           " at most, or a larger --send-queue-bytes";
+}
+
 std::optional<std::string> wrong_listeners(const ServerOptions& options, const Origins& origins) {
     for (const ListenAddress& listener : options.listen) {
         if (!listener.expects_proxy_header || !options.proxy_trusted.empty()) continue;
@@ -448,6 +458,7 @@ Result<void> check_between(const ServerOptions& options, const Origins& origins)
     std::string errors;
     for (const auto& wrong : {wrong_listeners(options, origins), wrong_heartbeats(options, origins),
                               wrong_buffers(options, origins), wrong_queues(options, origins),
+                              wrong_window(options, origins),
                               wrong_admin(options, origins), wrong_anomalies(options, origins)}) {
         if (wrong) errors.append(errors.empty() ? "" : "\n").append(*wrong);
     }

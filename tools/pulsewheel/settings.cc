@@ -368,6 +368,34 @@ std::vector<std::string> get_flapping(const ServerOptions& options) {
             format_duration(rule.hold_off)};
 }
 
+// MESSAGES/SIZE/TIME.
+Result<void> set_resume_window(ServerOptions& options, std::string_view text) {
+    const size_t first = std::min(text.find('/'), text.size());
+    const size_t second = std::min(text.find('/', first + 1), text.size());
+    const bool whole = second < text.size();
+    const Result<uint64_t> messages = parse_count(text.substr(0, first));
+    const Result<uint64_t> bytes =
+        whole ? parse_size(text.substr(first + 1, second - first - 1)) : Error{""};
+    const Result<Nanos> age = whole ? parse_duration(text.substr(second + 1)) : Error{""};
+    const auto fits = [](const auto& value, auto least, auto most) {
+        return value && *value >= least && *value <= most;
+    };
+    if (!fits(messages, uint64_t{1}, uint64_t{kResumeMessagesMax}) ||
+        !fits(bytes, uint64_t{1'024}, uint64_t{kResumeWindowBytesMax}) ||
+        !fits(age, kSecond, kHour)) {
+        return refuse(text, "is not a window of messages",
+                      "write how many are kept, of 10k at most, how many bytes, from 1KiB to 1MiB, "
+                      "and for how long, from 1s to 1h, such as 256/64KiB/1m");
+    }
+    options.resume_window = {static_cast<uint32_t>(*messages), static_cast<size_t>(*bytes), *age};
+    return {};
+}
+std::vector<std::string> get_resume_window(const ServerOptions& options) {
+    const ResumeBounds& window = options.resume_window;
+    return {format_count(window.messages) + "/" + format_size(window.bytes) + "/" +
+            format_duration(window.age)};
+}
+
 template <auto kField>
 Result<void> set_file(ServerOptions& options, std::string_view text) {
     options.*kField = text;
@@ -659,6 +687,19 @@ constexpr Setting kSettings[] = {
      "How long a user whose last session ended is still online, so that a quick reconnect is no "
      "change; off: offline at once, so that what waits for it learns it at once.",
      text, live, DURATION_OR_OFF(presence_linger, 100 * kMillisecond, kHour)},
+    {"resume-hold", kSessions, "TIME",
+     "How long a session waits for its client when the connection is lost, if its hello asked for "
+     "that: the client comes back to it, on any connection, and no message is lost or doubled; its "
+     "user is not offline meanwhile. off: such hellos are logins like any other.",
+     text, restart, DURATION_OR_OFF(resume_hold, kSecond, kHour)},
+    {"resume-window", kSessions, "N/SIZE/TIME",
+     "What is kept of such a session, until its client says that it has it: messages that it was "
+     "sent, their bytes, with 24 for each, and how old they are. The oldest are dropped, and a "
+     "client that comes back for them is told how many it has lost.",
+     text, restart, set_resume_window, get_resume_window},
+    {"resume-bytes", kSessions, "SIZE",
+     "Most bytes that all these windows of all reactors may have together.", number, restart,
+     SIZE(resume_bytes, size_t{1} << 20, uint64_t{1} << 40)},
 
     {"policy", kSessions, "POLICY",
      "Treat a cohort of users otherwise than the rest: 'MATCH: EFFECTS'. MATCH is labels of the "

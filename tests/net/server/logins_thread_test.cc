@@ -180,6 +180,126 @@ TEST_P(LoginThreads, OfAThousandRacingLoginsOneOwnerEachIsLeft) {
     EXPECT_EQ(server_->stats().total.gauges.users, 0u);
 }
 
+// A client of a session that it resumes, on blocking sockets; a frame that does not come within ten
+// seconds fails it.
+class Resumer {
+  public:
+    Resumer(std::string uri, std::string user) : uri_(std::move(uri)), user_(std::move(user)) {}
+    ~Resumer() { cut(true); }
+
+    bool connect() {
+        const Result<ListenAddress> to = parse_listen_uri(uri_);
+        socket_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        const timeval patience{.tv_sec = 10, .tv_usec = 0};
+        setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+        if (::connect(socket_, &to->address.base, to->address.size_bytes()) != 0) return false;
+        const std::string resume = token_.empty()
+                                       ? std::string()
+                                       : R"("token":")" + token_ + R"(","last_seq":)" +
+                                             std::to_string(heard_);
+        write(kHello, R"({"user":")" + user_ + R"(","resume":{)" + resume + "}}");
+        const std::string welcome = read(kWelcome);
+        const auto after = [&welcome](std::string_view key) {
+            const size_t at = welcome.find(key);
+            return at == std::string::npos ? std::string() : welcome.substr(at + key.size());
+        };
+        if (!token_.empty() && after("\"resumed\":true").empty()) return false;
+        token_ = after(R"("token":")").substr(0, 40);
+        if (const std::string received = after("\"received\":"); !received.empty())
+            sent_ = std::stoull(received);
+        return token_.size() == 40;
+    }
+    // Sends all up to `number` that the server does not have.
+    void send_up_to(uint64_t number) {
+        while (sent_ < number) write(kData, std::to_string(++sent_));
+    }
+    // The next echo is the next number.
+    bool hear() {
+        if (read(kData) != std::to_string(heard_ + 1)) return false;
+        ++heard_;
+        return true;
+    }
+    uint64_t heard() const { return heard_; }
+    void cut(bool resets) {
+        const linger at_once{.l_onoff = 1, .l_linger = 0};
+        if (resets && socket_ >= 0)
+            setsockopt(socket_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        if (socket_ >= 0) ::close(std::exchange(socket_, -1));
+    }
+
+  private:
+    static constexpr uint8_t kData = 5;
+
+    void write(uint8_t type, const std::string& payload) {
+        std::string frame(kBinaryHeaderBytes, '\0');
+        auto* header = reinterpret_cast<uint8_t*>(frame.data());
+        header[0] = 0xB7;
+        header[1] = type;
+        store_be16(header + 2, static_cast<uint16_t>(payload.size()));
+        frame += payload;
+        (void)!send(socket_, frame.data(), frame.size(), MSG_NOSIGNAL);
+    }
+    bool receive(void* to, size_t bytes) {
+        return bytes == 0 ||
+               recv(socket_, to, bytes, MSG_WAITALL) == static_cast<ssize_t>(bytes);
+    }
+    // The payload of the next frame of this type; empty: none came.
+    std::string read(uint8_t type) {
+        uint8_t header[kBinaryHeaderBytes];
+        std::string payload;
+        do {
+            if (!receive(header, sizeof header)) return {};
+            payload.resize(load_be16(header + 2));
+            if (!receive(payload.data(), payload.size())) return {};
+        } while (header[1] != type);
+        return payload;
+    }
+
+    std::string uri_, user_, token_;
+    int socket_ = -1;
+    uint64_t sent_ = 0, heard_ = 0;
+};
+
+// Each is cut in the middle of its messages, again and again, and comes back to whichever reactor
+// accepts it; also while its old connection still lives. What comes back is each number, once.
+TEST_P(LoginThreads, AClientThatResumesLosesNothingWhicheverReactorItComesTo) {
+    constexpr uint64_t kThreads = 3, kEach = 4, kCuts = 12, kBetween = 7;
+    ServerOptions options;
+    options.on_message = OnMessage::echo;
+    options.resume_hold = 60 * kSecond;
+    start(options);
+    const std::string uri = server_->listening()[0];
+    std::atomic<uint64_t> whole{0};
+    std::vector<std::thread> threads;
+    for (uint64_t thread = 0; thread < kThreads; ++thread) {
+        threads.emplace_back([&, thread] {
+            for (uint64_t client = 0; client < kEach; ++client) {
+                const std::string user = "u" + std::to_string(thread * kEach + client);
+                Resumer resumer(uri, user);
+                bool fine = resumer.connect();
+                for (uint64_t cut = 1; fine && cut <= kCuts; ++cut) {
+                    resumer.send_up_to(cut * kBetween);
+                    for (uint64_t i = 0; fine && i < cut % kBetween; ++i) fine = resumer.hear();
+                    resumer.cut(cut % 2 == 0);
+                    fine = fine && resumer.connect();
+                }
+                resumer.send_up_to(kCuts * kBetween);
+                while (fine && resumer.heard() < kCuts * kBetween) fine = resumer.hear();
+                whole += fine;
+            }
+        });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(whole, kThreads * kEach);
+    const ReactorStats& total = server_->stats().total;
+    EXPECT_EQ(total.metrics[Metric::resumed], kThreads * kEach * kCuts);
+    EXPECT_EQ(total.metrics[Metric::resume_missed], 0u);
+    EXPECT_EQ(total.metrics[Metric::resume_lost], 0u);
+    ASSERT_TRUE(end(true));
+    EXPECT_EQ(server_->stats().total.gauges.sessions, 0u);
+    EXPECT_EQ(server_->stats().total.gauges.resume_held, 0u);
+}
+
 TEST_P(LoginThreads, AStopInTheMiddleOfLoginsLosesNoReport) {
     for (const bool drains : {false, true}) {
         start();

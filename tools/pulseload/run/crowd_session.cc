@@ -194,6 +194,7 @@ void ClientSession::on_text(std::span<uint8_t> text) {
         case JsonKind::error:
             return on_error(message.code, binary::bytes_of(message.message));
         case JsonKind::expiring:
+        case JsonKind::ack:
         case JsonKind::application:
         case JsonKind::bare_ping:
         case JsonKind::hello:
