@@ -15,7 +15,7 @@ test("it says hello with what it is, and is open once it is welcomed", async () 
   const welcome = await ready;
   assert.deepEqual([welcome.url, welcome.intervalMs, welcome.timeoutMs], [HOME, 10_000, 30_000]);
   assert.deepEqual(stage.home.hellos, [{type: "hello", user: "u1", device: "d",
-    labels: {ring: "a"}, profile: "mobile", token: "t"}]);
+    labels: {ring: "a"}, profile: "mobile", token: "t", resume: {}}]);
   assert.deepEqual(stage.socket.protocols, ["pulse.v1.json"]);
   assert.deepEqual(stage.of("state").map(({state}) => state), ["connecting", "open"]);
   assert.equal(stage.client.connect(), ready, "it is connected already");

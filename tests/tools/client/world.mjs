@@ -118,6 +118,8 @@ export class FakeServer {
     this.uploadBytesPerS = Infinity;  // that leave a socket; what waits is its bufferedAmount
     this.stalledUntil = 0;       // it reads nothing until then, and loses nothing
     this.userOfToken = undefined;  // (token) => user: it wants tokens (PROTOCOL.md, "Tokens")
+    this.sessions = undefined;   // token -> a session that can be resumed: a Map, if it has such
+    this.keptMax = Infinity;     // messages that it keeps of each
     this.onHello = undefined;    // (socket, hello) => true if it has answered
     this.hellos = [];
     this.data = [];              // {id, conn}, in the order of arrival
@@ -160,15 +162,50 @@ export class FakeServer {
       const session = this.userOfToken ? this.judge(socket, message) : {};
       if (!session) return;
       socket.conn ??= `${this.url}#${++this.conns}`;
+      const resume = this.sessions && !socket.session ? this.resume(socket, message) : undefined;
       this.send(socket, {type: "welcome", conn: socket.conn, interval_ms: this.intervalMs,
-        timeout_ms: this.timeoutMs, ...session});
+        timeout_ms: this.timeoutMs, ...session, resume});
+      if (resume?.resumed) for (const {text} of socket.session.kept) this.send(socket, text);
     } else if (message.type === "ping") {
       this.pings.push({at: this.world.now, conn: socket.conn});
       this.send(socket, {type: "pong", seq: message.seq});
+    } else if (message.type === "ack") {
+      if (socket.session) this.acknowledge(socket.session, message.received);
     } else if (message.type === "data") {
       this.data.push({id: message.id, conn: socket.conn});
+      if (socket.session) ++socket.session.received;
       if (this.echoes) this.send(socket, data);
     }
+  }
+  // PROTOCOL.md, "Resuming": an old connection of the session is read no more.
+  resume(socket, {resume}) {
+    if (!resume) return undefined;
+    const before = this.sessions.get(resume.token);
+    const isIt = before !== undefined && resume.last_seq <= before.sent;
+    if (before && !isIt) throw new Error(`last_seq ${resume.last_seq} of ${before.sent}`);
+    const token = isIt ? resume.token : `token${this.sessions.size + 1}`;
+    const session = isIt ? before : {sent: 0, received: 0, kept: []};
+    this.sessions.set(token, session);
+    const old = session.socket;
+    session.socket = socket;
+    socket.session = session;
+    if (old) {
+      old.session = undefined;
+      this.goodbye(old, {code: 4008, reason: "taken_over"});
+    }
+    if (!isIt) return {token, resumed: false, why: resume.token && "unknown"};
+    this.acknowledge(session, resume.last_seq);
+    const from = session.sent - session.kept.length + 1;
+    return {token, resumed: true, received: session.received, from,
+      lost: from - 1 - resume.last_seq};
+  }
+  acknowledge({kept}, seq) { while (kept.length > 0 && kept[0].seq <= seq) kept.shift(); }
+  /** A message of the application, also while the session has no connection. */
+  push(session, message) {
+    const text = JSON.stringify({type: "data", ...message});
+    session.kept.push({seq: ++session.sent, text});
+    while (session.kept.length > this.keptMax) session.kept.shift();
+    if (session.socket?.isUp) this.send(session.socket, text);
   }
   // Without a token a hello changes nothing of a login; with one the user is the token's.
   judge(socket, {token, user, device, labels}) {

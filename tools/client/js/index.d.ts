@@ -90,6 +90,8 @@ export interface Options extends Identity {
    */
   url: string | string[];
   token?: TokenSource;
+  /** Whether to go on with the session after a connection was lost, where the server can. [true] */
+  resume?: boolean;
   /** A constructor of WebSockets. [globalThis.WebSocket] */
   WebSocket?: any;
   /** Rows that replace those of DEFAULT_POLICIES. */
@@ -121,7 +123,7 @@ export interface Welcome {
   timeoutMs: number;
   user?: string;
   device?: string;
-  session?: "new" | "took_over" | "refreshed";
+  session?: "new" | "took_over" | "refreshed" | "resumed";
 }
 
 /** An object of the server: proto/PROTOCOL.md. */
@@ -133,7 +135,7 @@ export interface ServerMessage {
   timeout_ms?: number;
   user?: string;
   device?: string;
-  session?: "new" | "took_over" | "refreshed";
+  session?: "new" | "took_over" | "refreshed" | "resumed";
   code?: number;
   reason?: string;
   message?: string;
@@ -150,6 +152,14 @@ export interface ClientEvents {
   state: {state: ClientState; before: ClientState};
   /** Of each connection, and of each later hello that is welcomed. */
   welcome: Welcome;
+  /**
+   * Of each connection after the first, where the one before could be resumed. `lost`: messages of
+   * the server that it did not keep, undefined if they are not known; `resent`: messages of the
+   * client that were sent again; `unconfirmed`: those that were sent, and may have come or not.
+   */
+  resumed: {
+    resumed: boolean; lost: number | undefined; resent: number; unconfirmed: number; why?: string;
+  };
   message:
     | {kind: "text"; data: string}
     | {kind: "binary"; data: ArrayBuffer}

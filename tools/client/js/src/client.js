@@ -13,6 +13,7 @@ import {Link} from "./link.js";
 import {LATE_MS} from "./heartbeat.js";
 import {Outbox} from "./outbox.js";
 import {Retries, policies} from "./policy.js";
+import {Session, tokenOf} from "./session.js";
 import {TOKEN_BYTES_MAX, checkIdentity, encode, hello, moveTarget, utf8Bytes} from "./wire.js";
 
 /** @typedef {import("../index.js").Answer} Answer */
@@ -113,6 +114,14 @@ export class PulseClient extends EventTarget {
     this.identityVersion = 0;
     if (typeof options.token !== "function") checkToken(options.token);
     this.token = options.token;
+    if (typeof (options.resume ?? true) !== "boolean") {
+      throw new TypeError("resume: must be true or false");
+    }
+    /**
+     * What the next connection goes on with, where the server has such a thing.
+     * @type {Session | undefined}
+     */
+    this.session = undefined;
 
     /** @type {ClientState} */
     this.state = "idle";
@@ -252,12 +261,21 @@ export class PulseClient extends EventTarget {
     if (attempt !== this.attempts) return;  // closed meanwhile, or begun anew
     if (!this.link) this.#become("connecting");
     const url = this.movedTo ?? this.urls[this.urlIndex % this.urls.length];
-    const link = new Link(this, url, hello(this.identity, token));
+    const link = new Link(this, url, hello(this.identity, token, this.#resumption(url)));
     link.identityVersion = this.identityVersion;
     const {next} = this;
     if (this.link) this.next = link;
     else this.link = link;
     if (next && next !== this.next) next.end({name: "closed"});
+  }
+
+  // A server to which a goodbye has just sent the client has nothing of its session.
+  /** @param {string} url */
+  #resumption(url) {
+    const {session} = this;
+    if (this.options.resume === false) return undefined;
+    if (!session || this.link) return {};
+    return this.movedTo === undefined || session.url === url ? session.hello() : {};
   }
 
   /** @param {string} cause @returns {Promise<string | undefined>} */
@@ -342,8 +360,10 @@ export class PulseClient extends EventTarget {
     this.tokenCause = "connect";
     this.stableAlarm.in(this.options.stableMs);
     const detail = welcomeOf(welcome, link.url);
+    const resumed = this.#resume(link, welcome);
     this.#become("open");
     this.#tell("welcome", detail);
+    if (resumed) this.#tell("resumed", resumed);
     this.ready?.resolve(detail);
     this.#pump();
     old?.retire();
@@ -351,6 +371,33 @@ export class PulseClient extends EventTarget {
     this.#greetAgain(link).catch((error) => {
       if (link === this.link) this.#tell("error", {message: String(error)});
     });
+  }
+
+  // Before anything new is sent. Returns what the application is told, where there was a session.
+  /** @param {Link} link @param {any} welcome */
+  #resume(link, welcome) {
+    const token = tokenOf(welcome);
+    const before = this.session;
+    const resumed = welcome.resume?.resumed === true && token === before?.token
+        ? before?.resume(welcome.resume) : undefined;
+    if (before && resumed) {
+      link.session = before;
+      before.url = link.url;
+      link.sendAgain(resumed.again);
+      const {lost, again} = resumed;
+      return {resumed: true, lost, resent: again.length, unconfirmed: 0};
+    }
+    this.session = link.session = token === undefined
+        ? undefined : new Session(token, link.url);
+    if (!before) return undefined;
+    const why = String(welcome.resume?.why ?? "new");
+    return {resumed: false, lost: undefined, resent: 0, unconfirmed: before.drop(why), why};
+  }
+
+  /** @param {Link} link */
+  keepsSession(link) {
+    return this.state !== "closed" && link === this.link && link.session === this.session &&
+        link.moveTo === undefined;
   }
 
   linkConfirmed() {
@@ -507,8 +554,7 @@ export class PulseClient extends EventTarget {
         break;
       }
       const item = /** @type {import("./outbox.js").Item} */ (outbox.shift());
-      const isFull = this.link.unconfirmed.length >= outbox.bounds.messagesMax;
-      if (item.confirm && isFull) {  // linkConfirmed() goes on
+      if (!this.link.hasRoom(item, outbox.bounds)) {  // linkConfirmed() goes on
         outbox.unshift(item);
         break;
       }
@@ -549,6 +595,8 @@ export class PulseClient extends EventTarget {
     this.link = this.next = this.ready = undefined;
     next?.end(cause);
     link?.end(cause);
+    this.session?.drop(cause.name);
+    this.session = undefined;
     this.outbox.clear(cause.name === "closed" ? "closed" : "ended");
     ready?.reject(new PulseError(cause));
     this.#become("closed");

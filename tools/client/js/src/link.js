@@ -10,8 +10,9 @@
 
 import {Alarm, Patience} from "./environment.js";
 import {Heartbeat, LATE_MS} from "./heartbeat.js";
+import {ACK_MS} from "./session.js";
 import {
-  SUBPROTOCOL, isInterval, moveTarget, parse, parseCloseWords, parseRetryAfter, ping,
+  SUBPROTOCOL, isInterval, moveTarget, parse, parseCloseWords, parseRetryAfter, ping, utf8Bytes,
 } from "./wire.js";
 
 /** @typedef {import("../index.js").Cause} Cause */
@@ -37,6 +38,7 @@ import {
  * @property {(link: Link, cause: Cause) => void} linkEnded
  * @property {(link: Link) => void} linkMissed
  * @property {() => void} linkConfirmed some of `unconfirmed` are
+ * @property {(link: Link) => boolean} keepsSession it may be resumed, now that the link ends
  */
 
 const OPEN = 1;  // WebSocket.OPEN
@@ -45,6 +47,8 @@ const PUT_OFF_MS = 1000;
 const CLOSE_EVENT_MS = 100;  // behind an error, until a close event is not waited for any more
 const CODE_PUT_OFF = 1013;
 const CODE_INVALID = 1007;
+const CONFIRM_MESSAGES = 32;  // that may have to be sent again, until it is asked for them
+const CONFIRM_BYTES = 1 << 16;
 
 export class Link {
   /** @param {Owner} owner @param {string} url @param {string} hello */
@@ -80,7 +84,16 @@ export class Link {
      * @type {{item: Item, seq: number}[]}
      */
     this.unconfirmed = [];
+    this.unconfirmedBytes = 0;
+    /** Of them, those whose sender waits for it. */
+    this.confirmations = 0;
     this.confirmingSeq = 0;
+    /**
+     * Where the server lets it be resumed, from the welcome on: then all that is sent is kept until
+     * it is confirmed.
+     * @type {import("./session.js").Session | undefined}
+     */
+    this.session = undefined;
     /** Bytes that the socket still had when it was last looked at. */
     this.bufferedSeen = 0;
     /** At the last poll it had some: a ping from then on is behind them. */
@@ -93,6 +106,7 @@ export class Link {
     this.beat = new Alarm(environment, () => this.#poll());
     this.patience = new Patience(environment, () => this.#tooLong(), LATE_MS);
     this.again = new Alarm(environment, () => this.#sendHello());
+    this.acknowledge = new Alarm(environment, () => this.#acknowledge());
     this.retirement = new Alarm(environment, () => this.end({name: "closed"}));
     this.failure = new Alarm(environment, () => this.#closed(1006, ""));
     this.hellos.push({text: hello, welcomed: (welcome) => this.#welcomed(welcome),
@@ -167,15 +181,29 @@ export class Link {
   end(cause, cut = false) {
     if (this.phase === "ended") return;
     this.phase = "ended";
-    for (const alarm of [this.beat, this.again, this.retirement, this.failure]) alarm.clear();
+    for (const alarm of [this.beat, this.again, this.acknowledge, this.retirement, this.failure]) {
+      alarm.clear();
+    }
     this.patience.end();
     this.#letGo(cut);
-    for (const {item} of this.unconfirmed.splice(0)) {
-      item.answer({status: "unconfirmed", reason: cause.name});
-    }
+    this.#leave(cause);
     const error = new Error(`the connection ended: ${cause.name}`);
     for (const {refused} of this.hellos.splice(0)) refused(error);
     this.owner.linkEnded(this, cause);
+  }
+
+  // What is not confirmed waits for the next connection, or has its answer.
+  /** @param {Cause} cause */
+  #leave(cause) {
+    const left = this.unconfirmed.splice(0).map(({item}) => item);
+    this.unconfirmedBytes = 0;
+    if (this.session && this.owner.keepsSession(this)) {
+      this.session.unconfirmed = left;
+      return;
+    }
+    for (const item of left) {
+      if (item.confirm) item.answer({status: "unconfirmed", reason: cause.name});
+    }
   }
 
   /** @param {boolean} cut */
@@ -266,8 +294,25 @@ export class Link {
     const message = typeof data === "string" ? parse(data) : undefined;
     const now = this.environment.now();
     this.heartbeat.heard(now, message?.type === "pong" ? Number(message.seq) : undefined);
+    if (message === undefined || message.type === "data") this.#count(data);
     this.#take(message ?? data, now);
     if (this.phase === "open") this.#rearm();
+  }
+
+  // A message of the application is counted before it is handed over: what that does may fail.
+  /** @param {any} data */
+  #count(data) {
+    const {session} = this;
+    if (!session || this.phase !== "open") return;
+    const bytes = typeof data === "string" ? utf8Bytes(data) : Number(data.byteLength ?? 0);
+    if (session.count(bytes)) return this.#acknowledge();
+    if (!(this.acknowledge.at < Infinity)) this.acknowledge.in(ACK_MS);
+  }
+
+  #acknowledge() {
+    this.acknowledge.clear();
+    const ack = this.takesMessages ? this.session?.ack() : undefined;
+    if (ack !== undefined) this.#send(ack);
   }
 
   /** @param {any} message @param {number} now */
@@ -360,20 +405,57 @@ export class Link {
    */
   sendItem(item) {
     if (!this.takesMessages || !this.#send(item.frame)) return false;
-    if (!item.confirm) {
-      item.answer({status: "sent"});
-      return true;
-    }
-    item.frame = "";  // it is not sent again
-    // The server reads in order: the answer to a later ping shows that it has read this.
-    this.unconfirmed.push({item, seq: this.heartbeat.seq + 1});
-    this.#askToConfirm();
+    if (!item.confirm) item.answer({status: "sent"});
+    this.#await(item);
     return true;
+  }
+
+  // The server reads in order: the answer to a later ping shows that it has read this.
+  /** @param {Item} item */
+  #await(item) {
+    if (!item.confirm && !this.session) return;
+    if (!this.session) item.frame = "";  // it is not sent again
+    this.unconfirmed.push({item, seq: this.heartbeat.seq + 1});
+    this.unconfirmedBytes += item.bytes;
+    if (item.confirm) ++this.confirmations;
+    if (this.#wantsToConfirm()) this.#askToConfirm();
+  }
+
+  /**
+   * What was sent on the connection before, in its order, and may not have come. What the socket
+   * does not take waits for the next one.
+   * @param {Item[]} items
+   */
+  sendAgain(items) {
+    for (const item of items) {
+      if (this.phase === "open") this.#send(item.frame);
+      this.#await(item);
+    }
+  }
+
+  // Who asked to have a message confirmed waits for that; the rest has time, but not for ever.
+  #wantsToConfirm() {
+    return this.confirmations > 0 || this.unconfirmed.length >= CONFIRM_MESSAGES ||
+        this.unconfirmedBytes >= CONFIRM_BYTES;
+  }
+
+  /**
+   * Whether so much more may be sent before some is confirmed. Where it may not, that is asked for.
+   * @param {Item} item
+   * @param {import("../index.js").QueueBounds} bounds
+   */
+  hasRoom(item, {messagesMax, bytesMax}) {
+    const {length} = this.unconfirmed;
+    if (length === 0 || !(item.confirm || this.session)) return true;
+    const isFull = length >= messagesMax ||
+        (this.session !== undefined && this.unconfirmedBytes + item.bytes > bytesMax);
+    if (isFull) this.#askToConfirm();
+    return !isFull;
   }
 
   // One ping at a time asks for all that was sent before it.
   #askToConfirm() {
-    if (this.confirmingSeq !== 0 || this.unconfirmed.length === 0) return;
+    if (this.confirmingSeq !== 0 || this.unconfirmed.length === 0 || this.phase !== "open") return;
     this.confirmingSeq = this.heartbeat.seq + 1;
     this.heartbeat.hurry();
     this.#poll();
@@ -383,12 +465,18 @@ export class Link {
   #confirm(seq) {
     let count = 0;
     while (count < this.unconfirmed.length && this.unconfirmed[count].seq <= seq) ++count;
-    for (const {item} of this.unconfirmed.splice(0, count)) item.answer({status: "received"});
+    if (this.session) this.session.confirmed += count;
+    for (const {item} of this.unconfirmed.splice(0, count)) {
+      this.unconfirmedBytes -= item.bytes;
+      if (!item.confirm) continue;
+      --this.confirmations;
+      item.answer({status: "received"});
+    }
     if (this.confirmingSeq === 0 || seq < this.confirmingSeq) return;
     this.confirmingSeq = 0;
     if (this.phase !== "open") return;
     if (this.isRetired && this.unconfirmed.length === 0) return this.end({name: "closed"});
-    this.#askToConfirm();
+    if (this.isRetired || this.#wantsToConfirm()) this.#askToConfirm();
     this.owner.linkConfirmed();
   }
 
@@ -396,6 +484,7 @@ export class Link {
   retire() {
     this.isRetired = true;
     if (this.unconfirmed.length === 0) return this.end({name: "closed"});
+    this.#askToConfirm();
     this.retirement.in(this.heartbeat.waitMs());
   }
 

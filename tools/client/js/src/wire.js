@@ -21,7 +21,7 @@ const LABELS_BYTES_MAX = 512;
 const encoder = new TextEncoder();
 const SERVER_TYPES = new Set(["ping", "pong", "welcome", "interval", "goodbye", "error",
   "expiring", "data"]);
-const RESERVED_TYPES = new Set([...SERVER_TYPES, "heartbeat", "hello"]);
+const RESERVED_TYPES = new Set([...SERVER_TYPES, "heartbeat", "hello", "ack"]);
 
 /** @param {string} text */
 export const utf8Bytes = (text) => encoder.encode(text).length;
@@ -102,10 +102,11 @@ export const ping = (seq) => `{"type":"ping","seq":${seq}}`;
 /**
  * @param {import("../index.js").Identity} identity
  * @param {string | undefined} token
+ * @param {import("./session.js").ResumeHello} [resume]
  */
-export function hello(identity, token) {
+export function hello(identity, token, resume) {
   const {user, device, labels, profile} = identity;
-  return JSON.stringify({type: "hello", user, device, labels, profile, token});
+  return JSON.stringify({type: "hello", user, device, labels, profile, token, resume});
 }
 
 /**
