@@ -1,8 +1,10 @@
-// proto/PROTOCOL.md against the code: types, keys, close reasons, bounds and probes.
+// proto/PROTOCOL.md against the code: types, keys, close reasons, bounds, probes, and its
+// conversations, which are played against a reactor over the simulated kernel.
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -12,6 +14,7 @@
 #include "proto/binary.h"
 #include "proto/json.h"
 
+#include "tests/net/loop/conversation.h"
 #include "tests/support/recording_sink.h"
 
 namespace pulse::test {
@@ -124,6 +127,128 @@ TEST(Protocol, BoundsAreTheCodes) {
         EXPECT_NE(text.find(bound), std::string::npos) << bound;
     }
     EXPECT_NE(text.find("`" + std::string(json::kProbe) + "`"), std::string::npos);
+}
+
+// ------------------------------------------------------------------------------ conversations
+
+// B7 01 'text': bytes as hex, and as text.
+std::string bytes_in(const std::string& line) {
+    std::string bytes;
+    for (size_t at = 0; at < line.size();) {
+        if (line[at] == ' ') {
+            ++at;
+        } else if (line[at] == '\'') {
+            const size_t end = line.rfind('\'');
+            bytes += line.substr(at + 1, end - at - 1);
+            at = end + 1;
+        } else {
+            bytes += static_cast<char>(std::stoi(line.substr(at, 2), nullptr, 16));
+            at += 2;
+        }
+    }
+    return bytes;
+}
+
+constexpr std::string_view kAnything = "\u2026";
+
+// One conversation: what the client says, what it is to hear, and a token that it was given.
+class Play {
+  public:
+    explicit Play(const std::string& form)
+        : form_(form),
+          stage_({.listen = {form == "lines"    ? "jsonl://10.0.0.1:9000"
+                             : form == "frames" ? "tcp://10.0.0.1:9000"
+                                                : "ws://10.0.0.1:9000"},
+                  .options = options()}) {}
+
+    void line(const std::string& line) {
+        const bool is_http = line.starts_with(">>") || line.starts_with("<<");
+        const size_t from = std::min<size_t>(is_http ? 3 : 2, line.size());
+        std::string words = line.substr(from);
+        if (is_http)
+            words += "\r\n";
+        else if (form_ == "lines")
+            words += "\n";
+        else if (line[0] != '=')
+            words = bytes_in(words);
+        if (line[0] == '>') return say(words);
+        if (line[0] == '<') {
+            expected_ += words;
+            return;
+        }
+        finish();
+        direct(line.substr(2));
+    }
+    // What it has heard is what it was to hear.
+    void finish() {
+        if (!peer_) return;
+        stage_.settle();
+        const std::string heard = std::exchange(stage_.heard(*peer_), {});
+        const std::string wanted = std::exchange(expected_, {});
+        size_t at = 0;
+        for (size_t from = 0; from <= wanted.size();) {
+            const size_t gap = std::min(wanted.find(kAnything, from), wanted.size());
+            const std::string piece = wanted.substr(from, gap - from);
+            const size_t found = from == 0 ? (heard.starts_with(piece) ? 0 : std::string::npos)
+                                           : heard.find(piece, at);
+            ASSERT_NE(found, std::string::npos)
+                << "\nwanted " << testing::PrintToString(wanted) << "\nheard  "
+                << testing::PrintToString(heard);
+            if (from != 0) token_ = heard.substr(at, found - at);
+            at = found + piece.size();
+            from = gap + kAnything.size();
+        }
+        EXPECT_EQ(heard.substr(at), "") << "more than " << testing::PrintToString(wanted);
+    }
+
+  private:
+    static LoopOptions options() {
+        LoopOptions options;
+        options.on_message = OnMessage::echo;
+        options.resume_hold = 30 * kSecond;
+        return options;
+    }
+    void say(std::string words) {
+        if (!expected_.empty()) finish();
+        if (const size_t gap = words.find(kAnything); gap != std::string::npos)
+            words.replace(gap, kAnything.size(), token_);
+        if (!peer_) peer_ = stage_.connect(0);
+        stage_.write(*peer_, words);
+    }
+    void direct(const std::string& words) {
+        if (words.starts_with("ended")) {
+            EXPECT_TRUE(peer_ && stage_.ended(*peer_));
+        } else if (words.starts_with("cut")) {
+            stage_.close(*peer_, true);
+            stage_.settle(kSecond);
+            peer_.reset();
+        } else {
+            stage_.settle(std::stoi(words) * kSecond);
+        }
+    }
+
+    std::string form_;
+    ReactorStage stage_;
+    std::optional<size_t> peer_;  // connects when it says something
+    std::string expected_, token_;
+};
+
+TEST(Protocol, ItsConversationsAreWhatAServerSays) {
+    std::istringstream lines(document());
+    std::string line;
+    int played = 0;
+    while (std::getline(lines, line)) {
+        constexpr std::string_view kFence = "```play ";
+        if (!line.starts_with(kFence)) continue;
+        SCOPED_TRACE("conversation " + std::to_string(++played));
+        Play play(line.substr(kFence.size()));
+        while (std::getline(lines, line) && line != "```") {
+            SCOPED_TRACE(line);
+            play.line(line);
+        }
+        play.finish();
+    }
+    EXPECT_EQ(played, 5);
 }
 
 }  // namespace
