@@ -57,6 +57,7 @@ class NoKernel {
     SendProgress send_progress(Index) { return {}; }
     SocketAddress peer_address(Index) { return {}; }
     TransportFacts transport_facts(Index) { return {}; }
+    void bound_silence(Index, const SocketOptions&) {}
     bool spread_accepts(std::span<const uint32_t>) { return false; }
     void close_listener(uint8_t) {}
     Nanos woke_at() const { return now_; }

@@ -119,6 +119,9 @@ class EpollBackend {
     TransportFacts transport_facts(Index index) {
         return pulse::transport_facts(calls_, records_[index].descriptor);
     }
+    void bound_silence(Index index, const SocketOptions& bounds) {
+        pulse::bound_silence(calls_, records_[index].descriptor, bounds);
+    }
     Nanos woke_at() const { return woke_at_; }
     Nanos clock() const { return monotonic_clock(); }
     Nanos cpu_clock() const { return thread_cpu_clock(); }

@@ -60,6 +60,7 @@
 #include "core/types.h"
 #include "net/io/address.h"
 #include "net/io/io_counters.h"
+#include "net/io/sockets.h"
 
 namespace pulse {
 
@@ -111,7 +112,7 @@ concept IoBackend =
     requires(B io, const B& reading, Index index, Nanos until, const Accepted& accepted,
              std::span<const uint8_t> bytes, std::span<const ListenAddress> addresses,
              std::span<const uint32_t> shares, const SocketAddress& address, CloseMode mode,
-             uint8_t listener) {
+             uint8_t listener, const SocketOptions& bounds) {
         // Accept on these from now on, and on no others; an empty list stops accepting. What was
         // accepted and attached stays. An error names the address and the cause; then there
         // is no listener.
@@ -154,6 +155,10 @@ concept IoBackend =
         // Of one that is attached and not closed, also after on_end with an error. Two system
         // calls: for those that end, or that an operator asks about.
         { io.transport_facts(index) } -> std::same_as<TransportFacts>;
+        // Of one that is attached and not closed: how long the kernel keeps it without a sign of
+        // its peer's host from now on, instead of what its listener gave it; what is 0 stays. A
+        // system call for each. What ends so is reported by on_end or on_sent, ETIMEDOUT.
+        { io.bound_silence(index, bounds) } -> std::same_as<void>;
         // When the last poll stopped waiting and began to handle: what follows is work.
         { reading.woke_at() } -> std::same_as<Nanos>;
         // The clock at this instant: to measure with, and to begin a deadline outside poll. No

@@ -27,6 +27,9 @@ static_assert(kFloodBytesPerPoll >= kReceiveBufferBytes);
 // for so long: within the second in which we promise to accept again, and far from spinning.
 inline constexpr int64_t kAcceptRestNs = 100'000'000;
 inline constexpr int kKeepaliveSecondsMax = 32'767;  // what TCP_KEEPIDLE takes
+// Of the kernel's in a keepalive's time, so that a dead peer ends soon behind it, and one that lost
+// a probe has others before.
+inline constexpr int kKeepaliveProbes = 4;
 
 // ---------------------------------------------------------------------------------------- epoll
 // Readiness events taken from an epoll set at once. 512 heartbeats with answers are 5-8 ms of work;

@@ -24,19 +24,21 @@ int whole(Nanos duration, Nanos unit) {
     return static_cast<int>(std::min<Nanos>((duration + unit - 1) / unit, INT32_MAX));
 }
 
+int seconds(Nanos keepalive) {
+    return std::min(whole(keepalive, kSecond), kKeepaliveSecondsMax);
+}
+
 bool tune(SystemCalls& calls, int descriptor, const SocketOptions& options) {
     // A heartbeat's answer must not wait for the acknowledgement of the one before.
     if (!set(calls, descriptor, IPPROTO_TCP, TCP_NODELAY, 1)) return false;
     if (options.tcp_keepalive > 0) {
-        const int seconds = std::min(whole(options.tcp_keepalive, kSecond), kKeepaliveSecondsMax);
+        const int interval = std::max(1, seconds(options.tcp_keepalive) / kKeepaliveProbes);
         if (!set(calls, descriptor, SOL_SOCKET, SO_KEEPALIVE, 1) ||
-            !set(calls, descriptor, IPPROTO_TCP, TCP_KEEPIDLE, seconds) ||
-            !set(calls, descriptor, IPPROTO_TCP, TCP_KEEPINTVL, seconds)) {
+            !set(calls, descriptor, IPPROTO_TCP, TCP_KEEPINTVL, interval)) {
             return false;
         }
     }
-    return options.tcp_user_timeout <= 0 || set(calls, descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT,
-                                                whole(options.tcp_user_timeout, kMillisecond));
+    return bound_silence(calls, descriptor, options);
 }
 
 const char* remedy(int error) {
@@ -228,6 +230,13 @@ int open_client(SystemCalls& calls, const SocketAddress& to, const SocketAddress
     calls.close(descriptor);
     errno = error;
     return -1;
+}
+
+bool bound_silence(SystemCalls& calls, int descriptor, const SocketOptions& options) {
+    return (options.tcp_keepalive <= 0 || set(calls, descriptor, IPPROTO_TCP, TCP_KEEPIDLE,
+                                              seconds(options.tcp_keepalive))) &&
+           (options.tcp_user_timeout <= 0 || set(calls, descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT,
+                                                 whole(options.tcp_user_timeout, kMillisecond)));
 }
 
 void reset_on_close(SystemCalls& calls, int descriptor) {

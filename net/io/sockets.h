@@ -16,8 +16,11 @@ namespace pulse {
 // Set on a listener and inherited by what it accepts (Linux copies TCP_NODELAY, SO_KEEPALIVE with
 // its times and TCP_USER_TIMEOUT into the child), so that an accept needs no further system call.
 struct SocketOptions {
-    Nanos tcp_keepalive = 0;     // --tcp-keepalive: idle time before probes; 0: off
-    Nanos tcp_user_timeout = 0;  // --tcp-user-timeout: unacknowledged bytes end it; 0: the kernel's
+    // --tcp-keepalive: idle time before the first probe, a quarter of it (1 s at least) between
+    // others; 0: off. What ends it is the user timeout, or without one the tenth.
+    Nanos tcp_keepalive = 0;
+    // --tcp-user-timeout: bytes or probes that long without an answer end it; 0: the kernel's.
+    Nanos tcp_user_timeout = 0;
 };
 
 // A non-blocking socket that listens, with SO_REUSEADDR and SO_REUSEPORT so that each reactor may
@@ -64,6 +67,11 @@ Result<void> can_listen(const ListenAddress& listener, std::vector<std::string>&
 // errno. Without a port in `source` the kernel chooses one at connect, by destination.
 int open_client(SystemCalls& calls, const SocketAddress& to, const SocketAddress& source,
                 const SocketOptions& options);
+
+// Bounds of a connection that has others from its listener, in whole seconds and milliseconds,
+// rounded up; what is 0 stays as it is. Where its listener has no keepalive it gets none. False,
+// with errno: it is not a TCP socket, or is one no more.
+bool bound_silence(SystemCalls& calls, int descriptor, const SocketOptions& options);
 
 // From now on close() resets: SO_LINGER with no time.
 void reset_on_close(SystemCalls& calls, int descriptor);

@@ -167,6 +167,9 @@ class UringBackend {
     TransportFacts transport_facts(Index index) {
         return pulse::transport_facts(calls_, records_[index].descriptor);
     }
+    void bound_silence(Index index, const SocketOptions& bounds) {
+        pulse::bound_silence(calls_, records_[index].descriptor, bounds);
+    }
     Nanos woke_at() const { return woke_at_; }
     Nanos clock() const { return monotonic_clock(); }
     Nanos cpu_clock() const { return thread_cpu_clock(); }

@@ -7,6 +7,7 @@
 #include <utility>
 #include <variant>
 
+#include "net/loop/kernel_bounds.h"
 #include "net/loop/session.h"
 #include "net/loop/usdt.h"
 
@@ -67,7 +68,8 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       sharing_(pages, table.limit()),
       anonymous_(pages, table.limit()),
       history_(pages, table.limit(), io.now()),
-      traces_(pages, config.traces) {
+      traces_(pages, config.traces),
+      listener_timeout_ms_(config.timeout_ms[kProfileDefault]) {
     std::iota(profile_place_.begin(), profile_place_.end(), uint8_t{0});
     set_logging();
     set_cohorts();
@@ -121,6 +123,7 @@ void Connections::set_peer_address(Index index, const SocketAddress& peer) {
 // A connection enters a phase: its silence starts now, and the wheel is told if that is sooner.
 void Connections::set_profile(Index index, uint8_t profile) {
     Connection& connection = at(index);
+    bound_silence(index, connection.profile, profile);
     connection.profile = profile;
     set_handshaking(connection, profile == kProfileGreeting);
     // Outside poll, now() may be from before a pause of this thread; a phase must not begin
@@ -134,10 +137,23 @@ void Connections::set_profile(Index index, uint8_t profile) {
     wheel_.arm(index, std::min(step.next, life_ends(index)));
 }
 
+// The kernel's bounds follow the heartbeats. While it greets, it has those of its listener, and
+// when it closes those of before.
+void Connections::bound_silence(Index index, uint8_t before, uint8_t now) {
+    if (now < kProfileDefault) return;
+    const auto timeout = [this](uint8_t profile) {
+        return (profile < kProfileDefault ? listener_timeout_ms_ : config_.timeout_ms[profile]) *
+               kMillisecond;
+    };
+    const SocketOptions bounds = changed_bounds(*config_.options, timeout(before), timeout(now));
+    if (bounds.tcp_keepalive > 0 || bounds.tcp_user_timeout > 0) io_.bound_silence(index, bounds);
+}
+
 // The same phase goes on under another profile: so does the silence.
 void Connections::change_profile(Index index, uint8_t profile) {
     Connection& connection = at(index);
     if (connection.profile == profile) return;
+    bound_silence(index, connection.profile, profile);
     connection.profile = profile;
     const Tick now = config_.clock.up(io_.now());
     // Probes that were sent are counted in the new intervals from now on; a proof that follows may

@@ -347,6 +347,7 @@ class Connections {
 
   private:
     // Beginnings.
+    void bound_silence(Index index, uint8_t before, uint8_t now);
     struct Admitted {
         std::optional<Refusal> refusal{};
         bool counted = false;  // by its address: kCounted
@@ -558,6 +559,7 @@ class Connections {
     Sweep revoking_;
     bool revoke_again_ = false;  // more ids came while it walked
 
+    const uint32_t listener_timeout_ms_;  // what the kernel's bounds of listeners were made from
     Sweep retuning_;  // of connections that have heartbeats from before a reload
     std::array<uint8_t, kRetunedProfiles> profile_place_;
 };

@@ -28,6 +28,7 @@ class IoRequests {
     virtual const IoCounters& counters() const = 0;
     virtual size_t memory_bytes() const = 0;
     virtual TransportFacts transport_facts(Index index) = 0;
+    virtual void bound_silence(Index index, const SocketOptions& bounds) = 0;
     virtual Nanos now() const = 0;
     virtual Nanos drained_until() const = 0;
     virtual Nanos clock() const = 0;
@@ -65,6 +66,9 @@ class IoRequestsOf final : public IoRequests {
     const IoCounters& counters() const override { return io_.counters(); }
     size_t memory_bytes() const override { return io_.memory_bytes(); }
     TransportFacts transport_facts(Index index) override { return io_.transport_facts(index); }
+    void bound_silence(Index index, const SocketOptions& bounds) override {
+        io_.bound_silence(index, bounds);
+    }
     Nanos now() const override { return io_.now(); }
     Nanos drained_until() const override { return io_.drained_until(); }
     Nanos clock() const override { return io_.clock(); }

@@ -111,6 +111,14 @@ inline constexpr uint8_t kProfileClosing = 1;
 inline constexpr uint8_t kProfileDefault = 2;   // what the flags say
 inline constexpr uint8_t kProfileRealtime = 3;  // those with names follow
 
+// ------------------------------------------------------------------------------- kernel's bounds
+// --tcp-keepalive, --tcp-user-timeout: what follows from the heartbeats of each connection.
+inline constexpr int64_t kByHeartbeat = -1;
+// And not less than this: where heartbeats are quick the loop is quicker than the kernel, and a
+// host that lost a few segments, or whose window was closed by a slow reader, is not gone. Linux
+// sends a segment six times in it (RTO 200 ms, doubled).
+inline constexpr int64_t kKernelBoundMinNs = 15'000'000'000;
+
 // ------------------------------------------------------------------------------------- progress
 // A message on its way proves life while it moves at least so fast, in either direction; below it
 // the deadline comes closer, so that a peer which drips does not hold memory for ever. HTTP servers

@@ -89,6 +89,9 @@ struct LoopOptions {
     bool address_share_users = false;  // logged-in ones give way, too
     uint32_t handshakes_max = 0;       // in flight; 0: no limit
     Nanos handshake_timeout = 10 * kSecond;
+    // What the kernel ends by itself, or kByHeartbeat (net/loop/kernel_bounds.h).
+    Nanos tcp_keepalive = kByHeartbeat;     // silence before the kernel probes; 0: off
+    Nanos tcp_user_timeout = kByHeartbeat;  // sent bytes unacknowledged; 0: the kernel's limit
     // A drain: for so long it is not ready and goes on accepting; then goodbyes, so many a second
     // of all reactors together (0: as the window needs), in a window at whose end it stops hard.
     Nanos drain_delay = 0;

@@ -30,8 +30,6 @@ struct ServerOptions : LoopOptions {
     bool share_port = false;             // with other programs that share it too
     uint64_t max_connections = 100'000;  // of all reactors together
     bool max_connections_given = false;  // else the default, which may shrink
-    Nanos tcp_keepalive = 0;             // silence before the kernel probes; 0: off
-    Nanos tcp_user_timeout = 0;  // how long sent bytes may stay unacknowledged; 0: the kernel's
 
     // Process.
     BackendChoice backend = BackendChoice::automatic;

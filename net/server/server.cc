@@ -28,6 +28,7 @@
 #include "net/io/mapped_pages.h"
 #include "net/io/sockets.h"
 #include "net/io/uring_backend.h"
+#include "net/loop/kernel_bounds.h"
 #include "net/loop/reactor.h"
 #include "net/server/descriptors.h"
 #include "net/server/limits.h"
@@ -217,7 +218,7 @@ void reactor_thread(Thread& self, Shared& shared, const ServerPlan& plan) {
     ConnectionTable table(pages, places);
     if (!table.ok())
         return self.ready.set_value(Error{"no address space for the connection table"});
-    const SocketOptions sockets{plan.options.tcp_keepalive, plan.options.tcp_user_timeout};
+    const SocketOptions sockets = kernel_bounds(plan.options, plan.options.heartbeat_timeout);
     auto run = [&](auto& io) {
         if (!io.ready()) return self.ready.set_value(Error{io.ready().error()});
         run_reactor(self, shared, config, places, io, table, pages);

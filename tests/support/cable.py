@@ -39,6 +39,36 @@ class Cable:
         """Nothing passes any more, and neither end is told."""
         ip("-n", PEER_SIDE, "link", "set", "far", "down")
 
+    def add_peer(self, number):
+        """One more address on the peer's side, with its link-layer address known for good, so that
+        nothing but what a test does to it is noticed. Returns the address."""
+        address = f"10.97.0.{number}"
+        shown = subprocess.run(["ip", "-n", PEER_SIDE, "-o", "link", "show", "far"], check=True,
+                               capture_output=True, text=True, timeout=20).stdout
+        self.link_address = shown.split("link/ether ")[1].split()[0]
+        ip("-n", PEER_SIDE, "addr", "add", address + "/32", "dev", "far")
+        ip("-n", SERVER_SIDE, "route", "add", address + "/32", "dev", "near")
+        self.deliver(address)
+        return address
+
+    def deliver(self, address):
+        self._send_to(address, self.link_address)
+
+    def lose(self, address):
+        """What is sent to it from now on is dropped on the far end of the cable."""
+        self._send_to(address, "02:00:00:00:00:99")
+
+    def remove_peer(self, address):
+        """It says nothing any more, and what comes for it is dropped."""
+        ip("-n", PEER_SIDE, "addr", "del", address + "/32", "dev", "far")
+
+    def restore_peer(self, address):
+        ip("-n", PEER_SIDE, "addr", "add", address + "/32", "dev", "far")
+
+    def _send_to(self, address, link_address):
+        ip("-n", SERVER_SIDE, "neigh", "replace", address, "lladdr", link_address, "dev", "near",
+           "nud", "permanent")
+
     def become_a_router(self):
         """What was the peer's host has not its address any more, and says so by ICMP."""
         router = "10.98.0.1"

@@ -274,6 +274,22 @@ std::vector<std::string> get_gather(const ServerOptions& options) {
     return get_quantity<&ServerOptions::gather, format_duration, true>(options);
 }
 
+// auto, off, or a duration.
+template <auto kField, Nanos kLeast, Nanos kMost>
+Result<void> set_kernel_bound(ServerOptions& options, std::string_view text) {
+    if (text == "auto") {
+        options.*kField = kByHeartbeat;
+        return {};
+    }
+    return set_quantity<kField, parse_duration, format_duration, true, kLeast, kMost>(options,
+                                                                                     text);
+}
+template <auto kField>
+std::vector<std::string> get_kernel_bound(const ServerOptions& options) {
+    if (options.*kField == kByHeartbeat) return {"auto"};
+    return get_quantity<kField, format_duration, true>(options);
+}
+
 // auto, or RSS.
 Result<void> set_overload_memory(ServerOptions& options, std::string_view text) {
     if (text == "auto") {
@@ -550,13 +566,17 @@ constexpr Setting kSettings[] = {
      "How long a peer may take until its first complete message or upgrade; on tcp:// and jsonl:// "
      "from its first byte, and silence before that counts against the heartbeat timeout.",
      text, restart, DURATION(handshake_timeout, 100 * kMillisecond, kHour)},
-    {"tcp-keepalive", kListening, "TIME",
-     "Silence after which the kernel probes a connection too, or off.", text, restart,
-     DURATION_OR_OFF(tcp_keepalive, kSecond, 9 * kHour)},
-    {"tcp-user-timeout", kListening, "TIME",
-     "How long sent bytes may stay unacknowledged before the kernel closes the connection, or "
-     "off for the kernel's own limit.",
-     text, restart, DURATION_OR_OFF(tcp_user_timeout, 100 * kMillisecond, 24 * kHour)},
+    {"tcp-keepalive", kListening, "auto|off|TIME",
+     "Silence after which the kernel probes a connection too. auto: the heartbeat timeout of each, "
+     "15s at least.",
+     text, restart, set_kernel_bound<&ServerOptions::tcp_keepalive, kSecond, 9 * kHour>,
+     get_kernel_bound<&ServerOptions::tcp_keepalive>},
+    {"tcp-user-timeout", kListening, "auto|off|TIME",
+     "How long sent bytes may stay unacknowledged before the kernel closes the connection. auto: "
+     "as above; off: the kernel's own limit, 15 minutes.",
+     text, restart,
+     set_kernel_bound<&ServerOptions::tcp_user_timeout, 100 * kMillisecond, 24 * kHour>,
+     get_kernel_bound<&ServerOptions::tcp_user_timeout>},
 
     {"auth-token-file", kAuthentication, "FILE",
      "Peers must give a token of this file, one a line: TOKEN user=NAME [device=NAME] "

@@ -52,7 +52,14 @@ TEST(EpollBackend, WhatIsAcceptedInheritsTheOptionsOfItsListener) {
     EXPECT_EQ(option_of(accepted, IPPROTO_TCP, TCP_NODELAY), 1);
     EXPECT_EQ(option_of(accepted, SOL_SOCKET, SO_KEEPALIVE), 1);
     EXPECT_EQ(option_of(accepted, IPPROTO_TCP, TCP_KEEPIDLE), 40);
+    EXPECT_EQ(option_of(accepted, IPPROTO_TCP, TCP_KEEPINTVL), 10);
     EXPECT_EQ(option_of(accepted, IPPROTO_TCP, TCP_USER_TIMEOUT), 7000);
+    io.bound_silence(seen.all[0].index, {.tcp_user_timeout = 600 * kSecond});
+    EXPECT_EQ(option_of(accepted, IPPROTO_TCP, TCP_KEEPIDLE), 40);
+    EXPECT_EQ(option_of(accepted, IPPROTO_TCP, TCP_USER_TIMEOUT), 600'000);
+    io.bound_silence(seen.all[0].index, {.tcp_keepalive = 300 * kSecond});
+    EXPECT_EQ(option_of(accepted, IPPROTO_TCP, TCP_KEEPIDLE), 300);
+    EXPECT_EQ(option_of(accepted, IPPROTO_TCP, TCP_USER_TIMEOUT), 600'000);
     EXPECT_NE(fcntl(accepted, F_GETFD) & FD_CLOEXEC, 0);
     EXPECT_NE(fcntl(accepted, F_GETFL) & O_NONBLOCK, 0);
     seen.close(seen.all[0], CloseMode::reset);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "net/loop/job.h"
+#include "net/loop/kernel_bounds.h"
 
 #include "tests/net/loop/reactor_stage.h"
 
@@ -279,6 +280,60 @@ TEST(Slices, ARetuneBeginsTheSilenceOfEachPeerAnew) {
     EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
     stage.settle(2 * kSecond);
     EXPECT_EQ(stage.metrics()[Metric::evicted], kPeers);
+}
+
+// ------------------------------------------------------------------------------- kernel's bounds
+
+// Remembers what the kernel was asked to end by itself.
+class BoundedKernel : public SimBackend {
+  public:
+    using SimBackend::SimBackend;
+    void bound_silence(Index, const SocketOptions& bounds) { asked.push_back(bounds); }
+    std::vector<SocketOptions> asked;
+};
+using BoundedStage = ReactorStageOn<BoundedKernel>;
+
+SocketOptions last_asked(BoundedStage& stage, size_t times) {
+    EXPECT_EQ(stage.io().asked.size(), times);
+    return stage.io().asked.empty() ? SocketOptions{} : stage.io().asked.back();
+}
+
+TEST(KernelBounds, FollowTheHeartbeatsOfEachConnection) {
+    BoundedStage stage({.listen = {"jsonl://10.0.0.1:9000"}});
+    const size_t peer = stage.connect(0);
+    stage.write(peer, "PING\n");
+    stage.settle();
+    EXPECT_TRUE(stage.io().asked.empty()) << "its listener's are right";
+    stage.write(peer, "{\"type\":\"hello\",\"profile\":\"powersave\"}\n");
+    stage.settle();
+    EXPECT_EQ(last_asked(stage, 1).tcp_user_timeout, 600 * kSecond);
+    EXPECT_EQ(last_asked(stage, 1).tcp_keepalive, 600 * kSecond);
+    stage.write(peer, "{\"type\":\"hello\",\"profile\":\"default\"}\n");
+    stage.settle();
+    EXPECT_EQ(last_asked(stage, 2).tcp_user_timeout, 90 * kSecond);
+    ASSERT_TRUE(stage.reload(retune_to(60 * kSecond, 180 * kSecond)));
+    stage.settle(kSecond);
+    EXPECT_EQ(last_asked(stage, 3).tcp_user_timeout, 180 * kSecond);
+    // A newcomer has those of the listener until its greeting is over.
+    stage.write(stage.connect(0), "PING\n");
+    stage.settle();
+    EXPECT_EQ(last_asked(stage, 5).tcp_keepalive, 180 * kSecond);
+    ASSERT_TRUE(stage.reload(retune_to(kSecond, 3 * kSecond)));
+    stage.settle(kSecond);
+    EXPECT_EQ(last_asked(stage, 7).tcp_user_timeout, kKernelBoundMinNs);
+}
+
+TEST(KernelBounds, ThatWereAskedForStay) {
+    StagePlan plan{.listen = {"jsonl://10.0.0.1:9000"}};
+    plan.options.tcp_keepalive = 0;
+    plan.options.tcp_user_timeout = 20 * kSecond;
+    BoundedStage stage(plan);
+    stage.write(stage.connect(0), "{\"type\":\"hello\",\"profile\":\"powersave\"}\n");
+    stage.settle();
+    EXPECT_TRUE(stage.io().asked.empty());
+    const SocketOptions listener = kernel_bounds(plan.options, 90 * kSecond);
+    EXPECT_EQ(listener.tcp_keepalive, 0);
+    EXPECT_EQ(listener.tcp_user_timeout, 20 * kSecond);
 }
 
 TEST(Slices, AHardStopResetsAllAndSomeInATurn) {

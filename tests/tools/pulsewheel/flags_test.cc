@@ -67,6 +67,8 @@ TEST(Flags, NothingGivenMeansTheDefaults) {
     EXPECT_EQ(options.max_connections, 100'000u);
     EXPECT_EQ(options.heartbeat_interval, 30 * kSecond);
     EXPECT_EQ(options.heartbeat_timeout, 90 * kSecond);
+    EXPECT_EQ(options.tcp_keepalive, kByHeartbeat);
+    EXPECT_EQ(options.tcp_user_timeout, kByHeartbeat);
     EXPECT_EQ(options.reactors, 0u);
     EXPECT_EQ(options.backend, BackendChoice::automatic);
     EXPECT_FALSE(options.pin);
