@@ -16,6 +16,11 @@
 // interval instead, so that a reconnect storm does not become a heartbeat storm. This only moves
 // a probe forward.
 //
+// Where probes are quick, a peer is suspect as soon as the answer to the first probe of a silence
+// has taken longer than its round trips do (core/heartbeat/round_trip.h), and is then probed
+// kSuspectProbesMax times in quick succession. The deadline stays where it is: so many more answers
+// may prove that it lives, and the timeout may be little longer than the interval.
+//
 // A probe that was not sent is not a miss. If the server itself did not come to send one (it was
 // stopped, or starved), the silence that it could not break does not count: a probe that goes out
 // late by more than a quarter of the time that its answer has moves the last proof by its lateness.
@@ -61,9 +66,11 @@ struct HeartbeatConfig {
     uint32_t timeout_ticks = 1;
     bool probe = true;
     Liveness liveness = Liveness::any;
+    uint16_t quick_ticks = 0;  // between probes of a suspect peer; 0: an interval, as otherwise
 
     bool operator==(const HeartbeatConfig&) const = default;
 };
+static_assert(sizeof(HeartbeatConfig) == 16, "found by a shift in the loop that judges");
 
 using HeartbeatProfiles = std::array<HeartbeatConfig, kHeartbeatProfilesMax>;
 
@@ -105,28 +112,33 @@ constexpr uint32_t probes_sent(uint32_t heard) {
     return (heard & kHeardProbeMask) >> kHeardProbeShift;
 }
 
+// `wait`: ticks that the first answer of a silence may take, of a peer of which this is known and
+// whose probes are quick; it means nothing otherwise, and changes with a proof of life alone.
+using AnswerWait = uint32_t;
+
 // `index` only spreads; `now` is the tick of the event. What is remembered must lie within 2^23
 // ticks of it (19.5 h at 8.39 ms): a process stopped for longer takes its peers for just heard of,
 // and evicts the dead ones later. `next` of a look's answer is after `now`, unless it is to evict.
 constexpr HeartbeatStep heartbeat_step(uint32_t heard, HeartbeatEvent event, Index index, Tick now,
-                                       const HeartbeatConfig& config);
+                                       const HeartbeatConfig& config, AnswerWait wait = 0);
 
 // When the connection must be looked at, given what is remembered and that nothing else happens.
 constexpr Tick heartbeat_deadline(uint32_t heard, Index index, Tick now,
-                                  const HeartbeatConfig& config);
+                                  const HeartbeatConfig& config, AnswerWait wait = 0);
 
 // When it is evicted if it stays silent: heard + timeout.
 constexpr Tick heartbeat_evict_at(uint32_t heard, Tick now, const HeartbeatConfig& config);
 
-// From when on the first probe of a silence counts as unanswered: half an interval after it was
-// due, of which at least half was left to the answer (lateness_borne). kNoTick: no probe is out.
+// From when on the first probe of a silence counts as unanswered: `wait` after it was due where
+// probes are quick, else half an interval, of which at least half was left to the answer
+// (lateness_borne). kNoTick: no probe is out.
 constexpr Tick heartbeat_suspect_at(uint32_t heard, Index index, Tick now,
-                                    const HeartbeatConfig& config);
+                                    const HeartbeatConfig& config, AnswerWait wait = 0);
 
-// When the only probe of this silence was due. kNoTick: there is none, or more than one, of which
-// the answered one is not known.
-constexpr Tick heartbeat_probe_due(uint32_t heard, Index index, Tick now,
-                                   const HeartbeatConfig& config);
+// When the first probe of this silence was due, of which the first answer is where the network
+// keeps the order; later where a probe that followed was late. kNoTick: no probe is out.
+constexpr Tick heartbeat_first_probe_due(uint32_t heard, Index index, Tick now,
+                                         const HeartbeatConfig& config);
 
 // What follows is how: all of it here, so that it is inlined into the loop that judges.
 namespace detail {
@@ -140,6 +152,14 @@ constexpr uint32_t first_probe_after(uint32_t heard, Index index, const Heartbea
     return 1 + static_cast<uint32_t>((uint64_t{fraction} * config.interval_ticks) >> 32);
 }
 
+// From the first probe of a silence to the one that `sent` others go before.
+constexpr uint64_t probes_take(uint32_t sent, const HeartbeatConfig& config, AnswerWait wait) {
+    if (config.quick_ticks == 0 || sent == 0) return uint64_t{sent} * config.interval_ticks;
+    const uint32_t quick = std::min(sent - 1, kSuspectProbesMax);
+    return wait + uint64_t{quick} * config.quick_ticks +
+           uint64_t{sent - 1 - quick} * config.interval_ticks;
+}
+
 // What is remembered, told apart, and what follows from it.
 struct Silence {
     Tick heard_tick;
@@ -148,31 +168,38 @@ struct Silence {
     Tick evict_at;
     bool probes_left;
 
-    constexpr Silence(uint32_t heard, Index index, Tick now, const HeartbeatConfig& config)
+    constexpr Silence(uint32_t heard, Index index, Tick now, const HeartbeatConfig& config,
+                      AnswerWait wait)
         : heard_tick(restore_tick(heard & kStoredTickMask, now)),
           sent(probes_sent(heard)),
           probe_at(heard_tick + first_probe_after(heard, index, config) +
-                   uint64_t{sent} * config.interval_ticks),
+                   probes_take(sent, config, wait)),
           evict_at(heard_tick + config.timeout_ticks),
           probes_left(config.probe && sent < kProbesMax && probe_at < evict_at) {}
 
     constexpr Tick deadline() const { return probes_left ? probe_at : evict_at; }
     // How late the next probe may go out and move nothing; there is one.
-    constexpr uint64_t lateness_borne(const HeartbeatConfig& config) const {
-        return std::min<uint64_t>(config.interval_ticks, evict_at - probe_at) / 4;
+    constexpr uint64_t lateness_borne(const HeartbeatConfig& config, AnswerWait wait) const {
+        const uint64_t next = probes_take(sent + 1, config, wait);
+        return std::min(next - probes_take(sent, config, wait), evict_at - probe_at) / 4;
+    }
+    // When the last probe was due. Requires: one was sent.
+    constexpr Tick probed_at(const HeartbeatConfig& config, AnswerWait wait) const {
+        return probe_at - probes_take(sent, config, wait) + probes_take(sent - 1, config, wait);
     }
 };
 
-constexpr HeartbeatStep look(uint32_t heard, Index index, Tick now, const HeartbeatConfig& config) {
-    const Silence silence(heard, index, now, config);
+constexpr HeartbeatStep look(uint32_t heard, Index index, Tick now, const HeartbeatConfig& config,
+                             AnswerWait wait) {
+    const Silence silence(heard, index, now, config, wait);
     const Tick deadline = silence.deadline();
     if (now < deadline) return {Verdict::rearm, heard, deadline};
     if (!silence.probes_left) return {Verdict::evict, heard, now};
     const uint64_t late = now - silence.probe_at;
-    const uint64_t discount = late > silence.lateness_borne(config) ? late : 0;
+    const uint64_t discount = late > silence.lateness_borne(config, wait) ? late : 0;
     const uint32_t heard_now = (heard & kHeardFirst) | heard_at(silence.heard_tick + discount) |
                                ((silence.sent + 1) << kHeardProbeShift);
-    const Tick next = Silence(heard_now, index, now, config).deadline();
+    const Tick next = Silence(heard_now, index, now, config, wait).deadline();
     return {Verdict::probe, heard_now, next > now ? next : now + 1};
 }
 
@@ -188,29 +215,30 @@ constexpr Tick heartbeat_evict_at(uint32_t heard, Tick now, const HeartbeatConfi
 }
 
 constexpr Tick heartbeat_deadline(uint32_t heard, Index index, Tick now,
-                                  const HeartbeatConfig& config) {
-    return detail::Silence(heard, index, now, config).deadline();
+                                  const HeartbeatConfig& config, AnswerWait wait) {
+    return detail::Silence(heard, index, now, config, wait).deadline();
 }
 
 constexpr Tick heartbeat_suspect_at(uint32_t heard, Index index, Tick now,
-                                    const HeartbeatConfig& config) {
+                                    const HeartbeatConfig& config, AnswerWait wait) {
     if (probes_sent(heard) == 0) return kNoTick;
     const Tick heard_tick = restore_tick(heard & kStoredTickMask, now);
-    return heard_tick + detail::first_probe_after(heard, index, config) + config.interval_ticks / 2;
+    return heard_tick + detail::first_probe_after(heard, index, config) +
+           (config.quick_ticks != 0 ? wait : config.interval_ticks / 2);
 }
 
-constexpr Tick heartbeat_probe_due(uint32_t heard, Index index, Tick now,
-                                   const HeartbeatConfig& config) {
-    if (probes_sent(heard) != 1) return kNoTick;
+constexpr Tick heartbeat_first_probe_due(uint32_t heard, Index index, Tick now,
+                                         const HeartbeatConfig& config) {
+    if (probes_sent(heard) == 0) return kNoTick;
     return restore_tick(heard & kStoredTickMask, now) +
            detail::first_probe_after(heard, index, config);
 }
 
 constexpr HeartbeatStep heartbeat_step(uint32_t heard, HeartbeatEvent event, Index index, Tick now,
-                                       const HeartbeatConfig& config) {
+                                       const HeartbeatConfig& config, AnswerWait wait) {
     switch (event) {
         case HeartbeatEvent::look:
-            return detail::look(heard, index, now, config);
+            return detail::look(heard, index, now, config, wait);
         case HeartbeatEvent::connected:
             heard = connected_at(now);
             break;
@@ -219,7 +247,7 @@ constexpr HeartbeatStep heartbeat_step(uint32_t heard, HeartbeatEvent event, Ind
             if (detail::proves(event, config.liveness)) heard = heard_at(now);
             break;
     }
-    return {Verdict::rearm, heard, heartbeat_deadline(heard, index, now, config)};
+    return {Verdict::rearm, heard, heartbeat_deadline(heard, index, now, config, wait)};
 }
 
 }  // namespace pulse

@@ -56,12 +56,51 @@ inline constexpr uint32_t kFramesAlwaysPerTurn = 8;
 inline constexpr size_t kFrameAlwaysBytesMax = 1'024;
 
 // ----------------------------------------------------------------------------------- heartbeats
-// Profiles a server can have: two plain deadlines, the flags' own, four with names. Each has two
-// places: while a retune walks over the connections some have its heartbeats of before.
-inline constexpr uint32_t kRetunedProfiles = 8;
+// Profiles that can be asked for: two plain deadlines, the flags' own, four with names. Behind them
+// are the levels of adaptive intervals. Each has two places: while a retune walks over the
+// connections some have its heartbeats of before.
+inline constexpr uint32_t kAskedProfiles = 8;
+inline constexpr uint32_t kAdaptiveLevels = 64;
+inline constexpr uint32_t kRetunedProfiles = kAskedProfiles + kAdaptiveLevels;
 inline constexpr uint32_t kHeartbeatProfilesMax = 2 * kRetunedProfiles;
+static_assert(kHeartbeatProfilesMax <= 256, "Connection::profile is a byte");
+// From a level to the next: 63 steps are from 1 s to 21 min.
+inline constexpr double kAdaptiveFactor = 1.12;
+// Silences in a row that a heartbeat ended in time before the interval grows: two, so that one that
+// was kept by chance is not enough.
+inline constexpr uint8_t kAdaptiveQuiet = 2;
+// Levels that are taken back where an answer was late: half of the interval, which a peer that has
+// not heard of it yet still keeps to with the timeout of the shorter one.
+inline constexpr uint8_t kAdaptiveBack = 6;
+// What a timeout has beyond the interval where peers are probed: two intervals, and no more than
+// this, in which a suspect peer is probed kSuspectProbesMax times, kAdaptiveProbeNs apart where
+// --suspect-probe says nothing else.
+inline constexpr int64_t kAdaptiveSlackNs = 60'000'000'000;
+inline constexpr int64_t kAdaptiveProbeNs = 5'000'000'000;
+// Silences at the level below one that failed before that is tried again.
+inline constexpr uint8_t kAdaptiveRetry = 64;
+// Networks of which a reactor remembers what they bear, 12 bytes each, and for how long: a NAT is
+// configured once, and seldom anew.
+inline constexpr uint32_t kAdaptiveNetworks = 8'192;
+inline constexpr int64_t kAdaptiveNetworkNs = 7 * int64_t{86'400} * 1'000'000'000;
+// A device whose connection a network forgot learns so from its next heartbeat, and is back within
+// this; one that gave up waiting for an answer, or was moved, comes later.
+inline constexpr int64_t kAdaptiveReturnNs = 10'000'000'000;
+// Connections lost in a row, none kept at their level since, until a network is taken not to bear
+// it, where each of them may have been a device that was switched off.
+inline constexpr uint8_t kAdaptiveLost = 3;
 // Probes that can be counted for one connection; a timeout of more intervals stops counting here.
 inline constexpr uint32_t kProbesMax = 63;
+// --suspect-probe: quick probes of one silence, behind which others go once an interval again. TCP
+// sends again in the meantime what was lost of one, and more say no more.
+inline constexpr uint32_t kSuspectProbesMax = 8;
+// An answer is late when it takes longer than round trips of its peer do; never before this, the
+// least retransmission timeout of Linux (TCP_RTO_MIN), and where none is known after this, which
+// RFC 6298 (5.7) has for that case.
+inline constexpr int64_t kAnswerWaitNsMin = 200'000'000;
+inline constexpr int64_t kAnswerWaitUnknownNs = 3'000'000'000;
+// --rtt-alpha, in millionths: an eighth (RFC 6298, 2.3).
+inline constexpr uint32_t kRoundTripAlphaDefault = 125'000;
 // After an interval of silence a peer's own heartbeat may be a little late before it is asked for
 // one: an eighth of the interval, and no more than this.
 inline constexpr int64_t kProbeGraceNsMax = 2'000'000'000;

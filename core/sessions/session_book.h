@@ -38,7 +38,7 @@ class SessionBook {
         bool is_of(uint64_t name) const { return number() == name; }
     };
     static_assert(sizeof(Entry) == 28);
-    static_assert(kRetunedProfiles <= 8 && kCohortsMax <= 32);
+    static_assert(kAskedProfiles <= 8 && kCohortsMax <= 32);
     enum class Step : uint8_t {
         none,
         welcome,  // the connection is logged in

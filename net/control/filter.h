@@ -21,7 +21,7 @@ struct ConnectionFilter {
     std::vector<uint8_t> protocols{};  // rows of kProtocols; empty: any
     std::vector<Stage> stages{};       // empty: any, here and below
     std::vector<uint8_t> listeners{};  // by their places
-    std::vector<uint8_t> profiles{};   // as a hello names them: below kRetunedProfiles
+    std::vector<uint8_t> profiles{};   // as a hello names them: below kAskedProfiles
     // Of the peer. Behind a PROXY header only a single host of IPv4 (/32) and a site of IPv6 (/64)
     // are known; other prefixes do not match there.
     std::vector<AddressPrefix> addresses{};

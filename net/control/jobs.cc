@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/heartbeat_policy.h"
+#include "net/loop/profiles.h"
 #include "net/loop/session.h"
 
 namespace pulse {
@@ -13,7 +14,7 @@ void spend(uint32_t& budget, uint32_t cost) { budget -= std::min(budget, cost); 
 
 // The name of its profile's heartbeats; empty where it has none.
 std::string profile_of(const Connections& connections, const Connection& connection) {
-    const auto profile = static_cast<uint8_t>(connection.profile % kRetunedProfiles);
+    const auto profile = asked_profile(connection.profile);
     if (profile < kProfileDefault || !is_live(connection.stage)) return {};
     return connections.config().profile_names[profile];
 }

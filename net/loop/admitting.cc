@@ -69,6 +69,16 @@ void Connections::set_limits() {
     counts_messages_ = message_rates_.on() || traces_.on();
     if (options.flapping.ends > 0 && !beginnings_.turn_on(io_.now()) && config_.warn)
         config_.warn("no address space for ages of connections: --flapping holds off none");
+    adapts_ = options.heartbeat_adaptive.on() && adaptive_.turn_on();
+    if (adapts_) {
+        adaptive_top_ = options.heartbeat_adaptive.top();
+        networks_.turn_on();
+    }
+    if (options.heartbeat_adaptive.on() && !adapts_ && config_.warn)
+        config_.warn("no address space for adaptive intervals: they stay as they are");
+    const bool times_answers = options.suspect_probe > 0 || adapts_;
+    if (times_answers && !answer_times_.turn_on() && config_.warn)
+        config_.warn("no address space for round trips: each peer has 3s for an answer");
 }
 
 Connections::Admitted Connections::admit(const Accepted& accepted, uint32_t address) {

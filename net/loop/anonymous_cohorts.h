@@ -49,7 +49,7 @@ class AnonymousCohorts {
     size_t memory_bytes() const { return on() ? used_ : 0; }
 
   private:
-    static_assert(kRetunedProfiles * kCohortsMax <= 256);
+    static_assert(kAskedProfiles * kCohortsMax <= 256);
 
     PageSource& pages_;
     const size_t places_;

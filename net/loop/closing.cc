@@ -65,6 +65,8 @@ void Connections::begin_close(Index index, const CloseCause& cause) {
 void Connections::set_cause(Index index, const CloseCause& cause) {
     Connection& connection = at(index);
     if (connection.close_reason != CloseReason::none) return;
+    if (adapts_) [[unlikely]]
+        note_lost(index, cause.reason);
     note_cause(index, cause);
     connection.close_reason = cause.reason;
     end_share(index);

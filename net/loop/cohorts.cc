@@ -6,6 +6,7 @@
 #include <ranges>
 
 #include "net/loop/connections.h"
+#include "net/loop/profiles.h"
 #include "net/loop/public_name.h"
 #include "net/loop/session.h"
 
@@ -74,14 +75,16 @@ uint8_t Connections::kept_profile(Index index) const {
 }
 
 uint8_t Connections::own_profile(Index index) const {
-    if (cohort_of(index) == kNoCohort) return table_[index].profile;
-    return place_of(kept_profile(index));
+    const uint8_t now = table_[index].profile;
+    if (cohort_of(index) == kNoCohort) return now;
+    const uint8_t kept = kept_profile(index);
+    return kept == kProfileDefault && is_adaptive(now) ? now : place_of(kept);
 }
 
 void Connections::keep_profile(Index index, uint8_t profile) {
     const Cohort cohort = cohort_of(index);
     if (cohort == kNoCohort) return;
-    profile %= kRetunedProfiles;
+    profile = asked_profile(profile);
     if (is_logged_in(at(index)))
         logins_.keep_profile(at(index), profile);
     else
@@ -90,7 +93,7 @@ void Connections::keep_profile(Index index, uint8_t profile) {
 
 void Connections::retune(Index index, uint8_t profile) {
     keep_profile(index, profile);
-    set_profile(index, place_of(profile));
+    set_profile(index, place_for(index, profile));
     Session(*this, index).send_interval();
 }
 
@@ -99,7 +102,7 @@ void Connections::retune(Index index, uint8_t profile) {
 void Connections::join_cohort(Index index, Cohort cohort, bool tells) {
     const Connection& connection = at(index);
     if (cohort_of(index) == kNoCohort)
-        logins_.keep_profile(connection, connection.profile % kRetunedProfiles);
+        logins_.keep_profile(connection, asked_profile(connection.profile));
     count_in_cohort(index, cohort);
     if (is_known(cohort)) tune_to_cohort(index, tells);
 }
@@ -120,10 +123,10 @@ void Connections::move_to_cohort(Index index, Cohort cohort) {
 void Connections::group_anonymous(Index index, bool tells) {
     const Connection& connection = at(index);
     if (!groups_anonymous_ || is_logged_in(connection)) return;
-    if (!is_live(connection.stage) || connection.profile % kRetunedProfiles < kProfileDefault)
+    if (!is_live(connection.stage) || profile_at(connection.profile) < kProfileDefault)
         return;
     if (authentication_.is_upgraded(index)) return;
-    anonymous_.set(index, anonymous_.cohort(index), connection.profile % kRetunedProfiles);
+    anonymous_.set(index, anonymous_.cohort(index), asked_profile(connection.profile));
     count_in_cohort(index, anonymous_cohort(index));
     tune_to_cohort(index, tells);
     send_away(index);
@@ -186,7 +189,7 @@ void Connections::count_cohort_heartbeat(Index index) {
 // silence goes on.
 bool Connections::tune_to_cohort(Index index, bool tells) {
     const uint8_t wanted = cohort_profiles_[cohort_of(index)];
-    const uint8_t place = place_of(wanted != 0 ? wanted : kept_profile(index));
+    const uint8_t place = place_for(index, wanted != 0 ? wanted : kept_profile(index));
     const uint8_t now = at(index).profile;
     if (now == place) return false;
     const bool knows = config_.profiles[now] == config_.profiles[place] &&

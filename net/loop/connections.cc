@@ -67,6 +67,8 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       beginnings_(pages, table.limit()),
       sharing_(pages, table.limit()),
       anonymous_(pages, table.limit()),
+      answer_times_(pages, table.limit()),
+      adaptive_(pages, table.limit()),
       history_(pages, table.limit(), io.now()),
       traces_(pages, config.traces),
       listener_timeout_ms_(config.timeout_ms[kProfileDefault]) {
@@ -98,6 +100,8 @@ void Connections::on_accept(const Accepted& accepted) {
     message_rates_.begin(index);
     beginnings_.begin(index, io_.now());
     anonymous_.begin(index);
+    answer_times_.begin(index);
+    adaptive_.begin(index);
     connection.user = history_.accepted(index, listener.expects_proxy_header, io_.now());
     if (traces_.on()) [[unlikely]]
         trace_accepted(index);
@@ -123,6 +127,7 @@ void Connections::set_peer_address(Index index, const SocketAddress& peer) {
 // A connection enters a phase: its silence starts now, and the wheel is told if that is sooner.
 void Connections::set_profile(Index index, uint8_t profile) {
     Connection& connection = at(index);
+    drop_pending(index);
     bound_silence(index, connection.profile, profile);
     connection.profile = profile;
     set_handshaking(connection, profile == kProfileGreeting);
@@ -152,6 +157,7 @@ void Connections::bound_silence(Index index, uint8_t before, uint8_t now) {
 // The same phase goes on under another profile: so does the silence.
 void Connections::change_profile(Index index, uint8_t profile) {
     Connection& connection = at(index);
+    drop_pending(index);
     if (connection.profile == profile) return;
     bound_silence(index, connection.profile, profile);
     connection.profile = profile;
@@ -159,12 +165,15 @@ void Connections::change_profile(Index index, uint8_t profile) {
     // Probes that were sent are counted in the new intervals from now on; a proof that follows may
     // want the next look sooner.
     const HeartbeatConfig& heartbeat = heartbeat_of(connection);
-    wheel_.arm(index, std::min({heartbeat_deadline(connection.heard, index, now, heartbeat),
+    const AnswerWait wait = answer_wait(index);
+    wheel_.arm(index, std::min({heartbeat_deadline(connection.heard, index, now, heartbeat, wait),
                                 heartbeat_deadline(heard_at(now), index, now, heartbeat),
                                 life_ends(index)}));
 }
 
-void Connections::begin_heartbeats(Index index) { set_profile(index, place_of(kProfileDefault)); }
+void Connections::begin_heartbeats(Index index) {
+    set_profile(index, place_for(index, kProfileDefault));
+}
 
 void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
     ++deliveries_;
@@ -241,6 +250,8 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges.limits_bytes = shared(config_.addresses) + shared(config_.users);
     stats.gauges.limits_bytes += beginnings_.memory_bytes() + sharing_.memory_bytes() +
                                  message_rates_.memory_bytes() + anonymous_.memory_bytes();
+    stats.gauges.heartbeats_bytes = answer_times_.memory_bytes() + adaptive_.memory_bytes();
+    stats.gauges.heartbeats_bytes += networks_.memory_bytes();
 }
 
 void Connections::set_stage(Index index, Stage stage) {
@@ -275,7 +286,7 @@ void Connections::validate() const {
             return kNoTick;
         }
         return heartbeat_deadline(connection.heard, index, wheel_.cursor(),
-                                  heartbeat_of(connection));
+                                  heartbeat_of(connection), answer_wait(index));
     });
 }
 

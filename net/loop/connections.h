@@ -5,6 +5,7 @@
 //   admitting.cc     who is let in, and who is refused
 //   overloading.cc   what is given up under overload
 //   judging.cc       deadlines, and what is life besides whole frames
+//   adapting.cc      how long intervals are, where they are adaptive
 //   closing.cc       endings, with their states drawn
 //   sweeps.cc        what is done to every connection: retunes, draining, stopping, jobs (job.h)
 //   sending.cc       one send a connection and turn
@@ -34,6 +35,9 @@
 #include "core/address_lists.h"
 #include "core/buffer_pool.h"
 #include "core/connection_table.h"
+#include "core/heartbeat/adaptive.h"
+#include "core/heartbeat/network_levels.h"
+#include "core/heartbeat/round_trip.h"
 #include "core/heartbeat_policy.h"
 #include "core/message.h"
 #include "core/overload.h"
@@ -59,6 +63,7 @@
 #include "net/loop/population.h"
 #include "net/loop/reactor_config.h"
 #include "net/loop/reactor_metrics.h"
+#include "net/loop/side_rows.h"
 #include "net/loop/reactor_stats.h"
 #include "net/loop/trace_table.h"
 #include "net/protocols/conversation.h"
@@ -200,8 +205,23 @@ class Connections {
     const HeartbeatConfig& heartbeat_of(const Connection& connection) const {
         return config_.profiles[connection.profile];
     }
+    // For how long its answers are not late (core/heartbeat_policy.h).
+    AnswerWait answer_wait(Index index) const {
+        const HeartbeatConfig& heartbeat = heartbeat_of(table_[index]);
+        if (heartbeat.quick_ticks == 0) [[likely]]
+            return 0;
+        const Nanos interval = config_.clock.begins(heartbeat.interval_ticks);
+        return config_.clock.ticks(answer_times_.of(index).answer_wait(interval));
+    }
+    // It answered the first probe of a silence.
+    void note_answer(Index index, Nanos took) {
+        if (answer_times_.on()) answer_times_.at(index).add(took, config_.options->rtt_alpha);
+    }
+    RoundTrip round_trip(Index index) const { return answer_times_.of(index); }
     // Where the heartbeats of a profile are now: what Connection::profile is to hold.
     uint8_t place_of(uint8_t profile) const { return profile_place_[profile]; }
+    // The same of one that asked for it, or for none: where intervals are adaptive, its level.
+    uint8_t place_for(Index index, uint8_t asked);
     // A connection enters a phase: its silence starts now.
     void set_profile(Index index, uint8_t profile);
     // The same phase goes on under another profile: so does the silence.
@@ -407,6 +427,15 @@ class Connections {
     // Judging. Bytes on their way are life (heartbeat_policy.h: heard_progress).
     uint32_t judge_one(Index index, Tick reached);
     Tick judge_suspicion(Index index, Tick reached);
+    void note_probe(Index index);
+    // Adaptive intervals (adapting.cc).
+    void adapt(Index index, Tick reached, const HeartbeatStep& step);
+    void note_lost(Index index, CloseReason reason);
+    void shorten(Index index, Tick reached, uint8_t level);
+    bool has_taken_all(Index index) const;
+    void drop_pending(Index index) {
+        if (adapts_ && adaptive_.of(index).pending != 0) adaptive_.at(index).pending = 0;
+    }
     Tick life_ends(Index index) const;
     bool end_lifetime(Index index, Tick reached);
     void evict(Index index, Tick reached);
@@ -513,6 +542,11 @@ class Connections {
     bool counts_cohorts_ = false;                         // there are policies
     bool groups_anonymous_ = false;                       // that may be for anonymous connections
     AnonymousCohorts anonymous_;
+    SideRows<RoundTrip> answer_times_;
+    SideRows<AdaptiveState> adaptive_;
+    NetworkLevels networks_;
+    bool adapts_ = false;       // --heartbeat-adaptive
+    uint8_t adaptive_top_ = 0;  // the highest level
     // Of policies that this reactor has just learnt of: of their sessions it may have been told.
     uint32_t fresh_cohorts_ = 0;
     Sweep tuning_;

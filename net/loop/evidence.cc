@@ -17,7 +17,8 @@ void Connections::fill_silence(Evidence& facts, Index index) const {
     const TickClock clock = config_.clock;
     const auto span = [&](uint32_t ticks) { return Nanos{ticks} << clock.shift; };
     const Tick now = clock.down(facts.at);
-    const detail::Silence silence(connection.heard, index, now, heartbeat);
+    const AnswerWait wait = answer_wait(index);
+    const detail::Silence silence(connection.heard, index, now, heartbeat, wait);
     facts.heard_nothing = (connection.heard & kHeardFirst) != 0;
     facts.liveness = heartbeat.liveness;
     facts.probes_on = heartbeat.probe;
@@ -26,7 +27,7 @@ void Connections::fill_silence(Evidence& facts, Index index) const {
     facts.interval = span(heartbeat.interval_ticks);
     facts.timeout = span(heartbeat.timeout_ticks);
     if (silence.sent > 0)
-        facts.probed_at = clock.begins(silence.probe_at - heartbeat.interval_ticks);
+        facts.probed_at = clock.begins(silence.probed_at(heartbeat, wait));
     if (silence.probes_left) facts.next_probe_at = clock.begins(silence.probe_at);
     facts.deadline = clock.begins(silence.evict_at);
 }

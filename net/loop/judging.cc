@@ -32,14 +32,16 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
         connection.heard = heard_progress(connection.heard, kAllTicks, reached);
     if ((connection.flags & kBulkOut) != 0) credit_download(index, reached);
     const HeartbeatConfig& heartbeat = heartbeat_of(connection);
+    const AnswerWait wait = answer_wait(index);
     HeartbeatStep step =
-        heartbeat_step(connection.heard, HeartbeatEvent::look, index, reached, heartbeat);
+        heartbeat_step(connection.heard, HeartbeatEvent::look, index, reached, heartbeat, wait);
     if (step.verdict == Verdict::probe) {
         // What was heard decides that it is due; how late it is, the clock: it leaves now, and its
         // answer needs its time from now on, however far the judged instant trails.
         const Tick leaves = std::max(reached, config_.clock.down(io_.clock()));
-        step = heartbeat_step(connection.heard, HeartbeatEvent::look, index, leaves, heartbeat);
-        step.next = heartbeat_deadline(step.heard, index, reached, heartbeat);
+        step =
+            heartbeat_step(connection.heard, HeartbeatEvent::look, index, leaves, heartbeat, wait);
+        step.next = heartbeat_deadline(step.heard, index, reached, heartbeat, wait);
     }
     if (step.verdict == Verdict::evict) {
         evict(index, reached);
@@ -55,15 +57,30 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
     }
     if (is_logged_in(connection)) step.next = std::min(step.next, judge_suspicion(index, reached));
     wheel_.arm(index, std::min(step.next, life_ends(index)));
-    if (step.verdict == Verdict::rearm) return kLookCost;
-    Session(*this, index).send_probe();
+    uint32_t cost = kLookCost;
+    if (step.verdict == Verdict::probe) {
+        Session(*this, index).send_probe();
+        note_probe(index);
+        cost = probes_sent(step.heard) == 2 ? kProbeCost + kProgressCost : kProbeCost;
+    }
+    if (adapts_) [[unlikely]]
+        adapt(index, reached, step);
+    return cost;
+}
+
+// Its probe is on its way. With the second of a silence it is suspect: the first was not answered,
+// and the kernel says whether its host has it.
+void Connections::note_probe(Index index) {
+    const uint32_t sent = probes_sent(at(index).heard);
     if (is_traced(index)) [[unlikely]]
         ++traces_.at(index).probes;
     if (counts_cohorts_) ++cohort_counts_[cohort_of(index)].probes;
     metrics_.add(Metric::probes_sent);
-    usdt::probe(config_.number, index, probes_sent(step.heard));
-    if (probes_sent(step.heard) > 1) metrics_.add(Metric::probes_missed);  // the one before it
-    return kProbeCost;
+    usdt::probe(config_.number, index, sent);
+    if (sent > 1) metrics_.add(Metric::probes_missed);  // the one before it
+    if (sent != 2) return;
+    metrics_.add(Metric::suspects);
+    if (io_.transport_facts(index).awaits_peer()) metrics_.add(Metric::suspects_cut_off);
 }
 
 // When --max-lifetime is over for it; kNoTick: it may live on, or is on its way out.
@@ -88,7 +105,8 @@ bool Connections::end_lifetime(Index index, Tick reached) {
 // is suspect often, so that it is not for long once the peer has answered.
 Tick Connections::judge_suspicion(Index index, Tick reached) {
     const HeartbeatConfig& heartbeat = heartbeat_of(at(index));
-    const Tick due = heartbeat_suspect_at(at(index).heard, index, reached, heartbeat);
+    const Tick due =
+        heartbeat_suspect_at(at(index).heard, index, reached, heartbeat, answer_wait(index));
     const bool told = logins_.set_suspect(index, due <= reached);
     const bool again = !told || due <= reached;
     return again ? reached + std::max(1u, heartbeat.interval_ticks / kSuspectLooks) : due;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/flapping.h"
+#include "core/heartbeat/adaptive.h"
 #include "core/heartbeat_policy.h"
 #include "core/limits.h"
 #include "core/overload.h"
@@ -104,6 +105,9 @@ struct LoopOptions {
     Nanos heartbeat_timeout = kNamedProfiles[kStandardProfile].timeout;
     bool heartbeat_probe = true;
     Liveness liveness = Liveness::any;        // any or roundtrip
+    AdaptiveRange heartbeat_adaptive;         // of peers that name no profile
+    Nanos suspect_probe = 0;                  // between quick probes of a suspect peer; 0: none
+    uint32_t rtt_alpha = kRoundTripAlphaDefault;  // in millionths (core/heartbeat/round_trip.h)
     uint32_t tick_shift = kTickShiftDefault;  // a tick is 2^tick_shift ns
 
     // However alive (core/lifetime.h); 0: for ever.

@@ -4,8 +4,15 @@
 #include <algorithm>
 #include <utility>
 
+#include "net/loop/profiles.h"
+
 namespace pulse {
 namespace {
+
+uint16_t quick_ticks(TickClock clock, Nanos wanted, Nanos interval) {
+    const uint32_t ticks = clock.ticks(std::min(wanted, interval));
+    return static_cast<uint16_t>(std::min<uint32_t>(UINT16_MAX, ticks));
+}
 
 HeartbeatConfig heartbeat_of(Nanos interval, Nanos timeout, const LoopOptions& options,
                              TickClock clock) {
@@ -13,13 +20,15 @@ HeartbeatConfig heartbeat_of(Nanos interval, Nanos timeout, const LoopOptions& o
     heartbeat.interval_ticks = clock.ticks(interval);
     heartbeat.grace_ticks = clock.ticks(probe_grace(interval, timeout));
     heartbeat.timeout_ticks = clock.ticks(timeout);
+    if (options.suspect_probe > 0)
+        heartbeat.quick_ticks = quick_ticks(clock, options.suspect_probe, interval);
     heartbeat.probe = options.heartbeat_probe;
     heartbeat.liveness = options.liveness;
     return heartbeat;
 }
 
-void set_profile(ReactorConfig& config, size_t profile, std::string_view name, Nanos interval,
-                 Nanos timeout, int64_t stretch) {
+void set_profile(ReactorConfig& config, size_t profile, Nanos interval, Nanos timeout,
+                 int64_t stretch) {
     if (config.clock.ticks(timeout * stretch) <= kTimeoutTicksMax) {
         interval *= stretch;
         timeout *= stretch;
@@ -27,8 +36,27 @@ void set_profile(ReactorConfig& config, size_t profile, std::string_view name, N
     config.profiles[profile] = heartbeat_of(interval, timeout, *config.options, config.clock);
     config.interval_ms[profile] = static_cast<uint32_t>(interval / kMillisecond);
     config.timeout_ms[profile] = static_cast<uint32_t>(timeout / kMillisecond);
+}
+
+// One that can be asked for.
+void set_named_profile(ReactorConfig& config, size_t profile, const NamedProfile& named,
+                       int64_t stretch) {
+    set_profile(config, profile, named.interval, named.timeout, stretch);
     config.profile_names.resize(std::max(config.profile_names.size(), profile + 1));
-    config.profile_names[profile] = name;
+    config.profile_names[profile] = named.name;
+}
+
+void set_adaptive_profiles(ReactorConfig& config, const AdaptiveRange& range, int64_t stretch) {
+    if (!range.on()) return;
+    for (uint8_t level = 0; level <= range.top(); ++level) {
+        const Nanos interval = range.interval(level);
+        const uint8_t profile = profile_of_level(level);
+        const bool probes = config.options->heartbeat_probe;
+        set_profile(config, profile, interval, adaptive_timeout(interval, probes), stretch);
+        HeartbeatConfig& heartbeat = config.profiles[profile];
+        if (heartbeat.quick_ticks == 0)
+            heartbeat.quick_ticks = quick_ticks(config.clock, kAdaptiveProbeNs, interval);
+    }
 }
 
 // What a server keeps of users is spread over its shards, as users are. The slack is for those that
@@ -57,13 +85,11 @@ ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options, ui
     config.profiles[kProfileGreeting] = config.profiles[kProfileClosing] = deadline;
     config.profiles[kProfileGreeting].timeout_ticks = config.clock.ticks(asked.handshake_timeout);
     config.profiles[kProfileClosing].timeout_ticks = config.clock.ticks(kCloseLingerNs);
-    set_profile(config, kProfileDefault, "default", asked.heartbeat_interval,
-                asked.heartbeat_timeout, stretch);
-    for (size_t i = 0; i < std::size(kNamedProfiles); ++i) {
-        const NamedProfile& named = kNamedProfiles[i];
-        set_profile(config, kProfileRealtime + i, named.name, named.interval, named.timeout,
-                    stretch);
-    }
+    set_named_profile(config, kProfileDefault,
+                      {"default", asked.heartbeat_interval, asked.heartbeat_timeout}, stretch);
+    for (size_t i = 0; i < std::size(kNamedProfiles); ++i)
+        set_named_profile(config, kProfileRealtime + i, kNamedProfiles[i], stretch);
+    set_adaptive_profiles(config, asked.heartbeat_adaptive, stretch);
     config.limits.message_bytes_max = asked.max_message_bytes;
     config.directory = directory_of(asked, reactors);
     config.ledger_entries = ledger_share(asked.ledger, reactors);

@@ -124,10 +124,14 @@ void Session::on_pong(const ProbeAnswer& answer) {
 void Session::measure_round_trip() {
     const TickClock& clock = connections_.config().clock;
     const Nanos now = connections_.now();
-    const Tick due = heartbeat_probe_due(connection_.heard, index_, clock.down(now),
-                                         connections_.heartbeat_of(connection_));
+    const HeartbeatConfig& heartbeat = connections_.heartbeat_of(connection_);
+    const Tick due =
+        heartbeat_first_probe_due(connection_.heard, index_, clock.down(now), heartbeat);
     if (due == kNoTick || clock.begins(due) > now) return;
-    connections_.metrics().distributions.probe_round_trip.record(now - clock.begins(due));
+    const Nanos took = now - clock.begins(due);
+    if (heartbeat.quick_ticks != 0) connections_.note_answer(index_, took);
+    if (probes_sent(connection_.heard) == 1)
+        connections_.metrics().distributions.probe_round_trip.record(took);
 }
 
 void Session::on_frame() {
@@ -432,9 +436,8 @@ void Session::send_error(CloseReason reason, std::string_view words) {
     if (protocol().error != nullptr) protocol().error(*this, describe(reason).code, words);
 }
 
-void Session::send_interval() {
+void Session::send_interval(uint8_t profile) {
     if (protocol().interval == nullptr) return;
-    const uint8_t profile = connection_.profile;
     protocol().interval(*this, connections_.config().interval_ms[profile],
                         connections_.config().timeout_ms[profile], answer_every());
 }
@@ -482,7 +485,7 @@ bool Session::wants_roundtrip() const {
 std::optional<uint8_t> Session::profile_named(std::string_view name) const {
     const std::vector<std::string>& names = connections_.config().profile_names;
     for (size_t i = kProfileDefault; i < names.size(); ++i) {
-        if (names[i] == name) return connections_.place_of(static_cast<uint8_t>(i));
+        if (names[i] == name) return connections_.place_for(index_, static_cast<uint8_t>(i));
     }
     return std::nullopt;
 }

@@ -82,7 +82,11 @@ class Session final : public Conversation, private TokenJudge {
     void send_probe();
     void send_goodbye(CloseReason reason, std::string_view detail);
     // The heartbeats of its profile changed: the server's advice.
-    void send_interval();
+    void send_interval() { send_interval(connection_.profile); }
+    // The same of heartbeats that it does not have yet.
+    void send_interval(uint8_t profile);
+    // Whether its protocol has a message for that.
+    bool hears_of_intervals() const { return protocol().interval != nullptr; }
     // Answers to a hello that named a user (logins.h).
     void welcome_user(const UserHello& hello, const LoginAnswer& answer,
                       const ResumeWelcome* resumable = nullptr);

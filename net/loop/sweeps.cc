@@ -8,6 +8,7 @@
 
 #include "core/random.h"
 #include "net/loop/connections.h"
+#include "net/loop/profiles.h"
 #include "net/loop/session.h"
 
 namespace pulse {
@@ -80,7 +81,7 @@ void Connections::begin_retune() {
     const bool stretched = overload_step_ >= OverloadStep::stretch;
     const ReactorConfig fresh =
         make_reactor_config(config_.options, 1, stretched ? kOverloadStretch : 1);
-    for (size_t profile = kProfileDefault; profile < fresh.profile_names.size(); ++profile) {
+    for (size_t profile = kProfileDefault; profile < kRetunedProfiles; ++profile) {
         uint8_t& place = profile_place_[profile];
         if (fresh.profiles[profile] == config_.profiles[place] &&
             fresh.interval_ms[profile] == config_.interval_ms[place] &&
@@ -98,7 +99,7 @@ void Connections::begin_retune() {
 void Connections::retune_some(uint32_t& budget) {
     retuning_.advance(budget, [this](Index index) {
         const Connection& connection = at(index);
-        const uint8_t now = profile_place_[connection.profile % kRetunedProfiles];
+        const uint8_t now = profile_place_[profile_at(connection.profile)];
         if (!is_live(connection.stage) || connection.profile == now) return kPassCost;
         set_profile(index, now);
         Session(*this, index).send_interval();

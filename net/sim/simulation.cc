@@ -10,6 +10,7 @@
 
 #include "core/page_source.h"
 #include "net/loop/admission.h"
+#include "net/loop/profiles.h"
 #include "net/loop/reactor.h"
 #include "net/loop/reactor_config.h"
 #include "net/protocols/listen_uri.h"
@@ -66,6 +67,19 @@ void draw_overload(World& world, const SimulationOptions& options) {
     world.memory_is_short = random.chance(1, 2);
     // Peers take what is left out for a wrong answer.
     if (server.overload >= OverloadStep::drop) server.on_message = OnMessage::discard;
+}
+
+// A quarter of the worlds probe suspect peers quickly, a quarter have adaptive intervals. Likewise.
+void draw_heartbeats(World& world, const SimulationOptions& options) {
+    LoopOptions& server = world.server;
+    Random quick(mix64(options.seed) ^ 0x717569);
+    if (quick.chance(1, 4))
+        server.suspect_probe = static_cast<Nanos>(quick.between(1, 30)) * 100 * kMillisecond;
+    Random adaptive(mix64(options.seed) ^ 0x616461);
+    if (adaptive.chance(1, 4)) {
+        const Nanos least = server.heartbeat_interval / static_cast<Nanos>(adaptive.between(1, 3));
+        server.heartbeat_adaptive = {least, least * static_cast<Nanos>(adaptive.between(1, 8))};
+    }
 }
 
 World draw_world(Random& random, const SimulationOptions& options) {
@@ -130,6 +144,7 @@ World draw_world(Random& random, const SimulationOptions& options) {
     if (drains.chance(1, 4))
         server.drain_delay = static_cast<Nanos>(drains.between(1, 10)) * kSecond;
     draw_overload(world, options);
+    draw_heartbeats(world, options);
     return world;
 }
 
@@ -267,6 +282,15 @@ SimServerFacts facts_of(const World& world, const ReactorConfig& config) {
         if (world.server.overload >= OverloadStep::stretch && profile >= kProfileDefault)
             facts.timeout_max[profile] *= kOverloadStretch;
         facts.answer_time_min[profile] = answer_time(config.profiles[profile], config.clock);
+    }
+    if (const AdaptiveRange& range = world.server.heartbeat_adaptive; range.on()) {
+        const size_t lowest = profile_of_level(0), highest = profile_of_level(range.top());
+        facts.timeout_min[kProfileDefault] =
+            std::min(facts.timeout_min[kProfileDefault], facts.timeout_min[lowest]);
+        facts.timeout_max[kProfileDefault] =
+            std::max(facts.timeout_max[kProfileDefault], facts.timeout_max[highest]);
+        facts.answer_time_min[kProfileDefault] =
+            std::min(facts.answer_time_min[kProfileDefault], facts.answer_time_min[lowest]);
     }
     const FaultPlan& faults = world.faults;
     const bool reliable = !faults.has(Fault::loss) && !faults.has(Fault::partition) &&

@@ -11,9 +11,13 @@
 #include <optional>
 #include <queue>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/connection_table.h"
+#include "core/heartbeat/adaptive.h"
+#include "core/heartbeat/network_levels.h"
+#include "core/heartbeat/round_trip.h"
 #include "core/random.h"
 #include "core/timing_wheel.h"
 
@@ -164,6 +168,7 @@ TEST(HeartbeatPolicy, TheMessagePathIsWhatTheEventsDo) {
 // by trying one tick after the other.
 struct SlowModel {
     HeartbeatConfig config;
+    AnswerWait wait = 0;
     Tick spread = 0;      // how long after connecting the first probe comes
     Tick last_proof = 0;  // really
     Tick since = 0;       // from when silence counts: moved by what the server overslept
@@ -173,8 +178,14 @@ struct SlowModel {
     bool probe_is_due(Tick at) const {
         if (!config.probe || probes == kProbesMax) return false;
         Tick due = since + (fresh ? spread : Tick{config.interval_ticks} + config.grace_ticks);
-        for (uint32_t i = 0; i < probes; ++i) due += config.interval_ticks;
+        for (uint32_t i = 0; i < probes; ++i) due += answer_has(i);
         return due <= at && due < since + config.timeout_ticks;
+    }
+    // From the i-th probe of a silence to the next.
+    Tick answer_has(uint32_t i) const {
+        if (config.quick_ticks == 0) return config.interval_ticks;
+        if (i == 0) return wait;
+        return i <= kSuspectProbesMax ? config.quick_ticks : config.interval_ticks;
     }
     bool is_over(Tick at) const { return at >= since + config.timeout_ticks && !probe_is_due(at); }
     Tick first_due(Tick from) const {
@@ -183,18 +194,18 @@ struct SlowModel {
     }
     HeartbeatStep step(HeartbeatEvent event, Tick now) {
         if (event == kConnected) {
-            *this = SlowModel{config, spread, now, now, true, 0};
+            *this = SlowModel{config, wait, spread, now, now, true, 0};
         } else if (event != kLook) {
             const bool counts = config.liveness == Liveness::any ||
                                 (config.liveness == Liveness::roundtrip && event == kProof);
-            if (counts) *this = SlowModel{config, spread, now, now, false, 0};
+            if (counts) *this = SlowModel{config, wait, spread, now, now, false, 0};
         } else if (is_over(now)) {
             return {kEvict, 0, 0};
         } else if (probe_is_due(now)) {
             Tick due = now;
             while (probe_is_due(due - 1)) --due;
             const Tick left = since + config.timeout_ticks - due;
-            if (4 * (now - due) > std::min<Tick>(config.interval_ticks, left)) since += now - due;
+            if (4 * (now - due) > std::min<Tick>(answer_has(probes), left)) since += now - due;
             ++probes;
             return {kProbe, 0, first_due(now + 1)};
         }
@@ -204,15 +215,17 @@ struct SlowModel {
 
 class Strings {
   public:
-    Strings(const HeartbeatConfig& config, Index index) : config_(config), index_(index) {
+    Strings(const HeartbeatConfig& config, Index index, AnswerWait wait = 0)
+        : config_(config), index_(index), wait_(wait) {
         model_.config = config;
+        model_.wait = wait;
         const double golden = (std::sqrt(5.0) - 1) / 2 * (index + 1);
         model_.spread =
             1 + static_cast<Tick>((golden - std::floor(golden)) * config.interval_ticks);
     }
     // Every string of up to `length` letters behind a connect at `start`; how many there were.
     uint64_t run(Tick start, int length) {
-        const HeartbeatStep step = heartbeat_step(0, kConnected, index_, start, config_);
+        const HeartbeatStep step = heartbeat_step(0, kConnected, index_, start, config_, wait_);
         SlowModel model = model_;
         EXPECT_EQ(step.next, model.step(kConnected, start).next);
         descend(step.heard, step.next, start, model, length);
@@ -243,7 +256,7 @@ class Strings {
             path_.push_back(letter.name);
             SlowModel after = model;
             const HeartbeatStep step =
-                heartbeat_step(heard, letter.event, index_, letter.at, config_);
+                heartbeat_step(heard, letter.event, index_, letter.at, config_, wait_);
             const HeartbeatStep expected = after.step(letter.event, letter.at);
             check(step, expected, after, letter);
             if (failed_) return;
@@ -272,6 +285,7 @@ class Strings {
 
     HeartbeatConfig config_;
     Index index_;
+    AnswerWait wait_;
     SlowModel model_{};
     std::string path_;
     uint64_t strings_ = 0;
@@ -293,6 +307,13 @@ TEST(HeartbeatPolicy, AgreesWithASlowModelOnEveryStringOfEvents) {
         }
     }
     EXPECT_GT(strings, test::kSlowness > 1 ? 400'000u : 15'000'000u);
+    // Suspect peers: quick probes that end before the deadline, at it, and long ones.
+    for (const auto& [wait, quick] : {std::pair{1u, uint16_t{1}}, {2u, uint16_t{1}},
+                                      {3u, uint16_t{2}}, {4u, uint16_t{4}}}) {
+        Strings all({4, 1, 12, true, Liveness::any, quick}, 5, wait);
+        all.run(start, length - 1);
+        ASSERT_FALSE(all.failed()) << "wait " << wait << ", quick " << quick;
+    }
     // Unusual shapes, which must be sound all the same.
     for (const HeartbeatConfig& odd :
          {HeartbeatConfig{1, 0, 1}, HeartbeatConfig{1, 0, 3}, HeartbeatConfig{9, 0, 5},
@@ -301,6 +322,151 @@ TEST(HeartbeatPolicy, AgreesWithASlowModelOnEveryStringOfEvents) {
         all.run(start, length - 2);
         ASSERT_FALSE(all.failed()) << odd.interval_ticks << '/' << odd.timeout_ticks;
     }
+}
+
+TEST(HeartbeatPolicy, ASuspectPeerIsProbedQuicklyAndEvictedAtItsTimeoutAllTheSame) {
+    constexpr HeartbeatConfig kQuick{30, 2, 90, true, Liveness::any, 2};
+    constexpr AnswerWait kWait = 5;
+    uint32_t heard = heard_at(1000);
+    std::vector<Tick> probes;
+    Tick now = 1000, evicted = 0;
+    for (int looks = 0; evicted == 0 && looks < 100; ++looks) {
+        const HeartbeatStep step = heartbeat_step(heard, kLook, 0, now, kQuick, kWait);
+        if (step.verdict == kProbe) probes.push_back(now);
+        if (step.verdict == kEvict) evicted = now;
+        if (step.verdict == kProbe && probes.size() == 1) {
+            EXPECT_EQ(heartbeat_suspect_at(step.heard, 0, now, kQuick, kWait), now + kWait);
+        }
+        heard = step.heard;
+        now = step.next;
+    }
+    EXPECT_EQ(probes, (std::vector<Tick>{1032, 1037, 1039, 1041, 1043, 1045, 1047, 1049, 1051,
+                                         1053, 1083}));
+    EXPECT_EQ(evicted, 1090u);
+    // Late by more than a quarter of what its answer has: the silence is the server's.
+    const HeartbeatStep late = heartbeat_step(heard_at(1000), kLook, 0, 1034, kQuick, kWait);
+    EXPECT_EQ(late.heard, heard_at(1002) | sent(1));
+    EXPECT_EQ(heartbeat_step(heard_at(1000), kLook, 0, 1033, kQuick, kWait).heard,
+              heard_at(1000) | sent(1));
+}
+
+TEST(RoundTrips, AreSmoothedAsRfc6298Says) {
+    constexpr Nanos kMost = 30 * kSecond;
+    const auto in_ms = [](Nanos time) { return static_cast<double>(time) / kMillisecond; };
+    RoundTrip trip;
+    EXPECT_FALSE(trip.known());
+    EXPECT_EQ(trip.answer_wait(kMost), kAnswerWaitUnknownNs);
+    EXPECT_EQ(trip.answer_wait(kSecond), kSecond);
+    double smoothed = 0, deviation = 0;
+    Random random(7);
+    for (int i = 0; i < 1'000; ++i) {
+        const auto took = static_cast<Nanos>(random.between(80, 900)) * kMillisecond;
+        const double sample = in_ms(took);
+        deviation = i == 0 ? sample / 2 : deviation * 3 / 4 + std::abs(smoothed - sample) / 4;
+        smoothed = i == 0 ? sample : smoothed * 7 / 8 + sample / 8;
+        trip.add(took, kRoundTripAlphaDefault);
+        ASSERT_NEAR(in_ms(trip.smoothed()), smoothed, 2) << i;
+        ASSERT_NEAR(in_ms(trip.deviation()), deviation, 2) << i;
+        ASSERT_NEAR(in_ms(trip.answer_wait(kMost)), smoothed + 4 * deviation, 10) << i;
+    }
+    // Even ones leave no deviation, and no wait is shorter than a host may put an answer off.
+    for (int i = 0; i < 100; ++i) trip.add(20 * kMillisecond, kRoundTripAlphaDefault);
+    EXPECT_NEAR(in_ms(trip.smoothed()), 20, 2);
+    EXPECT_EQ(trip.answer_wait(kMost), kAnswerWaitNsMin);
+    // With an alpha of 1 the newest is all.
+    trip.add(5 * kSecond, 1'000'000);
+    EXPECT_NEAR(in_ms(trip.smoothed()), 5'000, 1);
+    trip.add(kSecond * 3'600, kRoundTripAlphaDefault);
+    trip.add(0, 1'000'000);
+    EXPECT_TRUE(trip.known());
+}
+
+TEST(AdaptiveIntervals, AreLevelsFromOneEndToTheOther) {
+    for (const auto& [least, most] : {std::pair{30 * kSecond, 600 * kSecond},
+                                      {kSecond, 1'200 * kSecond},
+                                      {10 * kSecond, 10 * kSecond},
+                                      {30 * kSecond, 32 * kSecond}}) {
+        const AdaptiveRange range{least, most};
+        ASSERT_TRUE(range.fits());
+        EXPECT_EQ(range.interval(0), std::min(least, most));
+        EXPECT_EQ(range.interval(range.top()), most);
+        for (uint8_t level = 0; level < range.top(); ++level) {
+            const double step = static_cast<double>(range.interval(level + 1)) /
+                                static_cast<double>(range.interval(level));
+            EXPECT_GT(step, 1.05) << int{level};
+            EXPECT_LT(step, 1.19) << int{level};
+            EXPECT_EQ(range.level_at(range.interval(level)), level);
+        }
+        EXPECT_EQ(range.level_at(least / 2), 0);
+        EXPECT_EQ(range.level_at(2 * most), range.top());
+    }
+    EXPECT_FALSE((AdaptiveRange{kSecond, 1'500 * kSecond}.fits())) << "64 levels do not reach";
+    EXPECT_FALSE((AdaptiveRange{2 * kSecond, kSecond}.fits()));
+}
+
+// A network that bears silences below `bears`: how its level goes.
+TEST(AdaptiveIntervals, StayBelowWhatFailedAndTryItAgainSeldom) {
+    constexpr uint8_t kBears = 20, kTop = 30;
+    AdaptiveState state;
+    uint8_t level = 5;
+    int failures = 0, below = 0;
+    for (int silence = 0; silence < 1'000; ++silence) {
+        const bool kept = level < kBears;
+        failures += kept ? 0 : 1;
+        below += level == kBears - 1 ? 1 : 0;
+        const uint8_t before = level;
+        level = adapt_level(state, level, kept, kTop);
+        ASSERT_LE(level, kept ? before + 1 : before - kAdaptiveBack);
+    }
+    EXPECT_LE(failures, 1'000 / kAdaptiveRetry);
+    EXPECT_GT(failures, 5) << "it is tried again";
+    EXPECT_GT(below, 700);
+    // Without a bound it grows to the top and stays.
+    state = {};
+    level = 0;
+    for (int silence = 0; silence < kTop * kAdaptiveQuiet; ++silence) {
+        EXPECT_EQ(level, silence / kAdaptiveQuiet);
+        level = adapt_level(state, level, true, kTop);
+    }
+    for (int silence = 0; silence < 300; ++silence)
+        EXPECT_EQ(level = adapt_level(state, level, true, kTop), kTop);
+    EXPECT_EQ(adapt_level(state, 3, false, kTop), 0);
+}
+
+TEST(NetworkLevels, TellANatFromADeviceThatIsSwitchedOff) {
+    constexpr Nanos kHour = 3'600 * kSecond;
+    NetworkLevels networks;
+    EXPECT_EQ(networks.start(7, 3, 0), 3) << "off";
+    networks.turn_on();
+    EXPECT_EQ(networks.start(7, 3, 0), 3);
+    EXPECT_EQ(networks.most(7, 30, 0), 30);
+    for (uint8_t level = 3; level <= 6; ++level) networks.note_kept(7, level);
+    EXPECT_EQ(networks.start(7, 3, 0), 6);
+    // Lost at a level that others keep, or without a return: it was switched off.
+    networks.note_lost(7, 6, true, 0);
+    networks.note_lost(7, 9, false, 0);
+    EXPECT_EQ(networks.most(7, 30, 0), 30);
+    networks.note_kept(7, 5);
+    networks.note_kept(7, 6);
+    networks.note_lost(7, 6, true, 0);
+    networks.note_lost(7, 6, false, 0);
+    EXPECT_EQ(networks.most(7, 30, 0), 30) << "three in a row, it would be";
+    networks.note_kept(7, 6);
+    // One that none has kept, and whose device is there.
+    networks.note_lost(7, 7, true, kHour);
+    EXPECT_EQ(networks.most(7, 30, kHour), 6);
+    EXPECT_EQ(networks.start(7, 20, kHour), 6);
+    networks.note_lost(7, 6, true, kHour);
+    networks.note_kept(7, 5);
+    networks.note_lost(7, 6, false, kHour);
+    networks.note_lost(7, 6, false, kHour);
+    EXPECT_EQ(networks.most(7, 30, kHour), 5) << "and it bears less now";
+    EXPECT_EQ(networks.most(7, 30, 24 * kHour), 5);
+    EXPECT_EQ(networks.most(7, 30, 170 * kHour), 30) << "a week later that is tried again";
+    networks.note_lost(7, 0, true, 0);
+    EXPECT_EQ(networks.start(7 + kAdaptiveNetworks, 2, 0), 2) << "another one of the same place";
+    networks.note_kept(7 + kAdaptiveNetworks, 9);
+    EXPECT_EQ(networks.start(7, 1, 0), 1);
 }
 
 // ------------------------------------------------------------------------------ peers of any kind
@@ -498,23 +664,23 @@ TEST(HeartbeatPolicy, AnAnswerHasThreeQuartersOfItsTimeHoweverLateTheProbe) {
     }
 }
 
-TEST(HeartbeatPolicy, TheOnlyProbeOfASilenceIsSaidToLeaveWhenItWasDueOrAsLateAsItWas) {
+TEST(HeartbeatPolicy, TheFirstProbeOfASilenceIsSaidToLeaveWhenItWasDueOrAsLateAsItWas) {
     const HeartbeatConfig config{40, 5, 130};
     for (const uint32_t first : {0u, kHeardFirst}) {
         for (const Tick late : {0, 3, 10, 11, 25}) {
             Served peer(config, 1000);
             peer.heard |= first;
-            EXPECT_EQ(heartbeat_probe_due(peer.heard, 0, 1000, config), kNoTick) << "none is out";
+            EXPECT_EQ(heartbeat_first_probe_due(peer.heard, 0, 1000, config), kNoTick);
             const Tick due = heartbeat_deadline(peer.heard, 0, 1000, config);
             ASSERT_EQ(peer.look(due + late), kProbe);
             // Up to a quarter of an interval is borne, and the look's lateness is in the answer's.
-            const Tick said = heartbeat_probe_due(peer.heard, 0, due + late, config);
+            const Tick said = heartbeat_first_probe_due(peer.heard, 0, due + late, config);
             EXPECT_EQ(said, late <= 10 ? due : due + late) << late;
             ASSERT_EQ(peer.look(peer.next), kProbe);
-            EXPECT_EQ(heartbeat_probe_due(peer.heard, 0, peer.next, config), kNoTick)
-                << "which of two is answered is not known";
+            EXPECT_EQ(heartbeat_first_probe_due(peer.heard, 0, peer.next, config), said)
+                << "a second one that is not late";
             peer.heard = heard_at(peer.next);
-            EXPECT_EQ(heartbeat_probe_due(peer.heard, 0, peer.next, config), kNoTick);
+            EXPECT_EQ(heartbeat_first_probe_due(peer.heard, 0, peer.next, config), kNoTick);
         }
     }
 }

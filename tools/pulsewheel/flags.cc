@@ -316,6 +316,12 @@ std::optional<std::string> wrong_heartbeats(const ServerOptions& options, const 
                ", or three intervals: " + format_duration(3 * interval);
     }
     if (auto too_long = too_long_timeout(options, origins)) return too_long;
+    const AdaptiveRange& range = options.heartbeat_adaptive;
+    if (range.on() && adaptive_timeout(range.most, options.heartbeat_probe) > longest) {
+        return origin_of(origins, "heartbeat-adaptive") + ": the timeout that goes with '" +
+               format_duration(range.most) +
+               "' is longer than a wheel of this --tick can wait; write less, or a longer --tick";
+    }
     if (options.handshake_timeout > longest) {
         return origin_of(origins, "handshake-timeout") + ": '" +
                format_duration(options.handshake_timeout) +

@@ -290,6 +290,31 @@ std::vector<std::string> get_kernel_bound(const ServerOptions& options) {
     return get_quantity<kField, format_duration, true>(options);
 }
 
+// off, or MIN..MAX.
+Result<void> set_adaptive(ServerOptions& options, std::string_view text) {
+    options.heartbeat_adaptive = {};
+    if (text == kOffWord) return {};
+    const size_t dots = text.find("..");
+    if (dots == std::string_view::npos)
+        return refuse(text, "is not a range", "write off, or two times, such as 30s..10m");
+    const Result<Nanos> least = parse_duration(text.substr(0, dots));
+    if (!least) return Error{least.error()};
+    const Result<Nanos> most = parse_duration(text.substr(dots + 2));
+    if (!most) return Error{most.error()};
+    const AdaptiveRange range{*least, *most};
+    if (*least < kSecond || *most > kHour || !range.fits()) {
+        return refuse(text, "is not a range of intervals",
+                      "write two times from 1s to 1h, the second at most 1,262 times the first");
+    }
+    options.heartbeat_adaptive = range;
+    return {};
+}
+std::vector<std::string> get_adaptive(const ServerOptions& options) {
+    const AdaptiveRange& range = options.heartbeat_adaptive;
+    if (!range.on()) return {std::string(kOffWord)};
+    return {format_duration(range.least) + ".." + format_duration(range.most)};
+}
+
 // auto, or RSS.
 Result<void> set_overload_memory(ServerOptions& options, std::string_view text) {
     if (text == "auto") {
@@ -671,6 +696,24 @@ constexpr Setting kSettings[] = {
     {"heartbeat-probe", kHeartbeats, "on|off",
      "Send probes to silent peers; off: only wait for their heartbeats.", boolean, live,
      WORD(heartbeat_probe, kSwitch)},
+    {"heartbeat-adaptive", kHeartbeats, "MIN..MAX",
+     "Find the interval of each peer that names no profile between these, such as 30s..10m: longer "
+     "while its heartbeats come in time, half as long where an answer was late. It begins with "
+     "--heartbeat-interval, is told by 'interval', and has a timeout of a minute more, or three "
+     "intervals where that is less. off: as configured.",
+     text, restart, set_adaptive, get_adaptive},
+    {"suspect-probe", kHeartbeats, "TIME",
+     "Probe a peer again so soon whose answer takes longer than its round trip and four "
+     "deviations, up to eight times, then once an interval. With it the timeout may be little "
+     "longer than the interval. off: probe once an interval.",
+     text, live, DURATION_OR_OFF(suspect_probe, 50 * kMillisecond, 60 * kSecond)},
+    {"rtt-alpha", kHeartbeats, "RATIO",
+     "How much the newest answer counts in the round trip of --suspect-probe, as 12.5% or 0.125; "
+     "twice as much in its deviation.",
+     text, live,
+     set_quantity<&ServerOptions::rtt_alpha, parse_ratio, format_ratio, false, uint64_t{1'000},
+                  kRatioWhole>,
+     get_quantity<&ServerOptions::rtt_alpha, format_ratio, false>},
     {"liveness", kHeartbeats, "any|roundtrip",
      "What proves that a peer lives: any complete frame, or only a ping of its own or the answer "
      "to a probe with the value of that probe.",

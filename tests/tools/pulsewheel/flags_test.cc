@@ -359,6 +359,18 @@ TEST(Flags, FieldsMustAgree) {
 }
 
 // What was not given is not the offender.
+TEST(Flags, AdaptiveIntervalsAreARangeWhoseTimeoutsFit) {
+    const AdaptiveRange range = options_of({"--heartbeat-adaptive", "30s..10m"}).heartbeat_adaptive;
+    EXPECT_EQ(range, (AdaptiveRange{30 * kSecond, 600 * kSecond}));
+    expect_error(read({"--heartbeat-adaptive", "30s"}),
+                 {"--heartbeat-adaptive: '30s' is not a range"});
+    for (const char* wrong : {"10m..30s", "500ms..1m", "1s..1h", "1s..2h"})
+        expect_error(read({"--heartbeat-adaptive", wrong}), {"is not a range of intervals"});
+    expect_error(
+        read({"--tick", "1ms", "--heartbeat-probe", "off", "--heartbeat-adaptive", "30s..1h"}),
+        {"--heartbeat-adaptive: the timeout that goes with '1h' is longer than a wheel"});
+}
+
 TEST(Flags, AnIntervalWhoseDerivedTimeoutDoesNotFitIsTheOffender) {
     const Result<Invocation> too_long = read({"--tick", "128ms", "--heartbeat-interval", "10h"});
     expect_error(too_long, {"--heartbeat-interval: '10h' makes a timeout of three intervals, 30h",

@@ -1,0 +1,344 @@
+// How often a peer is probed and how long its interval is, where that is found out for each: quick
+// probes of suspect peers, and adaptive intervals. The whole loop over the simulated kernel.
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+
+#include "core/units.h"
+#include "net/loop/profiles.h"
+
+#include "tests/net/loop/conversation.h"
+
+namespace pulse::test {
+namespace {
+
+// A kernel that says of what was sent what a test wants.
+class SayingKernel : public SimBackend {
+  public:
+    using SimBackend::SimBackend;
+    TransportFacts transport_facts(Index index) {
+        TransportFacts facts = SimBackend::transport_facts(index);
+        if (cut_off) facts.unacked_bytes = 8;
+        return facts;
+    }
+    SendProgress send_progress(Index index) {
+        SendProgress progress = SimBackend::send_progress(index);
+        if (cut_off) progress.waiting_bytes = 8;
+        return progress;
+    }
+    bool cut_off = false;
+};
+using PacingStage = ReactorStageOn<SayingKernel>;
+
+constexpr std::string_view kProbe = "{\"type\":\"ping\"}\n";
+constexpr std::string_view kPong = "{\"type\":\"pong\"}\n";
+
+size_t probes(PacingStage& stage, size_t peer) {
+    size_t count = 0;
+    const std::string& heard = stage.heard(peer);
+    for (size_t at = heard.find(kProbe); at != std::string::npos; at = heard.find(kProbe, at + 1))
+        ++count;
+    return count;
+}
+uint64_t count(const PacingStage& stage, Metric metric) { return stage.metrics()[metric]; }
+
+StagePlan plan(Nanos suspect_probe = kSecond) {
+    StagePlan plan{.listen = {"jsonl://10.0.0.1:9000", "ws://10.0.0.1:9001"}};
+    plan.options.suspect_probe = suspect_probe;
+    return plan;
+}
+
+// Says nothing but the answers to so many probes, each so late.
+size_t join(PacingStage& stage, std::string_view words) {
+    const size_t peer = stage.connect(0);
+    stage.write(peer, words);
+    stage.settle();
+    stage.heard(peer).clear();
+    return peer;
+}
+void answer_probes(PacingStage& stage, size_t peer, int times, Nanos late) {
+    for (int left = times * 20'000; times > 0 && left > 0; --left) {
+        stage.settle(10 * kMillisecond);
+        if (probes(stage, peer) == 0) continue;
+        stage.settle(late);
+        stage.heard(peer).clear();
+        stage.write(peer, kPong);
+        --times;
+    }
+    ASSERT_EQ(times, 0) << "it was not probed";
+    stage.settle();
+    stage.heard(peer).clear();
+}
+
+TEST(QuickProbes, FollowAnAnswerThatIsLate) {
+    PacingStage stage(plan());
+    const size_t peer = join(stage, "{\"type\":\"hello\",\"user\":\"u\"}\n");
+    answer_probes(stage, peer, 8, 100 * kMillisecond);
+    EXPECT_EQ(count(stage, Metric::suspects), 0u);
+    const RoundTrip trip = stage.reactor().connections().round_trip(*stage.index(peer));
+    EXPECT_NEAR(static_cast<double>(trip.smoothed()) / kMillisecond, 100, 25);
+    // An interval and its grace after the last answer.
+    stage.settle(31 * kSecond);
+    EXPECT_EQ(probes(stage, peer), 0u);
+    stage.settle(1'100 * kMillisecond);
+    EXPECT_EQ(probes(stage, peer), 1u);
+    stage.settle(400 * kMillisecond);
+    EXPECT_EQ(probes(stage, peer), 2u) << "its round trip and four deviations are over";
+    EXPECT_EQ(count(stage, Metric::suspects), 1u);
+    EXPECT_EQ(count(stage, Metric::suspects_cut_off), 0u) << "its host has all of it";
+    EXPECT_EQ(stage.stats().gauges.users_suspect, 1u);
+    stage.settle(10 * kSecond);
+    EXPECT_EQ(probes(stage, peer), 2 + kSuspectProbesMax);
+    stage.settle(15 * kSecond);
+    EXPECT_EQ(probes(stage, peer), 2 + kSuspectProbesMax) << "then an interval passes";
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+    stage.settle(33 * kSecond);
+    EXPECT_EQ(count(stage, Metric::evicted), 1u) << "by the timeout that it was told";
+    stage.reactor().connections().validate();
+}
+
+TEST(QuickProbes, AreNotSentToThoseThatAnswerAsTheyDo) {
+    for (const Nanos late : {5 * kMillisecond, 700 * kMillisecond, 2'500 * kMillisecond}) {
+        PacingStage stage(plan());
+        const size_t peer = join(stage, "PING\n");
+        answer_probes(stage, peer, 20, late);
+        EXPECT_EQ(count(stage, Metric::probes_sent), 20u) << format_duration(late);
+        EXPECT_EQ(count(stage, Metric::suspects), 0u) << format_duration(late);
+    }
+}
+
+TEST(QuickProbes, FindOutWhetherTheHostIsThere) {
+    PacingStage stage(plan());
+    const size_t peer = join(stage, "PING\n");
+    answer_probes(stage, peer, 1, 20 * kMillisecond);
+    stage.io().cut_off = true;
+    stage.settle(36 * kSecond);
+    EXPECT_EQ(count(stage, Metric::suspects), 1u);
+    EXPECT_EQ(count(stage, Metric::suspects_cut_off), 1u);
+}
+
+TEST(QuickProbes, LeaveTheTimesOfAnotherPeerBehind) {
+    StagePlan one_place = plan();
+    one_place.places = 1;
+    PacingStage stage(one_place);
+    const size_t slow = join(stage, "PING\n");
+    answer_probes(stage, slow, 2, 2 * kSecond);
+    stage.close(slow, true);
+    stage.settle(kSecond);
+    const size_t other = join(stage, "PING\n");
+    EXPECT_FALSE(stage.reactor().connections().round_trip(*stage.index(other)).known());
+}
+
+TEST(QuickProbes, OffKeepNothing) {
+    PacingStage stage(plan(0));
+    const size_t peer = join(stage, "PING\n");
+    answer_probes(stage, peer, 3, 100 * kMillisecond);
+    EXPECT_EQ(stage.stats().gauges.heartbeats_bytes, 0u);
+    stage.settle(70 * kSecond);
+    EXPECT_EQ(probes(stage, peer), 2u) << "one an interval";
+    EXPECT_EQ(count(stage, Metric::suspects), 1u);
+}
+
+// ------------------------------------------------------------------------------ adaptive intervals
+
+StagePlan adaptive() {
+    StagePlan adaptive = plan(0);
+    adaptive.options.heartbeat_adaptive = {15 * kSecond, 120 * kSecond};
+    return adaptive;
+}
+
+// A client that beats at the interval that it was told last.
+struct Beating {
+    PacingStage& stage;
+    size_t peer;
+    Nanos interval = 0;
+    Nanos beat_at = 0;
+
+    void hear() {
+        const std::string words = std::exchange(stage.heard(peer), {});
+        constexpr std::string_view kKey = "\"interval_ms\":";
+        const size_t at = words.rfind(kKey);
+        if (at == std::string::npos) return;
+        interval = std::stoll(words.substr(at + kKey.size())) * kMillisecond;
+    }
+    Nanos now() const { return stage.network().clock(); }
+    void beat_for(Nanos span) {
+        for (const Nanos end = now() + span; now() < end;) {
+            stage.settle(200 * kMillisecond);
+            hear();
+            if (now() - beat_at < interval) continue;
+            stage.write(peer, "PING\n");
+            beat_at = now();
+        }
+    }
+    Nanos timeout() const {
+        const Connections& connections = stage.reactor().connections();
+        const TickClock clock = connections.config().clock;
+        return clock.begins(connections.heartbeat_of(*stage.record(peer)).timeout_ticks);
+    }
+};
+Beating begin(PacingStage& stage, std::string_view hello = "{\"type\":\"hello\"}\n") {
+    Beating client{stage, stage.connect(0)};
+    stage.write(client.peer, hello);
+    stage.settle();
+    client.hear();
+    client.beat_at = client.now();
+    return client;
+}
+
+TEST(AdaptiveIntervals, GrowWhileAllIsWellAndTheDeadlineFollows) {
+    PacingStage stage(adaptive());
+    Beating client = begin(stage);
+    EXPECT_GT(client.interval, 25 * kSecond);
+    EXPECT_LE(client.interval, 30 * kSecond) << "the level below --heartbeat-interval";
+    client.beat_for(40 * kSecond);  // the first probe is spread, and not waited for
+    const uint64_t probed = count(stage, Metric::probes_sent);
+    Nanos before = client.interval;
+    while (client.interval < 120 * kSecond && client.now() < 10'000 * kSecond) {
+        client.beat_for(10 * kSecond);
+        ASSERT_GE(client.interval, before);
+        ASSERT_LE(client.interval, before * 119 / 100) << "one level at a time";
+        before = client.interval;
+        ASSERT_GE(client.timeout(), adaptive_timeout(client.interval, true));
+        stage.reactor().connections().validate();
+    }
+    EXPECT_EQ(client.interval, 120 * kSecond);
+    client.beat_for(1'000 * kSecond);
+    EXPECT_EQ(client.interval, 120 * kSecond);
+    EXPECT_EQ(count(stage, Metric::probes_sent), probed) << "it always beat in time";
+    // And then falls silent.
+    const Nanos silent_since = client.beat_at;
+    while (count(stage, Metric::evicted) == 0 && client.now() < silent_since + 1'000 * kSecond)
+        stage.settle(100 * kMillisecond);
+    EXPECT_GE(client.now() - silent_since, 180 * kSecond);
+    EXPECT_LE(client.now() - silent_since, 181 * kSecond);
+}
+
+// A peer that answers probes and says nothing else.
+TEST(AdaptiveIntervals, GrowForThoseThatOnlyAnswer) {
+    PacingStage stage(adaptive());
+    const size_t peer = join(stage, "{\"type\":\"hello\"}\n");
+    for (int probed = 0; probed < 60; ++probed) answer_probes(stage, peer, 1, 50 * kMillisecond);
+    EXPECT_GT(count(stage, Metric::intervals_lengthened), 10u);
+    EXPECT_EQ(count(stage, Metric::intervals_shortened), 0u);
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+}
+
+// Its answer is late: it beats again when it was probed twice.
+void be_late(Beating& client) {
+    const uint64_t missed = count(client.stage, Metric::probes_missed);
+    while (count(client.stage, Metric::probes_missed) == missed) client.stage.settle(kSecond / 10);
+    client.stage.write(client.peer, "PING\n");
+    client.beat_at = client.now();
+}
+
+TEST(AdaptiveIntervals, AreHalvedWhereAnAnswerIsLateOnceThePeerKnows) {
+    for (const bool cut_off : {false, true}) {
+        PacingStage stage(adaptive());
+        Beating client = begin(stage);
+        while (client.interval < 100 * kSecond) client.beat_for(10 * kSecond);
+        const Nanos interval = client.interval, timeout = client.timeout();
+        be_late(client);
+        stage.io().cut_off = cut_off;
+        while (count(stage, Metric::intervals_shortened) == 0) client.stage.settle(kSecond / 10);
+        client.hear();
+        EXPECT_LT(client.interval, interval * 52 / 100);
+        EXPECT_GT(client.interval, interval * 48 / 100);
+        const Nanos told_at = client.now();
+        stage.settle(3 * kSecond);
+        EXPECT_EQ(client.timeout() < timeout, !cut_off) << "by what its host has acknowledged";
+        if (cut_off) {
+            stage.settle(timeout - (told_at - client.beat_at) - 4 * kSecond);
+            EXPECT_EQ(count(stage, Metric::evicted), 0u) << "it was promised so much";
+            stage.settle(2 * kSecond);
+            EXPECT_EQ(count(stage, Metric::evicted), 1u);
+        } else {
+            client.beat_for(2 * interval);
+            EXPECT_EQ(count(stage, Metric::evicted), 0u);
+        }
+        stage.reactor().connections().validate();
+    }
+}
+
+TEST(AdaptiveIntervals, AreOfThoseThatNameNoProfileAndCanBeTold) {
+    PacingStage stage(adaptive());
+    Beating named = begin(stage, "{\"type\":\"hello\",\"profile\":\"mobile\"}\n");
+    named.beat_for(1'000 * kSecond);
+    EXPECT_EQ(named.interval, 60 * kSecond);
+    // A WebSocket on which no dialect was agreed.
+    const size_t plain = stage.connect(1);
+    stage.write(plain, upgrade_request());
+    for (int i = 0; i < 20; ++i) {
+        stage.settle(20 * kSecond);
+        stage.write(plain, masked(0x8A, ""));
+        named.beat_for(20 * kSecond);
+    }
+    EXPECT_EQ(count(stage, Metric::intervals_lengthened), 0u);
+    stage.close(plain, true);
+    // A hello of its own: adaptive from now on.
+    stage.write(named.peer, "{\"type\":\"hello\",\"profile\":\"default\"}\n");
+    named.beat_for(500 * kSecond);
+    EXPECT_GT(count(stage, Metric::intervals_lengthened), 0u);
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+}
+
+constexpr std::string_view kUser = "{\"type\":\"hello\",\"user\":\"u\"}\n";
+
+// A network that forgets what is silent for 60 s or more.
+TEST(AdaptiveIntervals, BeginWithWhatTheNetworkOfAPeerHasBorne) {
+    PacingStage stage(adaptive());
+    Nanos first = 0;
+    for (int life = 0; life < 4; ++life) {
+        Beating client = begin(stage, kUser);
+        if (life == 0) first = client.interval;
+        if (life > 0) {
+            EXPECT_GT(client.interval, 50 * kSecond) << life;
+            EXPECT_LT(client.interval, 60 * kSecond) << "and stays so";
+        }
+        const Nanos until = client.now() + 2'000 * kSecond;
+        while (client.interval < 60 * kSecond && client.now() < until) client.beat_for(kSecond);
+        EXPECT_EQ(client.interval >= 60 * kSecond, life == 0) << life;
+        // Its next heartbeat finds that out, and it comes back.
+        if (life == 0) stage.settle(client.interval + kSecond);
+        if (life > 0) stage.close(client.peer, true);
+        stage.settle(kSecond);
+    }
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+    EXPECT_EQ(stage.metrics().closed[static_cast<size_t>(CloseReason::taken_over)], 1u);
+    EXPECT_LE(first, 30 * kSecond);
+    // A week later it is tried again, and another network knows nothing.
+    const size_t other = stage.connect(0, "192.0.2.7:40001");
+    stage.write(other, "{\"type\":\"hello\"}\n");
+    stage.settle();
+    Beating stranger{stage, other};
+    stranger.hear();
+    EXPECT_EQ(stranger.interval, first);
+    stage.close(other, true);
+    stage.settle(kAdaptiveNetworkNs);
+    Beating later = begin(stage, kUser);
+    const Nanos until = later.now() + 1'000 * kSecond;
+    while (later.interval < 60 * kSecond && later.now() < until) later.beat_for(kSecond);
+    EXPECT_GE(later.interval, 60 * kSecond);
+}
+
+TEST(AdaptiveIntervals, AreStretchedUnderOverloadAsOthersAre) {
+    StagePlan stretching = adaptive();
+    stretching.options.overload = OverloadStep::stretch;
+    stretching.options.overload_span = kSecond;
+    PacingStage stage(stretching);
+    Beating client = begin(stage);
+    client.beat_for(100 * kSecond);
+    const Nanos interval = client.interval;
+    stage.admission().set_memory_step(OverloadStep::stretch);
+    client.beat_for(2 * kSecond);
+    EXPECT_EQ(client.interval, 2 * interval);
+    EXPECT_GE(client.timeout(), 2 * adaptive_timeout(interval, true));
+    stage.admission().set_memory_step(OverloadStep::none);
+    client.beat_for(2 * kSecond);
+    EXPECT_EQ(client.interval, interval);
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+}
+
+}  // namespace
+}  // namespace pulse::test
