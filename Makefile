@@ -29,7 +29,8 @@ ARGS ?=
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 # Compilers that run at once do not write into each other's errors. What runs for minutes is shown
 # while it runs: synchronised output comes at the end, and no terminal is seen behind it.
-SHOWN_LIVE := run density million sim bench versus anomaly-study test plain asan tsan fuzz
+SHOWN_LIVE := run density million sim bench versus anomaly-study heartbeat-study test plain \
+              asan tsan fuzz
 ifeq ($(filter $(SHOWN_LIVE),$(MAKECMDGOALS)),)
 MAKEFLAGS += --output-sync=target
 endif
@@ -108,16 +109,19 @@ SCRIPT_TESTS := $(wildcard tests/*_test.py tests/*/*_test.py)
 SUPPORT_SOURCES := $(wildcard tests/support/*.cc)
 BENCHES := $(patsubst %.cc,%,$(wildcard bench/*_bench.cc))
 STUDY_SOURCES := $(wildcard bench/anomaly/*.cc)
+BEATS_SOURCES := $(wildcard bench/heartbeat/*.cc)
+# What a test runs again.
+BEATS_PARTS := $(filter-out %/study.cc,$(BEATS_SOURCES))
 FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
 TOOL_SOURCES := $(call below,tools,*.cc)
 ALL_SOURCES := $(LIB_SOURCES) $(TOOL_SOURCES) $(SUPPORT_SOURCES) $(TESTS:%=%.cc) \
-               $(BENCHES:%=%.cc) $(STUDY_SOURCES) $(FUZZERS:%=%.cc)
+               $(BENCHES:%=%.cc) $(STUDY_SOURCES) $(BEATS_SOURCES) $(FUZZERS:%=%.cc)
 # What programs are made of besides main(), so that tests can link it.
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
 .PHONY: FORCE all help run density million test plain asan tsan sanitized sim bench bench-build \
-        versus anomaly-study fuzz conversations tidy format format-check clean install uninstall \
-        deb deps deps-bench deps-clients deps-deb deps-fuzz deps-tidy
+        versus anomaly-study heartbeat-study fuzz conversations tidy format format-check clean \
+        install uninstall deb deps deps-bench deps-clients deps-deb deps-fuzz deps-tidy
 
 all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
 
@@ -267,6 +271,16 @@ $(STUDY): $(STUDY_SOURCES:%.cc=$(BUILD)/release/%.o) $(BUILD)/release/libpulse.a
 	@$(CXX) $(LDFLAGS_release) $^ -o $@
 anomaly-study: $(STUDY) ## who finds faults in 1,008 simulated days (ARGS=--train: the LSTM anew)
 	@nice -n 19 $(STUDY) $(ARGS)
+
+BEATS := $(BUILD)/release/bench/heartbeat/study
+$(BEATS): $(BEATS_SOURCES:%.cc=$(BUILD)/release/%.o) $(BUILD)/release/libpulse.a
+	@echo "  link  release  $@"
+	@$(CXX) $(LDFLAGS_release) $^ -lfmt -o $@
+heartbeat-study: $(BEATS) ## what ways of beating cost in simulated networks
+	@nice -n 19 $(BEATS) $(ARGS)
+$(foreach flavour,release asan,$(eval \
+    $(BUILD)/$(flavour)/tests/bench/heartbeat_study_test: \
+        $(BEATS_PARTS:%.cc=$(BUILD)/$(flavour)/%.o)))
 
 CONVERSATIONS_TEST := $(BUILD)/asan/tests/net/loop/random_conversations_test
 conversations: $(CONVERSATIONS_TEST) ## random ones over real sockets, under ASan

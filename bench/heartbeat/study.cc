@@ -1,0 +1,21 @@
+// What ways of beating cost in simulated networks, and how soon they find out: `make
+// heartbeat-study` prints the table of core/README.md, "Heartbeats".
+//
+//     --devices N   of each row, seeds 1 to N; default 20
+//     --days N      of each device; default 7
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+
+#include "bench/heartbeat/table.h"
+
+int main(int argc, char** argv) {
+    uint32_t devices = pulse::study::kDevices, days = pulse::study::kDays;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        const auto value = static_cast<uint32_t>(std::strtoul(argv[i + 1], nullptr, 10));
+        if (std::strcmp(argv[i], "--devices") == 0) devices = value;
+        if (std::strcmp(argv[i], "--days") == 0) days = value;
+    }
+    for (const std::string& row : pulse::study::table_rows(devices, days)) std::cout << row << '\n';
+    return 0;
+}

@@ -1,0 +1,77 @@
+// Rows of the table, and their text.
+#include "bench/heartbeat/table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace pulse::study {
+namespace {
+
+double median(std::vector<double> of) {
+    if (of.empty()) return 0;
+    const auto middle = of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2);
+    std::ranges::nth_element(of, middle);
+    return *middle;
+}
+
+void add(Row& row, Outcome outcome) {
+    Outcome& sum = row.sum;
+    sum.on_s += outcome.on_s;
+    sum.packets += outcome.packets;
+    sum.lost_forgotten += outcome.lost_forgotten;
+    sum.lost_given_up += outcome.lost_given_up;
+    sum.lost_evicted += outcome.lost_evicted;
+    sum.trials += outcome.trials;
+    sum.detection_s.insert(sum.detection_s.end(), outcome.detection_s.begin(),
+                           outcome.detection_s.end());
+    row.intervals_s.push_back(outcome.interval_s);
+    row.settled_s.push_back(outcome.settled_s);
+    row.settled_after.push_back(static_cast<double>(outcome.settled_after));
+}
+
+Row run_row(const Scenario& scenario, const Contender& contender, uint32_t devices, uint32_t days) {
+    Row row{&scenario, &contender, {}, {}, {}, {}};
+    for (uint64_t seed = 1; seed <= devices; ++seed) {
+        NetworkLevels networks;
+        networks.turn_on();
+        const auto live = [&](uint64_t of) {
+            const World world = draw_world(scenario, of, days);
+            return run_device(world, *contender.make(networks));
+        };
+        if (contender.knows) live(1'000'000 + seed);
+        add(row, live(seed));
+    }
+    return row;
+}
+
+}  // namespace
+
+std::vector<Row> run_rows(uint32_t devices, uint32_t days) {
+    std::vector<Row> rows;
+    for (const Scenario& scenario : scenarios()) {
+        for (const Contender& contender : contenders())
+            rows.push_back(run_row(scenario, contender, devices, days));
+    }
+    return rows;
+}
+
+std::vector<std::string> table_rows(uint32_t devices, uint32_t days) {
+    std::vector<std::string> lines;
+    for (const Row& row : run_rows(devices, days)) {
+        const Outcome& sum = row.sum;
+        const double device_days = sum.on_s / 86'400;
+        lines.push_back(fmt::format(
+            "| {} | {} | {:.0f} s | {:.1f} | {:.2f} | {:.2f} | {:.2f} "
+            "| {:.0f} s | {:.1f} h | {:.0f} |",
+            row.scenario->name, row.contender->name, median(sum.detection_s),
+            static_cast<double>(sum.packets) / (sum.on_s / 3'600),
+            static_cast<double>(sum.lost_forgotten) / device_days,
+            static_cast<double>(sum.lost_given_up) / device_days,
+            static_cast<double>(sum.lost_evicted) / device_days, median(row.intervals_s),
+            median(row.settled_s) / 3'600, median(row.settled_after)));
+    }
+    return lines;
+}
+
+}  // namespace pulse::study

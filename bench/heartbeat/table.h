@@ -1,0 +1,27 @@
+// The table that compares ways of beating, a row for each way and network.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bench/heartbeat/device.h"
+
+namespace pulse::study {
+
+inline constexpr uint32_t kDevices = 20;  // seeds 1 to 20
+inline constexpr uint32_t kDays = 7;
+
+// What all devices of a row come to.
+struct Row {
+    const Scenario* scenario;
+    const Contender* contender;
+    Outcome sum;                           // but for what follows
+    std::vector<double> intervals_s, settled_s, settled_after;
+};
+std::vector<Row> run_rows(uint32_t devices, uint32_t days);
+
+// As core/README.md has them.
+std::vector<std::string> table_rows(uint32_t devices, uint32_t days);
+
+}  // namespace pulse::study
