@@ -469,6 +469,43 @@ TEST(NetworkLevels, TellANatFromADeviceThatIsSwitchedOff) {
     EXPECT_EQ(networks.start(7, 1, 0), 1);
 }
 
+// What --heartbeat-interval 30s makes of a million that log in within one second, each of which
+// answers its probes 50 ms later and says nothing else.
+TEST(HeartbeatPolicy, AMillionThatLoggedInWithinASecondAreProbedEvenly) {
+    constexpr TickClock kClock{kTickShiftDefault};
+    constexpr Nanos kInterval = 30 * kSecond, kTimeout = 90 * kSecond, kBin = 100 * kMillisecond;
+    const HeartbeatConfig config{kClock.ticks(kInterval),
+                                 kClock.ticks(probe_grace(kInterval, kTimeout)),
+                                 kClock.ticks(kTimeout)};
+    const auto peers = static_cast<Index>(test::scaled(1'000'000));
+    std::vector<uint32_t> bins(1'300);
+    for (Index index = 0; index < peers; ++index) {
+        const Nanos login = 1'000 * kSecond + kSecond * index / peers;
+        uint32_t heard = connected_at(kClock.up(login));
+        Tick now = kClock.up(login);
+        while (true) {
+            now = heartbeat_deadline(heard, index, now, config);
+            const auto bin = static_cast<size_t>((kClock.begins(now) - 1'000 * kSecond) / kBin);
+            if (bin >= bins.size()) break;
+            ++bins[bin];
+            now += kClock.ticks(50 * kMillisecond);
+            heard = heard_at(now);
+        }
+    }
+    // From when all are in, over three intervals and their graces.
+    uint32_t peak = 0;
+    double sum = 0;
+    size_t from = 10, to = 10 + 3 * 320;
+    for (size_t bin = from; bin < to; ++bin) {
+        peak = std::max(peak, bins[bin]);
+        sum += bins[bin];
+    }
+    const double ratio = peak / (sum / static_cast<double>(to - from));
+    std::cout << "REPORT probes of " << peers << " that logged in within 1 s, per 100 ms: peak "
+              << peak << ", " << ratio << " of the mean\n";
+    EXPECT_LE(ratio, 1.5);
+}
+
 // ------------------------------------------------------------------------------ peers of any kind
 
 // One connection of a server that comes exactly when it said it would.
