@@ -270,6 +270,8 @@ def test_bpftrace_scripts_name_probes_that_there_are():
             arguments = {int(number) for number in re.findall(r"\barg(\d)\b", head + body)}
             if probe is None:
                 assert "usdt" not in head and not arguments, (name, head)
+                if "tracepoint" in head:  # -p limits probes of the program alone
+                    assert re.search(r"/@(ours|woken)\[args->(next_)?pid\] != 0/", head), head
                 continue
             used.add(probe[1])
             assert probe[1] in promised, (name, probe[1])
