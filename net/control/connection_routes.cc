@@ -356,8 +356,10 @@ Reply Routes::retune(const Ask& ask) {
     });
 }
 
-// Where a reactor has not done it in time, or the client has gone, the main thread's order stands:
-// what was to be revoked is revoked, if late.
+// It is never given up: where a reactor has not done it in time, or the client has gone, its job
+// goes on; and for those that had no room for one the main thread's order stands, which is posted
+// until it is taken. What is left then is a reactor that had none and a main thread that does not
+// answer: the only error.
 Reply Routes::revoke(const Ask& ask) {
     if (Result<void> known = only_keys(ask.body, {"token_id"}); !known) return bad(known.error());
     const Result<std::string> token_id = text_of(ask.body, "token_id", kTokenIdBytesMax);
@@ -371,16 +373,19 @@ Reply Routes::revoke(const Ask& ask) {
         revocations.push_back(std::make_shared<RevokeJob>(*token_id));
         jobs.push_back(revocations.back());
     }
-    const Errands::Outcome outcome = errands_.run(jobs, kAdminActNs, ask.gone);
+    const Errands::Outcome outcome =
+        errands_.run(jobs, kAdminAnswerNs, ask.gone, Errands::Late::goes_on);
     uint64_t closed = 0;
     for (uint32_t reactor = 0; reactor < revocations.size(); ++reactor)
         if (std::ranges::count(outcome.unanswered, reactor) == 0)
             closed += revocations[reactor]->closed;
     Json object = {{"done", closed}, {"skipped", 0}};
     if (outcome.all()) return json_reply(object);
-    if (Result<void> ordered = target_.revoke(*token_id); !ordered)
+    const Result<void> ordered = target_.revoke(*token_id);
+    if (!ordered && !outcome.not_asked.empty())
         return error_reply(503, "main thread", ordered.error());
-    return unanswered(outcome, std::move(object));
+    object["not_yet"] = outcome.unanswered;
+    return json_reply(object, 202);
 }
 
 }  // namespace pulse

@@ -140,7 +140,8 @@ Reply Routes::drain_partly(const Ask& ask) {
         const auto goes_on = [](const Part& each) { return each.drain->walking > 0; };
         if (std::ranges::count_if(parts_, goes_on) >= std::ptrdiff_t{kPartialDrainsAtOnce})
             return error_reply(503, "drain", "too many go on already", "wait for one of them");
-        if (Errands::Outcome begun{errands_.start(jobs)}; !begun.all()) return unanswered(begun);
+        const std::vector<uint32_t> busy = errands_.start(jobs);
+        if (!busy.empty()) return unanswered({.unanswered = busy, .not_asked = busy});
         if (part->listener) drained_listeners_[*part->listener] = true;
         part->number = ++parts_began_;
         part->began = std::chrono::steady_clock::now();

@@ -57,7 +57,7 @@ std::shared_ptr<Errands::Errand> Errands::send(const std::shared_ptr<Job>& job, 
 }
 
 Errands::Outcome Errands::run(std::span<const std::shared_ptr<Job>> jobs, Nanos most,
-                              const std::function<bool()>& gone) {
+                              const std::function<bool()>& gone, Late late) {
     const auto deadline = Clock::now() + std::chrono::nanoseconds(most);
     const auto arrivals = std::make_shared<Arrivals>(0);
     Outcome outcome;
@@ -68,6 +68,7 @@ Errands::Outcome Errands::run(std::span<const std::shared_ptr<Job>> jobs, Nanos 
             sent.push_back(std::move(errand));
         } else {
             outcome.unanswered.push_back(reactor);
+            outcome.not_asked.push_back(reactor);
         }
     }
     const auto over = [this](const auto& errand) { return is_over(*errand); };
@@ -80,9 +81,11 @@ Errands::Outcome Errands::run(std::span<const std::shared_ptr<Job>> jobs, Nanos 
             arrivals->try_acquire_until(std::min(deadline, Clock::now() + kLook));
     }
     for (const auto& errand : sent) {
-        if (is_over(*errand) && !errand->job->failed()) continue;
-        errand->job->cancel();
+        const bool acknowledged = is_over(*errand);
+        if (acknowledged && !errand->job->failed()) continue;
         outcome.unanswered.push_back(errand->reactor);
+        if (acknowledged) outcome.not_asked.push_back(errand->reactor);
+        if (late == Late::cancelled) errand->job->cancel();
     }
     return outcome;
 }

@@ -26,19 +26,26 @@ class Errands {
     Errands(const Errands&) = delete;
     Errands& operator=(const Errands&) = delete;
 
+    // What becomes of jobs that are not finished when their asker stops to wait.
+    enum class Late : uint8_t {
+        cancelled,
+        goes_on,  // until it is finished, or this ends: what must be done in the end
+    };
     struct Outcome {
         // Reactors that were asked and have not answered in time, or gave the job up.
         std::vector<uint32_t> unanswered;
+        // Of them those to which nothing is on its way any more: it found no room, or was given up.
+        std::vector<uint32_t> not_asked;
         bool abandoned = false;            // `gone` became true
         bool all() const { return unanswered.empty() && !abandoned; }
     };
     // One job a reactor; where it is nullptr, or the reactor has ended, nothing is asked, and
     // nothing was found. Waits until all are finished, for `most` at most; no longer once `gone`
-    // returns true, which is asked now and then. What is unfinished then is cancelled. Afterwards
+    // returns true, which is asked now and then. `late` is for what is unfinished then. Afterwards
     // the jobs of those that are not `unanswered` are the caller's to read, and finished() says
     // whether they were. Any thread, several at once.
     Outcome run(std::span<const std::shared_ptr<Job>> jobs, Nanos most,
-                const std::function<bool()>& gone);
+                const std::function<bool()>& gone, Late late = Late::cancelled);
 
     // The same, waiting for none of it: the jobs go on until they are finished, or this ends.
     // Returns the reactors that have too much to do; then the others are cancelled.

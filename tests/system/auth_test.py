@@ -16,6 +16,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from admin import Admin  # noqa: E402: its path comes first
+from frozen import Frozen  # noqa: E402
 from hs256 import base64url, mac, unsigned  # noqa: E402
 from server import BUILD, Server, run_over_backends  # noqa: E402
 
@@ -269,6 +270,29 @@ def test_a_revoked_token_closes_who_has_given_it(backend):
         shown = admin.ask("GET", "/metrics").body
         assert b'pulsewheel_tokens_refused_by_reason_total{reason="revoked"} 1\n' in shown, shown
         assert total(server, "closed_by_revocation", 9)["closed_by_revocation"] == 9
+
+
+def test_a_revocation_reaches_a_reactor_that_was_stuck_for_longer_than_the_wait(backend):
+    with Setting(backend, "HS256", "--reactors", "2", "--admin", "127.0.0.1:0") as here:
+        server = here.server
+        admin = Admin(re.search(r"admin endpoint on (\S+),", server.text())[1])
+        token = here.issuer.token("ann", jti="t-1")
+        ann = [Peer(server, line(token=token, device=f"d-{number}")) for number in range(8)]
+        names = [json.loads(peer.until(b"}\n").split(b"\n")[0])["conn"] for peer in ann]
+        task = server.reactor_task()
+        with open(f"/proc/{server.process.pid}/task/{task}/comm") as file:
+            stuck = int(file.read().split()[1])
+        there = [peer for peer, name in zip(ann, names) if name.startswith(f"r{stuck}-")]
+        with Frozen(task):
+            reply = admin.ask("POST", "/api/v1/tokens/revoke", {"token_id": "t-1"})
+            assert reply.status == 202 and reply.json() == {
+                "done": 8 - len(there), "skipped": 0, "not_yet": [stuck]}, (reply.body, names)
+            for peer in ann:
+                if peer not in there:
+                    assert b"revoked: " in peer.until_end()
+        for peer in there:
+            assert b"revoked: " in peer.until_end()
+        assert total(server, "closed_by_revocation", 8)["closed_by_revocation"] == 8
 
 
 def test_another_log_level_leaves_it_on(backend):

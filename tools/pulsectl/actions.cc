@@ -212,8 +212,13 @@ int run_retune(Client& client, const Request& request) {
 
 int run_revoke(Client& client, const Request& request) {
     const Json body = {{"token_id", request.argument}};
-    return print_done(client.post_json("/api/v1/tokens/revoke", body), request,
-                      "had given it and were closed");
+    const Result<Json> answer = client.post_json("/api/v1/tokens/revoke", body);
+    const int code = print_done(answer, request, "had given it and were closed");
+    if (code != kDone || request.json || !answer->contains("not_yet")) return code;
+    std::string which;
+    for (const Json& reactor : (*answer)["not_yet"])
+        which.append(which.empty() ? "" : ", ").append(reactor.dump());
+    return print("reactors " + which + " have not come to it yet, and will\n");
 }
 
 // ------------------------------------------------------------------------------------ the server

@@ -136,6 +136,35 @@ TEST(Errands, AReactorThatIsStuckIsNamedAtTheDeadlineAndTheOthersHaveAnswered) {
     crew.hold(1, false);
 }
 
+// What must be done in the end is done by a reactor that was stuck for longer than the wait, and
+// where the client has gone; what found no room is named apart.
+TEST(Errands, WhatGoesOnIsFinishedWhenTheReactorComesToIt) {
+    Crew crew(2);
+    Errands errands(crew);
+    crew.hold(1, true);
+    const auto jobs = steps_for(crew, 3), left = steps_for(crew, 3);
+    const auto late = Errands::Late::goes_on;
+    Errands::Outcome outcome = errands.run(jobs, 50 * kMillisecond, {}, late);
+    EXPECT_EQ(outcome.unanswered, std::vector<uint32_t>{1});
+    EXPECT_TRUE(outcome.not_asked.empty()) << "it is on its way";
+    EXPECT_FALSE(jobs[1]->cancelled());
+    EXPECT_TRUE(errands.run(left, 60 * kSecond, [] { return true; }, late).abandoned);
+    std::vector<std::shared_ptr<Job>> refused;
+    do {
+        refused = {nullptr, std::make_shared<Steps>(1)};
+        outcome = errands.run(refused, 0, {}, late);
+    } while (outcome.not_asked.empty());
+    EXPECT_EQ(outcome.not_asked, std::vector<uint32_t>{1}) << "it has too much to do";
+    crew.hold(1, false);
+    do {  // longer than what was before it
+        outcome = errands.run(steps_for(crew, 20), kSecond, {});
+    } while (!outcome.all());
+    EXPECT_TRUE(jobs[1]->finished() && left[1]->finished()) << "they were before it";
+    EXPECT_TRUE(left[0]->finished());
+    EXPECT_EQ(static_cast<Steps&>(*jobs[1]).done, 3u);
+    EXPECT_EQ(static_cast<Steps&>(*refused[1]).done, 0u);
+}
+
 TEST(Errands, WhatAStuckReactorHasWaitingIsBounded) {
     Crew crew(1);
     Errands errands(crew);
