@@ -448,12 +448,21 @@ def test_a_prefix_that_is_lost_is_an_anomaly_that_degrades(backend):
             assert event["since"] <= event["raised"] and event["examined"] > 0, event
             assert server.stats()["total"]["overload_steps"] == 0, "it only logs"
 
+            def top():
+                return subprocess.run(
+                    [f"{BUILD}/pulsectl", "--admin", admin.address, "top", "--count", "1"],
+                    stdout=subprocess.PIPE, check=True, timeout=60).stdout.decode()
+            wait_until(lambda: re.search(
+                r"^anomaly: evictions, peak [\d.]+, normal [\d.]+, since \S+; "
+                r"from 127\.0\.77\.0/24 \(\d+ %\)$", top(), re.M), top, 60)
+
             configured.reload(config.format("degrade"))
             wait_until(lambda: server.stats()["total"]["overload_step"] == 2, server.text, 60)
             assert "anomalies: overload step 'stretch' (entered)" in server.text(), server.text()
             peers.losing.clear()
             wait_until(lambda: server.stats()["total"]["overload_step"] == 0, server.text, 90)
             assert evictions()[-1]["over"], evictions()
+            assert "anomaly: evictions" not in top(), "it is over"
             assert server.stats()["total"]["messages_dropped"] == 0
             assert "overload step 'drop'" not in server.text(), "further than a guess may lead"
             log = server.text()

@@ -1,6 +1,9 @@
 // What each command does: asks the server, prints for people or as JSON, returns an exit code.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "tools/pulsectl/commands.h"
 
 namespace pulse::ctl {
@@ -26,6 +29,9 @@ int run_anomalies(Client& client, const Request& request);
 int run_config(Client& client, const Request& request);
 int run_reload(Client& client, const Request& request);
 int run_log_level(Client& client, const Request& request);
+
+// A line for each anomaly that goes on, of an answer of /api/v1/anomalies.
+std::vector<std::string> lines_of_living_anomalies(const Json& answer);
 
 // An error on stderr, and kRefused.
 int refused(const std::string& error);

@@ -10,6 +10,8 @@ namespace {
 
 using Align = Table::Align;
 
+constexpr std::string_view kGoesOn = "goes on";
+
 // 412, 18.3 ms; - where it is not known.
 std::string value_of(const Json& row, const char* name) {
     const auto found = row.find(name);
@@ -41,10 +43,25 @@ std::string origin_of(const Json& event) {
 
 std::string state_of(const Json& event) {
     if (event.value("taken_as_normal", false)) return "taken as normal";
-    return text_of(event, "over", "").empty() ? "goes on" : "over";
+    return text_of(event, "over", "").empty() ? std::string(kGoesOn) : "over";
 }
 
 }  // namespace
+
+std::vector<std::string> lines_of_living_anomalies(const Json& answer) {
+    std::vector<std::string> lines;
+    const auto events = answer.find("events");
+    const bool on = text_of(answer, "on_anomaly", "off") != "off";
+    if (!on || events == answer.end() || !events->is_array()) return lines;
+    for (const Json& event : *events) {
+        if (state_of(event) != kGoesOn) continue;
+        lines.push_back(fmt::format("anomaly: {}, peak {}, normal {}, since {}; from {}",
+                                    text_of(event, "series"), value_of(event, "peak"),
+                                    value_of(event, "normal"), text_of(event, "since"),
+                                    origin_of(event)));
+    }
+    return lines;
+}
 
 int run_anomalies(Client& client, const Request& request) {
     const Result<Json> answer = client.get_json("/api/v1/anomalies");

@@ -132,7 +132,8 @@ std::vector<Command> about_the_server() {
         {"top",
          "",
          "Watch the reactors: a table that is renewed in place",
-         "Ends with q or Ctrl-C. Where the output is not a terminal, a table an interval.",
+         "Ends with q or Ctrl-C. Where the output is not a terminal, a table an interval. Above it "
+         "is a line for each anomaly that goes on (--on-anomaly of the server).",
          {{"interval", "TIME", "Between two looks [1s]"},
           {"count", "N", "End after so many tables"}},
          run_top},

@@ -1,4 +1,4 @@
-// The live table: what each reactor does a second, renewed in place.
+// The live table: the anomalies that go on, and what each reactor does a second; renewed in place.
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -124,7 +124,8 @@ void add_row(Table& table, const std::string& name, const Moment& now, const Mom
 
 class Top {
   public:
-    std::vector<std::string> table(const Json& answer, const std::string& address) {
+    std::vector<std::string> table(const Json& answer, const std::string& address,
+                                   const std::vector<std::string>& anomalies) {
         const double at_s = answer.value("uptime_s", 0.0);
         const Json& list = answer["reactors"];
         std::vector<Moment> now;
@@ -156,6 +157,7 @@ class Top {
         std::vector<std::string> lines = table.lines();
         const double cpu =
             (answer.value("cpu_s", 0.0) - cpu_before_s_) / std::max(1e-3, at_s - before_at_s_);
+        lines.insert(lines.begin(), anomalies.begin(), anomalies.end());
         lines.insert(lines.begin(),
                      fmt::format("pulsewheel at {}, up {}, CPU {:.0f} % of one core", address,
                                  short_time(static_cast<int64_t>(at_s * 1'000)), cpu * 100));
@@ -192,8 +194,12 @@ int run_top(Client& client, const Request& request) {
     {
         const Screen screen;
         for (uint64_t shown = 0; answer; ++shown) {
-            const int code = request.json ? print_json(*answer)
-                                          : screen.show(top.table(*answer, client.address()));
+            const Result<Json> anomalies =
+                request.json ? Json::object() : client.get_json("/api/v1/anomalies");
+            const auto living = lines_of_living_anomalies(anomalies ? *anomalies : Json::object());
+            const int code = request.json
+                                 ? print_json(*answer)
+                                 : screen.show(top.table(*answer, client.address(), living));
             if (code != kDone || shown + 1 == *count || screen.wait(*interval)) return code;
             answer = client.get_json("/api/v1/reactors");
         }
