@@ -31,41 +31,48 @@ std::string text_of(const NetworkPrefix& prefix) {
 }  // namespace
 
 Nanos HoldersJob::step(Connections& connections, Nanos now, uint32_t& budget) {
-    if (!began_at_) began_at_ = now;
-    if (now - *began_at_ >= kAnomalyWalkNs) {
-        spend(budget, kPassCost);
-        return kNever;
+    if (!began_at_) {
+        began_at_ = now;
+        places_ = places_of(connections, now);
     }
-    if (series == AnomalySeries::evictions) return walk_ledger(connections, now, budget);
-    if (series != AnomalySeries::loop_lag) return walk_living(connections, now, budget);
+    const bool over = places_.done() || now - *began_at_ >= kAnomalyWalkNs;
+    if (!over) return walk(connections, now, budget);
     spend(budget, kPassCost);
     return kNever;
 }
 
-Nanos HoldersJob::walk_ledger(Connections& connections, Nanos now, uint32_t& budget) {
+// Where those may be that are a part of it.
+EvenOrder HoldersJob::places_of(const Connections& connections, Nanos now) {
+    if (series == AnomalySeries::loop_lag) return {};
+    if (series != AnomalySeries::evictions) return EvenOrder(connections.table().limit());
+    // Entries are in the order of their time.
     const Ledger& ledger = connections.ledger();
-    if (!next_entry_) next_entry_ = ledger.next();
-    while (budget > 0 && !is_full()) {
-        const Evidence* const facts = *next_entry_ == 0 ? nullptr : ledger.find(*next_entry_ - 1);
-        if (facts == nullptr || now - facts->at > within) return kNever;
-        --*next_entry_;
-        if (is_eviction(*facts)) holders.add(facts->peer, facts->listener);
-        spend(budget, kPassCost + static_cast<uint32_t>(kHeavyHitters / 16));
+    uint64_t first = ledger.first(), last = ledger.next();
+    while (first < last) {
+        const uint64_t middle = first + (last - first) / 2;
+        if (now - ledger.find(middle)->at > within)
+            first = middle + 1;
+        else
+            last = middle;
     }
-    return is_full() ? kNever : now;
+    first_entry_ = first;
+    return EvenOrder(ledger.next() - first);
 }
 
-// Of more than may be asked it takes every so-manieth: a part that is like the whole.
-Nanos HoldersJob::walk_living(Connections& connections, Nanos now, uint32_t& budget) {
-    const Index places = connections.table().limit();
-    if (!next_) {
-        next_ = 0;
-        if (series == AnomalySeries::round_trip)
-            stride_ += static_cast<Index>(connections.table().live() / most.asked);
+Nanos HoldersJob::walk(Connections& connections, Nanos now, uint32_t& budget) {
+    while (budget > 0 && !places_.done() && !is_full()) {
+        const uint64_t place = places_.next();
+        spend(budget, series == AnomalySeries::evictions
+                          ? consider_ended(connections, first_entry_ + place)
+                          : consider(connections, static_cast<Index>(place), now));
     }
-    for (; budget > 0 && *next_ < places && !is_full(); *next_ += stride_)
-        spend(budget, consider(connections, *next_, now));
-    return *next_ < places && !is_full() ? now : kNever;
+    return places_.done() || is_full() ? kNever : now;
+}
+
+uint32_t HoldersJob::consider_ended(const Connections& connections, uint64_t entry) {
+    const Evidence* const facts = connections.ledger().find(entry);  // nullptr: pushed out since
+    if (facts != nullptr && is_eviction(*facts)) holders.add(facts->peer, facts->listener);
+    return kPassCost + static_cast<uint32_t>(kHeavyHitters / 16);
 }
 
 // What can be told without asking the kernel.

@@ -10,6 +10,7 @@
 
 #include "core/anomaly/holders.h"
 #include "core/anomaly/series.h"
+#include "core/even_order.h"
 #include "net/control/anomaly_report.h"
 #include "net/control/limits.h"
 #include "net/control/presence_jobs.h"
@@ -20,7 +21,8 @@ namespace pulse {
 // Of evictions those of the ledger that ended for the network within `within`; of missed probes the
 // connections that owe an answer; of newcomers those that were accepted within it; of round trips
 // those that the kernel measures as longer than `round_trip`. Nothing where the ledger that this
-// needs is off, and of a lag. Ends after kAnomalyWalkNs with what it has found until then.
+// needs is off, and of a lag. Ends after kAnomalyWalkNs, or with as many as `Most` says, and then
+// has found an even part of them all.
 struct HoldersJob final : Job {
     struct Most {
         uint64_t examined = kAnomalyExaminedMax;  // that are a part of it
@@ -46,16 +48,16 @@ struct HoldersJob final : Job {
     std::vector<LoggedIn> logged_in;
 
   private:
-    Nanos walk_ledger(Connections& connections, Nanos now, uint32_t& budget);
-    Nanos walk_living(Connections& connections, Nanos now, uint32_t& budget);
+    EvenOrder places_of(const Connections& connections, Nanos now);
+    Nanos walk(Connections& connections, Nanos now, uint32_t& budget);
+    uint32_t consider_ended(const Connections& connections, uint64_t entry);
     uint32_t consider(Connections& connections, Index index, Nanos now);
     bool may_be_part(Connections& connections, Index index, Nanos now) const;
     bool is_full() const { return holders.total() >= most.examined || asked >= most.asked; }
 
     std::optional<Nanos> began_at_;
-    std::optional<uint64_t> next_entry_;
-    std::optional<Index> next_;
-    Index stride_ = 1;
+    EvenOrder places_;
+    uint64_t first_entry_ = 0;  // of the ledger, of those that count
 };
 
 // Puts into `event` where `found` comes from, if it is more than was examined before: what was

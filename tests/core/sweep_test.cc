@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <vector>
 
+#include "core/even_order.h"
 #include "core/random.h"
 
 namespace pulse::test {
@@ -42,6 +45,31 @@ TEST(Sweep, NoneIsDone) {
     EXPECT_TRUE(Sweep().done());
     EXPECT_TRUE(Sweep(0).done());
     EXPECT_FALSE(Sweep(1).done());
+}
+
+TEST(EvenOrder, HasEachPlaceOnceAndInEachBeginningAnEvenPart) {
+    EXPECT_TRUE(EvenOrder().done());
+    std::vector<uint64_t> counts{0, 1, 2, 3, 4, 5, 6, 7, 8, 97, 1'000, 1'024, 10'000, 65'536};
+    Random random(11);
+    for (int i = 0; i < 50; ++i) counts.push_back(random.between(20, 5'000));
+    for (const uint64_t count : counts) {
+        EvenOrder order(count);
+        std::vector<uint32_t> visits(count);
+        std::array<uint64_t, 10> blocks{};
+        for (uint64_t taken = 1; taken <= count; ++taken) {
+            ASSERT_FALSE(order.done()) << count;
+            const uint64_t place = order.next();
+            ASSERT_LT(place, count);
+            ++visits[place];
+            ++blocks[place * 10 / count];
+            if (count < 100) continue;
+            for (const uint64_t block : blocks)
+                ASSERT_NEAR(static_cast<double>(block), static_cast<double>(taken) / 10, 5)
+                    << taken << " of " << count;
+        }
+        EXPECT_TRUE(order.done());
+        EXPECT_EQ(std::ranges::count(visits, 1u), static_cast<std::ptrdiff_t>(count));
+    }
 }
 
 }  // namespace
