@@ -6,7 +6,8 @@ each takes, and how long the server's turns become for it.
 
 Asserts that each connection is listed once and acted on once. Times are printed, and asserted where
 PEERS is given, on a quiet machine: each action in less than a second, a scrape of /metrics in less
-than 50 ms, no turn above 10 ms of CPU time. A turn's time by the clock, which is printed too, also
+than 50 ms, no turn above 10 ms of CPU time. The generator stands for as many other hosts and has
+as much to do as the server, so it gets what the server leaves of the cores (nice 19). A turn's time by the clock, which is printed too, also
 has what other threads took on its core: the generator and other reactors want as much of it.
 """
 import os
@@ -35,6 +36,11 @@ def turns_text(before, after):
     cpu, wall = (f"{now:.2f}" if now > then else f"at most {then:.2f}"
                  for then, now in zip(before, after))
     return f"longest turn {cpu} ms of CPU time, {wall} ms by the clock"
+
+
+def give_way():
+    heed_signals()
+    os.nice(19)
 
 
 def timed(admin, name, path, body):
@@ -84,7 +90,7 @@ def test_each_is_listed_once_and_acted_on_once(backend):
              str(PEERS), "--connect-rate", "5000/s", "--duration", "100s", "--reconnect", "never",
              "--heartbeat-interval", "100s"],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-            preexec_fn=heed_signals)
+            preexec_fn=give_way)
         try:
             admin = server.admin
             deadline = time.monotonic() + 90
