@@ -52,9 +52,26 @@ void Histogram::set(uint32_t counter, uint64_t count) {
     if (counters_[kCounters + counter] != high) counters_[kCounters + counter] = high;
 }
 
+// Where no high word is in use nor will be, a block at once. False: it is left as it was.
+bool Histogram::merge_low_words(const Histogram& other, uint32_t block) {
+    uint32_t* const mine = counters_.get() + block;
+    const uint32_t* const others = other.counters_.get() + block;
+    uint32_t high = 0;
+    for (uint32_t i = 0; i < kBlock; ++i)
+        high |= others[kCounters + i] | uint32_t{mine[i] + others[i] < mine[i]};
+    if (high != 0) return false;
+    for (uint32_t i = 0; i < kBlock; ++i) mine[i] += others[i];
+    return true;
+}
+
 void Histogram::merge(const Histogram& other) {
-    other.for_each(
-        [this](uint32_t counter, uint64_t count) { set(counter, counter_at(counter) + count); });
+    other.for_each_block([&](uint32_t counter, uint32_t end) {
+        if (end - counter == kBlock && merge_low_words(other, counter)) return;
+        for (; counter < end; ++counter) {
+            const uint64_t count = other.counter_at(counter);
+            if (count != 0) set(counter, counter_at(counter) + count);
+        }
+    });
     count_ += other.count_;
     sum_units_ += other.sum_units_;
     min_units_ = std::min(min_units_, other.min_units_);

@@ -14,6 +14,7 @@
 // Not thread-safe: one writer, and who reads does so on the writer's thread or reads a copy.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
@@ -114,12 +115,32 @@ class Histogram {
     // Calls f(counter, count) for each counter that is not zero, upwards.
     template <class F>
     void for_each(F&& f) const {
+        for_each_block([&](uint32_t counter, uint32_t end) {
+            for (; counter < end; ++counter)
+                if (const uint64_t count = counter_at(counter); count != 0) f(counter, count);
+        });
+    }
+    // Calls f(begin, end) for blocks of counters, upwards, that hold all which are not zero. A copy
+    // is made each second where somebody looks; most counters between two that have counted have
+    // not, and so many of them at a time are passed over.
+    static constexpr uint32_t kBlock = 32;
+    template <class F>
+    void for_each_block(F&& f) const {
         if (count_ == 0) return;
-        const uint32_t last = counter_of(max_units_);
-        for (uint32_t counter = counter_of(min_units_); counter <= last; ++counter) {
-            if (const uint64_t count = counter_at(counter); count != 0) f(counter, count);
+        const uint32_t end = counter_of(max_units_) + 1;
+        for (uint32_t counter = counter_of(min_units_); counter < end; counter += kBlock) {
+            const uint32_t block_end = std::min(end, counter + kBlock);
+            if (block_end - counter < kBlock || !is_empty(counter)) f(counter, block_end);
         }
     }
+    bool is_empty(uint32_t block) const {
+        const uint32_t* const low = counters_.get() + block;
+        const uint32_t* const high = low + kCounters;
+        uint32_t any = 0;
+        for (uint32_t i = 0; i < kBlock; ++i) any |= low[i] | high[i];
+        return any == 0;
+    }
+    bool merge_low_words(const Histogram& other, uint32_t block);
 
     std::unique_ptr<uint32_t[], Free> counters_;  // low words, then high words
     uint64_t count_ = 0;

@@ -196,6 +196,43 @@ TEST(HistogramOracle, MergingIsRecordingTogether) {
     EXPECT_EQ(merged.max(), together.max());
 }
 
+// Counters are passed over in blocks: wherever two stand, both are seen, and no third.
+TEST(Histogram, VisitsCountersAtEveryDistance) {
+    for (uint64_t first = 0; first < 70; ++first) {
+        for (uint64_t distance = 1; distance < 140; ++distance) {
+            Histogram histogram;
+            histogram.record(Histogram::amount(first), 2);
+            histogram.record(Histogram::amount(first + distance), 3);
+            std::vector<std::pair<Nanos, uint64_t>> seen;
+            histogram.visit([&](Nanos lowest, Nanos, uint64_t count) {
+                seen.emplace_back(lowest, count);
+            });
+            ASSERT_EQ(seen.size(), 2u) << first << " " << distance;
+            EXPECT_EQ(seen[0], std::pair(Histogram::amount(first), uint64_t{2}));
+            EXPECT_EQ(seen[1], std::pair(Histogram::amount(first + distance), uint64_t{3}));
+        }
+    }
+    Histogram past;  // a counter whose low word is 0
+    past.record(0);
+    for (int i = 0; i < 16; ++i) past.record(Histogram::amount(50), 1u << 28);
+    past.record(Histogram::amount(150));
+    EXPECT_EQ(past.percentile(50), Histogram::amount(50));
+    // Merged, low words pass 2^32 in the middle of a block, and high words are added.
+    Histogram sum = past;
+    for (int i = 0; i < 2; ++i) {
+        Histogram half;
+        half.record(0);
+        half.record(Histogram::amount(50), 1u << 31);
+        half.record(Histogram::amount(51), 1u << 31);
+        half.record(Histogram::amount(150));
+        sum.merge(half);
+    }
+    sum.merge(past);
+    std::vector<uint64_t> counts;
+    sum.visit([&](Nanos, Nanos, uint64_t count) { counts.push_back(count); });
+    EXPECT_EQ(counts, (std::vector<uint64_t>{4, 3ull << 32, 1ull << 32, 4}));
+}
+
 TEST(Histogram, MovingTakesTheCounters) {
     Histogram from;
     Histogram into;
