@@ -89,6 +89,13 @@ class SpscRing {
         return count;
     }
 
+    // So many can be pushed now, and more once the reader has taken some. Looks at the reader's
+    // line, which a push does only where it must.
+    size_t room() {
+        head_seen_ = head_.load(std::memory_order_acquire);
+        return capacity() - (tail_.load(std::memory_order_relaxed) - head_seen_);
+    }
+
     // --- the reader's thread ---
     // Calls take(const T&) for at most `budget` values, in order, then frees their slots at once;
     // how many that were. `take` must not pop.

@@ -224,6 +224,11 @@ inline constexpr uint32_t kTracedMax = uint32_t{1} << kTracedMaxLog2;
 // Ends that wait for the exporter, which comes ten times a second, of one reactor: 2,560 a second;
 // 142 KiB. A power of two.
 inline constexpr uint32_t kTraceQueueSlots = 256;
+// Of them for anomalies alone, so that peers that force their traces cannot keep those out: twice
+// what the rate below lets come between two looks of the exporter, and as many connections of a
+// mass eviction as tell what they have in common.
+inline constexpr uint32_t kTraceQueueReserve = 64;
+static_assert(kTraceQueueReserve < kTraceQueueSlots);
 // Ends of one reactor that are traced in a second although they were not sampled: enough to see
 // what a mass eviction has in common.
 inline constexpr uint32_t kTraceAnomaliesPerSecond = 256;

@@ -21,6 +21,7 @@ struct TraceRecord {
     SpanIds ids{};
     bool refused = false;
     bool sampled = false;        // else traced for how it ended
+    bool anomaly = false;        // how it ended is worth a trace, sampled or not
     bool parent_remote = false;  // the peer's traceparent named its trace
     Nanos accepted_at = 0;       // to 34 ms; exact, of one that was sampled as it came
     Nanos upgraded_at = 0;

@@ -75,8 +75,12 @@ class TraceTable {
     Entry& at(Index index) { return entries_[handle_of(index)]; }
     void end(Index index);
 
-    // False: the exporter has not taken what came before, and the record is lost.
-    bool push(const TraceRecord& record) { return queue_->try_push(record); }
+    // False: the exporter has not taken what came before, and the record is lost. What is not an
+    // anomaly leaves kTraceQueueReserve places free.
+    bool push(const TraceRecord& record) {
+        if (!record.anomaly && queue_->room() <= kTraceQueueReserve) return false;
+        return queue_->try_push(record);
+    }
     // Whether one more anomaly may be traced in the second that `now` is in.
     bool allows_anomaly(Nanos now);
 

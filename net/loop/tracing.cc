@@ -83,14 +83,19 @@ void Connections::push_trace(const TraceRecord& record) {
 void Connections::trace_closed(Index index) {
     const ConnectionId id = table_.id(index);
     const Evidence* const ending = history_.ending(id);
+    const bool slow = ending != nullptr && ending->ended_at - ending->at > kTraceSlowCloseNs;
+    const bool anomaly = slow || is_anomaly(at(index).close_reason);
     TraceRecord record;
     record.sampled = is_traced(index);
     if (!record.sampled) {
-        const bool slow = ending != nullptr && ending->ended_at - ending->at > kTraceSlowCloseNs;
-        if (!slow && !is_anomaly(at(index).close_reason)) return;
+        if (!anomaly) return;
         if (ending == nullptr) return metrics_.add(Metric::traces_lost_ledger);
         if (!allows_anomaly()) return;
         record.ids = span_ids_of(config_.trace_key, config_.number, id);
+        record.anomaly = true;
+    } else {
+        // Beyond the rate it is exported as any other that was sampled.
+        record.anomaly = anomaly && traces_.allows_anomaly(io_.now());
     }
     record.facts = ending != nullptr ? *ending : evidence(index);
     record.accepted_at = record.facts.accepted_at;
@@ -114,7 +119,7 @@ void Connections::trace_closed(Index index) {
 void Connections::trace_refused(const Accepted& accepted, CloseReason reason) {
     if (!is_anomaly(reason) || !allows_anomaly()) return;
     TraceRecord record;
-    record.refused = true;
+    record.refused = record.anomaly = true;
     // Not the index of any connection; `came_` differs for each that is refused.
     record.ids = root_span_ids(config_.trace_key, uint64_t{config_.number} << 32 | kNoIndex,
                                static_cast<uint32_t>(came_));

@@ -16,6 +16,8 @@ inline constexpr int64_t kTracePollNs = 100'000'000;
 // Records that wait behind the request that is tried: eight batches, 2.3 MiB. More are dropped, the
 // newest first, as they would be in the reactors' queues.
 inline constexpr size_t kTracePendingMax = 4'096;
+// Of them for anomalies alone, as in the reactors' queues: a batch.
+inline constexpr size_t kTracePendingReserve = kTraceBatchRecords;
 
 // ---------------------------------------------------------------------------------------- retries
 // The wait after the first failure, doubled after each, up to the most; each between half of it and

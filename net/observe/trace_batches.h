@@ -19,9 +19,11 @@ namespace pulse {
 // Records in the order of their coming.
 class TraceBatches {
   public:
-    // False: as many wait as may, and this one is dropped.
+    // False: as many wait as may, and this one is dropped. The last kTracePendingReserve places are
+    // for anomalies alone.
     bool add(const TraceRecord& record, Nanos now) {
-        if (waiting_.size() == kTracePendingMax) return false;
+        const size_t most = kTracePendingMax - (record.anomaly ? 0 : kTracePendingReserve);
+        if (waiting_.size() >= most) return false;
         waiting_.push_back({now, record});
         return true;
     }

@@ -361,12 +361,41 @@ TEST_F(TracesOfAReactor, OfAnomaliesAreBounded) {
 
 TEST_F(TracesOfAReactor, AreLostAndCountedWhereNoneIsTaken) {
     LedgerStage& stage = begin(kTraceRatioOne);
-    for (uint32_t i = 0; i < kTraceQueueSlots + 7; ++i) end(speaks(stage, kLines));
+    constexpr uint32_t kRoom = kTraceQueueSlots - kTraceQueueReserve;
+    for (uint32_t i = 0; i < kRoom + 7; ++i) end(speaks(stage, kLines));
     EXPECT_EQ(stage.metrics()[Metric::traces_lost_queue_full], 7u);
-    EXPECT_EQ(taken().size(), kTraceQueueSlots);
+    EXPECT_EQ(taken().size(), kRoom);
 }
 
 const std::string kClientTrace = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-";
+
+// What is sampled, by the ratio or because its peer forces it, fills the queue to the reserve, and
+// ends of interest find room behind it, sampled or not.
+TEST_F(TracesOfAReactor, OfAnomaliesHaveRoomOfTheirOwn) {
+    LedgerStage& stage = begin(0);
+    const auto forced = [&] {
+        const size_t peer = stage.connect(kUpgrades, "192.0.2.7:0");
+        upgrade(peer, "00-" + kClientTrace + "01");
+        return peer;
+    };
+    const std::string broken("\xB7\x63\0\0\0\0\0\0", 8);
+    for (uint32_t i = 0; i < kTraceQueueSlots; ++i) end(forced());
+    EXPECT_EQ(stage.metrics()[Metric::traces_lost_queue_full], kTraceQueueReserve);
+    for (uint32_t i = 0; i < kTraceQueueReserve - 1; ++i) end(speaks(stage, kBinary, broken));
+    const size_t both = forced();
+    stage.write(both, "\xff\xff\xff\xff");  // reserved bits
+    stage.settle();
+    end(both);
+    EXPECT_EQ(stage.metrics()[Metric::traces_lost_queue_full], kTraceQueueReserve);
+    EXPECT_EQ(stage.metrics()[Metric::traced_anomalies], kTraceQueueReserve - 1);
+    const std::vector<TraceRecord> records = taken();
+    ASSERT_EQ(records.size(), kTraceQueueSlots);
+    EXPECT_TRUE(records.back().sampled && records.back().anomaly);
+    EXPECT_EQ(records.back().facts.reason, CloseReason::protocol_error);
+    end(speaks(stage, kBinary, broken));
+    end(forced());
+    EXPECT_EQ(taken().size(), 2u) << "there is room again for either";
+}
 
 TEST_F(TracesOfAReactor, GoOnWithTheTraceOfAnUpgrade) {
     LedgerStage& stage = begin(0);

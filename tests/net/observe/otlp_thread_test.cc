@@ -352,9 +352,13 @@ TEST(TraceBatchesInTime, AreFullOrOldEnough) {
     EXPECT_EQ(batches.due_at(), 99 + kTraceBatchAgeNs);
     EXPECT_EQ(batches.take()[0].facts.at, static_cast<Nanos>(1'000 + kTraceBatchRecords));
     EXPECT_TRUE(batches.take().empty());
-    for (size_t i = 0; i < kTracePendingMax; ++i)
+    for (size_t i = kTracePendingReserve; i < kTracePendingMax; ++i)
         EXPECT_TRUE(batches.add(record_of(CloseReason::kicked), 0));
-    EXPECT_FALSE(batches.add(record_of(CloseReason::kicked), 0)) << "bounded";
+    EXPECT_FALSE(batches.add(record_of(CloseReason::kicked), 0)) << "the rest is for anomalies";
+    TraceRecord anomaly = record_of(CloseReason::idle_timeout);
+    anomaly.anomaly = true;
+    for (size_t i = 0; i < kTracePendingReserve; ++i) EXPECT_TRUE(batches.add(anomaly, 0));
+    EXPECT_FALSE(batches.add(anomaly, 0)) << "bounded";
 }
 
 TEST(ExportRetriesInTime, WaitLongerEachTimeAndGiveUp) {
