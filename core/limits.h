@@ -161,6 +161,10 @@ static_assert(kCohortsMax >= 2 * kPoliciesMax + 2);
 inline constexpr size_t kPolicyBytesMax = 256;
 // Of the address that a policy sends users to: a close frame has 123 bytes for it and other words.
 inline constexpr size_t kMoveToBytesMax = 64;
+// Over how long those that live already are sent there, as the goodbyes of a drain are by default;
+// and the longest: more than a day is not for one policy to wait for.
+inline constexpr int64_t kMoveOverDefaultNs = 10'000'000'000;
+inline constexpr int64_t kMoveOverMaxNs = 86'400'000'000'000;
 // A share of users is counted in hundredths of a percent.
 inline constexpr uint32_t kCohortShares = 10'000;
 

@@ -19,6 +19,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,8 @@ struct CohortPolicy {
     RateLimit message_rate{};   // of a connection; 0 events: that of the server
     uint32_t sessions_max = 0;  // of a user; 0: that of the server
     std::string move_to{};      // a URI of another server, to which its connections are sent
+    // Those that live already are sent evenly over so long; 0: at once; nullopt: by default.
+    std::optional<Nanos> move_over{};
     // When its connections are sent a drain's goodbyes.
     enum class Drains : uint8_t { first, with_the_rest, last };
     Drains drains = Drains::with_the_rest;

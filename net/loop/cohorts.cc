@@ -29,6 +29,7 @@ void Connections::set_cohorts() {
         const uint64_t number = cohorts == nullptr ? 0 : cohorts->number(cohort);
         if (cohort_counts_[cohort].number == number) continue;
         restart_counts(cohort, number);
+        departures_[cohort] = {};
         const auto name =
             std::ranges::find(config_.profile_names, cohorts->policy(cohort)->profile);
         const bool named = name != config_.profile_names.end();
@@ -116,7 +117,7 @@ void Connections::move_to_cohort(Index index, Cohort cohort) {
     count_in_cohort(index, cohort);
     if (!is_known(cohort)) return;
     tune_to_cohort(index, true);
-    send_away(index);
+    send_away_paced(index);
 }
 
 // One with a token of its upgrade logs in without a hello, and is of a user.
@@ -129,7 +130,8 @@ void Connections::group_anonymous(Index index, bool tells) {
     anonymous_.set(index, anonymous_.cohort(index), asked_profile(connection.profile));
     count_in_cohort(index, anonymous_cohort(index));
     tune_to_cohort(index, tells);
-    send_away(index);
+    // It may have lived for long when it beats under policies that have just come.
+    tells ? send_away_paced(index) : send_away(index);
 }
 
 Cohort Connections::anonymous_cohort(Index index) const {
@@ -215,7 +217,7 @@ uint32_t Connections::tune_one(Index index) {
     const bool fresh = (fresh_cohorts_ >> cohort & 1) != 0;
     if ((cohort == before && !fresh) || !is_known(cohort)) return kPassCost;
     const bool tuned = tune_to_cohort(index, true);
-    send_away(index);
+    send_away_paced(index);
     return tuned || !is_live(at(index).stage) ? kEvictCost : kPassCost;
 }
 
@@ -223,6 +225,46 @@ void Connections::send_away(Index index) {
     const CohortPolicy* const policy = policy_of(index);
     if (policy == nullptr || policy->move_to.empty()) return;
     begin_close(index, {CloseReason::moved, policy->move_to});
+}
+
+void Connections::send_away_paced(Index index) {
+    const CohortPolicy* const policy = policy_of(index);
+    if (policy == nullptr || policy->move_to.empty()) return;
+    if (policy->move_over == Nanos{0}) return send_away(index);
+    departures_due_at_ = std::min(departures_due_at_, io_.now());
+}
+
+// Those of a cohort are as many as are counted in it: they leave it when they begin to close.
+void Connections::send_some_away(uint32_t& budget) {
+    uint32_t due = 0;  // cohorts, by their bits
+    bool some_wait = false;
+    for (const Cohort cohort : config_.options->cohorts->order()) {
+        const CohortPolicy& policy = *config_.options->cohorts->policy(cohort);
+        const uint64_t waiting = policy.move_to.empty() ? 0 : cohort_counts_[cohort].sessions;
+        departures_[cohort].look(waiting, policy.move_over.value_or(kMoveOverDefaultNs), io_.now());
+        if (departures_[cohort].allows()) due |= uint32_t{1} << cohort;
+        some_wait |= waiting > 0;
+    }
+    departures_due_at_ = some_wait ? io_.now() + kGoodbyeEveryNs : kNever;
+    while (due != 0 && budget > 0) {
+        budget -= std::min(budget, kPassCost);
+        if (departing_ >= table_.limit()) departing_ = 0;
+        const Index index = departing_++;
+        if (++departing_passed_ > table_.limit()) {  // what is counted is not there now
+            departing_passed_ = 0;
+            departures_due_at_ = io_.now() + kSecond;
+            return;
+        }
+        if (!is_live(at(index).stage)) continue;
+        const Cohort cohort = cohort_of(index);
+        if ((due >> cohort & 1) == 0) continue;
+        departing_passed_ = 0;
+        budget -= std::min(budget, kEvictCost);
+        departures_[cohort].spend();
+        if (!departures_[cohort].allows()) due &= ~(uint32_t{1} << cohort);
+        send_away(index);
+    }
+    if (due != 0) departures_due_at_ = io_.now();
 }
 
 bool Connections::drains_in(Index index, CohortPolicy::Drains pass) const {

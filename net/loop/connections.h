@@ -45,6 +45,7 @@
 #include "core/sweep.h"
 #include "core/timing_wheel.h"
 #include "core/turn_budget.h"
+#include "core/window_pace.h"
 #include "net/io/limits.h"
 #include "net/loop/anonymous_cohorts.h"
 #include "net/loop/authentication.h"
@@ -195,6 +196,8 @@ class Connections {
     bool draining() const { return draining_; }
     // When the next step of a drain is due, at the latest; kNever: there is none.
     Nanos drain_due_at() const { return draining_ ? io_.now() + kGoodbyeEveryNs : drain_at_; }
+    // The same of those that a policy sends to another server.
+    Nanos departures_due_at() const { return draining_ ? kNever : departures_due_at_; }
     bool drained() const { return draining_ && table_.live() == 0; }
     bool drain_cut_short() const { return cut_short_; }
     // And no other reactor is asked or told anything any more: it may end once all have come here.
@@ -268,8 +271,10 @@ class Connections {
     void group_anonymous(Index index, bool tells);
     // It is about to be logged in, and is not counted as anonymous any more.
     void leave_anonymous(Index index);
-    // It is closed where its cohort is to be on another server.
+    // It is closed where its cohort is to be on another server: it has just come.
     void send_away(Index index);
+    // The same in its time: it lives already, maybe with many others.
+    void send_away_paced(Index index);
     // The login that had that cohort is over.
     void leave_cohort(Cohort cohort, CloseReason reason);
     // It has the heartbeats of its cohort now; `tells` as above. Returns whether it had others.
@@ -394,6 +399,7 @@ class Connections {
     void count_cohort_heartbeat(Index index);
     void end_anonymous(Index index, CloseReason reason);
     uint32_t tune_one(Index index);
+    void send_some_away(uint32_t& budget);
     // What is logged (logging.cc).
     void set_logging();
     bool samples() const { return logged_hashes_ != 0; }
@@ -407,6 +413,7 @@ class Connections {
     bool is_untrusted_proxy(const Accepted& accepted) const;
     void refuse(const Accepted& accepted, const Refusal& refusal);
     // Sweeps.
+    void apply_some_settings(uint32_t& budget);
     void begin_retune();
     void retune_some(uint32_t& budget);
     void revoke_some(uint32_t& budget);
@@ -550,6 +557,10 @@ class Connections {
     // Of policies that this reactor has just learnt of: of their sessions it may have been told.
     uint32_t fresh_cohorts_ = 0;
     Sweep tuning_;
+    std::array<WindowPace, kCohortsMax> departures_{};  // by cohort, of those that are sent away
+    Nanos departures_due_at_ = kNever;
+    Index departing_ = 0;         // where the search for the next one goes on
+    Index departing_passed_ = 0;  // places since the last that was found
 
     Jobs jobs_{config_.number};
     Logins logins_{config_, *this, metrics_, table_.limit()};

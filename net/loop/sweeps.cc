@@ -23,17 +23,36 @@ uint8_t other_place(uint8_t place) {
 }  // namespace
 
 bool Connections::sweep() {
-    uint32_t budget = kSweepBudgetPerTurn;
-    while (budget > 0 && !retuning_.done()) retune_some(budget);
-    if (!revoking_.done()) revoke_some(budget);
-    if (!tuning_.done()) tuning_.advance(budget, [this](Index index) { return tune_one(index); });
-    logins_.regroup_some(budget);
     if (!draining_ && io_.now() >= drain_at_) begin_goodbyes();
+    // New settings take half of a turn where others wait for it, too, and else all.
+    const bool others_wait =
+        draining_ || !idling_.done() || !ending_.done() || !jobs_.empty() || !revoking_.done();
+    uint32_t budget = kSweepBudgetPerTurn;
+    uint32_t of_settings = others_wait ? budget / 2 : budget;
+    budget -= of_settings;
+    apply_some_settings(of_settings);
+    const bool settings_left = of_settings == 0;
+    budget += of_settings;
+    if (!revoking_.done()) revoke_some(budget);
     if (draining_) drain_step(budget);
     if (!idling_.done()) close_idle_some(budget);
     if (!ending_.done()) ending_.advance(budget, [this](Index index) { return end_one(index); });
     if (!jobs_.empty() && budget > 0) jobs_.run(*this, io_.now(), budget);
-    return budget == 0;
+    return settings_left || budget == 0;
+}
+
+// Of a reload: heartbeats, and policies for cohorts.
+void Connections::apply_some_settings(uint32_t& budget) {
+    if (!draining_ && io_.now() >= departures_due_at_) {
+        // They have their times, and walks over all that follow have none.
+        uint32_t of_departures = budget / 2;
+        budget -= of_departures;
+        send_some_away(of_departures);
+        budget += of_departures;
+    }
+    while (budget > 0 && !retuning_.done()) retune_some(budget);
+    if (!tuning_.done()) tuning_.advance(budget, [this](Index index) { return tune_one(index); });
+    logins_.regroup_some(budget);
 }
 
 void Connections::revoke(std::string_view token_id) {

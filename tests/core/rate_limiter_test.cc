@@ -5,6 +5,7 @@
 
 #include "core/random.h"
 #include "core/shared_pace.h"
+#include "core/window_pace.h"
 
 namespace pulse {
 namespace {
@@ -155,6 +156,34 @@ TEST(SharedPace, CatchesUpAtATenthMoreAndNotAtOnce) {
     EXPECT_NEAR(static_cast<double>(run(4 * kSecond, 5 * kSecond)), 1'100 + 55, 3);
     EXPECT_NEAR(static_cast<double>(run(5 * kSecond, 30 * kSecond)), 26'845, 3);
     EXPECT_NEAR(static_cast<double>(taken), 29'000, 2) << "none is lost";
+}
+
+// Whatever the step, of a crowd that is there at once, that grows or that shrinks.
+TEST(WindowPace, SpreadsThemEvenlyAndLeavesNone) {
+    for (const Nanos step : {kMillisecond, 10 * kMillisecond, 70 * kMillisecond}) {
+        WindowPace pace;
+        uint64_t waiting = 1'000, taken = 0;
+        const auto run = [&](Nanos from, Nanos until) {
+            const uint64_t before = taken;
+            for (Nanos now = from; now < until; now += step) {
+                pace.look(waiting, 10 * kSecond, now);
+                for (; pace.allows(); --waiting, ++taken) pace.spend();
+            }
+            return static_cast<double>(taken - before);
+        };
+        EXPECT_NEAR(run(0, 2 * kSecond), 200, 8) << step;
+        waiting += 400;  // as many as 8 s of them are 1,200
+        EXPECT_NEAR(run(2 * kSecond, 4 * kSecond), 300, 15) << step;
+        waiting -= 450;  // these left by themselves
+        EXPECT_NEAR(run(4 * kSecond, 6 * kSecond), 150, 15) << step;
+        EXPECT_NEAR(run(6 * kSecond, 10 * kSecond), 300, 15) << step;
+        run(10 * kSecond, 10 * kSecond + 2 * step);
+        EXPECT_EQ(waiting, 0u);
+        waiting = 50;
+        EXPECT_NEAR(run(20 * kSecond, 21 * kSecond), 5, 2) << "another window";
+        run(40 * kSecond, 40 * kSecond + step);
+        EXPECT_EQ(waiting, 0u) << "this thread was away";
+    }
 }
 
 }  // namespace

@@ -572,7 +572,8 @@ def test_a_policy_moves_connections_to_another_server(backend):
         anonymous = connect(server.port, "jsonl")
         anonymous.sendall(b"PING\n")
         assert read_until(anonymous, b"\n") == b"PONG\n"
-        server.admin.post("/api/v1/policies", {"policies": [f"100%: move-to={to}"]})
+        server.admin.post("/api/v1/policies", {"policies": [
+            f"100%: move-to={to} move-over=0s"]})
         anonymous.sendall(b"PING\n")
         assert b'"reason":"moved"' in read_to_end(anonymous)
 

@@ -125,7 +125,8 @@ class Movable(Server):
                          "--config", self.settings.name, scheme="ws")
 
     def move_to(self, port):
-        self.settings.write(f'policy = ["ring=canary: move-to=ws://127.0.0.1:{port}"]\n')
+        self.settings.write(f'policy = ["ring=canary: move-to=ws://127.0.0.1:{port} '
+                            'move-over=2s"]\n')
         self.settings.flush()
         self.process.send_signal(signal.SIGHUP)
 

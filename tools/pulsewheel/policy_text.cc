@@ -7,6 +7,7 @@
 #include <string>
 #include <system_error>
 
+#include "core/units.h"
 #include "net/loop/loop_options.h"
 #include "proto/labels.h"
 #include "proto/limits.h"
@@ -112,6 +113,13 @@ Result<void> add_effect(CohortPolicy& policy, std::string_view effect) {
         policy.move_to = value;
         return {};
     }
+    if (name == "move-over" && !policy.move_over) {
+        const Result<Nanos> over = parse_duration(value);
+        if (!over || *over > kMoveOverMaxNs)
+            return wrong(effect, "is not a time to move in", "write 0s to 24h, such as 10s");
+        policy.move_over = *over;
+        return {};
+    }
     using Drains = CohortPolicy::Drains;
     if (name == "drain" && policy.drains == Drains::with_the_rest) {
         if (value != "first" && value != "last")
@@ -121,7 +129,7 @@ Result<void> add_effect(CohortPolicy& policy, std::string_view effect) {
     }
     return wrong(effect, "is not an effect, or there twice",
                  "write profile=NAME, message-rate=RATE, max-connections-per-user=N, drain=first, "
-                 "drain=last or move-to=URI, with blanks between them");
+                 "drain=last, move-to=URI or move-over=TIME, with blanks between them");
 }
 
 // Calls take(piece) for each that is not empty, until one fails.
@@ -165,6 +173,8 @@ Result<CohortPolicy> parse_policy(std::string_view text) {
         each_piece(text.substr(std::min(colon + 1, text.size())), ' ',
                    [&](std::string_view effect) { return add_effect(policy, effect); });
     if (!effects) return Error{effects.error()};
+    if (policy.move_over && policy.move_to.empty())
+        return wrong(text, "has move-over and no move-to", "write both, or leave it out");
     return policy;
 }
 

@@ -768,8 +768,9 @@ constexpr Setting kSettings[] = {
      "Treat a cohort of users otherwise than the rest: 'MATCH: EFFECTS'. MATCH is labels of the "
      "login and a share of the users, such as ring=canary,10%; EFFECTS, with blanks between them, "
      "profile=NAME (of heartbeats), message-rate=RATE, max-connections-per-user=N, drain=first or "
-     "last, and move-to=URI, which sends them to another server. The first that matches counts; a "
-     "share without labels is of anonymous connections, too. May be repeated.",
+     "last, and move-to=URI, which sends them to another server: those that are there already "
+     "evenly over move-over=TIME [10s]. The first that matches counts; a share without labels is "
+     "of anonymous connections, too. May be repeated.",
      list, live, add_policies, get_policies, [](ServerOptions& o) { o.policies.clear(); }, ';'},
     {"ledger", kSessions, "N|off",
      "Remember the last N connections that ended, of all reactors together, each with the evidence "

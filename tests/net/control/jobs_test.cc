@@ -569,6 +569,29 @@ TEST(PresenceJobs, ActOnTheConnectionsOfAUserOrALabel) {
     EXPECT_EQ(count.total, 1u) << "of three one was kicked, and one is another user now";
 }
 
+// A change of policies tells every session; half of each turn is left to what else is asked.
+TEST(PresenceJobs, AreDoneWhileSessionsAreRegrouped) {
+    ReactorStage stage(lines_plan());
+    constexpr int kUsers = 600;
+    for (int i = 0; i < kUsers; ++i) log_in(stage, "u" + std::to_string(i), "", "canary");
+    const CohortPolicy mobile{
+        .text = "ring=canary", .labels = {"ring=canary"}, .profile = "mobile"};
+    ASSERT_TRUE(stage.reload([&](LoopOptions& options) {
+        options.policies = {mobile};
+        options.cohorts =
+            std::make_shared<const Cohorts>(Cohorts(), std::vector<CohortPolicy>{mobile});
+    }));
+    CountJob count{ConnectionFilter()};
+    EXPECT_LE(run(stage, count), 3);
+    EXPECT_EQ(count.total, uint64_t{kUsers});
+    const auto told = [&] {
+        return stage.reactor().connections().cohort_counts()[kRestCohort + 1].sessions;
+    };
+    EXPECT_LT(told(), uint64_t{kUsers}) << "it has not ended before the job";
+    stage.settle(100 * kMillisecond);
+    EXPECT_EQ(told(), uint64_t{kUsers});
+}
+
 TEST(PresenceJobs, PagesHaveEachUserOnceAndOneHasItsSessions) {
     ReactorStage stage(lines_plan());
     for (int i = 0; i < 100; ++i) log_in(stage, "u" + std::to_string(i), "phone", "canary");

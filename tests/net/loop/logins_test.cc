@@ -470,6 +470,7 @@ TEST(Cohort, IsSentToAnotherServer) {
     answer(stage, lives, hello_of("u1", "", kCanary));
     CohortPolicy away = canary("");
     away.move_to = "wss://b.example:9000";
+    away.move_over = 0;
     set_policies(stage, {away});
     EXPECT_EQ(take(stage, lives),
               "{\"type\":\"goodbye\",\"code\":4011,\"reason\":\"moved\",\"retry_after_ms\":1,"
@@ -483,6 +484,105 @@ TEST(Cohort, IsSentToAnotherServer) {
     stage.close(binary, false);
     stage.settle(kSecond);
     EXPECT_EQ(closed_for(stage, CloseReason::moved), 2u);
+}
+
+// Peers that were sent there.
+size_t moved_of(ReactorStage& stage) {
+    size_t count = 0;
+    for (size_t peer = 0; peer < stage.peers(); ++peer)
+        count += stage.heard(peer).find(R"("reason":"moved")") != std::string::npos ? 1 : 0;
+    return count;
+}
+CohortPolicy away_over(Nanos span) {
+    CohortPolicy away = canary("");
+    away.move_to = "wss://b.example:9000";
+    away.move_over = span;
+    return away;
+}
+
+// And those that come meanwhile at once, behind their welcome.
+TEST(Cohort, ThatLivesIsSentAwayEvenlyOverItsTime) {
+    StagePlan with = plan();
+    with.places = 400;
+    ReactorStage stage(with);
+    for (int i = 0; i < 300; ++i) {
+        const size_t peer = stage.connect(kLines);
+        stage.write(peer, hello_of("u" + std::to_string(i), "", i % 3 == 0 ? "" : kCanary));
+        if (i % 20 == 0) stage.settle();
+    }
+    stage.settle();
+    ASSERT_EQ(stage.table().live(), 300u);
+    set_policies(stage, {away_over(10 * kSecond)});
+    const auto moved = [&] { return moved_of(stage); };
+    for (int second = 1; second < 10; ++second) {
+        stage.settle(second == 1 ? 9 * kSecond / 10 : kSecond);
+        EXPECT_NEAR(static_cast<double>(moved()), 20 * second, 3) << second;
+        if (second != 4) continue;
+        const std::string heard =
+            answer(stage, stage.connect(kLines), hello_of("new", "", kCanary));
+        EXPECT_NE(heard.find(R"("reason":"moved")"), std::string::npos);
+    }
+    stage.settle(2 * kSecond);
+    EXPECT_EQ(moved(), 200u);
+    EXPECT_EQ(counts_of(stage, kRestCohort).sessions, 100u);
+    stage.settle(20 * kSecond);
+    EXPECT_EQ(moved(), 200u);
+    EXPECT_EQ(closed_for(stage, CloseReason::moved), 201u);
+}
+
+TEST(Cohort, IsSentAwayNoMoreWhereItsPolicyIsTakenBack) {
+    StagePlan with = plan();
+    with.places = 200;
+    ReactorStage stage(with);
+    for (int i = 0; i < 100; ++i)
+        answer(stage, stage.connect(kLines), hello_of("u" + std::to_string(i), "", kCanary));
+    set_policies(stage, {away_over(10 * kSecond)});
+    stage.settle(5 * kSecond);
+    set_policies(stage, {});
+    const size_t moved = moved_of(stage);
+    EXPECT_NEAR(static_cast<double>(moved), 50, 3);
+    stage.settle(20 * kSecond);
+    EXPECT_EQ(moved_of(stage), moved);
+    set_policies(stage, {away_over(10 * kSecond)});
+    stage.settle(2 * kSecond);
+    EXPECT_NEAR(static_cast<double>(moved_of(stage) - moved), 10, 3) << "a window of its own";
+}
+
+// What a regrouping says needs memory, for which sessions of the same users give way, that it has
+// told or is about to tell.
+TEST(Cohort, IsToldWhereMemoryIsShortAndSessionsOfTheSameUsersGiveWay) {
+    constexpr int kUsers = 20, kEach = 8;
+    StagePlan with = plan();
+    with.places = kUsers * kEach;
+    with.options.buffer_bytes = size_t{64} << 10;
+    with.options.max_message_bytes = 16 << 10;
+    with.buffer_reserve_bytes = size_t{4} << 10;
+    ReactorStage stage(with);
+    std::vector<size_t> peers;
+    const std::string half = R"({"type":"data","text":")" + std::string(1'500, 'x');
+    for (int i = 0; i < kUsers * kEach; ++i) {
+        peers.push_back(stage.connect(kLines, "10.0." + std::to_string(i) + ".1:0"));
+        answer(stage, peers.back(),
+               hello_of("u" + std::to_string(i % kUsers), "d" + std::to_string(i), kCanary));
+    }
+    for (const size_t peer : peers) {
+        stage.set_reading(peer, false);  // its answers stay here
+        stage.write(peer, half);
+    }
+    stage.settle();
+    const auto gave_way = [&] { return stage.metrics()[Metric::memory_shortages]; };
+    const uint64_t before = gave_way();
+    set_policies(stage, {canary("mobile")});
+    set_policies(stage, {canary("realtime"), for_all("mobile")});
+    set_policies(stage, {away_over(0)});
+    EXPECT_GT(gave_way(), before) << "memory was not short";
+    EXPECT_EQ(counts_of(stage, kRestCohort).sessions, 0u);
+    for (const size_t peer : peers) stage.close(peer, true);
+    stage.settle(3 * kSecond);
+    EXPECT_EQ(stage.table().live(), 0u);
+    EXPECT_EQ(stage.stats().gauges.sessions, 0u);
+    for (Cohort cohort = kRestCohort; cohort < kRestCohort + 5; ++cohort)
+        EXPECT_EQ(counts_of(stage, cohort).sessions, 0u) << int{cohort};
 }
 
 TEST(Cohort, HasItsOwnLimitOfSessions) {

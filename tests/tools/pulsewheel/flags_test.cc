@@ -292,9 +292,11 @@ TEST(Flags, PoliciesAreReadAndRefused) {
     const ServerOptions options = options_of(
         {"--policy", "region=eu, ring=canary ,0.25%: profile=mobile message-rate=20/s,100",
          "--policy", " 10% ; user type=free:", "--policy",
-         "b=1: drain=last max-connections-per-user=3 move-to=wss://b.example:9000"});
+         "b=1: drain=last max-connections-per-user=3 move-to=wss://b.example:9000 move-over=1m"});
     ASSERT_EQ(options.policies.size(), 4u);
     EXPECT_EQ(options.policies[3].move_to, "wss://b.example:9000");
+    EXPECT_EQ(options.policies[3].move_over, 60 * kSecond);
+    EXPECT_EQ(options.policies[2].move_over, std::nullopt);
     EXPECT_EQ(options.policies[3].drains, CohortPolicy::Drains::last);
     EXPECT_EQ(options.policies[3].sessions_max, 3u);
     const CohortPolicy& first = options.policies[0];
@@ -314,6 +316,10 @@ TEST(Flags, PoliciesAreReadAndRefused) {
     expect_error(read({"--policy", "1%,2%"}), {"'2%' is a second share"});
     expect_error(read({"--policy", "1%: profile=fast"}), {"profile=fast", "realtime"});
     expect_error(read({"--policy", "1%: move-to=b.example"}), {"move-to=b.example", "URI"});
+    expect_error(read({"--policy", "1%: move-to=ws://b move-over=2d"}), {"move-over=2d", "24h"});
+    expect_error(read({"--policy", "1%: move-to=ws://b move-over=1s move-over=1s"}),
+                 {"move-over=1s", "there twice"});
+    expect_error(read({"--policy", "1%: move-over=1s"}), {"has move-over and no move-to"});
     expect_error(read({"--policy", "1%: drain=soon"}), {"drain=soon", "drain=first"});
     expect_error(read({"--policy", "1%: drop"}), {"'drop' is not an effect"});
     expect_error(read({"--policy", "1%: message-rate=x"}), {"'x' is not a rate"});
