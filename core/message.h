@@ -97,6 +97,7 @@ struct alignas(kCacheLineBytes) Message {
         LoginAnswer::Verdict verdict = LoginAnswer::Verdict::accepted;
         bool replaces = false;
         uint8_t cohort = 0;
+        uint32_t cohort_number = 0;  // of its policy: Cohorts::number
     };
     // To the shard: the connection that had the session ends. Likewise with a payload, where the
     // session waits for its client.
@@ -126,6 +127,7 @@ struct alignas(kCacheLineBytes) Message {
         SessionHandle session = 0;
         uint32_t shard = 0;
         uint8_t cohort = 0;
+        uint32_t cohort_number = 0;
     };
 
     using Body = std::variant<Snapshot, Kick, Reload, Revoke, Drain, Stop, Run, GiveWay, Login,

@@ -2,6 +2,7 @@
 #include "core/sessions/cohorts.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "core/check.h"
 #include "core/sip_hash.h"
@@ -36,7 +37,7 @@ bool CohortPolicy::is_for(std::string_view user, std::string_view has) const {
     return all && (share == kCohortShares || cohort_place(labels, user) < share);
 }
 
-Cohorts::Cohorts(const Cohorts& before, const std::vector<CohortPolicy>& policies)
+Cohorts::Cohorts(const Cohorts& before, const std::vector<CohortPolicy>& policies, CohortSet free)
     : Cohorts(before) {
     PULSE_ASSERT(policies.size() <= kPoliciesMax);
     ++changes_;
@@ -51,25 +52,44 @@ Cohorts::Cohorts(const Cohorts& before, const std::vector<CohortPolicy>& policie
         }
     }
     for (const CohortPolicy& policy : policies) {
-        Cohort cohort = kRestCohort + 1;
-        while (cohort < kCohortsMax &&
-               !(members_[cohort].in_force && members_[cohort].policy.text == policy.text))
-            ++cohort;
-        if (cohort == kCohortsMax) {
-            cohort = oldest_free();
+        Cohort cohort = in_force_with(policy.text);
+        if (cohort == kNoCohort) {
+            cohort = oldest_of(free);
+            free &= ~set_of(cohort);
             members_[cohort] = {++numbers_, policy, true};
         }
         order_.push_back(cohort);
     }
 }
 
-Cohort Cohorts::oldest_free() const {
-    Cohort oldest = 0;
+Cohort Cohorts::in_force_with(std::string_view text) const {
+    for (Cohort cohort = kRestCohort + 1; cohort < kCohortsMax; ++cohort)
+        if (members_[cohort].in_force && members_[cohort].policy.text == text) return cohort;
+    return kNoCohort;
+}
+
+CohortSet Cohorts::free(uint64_t learned, CohortSet held) const {
+    CohortSet free = 0;
+    for (Cohort cohort = kRestCohort + 1; cohort < kCohortsMax; ++cohort)
+        if (!members_[cohort].in_force && freed_[cohort] <= learned) free |= set_of(cohort);
+    return free & ~held;
+}
+
+bool Cohorts::has_room_for(const std::vector<CohortPolicy>& policies, CohortSet free) const {
+    const auto fresh = std::ranges::count_if(policies, [this](const CohortPolicy& policy) {
+        return in_force_with(policy.text) == kNoCohort;
+    });
+    return fresh <= std::popcount(free);
+}
+
+// Of them the one that was given back first.
+Cohort Cohorts::oldest_of(CohortSet free) const {
+    Cohort oldest = kNoCohort;
     for (Cohort cohort = kRestCohort + 1; cohort < kCohortsMax; ++cohort) {
-        if (members_[cohort].in_force) continue;
-        if (oldest == 0 || freed_[cohort] < freed_[oldest]) oldest = cohort;
+        if ((free & set_of(cohort)) == 0) continue;
+        if (oldest == kNoCohort || freed_[cohort] < freed_[oldest]) oldest = cohort;
     }
-    PULSE_ASSERT(oldest != 0);
+    PULSE_ASSERT(oldest != kNoCohort);
     return oldest;
 }
 

@@ -12,8 +12,9 @@
 // user in 10 % is also in 20 %.
 //
 // A policy keeps its cohort for as long as it is among those of the operator, whatever comes before
-// or behind it; reactors learn of a change one after the other, and what a session's cohort is may
-// be a message on its way. So a number that was given back is the last to be given again.
+// or behind it. Reactors learn of a change one after the other, and what a session's cohort is may
+// be a message on its way; so a cohort is given again once no session can be in it any more
+// (net/loop/cohort_use.h), and messages also have the number of its policy.
 #pragma once
 
 #include <array>
@@ -55,6 +56,10 @@ uint32_t cohort_place(const std::vector<std::string>& labels, std::string_view u
 using Cohort = uint8_t;
 inline constexpr Cohort kNoCohort = 0;    // it is not known yet, or none is counted
 inline constexpr Cohort kRestCohort = 1;  // no policy is for it
+// Cohorts by their bits.
+using CohortSet = uint32_t;
+static_assert(kCohortsMax <= 32);
+constexpr CohortSet set_of(Cohort cohort) { return CohortSet{1} << cohort; }
 
 // The policies of an operator, in their order, and which cohort each has. Never changes.
 class Cohorts {
@@ -66,8 +71,16 @@ class Cohorts {
     };
 
     Cohorts() = default;
-    // Those that follow `before`. Requires: at most kPoliciesMax, no text twice.
-    Cohorts(const Cohorts& before, const std::vector<CohortPolicy>& policies);
+    // Those that follow `before`; new ones are put into `free`. Requires: at most kPoliciesMax, no
+    // text twice, and before.has_room_for(policies, free).
+    Cohorts(const Cohorts& before, const std::vector<CohortPolicy>& policies, CohortSet free);
+    // The same where no session is in one that was taken back.
+    Cohorts(const Cohorts& before, const std::vector<CohortPolicy>& policies)
+        : Cohorts(before, policies, before.free(before.changes(), 0)) {}
+    // Which may be given to a new policy, where all reactors have learnt of so many changes and
+    // have sessions in `held`.
+    CohortSet free(uint64_t learned, CohortSet held) const;
+    bool has_room_for(const std::vector<CohortPolicy>& policies, CohortSet free) const;
 
     Cohort of(std::string_view user, std::string_view labels) const;
     // nullptr: it is none of a policy, or of one that was never given.
@@ -84,7 +97,8 @@ class Cohorts {
     const std::vector<Cohort>& order() const { return order_; }
 
   private:
-    Cohort oldest_free() const;
+    Cohort in_force_with(std::string_view text) const;
+    Cohort oldest_of(CohortSet free) const;
 
     std::array<Member, kCohortsMax> members_;
     std::array<uint64_t, kCohortsMax> freed_{};  // when it was given back, by changes()

@@ -86,7 +86,7 @@ Reply Routes::roll_back_policies(const Ask& ask) {
     if (Result<void> known = only_keys(ask.body, {}); !known) return bad(known.error());
     const auto rolled = target_.roll_back_policies();
     if (!rolled) return error_reply(503, "main thread", rolled.error());
-    if (!*rolled) return error_reply(409, "policies", rolled->error(), "change them first");
+    if (!*rolled) return error_reply(409, "policies", rolled->error());
     return policies(ask);
 }
 

@@ -13,7 +13,7 @@
 namespace pulse {
 
 // By the options in force. A cohort that has another policy than before counts anew; sessions that
-// are in it still have not been told.
+// are in it already were told of the policy before this reactor was.
 void Connections::set_cohorts() {
     const Cohorts* const cohorts = config_.options->cohorts.get();
     const bool counted = counts_cohorts_;
@@ -38,6 +38,8 @@ void Connections::set_cohorts() {
         fresh_cohorts_ |= uint32_t{1} << cohort;
     }
     if (table_.live() > 0) tuning_ = Sweep(table_.limit());
+    if (config_.cohort_use != nullptr && cohorts != nullptr)
+        config_.cohort_use->learn(config_.number, cohorts->changes());
 }
 
 void Connections::restart_counts(Cohort cohort, uint64_t number) {
@@ -147,8 +149,12 @@ void Connections::count_in_cohort(Index index, Cohort cohort) {
         cohort_counts_[of].count_time(io_.now());
         return cohort_counts_[of];
     };
-    if (before != kNoCohort) --count(before).sessions;
+    if (before != kNoCohort) {
+        --count(before).sessions;
+        if (config_.cohort_use != nullptr) config_.cohort_use->leave(before);
+    }
     if (cohort != kNoCohort) {
+        if (config_.cohort_use != nullptr) config_.cohort_use->enter(cohort);
         ++count(cohort).sessions;
         ++cohort_counts_[cohort].joined;
     }
@@ -167,6 +173,7 @@ void Connections::leave_cohort(Cohort cohort, CloseReason reason) {
     CohortCounts& counts = cohort_counts_[cohort];
     counts.count_time(io_.now());
     --counts.sessions;
+    if (config_.cohort_use != nullptr) config_.cohort_use->leave(cohort);
     if (reason != CloseReason::none) ++counts.ended;
     if (reason == CloseReason::idle_timeout || reason == CloseReason::slow_upload) ++counts.evicted;
     if (reason == CloseReason::message_rate || reason == CloseReason::user_message_rate)

@@ -221,7 +221,7 @@ void Logins::handle(const Message::LoginAnswered& answer, const Payload& payload
              {.verdict = answer.verdict,
               .replaces = answer.replaces,
               .session = answer.session,
-              .cohort = answer.cohort},
+              .cohort = heard_cohort(answer.cohort, answer.cohort_number).value_or(kRestCohort)},
              std::move(parcel));
 }
 
@@ -335,7 +335,7 @@ void Logins::give_answer(const ConnectionRef& to, uint32_t entry, const LoginAns
         return;
     }
     Message message{Message::LoginAnswered{entry, answer.session, answer.verdict, answer.replaces,
-                                           answer.cohort}};
+                                           answer.cohort, number_of_cohort(answer.cohort)}};
     if (parcel) message.payload = Payload::of(resumption_.keep_sent(std::move(*parcel)));
     mail_.post(to.reactor, message);
 }
@@ -423,6 +423,23 @@ Cohort Logins::cohort_of(std::string_view user, std::string_view labels) const {
     return cohorts == nullptr ? kRestCohort : cohorts->of(user, labels);
 }
 
+uint32_t Logins::number_of_cohort(Cohort cohort) const {
+    const Cohorts* const cohorts = config_.options->cohorts.get();
+    return cohorts == nullptr ? 0 : static_cast<uint32_t>(cohorts->number(cohort));
+}
+
+// A cohort that a shard has named, under the policies that the shard knew. Of a policy that this
+// reactor has not learnt of yet it keeps the cohort, without an effect until it does
+// (Connections::is_known). Empty: it was taken back since; the shard is about to learn that, too,
+// and tells all of its sessions again.
+std::optional<Cohort> Logins::heard_cohort(Cohort cohort, uint32_t number) const {
+    if (cohort <= kRestCohort) return cohort;
+    const uint32_t known = number_of_cohort(cohort);
+    if (static_cast<int32_t>(number - known) > 0) return cohort;
+    const bool holds = number == known && config_.options->cohorts->in_force(cohort);
+    return holds ? std::optional(cohort) : std::nullopt;
+}
+
 // What this shard says to a login, by the rules of the user's cohort.
 LoginAnswer Logins::judge(Login login) {
     const Cohort cohort = cohort_of(login.user, login.labels);
@@ -464,7 +481,8 @@ bool Logins::regroup(const Directory::User& user, uint32_t& budget) {
     for (SessionHandle at = user.first; at != 0; at = directory_.session(at).next) {
         const Directory::Session& session = directory_.session(at);
         const Cohort cohort = cohort_of(name, directory_.text(session.labels));
-        told[count++] = {session.reactor, {session.connection, at, config_.number, cohort}};
+        told[count++] = {session.reactor, {session.connection, at, config_.number, cohort,
+                                           number_of_cohort(cohort)}};
     }
     // Else a user whose lane is full, told again from the first, would never be told whole.
     static_assert(kSessionsPerUserMax <= kMailboxSlots);
@@ -483,7 +501,8 @@ void Logins::handle(const Message::Regroup& regroup) {
     if (connection == nullptr || !is_logged_in(*connection)) return;
     const SessionBook::Entry& entry = book_.entry(connection->user);
     if (entry.session != regroup.session || entry.shard != regroup.shard) return;
-    connections_.move_to_cohort(regroup.connection.index, regroup.cohort);
+    const std::optional<Cohort> cohort = heard_cohort(regroup.cohort, regroup.cohort_number);
+    if (cohort) connections_.move_to_cohort(regroup.connection.index, *cohort);
 }
 
 // ----------------------------------------------------------------------------------------- a turn

@@ -167,6 +167,8 @@ class Logins {
     void close_replaced(const LoginAnswer& answer);
     void count();
     Cohort cohort_of(std::string_view user, std::string_view labels) const;
+    uint32_t number_of_cohort(Cohort cohort) const;
+    std::optional<Cohort> heard_cohort(Cohort cohort, uint32_t number) const;
     LoginAnswer judge(Login login);
     bool regroup(const Directory::User& user, uint32_t& budget);
 

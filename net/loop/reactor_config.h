@@ -18,6 +18,7 @@
 #include "core/time.h"
 #include "net/loop/admission.h"
 #include "net/loop/balance.h"
+#include "net/loop/cohort_use.h"
 #include "net/loop/limits.h"
 #include "net/loop/log_event.h"
 #include "net/loop/loop_options.h"
@@ -48,6 +49,7 @@ struct ReactorConfig {
     AddressTable* addresses = nullptr;
     AddressTable* users = nullptr;
     Balance* balance = nullptr;  // the server's, likewise; null: connections are not shared out
+    CohortUse* cohort_use = nullptr;  // the server's, likewise; null: there is but one reactor
     // How fast all reactors say a drain's goodbyes; the server's, likewise. Null, or without a
     // rate: each says its own evenly over the window.
     SharedPace* drain_pace = nullptr;

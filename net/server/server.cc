@@ -70,12 +70,12 @@ void set_secrets_and_clock(ReactorConfig& config) {
 }
 
 // Those of its policies; the same as before where these are.
-void form_cohorts(ServerOptions& options, const ServerOptions& before) {
+void form_cohorts(ServerOptions& options, const ServerOptions& before, CohortSet free) {
     const auto text = &CohortPolicy::text;
     options.cohorts = before.cohorts;
     if (std::ranges::equal(options.policies, before.policies, {}, text, text)) return;
     const Cohorts former = before.cohorts == nullptr ? Cohorts() : *before.cohorts;
-    options.cohorts = std::make_shared<const Cohorts>(former, options.policies);
+    options.cohorts = std::make_shared<const Cohorts>(former, options.policies, free);
 }
 
 void pin_to_core(uint32_t core) {
@@ -158,6 +158,7 @@ struct Server::Shared final : Reactors {
     AddressTable addresses;
     AddressTable users;
     std::unique_ptr<Balance> balance;
+    std::unique_ptr<CohortUse> cohort_use;
     SharedPace drain_pace;
     std::shared_ptr<TraceQueues> traces;  // by reactor; null: off
     ReactorConfig config;                 // what all reactors have in common
@@ -244,7 +245,8 @@ Server::Server(const ServerPlan& plan)
           std::make_unique<Shared>(static_cast<uint32_t>(plan.options.max_connections), threads_)),
       started_at_(monotonic_now()),
       wall_started_at_(wall_now()) {
-    form_cohorts(plan_.options, ServerOptions());
+    form_cohorts(plan_.options, ServerOptions(), Cohorts().free(0, 0));
+    shared_->cohort_use = std::make_unique<CohortUse>(plan.reactors);
     if (plan.options.otlp_endpoint.empty()) return;
     shared_->traces = std::make_shared<TraceQueues>();
     for (uint32_t number = 0; number < plan.reactors; ++number)
@@ -294,6 +296,7 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn, LogEvents event)
     config.event = std::move(event);
     if (Result<void> has_room = shared_->limit_by(config); !has_room) return has_room;
     config.drain_pace = &shared_->drain_pace;
+    config.cohort_use = shared_->cohort_use.get();
     // Of a port that is shared with other programs the positions of their listeners are not known,
     // and a socket that was passed is one for all reactors.
     const bool passed = std::ranges::any_of(
@@ -387,6 +390,23 @@ void Server::stop() {
     deliver();
 }
 
+// Reactors that have ended have no sessions, and learn no more.
+CohortSet Server::free_cohorts() const {
+    if (options_->cohorts == nullptr) return Cohorts().free(0, 0);
+    uint64_t learned = options_->cohorts->changes();
+    for (const auto& thread : threads_) {
+        if (thread->ended.load(std::memory_order_acquire)) continue;
+        learned = std::min(learned, shared_->cohort_use->learned(thread->number));
+    }
+    return options_->cohorts->free(learned, shared_->cohort_use->held());
+}
+
+bool Server::has_cohorts_for(const std::vector<CohortPolicy>& policies) const {
+    const Cohorts none;
+    const Cohorts& running = options_->cohorts == nullptr ? none : *options_->cohorts;
+    return running.has_room_for(policies, free_cohorts());
+}
+
 void Server::reload(const ServerOptions& options) {
     // Without the first, every hello would be taken at its word from now on.
     PULSE_ASSERT((options.credentials != nullptr) == options.auth.on());
@@ -395,7 +415,7 @@ void Server::reload(const ServerOptions& options) {
     auto fresh = std::make_shared<ServerOptions>(options);
     fresh->max_connections = running->max_connections;
     fresh->listen = running->listen;
-    form_cohorts(*fresh, *running);
+    form_cohorts(*fresh, *running, free_cohorts());
     options_ = std::move(fresh);
     for (const auto& thread : threads_) thread->orders.reload(options_);
     deliver();

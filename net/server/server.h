@@ -95,8 +95,12 @@ class Server {
     // Reset all peers now.
     void stop();
     // These options are in force from now on. Of those that are not live (settings.h) the values
-    // must be the running ones. Where it listens and how many it holds stay as they are.
+    // must be the running ones. Where it listens and how many it holds stay as they are. Requires:
+    // has_cohorts_for() its policies.
     void reload(const ServerOptions& options);
+    // False while sessions are still told of changes before, so many of them that there are no
+    // cohorts for these policies: soon there are again, unless a reactor is stuck.
+    bool has_cohorts_for(const std::vector<CohortPolicy>& policies) const;
     // Looks at memory, for the steps of overload; to be called often while the options want any.
     // Returns a line for the log where the step has changed; else it is empty.
     std::string watch_memory();
@@ -138,6 +142,7 @@ class Server {
     explicit Server(const ServerPlan& plan);
     Result<void> open_doorbells();
     Result<void> start_threads(LogLine debug, LogLine warn, LogEvents event);
+    CohortSet free_cohorts() const;
 
     ServerPlan plan_;
     std::shared_ptr<const ServerOptions> options_;  // in force

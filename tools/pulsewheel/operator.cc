@@ -312,6 +312,8 @@ Result<Reload> Operator::reload() {
     if (!again) return refuse_reload(again.error());
     Result<Reload> reload = plan_reload(options_, again->options, again->origins);
     if (!reload) return refuse_reload(reload.error());
+    if (Result<void> room = room_for_policies(reload->options); !room)
+        return refuse_reload(room.error());
     Result<LoadedCredentials> loaded = load_credentials(reload->options.auth);
     if (!loaded) return refuse_reload(loaded.error());
     if (reload->options.stats_json != options_.stats_json) {
@@ -354,27 +356,35 @@ Result<void> Operator::set_policies(const std::vector<std::string>& texts) {
     setting.clear(changed);
     for (const std::string& text : texts)
         if (Result<void> set = setting.set(changed, text); !set) return set;
-    apply_policies(changed);
-    return {};
+    return apply_policies(changed);
 }
 
 Result<void> Operator::roll_back_policies() {
-    if (!policies_before_) return Error{"there was no change of policies to be rolled back"};
+    if (!policies_before_)
+        return Error{"there was no change of policies to be rolled back; change them first"};
     ServerOptions changed = options_;
     changed.policies = *policies_before_;
-    apply_policies(changed);
-    return {};
+    return apply_policies(changed);
 }
 
-void Operator::apply_policies(const ServerOptions& changed) {
+Result<void> Operator::room_for_policies(const ServerOptions& options) const {
+    if (server_->has_cohorts_for(options.policies)) return {};
+    return Error{
+        "policy: connections are still told of the changes before, and there are no cohorts for so "
+        "many new policies; try again in a moment"};
+}
+
+Result<void> Operator::apply_policies(const ServerOptions& changed) {
     const auto text = [](const ServerOptions& options) {
         return joined(find_setting("policy")->get(options), "; ");
     };
     const Change change{"policy", text(options_), text(changed)};
-    if (change.before == change.after) return;
+    if (change.before == change.after) return {};
+    if (Result<void> room = room_for_policies(changed); !room) return room;
     apply(changed);
     source_.origins["policy"] = "the admin endpoint";
     spdlog::info("the admin endpoint: {}", change.text());
+    return {};
 }
 
 nlohmann::ordered_json Operator::config() const {

@@ -98,7 +98,8 @@ class Operator {
     void tune_watch();
     void report_trouble();
     void apply(const ServerOptions& options);
-    void apply_policies(const ServerOptions& changed);
+    Result<void> room_for_policies(const ServerOptions& options) const;
+    Result<void> apply_policies(const ServerOptions& changed);
     void reopen();
     void report();
     int end();

@@ -205,6 +205,35 @@ TEST(Cohorts, SharesAreStableGrowingAndIndependent) {
     EXPECT_EQ(cohort_place({"ring=canary"}, "alice"), 3'420u);
 }
 
+// A cohort that was taken back is free once all have learnt that and none has a session in it.
+TEST(Cohorts, AreGivenAgainOnceNoSessionIsLeftInThem) {
+    const auto list_of = [](int first, int count) {
+        std::vector<CohortPolicy> list;
+        for (int i = first; i < first + count; ++i)
+            list.push_back(policy_for({"ring=r"}, kCohortShares, "policy " + std::to_string(i)));
+        return list;
+    };
+    CohortSet all = 0;
+    for (Cohort cohort = kRestCohort + 1; cohort < kCohortsMax; ++cohort) all |= set_of(cohort);
+    EXPECT_EQ(Cohorts().free(0, 0), all);
+    Cohorts cohorts(Cohorts(), list_of(0, 10), all);
+    CohortSet first = 0;
+    for (const Cohort cohort : cohorts.order()) first |= set_of(cohort);
+    EXPECT_EQ(cohorts.free(1, first), all & ~first);
+    cohorts = Cohorts(cohorts, list_of(9, 15), cohorts.free(1, first));  // one of them stays
+    const CohortSet kept = set_of(cohorts.order()[0]);
+    CohortSet second = 0;
+    for (const Cohort cohort : cohorts.order()) second |= set_of(cohort);
+    EXPECT_EQ(second & first, kept);
+    EXPECT_EQ(cohorts.free(1, 0), all & ~(first | second)) << "not all have learnt of it";
+    EXPECT_EQ(cohorts.free(2, 0), all & ~second);
+    EXPECT_EQ(cohorts.free(2, first), all & ~(first | second)) << "there are sessions left";
+    EXPECT_TRUE(cohorts.has_room_for(list_of(24, 6), cohorts.free(2, first)));
+    EXPECT_FALSE(cohorts.has_room_for(list_of(24, 7), cohorts.free(2, first)));
+    EXPECT_TRUE(cohorts.has_room_for(list_of(9, 15), 0)) << "they have theirs";
+    EXPECT_TRUE(cohorts.has_room_for(list_of(24, 7), cohorts.free(2, first & ~set_of(3))));
+}
+
 // Random changes against a plain rule: the first policy that is for a user has it, and keeps its
 // cohort for as long as it is in force; what was given back last is given again last.
 TEST(Cohorts, AgreeWithTheirModelThroughChanges) {

@@ -486,6 +486,40 @@ TEST(Cohort, IsSentToAnotherServer) {
     EXPECT_EQ(closed_for(stage, CloseReason::moved), 2u);
 }
 
+// A shard that has not learnt of a change yet names a cohort that has another policy now, or none;
+// and one that has learnt more names what this reactor does not know.
+TEST(Cohort, IsThatOfThePolicyThatTheShardMeant) {
+    ReactorStage stage(plan());
+    const size_t peer = stage.connect(kLines);
+    answer(stage, peer, hello_of("u1"));  // no policy is for it
+    const Cohort cohort = kRestCohort + 1;
+    const auto regroup = [&](uint32_t number) {
+        const ConnectionId id = stage.table().id(*stage.index(peer));
+        const Directory::User* const user = stage.directory().find("u1");
+        stage.post({.body = Message::Regroup{id, user->first, 0, cohort, number}});
+        stage.settle();
+        return counts_of(stage, cohort).sessions;
+    };
+    set_policies(stage, {canary("mobile", 1)});
+    EXPECT_EQ(regroup(1), 1u);
+    EXPECT_NE(take(stage, peer), "");
+    set_policies(stage, {});
+    EXPECT_NE(take(stage, peer), "") << "it is of the rest again";
+    EXPECT_EQ(regroup(1), 0u) << "it was taken back";
+    uint64_t last = 1;
+    for (Cohort given = 0; given != cohort; ++last) {
+        set_policies(stage, {canary("mobile", last + 1)});
+        given = stage.reactor().connections().config().options->cohorts->order()[0];
+        ASSERT_LT(last, 40u);
+    }
+    EXPECT_EQ(last, kCohortsMax - 1u) << "others are given again before it";
+    EXPECT_EQ(regroup(1), 0u) << "it has another policy";
+    EXPECT_EQ(take(stage, peer), "");
+    set_policies(stage, {});
+    EXPECT_EQ(regroup(static_cast<uint32_t>(last) + 1), 1u) << "of a policy that is to come";
+    EXPECT_EQ(take(stage, peer), "") << "and then has an effect";
+}
+
 // Peers that were sent there.
 size_t moved_of(ReactorStage& stage) {
     size_t count = 0;

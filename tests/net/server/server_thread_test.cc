@@ -127,6 +127,46 @@ TEST_P(ServerThreads, ReloadsWhileAReactorIsStuckAreReducedToTheLast) {
     close(peer);
 }
 
+// Its sessions may be in those that it knows; others are left for two changes of 15 policies.
+TEST_P(ServerThreads, CohortsThatAStuckReactorKnowsAreNotGivenToOtherPolicies) {
+    const Result<ServerPlan> plan = plan_of(GetParam());
+    ASSERT_TRUE(plan) << plan.error();
+    std::mutex gate;
+    std::atomic<int> lines{0};
+    std::unique_lock closed(gate);
+    const auto server = Server::start(*plan, [&](const std::string&) {
+        ++lines;
+        const std::lock_guard pass(gate);
+    });
+    ASSERT_TRUE(server) << server.error();
+    const int peer = connect_to((*server)->listening()[0]);
+    ASSERT_GE(peer, 0);
+    while (lines == 0) usleep(1'000);
+    ServerOptions options = plan->options;
+    options.log_level = LogLevel::info;
+    const auto change_to = [&](int round) {
+        options.policies.clear();
+        for (uint32_t i = 0; i < kPoliciesMax; ++i)
+            options.policies.push_back(
+                {.text = std::to_string(round) + "." + std::to_string(i), .labels = {"a=b"}});
+        const bool has_room = (*server)->has_cohorts_for(options.policies);
+        if (has_room) (*server)->reload(options);
+        return has_room;
+    };
+    EXPECT_TRUE(change_to(1));
+    EXPECT_TRUE(change_to(2));
+    EXPECT_FALSE(change_to(3));
+    closed.unlock();
+    while ((*server)->deliver() > 0) usleep(1'000);
+    for (int round = 3; round < 20; ++round) {
+        EXPECT_TRUE(change_to(round));
+        while ((*server)->deliver() > 0) usleep(1'000);
+    }
+    (*server)->stop();
+    EXPECT_TRUE(ended_within(**server, 10 * kSecond));
+    close(peer);
+}
+
 TEST_P(ServerThreads, WhatWasStartedStopsWithTheServer) {
     const Result<ServerPlan> plan = plan_of(GetParam());
     ASSERT_TRUE(plan) << plan.error();
