@@ -21,7 +21,8 @@ namespace pulse {
 enum class Stage : uint8_t {
     free,     // in the table's free list; the wheel may still hold an entry for the index
     proxy,    // a PROXY header
-    detect,   // the first bytes, which tell the protocol; TLS records will come before them
+    tls,      // the handshake of TLS, behind which records hold what the next stages read
+    detect,   // the first bytes, which tell the protocol
     http,     // the head of an upgrade
     open,     // frames of its protocol
     closing,  // a goodbye is on its way or was answered; the close deadline runs
@@ -47,8 +48,9 @@ struct Connection {
     uint16_t operations;  // requests in flight and other marks; the backend's
     uint8_t protocol;     // what is spoken: a row of kProtocols (net/protocols/protocol.h)
     CloseReason close_reason;
-    uint8_t flags;     // the reactor's and its sessions': kDirty and on (connection_flags.h)
-    uint8_t listener;  // which listener accepted it
+    uint8_t flags;         // the reactor's and its sessions': kDirty and on (connection_flags.h)
+    uint8_t listener : 6;  // which listener accepted it
+    uint8_t tls : 1;       // its bytes are TLS records, from the first of its handshake on
     // Small numbers of the reactor's and its sessions', in two bytes together.
     uint16_t unnoted : 7;     // small sends since bulk was last noted, in kUnnotedUnitBytes
     uint16_t offences : 3;    // bad messages forgiven so far
@@ -80,6 +82,5 @@ static_assert(offsetof(Connection, operations) == 56);
 static_assert(offsetof(Connection, protocol) == 58);
 static_assert(offsetof(Connection, close_reason) == 59);
 static_assert(offsetof(Connection, flags) == 60);
-static_assert(offsetof(Connection, listener) == 61);
 
 }  // namespace pulse

@@ -78,7 +78,8 @@ LIBRARY = os.path.join(ROOT, os.environ.get("BUILD", "build"), "release/libpulse
 PROTOCOL_SOURCES = ["net/protocols/added.cc", "net/protocols/protocols.cc",
                     "tests/net/protocols/protocols_test.cc",
                     "tests/support/add_one/speaks_added.cc"]
-PROTOCOL_LIBS = [LIBRARY, *LIBS, "-luring", "-lsimdjson", "-lcrypto", "-lz"]
+PROTOCOL_LIBS = [LIBRARY, *LIBS, "-luring", "-lsimdjson", "-lssl", "-lcrypto",
+                 "-lz"]
 PROTOCOL_TESTS = {
     r"Rows/EachProtocol\.IsItsListenersSchemeAndIsInTheHelp/added": "is a scheme, and in --help",
     r"Rows/EachProtocol\.IsToldByItsPrefixesAndNoOtherIs/added": "is told by its first bytes",

@@ -15,9 +15,11 @@ LAYERS = ["core", "proto", "net", "tools"]  # each may include itself and those 
 TOP_LEVEL = {"Makefile", "README.md", "LICENSE", "tests", "bench", *LAYERS}
 PROGRAMS = ["pulsewheel", "pulseload", "pulsesim", "pulsectl"]
 # Folders of net/, and which others each may include.
-NET_LAYERS = {"io": (), "auth": (), "protocols": ("io",), "loop": ("auth", "protocols", "io"),
-              "server": ("loop", "auth", "protocols", "io"), "sim": ("loop", "protocols", "io"),
-              "control": ("loop", "protocols", "io"), "observe": ("loop", "protocols", "io")}
+NET_LAYERS = {"io": (), "auth": (), "tls": (), "protocols": ("io",),
+              "loop": ("auth", "tls", "protocols", "io"),
+              "server": ("loop", "auth", "tls", "protocols", "io"),
+              "sim": ("loop", "protocols", "io"), "control": ("loop", "protocols", "io"),
+              "observe": ("loop", "protocols", "io")}
 # Folders of tools/pulseload/ likewise; what lies above them may include both.
 LOAD_LAYERS = {"run": (), "report": ("run",)}
 PROTOCOLS = "net/protocols/protocols.def"  # the one table that is not of statistics

@@ -7,7 +7,8 @@
 set -eu
 
 # What compiles and tests the programs. Headers first, then the tools that tests run.
-build="g++ ar:binutils python3 ip:iproute2 pkg:liburing-dev pkg:libsimdjson-dev pkg:libfmt-dev
+build="g++ ar:binutils python3 openssl ip:iproute2
+       pkg:liburing-dev pkg:libsimdjson-dev pkg:libfmt-dev
        pkg:libspdlog-dev pkg:libcli11-dev pkg:libtomlplusplus-dev pkg:nlohmann-json3-dev
        pkg:libssl-dev zlib.h:zlib1g-dev pkg:libcpp-httplib-dev pkg:prometheus-cpp-dev
        pkg:python3-jsonschema pkg:libgtest-dev pkg:systemtap-sdt-dev"

@@ -116,6 +116,8 @@ std::string_view unfinished_greeting(const Evidence& facts) {
     switch (facts.stage) {
         case Stage::proxy:
             return "its PROXY header was not whole";
+        case Stage::tls:
+            return "its TLS handshake was not over";
         case Stage::http:
             return "its HTTP request was not whole";
         case Stage::detect:
@@ -284,6 +286,7 @@ void add_open_state(Words& words, const Evidence& facts) {
     if (facts.greeting) {
         words << " "
               << (facts.stage == Stage::proxy  ? "Its PROXY header"
+                  : facts.stage == Stage::tls  ? "The end of its TLS handshake"
                   : facts.stage == Stage::http ? "Its HTTP request"
                                                : "Its first message")
               << " is awaited: it is closed as handshake_timeout in ";

@@ -63,7 +63,7 @@ bool is_one_of(const auto& values, auto value) {
 }
 
 Result<void> set_state(ConnectionFilter& filter, std::string_view key, std::string_view value) {
-    const std::span words = std::span(kStageNames).subspan(1, 5);
+    const std::span words = std::span(kStageNames).subspan(1, 6);
     const auto word = std::ranges::find(words, value);
     if (word == words.end()) return wrong(key, value, "is not a state", one_of(words));
     return add(filter.stages, static_cast<Stage>(word - words.begin() + 1), key, value);

@@ -47,7 +47,7 @@ inline constexpr std::string_view kFilterKeys[] = {
     "protocol", "state", "listener", "address", "profile", "idle", "age", "id", "user", "label"};
 
 // The words of Stage, by its value; of what is live or on its way out.
-inline constexpr std::string_view kStageNames[] = {"free", "proxy",   "detect", "http",
+inline constexpr std::string_view kStageNames[] = {"free", "proxy",   "tls", "detect", "http",
                                                    "open", "closing", "closed"};
 static_assert(std::size(kStageNames) == static_cast<size_t>(Stage::closed) + 1);
 

@@ -70,7 +70,8 @@ SocketAddress socket_address(const PeerAddress& address);
 // for messages and metrics. parse_listen_uri() of net/protocols/listen_uri.h makes one.
 struct ListenAddress {
     uint8_t protocol = 0;               // a row of kProtocols; 0: by the first bytes of a peer
-    bool expects_proxy_header = false;  // ?proxy=on
+    bool tls = false;                   // its peers begin with a TLS handshake
+    bool expects_proxy_header = false;  // ?proxy=on, before that
     uint32_t connections_max = 0;       // ?max-connections=N; 0: no limit of its own
     SocketAddress address;              // none: that of the descriptor
     std::string text;

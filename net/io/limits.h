@@ -16,6 +16,7 @@ inline constexpr uint32_t kAcceptsPerTurn = 256;
 // A listener's position travels in a byte, and each gets a share of the accepts of a turn.
 inline constexpr uint32_t kListenersMax = 64;
 static_assert(kListenersMax <= kAcceptsPerTurn);
+static_assert(kListenersMax <= 64, "a record holds the number in 6 bits (core/connection.h)");
 // What epoll reads at once. A full read that is parked takes a buffer of 64 KiB, slack in front
 // included: the classes of the buffer pool double, and 64 KiB and the slack took 128 KiB.
 inline constexpr size_t kReceiveBufferBytes = 64 * 1024 - kReceiveFrontBytes;

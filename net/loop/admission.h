@@ -43,6 +43,16 @@ class Admission {
     void end_handshake() { handshakes_.fetch_sub(1, std::memory_order_relaxed); }
     uint32_t handshakes() const { return handshakes_.load(std::memory_order_relaxed); }
 
+    // TLS handshakes in flight, each with the memory that OpenSSL has for one: counts one in,
+    // unless that is more than `most`.
+    bool begin_tls(uint32_t most) {
+        if (tls_handshakes_.fetch_add(1, std::memory_order_relaxed) < most) return true;
+        end_tls();
+        return false;
+    }
+    void end_tls() { tls_handshakes_.fetch_sub(1, std::memory_order_relaxed); }
+    uint32_t tls_handshakes() const { return tls_handshakes_.load(std::memory_order_relaxed); }
+
     // The step of overload that memory asks for, which the main thread finds out, and how many
     // reactors refuse newcomers for any.
     void set_memory_step(OverloadStep step) { memory_step_.store(step, std::memory_order_relaxed); }
@@ -73,6 +83,7 @@ class Admission {
     const uint32_t connections_max_;
     alignas(kCacheLineBytes) std::atomic<uint32_t> live_{0};
     alignas(kCacheLineBytes) std::atomic<uint32_t> handshakes_{0};
+    std::atomic<uint32_t> tls_handshakes_{0};
     SharedBucket accepts_;
     std::atomic<OverloadStep> memory_step_{OverloadStep::none};
     std::atomic<OverloadStep> anomaly_step_{OverloadStep::none};

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "net/loop/connections.h"
+#include "net/protocols/refusal.h"
 
 namespace pulse {
 
@@ -271,7 +272,9 @@ void Connections::refuse(const Accepted& accepted, const Refusal& refusal) {
     }
     if (samples()) log_refusal(accepted, refusal.reason);
     const RefusalMessage words =
-        kProtocols[listener.protocol]->refuse(refusal.reason, retry_after_ms(refusal));
+        listener.tls
+            ? tls_refusal()
+            : kProtocols[listener.protocol]->refuse(refusal.reason, retry_after_ms(refusal));
     io_.refuse(accepted, words.bytes());
 }
 

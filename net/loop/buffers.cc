@@ -163,7 +163,15 @@ Parking::Entry Connections::what_is_left(Parking::Entry entry, const Session& se
         entry.message = session.kept_message();
         entry.message_at = kReceiveFrontBytes;
     }
-    if (!session.rest().empty()) {
+    if (!session.rest().empty() && !parking_.has(entry.bytes, session.rest())) {
+        // Records were parked, and what is left is plaintext.
+        if (entry.bytes != 0) buffers_.release(entry.bytes);
+        entry.bytes = keep(entry.index, session.rest());
+        entry.bytes_at = kReceiveFrontBytes;
+        if (entry.bytes == 0)
+            begin_close(entry.index,
+                        CloseCause(CloseReason::out_of_memory).noted("it had sent more"));
+    } else if (!session.rest().empty()) {
         entry.bytes_at = parking_.position(entry.bytes, session.rest());
     } else if (entry.bytes != 0) {
         buffers_.release(entry.bytes);

@@ -115,6 +115,7 @@ void Connections::on_closed(Index index) {
     if (!parking_.empty()) parking_.drop(index);
     if ((connection.flags & kBulkOut) != 0) send_notes_.erase(index);
     outboxes_.release(connection);
+    if (connection.tls != 0) release_tls(index);
     if (connection.inbox != 0) buffers_.release(connection.inbox);
     metrics_.closed(connection.close_reason);
     if (logs_peers_) log_debug(index, "closed: ", explain(evidence(index), false));

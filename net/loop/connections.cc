@@ -69,6 +69,7 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       anonymous_(pages, table.limit()),
       answer_times_(pages, table.limit()),
       adaptive_(pages, table.limit()),
+      tls_(pages, table.limit()),
       history_(pages, table.limit(), io.now()),
       traces_(pages, config.traces),
       listener_timeout_ms_(config.timeout_ms[kProfileDefault]) {
@@ -87,7 +88,7 @@ void Connections::on_accept(const Accepted& accepted) {
     if (admitted.refusal) return refuse(accepted, *admitted.refusal);
     const Index index = table_.take();
     Connection& connection = at(index);
-    connection.listener = accepted.listener;
+    connection.listener = accepted.listener & (kListenersMax - 1);
     connection.address = address;
     if (admitted.counted) connection.flags |= kCounted;
     io_.attach(index, accepted);
@@ -95,6 +96,7 @@ void Connections::on_accept(const Accepted& accepted) {
     authentication_.accepted(index);
     const ListenAddress& listener = config_.options->listen[accepted.listener];
     connection.protocol = listener.protocol;
+    if (listener.tls) connection.stage = Stage::tls;
     if (listener.expects_proxy_header) connection.stage = Stage::proxy;
     population_.enters(connection);
     message_rates_.begin(index);
@@ -179,6 +181,13 @@ void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
     ++deliveries_;
     metrics_.add(Metric::bytes_received, bytes.size());
     heard_now_ = heard_at(config_.clock.up(io_.now()));
+    const Connection& connection = at(index);
+    if (connection.tls != 0 && connection.stage != Stage::tls) [[unlikely]]
+        return on_records(index, bytes);
+    deliver(index, bytes);
+}
+
+[[gnu::always_inline]] inline void Connections::deliver(Index index, std::span<uint8_t> bytes) {
     // What arrives after our goodbye is drained and dropped, so that no reset destroys the goodbye.
     const size_t unfinished = unfinished_bytes(index);
     Session session(*this, index);
@@ -189,6 +198,14 @@ void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
     if (session.left_something()) return park(index, session);
     if (session.kept_message() != 0) buffers_.release(session.kept_message());
     if (connection.stage >= Stage::closing) drop_unfinished(index);
+}
+
+// Of one whose handshake is over.
+void Connections::on_records(Index index, std::span<const uint8_t> records) {
+    if (at(index).stage >= Stage::closing || !tls_.has(index)) return;
+    const TlsConnections::Read read = read_records(index, records);
+    if (!read.plain.empty()) deliver(index, read.plain);
+    end_records(index, read);
 }
 
 void Connections::handle(const Message& message) {
@@ -232,6 +249,8 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges.reactor_connections_max = table_.limit();
     logins_.fill(stats.gauges);
     stats.gauges.tokens_bytes = authentication_.bytes();
+    stats.gauges.tls_connections = tls_.count();
+    stats.gauges.tls_handshaking = tls_.handshaking();
     stats.gauges.wheel_entries = wheel_.entries();
     stats.gauges.wheel_entries_upper = wheel_.upper_entries();
     stats.gauges.buffers = buffers_.taken();

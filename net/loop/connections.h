@@ -9,6 +9,7 @@
 //   closing.cc       endings, with their states drawn
 //   sweeps.cc        what is done to every connection: retunes, draining, stopping, jobs (job.h)
 //   sending.cc       one send a connection and turn
+//   records.cc       TLS in front of what is read and behind what is sent
 //   evidence.cc      what is known of one, and why it ended
 //   logging.cc       what is logged of them
 //   tracing.cc       what becomes a trace
@@ -68,6 +69,7 @@
 #include "net/loop/reactor_stats.h"
 #include "net/loop/trace_table.h"
 #include "net/protocols/conversation.h"
+#include "net/tls/tls_connections.h"
 
 namespace pulse {
 
@@ -122,6 +124,7 @@ class Connections {
         fresh_work_.refill(kWorkPerTurn / 2);
         deliveries_ = 0;
         may_give_way_ = giving_way_per_turn(config_.limits.message_bytes_max);
+        tls_spent_fresh_ = tls_spent_parked_ = 0;
         authentication_.begin_turn();
     }
     // What the backend calls, inside poll() only (IoHandler).
@@ -327,6 +330,18 @@ class Connections {
     ReactorMetrics& metrics() { return metrics_; }
     Notices& notices() { return notices_; }
 
+    // ---- TLS (records.cc)
+    bool serves_tls() const { return config_.options->tls_context != nullptr; }
+    // Handshakes have had their part of this turn: what was read of this one waits for the next.
+    bool puts_off_tls(Index index);
+    // Its bytes are records from now on. False: it was refused, and is closing.
+    // Requires: serves_tls().
+    bool begin_tls(Index index);
+    // What they hold; at the end of its handshake it is in Stage::detect. What is to be answered
+    // is. end_records() follows once `plain` is decoded. Requires: begin_tls().
+    TlsConnections::Read read_records(Index index, std::span<const uint8_t> records);
+    void end_records(Index index, const TlsConnections::Read& read);
+
     // ---- what is known of connections (evidence.cc)
     // Of one in the table: two system calls while it lives. What the ledger has of one that ends;
     // where that is off, or newer ones have pushed it out, little more than the reason.
@@ -458,6 +473,18 @@ class Connections {
     void credit_download(Index index, Tick reached);
     void credit_flight(Index index, const SendProgress& progress);
 
+    // TLS.
+    void deliver(Index index, std::span<uint8_t> bytes);
+    void on_records(Index index, std::span<const uint8_t> records);
+    void on_tls_opened(Index index);
+    Nanos& tls_spent(Index index) {
+        return index == decoding_ ? tls_spent_parked_ : tls_spent_fresh_;
+    }
+    void refuse_tls(Index index, const CloseCause& cause);
+    bool append_records(Index index);
+    bool seal(Index index);
+    void release_tls(Index index);
+
     // Endings.
     void set_cause(Index index, const CloseCause& cause);
     void close_socket(Index index, const CloseCause& cause, CloseMode mode);
@@ -490,6 +517,7 @@ class Connections {
         dirty_.push_back(index);
     }
     void flush_one(Index index);
+    bool flush_records(Index index);
     // A close waits for its peer from its last step on: this thread may have been away since the
     // step before. The steps are the send that has the goodbye, and FIN, so that it ends.
     void linger_from_now(Connection& connection) {
@@ -554,6 +582,9 @@ class Connections {
     NetworkLevels networks_;
     bool adapts_ = false;       // --heartbeat-adaptive
     uint8_t adaptive_top_ = 0;  // the highest level
+    TlsConnections tls_;
+    // By handshakes, in this turn: of bytes that were read just now, and of parked ones.
+    Nanos tls_spent_fresh_ = 0, tls_spent_parked_ = 0;
     // Of policies that this reactor has just learnt of: of their sessions it may have been told.
     uint32_t fresh_cohorts_ = 0;
     Sweep tuning_;

@@ -28,6 +28,9 @@
 #include "net/auth/credentials.h"
 #include "net/io/address.h"
 #include "net/loop/limits.h"
+#include "net/tls/limits.h"
+#include "net/tls/tls_context.h"
+#include "net/tls/tls_files.h"
 #include "proto/limits.h"
 
 namespace pulse {
@@ -159,6 +162,13 @@ struct LoopOptions {
     // What the files held when they were read last; it is no setting, and holds with the others.
     // nullptr: authentication is off.
     std::shared_ptr<const Credentials> credentials;
+
+    // TLS; off where no certificate is named.
+    TlsFiles tls;
+    uint32_t tls_handshakes_max = kTlsHandshakesDefault;  // of all reactors together
+    // What the files held when they were read last; it is no setting, and holds with the others.
+    // nullptr: TLS is off, and no listener has it.
+    std::shared_ptr<const TlsContext> tls_context;
 
     // Connections that are traced from their beginning, in millionths (core/trace.h).
     uint32_t trace_ratio = kTraceRatioDefault;

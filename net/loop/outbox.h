@@ -3,14 +3,21 @@
 //     claim ... claim      begin_flight            (the kernel has it)            end_flight
 //     [ queue grows ]  ->  [ queue becomes the flight, unchanging ] [ new queue ] -> freed
 //
-// The cap counts both, so that a peer that does not read costs at most the cap. Its
-// handle is Connection::outbox.
+// Behind TLS the queue is plaintext, and what goes out are records: those that TLS has to say by
+// itself, and those that the queue becomes when it is to be sent.
+//
+//     claim ... claim             claim_records, end_queue           begin_flight_of_records
+//     [ queue of plaintext ]  ->  [ records, in their order ]  ->  [ the flight ]
+//
+// The cap counts queue and flight, so that a peer that does not read costs at most the cap;
+// records that wait besides have a bound of their own. Its handle is Connection::outbox.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "core/buffer_pool.h"
@@ -44,16 +51,55 @@ class Outboxes {
         return connection.outbox != 0 && box.queue != 0 && buffers_.size(box.queue) > 0;
     }
 
+    // Something is to be sent, and not in flight.
+    bool waits(const Connection& connection) const {
+        return connection.outbox != 0 &&
+               (queued(connection) || boxes_[connection.outbox].records != 0);
+    }
+
     // Queued and in flight.
     size_t bytes(const Connection& connection) const {
         const Box& box = boxes_[connection.outbox];
-        return (box.queue == 0 ? 0 : buffers_.size(box.queue)) +
-               (box.flight == 0 ? 0 : buffers_.size(box.flight));
+        return size_of(box.queue) + size_of(box.records) + size_of(box.flight);
     }
     // The connection is about to be closed without waiting for its flight: see write_off().
     void write_off(const Connection& connection) {
         const Box& box = boxes_[connection.outbox];
         if (connection.outbox != 0 && box.flight != 0) buffers_.write_off(box.flight);
+    }
+
+    // ---- behind TLS
+    // Room for so many bytes of records, or nullptr where the pool has none (was_short()).
+    uint8_t* claim_records(Connection& connection, Index owner, size_t bytes) {
+        if (connection.outbox == 0) connection.outbox = take();
+        Box& box = boxes_[connection.outbox];
+        if (box.records == 0) box.records = buffers_.take(owner, connection.address);
+        uint8_t* const place = buffers_.extend(box.records, bytes, SIZE_MAX);
+        if (place != nullptr) waiting_bytes_ += bytes;
+        return place;
+    }
+    size_t record_bytes(const Connection& connection) const {
+        return connection.outbox == 0 ? 0 : size_of(boxes_[connection.outbox].records);
+    }
+    // The plaintext that waits. Valid until the next claim.
+    std::span<const uint8_t> queue(const Connection& connection) {
+        const Box& box = boxes_[connection.outbox];
+        if (connection.outbox == 0 || box.queue == 0) return {};
+        return buffers_.bytes(box.queue);
+    }
+    // It has become records. Requires: those are there.
+    void end_queue(Connection& connection) {
+        Box& box = boxes_[connection.outbox];
+        PULSE_ASSERT(box.records != 0 && box.queue != 0);
+        give_back(box.queue);
+        box.last_words = 0;
+    }
+    // begin_flight() of the records. Requires: record_bytes() > 0, and nothing is in flight.
+    std::span<const uint8_t> begin_flight_of_records(Connection& connection) {
+        Box& box = boxes_[connection.outbox];
+        PULSE_ASSERT(box.flight == 0 && box.records != 0);
+        box.flight = std::exchange(box.records, 0);
+        return buffers_.bytes(box.flight);
     }
 
     // The queue becomes the flight. Nothing may be in flight. The bytes stay put until end_flight.
@@ -73,7 +119,7 @@ class Outboxes {
         Box& box = boxes_[connection.outbox];
         PULSE_ASSERT(box.flight != 0);
         give_back(box.flight);
-        if (box.queue == 0) release(connection);
+        if (box.queue == 0 && box.records == 0) free(connection);
     }
     // What is not in flight will not be sent.
     void drop_queue(Connection& connection) {
@@ -81,7 +127,7 @@ class Outboxes {
         if (connection.outbox == 0 || box.queue == 0) return;
         give_back(box.queue);
         box.last_words = 0;
-        if (box.flight == 0) release(connection);
+        if (box.flight == 0 && box.records == 0) free(connection);
     }
     // So many bytes more of the end of the queue are the goodbye, for drop_all_but_last_words().
     // Requires: they were claimed.
@@ -113,10 +159,8 @@ class Outboxes {
         Box& box = boxes_[connection.outbox];
         if (box.queue != 0) give_back(box.queue);
         if (box.flight != 0) give_back(box.flight);
-        box = Box{.next_free = free_};
-        free_ = connection.outbox;
-        connection.outbox = 0;
-        --taken_;
+        if (box.records != 0) give_back(box.records);
+        free(connection);
     }
 
     uint32_t taken() const { return taken_; }
@@ -128,13 +172,24 @@ class Outboxes {
         BufferPool::Handle queue = 0;
         BufferPool::Handle flight = 0;
         uint32_t last_words = 0;  // bytes, at the end of the queue
-        uint32_t next_free = 0;
+        // Of a box that is free, the next that is.
+        BufferPool::Handle records = 0;
     };
 
+    size_t size_of(BufferPool::Handle buffer) const {
+        return buffer == 0 ? 0 : buffers_.size(buffer);
+    }
     void give_back(BufferPool::Handle& buffer) {
         waiting_bytes_ -= buffers_.size(buffer);
         buffers_.release(buffer);
         buffer = 0;
+    }
+    // Requires: its box holds nothing.
+    void free(Connection& connection) {
+        boxes_[connection.outbox] = Box{.records = free_};
+        free_ = connection.outbox;
+        connection.outbox = 0;
+        --taken_;
     }
     uint32_t take() {
         ++taken_;
@@ -143,8 +198,7 @@ class Outboxes {
             return static_cast<uint32_t>(boxes_.size() - 1);
         }
         const uint32_t box = free_;
-        free_ = boxes_[box].next_free;
-        boxes_[box].next_free = 0;
+        free_ = std::exchange(boxes_[box].records, 0);
         return box;
     }
 

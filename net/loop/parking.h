@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <span>
 #include <unordered_map>
 
@@ -47,6 +48,13 @@ class Parking {
     std::span<uint8_t> rest(BufferPool::Handle handle, size_t at) {
         if (handle == 0) return {};
         return buffers_.bytes(handle).subspan(at);
+    }
+    // Whether `rest` is a part of what `handle` keeps.
+    bool has(BufferPool::Handle handle, std::span<const uint8_t> rest) {
+        if (handle == 0) return false;
+        const std::span<const uint8_t> all = buffers_.bytes(handle);
+        return !std::less<>()(rest.data(), all.data()) &&
+               !std::less<>()(all.data() + all.size(), rest.data() + rest.size());
     }
     // Where `rest`, a part of what `handle` keeps, begins.
     size_t position(BufferPool::Handle handle, std::span<const uint8_t> rest) {

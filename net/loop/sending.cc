@@ -12,7 +12,7 @@ void Connections::on_sent(Index index, IoError error) {
     outboxes_.end_flight(connection);
     // A close goes on when its last words have gone.
     const bool closing = connection.stage == Stage::closing;
-    if (closing || outboxes_.queued(connection)) mark_dirty(index);
+    if (closing || outboxes_.waits(connection)) mark_dirty(index);
 }
 
 // Room in the connection's next send. nullptr: it is gone, or going, or has too much waiting; then
@@ -57,7 +57,9 @@ void Connections::flush_one(Index index) {
         outboxes_.in_flight(connection)) {
         return;  // on_sent comes back here
     }
-    if (outboxes_.queued(connection)) {
+    if (connection.tls != 0) [[unlikely]] {
+        if (flush_records(index)) return;
+    } else if (outboxes_.queued(connection)) {
         const std::span<const uint8_t> flight = outboxes_.begin_flight(connection);
         note_flight(index, flight.size());
         if (connection.stage == Stage::closing) linger_from_now(connection);

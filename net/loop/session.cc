@@ -11,6 +11,7 @@
 #include "net/loop/public_name.h"
 #include "net/loop/usdt.h"
 #include "net/protocols/probe_value.h"
+#include "net/protocols/refusal.h"
 #include "proto/limits.h"
 #include "proto/proxy.h"
 #include "proto/traceparent.h"
@@ -36,7 +37,8 @@ SocketAddress address_of(const ProxyAddress& named) {
 }  // namespace
 
 void Session::begin() {
-    if (stage() == Stage::proxy || protocol().greets_at_once) return greet();
+    const bool comes_before = stage() == Stage::proxy || stage() == Stage::tls;
+    if (comes_before || protocol().greets_at_once) return greet();
     connections_.begin_heartbeats(index_);
 }
 
@@ -51,11 +53,14 @@ void Session::receive(std::span<uint8_t> bytes) {
             return protocol().receive(*this, bytes);
         case Stage::proxy:
             if (!take_proxy_header(bytes)) return;
+            if (stage() == Stage::tls) return shake_hands(bytes);
             [[fallthrough]];
         case Stage::detect:
             return detect(bytes);
         case Stage::http:
             return protocol().handshake(*this, bytes);
+        case Stage::tls:
+            return shake_hands(bytes);
         case Stage::free:
         case Stage::closing:
         case Stage::closed:
@@ -403,8 +408,9 @@ void Session::send_probe() {
 void Session::send_goodbye(CloseReason reason, std::string_view detail) {
     const CloseReasonInfo& info = describe(reason);
     if (info.code == 1000 || protocol().goodbye == nullptr) return;
-    // To a balancer that has not said whose connection this is: it would pass the words on.
-    if (stage() == Stage::proxy) return;
+    // To a balancer that has not said whose connection this is: it would pass the words on. Nor
+    // before the end of a handshake, which they would break.
+    if (stage() == Stage::proxy || stage() == Stage::tls) return;
     const bool come_back =
         reason == CloseReason::going_away || reason == CloseReason::max_lifetime ||
         reason == CloseReason::address_share || reason == CloseReason::overloaded ||
@@ -507,7 +513,7 @@ bool Session::take_proxy_header(std::span<uint8_t>& bytes) {
         return false;
     }
     if (header.bytes == 0) return false;
-    connections_.set_stage(index_, Stage::detect);
+    connections_.set_stage(index_, listener().tls ? Stage::tls : Stage::detect);
     connections_.metrics().add(Metric::proxy_headers);
     const SocketAddress source = address_of(header.source);
     connections_.set_peer_address(index_, source);
@@ -516,16 +522,69 @@ bool Session::take_proxy_header(std::span<uint8_t>& bytes) {
         return false;
     }
     if (!is_live(connection_.stage)) return false;  // it gave way to others of its address
-    if (!protocol().greets_at_once) connections_.begin_heartbeats(index_);
+    if (stage() == Stage::detect && !protocol().greets_at_once)
+        connections_.begin_heartbeats(index_);
     return !bytes.empty();
 }
 
 // As at the accept, where its address was not known: in the words of its listener's protocol.
 void Session::refuse(const Refusal& refusal) {
-    const RefusalMessage words = kProtocols[listener().protocol]->refuse(
-        refusal.reason, connections_.retry_after_ms(refusal));
+    const RefusalMessage words =
+        listener().tls ? tls_refusal()
+                       : kProtocols[listener().protocol]->refuse(
+                             refusal.reason, connections_.retry_after_ms(refusal));
     append(words.bytes());
     connections_.begin_close_silent(index_, refusal.reason);
+}
+
+// A part of a handshake; what comes behind its end is plaintext for the next stages. Where
+// handshakes have had what they may of this turn, it waits for another as parked bytes do.
+void Session::shake_hands(std::span<uint8_t> records) {
+    if (connections_.puts_off_tls(index_)) {
+        share_.pause();
+        rest_ = records;
+        return;
+    }
+    if (connection_.tls == 0) {
+        if (began_without_tls(records) || !connections_.begin_tls(index_)) return;
+    }
+    const TlsConnections::Read read = connections_.read_records(index_, records);
+    if (!read.plain.empty()) receive(read.plain);
+    connections_.end_records(index_, read);
+}
+
+bool Session::may_turn_to_tls() const {
+    return connection_.protocol == kUndetected && connection_.tls == 0 && connections_.serves_tls();
+}
+
+// It began with a handshake of TLS, of which `held` came before.
+void Session::turn_to_tls(std::span<const uint8_t> held, std::span<uint8_t> records) {
+    if (connections_.puts_off_tls(index_)) {
+        share_.pause();
+        rest_ = records;
+        return;
+    }
+    keep_held(0);
+    connections_.set_stage(index_, Stage::tls);
+    if (!connections_.begin_tls(index_)) return;
+    if (!held.empty()) connections_.read_records(index_, held);  // not yet a record's header
+    shake_hands(records);
+}
+
+// True where it begins with what is spoken here without TLS, and is told so in those words.
+bool Session::began_without_tls(std::span<const uint8_t> first_bytes) {
+    const FirstBytes first =
+        classify(first_bytes.first(std::min(first_bytes.size(), kDetectBytesMax)));
+    if (first.kind != WireKind::spoken) return false;
+    constexpr std::string_view kWords =
+        "this listener speaks TLS only: connect by wss://, or by TLS below your protocol";
+    const Protocol& began = *kProtocols[first.protocol];
+    connections_.metrics().add(Metric::faults);
+    connections_.log_debug(index_, "began without TLS: ", began.prefix_name);
+    connections_.notices().foreign(began.prefix_name, name().view(), listener().text);
+    append(began.reject(describe(CloseReason::wrong_protocol).code, kWords).bytes());
+    connections_.begin_close_silent(index_, {CloseReason::wrong_protocol, kWords});
+    return true;
 }
 
 // Once for each connection, before its first byte is decoded: a line that begins with `GET ` in
@@ -546,6 +605,8 @@ void Session::detect(std::span<uint8_t> bytes) {
         if (!hold(bytes)) fail({CloseReason::out_of_memory, "no memory to listen with"});
         return;
     }
+    if (first.kind == WireKind::tls && may_turn_to_tls())
+        return turn_to_tls(all.first(held_bytes), bytes);
     if (!first.fault.ok() && speaks_other_protocol(all, first)) {
         connections_.metrics().add(Metric::faults);
         const RefusalMessage words = reject(first);

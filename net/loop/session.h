@@ -3,9 +3,12 @@
 // A Session is made on the stack for the length of one call and owns nothing: it is what a protocol
 // (net/protocols/) sees as its Conversation, over the connection's record and Connections.
 //
-//   Stage      proxy ----> detect ----> http ----> open ----> closing
-//   reads      a header    first bytes  an upgrade frames     nothing
-//   where      ?proxy=on   everywhere   WebSocket
+//   Stage      proxy ----> tls ------> detect ----> http ----> open ----> closing
+//   reads      a header    a handshake first bytes  an upgrade frames     nothing
+//   where      ?proxy=on   wss://, (*) everywhere   WebSocket
+//   (*) tls+tcp:// and the like; and from `detect` on auto://, where a ClientHello comes first
+//
+// Behind `tls` what is read here is plaintext (net/loop/records.cc).
 //
 // Besides, a connection is greeting until its handshake or its first complete message is whole:
 // --handshake-timeout runs, from the accept or, on tcp:// and jsonl://, where a peer may do nothing
@@ -121,6 +124,10 @@ class Session final : public Conversation, private TokenJudge {
     // --- what comes before frames ----------------------------------------------------------------
     bool take_proxy_header(std::span<uint8_t>& bytes);
     void refuse(const Refusal& refusal);
+    void shake_hands(std::span<uint8_t> records);
+    bool may_turn_to_tls() const;
+    void turn_to_tls(std::span<const uint8_t> held, std::span<uint8_t> records);
+    bool began_without_tls(std::span<const uint8_t> first_bytes);
     void detect(std::span<uint8_t> bytes);
     bool speaks_other_protocol(std::span<const uint8_t> first_bytes, const FirstBytes& first);
 

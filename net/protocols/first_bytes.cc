@@ -22,7 +22,8 @@ constexpr Prefix kTls[] = {{"\x16\x03"sv}};
 constexpr Prefix kProxyHeader[] = {{"PROXY "sv}, {"\r\n\r\n\0\r\nQUIT\n"sv}};
 constexpr Foreign kForeign[] = {
     {WireKind::tls, "TLS", kTls,
-     "this listener speaks no TLS: connect without it, or through a proxy that ends it"},
+     "this listener speaks no TLS: connect without it, or let the server have a certificate "
+     "(--tls-cert), with which auto:// and wss:// speak it"},
     {WireKind::proxy_header, "a PROXY header", kProxyHeader,
      "this listener expects no PROXY header: add ?proxy=on to its URI"},
 };

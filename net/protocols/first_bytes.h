@@ -1,7 +1,7 @@
 // Which protocol a peer speaks, told from its first bytes, and whether its listener speaks it too.
 // The prefixes are those of the rows (protocol.h), and of what is known and not spoken:
 //
-//     0x16 0x03                                        TLS, which is not decrypted here
+//     0x16 0x03                                        TLS, which is a stage of its own
 //     PROXY and a space, 0D 0A 0D 0A 00 0D 0A 51 ...   a PROXY header (proto/proxy.h)
 //
 // The fewest bytes that leave one of them are enough, at most kDetectBytesMax.

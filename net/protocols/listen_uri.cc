@@ -47,15 +47,13 @@ Result<ListenAddress> parse_listen_uri(std::string_view uri) {
     std::string_view rest = uri;
     if (const size_t end = uri.find("://"); end != std::string_view::npos) {
         const std::string_view scheme = uri.substr(0, end);
-        const std::optional<uint8_t> protocol = find_scheme(scheme);
-        if (!protocol && scheme == "wss") {
-            return Error{quoted(uri) +
-                         " asks for TLS, which this server does not speak; listen on ws:// and "
-                         "let a proxy in front of it speak TLS"};
-        }
+        std::optional<uint8_t> protocol = find_tls_scheme(scheme);
+        listener.tls = protocol.has_value();
+        if (!protocol) protocol = find_scheme(scheme);
         if (!protocol) {
             return wrong_text(uri, quoted(scheme) + " is not a known scheme",
-                              "write " + scheme_list() + " before HOST:PORT");
+                              "write " + scheme_list() +
+                                  " before HOST:PORT, with tls+ before it, or wss://, for TLS");
         }
         listener.protocol = *protocol;
         rest.remove_prefix(end + 3);

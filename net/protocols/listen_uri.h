@@ -8,9 +8,9 @@
 
 namespace pulse {
 
-// "tcp://127.0.0.1:9000", "auto://*:9000?proxy=on"; a bare HOST:PORT means auto://. "ws://fd:NAME"
-// is a socket that is passed by that name (tools/pulsewheel/passed_sockets.h). The schemes are
-// those of kProtocols. An error names the URI, what is wrong, the remedy.
+// "tcp://127.0.0.1:9000", "auto://*:9000?proxy=on", "wss://*:443"; a bare HOST:PORT means auto://.
+// "ws://fd:NAME" is a socket that is passed by that name (tools/pulsewheel/passed_sockets.h). The
+// schemes are those of kProtocols. An error names the URI, what is wrong, the remedy.
 Result<ListenAddress> parse_listen_uri(std::string_view uri);
 
 }  // namespace pulse

@@ -10,8 +10,8 @@
 //   jsonl              lines       JSON     jsonl://
 //   binary             stream      binary   tcp://
 //
-// MQTT will be a framing and a dialect of its own. TLS will not be a row but a stage in front of
-// any of them (core/connection.h), as the PROXY header is.
+// MQTT will be a framing and a dialect of its own. TLS is not a row but a stage in front of any of
+// them (core/connection.h), as the PROXY header is.
 #pragma once
 
 #include <cstddef>
@@ -122,6 +122,8 @@ uint8_t with_dialect(uint8_t protocol, Dialect dialect);
 
 // The row of listeners with this scheme.
 std::optional<uint8_t> find_scheme(std::string_view scheme);
+// The same of one that has TLS below it: "tls+" and a scheme, or wss, as RFC 6455 calls tls+ws.
+std::optional<uint8_t> find_tls_scheme(std::string_view scheme);
 
 // "auto://, ws://, jsonl:// or tcp://", and what each of them speaks, for --help.
 std::string scheme_list();

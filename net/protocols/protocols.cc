@@ -32,6 +32,13 @@ std::optional<uint8_t> find_scheme(std::string_view scheme) {
     return static_cast<uint8_t>(row - std::begin(kProtocols));
 }
 
+std::optional<uint8_t> find_tls_scheme(std::string_view scheme) {
+    constexpr std::string_view kBelow = "tls+";
+    if (scheme == "wss") return find_scheme("ws");
+    if (!scheme.starts_with(kBelow)) return std::nullopt;
+    return find_scheme(scheme.substr(kBelow.size()));
+}
+
 std::string scheme_list() {
     std::string list;
     const auto has_scheme = [](const Protocol* row) { return !row->scheme.empty(); };

@@ -39,6 +39,14 @@ inline RefusalMessage http_refusal_for(CloseReason reason, uint32_t retry_after_
     return http_refusal(http_status_of(reason), describe(reason).text, retry_after_ms);
 }
 
+// To a peer that begins with TLS and was not heard yet: a fatal alert, internal_error (RFC 8446
+// section 6), which is all that can be said before a handshake.
+inline RefusalMessage tls_refusal() {
+    using namespace std::string_view_literals;
+    RefusalMessage alert;
+    return alert << "\x15\x03\x03\x00\x02\x02\x50"sv;
+}
+
 inline RefusalMessage line_refusal(json::Object object) {
     RefusalMessage text;
     object.raw("\n");

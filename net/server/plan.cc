@@ -212,6 +212,15 @@ Result<void> read_credentials(ServerPlan& plan) {
     return {};
 }
 
+Result<void> read_tls(ServerPlan& plan) {
+    Result<LoadedTls> loaded = load_tls(plan.options.tls);
+    if (!loaded) return Error{loaded.error()};
+    plan.options.tls_context = std::move(loaded->context);
+    plan.tls_notes = std::move(loaded->notes);
+    for (std::string& warning : loaded->warnings) plan.warnings.push_back(std::move(warning));
+    return {};
+}
+
 }  // namespace
 
 Result<ServerPlan> plan_server(const ServerOptions& options) {
@@ -221,6 +230,7 @@ Result<ServerPlan> plan_server(const ServerOptions& options) {
     plan.cores = machine.allowed_cores();
     plan.cpu_quota = machine.cpu_quota();
     if (Result<void> loaded = read_credentials(plan); !loaded) return Error{loaded.error()};
+    if (Result<void> loaded = read_tls(plan); !loaded) return Error{loaded.error()};
     for (const ListenAddress& listener : options.listen)
         if (Result<void> possible = can_listen(listener, plan.warnings); !possible)
             return Error{possible.error()};
@@ -295,6 +305,15 @@ std::vector<std::string> ServerPlan::describe() const {
                     format_duration(options.heartbeat_timeout),
                     static_cast<double>(clock.tick_ns()) / kMillisecond),
     };
+    if (options.tls_context != nullptr) {
+        for (const std::string& note : tls_notes) lines.push_back(note);
+        lines.push_back(fmt::format(
+            "TLS {} and later costs a connection about {} KB more, and a handshake in flight, of "
+            "at most {}, about {} KB: {}",
+            options.tls.least == TlsVersion::v1_3 ? "1.3" : "1.2", kTlsIdleBytes / 1'000,
+            options.tls_handshakes_max, kTlsHandshakeBytes / 1'000,
+            format_mib(options.tls_handshakes_max * kTlsHandshakeBytes)));
+    }
     for (const CohortPolicy& policy : options.policies) lines.push_back("policy " + policy.text);
     const bool of_all = std::ranges::any_of(
         options.policies, [](const CohortPolicy& policy) { return policy.labels.empty(); });

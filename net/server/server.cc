@@ -410,6 +410,7 @@ bool Server::has_cohorts_for(const std::vector<CohortPolicy>& policies) const {
 void Server::reload(const ServerOptions& options) {
     // Without the first, every hello would be taken at its word from now on.
     PULSE_ASSERT((options.credentials != nullptr) == options.auth.on());
+    PULSE_ASSERT((options.tls_context != nullptr) == options.tls.on());
     // What the plan and the kernel decided at the start.
     const std::shared_ptr<const ServerOptions> running = options_;
     auto fresh = std::make_shared<ServerOptions>(options);

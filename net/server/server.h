@@ -42,6 +42,7 @@ struct ServerPlan {
     bool own_tables = false;              // each reactor has a descriptor table of its own
     std::string table_note;               // why not
     std::vector<std::string> auth_notes;  // what tokens are checked with
+    std::vector<std::string> tls_notes;   // which certificates there are
     // At max_connections, all idle: records and wheel; the kernel's share for the sockets.
     uint64_t user_bytes = 0;
     uint64_t kernel_bytes = 0;

@@ -16,6 +16,7 @@ import resource
 import select
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -26,6 +27,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import attack  # noqa: E402: its path comes first
 import hs256  # noqa: E402
 from admin import Admin  # noqa: E402
+from certificates import make_certificate  # noqa: E402
 from cable import (Cable, PEER_SIDE, SERVER_ADDRESS, SERVER_SIDE, inside,  # noqa: E402
                    need_namespaces)
 from server import BACKENDS, Server, run_cases  # noqa: E402
@@ -275,6 +277,31 @@ def behind_a_cable(break_it):
     return provoke
 
 
+def forges_a_record(server):
+    """A handshake and a ping of a real client, and then a record with one bit changed."""
+    records, answers = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl._create_unverified_context()
+    client = context.wrap_bio(answers, records)
+    peer = connect(server)
+    heard = b""
+    while not heard.endswith(b"PONG\n"):
+        try:
+            if client.version() is None or not heard:
+                client.do_handshake()
+                client.write(b"PING\n")
+                heard = b"-"
+            heard += client.read()
+        except ssl.SSLWantReadError:
+            peer.sendall(records.read())
+            answers.write(peer.recv(65536))
+    client.write(b"PING\n")
+    forged = bytearray(records.read())
+    forged[-1] ^= 1
+    peer.sendall(forged)
+    read_to_end(peer)
+    peer.close()
+
+
 HELD_MESSAGE = attack.masked(0x82, bytes(3000))[:200]
 ORIGIN = (b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
@@ -284,6 +311,7 @@ SECRET = b"what tokens of this test are signed with"
 KEY = tempfile.NamedTemporaryFile()
 KEY.write(SECRET)
 KEY.flush()
+CERTIFICATES = tempfile.TemporaryDirectory()
 
 # By what the server is told: the reasons, and what provokes each.
 COMMON = ("--handshake-timeout", "1s", "--heartbeat-interval", "500ms", "--heartbeat-timeout",
@@ -310,6 +338,9 @@ PROVOKED = (
         "slow_reader": reads_nothing,
         "unauthorized": says(ORIGIN, connect),
         "kicked": is_kicked}),
+    (("--tls-cert", make_certificate(CERTIFICATES.name)), {"scheme": "tls+jsonl"},
+     {"tls_handshake_failed": says(b"\x16\x03\x01\x00\x05hello", connect),
+      "tls_failed": forges_a_record}),
     ((), {"scheme": "jsonl"}, {"taken_over": logs_in("d", "d")}),
     (("--auth-jwt-key", KEY.name), {"scheme": "jsonl"},
      {"token_expired": lets_its_token_expire}),
@@ -386,6 +417,8 @@ EXPLAINED = {
     "protocol_error": "unknown frame type",
     "invalid_data": "UTF-8",
     "message_too_big": "message_too_big after",
+    "tls_handshake_failed": "the TLS handshake failed: ",
+    "tls_failed": "a TLS record was wrong: ",
     "too_many_offences": "messages that mean nothing here",
     "slow_reader": "it reads too slowly: ",
     "unauthorized": "Pages of this origin may not connect here.",

@@ -27,7 +27,7 @@ const std::vector<Flag> kFilter = {
     {"protocol", "NAME",
      "Only those that speak it: ws, jsonl, tcp, or a row such as "
      "websocket_json"},
-    {"state", "STATE", "Only those in it: proxy, detect, http, open, closing"},
+    {"state", "STATE", "Only those in it: proxy, tls, detect, http, open, closing"},
     {"listener", "URI", "Only those of this listener, by its URI or its place (0, 1 ...)"},
     {"address", "CIDR", "Only peers of these addresses: 192.0.2.7, 10.0.0.0/8, 2001:db8::/64"},
     {"profile", "NAME", "Only those with this heartbeat profile"},

@@ -370,6 +370,13 @@ std::optional<std::string> wrong_listeners(const ServerOptions& options, const O
     return std::nullopt;
 }
 
+std::optional<std::string> wrong_tls(const ServerOptions& options, const Origins& origins) {
+    const auto listener = std::ranges::find_if(options.listen, &ListenAddress::tls);
+    if (listener == options.listen.end() || options.tls.on()) return std::nullopt;
+    return origin_of(origins, "tls-cert") + ": there is no certificate, which '" + listener->text +
+           "' needs; name one and its key (--tls-key)";
+}
+
 std::optional<std::string> wrong_admin(const ServerOptions& options, const Origins& origins) {
     if (options.admin.empty()) return std::nullopt;
     const Result<AdminAddress> address = parse_admin_address(options.admin);
@@ -464,7 +471,7 @@ Result<void> check_between(const ServerOptions& options, const Origins& origins)
     std::string errors;
     for (const auto& wrong : {wrong_listeners(options, origins), wrong_heartbeats(options, origins),
                               wrong_buffers(options, origins), wrong_queues(options, origins),
-                              wrong_window(options, origins),
+                              wrong_window(options, origins), wrong_tls(options, origins),
                               wrong_admin(options, origins), wrong_anomalies(options, origins)}) {
         if (wrong) errors.append(errors.empty() ? "" : "\n").append(*wrong);
     }

@@ -134,6 +134,7 @@ int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
     }
     ServerOptions running = options;
     running.credentials = plan->options.credentials;
+    running.tls_context = plan->options.tls_context;
     Operator main_thread(log, std::move(running), std::move(source), std::move(manager));
     if (Result<void> opened = main_thread.open_outputs(); !opened) {
         spdlog::error("{}", opened.error());

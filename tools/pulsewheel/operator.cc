@@ -316,6 +316,8 @@ Result<Reload> Operator::reload() {
         return refuse_reload(room.error());
     Result<LoadedCredentials> loaded = load_credentials(reload->options.auth);
     if (!loaded) return refuse_reload(loaded.error());
+    Result<LoadedTls> tls = load_tls(reload->options.tls, options_.tls_context.get());
+    if (!tls) return refuse_reload(tls.error());
     if (reload->options.stats_json != options_.stats_json) {
         const std::string origin = origin_of(again->origins, "stats-json");
         if (Result<void> opened = open_stats_file(reload->options.stats_json, origin); !opened)
@@ -325,9 +327,12 @@ Result<Reload> Operator::reload() {
     }
     // Read anew although their names are the same, and all of them or none.
     reload->options.credentials = std::move(loaded->credentials);
+    reload->options.tls_context = std::move(tls->context);
     apply(reload->options);
-    for (const std::string& note : loaded->notes) spdlog::info("reload: {}", note);
-    for (const std::string& warning : loaded->warnings) spdlog::warn("reload: {}", warning);
+    for (const auto* notes : {&loaded->notes, &tls->notes})
+        for (const std::string& note : *notes) spdlog::info("reload: {}", note);
+    for (const auto* warnings : {&loaded->warnings, &tls->warnings})
+        for (const std::string& warning : *warnings) spdlog::warn("reload: {}", warning);
     if (source_.kept_config)
         spdlog::info(
             "reload: the config came from a pipe, and is kept as it was read at the start");

@@ -13,6 +13,8 @@
 #include "net/observe/otlp_endpoint.h"
 #include "net/protocols/listen_uri.h"
 #include "net/server/limits.h"
+#include "net/tls/limits.h"
+#include "net/tls/tls_files.h"
 #include "tools/pulsewheel/policy_text.h"
 
 namespace pulse::serve {
@@ -103,6 +105,8 @@ constexpr std::string_view kOverloadSteps[] = {"off", "refuse", "stretch", "drop
 constexpr std::string_view kOnAnomaly[] = {"off", "log", "degrade"};
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kLogFormats[] = {"auto", "text", "json"};
+constexpr std::string_view kTlsVersions[] = {"1.2", "1.3"};
+static_assert(static_cast<int>(TlsVersion::v1_3) == 1);
 static_assert(static_cast<int>(Liveness::roundtrip) == 1 &&
               static_cast<int>(OnMessage::discard) == 1);
 static_assert(static_cast<int>(BackendChoice::epoll) == 2);
@@ -491,6 +495,32 @@ Result<void> add_audience(ServerOptions& options, std::string_view text) {
     return {};
 }
 
+template <auto kFiles>
+Result<void> add_tls_file(ServerOptions& options, std::string_view text) {
+    if (text.empty()) return refuse(text, "is not a file", "name one in PEM");
+    if ((options.tls.*kFiles).size() == kTlsCertificatesMax) {
+        return refuse(text, "is one too many",
+                      "give at most " + std::to_string(kTlsCertificatesMax) + " certificates");
+    }
+    (options.tls.*kFiles).emplace_back(text);
+    return {};
+}
+template <auto kText>
+Result<void> set_tls_text(ServerOptions& options, std::string_view text) {
+    options.tls.*kText = text;
+    return {};
+}
+template <auto kText>
+std::vector<std::string> get_tls_text(const ServerOptions& options) {
+    return {options.tls.*kText};
+}
+Result<void> set_tls_min(ServerOptions& options, std::string_view text) {
+    const Result<size_t> word = parse_word(text, kTlsVersions);
+    if (!word) return Error{word.error()};
+    options.tls.least = static_cast<TlsVersion>(*word);
+    return {};
+}
+
 // One, or several with semicolons between them.
 Result<void> add_policies(ServerOptions& options, std::string_view text) {
     while (!text.empty()) {
@@ -519,6 +549,7 @@ constexpr uint64_t kSendQueueBytesMax = uint64_t{1} << 30;
 constexpr uint64_t kBufferBytesMax = uint64_t{1} << 36;
 
 constexpr std::string_view kListening = "Listening";
+constexpr std::string_view kTls = "TLS";
 constexpr std::string_view kAuthentication = "Authentication";
 constexpr std::string_view kProcess = "Process";
 constexpr std::string_view kHeartbeats = "Heartbeats";
@@ -532,7 +563,8 @@ using enum SettingKind;
 using enum ReloadKind;
 constexpr Setting kSettings[] = {
     {"listen", kListening, "URI",
-     "Where to accept: SCHEME://HOST:PORT. {schemes}. A bare HOST:PORT is auto. "
+     "Where to accept: SCHEME://HOST:PORT. {schemes}. A bare HOST:PORT is auto. wss://, or tls+ "
+     "before another scheme, is the same behind TLS (--tls-cert), which auto serves besides. "
      "* is every interface; fd:NAME instead is the sockets of that name which the service manager "
      "passes. ?proxy=on behind it demands a PROXY protocol header (1 or 2) before "
      "everything else, ?max-connections=N lets it have no more at once; & joins them. May "
@@ -602,6 +634,42 @@ constexpr Setting kSettings[] = {
      text, restart,
      set_kernel_bound<&ServerOptions::tcp_user_timeout, 100 * kMillisecond, 24 * kHour>,
      get_kernel_bound<&ServerOptions::tcp_user_timeout>},
+
+    {"tls-cert", kTls, "FILE",
+     "Serve TLS with this certificate, in PEM, behind which those come that lead to its authority. "
+     "wss:// and tls+SCHEME:// listeners need one, and auto:// speaks TLS besides. May be "
+     "repeated: a client that names a server gets the first that has the name, and where two have "
+     "the same names and keys of different kinds, the one that it can verify. "
+     "SIGHUP reads it again.",
+     list, live, add_tls_file<&TlsFiles::certificates>,
+     [](const ServerOptions& o) { return o.tls.certificates; },
+     [](ServerOptions& o) { o.tls.certificates.clear(); }},
+    {"tls-key", kTls, "FILE",
+     "The private key of a certificate, in PEM and not encrypted, in the order of --tls-cert. "
+     "Without any, the files of the certificates hold them. SIGHUP reads it again.",
+     list, live, add_tls_file<&TlsFiles::keys>, [](const ServerOptions& o) { return o.tls.keys; },
+     [](ServerOptions& o) { o.tls.keys.clear(); }},
+    {"tls-min", kTls, "1.2|1.3", "The oldest version of TLS that is spoken.", text, live,
+     set_tls_min,
+     [](const ServerOptions& o) {
+         const auto version = static_cast<size_t>(o.tls.least);
+         return std::vector<std::string>{std::string(kTlsVersions[version])};
+     }},
+    {"tls-ciphers", kTls, "NAMES",
+     "Cipher suites instead of OpenSSL's own choice, as `openssl ciphers -v` names them, with "
+     "colons between: those that begin with TLS_ are of TLS 1.3, the others of TLS 1.2.",
+     text, live, set_tls_text<&TlsFiles::ciphers>, get_tls_text<&TlsFiles::ciphers>},
+    {"tls-client-ca", kTls, "FILE",
+     "Let in only clients that show a certificate of one of these authorities, in PEM. Its "
+     "subject is logged at debug level. SIGHUP reads it again.",
+     text, live, set_tls_text<&TlsFiles::client_ca>, get_tls_text<&TlsFiles::client_ca>},
+    {"tls-handshakes", kTls, "N",
+     "Most TLS handshakes in flight, each of which has memory of OpenSSL; "
+     "more are refused with an alert.",
+     number, live,
+     set_quantity<&ServerOptions::tls_handshakes_max, parse_count, format_count, false, uint64_t{1},
+                  kConnectionsMax>,
+     get_quantity<&ServerOptions::tls_handshakes_max, format_count, false>},
 
     {"auth-token-file", kAuthentication, "FILE",
      "Peers must give a token of this file, one a line: TOKEN user=NAME [device=NAME] "

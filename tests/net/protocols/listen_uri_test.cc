@@ -39,6 +39,26 @@ TEST(ListenUri, KnowsTheSchemesAndTheirDefault) {
     }
 }
 
+TEST(ListenUri, HasTlsBelowEachScheme) {
+    const struct {
+        const char* uri;
+        const Protocol* protocol;
+    } rows[] = {
+        {"wss://127.0.0.1:1", &websocket_protocol},
+        {"tls+ws://127.0.0.1:1", &websocket_protocol},
+        {"tls+tcp://127.0.0.1:1?proxy=on", &binary_protocol},
+        {"tls+jsonl://fd:web", &jsonl_protocol},
+        {"tls+auto://*:1", &undetected_protocol},
+    };
+    for (const auto& row : rows) {
+        const Result<ListenAddress> listener = parse_listen_uri(row.uri);
+        ASSERT_TRUE(listener) << row.uri << ": " << listener.error();
+        EXPECT_TRUE(listener->tls) << row.uri;
+        EXPECT_EQ(kProtocols[listener->protocol], row.protocol) << row.uri;
+    }
+    EXPECT_FALSE(parse_listen_uri("ws://127.0.0.1:1")->tls);
+}
+
 TEST(ListenUri, MayHaveALimitOfItsOwn) {
     EXPECT_EQ(parse_listen_uri("tcp://127.0.0.1:4")->connections_max, 0u);
     const Result<ListenAddress> limited =
@@ -76,7 +96,8 @@ TEST(ListenUri, RefusesWithOffenderAndRemedy) {
         const char* uri;
         std::string error;
     } rows[] = {
-        {"wss://127.0.0.1:1", "asks for TLS, which this server does not speak; listen on ws://"},
+        {"tls+http://127.0.0.1:1", "'tls+http' is not a known scheme; write "},
+        {"tls://127.0.0.1:1", "with tls+ before it, or wss://, for TLS"},
         {"http://127.0.0.1:1",
          "'http' is not a known scheme; write " + scheme_list() + " before HOST:PORT"},
         {"://127.0.0.1:1", "'' is not a known scheme"},

@@ -41,7 +41,7 @@ struct Scrape {
     std::map<std::string, std::string> types;
 };
 
-constexpr std::string_view kStages[] = {"free", "proxy",   "detect", "http",
+constexpr std::string_view kStages[] = {"free", "proxy", "tls", "detect", "http",
                                         "open", "closing", "closed"};
 static_assert(std::size(kStages) == Population::kStages);
 const PopulationNames kNames{.protocols = {"undetected", "websocket"}, .stages = kStages};

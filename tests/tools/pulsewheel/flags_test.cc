@@ -333,9 +333,10 @@ TEST(Flags, PoliciesAreReadAndRefused) {
     expect_error(read({"--policy", "1%;1%"}), {"'1%' is there already"});
 }
 
-TEST(Flags, TlsIsRefusedWithARemedy) {
+TEST(Flags, TlsWantsACertificate) {
     expect_error(read({"--listen", "wss://*:9443"}),
-                 {"--listen: 'wss://*:9443' asks for TLS", "proxy in front"});
+                 {"--tls-cert: there is no certificate, which 'wss://*:9443' needs",
+                  "name one and its key (--tls-key)"});
 }
 
 TEST(Flags, TracesGoToAUrlAndTheirShareIsOne) {

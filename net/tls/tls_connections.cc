@@ -1,0 +1,241 @@
+// OpenSSL between spans.
+#include "net/tls/tls_connections.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "core/check.h"
+#include "core/limits.h"
+#include "net/tls/limits.h"
+#include "net/tls/openssl_words.h"
+
+namespace pulse {
+namespace {
+
+// An SSL's application data while its handshake is not over: that, and whose it is.
+TlsConnections* owner_of(const SSL* ssl) {
+    return static_cast<TlsConnections*>(SSL_get_ex_data(ssl, 0));
+}
+
+}  // namespace
+
+// What OpenSSL asks for bytes, and where it puts them: the spans of the call that runs.
+struct TlsConnections::Bio {
+    static int read(BIO* bio, char* to, int room) {
+        auto& own = *static_cast<TlsConnections*>(BIO_get_data(bio));
+        BIO_clear_retry_flags(bio);
+        if (room <= 0) return 0;
+        if (own.input_.empty()) {
+            BIO_set_retry_read(bio);
+            return -1;
+        }
+        const size_t bytes = std::min(own.input_.size(), static_cast<size_t>(room));
+        std::memcpy(to, own.input_.data(), bytes);
+        own.input_ = own.input_.subspan(bytes);
+        return static_cast<int>(bytes);
+    }
+    static int write(BIO* bio, const char* from, int bytes) {
+        auto& own = *static_cast<TlsConnections*>(BIO_get_data(bio));
+        BIO_clear_retry_flags(bio);
+        const auto* const first = reinterpret_cast<const uint8_t*>(from);
+        own.output_.insert(own.output_.end(), first, first + bytes);
+        return bytes;
+    }
+    static long control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH; }
+
+    static const BIO_METHOD* method() {
+        static BIO_METHOD* const made = [] {
+            BIO_METHOD* const fresh =
+                BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "spans");
+            if (fresh == nullptr) return fresh;
+            BIO_meth_set_read(fresh, &read);
+            BIO_meth_set_write(fresh, &write);
+            BIO_meth_set_ctrl(fresh, &control);
+            return fresh;
+        }();
+        return made;
+    }
+
+    // A step of a handshake behind the first is one of a KeyUpdate. The callback cannot end it: no
+    // bytes are left to read instead, and read() sees why.
+    static void on_event(const SSL* ssl, int where, int) {
+        if ((where & SSL_CB_LOOP) == 0) return;
+        TlsConnections& own = *owner_of(ssl);
+        if (++own.key_updates_ > kTlsKeyUpdatesPerRead) own.input_ = {};
+    }
+};
+
+TlsConnections::TlsConnections(PageSource& pages, uint32_t places)
+    : pages_(pages), places_(places) {}
+
+TlsConnections::~TlsConnections() {
+    if (entries_ == nullptr) return;
+    for (size_t index = 0; index < used_; ++index) SSL_free(entries_[index]);
+    pages_.release(reinterpret_cast<std::byte*>(entries_), places_ * sizeof(SSL*));
+}
+
+bool TlsConnections::turn_on() {
+    if (entries_ != nullptr) return true;
+    entries_ = reinterpret_cast<SSL**>(pages_.reserve_small(places_ * sizeof(SSL*)));
+    return entries_ != nullptr;
+}
+
+bool TlsConnections::begin(Index index, const TlsContext& context) {
+    if (!turn_on() || Bio::method() == nullptr) return false;
+    PULSE_ASSERT(!has(index));
+    SSL* const ssl = SSL_new(context.first());
+    BIO* const bio = ssl == nullptr ? nullptr : BIO_new(Bio::method());
+    if (bio == nullptr || SSL_set_ex_data(ssl, 0, this) != 1) {
+        BIO_free(bio);
+        SSL_free(ssl);
+        ERR_clear_error();
+        return false;
+    }
+    BIO_set_data(bio, this);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl, bio, bio);  // takes it over
+    SSL_set_accept_state(ssl);
+    used_ = std::max<size_t>(used_, index + 1);
+    entries_[index] = ssl;
+    ++count_;
+    ++handshaking_;
+    return true;
+}
+
+// The callback of events is set once a handshake is over, and on no object before.
+bool TlsConnections::is_handshaking(Index index) const {
+    return has(index) && SSL_get_info_callback(entries_[index]) == nullptr;
+}
+
+void TlsConnections::begin_call(std::span<const uint8_t> records) {
+    ERR_clear_error();  // or SSL_get_error() takes an old one for ours
+    input_ = records;
+    output_.clear();
+    reason_.clear();
+    key_updates_ = 0;
+    tidy();
+}
+
+// What a large message needed is given back.
+void TlsConnections::tidy() {
+    if (output_.capacity() > kTlsScratchBytes) output_ = std::vector<uint8_t>();
+    if (plain_.capacity() > kTlsScratchBytes) plain_ = std::vector<uint8_t>();
+}
+
+void TlsConnections::end_handshake(SSL* ssl) {
+    SSL_set_info_callback(ssl, &Bio::on_event);
+    PULSE_ASSERT(handshaking_ > 0);
+    --handshaking_;
+}
+
+TlsConnections::Read TlsConnections::read(Index index, std::span<const uint8_t> records) {
+    PULSE_ASSERT(has(index));
+    SSL* const ssl = entries_[index];
+    begin_call(records);
+    Read read;
+    // All that can come of it: what it has, and the rest of a record that OpenSSL has a part of.
+    plain_.resize(std::max(plain_.size(), kReceiveFrontBytes + records.size() + kTlsRecordBytesMax +
+                                              kReceivePadBytes));
+    if (is_handshaking(index)) {
+        const int done = SSL_do_handshake(ssl);
+        if (done != 1) {
+            const int error = SSL_get_error(ssl, done);
+            if (error != SSL_ERROR_WANT_READ) fail(read);
+            return read;
+        }
+        end_handshake(ssl);
+        read.opened = true;
+    }
+    read_plain(ssl, read);
+    input_ = {};
+    return read;
+}
+
+void TlsConnections::read_plain(SSL* ssl, Read& read) {
+    size_t used = 0;
+    for (;;) {
+        uint8_t* const to = plain_.data() + kReceiveFrontBytes + used;
+        const size_t room = plain_.size() - kReceiveFrontBytes - kReceivePadBytes - used;
+        size_t got = 0;
+        if (SSL_read_ex(ssl, to, room, &got) == 1) {
+            used += got;
+            continue;
+        }
+        const int error = SSL_get_error(ssl, 0);
+        if (key_updates_ > kTlsKeyUpdatesPerRead) {
+            reason_ = "more KeyUpdates at once than any peer needs";
+            read.failed = true;
+        } else if (error == SSL_ERROR_ZERO_RETURN) {
+            read.ended = true;
+        } else if (error != SSL_ERROR_WANT_READ) {
+            fail(read);
+        }
+        break;
+    }
+    read.plain = {plain_.data() + kReceiveFrontBytes, used};
+}
+
+void TlsConnections::fail(Read& read) {
+    read.failed = true;
+    reason_ = take_openssl_error();
+}
+
+bool TlsConnections::seal(Index index, std::span<const uint8_t> plain) {
+    PULSE_ASSERT(has(index) && !is_handshaking(index));
+    begin_call({});
+    size_t written = 0;
+    const bool done = SSL_write_ex(entries_[index], plain.data(), plain.size(), &written) == 1;
+    if (!done) reason_ = take_openssl_error();
+    return done && written == plain.size();
+}
+
+void TlsConnections::say_end(Index index) {
+    begin_call({});
+    if (!has(index) || is_handshaking(index)) return;
+    if ((SSL_get_shutdown(entries_[index]) & SSL_SENT_SHUTDOWN) != 0) return;
+    SSL_shutdown(entries_[index]);
+    ERR_clear_error();
+}
+
+std::string TlsConnections::describe(Index index) const {
+    PULSE_ASSERT(has(index));
+    const SSL* const ssl = entries_[index];
+    std::string text = SSL_get_version(ssl);
+    text.append(" ").append(SSL_get_cipher_name(ssl));
+    if (SSL_session_reused(ssl) == 1) text += ", resumed";
+    if (const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name); name != nullptr)
+        text.append(", for ").append(name);
+    if (X509* const peer = SSL_get0_peer_certificate(ssl); peer != nullptr) {
+        char subject[256] = {};
+        X509_NAME_oneline(X509_get_subject_name(peer), subject, sizeof subject);
+        text.append(", as ").append(subject);
+    }
+    return text;
+}
+
+bool TlsConnections::is_resumed(Index index) const {
+    PULSE_ASSERT(has(index));
+    return SSL_session_reused(entries_[index]) == 1;
+}
+
+void TlsConnections::release(Index index) {
+    if (!has(index)) return;
+    if (is_handshaking(index)) --handshaking_;
+    --count_;
+    SSL_free(entries_[index]);
+    entries_[index] = nullptr;
+}
+
+size_t TlsConnections::memory_bytes() const {
+    if (entries_ == nullptr) return 0;
+    return used_ * sizeof(SSL*) + output_.capacity() + plain_.capacity();
+}
+
+}  // namespace pulse

@@ -1,0 +1,105 @@
+// TLS of the connections of one reactor: an OpenSSL object each, bytes in, bytes out.
+//
+//     records of the peer  --read()-->  plaintext, and records of ours (a handshake, an alert)
+//     plaintext of ours    --seal()-->  records
+//
+// No socket is known here, and nothing waits: an object gets the bytes that it is given, through a
+// BIO of our own, and what it has to say lies in output() until the next call. OpenSSL consumes all
+// of what it is given; the part of a record is kept in its object. SSL_MODE_RELEASE_BUFFERS frees
+// its buffers while they are empty.
+//
+// Off, it has no memory; on, 8 bytes for each place that is used, besides what OpenSSL has. It
+// belongs to the reactor's thread. Sources: SSL_read(3), SSL_do_handshake(3), RFC 8446, RFC 5246.
+#pragma once
+
+#include <openssl/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/page_source.h"
+#include "core/types.h"
+#include "net/tls/tls_context.h"
+
+namespace pulse {
+
+class TlsConnections {
+  public:
+    // For indexes below `places`. `pages` outlives it.
+    TlsConnections(PageSource& pages, uint32_t places);
+    ~TlsConnections();
+    TlsConnections(const TlsConnections&) = delete;
+    TlsConnections& operator=(const TlsConnections&) = delete;
+
+    // The server's end of a handshake. False: there is no memory. Requires: it has none here.
+    bool begin(Index index, const TlsContext& context);
+    bool has(Index index) const { return used_ > index && entries_[index] != nullptr; }
+    // begin() was called, and the handshake is neither over nor given up.
+    bool is_handshaking(Index index) const;
+
+    // What a read came to. `plain` comes before the rest.
+    struct Read {
+        // Borrowed until the next call; writable, with the slack of io_backend.h's C2 around it.
+        std::span<uint8_t> plain{};
+        bool opened = false;  // the handshake ended with it
+        bool ended = false;   // close_notify: the peer sends nothing more
+        bool failed = false;  // reason() says why; nothing can be read or sealed any more
+    };
+    // Requires: has(index). A read that has failed is followed by release().
+    Read read(Index index, std::span<const uint8_t> records);
+    // Of the last read that failed, until the next call: "wrong version number".
+    std::string_view reason() const { return reason_; }
+
+    // `plain` becomes records. False: OpenSSL has no memory, and the connection cannot go on.
+    // Requires: has(index), and its handshake is over.
+    bool seal(Index index, std::span<const uint8_t> plain);
+    // close_notify, once; nothing where there is no handshake behind it, or none at all.
+    void say_end(Index index);
+    // Records that the last call made, until the next.
+    std::span<const uint8_t> output() const { return output_; }
+
+    // What was agreed on, for the log: "TLSv1.3 TLS_AES_256_GCM_SHA384, resumed, for a.example, as
+    // CN=client". Requires: its handshake is over.
+    std::string describe(Index index) const;
+    // Whether a ticket spared it the certificates. Requires: likewise.
+    bool is_resumed(Index index) const;
+
+    // Frees what there is of it.
+    void release(Index index);
+
+    // How many there are, and of them those whose handshake is not over.
+    uint32_t count() const { return count_; }
+    uint32_t handshaking() const { return handshaking_; }
+    size_t memory_bytes() const;
+
+  private:
+    struct Bio;  // the callbacks
+    friend struct Bio;
+
+    bool turn_on();
+    void begin_call(std::span<const uint8_t> records);
+    void end_handshake(SSL* ssl);
+    void read_plain(SSL* ssl, Read& read);
+    void fail(Read& read);
+    void tidy();
+
+    PageSource& pages_;
+    const size_t places_;
+    SSL** entries_ = nullptr;
+    size_t used_ = 0;  // places below this were used
+    uint32_t count_ = 0;
+    uint32_t handshaking_ = 0;
+
+    // Of the call that runs, and of what it left.
+    std::span<const uint8_t> input_;
+    std::vector<uint8_t> output_;
+    std::vector<uint8_t> plain_;
+    std::string reason_;
+    uint32_t key_updates_ = 0;
+};
+
+}  // namespace pulse

@@ -1,0 +1,23 @@
+// What an operator asks of TLS: files, and what of OpenSSL's defaults is to be another.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace pulse {
+
+enum class TlsVersion : uint8_t { v1_2, v1_3 };
+
+struct TlsFiles {
+    // --tls-cert and --tls-key, in pairs: chains in PEM, the server's own certificate first.
+    // Without any key each is in the file of its certificate. TLS is on where there is one.
+    std::vector<std::string> certificates{};
+    std::vector<std::string> keys{};
+    std::string client_ca{};              // --tls-client-ca; empty: peers show no certificate
+    TlsVersion least = TlsVersion::v1_2;  // --tls-min
+    std::string ciphers{};                // --tls-ciphers; empty: OpenSSL's
+    bool on() const { return !certificates.empty(); }
+};
+
+}  // namespace pulse

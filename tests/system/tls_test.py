@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+"""build/pulsewheel behind TLS: other people's clients over real sockets, on each backend.
+
+Python's ssl, `openssl s_client`, curl and Node, each with certificates that are made here; what is
+refused and why; reloads; a crowd that comes at once beside one that is inside. Ends with
+`N passed, N failed`.
+"""
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from certificates import make_certificate  # noqa: E402: its path comes first
+from server import Server, Skipped, run_over_backends  # noqa: E402
+
+FOLDER = tempfile.TemporaryDirectory()
+AUTHORITY = make_certificate(FOLDER.name, "authority")
+CERTIFICATE = make_certificate(FOLDER.name, issuer=AUTHORITY)
+RSA = make_certificate(FOLDER.name, "rsa.example", rsa=True, issuer=AUTHORITY)
+UPGRADE = (b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+PING, PONG = b"\x89\x82\x01\x02\x03\x04ij", b"\x8a\x02hh"
+
+
+def serving(backend, *flags, scheme="wss", certificates=(CERTIFICATE, RSA)):
+    given = [flag for path in certificates for flag in ("--tls-cert", path)]
+    return Server(backend, "--log-level", "debug", *given, *flags, scheme=scheme)
+
+
+def client_context(version=None, trusts=AUTHORITY):
+    context = ssl.create_default_context(cafile=trusts)
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+def connect(server, name="a.example", context=None, session=None, timeout_s=20):
+    raw = socket.create_connection(("127.0.0.1", server.port), timeout=timeout_s)
+    return (context or client_context()).wrap_socket(raw, server_hostname=name, session=session)
+
+
+def until(peer, end, heard=b""):
+    while not heard.endswith(end):
+        more = peer.recv(65536)
+        assert more, f"closed behind {heard}"
+        heard += more
+    return heard
+
+
+def converse(peer):
+    peer.sendall(UPGRADE + PING)
+    until(peer, PONG)
+
+
+def wait_for_log(server, words, within_s=10):
+    deadline = time.monotonic() + within_s
+    while words not in server.text():
+        assert time.monotonic() < deadline, f"not in the log: {words}\n{server.text()[-3000:]}"
+        time.sleep(0.02)
+
+
+def closed(server, reason):
+    return server.stats()["total"]["closed_by_reason"].get(reason, 0)
+
+
+def wait_for_closed(server, reason, count=1):
+    deadline = time.monotonic() + 10
+    while closed(server, reason) < count:
+        assert time.monotonic() < deadline, server.stats()["total"]["closed_by_reason"]
+        time.sleep(0.05)
+
+
+# -------------------------------------------------------------------------------------- the tests
+
+def test_python_of_both_versions_with_names_and_resumption(backend):
+    with serving(backend) as server:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = client_context(version)
+            for name in ("a.example", "rsa.example"):
+                with connect(server, name, context) as peer:
+                    converse(peer)
+                    session = peer.session
+                with connect(server, name, context, session) as peer:
+                    converse(peer)
+                    assert peer.session_reused, (version, name)
+        wait_for_log(server, "speaks TLS: TLSv1.3 TLS_AES_256_GCM_SHA384, resumed, for rsa.example")
+
+
+def test_every_scheme_and_what_auto_serves(backend):
+    binary = struct.pack(">BBHI", 0xB7, 1, 0, 7), struct.pack(">BBHI", 0xB7, 2, 0, 7)
+    lines = b"PING\n", b"PONG\n"
+    for scheme, conversations in (("tls+tcp", [binary]), ("tls+jsonl", [lines]),
+                                  ("tls+auto", [binary, lines]), ("auto", [binary, lines])):
+        with serving(backend, scheme=scheme) as server:
+            for says, answer in conversations:
+                with connect(server) as peer:
+                    peer.sendall(says)
+                    assert until(peer, answer) == answer
+            if scheme == "auto":
+                with socket.create_connection(("127.0.0.1", server.port), timeout=20) as plain:
+                    plain.sendall(lines[0])
+                    assert until(plain, lines[1]) == lines[1]
+            assert server.stop() == 0
+
+
+def test_openssl_s_client(backend):
+    with serving(backend, scheme="tls+jsonl") as server:
+        for flag in ("-tls1_2", "-tls1_3"):
+            asked = subprocess.run(
+                ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-servername",
+                 "a.example", "-CAfile", AUTHORITY, "-verify_return_error", "-ign_eof", "-quiet",
+                 flag],
+                input=b'PING\n{"type":"goodbye"}\n', capture_output=True, timeout=30)
+            assert asked.stdout.startswith(b"PONG\n"), asked
+            assert asked.returncode == 0, asked
+        for flag in ("-tls1", "-tls1_1"):
+            asked = subprocess.run(
+                ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", flag, "-cipher",
+                 "ALL:@SECLEVEL=0"], input=b"", capture_output=True, timeout=30)
+            assert asked.returncode != 0, asked
+
+
+def test_curl(backend):
+    if shutil.which("curl") is None:
+        raise Skipped("there is no curl")
+    with serving(backend) as server:
+        asked = subprocess.run(
+            ["curl", "-sS", "--http1.1", "--cacert", AUTHORITY, "--connect-to",
+             f"a.example:443:127.0.0.1:{server.port}", "https://a.example/healthz"],
+            capture_output=True, timeout=30)
+        assert asked.returncode == 0 and asked.stdout, asked
+        refused = subprocess.run(
+            ["curl", "-sS", f"http://127.0.0.1:{server.port}/"], capture_output=True, timeout=30)
+        assert b"speaks TLS only" in refused.stdout, refused
+
+
+def test_node(backend):
+    if shutil.which("node") is None:
+        raise Skipped("there is no node")
+    script = """
+        const https = require('https'), fs = require('fs');
+        const request = https.request({host: '127.0.0.1', port: +process.argv[1],
+          servername: 'a.example', ca: fs.readFileSync(process.argv[2]),
+          headers: {Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': 13,
+                    'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ=='}});
+        request.on('upgrade', (response, socket) => {
+          socket.on('data', (data) => {
+            if (!data.includes('hh')) return;
+            console.log(response.statusCode, socket.getProtocol());
+            socket.end();
+          });
+          socket.write(Buffer.from('898201020304696a', 'hex'));
+        });
+        request.end();"""
+    with serving(backend) as server:
+        asked = subprocess.run(["node", "-e", script, str(server.port), AUTHORITY],
+                               capture_output=True, timeout=30)
+        assert asked.stdout == b"101 TLSv1.3\n", asked
+
+
+def test_what_fails_is_explained(backend):
+    with serving(backend, "--handshake-timeout", "1s") as server:
+        try:
+            connect(server, context=client_context(trusts=RSA))
+            raise AssertionError("an unknown authority was trusted")
+        except ssl.SSLCertVerificationError:
+            wait_for_log(server, "TLS failed: the peer's alert: unknown CA")
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as garbage:
+            garbage.sendall(os.urandom(7) + b"\n")
+            assert garbage.recv(100)[:1] in (b"\x15", b""), "an alert"
+        slow = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        slow.sendall(b"\x16\x03\x01\x02\x00\x01")
+        assert slow.recv(100) == b""
+        slow.close()
+        wait_for_closed(server, "handshake_timeout")
+        with connect(server) as cut:
+            converse(cut)
+            os.close(cut.detach())  # the stream ends without close_notify
+        wait_for_closed(server, "peer_closed")
+        assert server.stats()["total"]["tls_connections"] == 0
+
+
+def test_a_drain_says_goodbye_and_ends_tls(backend):
+    with serving(backend, "--drain-timeout", "1s") as server:
+        peers = [connect(server) for _ in range(5)]
+        for peer in peers:
+            converse(peer)
+        server.process.send_signal(signal.SIGTERM)
+        for peer in peers:
+            heard = b""
+            # suppress_ragged_eofs is off: an end without close_notify is an error.
+            peer.suppress_ragged_eofs = False
+            while more := peer.recv(4096):
+                heard += more
+            assert heard[:1] == b"\x88" and heard[2:4] == struct.pack(">H", 1001), heard
+            peer.close()
+        assert server.process.wait(timeout=20) == 0
+
+
+def test_a_reload_is_for_those_who_come_and_a_broken_pair_changes_nothing(backend):
+    own = make_certificate(FOLDER.name, "reload.example", f"reload-{backend}.pem")
+    with serving(backend, certificates=[own]) as server:
+        context = client_context(trusts=own)
+        inside = connect(server, "reload.example", context)
+        converse(inside)
+
+        def reload(words):
+            server.process.send_signal(signal.SIGHUP)
+            wait_for_log(server, words)
+
+        good = open(own, encoding="ascii").read()
+        with open(own, "w", encoding="ascii") as broken:
+            broken.write(good.split("-----BEGIN PRIVATE")[0])
+        reload(f"--tls-key {own}: has no private key in PEM")
+        with connect(server, "reload.example", context) as peer:
+            converse(peer)
+        make_certificate(FOLDER.name, "reload.example", f"reload-{backend}.pem")
+        reload(f"reload: --tls-cert {own}: reload.example")
+        deadline = time.monotonic() + 10
+        while True:  # until each reactor has the new one
+            try:
+                connect(server, "reload.example", client_context(trusts=own)).close()
+                break
+            except ssl.SSLCertVerificationError:
+                assert time.monotonic() < deadline
+        inside.sendall(PING)
+        assert until(inside, PONG) == PONG
+        inside.close()
+
+
+def test_wrong_settings_name_what_to_do(backend):
+    for flags, words in (
+            ((), "there is no certificate, which 'wss://127.0.0.1:0' needs"),
+            (("--tls-cert", "/nowhere.pem"),
+             "--tls-cert /nowhere.pem: cannot be read: no such file; name a file"),
+            (("--tls-cert", CERTIFICATE, "--tls-key", RSA),
+             f"--tls-key {RSA}: is not the key of --tls-cert {CERTIFICATE}"),
+            (("--tls-cert", CERTIFICATE, "--tls-ciphers", "TLS_NONE"), "--tls-ciphers 'TLS_NONE'"),
+            (("--tls-cert", __file__), "has no certificate in PEM")):
+        server = Server(backend, *flags, scheme="wss", expect_start=False)
+        with server:
+            assert server.process.wait(timeout=20) in (1, 2)
+            assert words in server.text(), server.text()
+
+
+def test_a_crowd_at_once_leaves_those_inside_their_heartbeats(backend):
+    """200 full handshakes at once: each is served, and one that is inside is answered meanwhile."""
+    with serving(backend, "--reactors", "1") as server:
+        inside = connect(server)
+        converse(inside)
+        errors, waits = [], []
+
+        def come():
+            try:
+                with connect(server, context=client_context()) as peer:
+                    converse(peer)
+            except Exception as error:  # reported below
+                errors.append(error)
+
+        crowd = [threading.Thread(target=come) for _ in range(200)]
+        for one in crowd:
+            one.start()
+        while any(one.is_alive() for one in crowd):
+            began = time.monotonic()
+            inside.sendall(PING)
+            until(inside, PONG)
+            waits.append(time.monotonic() - began)
+            time.sleep(0.01)
+        for one in crowd:
+            one.join()
+        assert not errors, errors[:3]
+        total = server.stats()["total"]
+        print(f"REPORT {backend}: 200 handshakes at once, longest wait of one inside "
+              f"{max(waits) * 1e3:.1f} ms")
+        inside.close()
+        assert total["refused"] == 0, total
+
+
+if __name__ == "__main__":
+    sys.exit(run_over_backends(globals()))
