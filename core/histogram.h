@@ -121,7 +121,7 @@ class Histogram {
         });
     }
     // Calls f(begin, end) for blocks of counters, upwards, that hold all which are not zero. A copy
-    // is made each second where somebody looks; most counters between two that have counted have
+    // is made each second for a page or a scrape; most counters between two that have counted have
     // not, and so many of them at a time are passed over.
     static constexpr uint32_t kBlock = 32;
     template <class F>

@@ -7,8 +7,9 @@ each takes, and how long the server's turns become for it.
 Asserts that each connection is listed once and acted on once. Times are printed, and asserted where
 PEERS is given, on a quiet machine: each action in less than a second, a scrape of /metrics in less
 than 50 ms, no turn above 10 ms of CPU time. The generator stands for as many other hosts and has
-as much to do as the server, so it gets what the server leaves of the cores (nice 19). A turn's time by the clock, which is printed too, also
-has what other threads took on its core: the generator and other reactors want as much of it.
+as much to do as the server, so it gets what the server leaves of the cores (nice 19). A turn's time
+by the clock, which is printed too, also has what other threads took on its core: the generator and
+other reactors want as much of it.
 """
 import os
 import re
