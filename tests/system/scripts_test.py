@@ -291,6 +291,15 @@ def bpftrace(server, path, *flags):
                           check=False)
 
 
+def knows_tracepoints():
+    """Whether bpftrace can read the scheduler's events: else tracefs is not mounted, as in most
+    containers, or not where this bpftrace looks for it."""
+    done = subprocess.run(["timeout", "-k", "1", "30", "bpftrace", "-d", "-e",
+                           "tracepoint:sched:sched_waking { @woken[args->pid] = nsecs; }"],
+                          capture_output=True, check=False)
+    return done.returncode == 0
+
+
 def beat(port, until):
     while not until.is_set():
         with socket.create_connection(("127.0.0.1", port), 10) as peer:
@@ -306,15 +315,20 @@ def test_bpftrace_understands_its_scripts_and_sees_the_server():
         raise Skipped("bpftrace wants root")
     assert sorted(BPF_SHOWS) == sorted(os.listdir(BPF))
     ended = threading.Event()
+    without = []  # those that would trace what cannot be traced here
+    may_trace = knows_tracepoints()
     with tempfile.TemporaryDirectory() as folder, Server("epoll", "--reactors", "1") as server:
         beating = threading.Thread(target=beat, args=(server.port, ended))
         beating.start()
         try:
             for name, shown in BPF_SHOWS.items():
-                dry = bpftrace(server, os.path.join(BPF, name), "-d")
-                assert dry.returncode == 0, (name, dry.stderr)
                 with open(os.path.join(BPF, name), encoding="utf-8") as file:
                     text = file.read() + "\ninterval:s:1 { exit(); }\n"
+                if "\ntracepoint:" in text and not may_trace:
+                    without.append(name)
+                    continue
+                dry = bpftrace(server, os.path.join(BPF, name), "-d")
+                assert dry.returncode == 0, (name, dry.stderr)
                 path = os.path.join(folder, name)
                 with open(path, "w", encoding="utf-8") as file:
                     file.write(text)
@@ -325,6 +339,8 @@ def test_bpftrace_understands_its_scripts_and_sees_the_server():
         finally:
             ended.set()
             beating.join()
+    if without:
+        raise Skipped(f"bpftrace knows no tracepoint here (tracefs): {', '.join(without)}")
 
 
 # A load that any machine can bear, measured for a moment.
