@@ -344,10 +344,15 @@ void Logins::give_own() {
     while (!own_posts_.empty()) {
         OwnPost own = std::move(own_posts_.front());
         own_posts_.pop_front();
-        if (own.entry == 0)
+        if (own.entry == 0) {
             handle(own.taken);
-        else
-            answered(own.entry, own.answer, std::move(own.parcel));
+            continue;
+        }
+        // Policies may have changed in this turn, and the main thread know that this reactor lets
+        // none into what they took back. The walk that follows tells its cohort.
+        Cohort& cohort = own.answer.cohort;
+        cohort = heard_cohort(cohort, number_of_cohort(cohort)).value_or(kRestCohort);
+        answered(own.entry, own.answer, std::move(own.parcel));
     }
 }
 

@@ -520,6 +520,22 @@ TEST(Cohort, IsThatOfThePolicyThatTheShardMeant) {
     EXPECT_EQ(take(stage, peer), "") << "and then has an effect";
 }
 
+// The answer to a login that may be resumed waits for the end of the turn; the main thread may have
+// been told by then that no session comes into a cohort any more.
+TEST(Cohort, IsNotEnteredAfterItWasTakenBackInTheTurnOfALogin) {
+    StagePlan with = plan();
+    with.options.resume_hold = 30 * kSecond;
+    ReactorStage stage(with);
+    set_policies(stage, {canary("mobile")});
+    const size_t peer = stage.connect(kLines);
+    stage.settle();
+    stage.write(peer, hello_of("u1", "", std::string(kCanary) + R"(,"resume":{})"));
+    stage.io().pass_time(10 * kMillisecond);  // it has arrived when the reload is posted
+    set_policies(stage, {});
+    EXPECT_EQ(counts_of(stage, kRestCohort + 1).joined, 0u);
+    EXPECT_EQ(counts_of(stage, kRestCohort).sessions, 1u);
+}
+
 // Peers that were sent there.
 size_t moved_of(ReactorStage& stage) {
     size_t count = 0;
