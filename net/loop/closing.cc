@@ -27,6 +27,12 @@
 #include "net/loop/usdt.h"
 
 namespace pulse {
+namespace {
+
+// Of a goodbye or close frame of a client that comes back: its session waits for it.
+constexpr uint16_t kComesBackCode = 4'000;
+
+}  // namespace
 
 // What an error of a connection says of its cause. What is not listed is this machine's failure: it
 // has no memory, or lost the socket.
@@ -71,7 +77,10 @@ void Connections::set_cause(Index index, const CloseCause& cause) {
     connection.close_reason = cause.reason;
     end_share(index);
     end_anonymous(index, cause.reason);
-    if (is_logged_in(connection)) logins_.ended(index, cause.reason);
+    // It has ended the connection, and not the session.
+    const bool comes_back = cause.peer_code == kComesBackCode;
+    if (is_logged_in(connection))
+        logins_.ended(index, comes_back ? CloseReason::peer_closed : cause.reason);
     authentication_.ended(index);
     if (cause.reason == CloseReason::out_of_memory) notices_.gave_way();
 }

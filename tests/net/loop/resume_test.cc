@@ -380,6 +380,31 @@ TEST_F(Resume, IsOverWhereItWasEnded) {
     }
 }
 
+// A client that gives up a connection may have its goodbye delivered yet.
+TEST_F(Resume, AGoodbyeOfAClientThatComesBackEndsTheConnectionAlone) {
+    const std::string code("\x0f\xa0", 2);
+    const struct {
+        size_t listener;
+        std::string upgrade, hello, goodbye;
+    } clients[] = {
+        {kLines, "", "{\"type\":\"hello\",\"user\":\"l\",\"resume\":{}}\n",
+         "{\"type\":\"goodbye\",\"code\":4000}\n"},
+        {kFrames, "", binary_frame(kBinaryHello, 1, R"({"user":"f","resume":{}})"),
+         binary_frame(kBinaryGoodbye, 0, code)},
+        {kAuto, upgrade_request(),
+         masked(0x81, R"({"type":"hello","user":"w","resume":{}})"), masked(0x88, code)}};
+    uint64_t held = 0;
+    for (const auto& each : clients) {
+        const size_t peer = stage(0).connect(each.listener);
+        for (const std::string& words : {each.upgrade, each.hello, each.goodbye}) {
+            if (!words.empty()) stage(0).write(peer, words);
+            settle();
+        }
+        EXPECT_EQ(gauges().resume_held, ++held);
+        EXPECT_TRUE(stage(0).ended(peer));
+    }
+}
+
 TEST_F(Resume, ATokenIsOfOneUserAndOneSecret) {
     Client client("u1");
     client.connect(stage(0));

@@ -122,6 +122,19 @@ test("a cut at every event of a run: heard, unheard, or with a close frame", asy
   assert(runs > 200, `${runs}`);
 });
 
+test("a server that reads late that links were given up keeps the session", async () => {
+  const stage = resumable();
+  await stage.open();
+  stage.home.stalledUntil = stage.world.now + 20_000;
+  stage.send();
+  await stage.run(120_000);
+  const causes = stage.of("retry").map(({cause}) => cause.name);
+  assert(causes.includes("silent") && causes.includes("welcome_timeout"), `${causes}`);
+  push(stage);
+  await stage.run(10_000);
+  checkWhole(stage);
+});
+
 test("what the server keeps no more is reported, and the rest comes in order", async () => {
   const stage = resumable({}, {keptMax: 3});
   await stage.open();

@@ -154,6 +154,7 @@ export class FakeServer {
   }
   read(socket, data) {
     if (!socket.isRead) return;
+    if (data.close) return this.closed(socket, data.close.code);
     const message = typeof data === "string" && data.startsWith("{") ? JSON.parse(data) : {};
     if (this.onMessage?.(socket, message)) return;
     if (message.type === "hello") {
@@ -198,6 +199,14 @@ export class FakeServer {
     const from = session.sent - session.kept.length + 1;
     return {token, resumed: true, received: session.received, from,
       lost: from - 1 - resume.last_seq};
+  }
+  // A close frame of the page: but for one that says that it comes back its session is over.
+  closed(socket, code) {
+    socket.isRead = false;
+    if (code === 4000) return;
+    for (const [token, session] of this.sessions ?? []) {
+      if (session === socket.session) this.sessions.delete(token);
+    }
   }
   acknowledge({kept}, seq) { while (kept.length > 0 && kept[0].seq <= seq) kept.shift(); }
   /** A message of the application, also while the session has no connection. */
@@ -290,6 +299,10 @@ class FakeSocket {
       throw new Error("InvalidAccessError");
     }
     if (this.readyState >= 2) return;
+    if (this.isUp && !this.isDeaf && this.readyState === 1) {
+      this.toServerAt = Math.max(this.toServerAt, this.world.now + this.latency());
+      this.world.at(this.toServerAt, () => this.server.receive(this, {close: {code}}));
+    }
     this.readyState = 2;
     this.closedWith = code;
     this.isUp = false;

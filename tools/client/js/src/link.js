@@ -42,6 +42,9 @@ import {
  */
 
 const OPEN = 1;  // WebSocket.OPEN
+const CLOSED = 1000;
+/** The client comes back: a server that reads this yet keeps the session (PROTOCOL.md). */
+const COMES_BACK = 4000;
 const PUT_OFF_MAX = 5;  // tries of a hello that the server puts off (1013)
 const PUT_OFF_MS = 1000;
 const CLOSE_EVENT_MS = 100;  // behind an error, until a close event is not waited for any more
@@ -185,7 +188,7 @@ export class Link {
       alarm.clear();
     }
     this.patience.end();
-    this.#letGo(cut);
+    this.#letGo(cut, cause.name === "closed" ? CLOSED : COMES_BACK);
     this.#leave(cause);
     const error = new Error(`the connection ended: ${cause.name}`);
     for (const {refused} of this.hellos.splice(0)) refused(error);
@@ -206,8 +209,8 @@ export class Link {
     }
   }
 
-  /** @param {boolean} cut */
-  #letGo(cut) {
+  /** @param {boolean} cut @param {number} code */
+  #letGo(cut, code) {
     const {socket} = this;
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
@@ -216,7 +219,7 @@ export class Link {
       if (typeof socket.terminate === "function" && (cut || socket.readyState < OPEN)) {
         socket.terminate();
       } else {
-        socket.close(socket.readyState === OPEN ? 1000 : undefined);
+        socket.close(socket.readyState === OPEN ? code : undefined);
       }
     } catch {
       // It is closed already.
