@@ -170,6 +170,17 @@ struct Server::Shared final : Reactors {
     std::promise<bool> all_ready;
     std::shared_future<bool> may_serve{all_ready.get_future()};
     std::atomic<uint32_t> serving{0};
+    // And none is gone before all have read what was posted last: of a session that is on its way
+    // home the sender keeps what it is resumed by (net/loop/resumption.h).
+    std::atomic<uint32_t> reading{0};
+    void finish_reading() {
+        if (reading.fetch_sub(1, std::memory_order_acq_rel) == 1) reading.notify_all();
+        for (;;) {
+            const uint32_t left = reading.load(std::memory_order_acquire);
+            if (left == 0) return;
+            reading.wait(left, std::memory_order_acquire);
+        }
+    }
     void wake_all() const {
         for (const auto& thread : threads) Thread::ring(thread.get());
     }
@@ -197,6 +208,7 @@ void run_reactor(Thread& self, Shared& shared, const ReactorConfig& config, uint
     if (shared.serving.fetch_sub(1, std::memory_order_acq_rel) == 1) shared.wake_all();
     while (shared.serving.load(std::memory_order_acquire) > 0) reactor.turn(kNever);
     reactor.finish_mail();
+    shared.finish_reading();
     self.last = std::make_unique<ReactorStats>();
     reactor.fill(*self.last);
     self.cut_short = reactor.drain_cut_short();
@@ -338,6 +350,7 @@ Result<void> Server::start_threads(LogLine debug, LogLine warn, LogEvents event)
         if (outcome && !started) outcome = std::move(started);
     }
     shared_->serving = plan_.reactors;
+    shared_->reading = plan_.reactors;
     shared_->all_ready.set_value(static_cast<bool>(outcome));
     return outcome;
 }

@@ -40,9 +40,10 @@ class Peer {
     }
     ~Peer() { close_now(); }
 
-    bool hello(const std::string& as) {
+    bool hello(const std::string& as, bool may_resume = false) {
         user = as;
-        const std::string object = R"({"user":")" + as + R"(","device":"d"})";
+        const std::string object = R"({"user":")" + as + R"(","device":"d")" +
+                                   (may_resume ? R"(,"resume":{}})" : "}");
         std::string frame(kBinaryHeaderBytes, '\0');
         auto* header = reinterpret_cast<uint8_t*>(frame.data());
         header[0] = 0xB7;
@@ -301,8 +302,10 @@ TEST_P(LoginThreads, AClientThatResumesLosesNothingWhicheverReactorItComesTo) {
 }
 
 TEST_P(LoginThreads, AStopInTheMiddleOfLoginsLosesNoReport) {
+    ServerOptions options;
+    options.resume_hold = 60 * kSecond;
     for (const bool drains : {false, true}) {
-        start();
+        start(options);
         std::atomic<bool> stopping{false};
         std::vector<std::thread> threads;
         for (int thread = 0; thread < 3; ++thread) {
@@ -310,7 +313,7 @@ TEST_P(LoginThreads, AStopInTheMiddleOfLoginsLosesNoReport) {
                 std::vector<Peer> peers;
                 for (int number = 0; !stopping && number < 3'000; ++number) {
                     Peer peer = connect();
-                    peer.hello("user" + std::to_string(number % 97 + thread));
+                    peer.hello("user" + std::to_string(number % 97 + thread), number % 2 == 0);
                     peer.look();
                     if (number % 3 == 0) peer.close_now();
                     peers.push_back(std::move(peer));
