@@ -299,6 +299,8 @@ void Logins::resume(Resumption::Session& session, const Message::Login& login,
     directory_.adopt(handle, login.connection, connections_.now());
     LoginAnswer answer =
         judge({texts.user, texts.device, texts.labels, login.connection, handle});
+    // There is no room for other labels: it keeps those that it has.
+    if (answer.verdict == Rejection::out_of_memory) answer.session = handle;
     if (answer.session == 0) {  // it names another device, and that is one too many
         if (!session.held && !is_fetched) take_away(session.holder, handle, false);
         forget(handle);
@@ -451,6 +453,14 @@ LoginAnswer Logins::judge(Login login) {
     if (cohort > kRestCohort)
         login.sessions_max = config_.options->cohorts->policy(cohort)->sessions_max;
     LoginAnswer answer = directory_.login(login, connections_.now());
+    // One that is here goes before those that are waited for.
+    for (uint32_t left = kForgottenPerLogin; left > 0; --left) {
+        if (answer.verdict != Rejection::out_of_memory) break;
+        const SessionHandle over = resumption_.next_over(connections_.now(), true);
+        if (over == 0 || over == login.session) break;
+        end_held(over);
+        answer = directory_.login(login, connections_.now());
+    }
     answer.cohort = cohort;
     // Before the place of what it replaces is known by the session that may have it now.
     if (answer.replaces) forget(answer.replaced_session);

@@ -77,7 +77,7 @@ Resumption::Resumption(const ReactorConfig& config, ReactorMetrics& metrics)
       bounds_(config.options->resume_window),
       key_(secret_key(config)),
       metrics_(metrics),
-      pool_(config.resume_bytes, config.resume_bytes / 8) {}
+      pool_(config.resume_bytes - config.resume_bytes / 8, config.resume_bytes / 8) {}
 
 // ------------------------------------------------------------------------------------ connections
 

@@ -481,6 +481,25 @@ TEST_F(Resume, IsNotADuplicateOfItself) {
     EXPECT_EQ(count(Metric::logins_duplicate), 0u);
 }
 
+// Else who comes and goes would keep those out that come and stay.
+TEST_F(Resume, ThoseThatAreWaitedForGiveWayToALogin) {
+    DirectoryConfig directory;
+    directory.sessions_max = 2;
+    ReactorStage alone({.listen = {"jsonl://10.0.0.1:9000"},
+                        .options = resumable(),
+                        .directory = directory});
+    for (const char* user : {"a", "b", "c", "d"}) {
+        const size_t peer = alone.connect(0);
+        const std::string hello = std::string("{\"type\":\"hello\",\"user\":\"") + user + "\"";
+        const std::string heard = answer(alone, peer, hello + ",\"resume\":{}}\n");
+        EXPECT_NE(heard.find("welcome"), std::string::npos) << user << heard;
+        alone.close(peer, true);
+        alone.settle();
+        EXPECT_LE(alone.stats().gauges.resume_held, 2u);
+    }
+    EXPECT_EQ(alone.metrics()[Metric::resume_over], 2u);
+}
+
 TEST_F(Resume, AnAckOfMoreThanWasSentIsAnOffence) {
     Client client("u1");
     client.connect(stage(0));
