@@ -284,11 +284,12 @@ void Session::welcome_user(const UserHello& hello, const LoginAnswer& answer,
     };
     add("user", hello.user);
     if (!hello.device.empty()) add("device", hello.device);
-    const auto is = [&answer](LoginAnswer::Verdict verdict) { return answer.verdict == verdict; };
-    add("session", is(LoginAnswer::Verdict::refreshed) ? "refreshed"
-                   : is(LoginAnswer::Verdict::resumed) ? "resumed"
-                   : answer.replaces                   ? "took_over"
-                                                       : "new");
+    const bool refreshes = answer.verdict == LoginAnswer::Verdict::refreshed;
+    const bool resumes = resumable != nullptr && resumable->resumed;
+    add("session", refreshes         ? "refreshed"
+                   : resumes         ? "resumed"
+                   : answer.replaces ? "took_over"
+                                     : "new");
     if (resumable != nullptr) add_resumable(text, *resumable);
     text << "}";
     protocol().welcome(*this, hello.sequence, text.view());

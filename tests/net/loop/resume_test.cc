@@ -541,6 +541,7 @@ TEST_F(Resume, EachProtocolIsSentItsOwnFormsAgain) {
     const size_t lines = stage(0).connect(kLines);
     stage(0).write(lines, R"({"type":"hello","user":"b","resume":{"token":")" + token + "\"}}\n");
     settle();
+    EXPECT_NE(stage(0).heard(lines).find(R"("session":"new")"), std::string::npos);
     EXPECT_NE(stage(0).heard(lines).find(R"("resumed":false,"why":"protocol")"), std::string::npos);
 }
 
