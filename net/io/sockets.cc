@@ -31,13 +31,8 @@ int seconds(Nanos keepalive) {
 bool tune(SystemCalls& calls, int descriptor, const SocketOptions& options) {
     // A heartbeat's answer must not wait for the acknowledgement of the one before.
     if (!set(calls, descriptor, IPPROTO_TCP, TCP_NODELAY, 1)) return false;
-    if (options.tcp_keepalive > 0) {
-        const int interval = std::max(1, seconds(options.tcp_keepalive) / kKeepaliveProbes);
-        if (!set(calls, descriptor, SOL_SOCKET, SO_KEEPALIVE, 1) ||
-            !set(calls, descriptor, IPPROTO_TCP, TCP_KEEPINTVL, interval)) {
-            return false;
-        }
-    }
+    if (options.tcp_keepalive > 0 && !set(calls, descriptor, SOL_SOCKET, SO_KEEPALIVE, 1))
+        return false;
     return bound_silence(calls, descriptor, options);
 }
 
@@ -233,8 +228,11 @@ int open_client(SystemCalls& calls, const SocketAddress& to, const SocketAddress
 }
 
 bool bound_silence(SystemCalls& calls, int descriptor, const SocketOptions& options) {
-    return (options.tcp_keepalive <= 0 || set(calls, descriptor, IPPROTO_TCP, TCP_KEEPIDLE,
-                                              seconds(options.tcp_keepalive))) &&
+    const int silence = seconds(options.tcp_keepalive);
+    return (options.tcp_keepalive <= 0 ||
+            (set(calls, descriptor, IPPROTO_TCP, TCP_KEEPINTVL,
+                 std::max(1, silence / kKeepaliveProbes)) &&
+             set(calls, descriptor, IPPROTO_TCP, TCP_KEEPIDLE, silence))) &&
            (options.tcp_user_timeout <= 0 || set(calls, descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT,
                                                  whole(options.tcp_user_timeout, kMillisecond)));
 }

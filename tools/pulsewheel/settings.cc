@@ -630,7 +630,7 @@ constexpr Setting kSettings[] = {
      get_kernel_bound<&ServerOptions::tcp_keepalive>},
     {"tcp-user-timeout", kListening, "auto|off|TIME",
      "How long sent bytes may stay unacknowledged before the kernel closes the connection. auto: "
-     "as above; off: the kernel's own limit, 15 minutes.",
+     "twice the above, for four of the kernel's probes; off: the kernel's own limit, 15 minutes.",
      text, restart,
      set_kernel_bound<&ServerOptions::tcp_user_timeout, 100 * kMillisecond, 24 * kHour>,
      get_kernel_bound<&ServerOptions::tcp_user_timeout>},

@@ -59,6 +59,7 @@ TEST(EpollBackend, WhatIsAcceptedInheritsTheOptionsOfItsListener) {
     EXPECT_EQ(option_of(accepted, IPPROTO_TCP, TCP_USER_TIMEOUT), 600'000);
     io.bound_silence(seen.all[0].index, {.tcp_keepalive = 300 * kSecond});
     EXPECT_EQ(option_of(accepted, IPPROTO_TCP, TCP_KEEPIDLE), 300);
+    EXPECT_EQ(option_of(accepted, IPPROTO_TCP, TCP_KEEPINTVL), 75);
     EXPECT_EQ(option_of(accepted, IPPROTO_TCP, TCP_USER_TIMEOUT), 600'000);
     EXPECT_NE(fcntl(accepted, F_GETFD) & FD_CLOEXEC, 0);
     EXPECT_NE(fcntl(accepted, F_GETFL) & O_NONBLOCK, 0);

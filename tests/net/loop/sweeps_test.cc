@@ -306,21 +306,21 @@ TEST(KernelBounds, FollowTheHeartbeatsOfEachConnection) {
     EXPECT_TRUE(stage.io().asked.empty()) << "its listener's are right";
     stage.write(peer, "{\"type\":\"hello\",\"profile\":\"powersave\"}\n");
     stage.settle();
-    EXPECT_EQ(last_asked(stage, 1).tcp_user_timeout, 600 * kSecond);
+    EXPECT_EQ(last_asked(stage, 1).tcp_user_timeout, 1'200 * kSecond);
     EXPECT_EQ(last_asked(stage, 1).tcp_keepalive, 600 * kSecond);
     stage.write(peer, "{\"type\":\"hello\",\"profile\":\"default\"}\n");
     stage.settle();
-    EXPECT_EQ(last_asked(stage, 2).tcp_user_timeout, 90 * kSecond);
+    EXPECT_EQ(last_asked(stage, 2).tcp_user_timeout, 180 * kSecond);
     ASSERT_TRUE(stage.reload(retune_to(60 * kSecond, 180 * kSecond)));
     stage.settle(kSecond);
-    EXPECT_EQ(last_asked(stage, 3).tcp_user_timeout, 180 * kSecond);
+    EXPECT_EQ(last_asked(stage, 3).tcp_user_timeout, 360 * kSecond);
     // A newcomer has those of the listener until its greeting is over.
     stage.write(stage.connect(0), "PING\n");
     stage.settle();
     EXPECT_EQ(last_asked(stage, 5).tcp_keepalive, 180 * kSecond);
     ASSERT_TRUE(stage.reload(retune_to(kSecond, 3 * kSecond)));
     stage.settle(kSecond);
-    EXPECT_EQ(last_asked(stage, 7).tcp_user_timeout, kKernelBoundMinNs);
+    EXPECT_EQ(last_asked(stage, 7).tcp_user_timeout, 2 * kKernelBoundMinNs);
 }
 
 TEST(KernelBounds, ThatWereAskedForStay) {
@@ -334,6 +334,19 @@ TEST(KernelBounds, ThatWereAskedForStay) {
     const SocketOptions listener = kernel_bounds(plan.options, 90 * kSecond);
     EXPECT_EQ(listener.tcp_keepalive, 0);
     EXPECT_EQ(listener.tcp_user_timeout, 20 * kSecond);
+}
+
+// Linux resets with the first of its probes that is not answered once the user timeout is over.
+TEST(KernelBounds, LeaveTimeForSeveralProbes) {
+    LoopOptions options;
+    for (const Nanos keepalive : {kByHeartbeat, 40 * kSecond, 300 * kSecond}) {
+        options.tcp_keepalive = keepalive;
+        for (const Nanos timeout : {kSecond, 90 * kSecond, 3'600 * kSecond}) {
+            const SocketOptions bounds = kernel_bounds(options, timeout);
+            EXPECT_GE(bounds.tcp_user_timeout, 2 * bounds.tcp_keepalive);
+            EXPECT_GE(bounds.tcp_user_timeout, timeout);
+        }
+    }
 }
 
 TEST(Slices, AHardStopResetsAllAndSomeInATurn) {
