@@ -173,9 +173,8 @@ void Connections::change_profile(Index index, uint8_t profile) {
                                 life_ends(index)}));
 }
 
-void Connections::begin_heartbeats(Index index) {
-    set_profile(index, place_for(index, kProfileDefault));
-}
+// Of those that it has no message for yet: it is judged by what the flags say.
+void Connections::begin_heartbeats(Index index) { set_profile(index, place_of(kProfileDefault)); }
 
 void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
     ++deliveries_;
