@@ -78,8 +78,8 @@ bool Connections::make_room(Index asker) {
 }
 
 // What it holds is given back at once, but for what is in flight: the kernel may still read that,
-// and a peer that does not take it would not see a goodbye behind it. Where there is a goodbye that
-// waits already, it is left.
+// and a peer that does not take it would not see a goodbye behind it, nor behind records of TLS
+// that are dropped. Where there is a goodbye that waits already, it is left.
 void Connections::take_memory_from(Index index) {
     Connection& connection = at(index);
     constexpr CloseCause gives_way =
@@ -96,7 +96,7 @@ void Connections::take_memory_from(Index index) {
     } else {
         outboxes_.drop_queue(connection);
     }
-    if (outboxes_.in_flight(connection)) {
+    if (outboxes_.drop_records(connection) || outboxes_.in_flight(connection)) {
         outboxes_.write_off(connection);
         return close_socket(index, gives_way, CloseMode::reset);
     }
@@ -152,6 +152,8 @@ void Connections::resume(Index index) {
         connection.heard = heard_progress(connection.heard, kAllTicks, config_.clock.up(io_.now()));
     }
     io_.resume(index);
+    // A close_notify behind what was parked: nothing that could be read follows it.
+    if (connection.tls != 0 && tls_.has_ended(index)) begin_close(index, CloseReason::peer_closed);
 }
 
 Parking::Entry Connections::what_is_left(Parking::Entry entry, const Session& session) {

@@ -183,27 +183,29 @@ void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
     const Connection& connection = at(index);
     if (connection.tls != 0 && connection.stage != Stage::tls) [[unlikely]]
         return on_records(index, bytes);
+    const size_t unfinished = unfinished_bytes(index);
     deliver(index, bytes);
+    if (connection.inbox != 0 || is_greeting(connection))
+        credit_upload(index, unfinished, bytes.size());
 }
 
 [[gnu::always_inline]] inline void Connections::deliver(Index index, std::span<uint8_t> bytes) {
     // What arrives after our goodbye is drained and dropped, so that no reset destroys the goodbye.
-    const size_t unfinished = unfinished_bytes(index);
     Session session(*this, index);
     session.receive(bytes);
-    const Connection& connection = at(index);
-    if (connection.inbox != 0 || is_greeting(connection))
-        credit_upload(index, unfinished, bytes.size());
     if (session.left_something()) return park(index, session);
     if (session.kept_message() != 0) buffers_.release(session.kept_message());
-    if (connection.stage >= Stage::closing) drop_unfinished(index);
+    if (at(index).stage >= Stage::closing) drop_unfinished(index);
 }
 
-// Of one whose handshake is over.
+// Of one whose handshake is over. What has come of a record is on its way as what has come of a
+// message is: a peer behind a slow link may need longer for one than its timeout.
 void Connections::on_records(Index index, std::span<const uint8_t> records) {
     if (at(index).stage >= Stage::closing || !tls_.has(index)) return;
+    const size_t before = incoming_bytes(index);
     const TlsConnections::Read read = read_records(index, records);
     if (!read.plain.empty()) deliver(index, read.plain);
+    credit_upload(index, before, records.size());
     end_records(index, read);
 }
 

@@ -470,6 +470,11 @@ class Connections {
         const uint32_t inbox = table_[index].inbox;
         return inbox == 0 ? 0 : buffers_.size(inbox);
     }
+    // And of a record that is not whole, behind TLS.
+    size_t incoming_bytes(Index index) const {
+        const size_t of_record = table_[index].tls != 0 ? tls_.unread_bytes(index) : 0;
+        return unfinished_bytes(index) + of_record;
+    }
     void credit_upload(Index index, size_t before, size_t read_bytes);
     void note_flight(Index index, size_t bytes);
     void note_bulk(Index index, size_t flight_bytes);

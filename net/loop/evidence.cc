@@ -53,7 +53,7 @@ Evidence Connections::evidence(Index index) const {
     facts.greeting = is_greeting(connection);
     facts.held_off = io_.is_held_off(index);
     fill_silence(facts, index);
-    facts.unfinished_bytes = unfinished_bytes(index);
+    facts.unfinished_bytes = incoming_bytes(index);
     facts.queued_bytes = outboxes_.bytes(connection);
     facts.transport = io_.transport_facts(index);
     facts.peer = history_.address(index);

@@ -139,7 +139,7 @@ void Connections::evict(Index index, Tick reached) {
     const Nanos late = io_.clock() - config_.clock.begins(due);
     metrics_.distributions.eviction_delay.record(late);
     // With a message begun that does not come on, it may not be silent, but it is too slow.
-    const bool unfinished = connection.inbox != 0;
+    const bool unfinished = connection.inbox != 0 || incoming_bytes(index) > 0;
     usdt::evict(config_.number, index, late, unfinished);
     begin_close(index, unfinished ? CloseReason::slow_upload : CloseReason::idle_timeout);
 }
@@ -173,7 +173,7 @@ void Connections::credit_upload(Index index, size_t before, size_t read_bytes) {
             heard_progress(connection.heard, ticks_for(read_bytes), config_.clock.up(io_.now()));
         return;
     }
-    const size_t after = unfinished_bytes(index);
+    const size_t after = incoming_bytes(index);
     if (!is_live(connection.stage) || is_greeting(connection) || after < kUploadBytesMin) return;
     if (heartbeat_of(connection).liveness == Liveness::none) return;
     const uint64_t credit = ticks_for(after) - (after < before ? 0 : ticks_for(before));

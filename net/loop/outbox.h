@@ -6,7 +6,7 @@
 // Behind TLS the queue is plaintext, and what goes out are records: those that TLS has to say by
 // itself, and those that the queue becomes when it is to be sent.
 //
-//     claim ... claim             claim_records, end_queue           begin_flight_of_records
+//     claim ... claim             end_queue, claim_records           begin_flight_of_records
 //     [ queue of plaintext ]  ->  [ records, in their order ]  ->  [ the flight ]
 //
 // The cap counts queue and flight, so that a peer that does not read costs at most the cap;
@@ -87,12 +87,21 @@ class Outboxes {
         if (connection.outbox == 0 || box.queue == 0) return {};
         return buffers_.bytes(box.queue);
     }
-    // It has become records. Requires: those are there.
+    // It has become records, which claim_records() is asked for next. Requires: it is there.
     void end_queue(Connection& connection) {
         Box& box = boxes_[connection.outbox];
-        PULSE_ASSERT(box.records != 0 && box.queue != 0);
+        PULSE_ASSERT(box.queue != 0);
         give_back(box.queue);
         box.last_words = 0;
+    }
+    // Records that wait will not be sent, and none can follow them: each is sealed by its place in
+    // the stream. False: there are none.
+    bool drop_records(Connection& connection) {
+        Box& box = boxes_[connection.outbox];
+        if (connection.outbox == 0 || box.records == 0) return false;
+        give_back(box.records);
+        if (box.flight == 0 && box.queue == 0) free(connection);
+        return true;
     }
     // begin_flight() of the records. Requires: record_bytes() > 0, and nothing is in flight.
     std::span<const uint8_t> begin_flight_of_records(Connection& connection) {

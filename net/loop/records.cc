@@ -52,6 +52,10 @@ TlsConnections::Read Connections::read_records(Index index, std::span<const uint
     TlsConnections::Read read = tls_.read(index, records);
     if (was_handshaking) tls_spent(index) += io_.clock() - began;
     if (read.opened) config_.admission->end_tls();
+    // It waits for our flight since it sent its own, however long this thread was away meanwhile:
+    // what follows has the deadline's time from now on. There are three at most.
+    if (was_handshaking && !read.failed && !tls_.output().empty() && is_live(at(index).stage))
+        at(index).heard = heard_progress(at(index).heard, kAllTicks, config_.clock.up(io_.now()));
     const bool has_room = append_records(index);
     if (!tls_.output().empty()) mark_dirty(index);
     if (!has_room) {
@@ -118,12 +122,14 @@ bool Connections::seal(Index index) {
     }
     const std::span<const uint8_t> queue = outboxes_.queue(connection);
     if (!queue.empty()) {
-        if (!tls_.seal(index, queue) || !append_records(index)) {
+        const bool sealed = tls_.seal(index, queue);
+        // First, so that the pool need not have room for both: the largest message fits just once.
+        outboxes_.end_queue(connection);
+        if (!sealed || !append_records(index)) {
             close_socket(index, CloseCause(CloseReason::out_of_memory).noted("for records of TLS"),
                          CloseMode::reset);
             return false;
         }
-        outboxes_.end_queue(connection);
     }
     if (leaves) {
         tls_.say_end(index);

@@ -542,17 +542,24 @@ void Session::refuse(const Refusal& refusal) {
 // A part of a handshake; what comes behind its end is plaintext for the next stages. Where
 // handshakes have had what they may of this turn, it waits for another as parked bytes do.
 void Session::shake_hands(std::span<uint8_t> records) {
-    if (connections_.puts_off_tls(index_)) {
-        share_.pause();
-        rest_ = records;
-        return;
-    }
+    if (puts_off_tls(records)) return;
     if (connection_.tls == 0) {
         if (began_without_tls(records) || !connections_.begin_tls(index_)) return;
     }
     const TlsConnections::Read read = connections_.read_records(index_, records);
     if (!read.plain.empty()) receive(read.plain);
+    // What it sent before its end is to be decoded first: Connections::resume() goes on.
+    if (read.ended && share_.paused()) return;
     connections_.end_records(index_, read);
+}
+
+// True: they wait. To look at one that waits is work, too, of which a turn does so much.
+bool Session::puts_off_tls(std::span<uint8_t> records) {
+    if (!connections_.puts_off_tls(index_)) return false;
+    share_.spend(kFrameWork);
+    share_.pause();
+    rest_ = records;
+    return true;
 }
 
 bool Session::may_turn_to_tls() const {
@@ -561,11 +568,7 @@ bool Session::may_turn_to_tls() const {
 
 // It began with a handshake of TLS, of which `held` came before.
 void Session::turn_to_tls(std::span<const uint8_t> held, std::span<uint8_t> records) {
-    if (connections_.puts_off_tls(index_)) {
-        share_.pause();
-        rest_ = records;
-        return;
-    }
+    if (puts_off_tls(records)) return;
     keep_held(0);
     connections_.set_stage(index_, Stage::tls);
     if (!connections_.begin_tls(index_)) return;

@@ -128,6 +128,7 @@ class Session final : public Conversation, private TokenJudge {
     bool take_proxy_header(std::span<uint8_t>& bytes);
     void refuse(const Refusal& refusal);
     void shake_hands(std::span<uint8_t> records);
+    bool puts_off_tls(std::span<uint8_t> records);
     bool may_turn_to_tls() const;
     void turn_to_tls(std::span<const uint8_t> held, std::span<uint8_t> records);
     bool began_without_tls(std::span<const uint8_t> first_bytes);

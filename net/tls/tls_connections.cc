@@ -24,6 +24,9 @@ TlsConnections* owner_of(const SSL* ssl) {
     return static_cast<TlsConnections*>(SSL_get_ex_data(ssl, 0));
 }
 
+// Type, version, and two bytes of length (RFC 8446 section 5.1).
+constexpr uint32_t kRecordHeaderBytes = 5;
+
 }  // namespace
 
 // What OpenSSL asks for bytes, and where it puts them: the spans of the call that runs.
@@ -77,13 +80,13 @@ TlsConnections::TlsConnections(PageSource& pages, uint32_t places)
 
 TlsConnections::~TlsConnections() {
     if (entries_ == nullptr) return;
-    for (size_t index = 0; index < used_; ++index) SSL_free(entries_[index]);
-    pages_.release(reinterpret_cast<std::byte*>(entries_), places_ * sizeof(SSL*));
+    for (size_t index = 0; index < used_; ++index) SSL_free(entries_[index].ssl);
+    pages_.release(reinterpret_cast<std::byte*>(entries_), places_ * sizeof(Entry));
 }
 
 bool TlsConnections::turn_on() {
     if (entries_ != nullptr) return true;
-    entries_ = reinterpret_cast<SSL**>(pages_.reserve_small(places_ * sizeof(SSL*)));
+    entries_ = reinterpret_cast<Entry*>(pages_.reserve_small(places_ * sizeof(Entry)));
     return entries_ != nullptr;
 }
 
@@ -103,7 +106,7 @@ bool TlsConnections::begin(Index index, const TlsContext& context) {
     SSL_set_bio(ssl, bio, bio);  // takes it over
     SSL_set_accept_state(ssl);
     used_ = std::max<size_t>(used_, index + 1);
-    entries_[index] = ssl;
+    entries_[index] = {.ssl = ssl, .come = 0, .length = 0};
     ++count_;
     ++handshaking_;
     return true;
@@ -111,7 +114,7 @@ bool TlsConnections::begin(Index index, const TlsContext& context) {
 
 // The callback of events is set once a handshake is over, and on no object before.
 bool TlsConnections::is_handshaking(Index index) const {
-    return has(index) && SSL_get_info_callback(entries_[index]) == nullptr;
+    return has(index) && SSL_get_info_callback(entries_[index].ssl) == nullptr;
 }
 
 void TlsConnections::begin_call(std::span<const uint8_t> records) {
@@ -137,7 +140,7 @@ void TlsConnections::end_handshake(SSL* ssl) {
 
 TlsConnections::Read TlsConnections::read(Index index, std::span<const uint8_t> records) {
     PULSE_ASSERT(has(index));
-    SSL* const ssl = entries_[index];
+    SSL* const ssl = entries_[index].ssl;
     begin_call(records);
     Read read;
     // All that can come of it: what it has, and the rest of a record that OpenSSL has a part of.
@@ -153,9 +156,33 @@ TlsConnections::Read TlsConnections::read(Index index, std::span<const uint8_t> 
         end_handshake(ssl);
         read.opened = true;
     }
+    follow(entries_[index], input_);
     read_plain(ssl, read);
     input_ = {};
     return read;
+}
+
+// Where records begin: OpenSSL, which is never asked to read ahead, took the handshake's whole.
+void TlsConnections::follow(Entry& entry, std::span<const uint8_t> records) {
+    while (!records.empty()) {
+        size_t taken = 1;
+        if (entry.come < kRecordHeaderBytes) {
+            if (entry.come == kRecordHeaderBytes - 2) entry.length = 0;
+            if (entry.come >= kRecordHeaderBytes - 2)
+                entry.length = static_cast<uint16_t>(entry.length << 8 | records[0]);
+        } else {
+            taken = std::min<size_t>(records.size(),
+                                     kRecordHeaderBytes + entry.length - entry.come);
+        }
+        entry.come += static_cast<uint32_t>(taken);
+        records = records.subspan(taken);
+        if (entry.come >= kRecordHeaderBytes && entry.come == kRecordHeaderBytes + entry.length)
+            entry.come = 0;
+    }
+}
+
+bool TlsConnections::has_ended(Index index) const {
+    return has(index) && (SSL_get_shutdown(entries_[index].ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 }
 
 void TlsConnections::read_plain(SSL* ssl, Read& read) {
@@ -191,7 +218,7 @@ bool TlsConnections::seal(Index index, std::span<const uint8_t> plain) {
     PULSE_ASSERT(has(index) && !is_handshaking(index));
     begin_call({});
     size_t written = 0;
-    const bool done = SSL_write_ex(entries_[index], plain.data(), plain.size(), &written) == 1;
+    const bool done = SSL_write_ex(entries_[index].ssl, plain.data(), plain.size(), &written) == 1;
     if (!done) reason_ = take_openssl_error();
     return done && written == plain.size();
 }
@@ -199,14 +226,14 @@ bool TlsConnections::seal(Index index, std::span<const uint8_t> plain) {
 void TlsConnections::say_end(Index index) {
     begin_call({});
     if (!has(index) || is_handshaking(index)) return;
-    if ((SSL_get_shutdown(entries_[index]) & SSL_SENT_SHUTDOWN) != 0) return;
-    SSL_shutdown(entries_[index]);
+    if ((SSL_get_shutdown(entries_[index].ssl) & SSL_SENT_SHUTDOWN) != 0) return;
+    SSL_shutdown(entries_[index].ssl);
     ERR_clear_error();
 }
 
 std::string TlsConnections::describe(Index index) const {
     PULSE_ASSERT(has(index));
-    const SSL* const ssl = entries_[index];
+    const SSL* const ssl = entries_[index].ssl;
     std::string text = SSL_get_version(ssl);
     text.append(" ").append(SSL_get_cipher_name(ssl));
     if (SSL_session_reused(ssl) == 1) text += ", resumed";
@@ -222,20 +249,20 @@ std::string TlsConnections::describe(Index index) const {
 
 bool TlsConnections::is_resumed(Index index) const {
     PULSE_ASSERT(has(index));
-    return SSL_session_reused(entries_[index]) == 1;
+    return SSL_session_reused(entries_[index].ssl) == 1;
 }
 
 void TlsConnections::release(Index index) {
     if (!has(index)) return;
     if (is_handshaking(index)) --handshaking_;
     --count_;
-    SSL_free(entries_[index]);
-    entries_[index] = nullptr;
+    SSL_free(entries_[index].ssl);
+    entries_[index] = {};
 }
 
 size_t TlsConnections::memory_bytes() const {
     if (entries_ == nullptr) return 0;
-    return used_ * sizeof(SSL*) + output_.capacity() + plain_.capacity();
+    return used_ * sizeof(Entry) + output_.capacity() + plain_.capacity();
 }
 
 }  // namespace pulse

@@ -8,7 +8,7 @@
 // of what it is given; the part of a record is kept in its object. SSL_MODE_RELEASE_BUFFERS frees
 // its buffers while they are empty.
 //
-// Off, it has no memory; on, 8 bytes for each place that is used, besides what OpenSSL has. It
+// Off, it has no memory; on, 16 bytes for each place that is used, besides what OpenSSL has. It
 // belongs to the reactor's thread. Sources: SSL_read(3), SSL_do_handshake(3), RFC 8446, RFC 5246.
 #pragma once
 
@@ -37,7 +37,7 @@ class TlsConnections {
 
     // The server's end of a handshake. False: there is no memory. Requires: it has none here.
     bool begin(Index index, const TlsContext& context);
-    bool has(Index index) const { return used_ > index && entries_[index] != nullptr; }
+    bool has(Index index) const { return used_ > index && entries_[index].ssl != nullptr; }
     // begin() was called, and the handshake is neither over nor given up.
     bool is_handshaking(Index index) const;
 
@@ -51,6 +51,10 @@ class TlsConnections {
     };
     // Requires: has(index). A read that has failed is followed by release().
     Read read(Index index, std::span<const uint8_t> records);
+    // How much has come of a record that is not whole yet; 0 before the handshake is over.
+    size_t unread_bytes(Index index) const { return has(index) ? entries_[index].come : 0; }
+    // Its close_notify came, with this read or one before.
+    bool has_ended(Index index) const;
     // Of the last read that failed, until the next call: "wrong version number".
     std::string_view reason() const { return reason_; }
 
@@ -80,7 +84,15 @@ class TlsConnections {
     struct Bio;  // the callbacks
     friend struct Bio;
 
+    struct Entry {
+        SSL* ssl;
+        uint32_t come;    // of the record that has begun, with its header
+        uint16_t length;  // what that header says of the rest, as far as it has come
+    };
+    static_assert(sizeof(Entry) == 16);
+
     bool turn_on();
+    static void follow(Entry& entry, std::span<const uint8_t> records);
     void begin_call(std::span<const uint8_t> records);
     void end_handshake(SSL* ssl);
     void read_plain(SSL* ssl, Read& read);
@@ -89,7 +101,7 @@ class TlsConnections {
 
     PageSource& pages_;
     const size_t places_;
-    SSL** entries_ = nullptr;
+    Entry* entries_ = nullptr;
     size_t used_ = 0;  // places below this were used
     uint32_t count_ = 0;
     uint32_t handshaking_ = 0;

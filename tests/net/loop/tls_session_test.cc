@@ -608,5 +608,100 @@ TEST(TlsSession, SilentPeersAreProbedAndEvicted) {
     EXPECT_EQ(closed_for(stage, CloseReason::idle_timeout), 1u);
 }
 
+StagePlan quick(Liveness liveness = Liveness::any) {
+    StagePlan quick = plan();
+    quick.options.heartbeat_interval = kSecond;
+    quick.options.heartbeat_timeout = 3 * kSecond;
+    quick.options.liveness = liveness;
+    return quick;
+}
+
+// Sends `records` over `duration`; false as soon as the peer is gone.
+bool upload(Client& client, std::string_view records, Nanos duration) {
+    const auto steps = static_cast<size_t>(duration / (100 * kMillisecond));
+    for (size_t step = 0; step < steps; ++step) {
+        const size_t from = records.size() * step / steps;
+        client.stage.write(client.number,
+                           records.substr(from, records.size() * (step + 1) / steps - from));
+        client.stage.settle(100 * kMillisecond);
+        if (client.record() == nullptr || client.record()->stage != Stage::open) return false;
+    }
+    return true;
+}
+
+// It answers no probe: its answer would wait behind the record.
+TEST(TlsSession, ARecordThatTakesLongerThanTheTimeoutProvesLife) {
+    for (const Liveness liveness : {Liveness::any, Liveness::roundtrip}) {
+        ReactorStage stage(quick(liveness));
+        Client client(stage, kWebSocket);
+        client.upgrade();
+        for (int record = 0; record < 2; ++record) {
+            client.tls.say(text(frame(0x82, std::string(16'000, 'x'))));
+            EXPECT_TRUE(upload(client, client.tls.records(), 10 * kSecond)) << record;
+        }
+        EXPECT_EQ(stage.metrics()[Metric::evicted], 0u);
+        EXPECT_EQ(stage.metrics()[Metric::messages_echoed], 2u);
+    }
+}
+
+TEST(TlsSession, ARecordThatDripsOrStopsIsClosedForIt) {
+    for (const Nanos duration : {60 * kSecond, 500 * kMillisecond}) {
+        ReactorStage stage(quick());
+        Client client(stage, kWebSocket);
+        client.upgrade();
+        client.tls.say(text(frame(0x82, std::string(16'000, 'x'))));
+        const std::string records = client.tls.records();
+        const bool drips = duration > kSecond;
+        EXPECT_EQ(upload(client, drips ? records : records.substr(0, 1'000), duration), !drips);
+        stage.settle(10 * kSecond);
+        EXPECT_EQ(closed_for(stage, CloseReason::slow_upload), 1u);
+    }
+}
+
+// What came while this thread was away was in time, and so is what follows our answer to it.
+TEST(TlsSession, AHandshakeOutlivesAStallOfTheServer) {
+    for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+        for (int flights = 0; flights < 2; ++flights) {
+            ReactorStage stage(plan());
+            Client client(stage, kWebSocket, {.least = version, .most = version});
+            stage.settle();
+            for (int flight = 0; flight < flights; ++flight) {
+                client.send();
+                stage.settle();
+                client.take();
+            }
+            client.send();
+            stage.io().pass_time(30 * kSecond);
+            stage.settle();
+            client.take();
+            client.upgrade();
+            EXPECT_EQ(closed_for(stage, CloseReason::handshake_timeout), 0u);
+        }
+    }
+}
+
+// An end behind more than a turn admits: all of it is answered, and then the end.
+TEST(TlsSession, AnEndBehindAFloodComesBehindItsAnswers) {
+    for (const bool with_handshake : {true, false}) {
+        ReactorStage stage(plan());
+        Client client(stage, kLines, {.least = TLS1_3_VERSION});
+        constexpr size_t kCount = 5'000;
+        std::string pings;
+        for (size_t ping = 0; ping < kCount; ++ping) pings += "PING\n";
+        client.send();
+        stage.settle();
+        client.take();
+        if (!with_handshake) client.talk();
+        client.tls.say(pings);
+        SSL_shutdown(client.tls.ssl());
+        client.talk();
+        EXPECT_EQ(client.tls.heard.size(), pings.size());
+        EXPECT_TRUE(client.tls.ended()) << "though no FIN came";
+        EXPECT_EQ(stage.metrics().closed[static_cast<size_t>(CloseReason::peer_closed)] +
+                      stage.table().live(),
+                  1u);
+    }
+}
+
 }  // namespace
 }  // namespace pulse::test
