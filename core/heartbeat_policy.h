@@ -28,12 +28,6 @@
 // Without this a server that slept for a timeout evicts on waking every healthy peer that only ever
 // answers. The time of an answer is an interval, or what is left of the timeout if that is less: of
 // 1 s / 1.5 s a quarter of the interval would be most of it.
-//
-// Of quick probes the first has all of what is left of the timeout, and those that follow it move
-// nothing while they are late by less than a quarter of that: what moves the last proof makes the
-// answers that are on their way void where a round trip is wanted (net/protocols/probe_value.h),
-// and a peer would be evicted that answered in time. One that is later than that is the first
-// again, with all of the time from now on.
 #pragma once
 
 #include <algorithm>
@@ -170,8 +164,7 @@ constexpr uint64_t probes_take(uint32_t sent, const HeartbeatConfig& config, Ans
 struct Silence {
     Tick heard_tick;
     uint32_t sent;
-    Tick first_at;  // the first probe
-    Tick probe_at;  // the next one
+    Tick probe_at;  // the next probe
     Tick evict_at;
     bool probes_left;
 
@@ -179,19 +172,14 @@ struct Silence {
                       AnswerWait wait)
         : heard_tick(restore_tick(heard & kStoredTickMask, now)),
           sent(probes_sent(heard)),
-          first_at(heard_tick + first_probe_after(heard, index, config)),
-          probe_at(first_at + probes_take(sent, config, wait)),
+          probe_at(heard_tick + first_probe_after(heard, index, config) +
+                   probes_take(sent, config, wait)),
           evict_at(heard_tick + config.timeout_ticks),
           probes_left(config.probe && sent < kProbesMax && probe_at < evict_at) {}
 
     constexpr Tick deadline() const { return probes_left ? probe_at : evict_at; }
-    // The next probe is a quick one.
-    constexpr bool follows(const HeartbeatConfig& config) const {
-        return config.quick_ticks != 0 && sent != 0 && sent - 1 <= kSuspectProbesMax;
-    }
     // How late the next probe may go out and move nothing; there is one.
     constexpr uint64_t lateness_borne(const HeartbeatConfig& config, AnswerWait wait) const {
-        if (follows(config)) return (evict_at - first_at) / 4;
         const uint64_t next = probes_take(sent + 1, config, wait);
         return std::min(next - probes_take(sent, config, wait), evict_at - probe_at) / 4;
     }
@@ -207,13 +195,10 @@ constexpr HeartbeatStep look(uint32_t heard, Index index, Tick now, const Heartb
     const Tick deadline = silence.deadline();
     if (now < deadline) return {Verdict::rearm, heard, deadline};
     if (!silence.probes_left) return {Verdict::evict, heard, now};
-    const bool is_late = now - silence.probe_at > silence.lateness_borne(config, wait);
-    const bool begins_anew = is_late && silence.follows(config);
-    const Tick due = begins_anew ? silence.first_at : silence.probe_at;
-    const uint64_t discount = is_late ? now - due : 0;
-    const uint32_t sent = begins_anew ? 1 : silence.sent + 1;
+    const uint64_t late = now - silence.probe_at;
+    const uint64_t discount = late > silence.lateness_borne(config, wait) ? late : 0;
     const uint32_t heard_now = (heard & kHeardFirst) | heard_at(silence.heard_tick + discount) |
-                               (sent << kHeardProbeShift);
+                               ((silence.sent + 1) << kHeardProbeShift);
     const Tick next = Silence(heard_now, index, now, config, wait).deadline();
     return {Verdict::probe, heard_now, next > now ? next : now + 1};
 }

@@ -77,15 +77,11 @@ uint8_t Connections::kept_profile(Index index) const {
     return login != nullptr ? static_cast<uint8_t>(login->profile) : anonymous_.profile(index);
 }
 
-// Where a round trip is wanted the silence goes on, and none is cut short that was not told.
-uint8_t Connections::own_profile(Index index) {
+uint8_t Connections::own_profile(Index index) const {
     const uint8_t now = table_[index].profile;
-    const bool is_kept = cohort_of(index) != kNoCohort;
-    const uint8_t own = is_kept ? kept_profile(index) : asked_profile(now);
-    if (own == kProfileDefault && is_adaptive(now)) return now;
-    if (own == kProfileDefault && heartbeat_of(at(index)).liveness == Liveness::any)
-        return place_for(index, own);
-    return is_kept ? place_of(own) : now;
+    if (cohort_of(index) == kNoCohort) return now;
+    const uint8_t kept = kept_profile(index);
+    return kept == kProfileDefault && is_adaptive(now) ? now : place_of(kept);
 }
 
 void Connections::keep_profile(Index index, uint8_t profile) {

@@ -173,8 +173,9 @@ void Connections::change_profile(Index index, uint8_t profile) {
                                 life_ends(index)}));
 }
 
-// Of those that it has no message for yet: it is judged by what the flags say.
-void Connections::begin_heartbeats(Index index) { set_profile(index, place_of(kProfileDefault)); }
+void Connections::begin_heartbeats(Index index) {
+    set_profile(index, place_for(index, kProfileDefault));
+}
 
 void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
     ++deliveries_;

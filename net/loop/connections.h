@@ -228,10 +228,6 @@ class Connections {
     uint8_t place_of(uint8_t profile) const { return profile_place_[profile]; }
     // The same of one that asked for it, or for none: where intervals are adaptive, its level.
     uint8_t place_for(Index index, uint8_t asked);
-    // It is told what it has: an interval that it was told before, and does not have, is void.
-    void drop_pending(Index index) {
-        if (adapts_ && adaptive_.of(index).pending != 0) adaptive_.at(index).pending = 0;
-    }
     // A connection enters a phase: its silence starts now.
     void set_profile(Index index, uint8_t profile);
     // The same phase goes on under another profile: so does the silence.
@@ -290,7 +286,7 @@ class Connections {
     void tune_again(Index index);
     // Where the profile is that the peer asked for, or an operator, whatever its cohort has; and
     // that it was asked for.
-    uint8_t own_profile(Index index);
+    uint8_t own_profile(Index index) const;
     void keep_profile(Index index, uint8_t profile);
     // It has this profile from now on, and is sent it.
     void retune(Index index, uint8_t profile);
@@ -457,10 +453,11 @@ class Connections {
     // Adaptive intervals (adapting.cc).
     void adapt(Index index, Tick reached, const HeartbeatStep& step);
     void note_lost(Index index, CloseReason reason);
-    bool ends_silence(Index index, Tick reached, const HeartbeatStep& step);
-    uint8_t first_level(Index index);
-    void change_level(Index index, Tick reached, uint8_t level);
+    void shorten(Index index, Tick reached, uint8_t level);
     bool has_taken_all(Index index) const;
+    void drop_pending(Index index) {
+        if (adapts_ && adaptive_.of(index).pending != 0) adaptive_.at(index).pending = 0;
+    }
     Tick life_ends(Index index) const;
     bool end_lifetime(Index index, Tick reached);
     void evict(Index index, Tick reached);
@@ -588,9 +585,8 @@ class Connections {
     SideRows<RoundTrip> answer_times_;
     SideRows<AdaptiveState> adaptive_;
     NetworkLevels networks_;
-    bool adapts_ = false;         // --heartbeat-adaptive
-    uint8_t adaptive_top_ = 0;    // the highest level
-    uint8_t adaptive_first_ = 0;  // where nothing is known of a network
+    bool adapts_ = false;       // --heartbeat-adaptive
+    uint8_t adaptive_top_ = 0;  // the highest level
     TlsConnections tls_;
     // By handshakes, in this turn: of bytes that were read just now, and of parked ones.
     Nanos tls_spent_fresh_ = 0, tls_spent_parked_ = 0;

@@ -63,10 +63,8 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
         note_probe(index);
         cost = probes_sent(step.heard) == 2 ? kProbeCost + kProgressCost : kProbeCost;
     }
-    if (adapts_) [[unlikely]] {
-        if (adaptive_.of(index).pending != 0) cost += kProgressCost;
+    if (adapts_) [[unlikely]]
         adapt(index, reached, step);
-    }
     return cost;
 }
 

@@ -242,7 +242,6 @@ WelcomeText Session::welcome() const {
 }
 
 WelcomeText Session::begin_welcome() const {
-    connections_.drop_pending(index_);
     WelcomeText text;
     text << R"({"type":"welcome","conn":")" << name().view() << R"(","interval_ms":)"
          << uint64_t{connections_.config().interval_ms[connection_.profile]} << R"(,"timeout_ms":)"

@@ -85,10 +85,7 @@ class Session final : public Conversation, private TokenJudge {
     void send_probe();
     void send_goodbye(CloseReason reason, std::string_view detail);
     // The heartbeats of its profile changed: the server's advice.
-    void send_interval() {
-        connections_.drop_pending(index_);
-        send_interval(connection_.profile);
-    }
+    void send_interval() { send_interval(connection_.profile); }
     // The same of heartbeats that it does not have yet.
     void send_interval(uint8_t profile);
     // Whether its protocol has a message for that.

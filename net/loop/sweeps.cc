@@ -119,8 +119,7 @@ void Connections::retune_some(uint32_t& budget) {
     retuning_.advance(budget, [this](Index index) {
         const Connection& connection = at(index);
         const uint8_t now = profile_place_[profile_at(connection.profile)];
-        const bool pends = adapts_ && adaptive_.of(index).pending != 0;
-        if (!is_live(connection.stage) || (connection.profile == now && !pends)) return kPassCost;
+        if (!is_live(connection.stage) || connection.profile == now) return kPassCost;
         set_profile(index, now);
         Session(*this, index).send_interval();
         return kEvictCost;

@@ -153,18 +153,14 @@ struct Beating {
     PacingStage& stage;
     size_t peer;
     Nanos interval = 0;
-    Nanos told_timeout = 0;
     Nanos beat_at = 0;
 
     void hear() {
         const std::string words = std::exchange(stage.heard(peer), {});
-        const auto last = [&words](std::string_view key, Nanos& into) {
-            const size_t at = words.rfind(key);
-            if (at == std::string::npos) return;
-            into = std::stoll(words.substr(at + key.size())) * kMillisecond;
-        };
-        last("\"interval_ms\":", interval);
-        last("\"timeout_ms\":", told_timeout);
+        constexpr std::string_view kKey = "\"interval_ms\":";
+        const size_t at = words.rfind(kKey);
+        if (at == std::string::npos) return;
+        interval = std::stoll(words.substr(at + kKey.size())) * kMillisecond;
     }
     Nanos now() const { return stage.network().clock(); }
     void beat_for(Nanos span) {
@@ -287,45 +283,6 @@ TEST(AdaptiveIntervals, AreOfThoseThatNameNoProfileAndCanBeTold) {
     EXPECT_EQ(count(stage, Metric::evicted), 0u);
 }
 
-// Before a hello, or where there is no message for it, a peer knows what the flags say.
-TEST(AdaptiveIntervals, AreNotOfThoseThatWereToldOfNone) {
-    StagePlan patient = adaptive();
-    patient.options.heartbeat_interval = 60 * kSecond;
-    patient.options.heartbeat_timeout = 600 * kSecond;
-    patient.options.heartbeat_probe = false;
-    PacingStage stage(patient);
-    const size_t plain = stage.connect(1);
-    stage.write(plain, upgrade_request());
-    Beating client{stage, join(stage, "PING\n")};
-    EXPECT_EQ(client.timeout() / kSecond, 600);
-    // A look finds the one that can be told, and it is held to what it has.
-    stage.settle(20 * kSecond);
-    client.hear();
-    EXPECT_GT(client.interval, 50 * kSecond);
-    EXPECT_LE(client.interval, 60 * kSecond);
-    EXPECT_EQ(client.timeout() / kSecond, client.told_timeout / kSecond);
-    client.beat_for(570 * kSecond);
-    EXPECT_EQ(count(stage, Metric::evicted), 0u);
-    client.beat_for(20 * kSecond);
-    EXPECT_EQ(count(stage, Metric::evicted), 1u);
-    EXPECT_TRUE(stage.ended(plain));
-}
-
-// Messages of the application say nothing of how long a silence may be.
-TEST(AdaptiveIntervals, DoNotGrowForThoseThatAreNeverSilent) {
-    PacingStage stage(adaptive());
-    Beating client = begin(stage);
-    const Nanos first = client.interval;
-    for (int i = 0; i < 400; ++i) {
-        stage.write(client.peer, "{\"type\":\"data\"}\n");
-        stage.settle(5 * kSecond);
-    }
-    client.hear();
-    EXPECT_EQ(client.interval, first);
-    client.beat_for(1'000 * kSecond);
-    EXPECT_GT(client.interval, first);
-}
-
 constexpr std::string_view kUser = "{\"type\":\"hello\",\"user\":\"u\"}\n";
 
 // A network that forgets what is silent for 60 s or more.
@@ -380,31 +337,6 @@ TEST(AdaptiveIntervals, AreStretchedUnderOverloadAsOthersAre) {
     stage.admission().set_memory_step(OverloadStep::none);
     client.beat_for(2 * kSecond);
     EXPECT_EQ(client.interval, interval);
-    EXPECT_EQ(count(stage, Metric::evicted), 0u);
-}
-
-// What a peer was told of while intervals were stretched it never has when they are not any more.
-TEST(AdaptiveIntervals, ThatWereToldAreVoidWhereAWalkChangesThem) {
-    StagePlan stretching = adaptive();
-    stretching.options.overload = OverloadStep::stretch;
-    stretching.options.overload_span = kSecond;
-    PacingStage stage(stretching);
-    Beating client = begin(stage);
-    while (client.interval < 100 * kSecond) client.beat_for(10 * kSecond);
-    stage.admission().set_memory_step(OverloadStep::stretch);
-    client.beat_for(2 * client.interval);
-    be_late(client);
-    stage.io().cut_off = true;
-    while (count(stage, Metric::intervals_shortened) == 0) stage.settle(kSecond / 10);
-    client.hear();
-    // Its host has it in the turn in which the stretch is over.
-    stage.io().cut_off = false;
-    stage.admission().set_memory_step(OverloadStep::none);
-    stage.io().pass_time(2 * kSecond);
-    stage.settle(5 * kSecond);
-    client.hear();
-    EXPECT_GE(client.timeout(), client.told_timeout);
-    client.beat_for(5 * client.interval);
     EXPECT_EQ(count(stage, Metric::evicted), 0u);
 }
 
