@@ -23,7 +23,7 @@ inline constexpr size_t kAdminReadBytes = 16 * 1024;
 // Of the head, the path: what routes are matched against.
 inline constexpr size_t kAdminPathBytesMax = 512;
 // An answer, as it is sent: /metrics of 256 reactors, or a page of kPageMax connections, with room.
-inline constexpr size_t kAdminAnswerBytesMax = size_t{2} << 20;
+inline constexpr size_t kAdminAnswerBytesMax = size_t{3} << 20;
 // From the first byte of a request to its last, and between two writes of an answer that a client
 // takes: a client that is slower is closed.
 inline constexpr int64_t kAdminRequestNs = 5'000'000'000;
