@@ -41,8 +41,16 @@ class Peer:
         self.socket.bind((self.address, 0))
         self.socket.connect((SERVER_ADDRESS, port))
         self.name = f"{self.address}:{self.socket.getsockname()[1]}"
+        self.speaks()
+
+    def speaks(self):
+        """And has its answer, behind the server's probes where making the others took so long."""
         self.socket.sendall(b"PING\n")
-        assert self.socket.recv(16) == b"PONG\n"
+        heard = b""
+        while b"PONG\n" not in heard:
+            got = self.socket.recv(256)
+            assert got, f"{self.name}: the server closed, after {heard!r}"
+            heard += got
 
     def resets(self):
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -130,8 +138,7 @@ def run_peers(cable, servers, found, failures):
             # Each is gone right after it spoke: its silence begins with that.
             for way, (goes, _) in WAYS.items():
                 peer = peers[way]
-                peer.socket.sendall(b"PING\n")
-                assert peer.socket.recv(16) == b"PONG\n"
+                peer.speaks()
                 gone[key][way] = (peer, time.monotonic())
                 goes(peer)
         for watcher in watchers:
