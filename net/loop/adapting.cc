@@ -20,10 +20,8 @@ uint8_t Connections::place_for(Index index, uint8_t asked) {
     const uint8_t now = at(index).profile;
     if (is_adaptive(now)) return place_of(profile_at(now));
     adaptive_.begin(index);
-    const LoopOptions& options = *config_.options;
-    const uint8_t first = options.heartbeat_adaptive.level_at(options.heartbeat_interval);
-    return place_of(
-        profile_of_level(networks_.start(at(index).address, first, io_.now())));
+    const uint8_t level = networks_.start(at(index).address, adaptive_first_, io_.now());
+    return place_of(profile_of_level(level));
 }
 
 // `step` is what was done at a look. Each proof of life is counted once: a look may find the one

@@ -73,6 +73,7 @@ void Connections::set_limits() {
     adapts_ = options.heartbeat_adaptive.on() && adaptive_.turn_on();
     if (adapts_) {
         adaptive_top_ = options.heartbeat_adaptive.top();
+        adaptive_first_ = options.heartbeat_adaptive.level_at(options.heartbeat_interval);
         networks_.turn_on();
     }
     if (options.heartbeat_adaptive.on() && !adapts_ && config_.warn)

@@ -586,7 +586,8 @@ class Connections {
     SideRows<AdaptiveState> adaptive_;
     NetworkLevels networks_;
     bool adapts_ = false;       // --heartbeat-adaptive
-    uint8_t adaptive_top_ = 0;  // the highest level
+    uint8_t adaptive_top_ = 0;    // the highest level
+    uint8_t adaptive_first_ = 0;  // where nothing is known of a network
     TlsConnections tls_;
     // By handshakes, in this turn: of bytes that were read just now, and of parked ones.
     Nanos tls_spent_fresh_ = 0, tls_spent_parked_ = 0;

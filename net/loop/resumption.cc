@@ -31,6 +31,18 @@ SipKey secret_key(const ReactorConfig& config) {
             sip_hash(config.probe_key, config.number, 3)};
 }
 
+// Of a connection's side or a shard's, whose window it takes.
+template <class Side>
+ResumeParcel parcel_of(Side& from, BufferPool& pool) {
+    ResumeParcel parcel;
+    parcel.secret = from.secret;
+    parcel.resumed = true;
+    parcel.protocol = from.protocol;
+    parcel.received = from.received;
+    parcel.window = from.window.pack(pool);
+    return parcel;
+}
+
 }  // namespace
 
 bool is_resumable(CloseReason reason) {
@@ -107,13 +119,7 @@ ResumeWelcome Resumption::attach(Index index, SessionHandle session, uint8_t pro
 std::optional<ResumeParcel> Resumption::detach(Index index) {
     const auto at = attached_.find(index);
     if (at == attached_.end()) return std::nullopt;
-    Attached& attached = at->second;
-    ResumeParcel parcel;
-    parcel.secret = attached.secret;
-    parcel.resumed = true;
-    parcel.protocol = attached.protocol;
-    parcel.received = attached.received;
-    parcel.window = attached.window.pack(pool_);
+    ResumeParcel parcel = parcel_of(at->second, pool_);
     attached_.erase(at);
     return parcel;
 }
@@ -188,13 +194,7 @@ ResumeParcel Resumption::release(SessionHandle handle, Nanos now) {
     held_.erase(session.place);
     count_drops({.age = session.window.expire(pool_, now - bounds_.age)});
     session.held = false;
-    ResumeParcel parcel;
-    parcel.secret = session.secret;
-    parcel.resumed = true;
-    parcel.protocol = session.protocol;
-    parcel.received = session.received;
-    parcel.window = session.window.pack(pool_);
-    return parcel;
+    return parcel_of(session, pool_);
 }
 
 void Resumption::erase(SessionHandle handle) {
