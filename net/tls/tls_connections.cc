@@ -19,7 +19,7 @@
 namespace pulse {
 namespace {
 
-// An SSL's application data while its handshake is not over: that, and whose it is.
+// Whose it is: its application data.
 TlsConnections* owner_of(const SSL* ssl) {
     return static_cast<TlsConnections*>(SSL_get_ex_data(ssl, 0));
 }
@@ -258,11 +258,6 @@ void TlsConnections::release(Index index) {
     --count_;
     SSL_free(entries_[index].ssl);
     entries_[index] = {};
-}
-
-size_t TlsConnections::memory_bytes() const {
-    if (entries_ == nullptr) return 0;
-    return used_ * sizeof(Entry) + output_.capacity() + plain_.capacity();
 }
 
 }  // namespace pulse

@@ -280,7 +280,7 @@ Result<LoadedTls> load_tls(const TlsFiles& files, const TlsContext* before) {
     LoadedTls loaded;
     if (!files.on() && !files.keys.empty()) {
         loaded.warnings.push_back("--tls-key " + files.keys.front() +
-                                  ": there is no certificate for it; give "
+                                  ": its certificate is missing; give "
                                   "--tls-cert, or do without it");
     }
     if (!files.on()) return loaded;

@@ -373,7 +373,7 @@ std::optional<std::string> wrong_listeners(const ServerOptions& options, const O
 std::optional<std::string> wrong_tls(const ServerOptions& options, const Origins& origins) {
     const auto listener = std::ranges::find_if(options.listen, &ListenAddress::tls);
     if (listener == options.listen.end() || options.tls.on()) return std::nullopt;
-    return origin_of(origins, "tls-cert") + ": there is no certificate, which '" + listener->text +
+    return origin_of(origins, "tls-cert") + ": a certificate is missing, which '" + listener->text +
            "' needs; name one and its key (--tls-key)";
 }
 

@@ -335,7 +335,7 @@ TEST(Flags, PoliciesAreReadAndRefused) {
 
 TEST(Flags, TlsWantsACertificate) {
     expect_error(read({"--listen", "wss://*:9443"}),
-                 {"--tls-cert: there is no certificate, which 'wss://*:9443' needs",
+                 {"--tls-cert: a certificate is missing, which 'wss://*:9443' needs",
                   "name one and its key (--tls-key)"});
 }
 
@@ -365,7 +365,6 @@ TEST(Flags, FieldsMustAgree) {
     expect_error(read({"--heartbeat-timeout", "10h"}), {"is longer than a wheel"});
 }
 
-// What was not given is not the offender.
 TEST(Flags, AdaptiveIntervalsAreARangeWhoseTimeoutsFit) {
     const AdaptiveRange range = options_of({"--heartbeat-adaptive", "30s..10m"}).heartbeat_adaptive;
     EXPECT_EQ(range, (AdaptiveRange{30 * kSecond, 600 * kSecond}));
@@ -378,6 +377,7 @@ TEST(Flags, AdaptiveIntervalsAreARangeWhoseTimeoutsFit) {
         {"--heartbeat-adaptive: the timeout that goes with '1h' is longer than a wheel"});
 }
 
+// What was not given is not the offender.
 TEST(Flags, AnIntervalWhoseDerivedTimeoutDoesNotFitIsTheOffender) {
     const Result<Invocation> too_long = read({"--tick", "128ms", "--heartbeat-interval", "10h"});
     expect_error(too_long, {"--heartbeat-interval: '10h' makes a timeout of three intervals, 30h",
