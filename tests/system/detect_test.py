@@ -27,7 +27,7 @@ WATCHERS = {
     "kernel": ("--heartbeat-interval", "60s", "--heartbeat-timeout", "120s",
                "--tcp-keepalive", "2s", "--tcp-user-timeout", "4s")}
 TIMEOUT_S, KEEPALIVE_S, USER_TIMEOUT_S = 3, 2, 4
-GIVES_UP_S = 20  # what was not found out by then
+GIVES_UP_S = 60  # what was not found out by then, from before the first peer is made
 STAYS_S = 8      # what is not to be found out is looked at so long
 
 
@@ -41,10 +41,6 @@ class Peer:
         self.socket.bind((self.address, 0))
         self.socket.connect((SERVER_ADDRESS, port))
         self.name = f"{self.address}:{self.socket.getsockname()[1]}"
-        self.speaks()
-
-    def speaks(self):
-        """And has its answer, behind the server's probes where making the others took so long."""
         self.socket.sendall(b"PING\n")
         heard = b""
         while b"PONG\n" not in heard:
@@ -133,12 +129,9 @@ def run_peers(cable, servers, found, failures):
         for watcher in watchers:
             watcher.start()
         for number, key in enumerate(servers):
-            peers = {way: Peer(cable, number * 20 + place + 1, servers[key].port)
-                     for place, way in enumerate(WAYS)}
             # Each is gone right after it spoke: its silence begins with that.
-            for way, (goes, _) in WAYS.items():
-                peer = peers[way]
-                peer.speaks()
+            for place, (way, (goes, _)) in enumerate(WAYS.items()):
+                peer = Peer(cable, number * 20 + place + 1, servers[key].port)
                 gone[key][way] = (peer, time.monotonic())
                 goes(peer)
         for watcher in watchers:

@@ -49,7 +49,6 @@ StagePlan plan(Nanos suspect_probe = kSecond) {
     return plan;
 }
 
-// Says nothing but the answers to so many probes, each so late.
 size_t join(PacingStage& stage, std::string_view words) {
     const size_t peer = stage.connect(0);
     stage.write(peer, words);
@@ -57,6 +56,7 @@ size_t join(PacingStage& stage, std::string_view words) {
     stage.heard(peer).clear();
     return peer;
 }
+// Says nothing but the answers to so many probes, each so late.
 void answer_probes(PacingStage& stage, size_t peer, int times, Nanos late) {
     for (int left = times * 20'000; times > 0 && left > 0; --left) {
         stage.settle(10 * kMillisecond);
@@ -228,7 +228,9 @@ TEST(AdaptiveIntervals, GrowForThoseThatOnlyAnswer) {
 // Its answer is late: it beats again when it was probed twice.
 void be_late(Beating& client) {
     const uint64_t missed = count(client.stage, Metric::probes_missed);
-    while (count(client.stage, Metric::probes_missed) == missed) client.stage.settle(kSecond / 10);
+    for (int i = 0; i < 100'000 && count(client.stage, Metric::probes_missed) == missed; ++i)
+        client.stage.settle(kSecond / 10);
+    ASSERT_GT(count(client.stage, Metric::probes_missed), missed);
     client.stage.write(client.peer, "PING\n");
     client.beat_at = client.now();
 }
@@ -237,11 +239,15 @@ TEST(AdaptiveIntervals, AreHalvedWhereAnAnswerIsLateOnceThePeerKnows) {
     for (const bool cut_off : {false, true}) {
         PacingStage stage(adaptive());
         Beating client = begin(stage);
-        while (client.interval < 100 * kSecond) client.beat_for(10 * kSecond);
+        for (int i = 0; i < 10'000 && client.interval < 100 * kSecond; ++i)
+            client.beat_for(10 * kSecond);
+        ASSERT_GE(client.interval, 100 * kSecond);
         const Nanos interval = client.interval, timeout = client.timeout();
         be_late(client);
         stage.io().cut_off = cut_off;
-        while (count(stage, Metric::intervals_shortened) == 0) client.stage.settle(kSecond / 10);
+        for (int i = 0; i < 100'000 && count(stage, Metric::intervals_shortened) == 0; ++i)
+            client.stage.settle(kSecond / 10);
+        ASSERT_GT(count(stage, Metric::intervals_shortened), 0u);
         client.hear();
         EXPECT_LT(client.interval, interval * 52 / 100);
         EXPECT_GT(client.interval, interval * 48 / 100);
