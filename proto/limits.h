@@ -62,9 +62,9 @@ inline constexpr uint32_t kJsonDepthMax = 64;  // application data nests
 // Of user, device, token, profile. A token is the long one: signed claims are 1 to 2 KiB, and 4 KiB
 // is what browsers let a cookie be, so that whatever a web login hands out fits.
 inline constexpr size_t kJsonStringBytesMax = 4'096;
-// Labels say which ring, region or version a peer belongs to: a few words, not a document.
 // Largest count in a JSON object: what a number of JavaScript holds exactly.
 inline constexpr uint64_t kJsonNumberMax = uint64_t{1} << 53;
+// Labels say which ring, region or version a peer belongs to: a few words, not a document.
 inline constexpr uint32_t kLabelsMax = 16;
 inline constexpr size_t kLabelBytesMax = 64;       // of a name, and of a value
 inline constexpr size_t kJsonTokenBytesMax = 256;  // of seq and ts, which are given back

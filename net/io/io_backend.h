@@ -156,8 +156,9 @@ concept IoBackend =
         // calls: for those that end, or that an operator asks about.
         { io.transport_facts(index) } -> std::same_as<TransportFacts>;
         // Of one that is attached and not closed: how long the kernel keeps it without a sign of
-        // its peer's host from now on, instead of what its listener gave it; what is 0 stays. A
-        // system call for each. What ends so is reported by on_end or on_sent, ETIMEDOUT.
+        // its peer's host from now on, instead of what its listener gave it; what is 0 stays.
+        // Two system calls for the keepalive, one for the other. What ends so is reported by
+        // on_end or on_sent, ETIMEDOUT.
         { io.bound_silence(index, bounds) } -> std::same_as<void>;
         // When the last poll stopped waiting and began to handle: what follows is work.
         { reading.woke_at() } -> std::same_as<Nanos>;

@@ -119,8 +119,8 @@ inline constexpr int64_t kAdoptLookNs = 1'000'000'000;
 // --tcp-keepalive, --tcp-user-timeout: what follows from the heartbeats of each connection.
 inline constexpr int64_t kByHeartbeat = -1;
 // And not less than this: where heartbeats are quick the loop is quicker than the kernel, and a
-// host that lost a few segments, or whose window was closed by a slow reader, is not gone. Linux
-// sends a segment six times in it (RTO 200 ms, doubled).
+// host that lost a few segments, or whose window was closed by a slow reader, is not gone. The
+// user timeout is twice it, in which Linux sends a segment eight times (RTO 200 ms, doubled).
 inline constexpr int64_t kKernelBoundMinNs = 15'000'000'000;
 
 // ------------------------------------------------------------------------------------- progress

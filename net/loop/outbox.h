@@ -57,7 +57,7 @@ class Outboxes {
                (queued(connection) || boxes_[connection.outbox].records != 0);
     }
 
-    // Queued and in flight.
+    // Queued, as records that wait, and in flight.
     size_t bytes(const Connection& connection) const {
         const Box& box = boxes_[connection.outbox];
         return size_of(box.queue) + size_of(box.records) + size_of(box.flight);

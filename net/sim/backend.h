@@ -84,7 +84,7 @@ class SimBackend : private SimProgram {
     TransportFacts transport_facts(Index index) {
         return network_.transport_facts(place(index).socket);
     }
-    // Its kernel has no such timers: what is unacknowledged waits for ever.
+    // Its kernel gives up by times of its own (network.cc).
     void bound_silence(Index, const SocketOptions&) {}
     Nanos woke_at() const { return woke_at_; }
     Nanos clock() const { return network_.clock(); }

@@ -630,7 +630,8 @@ constexpr Setting kSettings[] = {
      get_kernel_bound<&ServerOptions::tcp_keepalive>},
     {"tcp-user-timeout", kListening, "auto|off|TIME",
      "How long sent bytes may stay unacknowledged before the kernel closes the connection. auto: "
-     "twice the above, for four of the kernel's probes; off: the kernel's own limit, 15 minutes.",
+     "twice the heartbeat timeout of each, or the above if that is longer, 30s at least; off: the "
+     "kernel's own limit, 15 minutes.",
      text, restart,
      set_kernel_bound<&ServerOptions::tcp_user_timeout, 100 * kMillisecond, 24 * kHour>,
      get_kernel_bound<&ServerOptions::tcp_user_timeout>},
@@ -767,13 +768,15 @@ constexpr Setting kSettings[] = {
     {"heartbeat-adaptive", kHeartbeats, "MIN..MAX",
      "Find the interval of each peer that names no profile between these, such as 30s..10m: longer "
      "while its heartbeats come in time, half as long where an answer was late. It begins with "
-     "--heartbeat-interval, is told by 'interval', and has a timeout of a minute more, or three "
-     "intervals where that is less. off: as configured.",
+     "--heartbeat-interval or what its network has borne, is told by 'interval', and has a timeout "
+     "of a minute more, or three intervals where that is less or --heartbeat-probe is off. It has "
+     "known faults (net/README.md). off: as configured.",
      text, restart, set_adaptive, get_adaptive},
     {"suspect-probe", kHeartbeats, "TIME",
-     "Probe a peer again so soon whose answer takes longer than its round trip and four "
-     "deviations, up to eight times, then once an interval. With it the timeout may be little "
-     "longer than the interval. off: probe once an interval.",
+     "Probe a peer again whose answer takes longer than its round trip and four deviations, "
+     "then so soon up to eight times more, then once an interval. With it the timeout may be "
+     "little longer than the interval. With --liveness roundtrip it has a known fault "
+     "(net/README.md). off: probe once an interval.",
      text, live, DURATION_OR_OFF(suspect_probe, 50 * kMillisecond, 60 * kSecond)},
     {"rtt-alpha", kHeartbeats, "RATIO",
      "How much the newest answer counts in the round trip of --suspect-probe, as 12.5% or 0.125; "
