@@ -420,6 +420,16 @@ def readme_flags_exist(tree):
                         yield f"{path} runs `{name} {flag}`; its --help does not list that flag"
 
 
+def mutants_are_of_this_code(tree):
+    """What a script of mutants replaces is there, once: another would test nothing."""
+    for path in [path for path in tree if path.endswith("_mutants.py")]:
+        names = {"__name__": "mutants", "__file__": os.path.join(ROOT, path)}
+        exec(compile(tree[path], path, "exec"), names)
+        for name, (file, old, _) in names["MUTANTS"].items():
+            if (count := tree.get(file, "").count(old)) != 1:
+                yield f"{path}: {name}: '{old}' is {count} times in {file}"
+
+
 def programs_link_what_they_use(tree):
     """What the Makefile links to a program (LIBS_NAME) is what that program uses."""
     makefile = tree.get("Makefile", "")
@@ -495,6 +505,8 @@ RULES = [
     (programs_link_what_they_use, {
         "needed/pulseload": "Shared library: [libz.so.1]",
         "Makefile": "LIBS_pulseload := -luring -lz\n"}),
+    (mutants_are_of_this_code, {"tests/a_mutants.py": 'MUTANTS = {"a": ("core/a.cc", "x", "y")}\n',
+                                "core/a.cc": "int y;\n"}),
     (readme_flags_exist, {"README.md": "build/pulsewheel --fly 3", "help/pulsewheel": "--flying"}),
 ]
 

@@ -13,6 +13,7 @@ import tempfile
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..")
 SOURCES = ["core/check.cc", "core/sessions/text_store.cc", "core/sessions/directory.cc",
+           "core/sessions/cohorts.cc",
            "tests/support/presence_model.cc", "tests/support/presence_world.cc",
            "tests/core/sessions/directory_test.cc"]
 DIRECTORY, BOOK, STREAM = (f"core/sessions/{name}" for name in
@@ -32,8 +33,8 @@ MUTANTS = {
         DIRECTORY, "if (before == Presence::offline) {",
         "if (before == Presence::offline || replaces) {"),
     "reject_ignores_suspicion": (DIRECTORY, "oldest = suspect;", "oldest = 0;"),
-    "one_session_too_many": (DIRECTORY, "user.sessions >= config_.per_user_max",
-                             "user.sessions > config_.per_user_max"),
+    "one_session_too_many": (DIRECTORY, "user.sessions >= limit",
+                             "user.sessions > limit"),
     "one_of_a_device_too_many": (DIRECTORY, "if (same >= most) {", "if (same > most) {"),
     "linger_is_offline": (DIRECTORY, "} else if (config_.linger > 0) {", "} else if (false) {"),
     "lingers_too_short": (DIRECTORY, "users_[lingering_.first].seen_at + config_.linger",
