@@ -221,8 +221,8 @@ inline constexpr uint32_t kTraceRatioDefault = 10'000;
 // More are not traced and counted (traces_lost_table_full).
 inline constexpr uint32_t kTracedMaxLog2 = 14;
 inline constexpr uint32_t kTracedMax = uint32_t{1} << kTracedMaxLog2;
-// Ends that wait for the exporter, which comes ten times a second, of one reactor: 2,560 a second;
-// 142 KiB. A power of two.
+// Ends that wait for the exporter, which comes ten times a second, of one reactor: 1,920 a second
+// and the anomalies below; 142 KiB. A power of two.
 inline constexpr uint32_t kTraceQueueSlots = 256;
 // Of them for anomalies alone, so that peers that force their traces cannot keep those out: twice
 // what the rate below lets come between two looks of the exporter, and as many connections of a
