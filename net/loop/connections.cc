@@ -271,6 +271,7 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges.limits_bytes = shared(config_.addresses) + shared(config_.users);
     stats.gauges.limits_bytes += beginnings_.memory_bytes() + sharing_.memory_bytes() +
                                  message_rates_.memory_bytes() + anonymous_.memory_bytes();
+    stats.gauges.tls_bytes = tls_.memory_bytes();
     stats.gauges.heartbeats_bytes = answer_times_.memory_bytes() + adaptive_.memory_bytes();
     stats.gauges.heartbeats_bytes += networks_.memory_bytes();
 }

@@ -14,6 +14,7 @@
 #include "core/check.h"
 #include "core/limits.h"
 #include "net/tls/limits.h"
+#include "net/tls/openssl_memory.h"
 #include "net/tls/openssl_words.h"
 
 namespace pulse {
@@ -250,6 +251,12 @@ std::string TlsConnections::describe(Index index) const {
 bool TlsConnections::is_resumed(Index index) const {
     PULSE_ASSERT(has(index));
     return SSL_session_reused(entries_[index].ssl) == 1;
+}
+
+size_t TlsConnections::memory_bytes() const {
+    const int64_t openssl = std::max<int64_t>(openssl_memory_bytes(), 0);
+    return used_ * sizeof(Entry) + output_.capacity() + plain_.capacity() +
+           static_cast<size_t>(openssl);
 }
 
 void TlsConnections::release(Index index) {

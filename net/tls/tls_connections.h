@@ -78,6 +78,8 @@ class TlsConnections {
     // How many there are, and of them those whose handshake is not over.
     uint32_t count() const { return count_; }
     uint32_t handshaking() const { return handshaking_; }
+    // With what OpenSSL holds for this thread, where that is counted (openssl_memory.h).
+    size_t memory_bytes() const;
 
   private:
     struct Bio;  // the callbacks

@@ -20,6 +20,7 @@
 #include "net/observe/trace_exporter.h"
 #include "net/server/descriptors.h"
 #include "net/server/server.h"
+#include "net/tls/openssl_memory.h"
 #include "proto/printable.h"
 #include "tools/pulsewheel/admin.h"
 #include "tools/pulsewheel/flags.h"
@@ -189,6 +190,12 @@ int serve_with(Invocation invocation, std::span<const char* const> arguments) {
 
 }  // namespace
 }  // namespace pulse::serve
+
+// libssl takes memory when it is loaded, behind which OpenSSL refuses to have it counted: so before
+// that, which is when the loader calls what a program has in this section (System V gABI).
+static void count_memory_of_openssl() { pulse::count_openssl_memory(); }
+[[gnu::section(".preinit_array"), gnu::used]] static void (*const kBeforeLibraries)() =
+    &count_memory_of_openssl;
 
 // What escapes cannot be handled here, such as no memory; it ends the program loudly.
 // NOLINTNEXTLINE(bugprone-exception-escape)

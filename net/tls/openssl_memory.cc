@@ -1,0 +1,46 @@
+// OpenSSL's malloc(), with a sum for each thread.
+#include "net/tls/openssl_memory.h"
+
+#include <malloc.h>
+#include <openssl/crypto.h>
+
+#include <cstdlib>
+
+namespace pulse {
+namespace {
+
+thread_local int64_t held_bytes = 0;
+
+// glibc keeps a block's size in front of it.
+int64_t bytes_of(void* block) {
+    return block == nullptr ? 0 : static_cast<int64_t>(malloc_usable_size(block) + sizeof(size_t));
+}
+
+void* take(size_t bytes, const char*, int) {
+    void* const block = std::malloc(bytes);
+    held_bytes += bytes_of(block);
+    return block;
+}
+
+// OpenSSL has handled no block and no bytes before it comes to this.
+void* take_again(void* block, size_t bytes, const char*, int) {
+    const int64_t before = bytes_of(block);
+    void* const moved = std::realloc(block, bytes);
+    if (moved != nullptr) held_bytes += bytes_of(moved) - before;
+    return moved;
+}
+
+void give_back(void* block, const char*, int) {
+    held_bytes -= bytes_of(block);
+    std::free(block);
+}
+
+}  // namespace
+
+bool count_openssl_memory() {
+    return CRYPTO_set_mem_functions(&take, &take_again, &give_back) == 1;
+}
+
+int64_t openssl_memory_bytes() { return held_bytes; }
+
+}  // namespace pulse

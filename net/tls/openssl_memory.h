@@ -1,0 +1,19 @@
+// What OpenSSL holds of the heap, counted by the thread that takes it and gives it back.
+//
+// Nothing is shared between threads, so that counting costs a malloc_usable_size() and an addition.
+// A connection's SSL object is made and freed by its reactor's thread; a block that another thread
+// frees, such as a certificate after a reload, is counted off there: only the sum of all threads is
+// exact. Source: CRYPTO_set_mem_functions(3).
+#pragma once
+
+#include <cstdint>
+
+namespace pulse {
+
+// From now on, in all threads. False: OpenSSL has memory already, and nothing is counted.
+bool count_openssl_memory();
+
+// Of the calling thread, with what malloc() adds to each block; 0 where it is not counted.
+int64_t openssl_memory_bytes();
+
+}  // namespace pulse
