@@ -302,6 +302,14 @@ void cohort_lines(Exposition& out, const CohortFigures& figures) {
 }
 
 // The names that all of Prometheus' client libraries have for this, and what is of no reactor.
+// The names of Prometheus' own exporters end so where a value is a moment.
+void certificate_lines(Exposition& out, const std::vector<CertificateEnd>& certificates) {
+    out.begin("pulsewheel_tls_certificate_not_after_timestamp_seconds", MetricType::Gauge,
+              "When a certificate of --tls-cert ends, since 1970");
+    for (const CertificateEnd& one : certificates)
+        out.add({{"certificate", one.file}}, static_cast<double>(one.not_after_s));
+}
+
 void process_lines(Exposition& out, const ServingState& serving, const Json& process) {
     out.begin("pulsewheel_build_info", MetricType::Gauge,
               "The version, and the backend that was chosen");
@@ -377,6 +385,7 @@ std::string metrics_text(const ReactorList& reactors, const PopulationNames& nam
                          const CohortFigures& cohorts) {
     Exposition out;
     process_lines(out, serving, process);
+    certificate_lines(out, serving.certificates);
     anomaly_lines(out, anomalies);
     thread_counters(out, counters_of_threads);
     ReactorStats total;

@@ -16,6 +16,11 @@ namespace pulse {
 
 using Json = nlohmann::ordered_json;
 
+struct CertificateEnd {
+    std::string file;     // as --tls-cert names it
+    int64_t not_after_s;  // since 1970
+};
+
 // How far a server is on its way to the end.
 struct ServingState {
     bool draining = false;
@@ -29,6 +34,7 @@ struct ServingState {
     uint32_t connections_at_drain = 0;  // when it began
     uint32_t reactors_stuck = 0;        // they have not acknowledged an order for a while
     uint32_t reactors_overloaded = 0;   // they refuse newcomers (--overload)
+    std::vector<CertificateEnd> certificates{};  // those in force
 };
 
 // A counter of a thread that is not a reactor's. Those of one family differ by their reason.

@@ -83,13 +83,15 @@ bool keep(SSL_CTX* context, const std::shared_ptr<TicketKeys>& keys) {
 
 }  // namespace
 
-TlsContext::TlsContext(std::vector<SSL_CTX*> contexts, std::shared_ptr<TicketKeys> keys)
-    : contexts_(std::move(contexts)), keys_(std::move(keys)) {}
+TlsContext::TlsContext(std::vector<SSL_CTX*> contexts, std::shared_ptr<TicketKeys> keys,
+                       std::vector<CertificateTerm> terms)
+    : contexts_(std::move(contexts)), keys_(std::move(keys)), terms_(std::move(terms)) {}
 
 std::shared_ptr<const TlsContext> TlsContext::make(std::vector<SSL_CTX*> contexts,
-                                                   std::shared_ptr<TicketKeys> keys) {
+                                                   std::shared_ptr<TicketKeys> keys,
+                                                   std::vector<CertificateTerm> terms) {
     const std::shared_ptr<const TlsContext> made(
-        new TlsContext(std::move(contexts), std::move(keys)));
+        new TlsContext(std::move(contexts), std::move(keys), std::move(terms)));
     for (SSL_CTX* context : made->contexts_) {
         if (!keep(context, made->keys_)) return nullptr;
         SSL_CTX_set_alpn_select_cb(context, &choose_protocol, nullptr);

@@ -7,6 +7,7 @@
 
 #include <openssl/types.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,12 +18,19 @@
 
 namespace pulse {
 
+// Until when a certificate of the server's own is good.
+struct CertificateTerm {
+    std::string file;     // as --tls-cert names it
+    int64_t not_after_s;  // since 1970
+};
+
 class TlsContext {
   public:
     // Takes over one reference of each of `contexts`, of which there is at least one, and makes
     // them serve names, ALPN and tickets. nullptr: there is no memory.
     static std::shared_ptr<const TlsContext> make(std::vector<SSL_CTX*> contexts,
-                                                  std::shared_ptr<TicketKeys> keys);
+                                                  std::shared_ptr<TicketKeys> keys,
+                                                  std::vector<CertificateTerm> terms = {});
     ~TlsContext();
     TlsContext(const TlsContext&) = delete;
     TlsContext& operator=(const TlsContext&) = delete;
@@ -30,12 +38,16 @@ class TlsContext {
     // That of peers which name no server, or one that no certificate has.
     SSL_CTX* first() const { return contexts_.front(); }
     const std::shared_ptr<TicketKeys>& ticket_keys() const { return keys_; }
+    // Of each --tls-cert, in their order.
+    const std::vector<CertificateTerm>& terms() const { return terms_; }
 
   private:
-    TlsContext(std::vector<SSL_CTX*> contexts, std::shared_ptr<TicketKeys> keys);
+    TlsContext(std::vector<SSL_CTX*> contexts, std::shared_ptr<TicketKeys> keys,
+               std::vector<CertificateTerm> terms);
 
     std::vector<SSL_CTX*> contexts_;
     std::shared_ptr<TicketKeys> keys_;
+    std::vector<CertificateTerm> terms_;
 };
 
 struct LoadedTls {

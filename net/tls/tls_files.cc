@@ -121,6 +121,12 @@ std::string text_of(const ASN1_TIME* time) {
     return {words, static_cast<size_t>(bytes)};
 }
 
+// Since 1970. What OpenSSL cannot read, which it refuses in a handshake too, is over.
+int64_t seconds_of(const ASN1_TIME* time) {
+    tm moment{};
+    return ASN1_TIME_to_tm(time, &moment) == 1 ? timegm(&moment) : 0;
+}
+
 // What clients will look for: subjectAltName's DNS names, or else the common name.
 std::string names_of(X509* certificate) {
     std::vector<std::string> names;
@@ -292,19 +298,22 @@ Result<LoadedTls> load_tls(const TlsFiles& files, const TlsContext* before) {
                      "of the certificates hold them"};
     }
     std::vector<Named> named;
+    std::vector<CertificateTerm> terms;
     for (size_t i = 0; i < files.certificates.size(); ++i) {
         const std::string& certificate = files.certificates[i];
         const std::string& key = apart ? files.keys[i] : certificate;
         const Result<Pair> pair = read_pair(certificate, key, loaded);
         if (!pair) return Error{pair.error()};
         if (Result<void> used = use(named, *pair, files); !used) return Error{used.error()};
+        terms.push_back({certificate, seconds_of(X509_get0_notAfter(pair->certificate.get()))});
     }
     std::vector<SSL_CTX*> contexts;
     contexts.reserve(named.size());
     for (Named& one : named) contexts.push_back(one.context.release());
     loaded.context =
-        TlsContext::make(std::move(contexts), before != nullptr ? before->ticket_keys()
-                                                                : std::make_shared<TicketKeys>());
+        TlsContext::make(std::move(contexts),
+                         before != nullptr ? before->ticket_keys() : std::make_shared<TicketKeys>(),
+                         std::move(terms));
     if (loaded.context == nullptr) return Error{"--tls-cert: no memory; start with more of it"};
     return loaded;
 }

@@ -19,7 +19,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from certificates import make_certificate  # noqa: E402: its path comes first
+from admin import Admin  # noqa: E402: its path comes first
+from certificates import make_certificate  # noqa: E402
 from server import Server, Skipped, run_over_backends  # noqa: E402
 
 FOLDER = tempfile.TemporaryDirectory()
@@ -206,10 +207,34 @@ def test_a_drain_says_goodbye_and_ends_tls(backend):
         assert server.process.wait(timeout=20) == 0
 
 
+def ends_at(path):
+    """When OpenSSL says that a certificate ends, since 1970."""
+    text = subprocess.run(["openssl", "x509", "-in", path, "-noout", "-enddate"], check=True,
+                          capture_output=True, text=True).stdout
+    return ssl.cert_time_to_seconds(text.strip().removeprefix("notAfter="))
+
+
+def expect_end_in_metrics(admin, path):
+    name = "pulsewheel_tls_certificate_not_after_timestamp_seconds"
+    line = f'{name}{{certificate="{path}"}} '
+    text = admin.ask("GET", "/metrics").body.decode()
+    found = [row.removeprefix(line) for row in text.splitlines() if row.startswith(line)]
+    assert [float(value) for value in found] == [ends_at(path)], found
+
+
+def tls_bytes(admin):
+    text = admin.ask("GET", "/metrics").body.decode()
+    return sum(int(float(value)) for value in re.findall(
+        r'^pulsewheel_memory_bytes\{.*kind="tls".*\} (.+)$', text, re.MULTILINE))
+
+
 def test_a_reload_is_for_those_who_come_and_a_broken_pair_changes_nothing(backend):
     own = make_certificate(FOLDER.name, "reload.example", f"reload-{backend}.pem")
-    with serving(backend, certificates=[own]) as server:
+    address = f"unix:{FOLDER.name}/admin-{backend}"
+    with serving(backend, "--admin", address, certificates=[own]) as server:
+        admin = Admin(address)
         context = client_context(trusts=own)
+        expect_end_in_metrics(admin, own)
         inside = connect(server, "reload.example", context)
         converse(inside)
 
@@ -223,8 +248,9 @@ def test_a_reload_is_for_those_who_come_and_a_broken_pair_changes_nothing(backen
         reload(f"--tls-key {own}: has no private key in PEM")
         with connect(server, "reload.example", context) as peer:
             converse(peer)
-        make_certificate(FOLDER.name, "reload.example", f"reload-{backend}.pem")
+        make_certificate(FOLDER.name, "reload.example", f"reload-{backend}.pem", days=9)
         reload(f"reload: --tls-cert {own}: reload.example")
+        expect_end_in_metrics(admin, own)
         deadline = time.monotonic() + 10
         while True:  # until each reactor has the new one
             try:
@@ -234,7 +260,12 @@ def test_a_reload_is_for_those_who_come_and_a_broken_pair_changes_nothing(backen
                 assert time.monotonic() < deadline
         inside.sendall(PING)
         assert until(inside, PONG) == PONG
+        held = tls_bytes(admin)
         inside.close()
+        deadline = time.monotonic() + 10
+        while tls_bytes(admin) > held - 5_000:  # OpenSSL has more for each
+            assert time.monotonic() < deadline, (held, tls_bytes(admin))
+            time.sleep(0.05)
 
 
 def test_wrong_settings_name_what_to_do(backend):

@@ -30,6 +30,9 @@ class AdminTarget final : public ControlTarget {
 
     Reactors& reactors() override { return server_.reactors(); }
     ServingState serving() const override {
+        std::vector<CertificateEnd> certificates;
+        for (const CertificateTerm& term : main_thread_.certificates())
+            certificates.push_back({term.file, term.not_after_s});
         const Operator::Progress& progress = main_thread_.progress();
         const Nanos since = progress.draining_since;
         timespec now{};
@@ -44,7 +47,8 @@ class AdminTarget final : public ControlTarget {
                 .connections_max = server_.connections_max(),
                 .connections_at_drain = progress.connections_at_drain,
                 .reactors_stuck = progress.reactors_stuck,
-                .reactors_overloaded = server_.overloaded()};
+                .reactors_overloaded = server_.overloaded(),
+                .certificates = std::move(certificates)};
     }
     Json process() const override {
         ServerStats stats;

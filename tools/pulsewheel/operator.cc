@@ -303,6 +303,11 @@ int Operator::end() {
 
 // -------------------------------------------------------------------------------------- reloading
 
+std::vector<CertificateTerm> Operator::certificates() const {
+    const std::lock_guard lock(tls_lock_);
+    return tls_ != nullptr ? tls_->terms() : std::vector<CertificateTerm>();
+}
+
 Result<Reload> Operator::reload() {
     manager_.reload_began();
     log_.reopen();
@@ -414,6 +419,10 @@ void Operator::apply(const ServerOptions& options) {
     if (!std::ranges::equal(options.policies, options_.policies, {}, text, text))
         policies_before_ = options_.policies;
     options_ = options;
+    {
+        const std::lock_guard lock(tls_lock_);
+        tls_ = options_.tls_context;
+    }
     server_->reload(options_);
     tune_watch();
     next_memory_look_ = 0;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <csignal>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
@@ -39,7 +40,8 @@ class Operator {
         : log_(log),
           options_(std::move(options)),
           source_(std::move(source)),
-          manager_(std::move(manager)) {}
+          manager_(std::move(manager)),
+          tls_(options_.tls_context) {}
 
     // Opens what statistics are written to. The error names the file.
     Result<void> open_outputs();
@@ -61,6 +63,8 @@ class Operator {
         std::atomic<uint32_t> reactors_stuck{0};
     };
     const Progress& progress() const { return progress_; }
+    // Those in force; none where TLS is off.
+    std::vector<CertificateTerm> certificates() const;
     // After run(): how it drained, for a trace.
     const DrainTrace& drain_trace() const { return drain_trace_; }
 
@@ -108,6 +112,8 @@ class Operator {
     ServerOptions options_;  // in force
     SettingsSource source_;
     ServiceManager manager_;
+    mutable std::mutex tls_lock_;
+    std::shared_ptr<const TlsContext> tls_;  // of options_, for other threads
     std::optional<std::vector<CohortPolicy>> policies_before_;
     Server* server_ = nullptr;
     AnomalyWatch* watch_ = nullptr;
