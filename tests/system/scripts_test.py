@@ -34,7 +34,7 @@ MEASURING = [f"tools/perf/{name}.sh" for name in
              ("compare", "flame", "hostcheck", "record", "stat", "sweep", "syscalls", "wakeups")]
 SCRIPTS = [*MEASURING, "tools/perf/demo.sh", "tools/perf/density.sh", "tools/perf/million.sh",
            "tools/perf/million.py", "tools/perf/answers.py", "tools/perf/bare_server.py",
-           "tools/perf/drain.py",
+           "tools/perf/drain.py", "tools/perf/storm.py",
            "tools/perf/memory_group.py", "tools/perf/density_report.py", "bench/run.py",
            "bench/instructions.py", "bench/versus.py"]
 # As a user's shell has it: not inside the make that runs this test.
@@ -402,6 +402,23 @@ def count_wake_ups():
         assert 0 < figures["latency_us"]["p50"] <= figures["latency_us"]["max"], figures
 
 
+def compare_instructions():
+    """By the CPU's counters, or by callgrind: user space alone, so never many thousands."""
+    report = report_of("compare.sh", *BRIEF, "--pairs", "1", "--measure", "instructions",
+                       "--any-run")
+    compared = report["figures"]["compared"]["instructions"]
+    assert 500 < compared["median_a"] < 50_000, compared
+    assert report["figures"]["verdict"] == "none", "a pair is too few"
+
+
+def come_back_after_a_restart():
+    code, out, err = run(os.path.join(ROOT, "tools/perf/storm.py"), "--connections", "200",
+                         "--base", "1", "--down", "1", "--policies", "none,hint", "--json")
+    assert code == 0, (code, out[-500:], err)
+    none, hint = json.loads(out)
+    assert hint["all_back_s"] < 30 and none["tries_per_client"] >= 1, (none, hint)
+
+
 def draw_flames():
     """Where perf samples: both graphs, which name our functions. gdb would take longer."""
     if why_no_perf():
@@ -445,8 +462,8 @@ def count_the_costs():
 
 
 def test_measuring_scripts_measure():
-    cases = (compare_backends, draw_flames, count_system_calls, sweep_the_rate, count_wake_ups,
-             count_the_costs, check_this_host)
+    cases = (compare_backends, compare_instructions, come_back_after_a_restart, draw_flames,
+             count_system_calls, sweep_the_rate, count_wake_ups, count_the_costs, check_this_host)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(case) for case in cases]:
             future.result()

@@ -11,6 +11,10 @@ Hodges-Lehmann estimate over the pairs; its interval is that of Wilcoxon's signe
 verdict is of --measure alone and is given once, after the last pair; of the other measures the
 table has the figures. A run that pulseload calls INVALID is repeated with its pair.
 
+CPU is that of the median tenth of a second: what runs beside it for a moment does not count. Where
+the CPU has no counters, --measure instructions is by callgrind, under a small load on epoll, and
+needs no quiet machine: it sees what a heartbeat does in user space, not what it waits for.
+
 Exit code: 0 no difference is shown, or B is faster; 3 B is slower; 1 it could not be measured; 2
 usage.
 """
@@ -21,7 +25,7 @@ import shlex
 import statistics
 import tempfile
 
-from measuring import revision, significance, tools, workload
+from measuring import callgrind, revision, significance, tools, workload
 from measuring.command import Failed, WrongUse, add_output, add_workload, program, whole
 from measuring.results import Results, figure, table
 
@@ -111,6 +115,11 @@ def one_run(side, options, folder):
     given = argparse.Namespace(**{**vars(options), "backend": side.backend,
                                   "server": options.server + side.flags})
     counters = options.measure == "instructions"
+    if counters and options.by_callgrind:
+        window, instructions = callgrind.counted(given, side.binary)
+        if window.rate is None:
+            return None, "no heartbeat came"
+        return {"instructions": window.per(instructions)}, None
     with workload.loaded(given, folder, side.binary, whole=True) as watched:
         counter = tools.Counting(watched.pid, ["instructions:u"], folder) if counters else None
         slept = -switches(watched.pid)
@@ -126,7 +135,8 @@ def one_run(side, options, folder):
     if window.rate is None:
         return None, "no heartbeat came"
     calls = [reading.counters["io"]["system_calls"] for reading in (window.before, window.after)]
-    cpu = workload.cores_used(window.before, window.after)
+    # Of the median slice: what else ran for a moment is in few of them.
+    cpu = statistics.median(window.slices)
     values = {"cpu": cpu / window.rate * 1e6, "rss": rss / 1024, "wakeups": window.per(slept),
               "syscalls": window.per(calls[1] - calls[0])}
     for name in ("p50", "p99"):
@@ -199,12 +209,26 @@ def verdict_line(found, options):
             f"{options.confidence * 100:g} % sure to lie in {interval(one)}")
 
 
+def counts_by_callgrind(options, results):
+    """Whether instructions are, which is where the CPU counts none. Fails where nothing can."""
+    if options.measure != "instructions":
+        return False
+    if tools.why_no_perf() is None and tools.counts_here("instructions:u"):
+        return False
+    if why := callgrind.why_not():
+        raise Failed(f"--measure instructions: this machine has no hardware counters, and {why}")
+    results.note("instructions are counted by callgrind, since this machine has no hardware "
+                 f"counters: of the reactor's turns, {callgrind.SMALL_WORDS}")
+    return True
+
+
 def main(options):
-    if options.measure == "instructions":
-        tools.need_counters("instructions:u")
     results = Results("compare", options)
+    options.by_callgrind = counts_by_callgrind(options, results)
     sides = [side_of(name, text, options, results.note)
              for name, text in (("A", options.a), ("B", options.b))]
+    if options.by_callgrind and any(side.backend == "io_uring" for side in sides):
+        raise WrongUse("--measure instructions: callgrind runs no io_uring here; compare epoll")
     results.environment["programs"] = {
         side.name: tools.environment.binary(side.binary) for side in sides}
     results.write("environment.json", results.environment)

@@ -11,24 +11,15 @@ user space alone.
 
 Exit code: 0; 1 it could not be measured; 2 usage.
 """
-import argparse
-import os
-import re
-import shutil
-import subprocess
 import tempfile
 
-from measuring import tools, workload
+from measuring import callgrind, tools, workload
 from measuring.command import Failed, add_output, add_workload
-from measuring.environment import read
 from measuring.results import Results, figure, table
 
 SOFTWARE = ("task-clock", "context-switches", "cpu-migrations", "page-faults")
 HARDWARE = ("cycles", "instructions", "branches", "branch-misses", "cache-references",
             "cache-misses")
-SMALL = {"connections": 50, "rate": 500, "reactors": 1, "backend": "epoll", "pin": False}
-TURN = "*Reactor*::turn*"
-CONTROL_SECONDS_MAX = 30
 
 
 def add_flags(parser):
@@ -55,33 +46,6 @@ def by_perf(options, results):
         return workload.watched_for(watched, options.seconds, counter.begin, counter.end)
 
 
-def control(word, pid):
-    done = subprocess.run(["callgrind_control", word, str(pid)], capture_output=True, text=True,
-                          timeout=CONTROL_SECONDS_MAX, check=False)
-    if done.returncode != 0 or "Error" in done.stdout + done.stderr:
-        raise Failed(f"callgrind_control {word}: {(done.stdout + done.stderr).strip()[-200:]}")
-
-
-def by_callgrind(options, results):
-    """(window, instructions of the turns) of a server under the small load."""
-    small = argparse.Namespace(**{**vars(options), **SMALL, "pid": None})
-    with tempfile.TemporaryDirectory() as folder:
-        out = os.path.join(folder, "callgrind.out")
-        wrapped = ["valgrind", "--quiet", "--tool=callgrind", f"--toggle-collect={TURN}",
-                   f"--callgrind-out-file={out}"]
-        with workload.loaded(small, folder, wrapped=wrapped) as watched:
-            window, _ = workload.watched_for(
-                watched, options.seconds, lambda: control("--zero", watched.pid),
-                lambda: control("--dump", watched.pid))
-        dumps = sorted(name for name in os.listdir(folder) if name.startswith("callgrind.out."))
-        text = read(os.path.join(folder, dumps[0])) if dumps else None
-        found = re.search(r"^(?:summary|totals): (\d+)", text or "", re.M)
-        if not found:
-            raise Failed("callgrind: left no count; is valgrind whole?")
-        shutil.copy(os.path.join(folder, dumps[0]), results.file("callgrind.out"))
-    return window, int(found[1])
-
-
 def rows_of(window, counts):
     for event, count in counts.items():
         if count is None:
@@ -102,9 +66,8 @@ def wants_callgrind(options, results, counts):
     if options.pid is not None:
         results.note("callgrind counts a server that it starts: not one that runs (--pid)")
         return False
-    if not shutil.which("valgrind"):
-        results.note("instructions are not counted: valgrind is not installed; apt-get install "
-                     "valgrind")
+    if why := callgrind.why_not():
+        results.note(f"instructions are not counted: {why}")
         return False
     return True
 
@@ -122,7 +85,7 @@ def main(options):
     figures["callgrind"] = None
     if wants_callgrind(options, results, counts):
         results.progress("callgrind: some seconds to start")
-        window, instructions = by_callgrind(options, results)
+        window, instructions = callgrind.counted(options, keep=results.file("callgrind.out"))
         if window.rate is None:
             raise Failed("callgrind: no heartbeat came while it counted; give --seconds more")
         turns = window.after.counters["turns"] - window.before.counters["turns"]

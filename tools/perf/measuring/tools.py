@@ -69,16 +69,6 @@ def has_event(event):
         os.path.join(folder, event.replace(":", "/")))
 
 
-def need_counters(event):
-    """Fails where an event of the CPU is not counted here."""
-    why = why_no_perf()
-    if why is None and not counts_here(event):
-        why = ("this machine has no hardware counters, as most virtual machines; measure cpu, or "
-               "see stat.sh")
-    if why:
-        raise Failed(f"{event}: {why}")
-
-
 class Controlled:
     """A perf that counts or records only from begin() to end(): one process, or without a pid what
     the command names."""

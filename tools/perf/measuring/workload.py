@@ -15,7 +15,10 @@ from measuring.environment import read
 
 START_SECONDS_MAX = 20
 CONNECTS_A_SECOND = 5_000  # slow enough that a busy machine keeps up
-SETTLE_SECONDS = 0.3  # after the last connect, before anything is measured
+# After the last connect, before anything is measured: for half a second a heartbeat costs up to one
+# and a half times what it does later.
+SETTLE_SECONDS = 0.8
+SLICE_SECONDS = 0.1  # what else wakes on the machine is mostly gone within some of them
 SLACK_SECONDS = 0.5  # by which the load outlasts what is measured
 ATTACHING_SECONDS_MAX = 60  # for a load that is ended once a profiler has what it wants
 END_SECONDS_MAX = 30
@@ -41,13 +44,23 @@ def cpu_seconds(pid):
         raise Failed(f"process {pid}: has ended, or its CPU time may not be read") from None
 
 
-def sleep_while_running(pid, seconds):
-    """Fails where the process ends meanwhile."""
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
+def cores_in_slices(pid, seconds):
+    """Waits so long. Returns the cores that the process used, slice by slice.
+
+    Fails where the process ends meanwhile.
+    """
+    slices = []
+    at_s, cpu_s = time.monotonic(), cpu_seconds(pid)
+    deadline = at_s + seconds
+    while (left := deadline - at_s) > 0:
+        time.sleep(min(left, SLICE_SECONDS))
         if not os.path.isdir(f"/proc/{pid}"):
             raise Failed(f"process {pid}: ended while it was measured")
-        time.sleep(min(left, 0.25))
+        now_s, used_s = time.monotonic(), cpu_seconds(pid)
+        if now_s - at_s >= SLICE_SECONDS / 2:  # the rest of a window may be a moment
+            slices.append((used_s - cpu_s) / (now_s - at_s))
+        at_s, cpu_s = now_s, used_s
+    return slices
 
 
 class Admin:
@@ -261,6 +274,7 @@ class Window:
     before: Reading
     after: Reading
     seconds: float  # from begin() to end() of what measured
+    slices: list = dataclasses.field(default_factory=list)  # cores_in_slices()
 
     @property
     def rate(self):
@@ -298,8 +312,8 @@ def watched_for(watched, seconds, begin=lambda: None, end=lambda: None):
     begin()
     started = time.monotonic()
     before = watched.reading()
-    sleep_while_running(watched.pid, seconds)
+    slices = cores_in_slices(watched.pid, seconds)
     after = watched.reading(closing=True)
     took = time.monotonic() - started
     got = end()
-    return Window(before, after, took), got
+    return Window(before, after, took, slices), got
