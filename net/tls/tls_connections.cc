@@ -68,9 +68,10 @@ struct TlsConnections::Bio {
     }
 
     // A step of a handshake behind the first is one of a KeyUpdate. The callback cannot end it: no
-    // bytes are left to read instead, and read() sees why.
+    // bytes are left to read instead, and read() sees why. To a client tickets come so, too, as
+    // many as its server likes.
     static void on_event(const SSL* ssl, int where, int) {
-        if ((where & SSL_CB_LOOP) == 0) return;
+        if ((where & SSL_CB_LOOP) == 0 || SSL_is_server(ssl) == 0) return;
         TlsConnections& own = *owner_of(ssl);
         if (++own.key_updates_ > kTlsKeyUpdatesPerRead) own.input_ = {};
     }
@@ -91,26 +92,48 @@ bool TlsConnections::turn_on() {
     return entries_ != nullptr;
 }
 
-bool TlsConnections::begin(Index index, const TlsContext& context) {
-    if (!turn_on() || Bio::method() == nullptr) return false;
+// An object for this place; nullptr: there is no memory.
+SSL* TlsConnections::make(Index index, SSL_CTX* context) {
+    if (!turn_on() || Bio::method() == nullptr) return nullptr;
     PULSE_ASSERT(!has(index));
-    SSL* const ssl = SSL_new(context.first());
+    SSL* const ssl = SSL_new(context);
     BIO* const bio = ssl == nullptr ? nullptr : BIO_new(Bio::method());
     if (bio == nullptr || SSL_set_ex_data(ssl, 0, this) != 1) {
         BIO_free(bio);
         SSL_free(ssl);
         ERR_clear_error();
-        return false;
+        return nullptr;
     }
     BIO_set_data(bio, this);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);  // takes it over
-    SSL_set_accept_state(ssl);
     used_ = std::max<size_t>(used_, index + 1);
     entries_[index] = {.ssl = ssl, .come = 0, .length = 0};
     ++count_;
     ++handshaking_;
+    return ssl;
+}
+
+bool TlsConnections::begin(Index index, const TlsContext& context) {
+    SSL* const ssl = make(index, context.first());
+    if (ssl == nullptr) return false;
+    SSL_set_accept_state(ssl);
     return true;
+}
+
+bool TlsConnections::begin_client(Index index, const TlsClientStart& start) {
+    SSL* const ssl = make(index, start.context.get());
+    if (ssl == nullptr) return false;
+    SSL_set_connect_state(ssl);
+    begin_call({});
+    const bool ready = set_tls_server(ssl, start.server) && keep_tls_sessions(ssl, start.keeps) &&
+                       (start.resumes == nullptr || SSL_set_session(ssl, start.resumes) == 1) &&
+                       SSL_get_error(ssl, SSL_do_handshake(ssl)) == SSL_ERROR_WANT_READ;
+    if (ready) return true;
+    ERR_clear_error();
+    output_.clear();
+    release(index);
+    return false;
 }
 
 // The callback of events is set once a handshake is over, and on no object before.
@@ -135,6 +158,7 @@ void TlsConnections::tidy() {
 
 void TlsConnections::end_handshake(SSL* ssl) {
     SSL_set_info_callback(ssl, &Bio::on_event);
+    keep_resumed_session(ssl);
     PULSE_ASSERT(handshaking_ > 0);
     --handshaking_;
 }
@@ -151,7 +175,7 @@ TlsConnections::Read TlsConnections::read(Index index, std::span<const uint8_t> 
         const int done = SSL_do_handshake(ssl);
         if (done != 1) {
             const int error = SSL_get_error(ssl, done);
-            if (error != SSL_ERROR_WANT_READ) fail(read);
+            if (error != SSL_ERROR_WANT_READ) fail(ssl, read);
             return read;
         }
         end_handshake(ssl);
@@ -203,16 +227,21 @@ void TlsConnections::read_plain(SSL* ssl, Read& read) {
         } else if (error == SSL_ERROR_ZERO_RETURN) {
             read.ended = true;
         } else if (error != SSL_ERROR_WANT_READ) {
-            fail(read);
+            fail(ssl, read);
         }
         break;
     }
     read.plain = {plain_.data() + kReceiveFrontBytes, used};
 }
 
-void TlsConnections::fail(Read& read) {
+void TlsConnections::fail(const SSL* ssl, Read& read) {
     read.failed = true;
+    const unsigned long code = ERR_peek_last_error();
+    const bool of_certificate =
+        ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED;
     reason_ = take_openssl_error();
+    if (!of_certificate) return;
+    reason_.append(": ").append(X509_verify_cert_error_string(SSL_get_verify_result(ssl)));
 }
 
 bool TlsConnections::seal(Index index, std::span<const uint8_t> plain) {
@@ -232,11 +261,16 @@ void TlsConnections::say_end(Index index) {
     ERR_clear_error();
 }
 
+std::string TlsConnections::suite(Index index) const {
+    PULSE_ASSERT(has(index));
+    const SSL* const ssl = entries_[index].ssl;
+    return std::string(SSL_get_version(ssl)) + " " + SSL_get_cipher_name(ssl);
+}
+
 std::string TlsConnections::describe(Index index) const {
     PULSE_ASSERT(has(index));
     const SSL* const ssl = entries_[index].ssl;
-    std::string text = SSL_get_version(ssl);
-    text.append(" ").append(SSL_get_cipher_name(ssl));
+    std::string text = suite(index);
     if (SSL_session_reused(ssl) == 1) text += ", resumed";
     if (const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name); name != nullptr)
         text.append(", for ").append(name);
@@ -263,6 +297,8 @@ void TlsConnections::release(Index index) {
     if (!has(index)) return;
     if (is_handshaking(index)) --handshaking_;
     --count_;
+    // Else it spoils the session, which may be resumed all the same (RFC 5246 section 7.2.1).
+    SSL_set_shutdown(entries_[index].ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(entries_[index].ssl);
     entries_[index] = {};
 }

@@ -23,9 +23,18 @@
 
 #include "core/page_source.h"
 #include "core/types.h"
+#include "net/tls/tls_client.h"
 #include "net/tls/tls_context.h"
 
 namespace pulse {
+
+// A client's handshake.
+struct TlsClientStart {
+    const TlsClientContext& context;  // outlives the connection
+    const std::string& server;        // whom it asks for: set_tls_server()
+    SSL_SESSION* resumes = nullptr;   // offered; nullptr: none
+    TlsSessions* keeps = nullptr;     // takes new ones, and outlives the connection; nullptr: none
+};
 
 class TlsConnections {
   public:
@@ -37,6 +46,8 @@ class TlsConnections {
 
     // The server's end of a handshake. False: there is no memory. Requires: it has none here.
     bool begin(Index index, const TlsContext& context);
+    // The client's end of one, whose first flight is in output(). Likewise.
+    bool begin_client(Index index, const TlsClientStart& start);
     bool has(Index index) const { return used_ > index && entries_[index].ssl != nullptr; }
     // begin() was called, and the handshake is neither over nor given up.
     bool is_handshaking(Index index) const;
@@ -66,6 +77,8 @@ class TlsConnections {
     // Records that the last call made, until the next.
     std::span<const uint8_t> output() const { return output_; }
 
+    // "TLSv1.3 TLS_AES_256_GCM_SHA384". Requires: has(index), and its handshake is over.
+    std::string suite(Index index) const;
     // What was agreed on, for the log: "TLSv1.3 TLS_AES_256_GCM_SHA384, resumed, for a.example, as
     // CN=client". Requires: its handshake is over.
     std::string describe(Index index) const;
@@ -93,11 +106,12 @@ class TlsConnections {
     static_assert(sizeof(Entry) == 16);
 
     bool turn_on();
+    SSL* make(Index index, SSL_CTX* context);
     static void follow(Entry& entry, std::span<const uint8_t> records);
     void begin_call(std::span<const uint8_t> records);
     void end_handshake(SSL* ssl);
     void read_plain(SSL* ssl, Read& read);
-    void fail(Read& read);
+    void fail(const SSL* ssl, Read& read);
     void tidy();
 
     PageSource& pages_;

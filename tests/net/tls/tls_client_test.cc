@@ -1,0 +1,154 @@
+// The client's end of TLS against the server's, both ours and without a socket: whom it trusts, the
+// name that it asks for, sessions that it resumes, and ends.
+#include "net/tls/tls_client.h"
+
+#include <gtest/gtest.h>
+#include <openssl/ssl.h>
+
+#include "net/io/mapped_pages.h"
+#include "net/tls/tls_connections.h"
+#include "net/tls/tls_files.h"
+
+#include "tests/support/certificates.h"
+
+namespace pulse::test {
+namespace {
+
+constexpr Index kClient = 3, kServer = 7;
+
+std::span<const uint8_t> bytes_of(std::string_view text) {
+    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+std::string text_of(std::span<const uint8_t> bytes) { return {bytes.begin(), bytes.end()}; }
+
+// Two ends, and what each has heard.
+class TlsPair : public testing::Test {
+  protected:
+    TlsPair() {
+        const TestCertificate leaf({.names = {"a.example"}}, &authority_);
+        leaf_ = folder_.write("leaf.pem", leaf.certificate_pem() + leaf.key_pem());
+        authorities_ = folder_.write("authority.pem", authority_.certificate_pem());
+        serve({});
+        trust({.verify = true, .authorities = authorities_});
+    }
+    void serve(TlsFiles files) {
+        files.certificates = {leaf_};
+        Result<LoadedTls> loaded = load_tls(files, context_.get());
+        ASSERT_TRUE(loaded) << loaded.error();
+        context_ = loaded->context;
+    }
+    void trust(const TlsClientFiles& files) {
+        auto made = TlsClientContext::make(files);
+        ASSERT_TRUE(made) << made.error();
+        client_context_ = std::move(*made);
+    }
+    // A handshake, as far as it goes, and the ticket behind it. Why the client failed, or nothing.
+    std::string connect(const std::string& name, SSL_SESSION* resumes = nullptr) {
+        EXPECT_TRUE(server_.begin(kServer, *context_));
+        EXPECT_TRUE(client_.begin_client(kClient, {.context = *client_context_,
+                                                   .server = name,
+                                                   .resumes = resumes,
+                                                   .keeps = &sessions_}));
+        free_tls_session(resumes);
+        std::string to_server = text_of(client_.output());
+        for (int flights = 0; flights < 4; ++flights) {
+            const TlsConnections::Read served = server_.read(kServer, bytes_of(to_server));
+            const std::string to_client = text_of(server_.output());
+            if (served.failed) return "server: " + std::string(server_.reason());
+            const TlsConnections::Read read = client_.read(kClient, bytes_of(to_client));
+            to_server = text_of(client_.output());
+            if (read.failed) return std::string(client_.reason());
+        }
+        EXPECT_FALSE(client_.is_handshaking(kClient));
+        EXPECT_FALSE(server_.is_handshaking(kServer));
+        return {};
+    }
+    void end() {
+        client_.release(kClient);
+        server_.release(kServer);
+    }
+
+    TestFolder folder_;
+    TestCertificate authority_{{.names = {"authority"}, .authority = true}};
+    std::string leaf_, authorities_;
+    std::shared_ptr<const TlsContext> context_;
+    std::shared_ptr<const TlsClientContext> client_context_;
+    MappedPages pages_;
+    TlsSessions sessions_{2};
+    TlsConnections client_{pages_, 10}, server_{pages_, 10};
+};
+
+TEST_F(TlsPair, AsksForTheNameAndVerifiesIt) {
+    EXPECT_EQ(connect("a.example"), "");
+    EXPECT_EQ(client_.suite(kClient), "TLSv1.3 TLS_AES_256_GCM_SHA384");
+    EXPECT_NE(server_.describe(kServer).find("for a.example"), std::string::npos);
+    end();
+    EXPECT_EQ(connect("b.example"), "certificate verify failed: hostname mismatch");
+    end();
+    // An address is verified, and is not a name to ask for (RFC 6066 section 3).
+    EXPECT_EQ(connect("127.0.0.1"), "certificate verify failed: IP address mismatch");
+    end();
+}
+
+TEST_F(TlsPair, TrustsWhomItIsTold) {
+    const TestCertificate stranger({.names = {"stranger"}, .authority = true});
+    trust({.verify = true, .authorities = folder_.write("s.pem", stranger.certificate_pem())});
+    EXPECT_EQ(connect("a.example").find("certificate verify failed: "), 0u);
+    end();
+    trust({});
+    EXPECT_EQ(connect("b.example"), "");
+    end();
+    for (const std::string& file : {folder_.path("none.pem"), folder_.write("x.pem", "x")}) {
+        const auto made = TlsClientContext::make({.verify = true, .authorities = file});
+        ASSERT_FALSE(made);
+        EXPECT_EQ(made.error().find("--tls-ca " + file + ": "), 0u) << made.error();
+    }
+}
+
+TEST_F(TlsPair, ResumesInBothVersionsAndKeepsNoMoreThanAsked) {
+    EXPECT_EQ(sessions_.take(), nullptr);
+    for (const bool only_1_2 : {false, true}) {
+        SSL_CTX_set_max_proto_version(client_context_->get(), only_1_2 ? TLS1_2_VERSION : 0);
+        for (int more = 0; more < 3; ++more) {
+            EXPECT_EQ(connect("a.example"), "");
+            EXPECT_FALSE(client_.is_resumed(kClient));
+            end();
+        }
+        EXPECT_EQ(sessions_.count(), 2u);
+        // Each has another behind it, by its ticket or as the one that it had.
+        for (int more = 0; more < 3; ++more) {
+            EXPECT_EQ(connect("a.example", sessions_.take()), "");
+            EXPECT_TRUE(client_.is_resumed(kClient));
+            EXPECT_EQ(sessions_.count(), 2u);
+            end();
+        }
+        while (SSL_SESSION* const session = sessions_.take()) free_tls_session(session);
+    }
+}
+
+TEST_F(TlsPair, SpeaksAndEnds) {
+    ASSERT_EQ(connect("a.example"), "");
+    ASSERT_TRUE(client_.seal(kClient, bytes_of("hello")));
+    std::string records = text_of(client_.output());
+    EXPECT_EQ(text_of(server_.read(kServer, bytes_of(records)).plain), "hello");
+    ASSERT_TRUE(server_.seal(kServer, bytes_of("world")));
+    records = text_of(server_.output());
+    EXPECT_EQ(text_of(client_.read(kClient, bytes_of(records)).plain), "world");
+    server_.say_end(kServer);
+    records = text_of(server_.output());
+    const TlsConnections::Read read = client_.read(kClient, bytes_of(records));
+    EXPECT_TRUE(read.ended && !read.failed);
+    end();
+    EXPECT_EQ(client_.count() + server_.count() + client_.handshaking(), 0u);
+}
+
+// A client asks its server for as much as it likes: tickets are not the KeyUpdates of a flood.
+TEST_F(TlsPair, TakesManyTickets) {
+    SSL_CTX_set_num_tickets(context_->first(), 20);
+    EXPECT_EQ(connect("a.example"), "");
+    EXPECT_EQ(sessions_.count(), 2u);
+    end();
+}
+
+}  // namespace
+}  // namespace pulse::test
