@@ -85,7 +85,7 @@ CXX_fuzz = $(FUZZ_CXX)
 # Each program is linked to what it uses and to nothing else: tests/structure_test.py compares these
 # lists with what the linker found used.
 LIBS_pulsewheel := -luring -lsimdjson -lfmt -lssl -lcrypto -lz -lcpp-httplib -lprometheus-cpp-core
-LIBS_pulseload := -lsimdjson -lfmt -lcrypto -lz
+LIBS_pulseload := -lsimdjson -lfmt -lssl -lcrypto -lz
 LIBS_pulsesim := -lsimdjson -lfmt -lssl -lcrypto -lz
 LIBS_pulsectl := -lsimdjson -lfmt
 LIBS_any := $(sort $(LIBS_pulsewheel) $(LIBS_pulseload) $(LIBS_pulsesim) $(LIBS_pulsectl))

@@ -226,7 +226,11 @@ def test_usage_errors_name_the_offender(_backend):
     cases = [
         (["-n", "0"], "--connections"),
         (["--mix", "mqtt=1"], "mqtt"),
-        (["--target", "wss://127.0.0.1:1"], "TLS"),
+        (["--target", "https://127.0.0.1:1"], "wss://"),
+        (["--tls-verify"], "without TLS"),
+        (["--tls-resume", "5", "--target", "wss://127.0.0.1:1", "--tcp-only"], "without TLS"),
+        (["--tls-resume", "101", "--target", "wss://127.0.0.1:1"], "from 0 to 100"),
+        (["--tls-handshakes", "0", "--target", "wss://127.0.0.1:1"], "--tls-handshakes 0"),
         (["--target", "tcp://127.0.0.1:1", "--mix", "ws=1"], "tcp://127.0.0.1:1"),
         (["--slo", "p99"], "--slo"),
         (["--storm", "maim=1@1s"], "maim"),

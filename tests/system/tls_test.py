@@ -21,6 +21,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from admin import Admin  # noqa: E402: its path comes first
 from certificates import make_certificate  # noqa: E402
+from load import Load  # noqa: E402
 from server import Server, Skipped, run_over_backends  # noqa: E402
 
 FOLDER = tempfile.TemporaryDirectory()
@@ -166,6 +167,36 @@ def test_node(backend):
         asked = subprocess.run(["node", "-e", script, str(server.port), AUTHORITY],
                                capture_output=True, timeout=30)
         assert asked.stdout == b"101 TLSv1.3\n", asked
+
+
+def test_pulseload(backend):
+    """Its own client, in each protocol; what its user is told of a certificate that is refused."""
+    beats = ("--heartbeat-interval", "500ms", "-d", "2s")
+    with serving(backend, scheme="tls+auto") as server:
+        target = f"tls+auto://localhost:{server.port}"
+        load = Load(target, "-n", "200", "--mix", "ws=1,ws-json=1,jsonl=1,tcp=1", "--hello",
+                    "--tls-ca", AUTHORITY, "--tls-server-name", "a.example", "--tls-resume", "50",
+                    "--storm", "kill=50%@500ms,reconnect=none", "--slo",
+                    "false-evictions=0,lost=0,tls-failures=0,tls-handshake.p50<10s", *beats)
+        assert load.met(), load.text()
+        counts, tls = load["counts"], load["tls"]
+        assert counts["open"] == 200 and counts["protocol_errors"] == 0, load.text()
+        made = counts["tls_full"] + counts["tls_resumed"]
+        assert made == counts["connects"] >= 299, counts
+        assert counts["tls_full"] > counts["tls_resumed"] > 20, counts
+        assert tls["suites"] == {"TLSv1.3 TLS_AES_256_GCM_SHA384": made}, tls
+        assert tls["failures"] == {} and tls["full_per_s"] > 0 and tls["resumed_per_s"] > 0, tls
+        assert load["latency"]["tls_handshake"]["count"] == made, load["latency"]
+        assert f"{counts['tls_full']} full handshakes" in load.sentences(), load.words
+        refused = Load(target, "-n", "20", "--tls-verify", "-d", "1s")
+        assert refused.code == 1, refused.text()
+        assert "certificate verify failed" in refused.sentences(), refused.text()
+        assert "name its authority by --tls-ca" in refused.sentences(), refused.text()
+        missing = Load(target, "--tls-ca", "/nowhere.pem", "-d", "1s")
+        assert missing.code == 1 and "--tls-ca /nowhere.pem" in missing.complaints, missing.text()
+    with Server(backend, scheme="tcp") as plain:
+        load = Load(f"tls+tcp://127.0.0.1:{plain.port}", "-n", "20", "-d", "1s")
+        assert load.code == 1 and load["counts"]["tls_failed"] == 20, load.text()
 
 
 def test_what_fails_is_explained(backend):

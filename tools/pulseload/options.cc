@@ -23,6 +23,7 @@ Targets (--target)
   ws://HOST:PORT/PATH?QUERY       any WebSocket server: a name, an address, [::1]
   unix:/SOCKET, unix:/SOCKET:/PATH  the same through a Unix socket
   auto:// tcp:// jsonl://HOST:PORT  Pulsewheel, by --mix or with one protocol
+  wss://HOST:PORT/PATH?QUERY      as ws://, over TLS; before other schemes: tls+tcp://HOST:PORT
 
 Behaviours (--behaviour beat=90,mute=10)
   beat             pings every interval, answers the server's probes
@@ -100,6 +101,7 @@ class Reader {
         app_.set_version_flag("--version", "pulseload " + std::string(kVersion));
         manual::add_generate_flag(app_);
         connecting();
+        tls();
         load();
         faults();
         reports();
@@ -184,6 +186,22 @@ class Reader {
                       "send nothing: a connection is open once TCP is")
             ->group(group);
     }
+    void tls() {
+        const char* group = "TLS";
+        app_.add_flag("--tls-verify", options_.tls_verify,
+                      "refuse certificates that are not trusted, or of another name (default: "
+                      "none is looked at, as in h2load and wrk)")
+            ->group(group);
+        value("--tls-ca", "FILE", options_.tls_authorities,
+              "authorities to trust, in PEM (implies --tls-verify; default: the system's)", group);
+        value("--tls-server-name", "NAME", options_.tls_server_name,
+              "ask for this name, and verify it (default: the target's)", group);
+        text("--tls-resume", "PERCENT",
+             "of the handshakes that offer a session of one before (default 0)",
+             stores(tls_resume_, parse_count), group);
+        value("--tls-handshakes", "N", options_.tls_handshakes_max,
+              "connects over TLS in progress at once, of all threads (default 1024)", group);
+    }
     void load() {
         const char* group = "Load";
         duration("--duration,-d", options_.duration,
@@ -266,6 +284,12 @@ class Reader {
                    std::to_string(kConnectionsPerReactorMax);
         }
         options_.connections = static_cast<uint32_t>(connections_);
+        if (tls_resume_ > 100) {
+            return "--tls-resume " + std::to_string(tls_resume_) +
+                   ": must be from 0 to 100 (percent); give another number";
+        }
+        options_.tls_resume = static_cast<uint32_t>(tls_resume_);
+        options_.tls_verify = options_.tls_verify || !options_.tls_authorities.empty();
         // What --find-max searches in is all there is, where no ceiling is given.
         if (!options_.find_max.empty() && !options_.find_rate && app_.count("--connections") == 0)
             options_.connections = kConnectionsPerReactorMax;
@@ -286,6 +310,7 @@ class Reader {
         "pulseload"};
     uint64_t connections_ = 1'000;
     uint64_t repeat_ = 0;
+    uint64_t tls_resume_ = 0;
     std::vector<std::unique_ptr<std::string>>
         texts_;  // CLI11 stores the text here, and its check the value
 };

@@ -37,6 +37,10 @@ struct Need {
     std::string_view reason;
 };
 
+constexpr std::string_view kPlain =
+    "has no effect without TLS; give a target wss://, or one with tls+ before its scheme, and "
+    "leave out --tcp-only";
+
 std::string without_effect(const LoadOptions& options, const Given& given) {
     const Mix mix = options.effective_mix();
     const bool hello =
@@ -53,6 +57,7 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
         options.targets, [](const Target& target) { return target.unix_path.empty(); });
     constexpr std::string_view kNoRequest =
         "has no effect without WebSocket clients; give a ws:// target or a --mix with ws";
+    const bool tls = options.speaks_tls();
     constexpr std::string_view kSilent = "has no effect with --tcp-only; leave one of them out";
     constexpr std::string_view kSearch = "has no effect with --find-max; leave one of them out";
     constexpr std::string_view kRounds =
@@ -78,6 +83,11 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
         {"--find-rate", find, "has no effect without --find-max; give it, too"},
         {"--header", has_requests, kNoRequest},
         {"--subprotocol", has_requests, kNoRequest},
+        {"--tls-verify", tls, kPlain},
+        {"--tls-ca", tls, kPlain},
+        {"--tls-server-name", tls, kPlain},
+        {"--tls-resume", tls, kPlain},
+        {"--tls-handshakes", tls, kPlain},
         {"--source-ips", has_ports, "has no effect on a Unix socket; leave it out"},
         {"--heartbeat-interval", speaks || options.heartbeat_interval == 0, kSilent},
         {"--mix", speaks, kSilent},
@@ -133,6 +143,8 @@ std::string out_of_range(const LoadOptions& options) {
     }
     if (options.devices == 0) return "--devices 0: a user has one at least; give 1";
     if (options.connecting_max == 0) return "--connecting-max 0: nothing could connect; give 1";
+    if (options.tls_handshakes_max == 0)
+        return "--tls-handshakes 0: nothing could connect; give 1";
     if (options.duration <= 0) return "--duration 0: there is nothing to see; give it time";
     return {};
 }

@@ -124,6 +124,14 @@ Json detection_json(const Detection& detection) {
              detection.server_account ? named_counts(detection.server_closes) : Json()}};
 }
 
+Json tls_json(const RunResult& result) {
+    if (!result.tls) return nullptr;
+    return {{"full_per_s", or_null(tls_full_rate(result))},
+            {"resumed_per_s", or_null(tls_resumed_rate(result))},
+            {"suites", named_counts(result.tls->suites)},
+            {"failures", named_counts(result.tls->failures)}};
+}
+
 Json storms_json(const std::vector<StormResult>& storms) {
     Json list = Json::array();
     for (const StormResult& storm : storms) {
@@ -151,6 +159,9 @@ Json generator_json(const RunResult& result) {
             {"made", generator.made},
             {"gap_max_us", to_us(generator.gap_max)},
             {"pings_untimed", generator.untimed},
+            {"rss_bytes", generator.rss_bytes > 0 ? Json(generator.rss_bytes) : Json()},
+            {"rss_empty_bytes", generator.rss_empty_bytes},
+            {"rss_bytes_per_connection", or_null(generator_rss_per_connection(result))},
             {"lateness", histogram_json(generator.lateness)}};
 }
 
@@ -229,6 +240,7 @@ Json to_json(const RunResult& result, const Verdict& verdict,
             {"latency", std::move(latency)},
             {"hold_latency", std::move(hold_latency)},
             {"detection", detection_json(result.detection)},
+            {"tls", tls_json(result)},
             {"storms", storms_json(result.storms)},
             {"generator", generator_json(result)},
             {"server", server_json(result)},

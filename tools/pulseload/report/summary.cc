@@ -149,6 +149,29 @@ std::string words_of_unanswered(const RunResult& result) {
     return words;
 }
 
+void say_tls(const RunResult& result, Lines& lines) {
+    if (!result.tls) return;
+    const Counts& counts = result.counts;
+    const auto words_of = [](uint64_t count, std::string_view kind, std::optional<double> rate) {
+        return fmt::format("{} {} {} ({}/s)", human_count(count), kind,
+                           plural(count, "handshake", "handshakes"),
+                           human_count(static_cast<uint64_t>(rate.value_or(0))));
+    };
+    std::string words = words_of(counts.tls_full, "full", tls_full_rate(result));
+    if (counts.tls_offered > 0)
+        words += ", " + words_of(counts.tls_resumed, "resumed", tls_resumed_rate(result));
+    const Histogram& latency = of(result, Timed::tls_handshake);
+    if (latency.count() > 0) {
+        words += fmt::format(": {}the slowest took {}", words_of_percentiles(latency),
+                             human_duration(latency.max()));
+    }
+    words += ".";
+    if (counts.tls_failed > 0) words += fmt::format(" {} failed.", human_count(counts.tls_failed));
+    if (const auto rss = generator_rss_per_connection(result))
+        words += fmt::format(" The generator has {} for each connection.", human_bytes(*rss));
+    add(lines, "TLS", counts.tls_failed > 0 ? Mood::bad : Mood::plain, words);
+}
+
 void say_heartbeats(const RunResult& result, Lines& lines) {
     const Counts& counts = result.counts;
     const Histogram& latency = of(result, Timed::heartbeat);
@@ -412,6 +435,7 @@ std::vector<SummaryLine> summary_lines(const RunResult& result, const Verdict& v
                         result.cut_short_by, human_seconds(result.ended_s)));
     }
     say_held(result, lines);
+    say_tls(result, lines);
     say_heartbeats(result, lines);
     say_messages(result, lines);
     say_silent(result, lines);

@@ -19,6 +19,12 @@ constexpr size_t kMessagesOutstandingMax = size_t{1} << 20;
 // Of one client; what it has not got rid of by then is the server's slowness.
 constexpr size_t kOutboxBytesMax = size_t{4} << 20;
 
+// Of a thread's connects; a handshake of TLS takes 44 KB on each side, and is bounded in all.
+uint32_t connects_at_once(const LoadOptions& options, uint32_t workers) {
+    if (!options.speaks_tls()) return options.connecting_max;
+    return std::min(options.connecting_max, std::max(1u, options.tls_handshakes_max / workers));
+}
+
 Nanos thread_cpu() {
     timespec time{};
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
@@ -58,6 +64,7 @@ Crowd::Crowd(const CrowdPlan& plan, PageSource& pages, ConnectionTable& table)
       wheel_(pages, table.records(), table.limit(), clock_.down(io_.now())),
       buffers_(kBufferedBytesDefault),
       outboxes_(buffers_),
+      tls_(pages, table.limit()),
       random_(mix64(plan.options->seed) + plan.worker),
       clients_(plan.clients),
       mix_(options_.effective_mix()),
@@ -68,7 +75,12 @@ Crowd::Crowd(const CrowdPlan& plan, PageSource& pages, ConnectionTable& table)
       pings_(kPingsOutstandingMax),
       awaited_messages_(kMessagesOutstandingMax),
       began_(io_.now()),
-      storms_(options_.storms.size()) {}
+      connecting_max_(connects_at_once(options_, plan.workers)),
+      storms_(options_.storms.size()) {
+    // No more are ever in use at once.
+    for (size_t i = 0; i < options_.targets.size(); ++i)
+        tls_sessions_.emplace_back(connecting_max_);
+}
 
 uint8_t* Crowd::Out::claim(size_t bytes) {
     return crowd.outboxes_.claim(crowd.table_[index], index, bytes, kOutboxBytesMax);
@@ -101,6 +113,7 @@ bool Crowd::answers(const Client& client) const { return (client.flags & kSilenc
 void Crowd::turn() {
     notice_gap();
     hand_over_readings();
+    start_waiting();
     start_connects();
     start_messages();
     break_storms();
@@ -132,7 +145,7 @@ void Crowd::hand_over_readings() {
 void Crowd::complete(Readings& readings) {
     const Nanos now = io_.clock();
     int64_t backlog = 0;
-    if (connecting_ < options_.connecting_max && !options_.connect_rate.at_once()) {
+    if (connecting_ < connecting_max_ && !options_.connect_rate.at_once()) {
         const uint64_t due = std::min<uint64_t>(connects_.due(now - began_), plan_.clients);
         backlog += static_cast<int64_t>(due - std::min<uint64_t>(due, started_));
     }
@@ -148,7 +161,8 @@ void Crowd::complete(Readings& readings) {
 Nanos Crowd::next_due() const {
     const Tick work = wheel_.next_work();
     Nanos due = work == kNoTick ? kNever : clock_.begins(work);
-    if (started_ < plan_.clients && connecting_ < options_.connecting_max) {
+    if (!waiting_.empty() && connecting_ < connecting_max_) return io_.now();
+    if (started_ < plan_.clients && connecting_ < connecting_max_) {
         due = std::min(due, began_ + connects_.next());
     }
     if (messages_began_ != kNever) due = std::min(due, messages_began_ + messages_.next());
@@ -166,10 +180,20 @@ void Crowd::record_lateness(Nanos intended_at, Nanos at) {
     readings.lateness.record(at - intended_at);
 }
 
+void Crowd::start_waiting() {
+    if (waiting_.empty()) return;
+    held_back_ = true;
+    while (!waiting_.empty() && connecting_ < connecting_max_) {
+        const Waiting next = waiting_.front();
+        waiting_.pop_front();
+        connect(next.index, next.intended_at);
+    }
+}
+
 void Crowd::start_connects() {
     const Nanos now = io_.clock();
     for (uint32_t budget = kConnectsPerTurn; budget > 0 && started_ < plan_.clients; --budget) {
-        if (connecting_ >= options_.connecting_max) {
+        if (connecting_ >= connecting_max_) {
             held_back_ = true;  // by the server: it is to be seen in the latency, and no fault here
             return;
         }

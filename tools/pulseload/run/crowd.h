@@ -2,8 +2,8 @@
 // what comes back from the instant at which it was intended to begin.
 //
 //   waiting --(schedule)--> connecting --> greeting --> open --> ending --> waiting | gone
-//                                          upgrade, or the
-//                                          first ping's pong
+//                                          TLS; upgrade, or
+//                                          the first ping's pong
 //
 // A client is an index of the thread's ConnectionTable, for the whole run; what it keeps beside the
 // record is a Client. One timing wheel, of the finest tick, holds what each has to do next: a beat,
@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <span>
 #include <string>
@@ -27,6 +28,7 @@
 #include "core/timing_wheel.h"
 #include "net/io/epoll_backend.h"
 #include "net/loop/outbox.h"
+#include "net/tls/tls_connections.h"
 #include "proto/deflate.h"
 #include "proto/json.h"
 #include "tools/pulseload/run/client_speech.h"
@@ -55,6 +57,7 @@ struct Conductor {
 struct CrowdPlan {
     const LoadOptions* options = nullptr;  // outlives the crowd
     Conductor* conductor = nullptr;
+    const TlsClientContext* tls = nullptr;  // outlives the crowd; nullptr: no client speaks it
     uint32_t worker = 0;
     uint32_t workers = 1;
     uint32_t clients = 0;
@@ -138,6 +141,8 @@ class Crowd {
     const std::map<uint16_t, uint64_t>& codes() const { return codes_; }
     const std::vector<StormCount>& storms() const { return storms_; }
     const std::map<std::string, uint64_t>& errors() const { return errors_; }
+    const std::map<std::string, uint64_t>& tls_suites() const { return tls_suites_; }
+    const std::map<std::string, uint64_t>& tls_failures() const { return tls_failures_; }
 
     // --- what the backend calls ------------------------------------------------------------------
     void on_accept(const Accepted&) { PULSE_ASSERT(false && "a client does not accept"); }
@@ -166,6 +171,7 @@ class Crowd {
     struct Client {
         Nanos intended_at = 0;  // the connect
         Nanos began = 0;        // when that was done
+        Nanos tls_began = 0;    // its handshake
         Nanos last_sent = 0;    // the server may count from here
         // When it spoke before a silence of its own past the deadline that nothing has ended yet in
         // the server's eyes, as far as is known; 0: there was none.
@@ -212,6 +218,7 @@ class Crowd {
     void complete(Readings& readings);
     Nanos next_due() const;
     void start_connects();
+    void start_waiting();
     void start_messages();
     void break_storms();
     void serve_due();
@@ -225,6 +232,7 @@ class Crowd {
 
     // --- one client ------------------------------------------------------------------------------
     void connect(Index index, Nanos intended_at);
+    void greet(Index index);
     void send_hello(Index index);
     void send_login(Index index, uint64_t number, uint32_t answer_every);
     void misbehave(Index index);
@@ -261,7 +269,7 @@ class Crowd {
     void count_ends();
     void note_error(std::string what);
     void ended_by_server(Index index, IoError error);
-    void failed(Index index, std::string why);
+    void failed(Index index, std::string why, CloseMode mode = CloseMode::reset);
     void close(Index index, CloseMode mode);
     Nanos reconnect_delay(const Client& client);
     const Target& target_of(Index index) const {
@@ -272,7 +280,19 @@ class Crowd {
     void send_upgrade(Index index);
     void refused_upgrade(Index index, const UpgradeOutcome& outcome);
 
+    // --- TLS -------------------------------------------------------------------------------------
+    bool speaks_tls(Index index) const { return plan_.tls != nullptr && target_of(index).tls; }
+    void begin_tls(Index index);
+    void read_records(Index index, std::span<uint8_t> records);
+    void on_tls_opened(Index index);
+    void end_tls(Index index, const TlsConnections::Read& read);
+    void flush_records(Index index);
+    bool queue_records(Index index);
+    void say_end_of_tls(Index index);
+    void note_tls_failure(std::string_view why);
+
     // --- bytes in --------------------------------------------------------------------------------
+    void take(Index index, std::span<uint8_t> bytes);
     void continue_handshake(Index index, std::span<uint8_t> bytes);
     void decode(Index index, std::span<uint8_t> bytes);
 
@@ -285,6 +305,8 @@ class Crowd {
     TimingWheel<Connection> wheel_;
     BufferPool buffers_;
     Outboxes outboxes_;
+    std::vector<TlsSessions> tls_sessions_;  // by target
+    TlsConnections tls_;
     JsonParser json_;
     Inflater inflater_;
     Random random_;
@@ -303,6 +325,14 @@ class Crowd {
     int64_t backlog_ = 0;
     bool held_back_ = false;  // connects wait for the server, not for us
     uint32_t connecting_ = 0;
+    const uint32_t connecting_max_;
+    // Clients over TLS that come back when as many connect as may.
+    struct Waiting {
+        Index index;
+        Nanos intended_at;
+    };
+    std::deque<Waiting> waiting_;
+    Index decoding_ = kNoIndex;              // whose plaintext TLS has lent
     Index next_talker_ = 0;
     Index leaving_ = 0;
     uint32_t taken_ = 0;  // indices that the backend has and has not closed
@@ -318,6 +348,8 @@ class Crowd {
     Detection detection_;
     std::map<uint16_t, uint64_t> codes_;
     std::map<std::string, uint64_t> errors_;
+    std::map<std::string, uint64_t> tls_suites_;
+    std::map<std::string, uint64_t> tls_failures_;
 };
 
 }  // namespace pulse::load

@@ -153,8 +153,9 @@ void Crowd::note_speech(Index index) {
 
 void Crowd::flush(Index index) {
     Connection& connection = table_[index];
-    if (connection.stage == pulse::Stage::closed) return;
-    if (outboxes_.in_flight(connection) || !outboxes_.queued(connection)) return;
+    if (connection.stage == pulse::Stage::closed || outboxes_.in_flight(connection)) return;
+    if (tls_.has(index)) return flush_records(index);
+    if (!outboxes_.queued(connection)) return;
     const std::span<const uint8_t> bytes = outboxes_.begin_flight(connection);
     bump(counts_.bytes_sent, bytes.size());
     note_speech(index);

@@ -25,6 +25,8 @@ constexpr size_t kErrorKindsMax = 64;
 // -------------------------------------------------------------------------------- the way to open
 
 void Crowd::connect(Index index, Nanos intended_at) {
+    if (connecting_ >= connecting_max_ && speaks_tls(index))
+        return waiting_.push_back({index, intended_at});
     Client& client = clients_[index];
     Connection& connection = table_[index];
     const bool same_try = has(index, kUnanswered);
@@ -78,8 +80,13 @@ void Crowd::connect_unix(Index index) {
 
 void Crowd::on_connected(Index index, IoError error) {
     if (error != 0) return failed(index, std::string("connect: ") + std::strerror(error));
+    clients_[index].stage = Stage::greeting;
+    if (speaks_tls(index)) return begin_tls(index);
+    greet(index);
+}
+
+void Crowd::greet(Index index) {
     Client& client = clients_[index];
-    client.stage = Stage::greeting;
     if (client.behaviour == Behaviour::slowloris || client.behaviour == Behaviour::garbage) {
         leave_connecting(index);
         settle(index);
@@ -300,11 +307,12 @@ void Crowd::refused(Index index, std::string why) {
     client.stage = Stage::ending;
 }
 
-void Crowd::failed(Index index, std::string why) {
+void Crowd::failed(Index index, std::string why, CloseMode mode) {
+    if (tls_.is_handshaking(index)) note_tls_failure(why);
     bump(counts_.connect_failures);
     note_error(std::move(why));
     give_up_try(index);
-    close(index, CloseMode::reset);
+    close(index, mode);
 }
 
 void Crowd::give_up_try(Index index) {
@@ -351,6 +359,7 @@ void Crowd::close(Index index, CloseMode mode) {
     if (table_[index].stage == pulse::Stage::closed) return;
     clients_[index].stage = Stage::ending;
     clients_[index].beat = clients_[index].other = kNoTick;
+    if (mode == CloseMode::orderly) say_end_of_tls(index);
     table_[index].stage = pulse::Stage::closed;
     io_.close(index, mode);
 }
@@ -359,6 +368,7 @@ void Crowd::on_closed(Index index) {
     Client& client = clients_[index];
     Connection& connection = table_[index];
     outboxes_.release(connection);
+    tls_.release(index);
     if (connection.inbox != 0) buffers_.release(connection.inbox);
     connection.inbox = 0;
     --taken_;

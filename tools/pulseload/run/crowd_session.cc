@@ -37,6 +37,11 @@ constexpr CodecLimits kLimits{.message_bytes_max = kMessageBytesMax};
 void Crowd::on_bytes(Index index, std::span<uint8_t> bytes) {
     if (table_[index].stage == pulse::Stage::closed) return;
     bump(counts_.bytes_received, bytes.size());
+    if (tls_.has(index)) return read_records(index, bytes);
+    take(index, bytes);
+}
+
+void Crowd::take(Index index, std::span<uint8_t> bytes) {
     Client& client = clients_[index];
     if (client.stage == Stage::misbehaving) return;
     const bool websocket = client.wire == Wire::ws || client.wire == Wire::ws_json;

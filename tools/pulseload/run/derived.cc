@@ -31,6 +31,22 @@ Hold find_hold(const RunResult& result) {
     return hold;
 }
 
+// Over the samples in which the count grew: a storm later on is not thinned by the rest between.
+std::optional<double> rate_while_busy(const RunResult& result, uint64_t Counts::* field) {
+    double count = 0;
+    double seconds = 0;
+    const Sample none;
+    const Sample* before = &none;
+    for (const Sample& sample : result.samples) {
+        const uint64_t more = sample.counts.*field - before->counts.*field;
+        if (more > 0) seconds += sample.at_s - before->at_s;
+        count += static_cast<double>(more);
+        before = &sample;
+    }
+    if (seconds <= 0) return std::nullopt;
+    return count / seconds;
+}
+
 }  // namespace
 
 Detection::Row silenced_peers(const Detection& detection) {
@@ -73,6 +89,23 @@ std::optional<double> connect_rate(const RunResult& result) {
     return connected / seconds;
 }
 
+std::optional<double> tls_full_rate(const RunResult& result) {
+    return rate_while_busy(result, &Counts::tls_full);
+}
+
+std::optional<double> tls_resumed_rate(const RunResult& result) {
+    return rate_while_busy(result, &Counts::tls_resumed);
+}
+
+std::optional<double> generator_rss_per_connection(const RunResult& result) {
+    const Generator& own = result.generator;
+    const Sample* last = last_held(result);
+    if (last == nullptr || last->counts.open == 0 || own.rss_bytes <= own.rss_empty_bytes)
+        return std::nullopt;
+    return static_cast<double>(own.rss_bytes - own.rss_empty_bytes) /
+           static_cast<double>(last->counts.open);
+}
+
 std::optional<double> heartbeat_rate(const RunResult& result) {
     const Hold hold = find_hold(result);
     if (hold.seconds() <= 0) return std::nullopt;
@@ -103,7 +136,8 @@ std::optional<double> kernel_per_connection(const ServerReading& server, uint64_
 
 const Histogram& reported_latency(const RunResult& result, Timed timed) {
     const auto at = static_cast<size_t>(timed);
-    const bool of_all = timed == Timed::connect || timed == Timed::connect_service;
+    const bool of_all = timed == Timed::connect || timed == Timed::connect_service ||
+                        timed == Timed::tls_handshake;
     const bool held = !of_all && result.hold_latency[at].count() > 0;
     return held ? result.hold_latency[at] : result.latency[at];
 }

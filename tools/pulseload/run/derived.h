@@ -25,6 +25,13 @@ std::optional<ConnectionOutcome> connection_outcome(const RunResult& result);
 // Connections opened a second, until all that could be were open.
 std::optional<double> connect_rate(const RunResult& result);
 
+// Handshakes of TLS a second, full ones and resumed ones each over the seconds that had any.
+std::optional<double> tls_full_rate(const RunResult& result);
+std::optional<double> tls_resumed_rate(const RunResult& result);
+
+// Of the generator's own memory, likewise: TLS is kept there, too.
+std::optional<double> generator_rss_per_connection(const RunResult& result);
+
 // Pongs a second in the hold.
 std::optional<double> heartbeat_rate(const RunResult& result);
 
@@ -41,7 +48,7 @@ std::optional<double> kernel_per_connection(const ServerReading& server, uint64_
 std::optional<ServerCost> server_cost(const RunResult& result);
 
 // What a run is judged by and reported with: of heartbeats and messages those of the hold, where it
-// had any, since the storm of connecting has a row of its own; of connects all.
+// had any, since the storm of connecting has a row of its own; of connects and handshakes all.
 const Histogram& reported_latency(const RunResult& result, Timed timed);
 
 // So many values have a percentile: with fewer, it would be their maximum under another name. 100

@@ -84,6 +84,18 @@ Facts settings_of(const LoadOptions& options, const Layout& layout, const std::s
     }
     if (options.answer_every > 1)
         settings.emplace_back("answer every", std::to_string(options.answer_every) + " heartbeats");
+    if (options.speaks_tls()) {
+        settings.emplace_back(
+            "TLS", fmt::format("{} % of handshakes offer a session, {} at once",
+                               options.tls_resume, options.tls_handshakes_max));
+        settings.emplace_back("certificates",
+                              !options.tls_verify               ? "not looked at"
+                              : options.tls_authorities.empty() ? "verified as the system has it"
+                                                                : "verified by " +
+                                                                      options.tls_authorities);
+        if (!options.tls_server_name.empty())
+            settings.emplace_back("TLS server name", options.tls_server_name);
+    }
     if (!options.profile.empty()) settings.emplace_back("profile", options.profile);
     if (!options.subprotocol.empty()) settings.emplace_back("subprotocol", options.subprotocol);
     // Values may be secrets.

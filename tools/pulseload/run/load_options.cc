@@ -1,7 +1,13 @@
 // Defaults that follow from other options.
 #include "tools/pulseload/run/load_options.h"
 
+#include <algorithm>
+
 namespace pulse::load {
+
+bool LoadOptions::speaks_tls() const {
+    return !tcp_only && std::ranges::any_of(targets, &Target::tls);
+}
 
 Mix LoadOptions::effective_mix() const {
     if (mix) return *mix;

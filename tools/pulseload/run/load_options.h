@@ -50,6 +50,12 @@ struct LoadOptions {
     SourceRange sources;
     uint32_t threads = 0;  // at least so many
     uint32_t connecting_max = 1'024;
+    // Of clients over TLS, of all threads together.
+    uint32_t tls_handshakes_max = 1'024;
+    bool tls_verify = false;
+    std::string tls_authorities;  // a file in PEM; empty: whom the system trusts
+    std::string tls_server_name;  // asked for instead of the target's
+    uint32_t tls_resume = 0;      // percent of the handshakes that offer a session, if there is one
     Nanos connect_timeout = 30 * kSecond;
     uint64_t seed = 1;
 
@@ -70,6 +76,8 @@ struct LoadOptions {
     // Whether clients on this wire ask for it, in their hello; over WebSocket's own frames a client
     // that wants no answer sends a pong, which needs no asking.
     bool asks_answer_every(Wire wire) const { return answer_every > 1 && wire != Wire::ws; }
+    // Whether any client speaks TLS.
+    bool speaks_tls() const;
     Mix effective_mix() const;
     Behaviours effective_behaviours() const;
 };

@@ -50,12 +50,14 @@ enum class Timed : uint8_t {
     connect_service,
     heartbeat_service,
     message_service,
+    tls_handshake,  // from when TCP was there
 };
-inline constexpr size_t kTimed = 6;
+inline constexpr size_t kTimed = 7;
 constexpr std::string_view name_of(Timed timed) {
     constexpr std::string_view kNames[kTimed] = {"connect",           "heartbeat",
                                                  "message",           "connect_service",
-                                                 "heartbeat_service", "message_service"};
+                                                 "heartbeat_service", "message_service",
+                                                 "tls_handshake"};
     return kNames[static_cast<size_t>(timed)];
 }
 
@@ -87,7 +89,11 @@ using Latencies = std::array<Histogram, kTimed>;
     X(messages_skipped)  /* due, but no talker was open, or the one before is unsent */ \
     X(error_frames)      /* the server reported an error */                             \
     X(bytes_sent)                                                                       \
-    X(bytes_received)
+    X(bytes_received)                                                                   \
+    X(tls_full)    /* handshakes with a certificate */                                  \
+    X(tls_resumed) /* handshakes with a session of one before, without a certificate */ \
+    X(tls_offered) /* handshakes that offered a session */                              \
+    X(tls_failed)  /* handshakes that failed, and connections whose records did */
 
 struct Counts {
 #define PULSE_LOAD_FIELD(name) uint64_t name = 0;
@@ -203,6 +209,8 @@ struct Generator {
     uint32_t cores = 0;
     double cpu_seconds = 0;
     double busiest_thread = 0;  // share of one core, over the hold
+    uint64_t rss_empty_bytes = 0;  // before the first connect
+    uint64_t rss_bytes = 0;        // at the end of the hold
     Histogram lateness;         // of each send and connect, behind the instant it was meant for
     // Sends and connects that the schedule had for the time that passed, and how many were made.
     uint64_t intended = 0;
@@ -221,6 +229,12 @@ struct ServerIdentity {
     uint64_t pid = 0;
     std::string started_at;
     std::vector<std::pair<std::string, std::string>> settings;
+};
+
+// What clients over TLS agreed on, and why they failed; counted.
+struct TlsResult {
+    std::vector<std::pair<std::string, uint64_t>> suites;  // "TLSv1.3 TLS_AES_256_GCM_SHA384"
+    std::vector<std::pair<std::string, uint64_t>> failures;
 };
 
 struct RunResult {
@@ -251,6 +265,7 @@ struct RunResult {
     std::vector<std::pair<std::string, uint64_t>> protocols;   // connections by protocol
     std::vector<std::pair<std::string, uint64_t>> behaviours;  // and by behaviour
     Detection detection;
+    std::optional<TlsResult> tls;  // nothing where no client speaks it
     std::vector<StormResult> storms;
     Generator generator;
     std::vector<Sample> samples;

@@ -59,7 +59,9 @@ class Run {
         watch_ = *watch;
         if (Result<void> account = read_account(closes_before_); !account)
             return Error{account.error()};
+        if (Result<void> tls = prepare_tls(); !tls) return Error{tls.error()};
         describe_run(options_, layout_, result_);
+        result_.generator.rss_empty_bytes = rss_bytes(getpid());
         start();
         ramp();
         if (result_.counts.connected > 0) {
@@ -91,6 +93,15 @@ class Run {
         return {};
     }
 
+    Result<void> prepare_tls() {
+        if (!options_.speaks_tls()) return {};
+        auto made = TlsClientContext::make(
+            {.verify = options_.tls_verify, .authorities = options_.tls_authorities});
+        if (!made) return Error{made.error()};
+        tls_ = std::move(*made);
+        return {};
+    }
+
     void start() {
         conductor_.timeout = options_.expect_timeout;
         for (uint32_t i = 0; i < layout_.threads; ++i) {
@@ -99,6 +110,7 @@ class Run {
             CrowdPlan& plan = worker->plan;
             plan.options = &options_;
             plan.conductor = &conductor_;
+            plan.tls = tls_.get();
             plan.worker = i;
             plan.workers = layout_.threads;
             plan.clients = options_.connections / layout_.threads +
@@ -190,6 +202,7 @@ class Run {
         }
         sample(Phase::hold);
         result_.held_s = seconds(monotonic_now() - hold_began);
+        result_.generator.rss_bytes = rss_bytes(getpid());
         note_interruption();
     }
 
@@ -316,6 +329,7 @@ class Run {
     ServerWatch watch_;
     Closes closes_before_;
     Conductor conductor_;
+    std::shared_ptr<const TlsClientContext> tls_;
     std::vector<std::unique_ptr<Worker>> workers_;
     Readings total_;
     Readings hold_;  // of them, those of the hold

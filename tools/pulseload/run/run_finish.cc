@@ -126,9 +126,11 @@ std::string why_refused(const Target& target) {
 
 }  // namespace
 
-void finish_clients(const LoadOptions&, const Workers& workers, RunResult& result) {
+void finish_clients(const LoadOptions& options, const Workers& workers, RunResult& result) {
     std::map<uint16_t, uint64_t> codes;
     std::map<std::string, uint64_t> errors;
+    std::map<std::string, uint64_t> suites;
+    std::map<std::string, uint64_t> tls_failures;
     ConnectionOutcome ends;
     for (const auto& worker : workers) {
         const Crowd* crowd = worker->crowd.load(std::memory_order_acquire);
@@ -138,6 +140,12 @@ void finish_clients(const LoadOptions&, const Workers& workers, RunResult& resul
         result.unanswered_max = std::max(result.unanswered_max, crowd->unanswered_max());
         for (const auto& [code, count] : crowd->codes()) codes[code] += count;
         for (const auto& [what, count] : crowd->errors()) errors[what] += count;
+        for (const auto& [name, count] : crowd->tls_suites()) suites[name] += count;
+        for (const auto& [why, count] : crowd->tls_failures()) tls_failures[why] += count;
+    }
+    if (options.speaks_tls()) {
+        result.tls = TlsResult{{suites.begin(), suites.end()},
+                               {tls_failures.begin(), tls_failures.end()}};
     }
     if (result.held_s > 0) result.ends = ends;
     result.detection.codes.assign(codes.begin(), codes.end());

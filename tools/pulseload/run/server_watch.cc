@@ -27,6 +27,8 @@ double cpu_seconds(int pid) {
     return static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
 }
 
+}  // namespace
+
 uint64_t rss_bytes(int pid) {
     std::ifstream file(process_file(pid, "statm"));
     uint64_t size = 0;
@@ -34,8 +36,6 @@ uint64_t rss_bytes(int pid) {
     file >> size >> resident;
     return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
-
-}  // namespace
 
 Result<ServerWatch> ServerWatch::of(int pid) {
     ServerWatch watch;

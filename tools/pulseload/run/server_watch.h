@@ -28,6 +28,9 @@ class ServerWatch {
     uint64_t kernel_bytes_before_ = 0;
 };
 
+// Of a process: what of its memory is in RAM; 0 where it has ended.
+uint64_t rss_bytes(int pid);
+
 // What the last line of a server's --stats-json file holds.
 struct ServerAccount {
     std::vector<std::pair<std::string, uint64_t>> closes;  // by reason, so far

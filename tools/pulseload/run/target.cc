@@ -23,8 +23,8 @@ namespace {
 constexpr size_t kPathBytesMax = 4'096;
 constexpr int kTryConnectMs = 1'000;
 constexpr std::string_view kForms =
-    "write ws://HOST:PORT/PATH, tcp://HOST:PORT, jsonl://HOST:PORT, auto://HOST:PORT or "
-    "unix:/PATH/OF/SOCKET";
+    "write ws://HOST:PORT/PATH, tcp://HOST:PORT, jsonl://HOST:PORT or auto://HOST:PORT, with TLS "
+    "wss://HOST:PORT/PATH or tls+ before the others, or unix:/PATH/OF/SOCKET";
 
 bool is_visible(char c) { return c > ' ' && c < 0x7f; }
 
@@ -149,12 +149,16 @@ Result<Authority> split_authority(std::string_view text, std::string_view author
 }
 
 Result<void> read_scheme(std::string_view text, std::string_view name, Target& target) {
-    if (const std::optional<uint8_t> protocol = find_scheme(name)) {
+    std::optional<uint8_t> protocol = find_tls_scheme(name);
+    target.tls = protocol.has_value();
+    if (!protocol) protocol = find_scheme(name);
+    if (protocol) {
         target.scheme = kProtocols[*protocol]->scheme;
         return {};
     }
-    if (name == "wss" || name == "https")
-        return wrong_text(text, "TLS is not spoken", "use ws://, or a proxy that adds TLS");
+    if (name == "http" || name == "https")
+        return wrong_text(text, "a WebSocket URL has another scheme (RFC 6455 3)",
+                          name == "https" ? "write wss://" : "write ws://");
     return wrong_text(text, fmt::format("'{}' is not a known scheme", name), kForms);
 }
 
@@ -187,10 +191,13 @@ Result<Target> parse_target(std::string_view text) {
     }
     const Result<Authority> authority = split_authority(text, rest);
     if (!authority) return Error{authority.error()};
-    const uint16_t port = authority->port.value_or(80);
+    const uint16_t port_usual = target.tls ? 443 : 80;
+    const uint16_t port = authority->port.value_or(port_usual);
     if (!authority->port && target.scheme != "ws") return wrong_text(text, "no port", kForms);
-    target.host = authority->host;
-    if (port != 80) target.host += ":" + std::to_string(port);
+    target.host = target.server = authority->host;
+    if (port != port_usual) target.host += ":" + std::to_string(port);
+    if (target.server.starts_with('['))
+        target.server = target.server.substr(1, target.server.size() - 2);
     const std::string with_port = std::string(authority->host) + ":" + std::to_string(port);
     if (authority->host == "*")
         return wrong_text(text, "'*' is where a server listens", "write the host to connect to");

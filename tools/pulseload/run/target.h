@@ -3,6 +3,7 @@
 //
 //     ws://name:port/path?query      ws://[::1]:9000      auto://127.0.0.1:9000
 //     tcp://127.0.0.1:9000           jsonl://...          unix:/run/app.sock:/path?query
+//     wss://name:port/path?query     tls+tcp://...        tls+jsonl://...    tls+auto://...
 #pragma once
 
 #include <string>
@@ -17,6 +18,8 @@ struct Target {
     SocketAddress address;  // none where unix_path is set
     std::string unix_path;
     std::string_view scheme = "auto";  // of kProtocols (net/protocols/protocol.h)
+    bool tls = false;                  // below it
+    std::string server;                // whom TLS asks for: the name, or the address
     std::string host;        // as a WebSocket request names it
     std::string path = "/";  // with its query
     std::string text;        // as given

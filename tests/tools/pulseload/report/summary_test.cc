@@ -75,6 +75,29 @@ TEST(Summary, FitsATerminalOf80Columns) {
     EXPECT_GE(first_table, 8u);
 }
 
+// Rates are over the seconds that had any, so that a storm in the hold is not thinned.
+TEST(Summary, OfHandshakes) {
+    RunResult run = test::plausible_result();
+    EXPECT_FALSE(has(text_of(run), "\nTLS "));
+    run.tls = TlsResult{{{"TLSv1.3 TLS_AES_256_GCM_SHA384", 3'000}}, {{"bad", 2}}};
+    for (size_t at = 5; at < run.samples.size(); ++at) {
+        run.samples[at].counts.tls_full = at < 60 ? 1'000 : 2'000;
+        run.samples[at].counts.tls_resumed = 500;
+    }
+    run.counts = run.samples.back().counts;
+    run.counts.tls_offered = 600;
+    run.counts.tls_failed = 2;
+    run.latency[static_cast<size_t>(Timed::tls_handshake)].record(3 * kMillisecond, 2'500);
+    run.generator.rss_empty_bytes = 1'000'000;
+    run.generator.rss_bytes = 1'000'000 + 2'048 * run.samples[116].counts.open;
+    const std::string text = text_of(run);
+    EXPECT_TRUE(has(text,
+                    "TLS         2,000 full handshakes (1,000/s), 500 resumed handshakes (500/s): "
+                    "half within 3.00 ms, 99 % within 3.00 ms, the slowest took 3.00 ms. 2 failed. "
+                    "The generator has 2.00 KiB for each connection."));
+    EXPECT_TRUE(has(text, "  tls_handshake            2,500"));
+}
+
 TEST(Summary, OfABadRun) {
     RunResult run = test::plausible_result();
     Detection::Row& mute = run.detection.rows[static_cast<size_t>(Behaviour::mute)];

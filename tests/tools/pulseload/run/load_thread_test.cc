@@ -6,6 +6,8 @@
 #include "net/server/server.h"
 #include "tools/pulseload/run/run.h"
 
+#include "tests/support/certificates.h"
+
 #if defined(__SANITIZE_THREAD__)
 // ThreadSanitizer believes that all threads share one descriptor table, and takes the same number
 // in two tables for one descriptor. Every such report has a system call of ours on top.
@@ -21,6 +23,7 @@ class LoadThreads : public testing::TestWithParam<BackendChoice> {
     void SetUp() override {
         ServerOptions options;
         options.listen.push_back(*parse_listen_uri("auto://127.0.0.1:0"));
+        options.tls.certificates = {certificate()};
         options.backend = GetParam();
         options.reactors = 2;
         options.max_connections = 1'000;
@@ -51,6 +54,12 @@ class LoadThreads : public testing::TestWithParam<BackendChoice> {
         options_.mix = *parse_mix("ws=1,ws-json=1,jsonl=1,tcp=1");
         // Under a sanitizer everything is late, and that is not what is tested.
         options_.tolerance = 5 * kSecond;
+    }
+    // Made once: auto:// serves TLS besides.
+    static std::string certificate() {
+        static const test::TestFolder folder;
+        static const test::TestCertificate made({.names = {"a.example"}, .authority = true});
+        return folder.write("a.pem", made.certificate_pem() + made.key_pem());
     }
     RunResult run() {
         const auto layout = lay_out(options_);
@@ -135,6 +144,56 @@ TEST_P(LoadThreads, EveryClientMisbehaves) {
     const ConnectionOutcome& ends = *result.ends;
     EXPECT_EQ(ends.there + ends.evicted + ends.by_kind + ends.lost, 120u);
     EXPECT_GT(ends.by_kind, 0u);  // slow readers are not lost
+}
+
+// Clients leave and come back, and half of their handshakes offer a session; no more connect at
+// once than may.
+TEST_P(LoadThreads, EveryClientSpeaksTls) {
+    options_.targets.front().tls = true;
+    options_.tls_verify = true;
+    options_.tls_authorities = certificate();
+    options_.tls_server_name = "a.example";
+    options_.tls_resume = 50;
+    options_.tls_handshakes_max = 8;
+    options_.behaviours = *parse_behaviours("beat=8,flapper=1,garbage=1");
+    options_.flap_interval = 500 * kMillisecond;
+    options_.message_rate = *parse_pace("200/s");
+    options_.storms.push_back(*parse_storm("kill=50%@500ms,reconnect=none"));
+    const RunResult result = run();
+    EXPECT_EQ(result.counts.tls_failed, 0u) << result.errors.front();
+    EXPECT_GT(result.counts.tls_full, 0u);
+    EXPECT_GT(result.counts.tls_resumed, 0u);
+    EXPECT_LE(result.counts.tls_resumed, result.counts.tls_offered);
+    EXPECT_LT(result.counts.tls_offered, result.counts.connects);
+    EXPECT_EQ(result.storms.front().recovered, result.storms.front().killed);
+    EXPECT_GT(result.counts.pongs, 120u);
+    EXPECT_GT(result.counts.messages_returned, 0u);
+    EXPECT_EQ(result.counts.protocol_errors, 0u);
+    EXPECT_EQ(result.detection.false_evictions, 0u);
+    ASSERT_TRUE(result.tls);
+    ASSERT_EQ(result.tls->suites.size(), 1u);
+    EXPECT_EQ(result.tls->suites.front().second,
+              result.counts.tls_full + result.counts.tls_resumed);
+    EXPECT_EQ(result.latency[static_cast<size_t>(Timed::tls_handshake)].count(),
+              result.tls->suites.front().second);
+    for (const Sample& sample : result.samples) EXPECT_LE(sample.counts.connecting, 8u);
+    EXPECT_GT(server_->stats().total.metrics[Metric::tls_resumed], 0u);
+}
+
+TEST_P(LoadThreads, ACertificateOfAnotherNameIsReported) {
+    options_.targets.front().tls = true;
+    options_.tls_verify = true;
+    options_.tls_authorities = certificate();
+    options_.duration = 200 * kMillisecond;
+    options_.tls_server_name = "b.example";
+    const RunResult result = run();
+    EXPECT_EQ(result.counts.open, 0u);
+    EXPECT_EQ(result.counts.connect_failures, 120u);
+    EXPECT_EQ(result.counts.tls_failed, 120u);
+    ASSERT_EQ(result.tls->failures.size(), 1u);
+    EXPECT_EQ(result.tls->failures.front().first, "certificate verify failed: hostname mismatch");
+    ASSERT_FALSE(result.errors.empty());
+    EXPECT_NE(result.errors.front().find("--tls-server-name"), std::string::npos);
 }
 
 TEST_P(LoadThreads, AnInterruptEndsItEarlyWithAllItHas) {

@@ -28,6 +28,11 @@ TEST(Target, MayBeAnyServer) {
         {"auto://127.0.0.1:9000/x", "127.0.0.1:9000", "auto", "127.0.0.1:9000", "/x"},
         {"127.0.0.1:9000", "127.0.0.1:9000", "auto", "127.0.0.1:9000", "/"},
         {"tcp://127.0.0.1:9000/", "127.0.0.1:9000", "tcp", "127.0.0.1:9000", "/"},
+        {"wss://127.0.0.1/chat", "127.0.0.1:443", "ws", "127.0.0.1", "/chat"},
+        {"wss://[::1]:80", "[::1]:80", "ws", "[::1]:80", "/"},
+        {"tls+ws://127.0.0.1:9443", "127.0.0.1:9443", "ws", "127.0.0.1:9443", "/"},
+        {"tls+tcp://127.0.0.1:9000", "127.0.0.1:9000", "tcp", "127.0.0.1:9000", "/"},
+        {"tls+auto://127.0.0.1:443/x", "127.0.0.1:443", "auto", "127.0.0.1", "/x"},
         {"unix:/run/app.sock", "unix:/run/app.sock", "auto", "localhost", "/"},
         {"unix:/run/app.sock:/chat?x", "unix:/run/app.sock", "auto", "localhost",
          "/chat?x"},
@@ -40,7 +45,11 @@ TEST(Target, MayBeAnyServer) {
         EXPECT_EQ(target->host, row.host) << row.text;
         EXPECT_EQ(target->path, row.path) << row.text;
         EXPECT_EQ(target->text, row.text);
+        EXPECT_EQ(target->tls, row.text.starts_with("wss") || row.text.starts_with("tls+"));
     }
+    // What TLS asks for has neither brackets nor a port.
+    EXPECT_EQ(parse_target("wss://[::1]:80")->server, "::1");
+    EXPECT_EQ(parse_target("wss://localhost:9443")->server, "localhost");
     EXPECT_FALSE(parse_target("ws://127.0.0.1:9000")->is_ours());
     EXPECT_FALSE(parse_target("unix:/run/app.sock")->is_ours());
     EXPECT_TRUE(parse_target("auto://127.0.0.1:9000")->is_ours());
@@ -51,7 +60,9 @@ TEST(Target, MistakesAreNamedWithARemedy) {
         std::string_view text;
         std::string_view words;
     } kRows[] = {
-        {"wss://127.0.0.1:1", "TLS"},
+        {"https://127.0.0.1:1", "write wss://"},
+        {"tls+mqtt://127.0.0.1:1", "'tls+mqtt' is not a known scheme"},
+        {"tls+tcp://127.0.0.1", "no port"},
         {"mqtt://127.0.0.1:1", "'mqtt' is not a known scheme"},
         {"tcp://127.0.0.1", "no port"},
         {"tcp://127.0.0.1:1/x", "only a WebSocket target has a path"},
