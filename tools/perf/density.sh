@@ -3,7 +3,8 @@
 # accepted and left alone. Both ends are on this machine; prints a table, --json the report.
 #
 #   tools/perf/density.sh [--connections N] [--backend io_uring|epoll|auto]
-#                         [--protocol tcp|ws|jsonl] [--port N] [--login] [--json] [--out DIR]
+#                         [--protocol tcp|ws|jsonl|wss|tls+tcp|tls+jsonl] [--port N] [--login]
+#                         [--json] [--out DIR]
 #
 # Leaves a directory as the other scripts do, in build/perf/ or DIR: report.txt, report.json,
 # environment.json, and the server's log and last statistics.
@@ -13,13 +14,14 @@
 # The kernel's bytes are what is charged to a cgroup of the server's own (memory_group.py), less the
 # same of a server that only accepts (bare_server.py). Where no such cgroup can be made, which
 # usually takes root, they are not printed. With --login every connection logs in, as a user of its
-# own with a name of 16 bytes, a device and two labels. Exit code 1 when a bar is missed: 100 B of
-# RSS, 300 B of a logged-in one, 260 B of kernel memory a connection.
+# own with a name of 16 bytes, a device and two labels. With TLS the certificate is made anew
+# (demo_certificate.sh). Exit code 1 when a bar is missed: 100 B of RSS, 300 B of a logged-in one,
+# 16 KiB with TLS, which is what HAProxy plans, 260 B of kernel memory a connection.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 connections=100000 backend=auto protocol=tcp port=9100 json=no out=
-users=() bar=100 command="${0##*/} $*"
+users=() tls=() bar=100 command="${0##*/} $*"
 while [ $# -gt 0 ]; do
     case "$1" in
         --connections|--backend|--protocol|--port|--out)
@@ -27,11 +29,12 @@ while [ $# -gt 0 ]; do
             declare "${1#--}=$2"; shift 2 ;;
         --login) users=(--users); bar=300; shift ;;
         --json) json=yes; shift ;;
-        -h|--help) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h|--help) sed -n '2,19s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "density.sh: '$1' is not an option; see --help" >&2; exit 2 ;;
     esac
 done
 [ "${#users[@]}" -eq 0 ] || users+=("$connections")
+case "$protocol" in wss|tls+*) tls=(--tls-cert --tls-key) bar=16384 ;; esac
 build=${BUILD:-build}
 for program in pulsewheel pulseload; do
     [ -x "$build/$program" ] && continue
@@ -42,6 +45,7 @@ done
 out=${out:-$build/perf/density-$(date +%Y%m%d-%H%M%S)}
 mkdir -p "$out"
 work=$(mktemp -d)
+[ "${#tls[@]}" -eq 0 ] || tls=(--tls-cert "$work/demo.pem" --tls-key "$work/demo.key")
 started=()
 cleanup() {
     for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
@@ -52,6 +56,7 @@ cleanup() {
     rm -rf "$work"
 }
 trap cleanup EXIT
+[ "${#tls[@]}" -eq 0 ] || tools/perf/demo_certificate.sh "$work"
 
 say() { [ "$json" = yes ] || echo "$*" >&2; }
 # In the background only: the command takes the place of the subshell, whose pid is then its own.
@@ -100,7 +105,7 @@ say "2/2  $connections connections to pulsewheel ($protocol)"
 port=$((port + 1))
 in_group server "$build/pulsewheel" --listen "$protocol://127.0.0.1:$port" --backend "$backend" \
     --max-connections "$connections" --heartbeat-interval 10m --heartbeat-timeout 30m \
-    --log-format text --stats-json "$work/stats" --stats-interval 1s \
+    --log-format text --stats-json "$work/stats" --stats-interval 1s "${tls[@]}" \
     >"$out/server.log" 2>&1 &
 server=$!
 started+=("$server")

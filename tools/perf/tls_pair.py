@@ -1,0 +1,84 @@
+"""A server behind TLS and the load on it, for the scripts that measure handshakes."""
+import contextlib
+import json
+import os
+import subprocess
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
+START_SECONDS_MAX = 20
+RUN_SECONDS_MAX = 600
+
+
+class Failed(Exception):
+    """A run that cannot be counted; its text says why."""
+
+
+def whole_numbers(defaults, given):
+    """The words of options as their defaults are: numbers above 0, or text."""
+    values = {}
+    for flag, default in defaults.items():
+        name = flag.lstrip("-")
+        word = given.get(name, str(default))
+        if isinstance(default, int):
+            if not word.isdigit() or int(word) == 0:
+                raise ValueError(f"{flag} {word}: must be a whole number above 0")
+            word = int(word)
+        values[name.replace("-", "_")] = word
+    return values
+
+
+def cpu_seconds(pid):
+    """User and system time of a process so far, by its own clock."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def make_certificate(directory):
+    done = subprocess.run([os.path.join(ROOT, "tools/perf/demo_certificate.sh"), directory],
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failed(done.stderr.strip())
+
+
+def listening(stats, server):
+    """HOST:PORT in the server's first report, once it is there."""
+    until = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < until and server.poll() is None:
+        with contextlib.suppress(OSError, ValueError):
+            with open(stats, encoding="utf-8") as file:
+                return json.loads(file.readline())["listening"][0].split("://")[1].split("?")[0]
+        time.sleep(0.05)
+    raise Failed(f"the server did not start within {START_SECONDS_MAX} s")
+
+
+@contextlib.contextmanager
+def serving(directory, backend, scheme, connections, *flags):
+    """(process, HOST:PORT) of a server with the certificate of `directory`."""
+    stats = os.path.join(directory, "server.json")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(stats)
+    server = subprocess.Popen(
+        [os.path.join(BUILD, "pulsewheel"), "--listen", f"{scheme}://127.0.0.1:0", "--backend",
+         backend, "--tls-cert", os.path.join(directory, "demo.pem"), "--tls-key",
+         os.path.join(directory, "demo.key"), "--log-level", "error", "--max-connections",
+         str(connections + 100), "--stats-json", stats, "--stats-interval", "1s", *flags],
+        stdout=subprocess.DEVNULL)
+    try:
+        yield server, listening(stats, server)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def load_command(target, json_path, *flags):
+    return [os.path.join(BUILD, "pulseload"), "--quiet", "--target", target, "--json", json_path,
+            *flags]
+
+
+def read_run(json_path, code, *codes):
+    """What pulseload wrote; 0, or one of `codes`, is how it may end."""
+    if code not in (0, *codes):
+        raise Failed(f"pulseload ended with {code}")
+    with open(json_path, encoding="utf-8") as file:
+        return json.load(file)
