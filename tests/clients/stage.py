@@ -7,8 +7,8 @@ one with --ws-deflate on and of one that beats every second, and says one line a
     DRAIN         stop the first server; what it says to its peers is the last check
     DONE          nothing follows
 
-A client that ends without DRAIN and DONE has failed. Both backends are served at once: what takes
-time is the wait for heartbeats. Ends with `N passed, N failed`.
+A client that ends without DRAIN and DONE has failed. Each runs on both backends, plain and over
+TLS, all at once: what takes time is the wait for heartbeats. Ends with `N passed, N failed`.
 """
 import collections
 import concurrent.futures
@@ -17,14 +17,19 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from server import BUILD, Server  # noqa: E402: its path comes first
+from certificates import make_certificate  # noqa: E402: its path comes first
+from server import BUILD, Server  # noqa: E402
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 BACKENDS = ("epoll", "io_uring")
+WAYS = tuple((backend, scheme) for backend in BACKENDS for scheme in ("ws", "wss"))
+# Where Python and Go, and where Node, look for authorities besides their own.
+AUTHORITIES = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
 GOOD_ORIGIN = "http://allowed.example"
 # A client that answers probes outlives the timeout; one that does not is let go. All other checks
 # are made with the usual heartbeats: they bear a client that is not scheduled for seconds.
@@ -39,10 +44,10 @@ def say(line):
 
 
 class Tally:
-    """The checks of one client on one backend."""
+    """The checks of one client on one backend, over TLS or not."""
 
-    def __init__(self, backend):
-        self.backend = backend
+    def __init__(self, backend, scheme):
+        self.backend = f"{backend} {scheme}"
         self.passed = self.failed = 0
         self.other_lines = collections.deque(maxlen=20)
 
@@ -112,17 +117,19 @@ def end(client):
     client.wait()
 
 
-def check_on(backend, start, origins):
-    tally = Tally(backend)
-    flags = ("--on-message", "echo", "--drain-timeout", "300ms", "--max-connections", "1000")
+def check_on(backend, scheme, certificate, start, origins):
+    tally = Tally(backend, scheme)
+    flags = ("--on-message", "echo", "--drain-timeout", "300ms", "--max-connections", "1000",
+             "--tls-cert", certificate)
+    any_scheme = {"ws": "auto", "wss": "tls+auto"}[scheme]
     allowed = [flag for origin in origins for flag in ("--ws-origin", origin)]
     try:
-        with Server(backend, *flags, *allowed, scheme="auto") as server, \
-                Server(backend, *flags, "--ws-deflate", "on", scheme="ws") as deflating, \
-                Server(backend, *flags, *HEARTBEATS, scheme="auto") as beating:
+        with Server(backend, *flags, *allowed, scheme=any_scheme) as server, \
+                Server(backend, *flags, "--ws-deflate", "on", scheme=scheme) as deflating, \
+                Server(backend, *flags, *HEARTBEATS, scheme=any_scheme) as beating:
             servers = (server, deflating, beating)
             lines = queue.Queue()
-            client = start([f"ws://127.0.0.1:{one.port}" for one in servers], lines)
+            client = start([f"{scheme}://127.0.0.1:{one.port}" for one in servers], lines)
             try:
                 done = listen(lines, tally, server)
             finally:
@@ -147,8 +154,11 @@ def main(name, missing, start, origins=(GOOD_ORIGIN,)):
             print(f"SKIPPED {backend} {name}: {missing}; {INSTALL}")
         print(f"0 passed, 0 failed, {len(BACKENDS)} skipped")
         return 0
-    with concurrent.futures.ThreadPoolExecutor(len(BACKENDS)) as pool:
-        tallies = list(pool.map(lambda backend: check_on(backend, start, origins), BACKENDS))
+    with tempfile.TemporaryDirectory() as folder, \
+            concurrent.futures.ThreadPoolExecutor(len(WAYS)) as pool:
+        certificate = make_certificate(folder)
+        os.environ.update(dict.fromkeys(AUTHORITIES, certificate))
+        tallies = list(pool.map(lambda way: check_on(*way, certificate, start, origins), WAYS))
     failed = sum(tally.failed for tally in tallies)
     print(f"{sum(tally.passed for tally in tallies)} passed, {failed} failed")
     return 1 if failed else 0

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""RFC 6455 over real sockets, on each backend: every kind of fault with its close code, and what is
-right answered, each delivered whole, a byte at a time, and glued to the upgrade.
+"""RFC 6455 over real sockets, on each backend, plain and over TLS: every kind of fault with its
+close code, and what is right answered, each delivered whole, a byte at a time, and glued to the
+upgrade.
 
 The whole suite is tests/proto/rfc6455_*_test.cc; this is the part of it that a loop, a kernel and a
 closing handshake could still spoil. Prints the cases of each section. Ends with
@@ -9,13 +10,17 @@ closing handshake could still spoil. Prints the cases of each section. Ends with
 import collections
 import os
 import socket
+import ssl
 import struct
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from server import Server, run_over_backends  # noqa: E402: its path comes first
+from certificates import make_certificate  # noqa: E402: its path comes first
+from server import Server, run_over_backends  # noqa: E402
 
+FOLDER = tempfile.TemporaryDirectory()
 MASK = b"\x37\xFA\x21\x3D"
 MESSAGE_BYTES_MAX = 65536
 UPGRADE = (b"GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -133,9 +138,12 @@ CASES = [*framing_cases(), *control_cases(), *text_cases()]
 
 
 class Peer:
-    def __init__(self, port, upgrade=True, timeout_s=20):
+    def __init__(self, port, upgrade=True, timeout_s=20, tls=None):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:  # an end without close_notify is an error
+            self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1",
+                                          suppress_ragged_eofs=False)
         self.bytes = b""
         if upgrade:
             self.socket.sendall(UPGRADE)
@@ -152,7 +160,7 @@ class Peer:
         try:
             for byte in data:
                 self.socket.send(bytes([byte]))
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             pass
 
     def more(self):
@@ -226,35 +234,49 @@ def after_the_upgrade(peer, wire):
 DELIVERIES = (whole, after_the_upgrade, byte_by_byte)
 
 
-def started(backend):
+def started(backend, *flags, scheme="auto"):
     return Server(backend, "--on-message", "echo", "--max-message-bytes", str(MESSAGE_BYTES_MAX),
-                  scheme="auto")
+                  *flags, scheme=scheme)
 
 
 def report(backend, section, cases, deliveries):
     print(f"REPORT {backend:<9} RFC 6455 {section:<24} {cases:3} cases {deliveries:4} deliveries")
 
 
+def every_case(server, tls=None):
+    """Each in every delivery, on a connection of its own. How many cases a section has."""
+    sections, failures = collections.Counter(), []
+    for number, case in enumerate(CASES):
+        for deliver in DELIVERIES:
+            try:
+                with Peer(server.port, upgrade=False, tls=tls) as peer:
+                    deliver(peer, UPGRADE + case.wire)
+                    check(case, peer)
+            except (AssertionError, OSError) as error:
+                failures.append(f"{case.section} #{number} {deliver.__name__} "
+                                f"{case.wire[:24].hex()}: {error!r}")
+        sections[case.section] += 1
+    assert server.stop() == 0, server.text()
+    assert not failures, "\n".join(failures)
+    return sections
+
+
 # -------------------------------------------------------------------------------------- the tests
 
 def test_every_case_in_every_delivery(backend):
-    """Each on a connection of its own; those that fail are all named."""
-    sections, failures = collections.Counter(), []
     with started(backend) as server:
-        for number, case in enumerate(CASES):
-            for deliver in DELIVERIES:
-                try:
-                    with Peer(server.port, upgrade=False) as peer:
-                        deliver(peer, UPGRADE + case.wire)
-                        check(case, peer)
-                except (AssertionError, OSError) as error:
-                    failures.append(f"{case.section} #{number} {deliver.__name__} "
-                                    f"{case.wire[:24].hex()}: {error!r}")
-            sections[case.section] += 1
-        assert server.stop() == 0, server.text()
-    assert not failures, "\n".join(failures)
+        sections = every_case(server)
     for section, count in sections.items():
         report(backend, section, count, len(DELIVERIES) * count)
+
+
+def test_every_case_in_every_delivery_over_tls(backend):
+    """A byte at a time is a record at a time."""
+    certificate = make_certificate(FOLDER.name, file=f"{backend}.pem")
+    context = ssl.create_default_context(cafile=certificate)
+    with started(backend, "--tls-cert", certificate, scheme="wss") as server:
+        cases = sum(every_case(server, context).values())
+    report(backend, "all of it over TLS", cases, len(DELIVERIES) * cases)
 
 
 def test_echo_cut_at_every_byte(backend):
