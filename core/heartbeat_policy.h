@@ -28,6 +28,16 @@
 // Without this a server that slept for a timeout evicts on waking every healthy peer that only ever
 // answers. The time of an answer is an interval, or what is left of the timeout if that is less: of
 // 1 s / 1.5 s a quarter of the interval would be most of it.
+//
+// Where probes are quick, those behind the first move nothing: the answer to the first is on its
+// way, and has all the time to the deadline. What moves the last proof makes answers void where a
+// round trip is wanted (net/protocols/probe_value.h), and would evict a peer whose answer came in
+// time. Only where the second is late by more than a quarter of the time from the first to the
+// deadline, the first may not have left before the server was away: then it moves the last proof by
+// its lateness, unless the answer to it would have less than three quarters of that time.
+//
+// So a silent peer is evicted at its timeout and what the server was late with its probes in that
+// silence, which is not more than it was away.
 #pragma once
 
 #include <algorithm>
@@ -126,6 +136,11 @@ constexpr HeartbeatStep heartbeat_step(uint32_t heard, HeartbeatEvent event, Ind
 constexpr Tick heartbeat_deadline(uint32_t heard, Index index, Tick now,
                                   const HeartbeatConfig& config, AnswerWait wait = 0);
 
+// The last probe, which the look before this sent, left at `now` and not sooner: what to remember
+// from now on. A late probe moves the last proof here as it does at a look. Requires: one is out.
+constexpr uint32_t heartbeat_left_late(uint32_t heard, Index index, Tick now,
+                                       const HeartbeatConfig& config, AnswerWait wait = 0);
+
 // When it is evicted if it stays silent: heard + timeout.
 constexpr Tick heartbeat_evict_at(uint32_t heard, Tick now, const HeartbeatConfig& config);
 
@@ -164,7 +179,8 @@ constexpr uint64_t probes_take(uint32_t sent, const HeartbeatConfig& config, Ans
 struct Silence {
     Tick heard_tick;
     uint32_t sent;
-    Tick probe_at;  // the next probe
+    Tick first_at;  // the first probe
+    Tick probe_at;  // the next one
     Tick evict_at;
     bool probes_left;
 
@@ -172,14 +188,19 @@ struct Silence {
                       AnswerWait wait)
         : heard_tick(restore_tick(heard & kStoredTickMask, now)),
           sent(probes_sent(heard)),
-          probe_at(heard_tick + first_probe_after(heard, index, config) +
-                   probes_take(sent, config, wait)),
+          first_at(heard_tick + first_probe_after(heard, index, config)),
+          probe_at(first_at + probes_take(sent, config, wait)),
           evict_at(heard_tick + config.timeout_ticks),
           probes_left(config.probe && sent < kProbesMax && probe_at < evict_at) {}
 
     constexpr Tick deadline() const { return probes_left ? probe_at : evict_at; }
     // How late the next probe may go out and move nothing; there is one.
     constexpr uint64_t lateness_borne(const HeartbeatConfig& config, AnswerWait wait) const {
+        if (config.quick_ticks != 0 && sent > 0) {
+            const uint64_t quarter = (evict_at - first_at) / 4;
+            const bool voids = config.liveness == Liveness::roundtrip && wait > quarter;
+            return sent == 1 && !voids ? quarter : kAllTicks;
+        }
         const uint64_t next = probes_take(sent + 1, config, wait);
         return std::min(next - probes_take(sent, config, wait), evict_at - probe_at) / 4;
     }
@@ -196,11 +217,26 @@ constexpr HeartbeatStep look(uint32_t heard, Index index, Tick now, const Heartb
     if (now < deadline) return {Verdict::rearm, heard, deadline};
     if (!silence.probes_left) return {Verdict::evict, heard, now};
     const uint64_t late = now - silence.probe_at;
-    const uint64_t discount = late > silence.lateness_borne(config, wait) ? late : 0;
+    const bool moves = late > silence.lateness_borne(config, wait);
+    // The answers that may still come are late.
+    if (!moves && now >= silence.evict_at) return {Verdict::evict, heard, now};
+    const uint64_t discount = moves ? late : 0;
     const uint32_t heard_now = (heard & kHeardFirst) | heard_at(silence.heard_tick + discount) |
                                ((silence.sent + 1) << kHeardProbeShift);
     const Tick next = Silence(heard_now, index, now, config, wait).deadline();
     return {Verdict::probe, heard_now, next > now ? next : now + 1};
+}
+
+constexpr uint32_t left_late(uint32_t heard, Index index, Tick now, const HeartbeatConfig& config,
+                             AnswerWait wait) {
+    const Silence silence(heard, index, now, config, wait);
+    // The answer to the first has all the time, whenever the others leave.
+    if (config.quick_ticks != 0 && silence.sent > 1) return heard;
+    const Tick due = silence.probed_at(config, wait);
+    if (due >= silence.evict_at || now <= due) return heard;
+    const uint64_t answer = std::min<uint64_t>(config.interval_ticks, silence.evict_at - due);
+    if (now - due <= answer / 4) return heard;
+    return (heard & ~kStoredTickMask) | heard_at(silence.heard_tick + (now - due));
 }
 
 constexpr bool proves(HeartbeatEvent event, Liveness liveness) {
@@ -209,6 +245,11 @@ constexpr bool proves(HeartbeatEvent event, Liveness liveness) {
 }
 
 }  // namespace detail
+
+constexpr uint32_t heartbeat_left_late(uint32_t heard, Index index, Tick now,
+                                       const HeartbeatConfig& config, AnswerWait wait) {
+    return detail::left_late(heard, index, now, config, wait);
+}
 
 constexpr Tick heartbeat_evict_at(uint32_t heard, Tick now, const HeartbeatConfig& config) {
     return restore_tick(heard & kStoredTickMask, now) + config.timeout_ticks;

@@ -450,6 +450,8 @@ class Connections {
     uint32_t judge_one(Index index, Tick reached);
     Tick judge_suspicion(Index index, Tick reached);
     void note_probe(Index index);
+    void excuse_late_probes();
+    void flush_dirty();
     // Adaptive intervals (adapting.cc).
     void adapt(Index index, Tick reached, const HeartbeatStep& step);
     void note_lost(Index index, CloseReason reason);
@@ -567,6 +569,7 @@ class Connections {
 
     Population population_{all_protocols().size()};
     std::vector<Index> dirty_;
+    std::vector<Index> probed_;  // in this turn
     uint64_t came_ = 0;       // connections that were accepted or refused
     uint32_t heard_now_ = 0;  // what a proof of life in this poll is worth
     BucketRate accept_rate_;

@@ -39,8 +39,9 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
         // What was heard decides that it is due; how late it is, the clock: it leaves now, and its
         // answer needs its time from now on, however far the judged instant trails.
         const Tick leaves = std::max(reached, config_.clock.down(io_.clock()));
-        step =
+        const HeartbeatStep leaving =
             heartbeat_step(connection.heard, HeartbeatEvent::look, index, leaves, heartbeat, wait);
+        if (leaving.verdict == Verdict::probe) step = leaving;  // the clock evicts none
         step.next = heartbeat_deadline(step.heard, index, reached, heartbeat, wait);
     }
     if (step.verdict == Verdict::evict) {
@@ -60,6 +61,7 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
     uint32_t cost = kLookCost;
     if (step.verdict == Verdict::probe) {
         Session(*this, index).send_probe();
+        probed_.push_back(index);
         note_probe(index);
         cost = probes_sent(step.heard) == 2 ? kProbeCost + kProgressCost : kProbeCost;
     }
@@ -83,6 +85,23 @@ void Connections::note_probe(Index index) {
     if (sent != 2) return;
     metrics_.add(Metric::suspects);
     if (io_.transport_facts(index).awaits_peer()) metrics_.add(Metric::suspects_cut_off);
+}
+
+// This turn's probes have left, and where this thread was away between the look and the send that
+// was late. Those that carry a value go out again, since that is void then.
+void Connections::excuse_late_probes() {
+    const Tick now = config_.clock.down(io_.clock());
+    for (const Index index : probed_) {
+        Connection& connection = at(index);
+        if (!is_live(connection.stage) || probes_sent(connection.heard) == 0) continue;
+        const HeartbeatConfig& heartbeat = heartbeat_of(connection);
+        const uint32_t heard =
+            heartbeat_left_late(connection.heard, index, now, heartbeat, answer_wait(index));
+        if (heard == connection.heard) continue;
+        connection.heard = heard;
+        if (heartbeat.liveness == Liveness::roundtrip) Session(*this, index).send_probe();
+    }
+    probed_.clear();
 }
 
 // When --max-lifetime is over for it; kNoTick: it may live on, or is on its way out.

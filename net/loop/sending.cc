@@ -44,6 +44,13 @@ uint8_t* Connections::claim(Index index, size_t bytes) {
 }
 
 void Connections::flush() {
+    flush_dirty();
+    if (probed_.empty()) return;
+    excuse_late_probes();
+    flush_dirty();
+}
+
+void Connections::flush_dirty() {
     for (size_t position = 0; position < dirty_.size(); ++position) flush_one(dirty_[position]);
     dirty_.clear();
 }

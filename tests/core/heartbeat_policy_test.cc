@@ -177,9 +177,12 @@ struct SlowModel {
 
     bool probe_is_due(Tick at) const {
         if (!config.probe || probes == kProbesMax) return false;
-        Tick due = since + (fresh ? spread : Tick{config.interval_ticks} + config.grace_ticks);
+        Tick due = since + first_after();
         for (uint32_t i = 0; i < probes; ++i) due += answer_has(i);
         return due <= at && due < since + config.timeout_ticks;
+    }
+    Tick first_after() const {
+        return fresh ? spread : Tick{config.interval_ticks} + config.grace_ticks;
     }
     // From the i-th probe of a silence to the next.
     Tick answer_has(uint32_t i) const {
@@ -204,8 +207,17 @@ struct SlowModel {
         } else if (probe_is_due(now)) {
             Tick due = now;
             while (probe_is_due(due - 1)) --due;
-            const Tick left = since + config.timeout_ticks - due;
-            if (4 * (now - due) > std::min<Tick>(answer_has(probes), left)) since += now - due;
+            const Tick over = since + config.timeout_ticks;
+            if (config.quick_ticks != 0 && probes > 0) {
+                const Tick first = since + first_after();
+                const bool voids =
+                    config.liveness == Liveness::roundtrip && wait > (over - first) / 4;
+                const bool moves = probes == 1 && !voids && 4 * (now - due) > over - first;
+                if (!moves && now >= over) return {kEvict, 0, 0};
+                if (moves) since += now - due;
+            } else if (4 * (now - due) > std::min<Tick>(answer_has(probes), over - due)) {
+                since += now - due;
+            }
             ++probes;
             return {kProbe, 0, first_due(now + 1)};
         }
@@ -310,9 +322,11 @@ TEST(HeartbeatPolicy, AgreesWithASlowModelOnEveryStringOfEvents) {
     // Suspect peers: quick probes that end before the deadline, at it, and long ones.
     for (const auto& [wait, quick] : {std::pair{1u, uint16_t{1}}, {2u, uint16_t{1}},
                                       {3u, uint16_t{2}}, {4u, uint16_t{4}}}) {
-        Strings all({4, 1, 12, true, Liveness::any, quick}, 5, wait);
-        all.run(start, length - 1);
-        ASSERT_FALSE(all.failed()) << "wait " << wait << ", quick " << quick;
+        for (const Liveness liveness : {Liveness::any, Liveness::roundtrip}) {
+            Strings all({4, 1, 12, true, liveness, quick}, 5, wait);
+            all.run(start, length - 1);
+            ASSERT_FALSE(all.failed()) << "wait " << wait << ", quick " << quick;
+        }
     }
     // Unusual shapes, which must be sound all the same.
     for (const HeartbeatConfig& odd :
@@ -348,6 +362,53 @@ TEST(HeartbeatPolicy, ASuspectPeerIsProbedQuicklyAndEvictedAtItsTimeoutAllTheSam
     EXPECT_EQ(late.heard, heard_at(1002) | sent(1));
     EXPECT_EQ(heartbeat_step(heard_at(1000), kLook, 0, 1033, kQuick, kWait).heard,
               heard_at(1000) | sent(1));
+}
+
+// What is on its way is still an answer: to the first probe of a silence there is most of the time.
+TEST(HeartbeatPolicy, QuickProbesThatAreLateMakeNoAnswerVoid) {
+    constexpr HeartbeatConfig kQuick{30, 2, 90, true, Liveness::roundtrip, 2};
+    constexpr AnswerWait kWait = 5;
+    for (uint32_t out = 1; out <= kSuspectProbesMax + 1; ++out) {
+        const Tick due = 1032 + kWait + 2 * (out - 1);
+        const auto step = [&](Tick late) {
+            return heartbeat_step(heard_at(1000) | sent(out), kLook, 0, due + late, kQuick, kWait);
+        };
+        EXPECT_EQ(step(14).heard, heard_at(1000) | sent(out + 1)) << out;
+        // A quarter of it is over: the first may have left only now.
+        const uint32_t heard = out == 1 ? heard_at(1015) : heard_at(1000);
+        EXPECT_EQ(step(15).heard, heard | sent(out + 1)) << out;
+        EXPECT_EQ(step(1089 - due).verdict, kProbe) << out;
+        EXPECT_EQ(step(1090 - due).verdict, out == 1 ? kProbe : kEvict) << out;
+    }
+    // One whose answers take long would have too little time for the second.
+    EXPECT_EQ(heartbeat_step(heard_at(1000) | sent(1), kLook, 0, 1070, kQuick, 20).heard,
+              heard_at(1000) | sent(2));
+}
+
+// However late the server is with each of its looks, it keeps a silent peer no longer than that.
+TEST(HeartbeatPolicy, ASilentPeerGoesByItsTimeoutAndWhatTheServerWasAway) {
+    Random random(16);
+    for (int world = 0; world < 20'000; ++world) {
+        const auto quick = static_cast<uint16_t>(random.between(0, 9));
+        const Liveness liveness = random.chance(1, 2) ? Liveness::any : Liveness::roundtrip;
+        const auto timeout = static_cast<uint32_t>(random.between(32, 120));
+        const HeartbeatConfig config{30, 2, timeout, true, liveness, quick};
+        const auto wait = static_cast<AnswerWait>(random.between(1, 30));
+        const uint64_t late_max = random.between(0, 60);
+        uint32_t heard = heard_at(1000);
+        Tick now = 1000, away = 0;
+        for (int looks = 0; looks < 1'000; ++looks) {
+            const HeartbeatStep step = heartbeat_step(heard, kLook, 0, now, config, wait);
+            if (step.verdict == kEvict) break;
+            ASSERT_LT(looks, 999);
+            heard = step.heard;
+            const Tick late = random.chance(1, 3) ? random.below(late_max + 1) : 0;
+            away += late;
+            now = step.next + late;
+        }
+        ASSERT_GE(now, 1000 + timeout);
+        ASSERT_LE(now, 1000 + timeout + away) << "quick " << quick << ", wait " << wait;
+    }
 }
 
 TEST(RoundTrips, AreSmoothedAsRfc6298Says) {

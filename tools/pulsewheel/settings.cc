@@ -775,8 +775,7 @@ constexpr Setting kSettings[] = {
     {"suspect-probe", kHeartbeats, "TIME",
      "Probe a peer again whose answer takes longer than its round trip and four deviations, "
      "then so soon up to eight times more, then once an interval. With it the timeout may be "
-     "little longer than the interval. With --liveness roundtrip it has a known fault "
-     "(net/README.md). off: probe once an interval.",
+     "little longer than the interval. off: probe once an interval.",
      text, live, DURATION_OR_OFF(suspect_probe, 50 * kMillisecond, 60 * kSecond)},
     {"rtt-alpha", kHeartbeats, "RATIO",
      "How much the newest answer counts in the round trip of --suspect-probe, as 12.5% or 0.125; "

@@ -27,7 +27,12 @@ class SayingKernel : public SimBackend {
         if (cut_off) progress.waiting_bytes = 8;
         return progress;
     }
+    bool send(Index index, std::span<const uint8_t> bytes) {
+        if (const Nanos takes = std::exchange(send_takes, 0); takes > 0) pass_time(takes);
+        return SimBackend::send(index, bytes);
+    }
     bool cut_off = false;
+    Nanos send_takes = 0;  // the next one
 };
 using PacingStage = ReactorStageOn<SayingKernel>;
 
@@ -343,6 +348,66 @@ TEST(AdaptiveIntervals, AreStretchedUnderOverloadAsOthersAre) {
     stage.admission().set_memory_step(OverloadStep::none);
     client.beat_for(2 * kSecond);
     EXPECT_EQ(client.interval, interval);
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+}
+
+// ------------------------------------------------------------------------------- probes that wait
+
+// This thread is away between the look and the send: of the time in which the peer had no probe its
+// answer has all.
+TEST(LateProbes, AreNotThePeersSilence) {
+    for (const Liveness liveness : {Liveness::any, Liveness::roundtrip}) {
+        for (const Nanos suspect_probe : {Nanos{0}, kSecond}) {
+            StagePlan slow = plan(suspect_probe);
+            slow.options.heartbeat_timeout = 45 * kSecond;
+            slow.options.liveness = liveness;
+            PacingStage stage(slow);
+            const size_t peer = join(stage, "PING\n");
+            stage.settle(20 * kSecond);
+            stage.write(peer, "PING\n");
+            stage.settle();
+            stage.heard(peer).clear();
+            const Nanos heard_at = stage.network().clock();
+            stage.io().send_takes = 40 * kSecond;  // of the probe
+            stage.settle(31 * kSecond);
+            EXPECT_TRUE(stage.heard(peer).empty());
+            stage.settle(2 * kSecond);
+            EXPECT_GT(stage.network().clock(), heard_at + 70 * kSecond);
+            stage.settle(9 * kSecond);
+            std::string answer = stage.heard(peer);
+            answer.erase(0, answer.rfind("{\"type\":\"ping\""));
+            ASSERT_FALSE(answer.empty());
+            stage.write(peer, answer.replace(10, 1, "o"));
+            stage.settle(20 * kSecond);
+            EXPECT_EQ(count(stage, Metric::evicted), 0u);
+            // And then it says nothing.
+            stage.settle(30 * kSecond);
+            EXPECT_EQ(count(stage, Metric::evicted), 1u);
+        }
+    }
+}
+
+// With a round trip wanted, and quick probes that are a little late, the first answer still counts.
+TEST(LateProbes, LeaveTheAnswerToTheFirstItsTime) {
+    StagePlan quick = plan(kSecond / 10);
+    quick.options.heartbeat_timeout = 36 * kSecond;
+    quick.options.liveness = Liveness::roundtrip;
+    PacingStage stage(quick);
+    const size_t peer = join(stage, "PING\n");
+    stage.settle(20 * kSecond);
+    stage.write(peer, "PING\n");
+    stage.settle();
+    stage.heard(peer).clear();
+    for (int i = 0; i < 4'000 && stage.heard(peer).empty(); ++i) stage.settle(kSecond / 100);
+    std::string answer = stage.heard(peer);
+    stage.settle(2'900 * kMillisecond);  // nothing is known of its round trips
+    for (int i = 0; i < 5; ++i) {
+        stage.io().pass_time(150 * kMillisecond);
+        stage.settle(kSecond / 100);
+    }
+    EXPECT_GT(count(stage, Metric::probes_sent), 4u);
+    stage.write(peer, answer.replace(10, 1, "o"));
+    stage.settle(10 * kSecond);
     EXPECT_EQ(count(stage, Metric::evicted), 0u);
 }
 
