@@ -58,19 +58,20 @@ constexpr Nanos adaptive_timeout(Nanos interval, bool probes) {
 
 // What is remembered of one connection.
 struct AdaptiveState {
-    uint16_t seen = 0;     // low bits of the tick of the last proof of life that was counted
-    uint8_t quiet = 0;     // silences in a row that ended in time
-    uint8_t ceiling = 0;   // the level that failed; 0: none
-    uint8_t pending = 0;   // the level that the peer was told, and 1; 0: none
-    bool missed = false;   // in this silence an answer was late
+    uint16_t seen = 0;         // low bits of the tick of the last proof of life that was counted
+    uint8_t quiet = 0;         // silences in a row that ended in time
+    uint8_t ceiling : 6 = 0;   // the level that failed; 0: none
+    bool missed : 1 = false;   // in this silence an answer was late
+    bool is_long : 1 = false;  // and it has lasted for most of the interval
 };
+static_assert(sizeof(AdaptiveState) == 4 && kAdaptiveLevels <= 64);
 
 // A silence at `level` is over; `kept`: a heartbeat, or the answer to its first probe, came in
 // time. The level from now on, by one more or kAdaptiveBack less, up to `top`.
 constexpr uint8_t adapt_level(AdaptiveState& state, uint8_t level, bool kept, uint8_t top) {
     if (!kept) {
         state.quiet = 0;
-        state.ceiling = level;
+        state.ceiling = level & 63;  // all of it
         return level > kAdaptiveBack ? level - kAdaptiveBack : 0;
     }
     state.quiet = std::min<uint8_t>(state.quiet + 1, UINT8_MAX - 1);

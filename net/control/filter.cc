@@ -195,7 +195,7 @@ bool matches(const ConnectionFilter& filter, Connections& connections, Index ind
     if (!is_one_of(filter.stages, connection.stage)) return false;
     if (!is_one_of(filter.listeners, connection.listener)) return false;
     if (!is_one_of(filter.protocols, connection.protocol)) return false;
-    if (!is_one_of(filter.profiles, asked_profile(connection.profile))) return false;
+    if (!is_one_of(filter.profiles, asked_profile(connections.place_told(index)))) return false;
     if (filter.idle_min > 0 && idle_of(connections, index, now) < filter.idle_min) return false;
     if (filter.age_min > 0 && now - connections.accepted_at(index) < filter.age_min) return false;
     if (!filter.users.empty() && !is_user_of(filter.users, connections, connection, cost))

@@ -12,10 +12,10 @@ namespace {
 
 void spend(uint32_t& budget, uint32_t cost) { budget -= std::min(budget, cost); }
 
-// The name of its profile's heartbeats; empty where it has none.
-std::string profile_of(const Connections& connections, const Connection& connection) {
-    const auto profile = asked_profile(connection.profile);
-    if (profile < kProfileDefault || !is_live(connection.stage)) return {};
+// The name of its profile's heartbeats, as it was told; empty where it has none.
+std::string profile_of(const Connections& connections, Index index) {
+    const auto profile = asked_profile(connections.place_told(index));
+    if (profile < kProfileDefault || !is_live(connections.table()[index].stage)) return {};
     return connections.config().profile_names[profile];
 }
 
@@ -31,7 +31,7 @@ ConnectionRow row_of(Connections& connections, Index index, Nanos now) {
         .protocol = connection.protocol,
         .stage = connection.stage,
         .listener = connection.listener,
-        .profile = profile_of(connections, connection),
+        .profile = profile_of(connections, index),
         .idle = idle_of(connections, index, now),
         .age = accepted_at != 0 ? std::max<Nanos>(kMillisecond, now - accepted_at) : 0,
         .probes_unanswered = probes_sent(connection.heard),

@@ -77,11 +77,16 @@ uint8_t Connections::kept_profile(Index index) const {
     return login != nullptr ? static_cast<uint8_t>(login->profile) : anonymous_.profile(index);
 }
 
-uint8_t Connections::own_profile(Index index) const {
-    const uint8_t now = table_[index].profile;
-    if (cohort_of(index) == kNoCohort) return now;
-    const uint8_t kept = kept_profile(index);
-    return kept == kProfileDefault && is_adaptive(now) ? now : place_of(kept);
+// One whose intervals are to be adaptive, and are not yet, has its first level from now on; where a
+// round trip is wanted the silence goes on, and is not cut short.
+uint8_t Connections::own_profile(Index index) {
+    const uint8_t now = place_told(index);
+    const bool is_kept = cohort_of(index) != kNoCohort;
+    const uint8_t own = is_kept ? kept_profile(index) : asked_profile(now);
+    const bool adapts = own == kProfileDefault && adapts_;
+    if (adapts && is_adaptive(now)) return now;
+    if (adapts && heartbeat_of(at(index)).liveness == Liveness::any) return place_for(index, own);
+    return is_kept ? place_of(own) : now;
 }
 
 void Connections::keep_profile(Index index, uint8_t profile) {
@@ -96,8 +101,7 @@ void Connections::keep_profile(Index index, uint8_t profile) {
 
 void Connections::retune(Index index, uint8_t profile) {
     keep_profile(index, profile);
-    set_profile(index, place_for(index, profile));
-    Session(*this, index).send_interval();
+    announce(index, place_for(index, profile));
 }
 
 // ----------------------------------------------------------------------------------- in and out
@@ -105,7 +109,7 @@ void Connections::retune(Index index, uint8_t profile) {
 void Connections::join_cohort(Index index, Cohort cohort, bool tells) {
     const Connection& connection = at(index);
     if (cohort_of(index) == kNoCohort)
-        logins_.keep_profile(connection, asked_profile(connection.profile));
+        logins_.keep_profile(connection, asked_profile(place_told(index)));
     count_in_cohort(index, cohort);
     if (is_known(cohort)) tune_to_cohort(index, tells);
 }
@@ -129,7 +133,7 @@ void Connections::group_anonymous(Index index, bool tells) {
     if (!is_live(connection.stage) || profile_at(connection.profile) < kProfileDefault)
         return;
     if (authentication_.is_upgraded(index)) return;
-    anonymous_.set(index, anonymous_.cohort(index), asked_profile(connection.profile));
+    anonymous_.set(index, anonymous_.cohort(index), asked_profile(place_told(index)));
     count_in_cohort(index, anonymous_cohort(index));
     tune_to_cohort(index, tells);
     // It may have lived for long when it beats under policies that have just come.
@@ -194,23 +198,22 @@ void Connections::count_cohort_heartbeat(Index index) {
 
 // -------------------------------------------------------------------------------------- effects
 
-// Returns whether it had other heartbeats. What it knows already it is not sent again, and its
-// silence goes on.
+// Returns whether it had, or was to have, other heartbeats. What it knows already it is not sent
+// again, and its silence goes on.
 bool Connections::tune_to_cohort(Index index, bool tells) {
     const uint8_t wanted = cohort_profiles_[cohort_of(index)];
     const uint8_t place = place_for(index, wanted != 0 ? wanted : kept_profile(index));
-    const uint8_t now = at(index).profile;
-    if (now == place) return false;
-    const bool knows = config_.profiles[now] == config_.profiles[place] &&
-                       config_.interval_ms[now] == config_.interval_ms[place] &&
-                       config_.timeout_ms[now] == config_.timeout_ms[place];
-    if (!tells || knows) {
+    const uint8_t now = place_told(index);
+    if (place == now) return false;
+    const bool is_same = config_.profiles[now] == config_.profiles[place] &&
+                         config_.interval_ms[now] == config_.interval_ms[place] &&
+                         config_.timeout_ms[now] == config_.timeout_ms[place];
+    if (is_same && now == at(index).profile)
         change_profile(index, place);
-    } else {
-        // None is judged by a promise that it was not given: its silence begins anew.
-        set_profile(index, place);
-        Session(*this, index).send_interval();
-    }
+    else if (tells)
+        announce(index, place);
+    else
+        announce_by_welcome(index, place, false);
     return true;
 }
 

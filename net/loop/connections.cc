@@ -69,6 +69,7 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       anonymous_(pages, table.limit()),
       answer_times_(pages, table.limit()),
       adaptive_(pages, table.limit()),
+      announced_(pages, table.limit()),
       tls_(pages, table.limit()),
       history_(pages, table.limit(), io.now()),
       traces_(pages, config.traces),
@@ -104,6 +105,7 @@ void Connections::on_accept(const Accepted& accepted) {
     anonymous_.begin(index);
     answer_times_.begin(index);
     adaptive_.begin(index);
+    announced_.begin(index);
     connection.user = history_.accepted(index, listener.expects_proxy_header, io_.now());
     if (traces_.on()) [[unlikely]]
         trace_accepted(index);
@@ -129,7 +131,7 @@ void Connections::set_peer_address(Index index, const SocketAddress& peer) {
 // A connection enters a phase: its silence starts now, and the wheel is told if that is sooner.
 void Connections::set_profile(Index index, uint8_t profile) {
     Connection& connection = at(index);
-    drop_pending(index);
+    drop_announced(index);
     bound_silence(index, connection.profile, profile);
     connection.profile = profile;
     set_handshaking(connection, profile == kProfileGreeting);
@@ -159,7 +161,7 @@ void Connections::bound_silence(Index index, uint8_t before, uint8_t now) {
 // The same phase goes on under another profile: so does the silence.
 void Connections::change_profile(Index index, uint8_t profile) {
     Connection& connection = at(index);
-    drop_pending(index);
+    drop_announced(index);
     if (connection.profile == profile) return;
     bound_silence(index, connection.profile, profile);
     connection.profile = profile;
@@ -173,9 +175,8 @@ void Connections::change_profile(Index index, uint8_t profile) {
                                 life_ends(index)}));
 }
 
-void Connections::begin_heartbeats(Index index) {
-    set_profile(index, place_for(index, kProfileDefault));
-}
+// Of those that it has no message for yet: it is judged by what the flags say.
+void Connections::begin_heartbeats(Index index) { set_profile(index, place_of(kProfileDefault)); }
 
 void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
     ++deliveries_;
@@ -272,7 +273,8 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges.limits_bytes += beginnings_.memory_bytes() + sharing_.memory_bytes() +
                                  message_rates_.memory_bytes() + anonymous_.memory_bytes();
     stats.gauges.tls_bytes = tls_.memory_bytes();
-    stats.gauges.heartbeats_bytes = answer_times_.memory_bytes() + adaptive_.memory_bytes();
+    stats.gauges.heartbeats_bytes =
+        answer_times_.memory_bytes() + adaptive_.memory_bytes() + announced_.memory_bytes();
     stats.gauges.heartbeats_bytes += networks_.memory_bytes();
 }
 

@@ -25,6 +25,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <memory>
 #include <optional>
 #include <span>
@@ -201,6 +202,8 @@ class Connections {
     Nanos drain_due_at() const { return draining_ ? io_.now() + kGoodbyeEveryNs : drain_at_; }
     // The same of those that a policy sends to another server.
     Nanos departures_due_at() const { return draining_ ? kNever : departures_due_at_; }
+    // And of a look at those that have heartbeats from before a reload.
+    Nanos settle_due_at() const { return settle_look_at_; }
     bool drained() const { return draining_ && table_.live() == 0; }
     bool drain_cut_short() const { return cut_short_; }
     // And no other reactor is asked or told anything any more: it may end once all have come here.
@@ -228,6 +231,22 @@ class Connections {
     uint8_t place_of(uint8_t profile) const { return profile_place_[profile]; }
     // The same of one that asked for it, or for none: where intervals are adaptive, its level.
     uint8_t place_for(Index index, uint8_t asked);
+    // It is to have the heartbeats at `place`, and is told: announcing.cc says when it has them.
+    void announce(Index index, uint8_t place);
+    // The same of one that a welcome, which follows, tells. `begins_anew`: its silence does, too.
+    void announce_by_welcome(Index index, uint8_t place, bool begins_anew);
+    // Where the heartbeats are that a welcome names: those that it was told of, or has.
+    uint8_t place_told(Index index) const {
+        const Announced announced = announced_.of(index);
+        return announced.pends() ? announced.place() : table_[index].profile;
+    }
+    void note_welcome(Index index) {
+        if (announced_.of(index).pends()) announced_.at(index).is_untold = false;
+    }
+    // It is told what it has: what it was told before, and does not have, is void.
+    void drop_announced(Index index) {
+        if (announced_.of(index).pends()) announced_.at(index) = {};
+    }
     // A connection enters a phase: its silence starts now.
     void set_profile(Index index, uint8_t profile);
     // The same phase goes on under another profile: so does the silence.
@@ -286,7 +305,7 @@ class Connections {
     void tune_again(Index index);
     // Where the profile is that the peer asked for, or an operator, whatever its cohort has; and
     // that it was asked for.
-    uint8_t own_profile(Index index) const;
+    uint8_t own_profile(Index index);
     void keep_profile(Index index, uint8_t profile);
     // It has this profile from now on, and is sent it.
     void retune(Index index, uint8_t profile);
@@ -430,7 +449,10 @@ class Connections {
     // Sweeps.
     void apply_some_settings(uint32_t& budget);
     void begin_retune();
+    bool begin_retune_of(size_t profile, const ReactorConfig& fresh);
     void retune_some(uint32_t& budget);
+    uint32_t retune_one(Index index);
+    void end_retune();
     void revoke_some(uint32_t& budget);
     void begin_goodbyes();
     void drain_step(uint32_t& budget);
@@ -455,11 +477,24 @@ class Connections {
     // Adaptive intervals (adapting.cc).
     void adapt(Index index, Tick reached, const HeartbeatStep& step);
     void note_lost(Index index, CloseReason reason);
-    void shorten(Index index, Tick reached, uint8_t level);
+    bool ends_silence(Index index, Tick reached, const HeartbeatStep& step);
+    uint8_t first_level(Index index);
+    void change_level(Index index, uint8_t level);
+    // Announcing.
+    // What it is told of and does not have yet.
+    struct Announced {
+        uint32_t until : 24 = 0;   // the tick from which on it has that, whatever it knows
+        uint32_t place_1 : 8 = 0;  // where that is, and 1; 0: there is none
+        bool is_untold = false;    // the message is still to come
+        bool pends() const { return place_1 != 0; }
+        uint8_t place() const { return static_cast<uint8_t>(place_1 - 1); }
+    };
+    static_assert(kStoredTickBits == 24 && kHeartbeatProfilesMax < 256);
+    bool is_shorter(Index index, uint8_t place) const;
+    bool note_announced(Index index, uint8_t place);
+    void tell_announced(Index index);
+    void adopt(Index index, Tick reached);
     bool has_taken_all(Index index) const;
-    void drop_pending(Index index) {
-        if (adapts_ && adaptive_.of(index).pending != 0) adaptive_.at(index).pending = 0;
-    }
     Tick life_ends(Index index) const;
     bool end_lifetime(Index index, Tick reached);
     void evict(Index index, Tick reached);
@@ -587,8 +622,9 @@ class Connections {
     AnonymousCohorts anonymous_;
     SideRows<RoundTrip> answer_times_;
     SideRows<AdaptiveState> adaptive_;
+    SideRows<Announced> announced_;
     NetworkLevels networks_;
-    bool adapts_ = false;       // --heartbeat-adaptive
+    bool adapts_ = false;         // --heartbeat-adaptive
     uint8_t adaptive_top_ = 0;    // the highest level
     uint8_t adaptive_first_ = 0;  // where nothing is known of a network
     TlsConnections tls_;
@@ -645,7 +681,12 @@ class Connections {
     bool revoke_again_ = false;  // more ids came while it walked
 
     const uint32_t listener_timeout_ms_;  // what the kernel's bounds of listeners were made from
-    Sweep retuning_;  // of connections that have heartbeats from before a reload
+    // Of connections that have heartbeats from before a reload. Profiles that some may have left
+    // there, those that were found there by this walk, and the longest that one waits for the new.
+    Sweep retuning_;
+    std::bitset<kRetunedProfiles> settling_, unsettled_;
+    std::array<Nanos, kRetunedProfiles> settles_at_{};
+    Nanos settle_look_at_ = kNever;
     std::array<uint8_t, kRetunedProfiles> profile_place_;
 };
 

@@ -65,10 +65,12 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
         note_probe(index);
         cost = probes_sent(step.heard) == 2 ? kProbeCost + kProgressCost : kProbeCost;
     }
-    if (adapts_) [[unlikely]] {
-        if (adaptive_.of(index).pending != 0) cost += kProgressCost;
-        adapt(index, reached, step);
+    if (announced_.of(index).pends()) [[unlikely]] {
+        adopt(index, reached);
+        return cost + kProgressCost;
     }
+    if (adapts_) [[unlikely]]
+        adapt(index, reached, step);
     return cost;
 }
 

@@ -111,9 +111,11 @@ inline constexpr uint8_t kProfileClosing = 1;
 inline constexpr uint8_t kProfileDefault = 2;   // what the flags say
 inline constexpr uint8_t kProfileRealtime = 3;  // those with names follow
 
-// ------------------------------------------------------------------------------------- adaptive
-// Between looks at whether a peer's host has acknowledged the interval that it was told.
+// ------------------------------------------------------------------------------------ announcing
+// Between looks at whether a peer's host has acknowledged the interval that it was told; and from a
+// walk that told all of shorter ones to the next, when most have them.
 inline constexpr int64_t kAdoptLookNs = 1'000'000'000;
+inline constexpr int64_t kSettleLookNs = 3 * kAdoptLookNs;
 
 // ------------------------------------------------------------------------------- kernel's bounds
 // --tcp-keepalive, --tcp-user-timeout: what follows from the heartbeats of each connection.

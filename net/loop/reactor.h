@@ -172,7 +172,7 @@ Nanos Reactor<Io>::next_deadline(Nanos sleep_until) {
     if (work_left_ || !mailbox_.may_sleep()) return 0;
     return std::min({sleep_until, next_look(), connections_.drain_due_at(),
                      connections_.departures_due_at(), connections_.notices_due_at(),
-                     connections_.jobs_due_at(),
+                     connections_.jobs_due_at(), connections_.settle_due_at(),
                      connections_.overload_due_at(), connections_.logins().next_deadline(),
                      connections_.authentication().next_deadline()});
 }

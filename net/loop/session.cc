@@ -8,6 +8,7 @@
 
 #include "core/metrics.h"
 #include "net/loop/connections.h"
+#include "net/loop/profiles.h"
 #include "net/loop/public_name.h"
 #include "net/loop/usdt.h"
 #include "net/protocols/probe_value.h"
@@ -180,7 +181,11 @@ bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
             return false;
         }
     }
-    if (wants_roundtrip()) {
+    const bool asks = !hello.profile.empty() && asked_profile(profile) != kProfileDefault &&
+                      profile_at(profile) != profile_at(connections_.place_told(index_));
+    if (!asks) {
+        connections_.announce_by_welcome(index_, profile, !wants_roundtrip());
+    } else if (wants_roundtrip()) {
         connections_.change_profile(index_, profile);
     } else {
         connections_.set_profile(index_, profile);
@@ -242,10 +247,12 @@ WelcomeText Session::welcome() const {
 }
 
 WelcomeText Session::begin_welcome() const {
+    connections_.note_welcome(index_);
+    const uint8_t told = connections_.place_told(index_);
     WelcomeText text;
     text << R"({"type":"welcome","conn":")" << name().view() << R"(","interval_ms":)"
-         << uint64_t{connections_.config().interval_ms[connection_.profile]} << R"(,"timeout_ms":)"
-         << uint64_t{connections_.config().timeout_ms[connection_.profile]};
+         << uint64_t{connections_.config().interval_ms[told]} << R"(,"timeout_ms":)"
+         << uint64_t{connections_.config().timeout_ms[told]};
     if (names_answer_every_ || answer_every() != 1)
         text << R"(,"answer_every":)" << uint64_t{answer_every()};
     return text;
@@ -444,7 +451,7 @@ void Session::send_error(CloseReason reason, std::string_view words) {
 }
 
 void Session::send_interval(uint8_t profile) {
-    if (protocol().interval == nullptr) return;
+    if (!hears_of_intervals()) return;
     protocol().interval(*this, connections_.config().interval_ms[profile],
                         connections_.config().timeout_ms[profile], answer_every());
 }

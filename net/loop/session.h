@@ -85,11 +85,16 @@ class Session final : public Conversation, private TokenJudge {
     void send_probe();
     void send_goodbye(CloseReason reason, std::string_view detail);
     // The heartbeats of its profile changed: the server's advice.
-    void send_interval() { send_interval(connection_.profile); }
+    void send_interval() {
+        connections_.drop_announced(index_);
+        send_interval(connection_.profile);
+    }
     // The same of heartbeats that it does not have yet.
     void send_interval(uint8_t profile);
-    // Whether its protocol has a message for that.
-    bool hears_of_intervals() const { return protocol().interval != nullptr; }
+    // Whether its protocol has a message for that, and it has begun to speak it.
+    bool hears_of_intervals() const {
+        return stage() == Stage::open && protocol().interval != nullptr;
+    }
     // Answers to a hello that named a user (logins.h).
     void welcome_user(const UserHello& hello, const LoginAnswer& answer,
                       const ResumeWelcome* resumable = nullptr);

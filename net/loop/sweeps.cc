@@ -50,6 +50,7 @@ void Connections::apply_some_settings(uint32_t& budget) {
         send_some_away(of_departures);
         budget += of_departures;
     }
+    if (retuning_.done() && io_.now() >= settle_look_at_) retuning_ = Sweep(table_.limit());
     while (budget > 0 && !retuning_.done()) retune_some(budget);
     if (!tuning_.done()) tuning_.advance(budget, [this](Index index) { return tune_one(index); });
     logins_.regroup_some(budget);
@@ -91,40 +92,70 @@ void Connections::reload(std::shared_ptr<const LoopOptions> options) {
     if (retuning_.done()) begin_retune();
 }
 
-// A profile changes under the connections that have it: each is sent the new interval, and its
-// silence begins anew, so that none is judged by a promise that it was not given, and probes are
-// counted in new intervals. Until the walk has come to a connection it keeps the heartbeats that it
-// knows, in the other of two places. Options that come in the meantime wait until none is left
-// there; of several reloads the last counts.
+// A profile changes under the connections that have it: each is told (announcing.cc), so that none
+// is judged by a promise that it was not given. Until it has the new heartbeats it keeps those that
+// it knows, in the other of two places. Options that come in the meantime wait until none is left
+// there, but for those that bring back what is there, as the end of a stretch that begins again; of
+// several reloads the last counts.
 void Connections::begin_retune() {
     const bool stretched = overload_step_ >= OverloadStep::stretch;
     const ReactorConfig fresh =
         make_reactor_config(config_.options, 1, stretched ? kOverloadStretch : 1);
-    for (size_t profile = kProfileDefault; profile < kRetunedProfiles; ++profile) {
-        uint8_t& place = profile_place_[profile];
-        if (fresh.profiles[profile] == config_.profiles[place] &&
-            fresh.interval_ms[profile] == config_.interval_ms[place] &&
-            fresh.timeout_ms[profile] == config_.timeout_ms[place]) {
-            continue;
-        }
-        place = other_place(place);
-        config_.profiles[place] = fresh.profiles[profile];
-        config_.interval_ms[place] = fresh.interval_ms[profile];
-        config_.timeout_ms[place] = fresh.timeout_ms[profile];
-        retuning_ = Sweep(table_.limit());
-    }
+    for (size_t profile = kProfileDefault; profile < kRetunedProfiles; ++profile)
+        if (begin_retune_of(profile, fresh)) retuning_ = Sweep(table_.limit());
+}
+
+// True: its place is another now.
+bool Connections::begin_retune_of(size_t profile, const ReactorConfig& fresh) {
+    const auto is_at = [&](uint8_t place) {
+        return fresh.profiles[profile] == config_.profiles[place] &&
+               fresh.interval_ms[profile] == config_.interval_ms[place] &&
+               fresh.timeout_ms[profile] == config_.timeout_ms[place];
+    };
+    uint8_t& place = profile_place_[profile];
+    const uint8_t other = other_place(place);
+    if (is_at(place) || (settling_[profile] && !is_at(other))) return false;
+    place = other;
+    config_.profiles[place] = fresh.profiles[profile];
+    config_.interval_ms[place] = fresh.interval_ms[profile];
+    config_.timeout_ms[place] = fresh.timeout_ms[profile];
+    settling_[profile] = true;
+    settles_at_[profile] = kNever;
+    return true;
 }
 
 void Connections::retune_some(uint32_t& budget) {
-    retuning_.advance(budget, [this](Index index) {
-        const Connection& connection = at(index);
-        const uint8_t now = profile_place_[profile_at(connection.profile)];
-        if (!is_live(connection.stage) || connection.profile == now) return kPassCost;
-        set_profile(index, now);
-        Session(*this, index).send_interval();
-        return kEvictCost;
-    });
-    if (retuning_.done()) begin_retune();
+    settle_look_at_ = kNever;
+    retuning_.advance(budget, [this](Index index) { return retune_one(index); });
+    if (retuning_.done()) end_retune();
+}
+
+uint32_t Connections::retune_one(Index index) {
+    const Connection& connection = at(index);
+    if (!is_live(connection.stage)) return kPassCost;
+    const uint8_t told = place_told(index);
+    const uint8_t wanted = place_of(profile_at(told));
+    if (told != wanted) announce(index, wanted);
+    const size_t profile = profile_at(connection.profile);
+    if (connection.profile != place_of(static_cast<uint8_t>(profile))) unsettled_[profile] = true;
+    return told != wanted ? kEvictCost : kPassCost;
+}
+
+// Whether any are left that do not have them yet is looked at soon, when most have, and when each
+// has had one of its timeouts of before.
+void Connections::end_retune() {
+    settling_ &= std::exchange(unsettled_, {});
+    for (size_t profile = kProfileDefault; profile < kRetunedProfiles; ++profile) {
+        if (!settling_[profile]) continue;
+        const uint8_t before = other_place(profile_place_[profile]);
+        const Nanos timeout = config_.timeout_ms[before] * kMillisecond;
+        Nanos& settles_at = settles_at_[profile];
+        const Nanos soon = io_.now() + kSettleLookNs;
+        settle_look_at_ =
+            std::min(settle_look_at_, settles_at == kNever ? soon : std::max(soon, settles_at));
+        if (settles_at == kNever || settles_at <= soon) settles_at = soon + timeout;
+    }
+    begin_retune();
 }
 
 // --------------------------------------------------------------------------------------- stopping

@@ -60,6 +60,7 @@ SimClients::SimClients(SimNetwork& network, SimBackend& io, SimLog& log, uint64_
       log_(log),
       random_(mix64(seed) ^ 0x7065657273),
       asking_(mix64(seed) ^ 0x6576657279),
+      following_(mix64(seed) ^ 0x666f6c6c6f77),
       faults_(faults),
       facts_(facts),
       records_(records),
@@ -278,7 +279,9 @@ void SimClients::introduce(uint32_t number) {
     client.gap = std::min(facts_.interval, timeout / 2);
     client.drip_bytes = 1;
     client.drip_gap = client.gap / 200;
-    set_timer(number, Timer::beat, share(client.gap, 0, 90));
+    const Nanos first = share(client.gap, 0, 90);
+    client.next_beat_at = network_.clock() + first;
+    set_timer(number, Timer::beat, first);
     switch (client.behaviour) {
         case Behaviour::slow_reader:
             return stop_reading(number, 20 * client.gap);
@@ -407,6 +410,7 @@ std::vector<uint8_t> SimClients::any_bytes(uint64_t count) {
 void SimClients::beat(uint32_t number) {
     Client& client = clients_[number];
     if (client.line == kNoLine || client.finished) return;
+    if (network_.clock() < client.next_beat_at) return;  // it was told to beat sooner, and has
     // Another one, where no message is half sent.
     const bool between_messages = client.drip.empty() && !client.hoards;
     const bool pings = client.behaviour != Behaviour::idle && client.behaviour != Behaviour::mute &&
@@ -422,10 +426,12 @@ void SimClients::beat(uint32_t number) {
     if (client.line == kNoLine) return;
     Nanos next = share(client.gap, 50, 95);
     if (client.behaviour == Behaviour::tardy) {
-        next = share(facts_.timeout_min[client.profile == 0 ? kProfileDefault : client.profile], 80,
-                     104);
+        const Nanos told = facts_.adapts ? lines_[client.line].told_timeout : 0;
+        const uint8_t profile = client.profile == 0 ? kProfileDefault : client.profile;
+        next = share(told != 0 ? told : facts_.timeout_min[profile], 80, 104);
     }
     if (client.behaviour == Behaviour::chatty) next = share(client.gap, 5, 95);
+    client.next_beat_at = network_.clock() + next;
     set_timer(number, Timer::beat, next);
     misfortune(number);
 }
@@ -731,7 +737,7 @@ void SimClients::receive(uint32_t number, const SimMessage& message) {
         case SimKind::interval:
             if (line.innocent && !repeats_answer_every(client, message))
                 broken("answer_every", line, "an interval has another than was asked for");
-            return;
+            return follow(number, message);
         case SimKind::error:
             if (is_refused_login(message.code) && !client.expected.empty() &&
                 client.expected.front().kind == SimKind::welcome) {
@@ -742,12 +748,32 @@ void SimClients::receive(uint32_t number, const SimMessage& message) {
                 broken("wire", line, "an error for a peer that made none");
             }
             return;
-        case SimKind::pong:
         case SimKind::welcome:
+            follow(number, message);
+            return receive_answer(number, message);
+        case SimKind::pong:
         case SimKind::data:
         case SimKind::hello:
             return receive_answer(number, message);
     }
+}
+
+// It is told by what it is judged, and beats by that: sooner than it meant to where that is
+// shorter. One that named its profile knew.
+void SimClients::follow(uint32_t number, const SimMessage& message) {
+    Client& client = clients_[number];
+    note_told(lines_[client.line], message.timeout_ms * kMillisecond,
+              message.kind == SimKind::welcome);
+    const Nanos interval = message.interval_ms * kMillisecond;
+    const bool sooner = interval < client.gap;
+    if (!facts_.adapts && (message.kind == SimKind::welcome || !sooner)) return;
+    client.gap = interval;
+    if (!sooner || client.behaviour == Behaviour::tardy) return;
+    const auto percent = static_cast<Nanos>(following_.between(0, 95));
+    const Nanos at = network_.clock() + interval / 100 * percent;
+    if (at >= client.next_beat_at) return;
+    client.next_beat_at = at;
+    set_timer(number, Timer::beat, at - network_.clock());
 }
 
 // Each comes once, in order, with what was asked.

@@ -73,6 +73,8 @@ struct SimServerFacts {
     bool echo = true;
     Liveness liveness = Liveness::any;
     Nanos interval = 0;  // of the default profile
+    bool adapts = false;  // intervals are adaptive: peers beat by what they are told
+    const ReactorConfig* config = nullptr;  // that is in force
     const BufferPool* pool = nullptr;
     // Of each profile, over the whole run: an operator may retune it.
     std::array<Nanos, kHeartbeatProfilesMax> timeout_min{};
@@ -80,6 +82,7 @@ struct SimServerFacts {
     std::array<Nanos, kHeartbeatProfilesMax> answer_time_min{};  // from a probe to the deadline
     Nanos retuned_at = 0;                                        // the default profile, if it was
     Nanos stretched_at = 0;  // heartbeats of all profiles, or when that was over (overload)
+    Nanos regrouped_at = 0;  // policies changed
     std::vector<std::string> profile_names;
     uint32_t users = 0;  // that clients log in as; 0: all are anonymous
     // A probe and its answer take no longer; kNever: the network may keep them for ever.
@@ -193,6 +196,14 @@ class SimClients final : private SimProgram, public SimWitness {
         // may count as one.
         Nanos heard_at = 0;
         Nanos maybe_heard_at = 0;
+        // What the client was told last, 0: nothing; and how long it may be silent by that.
+        Nanos told_timeout = 0;
+        Nanos told_at = 0;
+        Nanos promised_until = 0;
+        bool awaits_welcome = false;  // of a hello that asked for another profile
+        // By what the server judges it, and since when.
+        Nanos judged_timeout = 0;
+        Nanos judged_since = 0;
         bool was_held_off = false;    // after the last turn
         bool bulk_waits = false;      // and whether bulk was on its way to it
         bool closed_on_bulk = false;  // one of the two held when it began to close
@@ -219,6 +230,7 @@ class SimClients final : private SimProgram, public SimWitness {
         uint32_t line = UINT32_MAX;
         uint32_t sequence = 0;
         Nanos gap = 0;  // between beats, about
+        Nanos next_beat_at = 0;
         uint8_t profile = 0;
         bool asks_answer_every = false;
         uint32_t answer_every = 1;  // what its last hello asked for
@@ -256,6 +268,7 @@ class SimClients final : private SimProgram, public SimWitness {
     void say_hello(uint32_t number, uint8_t profile);
     bool awaits_pong(Client& client, bool own_frame);
     bool repeats_answer_every(const Client& client, const SimMessage& message) const;
+    void follow(uint32_t number, const SimMessage& message);
     std::vector<uint8_t> any_bytes(uint64_t count);
     void beat(uint32_t number);
     void beat_with(uint32_t number, std::span<const uint8_t> payload);
@@ -287,6 +300,12 @@ class SimClients final : private SimProgram, public SimWitness {
     bool counts_as_life(const Mark& mark) const {
         return mark.opens || (facts_.liveness == Liveness::roundtrip ? mark.proof : mark.frame);
     }
+    Nanos known_timeout(const Line& line) const;
+    Nanos soonest_end(const Line& line) const;
+    void note_told(Line& line, Nanos timeout, bool by_welcome);
+    void note_judged(Line& line, const Connection& connection);
+    bool beats_in_time(const Line& line) const;
+    Nanos latest_end(Index index, const Line& line) const;
     void judge_one(Index index, Line& line, Nanos judged);
     void judge_unheard(const Line& line, Nanos deadline);
     void judge_flow(const Line& line, Nanos judged);
@@ -309,6 +328,7 @@ class SimClients final : private SimProgram, public SimWitness {
     Random random_;
     Random
         asking_;  // drawn from apart: a world in which no peer asks for answer_every is as before
+    Random following_;  // likewise, of peers that are told another interval
     FaultPlan faults_;
     SimServerFacts facts_;
     const Connection* records_;

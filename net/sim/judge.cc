@@ -34,6 +34,7 @@ void SimClients::on_attached(Index index, SimSocket far) {
     line_of_index_[index] = id;
     line.server_holds = line.attached = true;
     line.attached_at = line.heard_at = line.maybe_heard_at = network_.clock();
+    line.promised_until = line.heard_at + known_timeout(line);
     line.behind_at = io_.behind_total();
 }
 
@@ -53,7 +54,14 @@ void SimClients::on_delivered(Index index, uint64_t offset) {
         // The first message ends the greeting, and the silence begins anew.
         maybe |= mark.answer || mark.profile != 0 || line->whole == 0;
         line->whole = mark.end;
-        if (mark.profile != 0) line->profile = mark.profile;
+        if (mark.profile != 0 && mark.profile != line->profile) {
+            // By its name the client knows what it asked for; the welcome says it.
+            line->profile = mark.profile;
+            line->told_timeout = 0;
+            line->awaits_welcome = true;
+            const Nanos asked = line->heard_at + known_timeout(*line);
+            line->promised_until = std::min(line->promised_until, asked);
+        }
         if (mark.awaits_pong) {
             ++line->pongs_owed;
             line->pongs_owed_at = network_.clock();
@@ -61,6 +69,7 @@ void SimClients::on_delivered(Index index, uint64_t offset) {
         }
         if (!counts_as_life(mark)) continue;
         line->heard_at = network_.clock();
+        line->promised_until = line->heard_at + known_timeout(*line);
         maybe = true;
     }
     line->piled_up |= offset - line->delivered > kBufferSmallBytes / 2;
@@ -119,6 +128,34 @@ void SimClients::on_closed(Index index) {
     if (id == kNoLine) return;
     lines_[id].server_holds = false;
     if (!lines_[id].client_holds) free_lines_.push_back(id);
+}
+
+// By what a client takes itself to be judged. One that was told nothing, or has not read all of it,
+// may be judged by any that its profile has.
+Nanos SimClients::known_timeout(const Line& line) const {
+    const bool knows = line.told_timeout != 0 && !line.went_unread;
+    return knows ? line.told_timeout : facts_.timeout_min[line.profile];
+}
+
+// The client was told. A longer timeout holds for the silence that goes on, a shorter one from now
+// on at the soonest, and not for longer than the one before it.
+void SimClients::note_told(Line& line, Nanos timeout, bool by_welcome) {
+    line.awaits_welcome &= !by_welcome;
+    // What comes before the welcome is older than what was asked for.
+    if (line.went_unread || line.awaits_welcome) return;
+    const bool shorter = timeout < known_timeout(line);
+    line.told_timeout = timeout;
+    line.told_at = network_.clock();
+    line.promised_until = shorter ? std::min(line.promised_until, network_.clock() + timeout)
+                                  : std::max(line.promised_until, line.heard_at + timeout);
+}
+
+void SimClients::note_judged(Line& line, const Connection& connection) {
+    if (!is_live(connection.stage) || is_greeting(connection)) return;
+    const ReactorConfig& config = *facts_.config;
+    const Nanos timeout = facts_.tick_ns * config.profiles[connection.profile].timeout_ticks;
+    if (std::exchange(line.judged_timeout, timeout) != timeout)
+        line.judged_since = network_.clock();
 }
 
 // ---------------------------------------------------------------------------------------- verdicts
@@ -296,17 +333,52 @@ void SimClients::judge_end(uint32_t number) {
                std::to_string(client.goodbye_code));
 }
 
+// Before when none is evicted: what it was promised, or where the server has changed that since,
+// and what it was told has not reached it, one timeout of before later. What comes for a program
+// that is gone its host acknowledges, and none hears of it.
+Nanos SimClients::soonest_end(const Line& line) const {
+    const Nanos at_least = line.heard_at + facts_.timeout_min[line.profile];
+    if (!line.client_holds) return std::min(line.promised_until, at_least);
+    const Nanos changed_at =
+        std::max({facts_.stretched_at, facts_.retuned_at, facts_.regrouped_at});
+    if (changed_at <= line.told_at) return line.promised_until;
+    const Nanos later = std::max(at_least, changed_at + known_timeout(line));
+    return std::min(line.promised_until, later);
+}
+
+// By when a silent one is gone, but for what the server was behind: by the timeout that it has,
+// from when that began where it had another before.
+Nanos SimClients::latest_end(Index index, const Line& line) const {
+    const Nanos began = silence_began(index, line);
+    if (line.judged_timeout == 0) return began + facts_.timeout_max[line.profile];
+    return std::max(began, line.judged_since) + line.judged_timeout;
+}
+
+// Its heartbeats come within an interval and what a link takes that loses nothing.
+bool SimClients::beats_in_time(const Line& line) const {
+    const Client& client = clients_[line.client];
+    if (client.behaviour != Behaviour::beat || client.stopped || client.finished) return false;
+    if (!line.client_holds || !client.introduced || line.was_cut || line.went_unread) return false;
+    return facts_.round_trip_max != kNever &&
+           client.gap + facts_.round_trip_max < known_timeout(line);
+}
+
 void SimClients::judge_one(Index index, Line& line, Nanos judged) {
     if (!line.innocent) return;
-    const Nanos deadline = line.heard_at + facts_.timeout_min[line.profile];
+    const Nanos deadline = soonest_end(line);
     if (judged < deadline) {
-        broken("evicted_early", line, "by " + ms(deadline - judged));
+        broken("evicted_early", line,
+               "by " + ms(deadline - judged) + ", after " + ms(judged - line.heard_at) +
+                   ", having been told " + ms(line.told_timeout) +
+                   (line.client_holds ? "" : ", and gone"));
     }
     judge_unheard(line, deadline);
     judge_flow(line, judged);
-    const Nanos latest = silence_began(index, line) + facts_.timeout_max[line.profile] +
-                         lateness_allowed(line.behind_at);
-    if (io_.now() > latest) broken("evicted_late", line, "by " + ms(io_.now() - latest));
+    const Nanos latest = latest_end(index, line) + lateness_allowed(line.behind_at);
+    if (io_.now() > latest)
+        broken("evicted_late", line,
+               "by " + ms(io_.now() - latest) + ", judged by " + ms(line.judged_timeout));
+    if (beats_in_time(line)) broken("living_peer_evicted", line, "it beat as it was told to");
     const Client& client = clients_[line.client];
     const bool answers =
         client.behaviour == Behaviour::idle && line.client_holds && !client.stopped;
@@ -323,8 +395,9 @@ void SimClients::watch_bulk(const ConnectionTable& table) {
         const bool bulk = (table[index].flags & kBulkOut) != 0;
         const bool held_off = io_.is_held_off(index);
         const bool watched = bulk || held_off;
-        if (!std::exchange(watched_[index], watched) && !watched) continue;
         Line* line = line_at(index);
+        if (line != nullptr) note_judged(*line, table[index]);
+        if (!std::exchange(watched_[index], watched) && !watched) continue;
         if (line == nullptr) continue;
         if ((std::exchange(line->bulk_waits, bulk) || bulk) && network_.valid(line->socket)) {
             line->bulk_taken_at = network_.newest_arrival(line->socket);
@@ -345,10 +418,9 @@ void SimClients::judge_the_living(const ConnectionTable& table) {
         const Connection& connection = table[index];
         const Stage stage = connection.stage;
         if (is_live(stage) && !is_greeting(connection) && line->innocent) {
-            const Nanos silence = io_.now() - silence_began(index, *line);
-            if (silence > facts_.timeout_max[line->profile] + lateness_allowed(line->behind_at)) {
-                broken("silent_peer_kept", *line, ms(silence));
-            }
+            const Nanos latest = latest_end(index, *line) + lateness_allowed(line->behind_at);
+            if (io_.now() > latest)
+                broken("silent_peer_kept", *line, ms(io_.now() - silence_began(index, *line)));
         }
         if (is_live(stage)) judge_answers(index, *line);
         if (stage != Stage::closing && stage != Stage::closed) continue;

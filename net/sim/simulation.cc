@@ -2,6 +2,7 @@
 #include "net/sim/simulation.h"
 
 #include <algorithm>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -25,6 +26,8 @@ constexpr std::string_view kListeners[] = {"tcp://10.0.0.1:9000", "jsonl://10.0.
                                            "ws://10.0.0.1:9002", "auto://10.0.0.1:9003"};
 constexpr uint32_t kAuditsPerTimeout = 6;
 constexpr uint64_t kTurnsAtOneInstantMax = 1'000'000;
+// Fewer than give a cohort again that connections may still be in.
+constexpr uint32_t kRegroupingsMax = 8;
 // Longer than any kernel here tries to deliver an orphan's last bytes.
 constexpr Nanos kOrphanPatience = 61 * kSecond;
 
@@ -35,6 +38,7 @@ struct World {
     Nanos start = 0;
     uint32_t places = 0;
     bool operator_acts = false;
+    bool has_policies = false;     // which the operator changes
     uint32_t users = 0;            // that peers log in as; 0: all are anonymous
     bool memory_is_short = false;  // now and then, where the server has steps of overload
     enum class Ending : uint8_t { all_vanish, drain, stop } ending = Ending::all_vanish;
@@ -80,6 +84,12 @@ void draw_heartbeats(World& world, const SimulationOptions& options) {
         const Nanos least = server.heartbeat_interval / static_cast<Nanos>(adaptive.between(1, 3));
         server.heartbeat_adaptive = {least, least * static_cast<Nanos>(adaptive.between(1, 8))};
     }
+}
+
+// A quarter of the worlds with an operator have policies, likewise.
+void draw_policies(World& world, const SimulationOptions& options) {
+    Random random(mix64(options.seed) ^ 0x706f6c);
+    world.has_policies = world.operator_acts && random.chance(1, 4);
 }
 
 World draw_world(Random& random, const SimulationOptions& options) {
@@ -145,6 +155,7 @@ World draw_world(Random& random, const SimulationOptions& options) {
         server.drain_delay = static_cast<Nanos>(drains.between(1, 10)) * kSecond;
     draw_overload(world, options);
     draw_heartbeats(world, options);
+    draw_policies(world, options);
     return world;
 }
 
@@ -159,7 +170,7 @@ Nanos answer_time(const HeartbeatConfig& heartbeat, const TickClock& clock) {
     return clock.tick_ns() * (planned - late - 1);
 }
 
-// Kicks, retunes and floods through the mailbox, while the loop sleeps in poll.
+// Kicks, retunes, policies and floods through the mailbox, while the loop sleeps in poll.
 class SimOperator final : private SimProgram {
   public:
     SimOperator(SimNetwork& network, uint64_t seed, Mailbox& mailbox, const ConnectionTable& table,
@@ -168,11 +179,12 @@ class SimOperator final : private SimProgram {
           random_(mix64(seed) ^ 0x6f7065),
           mailbox_(mailbox),
           table_(table),
-          config_(config),
+          options_(config.options),
           facts_(facts) {}
 
-    void act_every(Nanos about) {
+    void act_every(Nanos about, bool has_policies) {
         every_ = about;
+        has_policies_ = has_policies;
         again();
     }
     void rest() { every_ = 0; }
@@ -183,12 +195,16 @@ class SimOperator final : private SimProgram {
     void on_backlog(uint16_t) override {}
     void on_timer(uint64_t) override {
         if (every_ == 0) return;
-        switch (random_.below(4)) {
+        switch (random_.below(has_policies_ ? 6 : 4)) {
             case 0:
                 flood();
                 break;
             case 1:
                 if (!retuned_) retune();
+                break;
+            case 4:
+            case 5:
+                regroup();
                 break;
             default:
                 kick();
@@ -216,13 +232,12 @@ class SimOperator final : private SimProgram {
     // Other heartbeats for those that name no profile, as a reload of the settings brings them.
     void retune() {
         retuned_ = true;
-        auto options = std::make_shared<LoopOptions>(*config_.options);
+        auto options = std::make_shared<LoopOptions>(*options_);
         const auto percent = static_cast<Nanos>(random_.between(60, 200));
         options->heartbeat_interval = options->heartbeat_interval * percent / 100;
         options->heartbeat_timeout = options->heartbeat_timeout * percent / 100;
-        retuned_to_ = std::move(options);
-        if (!post({.body = Message::Reload{}, .payload = Payload::of(retuned_to_)})) return;
-        const ReactorConfig fresh = make_reactor_config(retuned_to_);
+        if (!reload(std::move(options))) return;
+        const ReactorConfig fresh = make_reactor_config(options_);
         const HeartbeatConfig& heartbeat = fresh.profiles[kProfileDefault];
         const bool stretches = fresh.options->overload >= OverloadStep::stretch;
         const Nanos timeout = fresh.clock.tick_ns() * heartbeat.timeout_ticks;
@@ -234,16 +249,43 @@ class SimOperator final : private SimProgram {
         most = std::max(most, stretches ? kOverloadStretch * timeout : timeout);
         facts_.retuned_at = network_.clock();
     }
+    // Another profile for a share of all, or of two, or for none any more.
+    void regroup() {
+        if (++regroupings_ > kRegroupingsMax) return;
+        std::vector<CohortPolicy> policies;
+        for (uint64_t left = random_.below(3); left > 0; --left) {
+            const uint64_t last = facts_.profile_names.size() - 1;
+            policies.push_back(
+                {.text = std::to_string(regroupings_) + "." + std::to_string(left),
+                 .share = static_cast<uint32_t>(random_.between(1, kCohortShares)),
+                 .profile = facts_.profile_names[random_.between(kProfileDefault, last)]});
+        }
+        auto options = std::make_shared<LoopOptions>(*options_);
+        const Cohorts none;
+        const Cohorts& before = options->cohorts != nullptr ? *options->cohorts : none;
+        options->cohorts = std::make_shared<const Cohorts>(before, policies);
+        if (reload(std::move(options))) facts_.regrouped_at = network_.clock();
+    }
+    // The loop takes it from where it is.
+    bool reload(std::shared_ptr<const LoopOptions> options) {
+        posted_.push_back(std::move(options));
+        if (!post({.body = Message::Reload{}, .payload = Payload::of(posted_.back())}))
+            return false;
+        options_ = posted_.back();
+        return true;
+    }
 
     SimNetwork& network_;
     Random random_;
     Mailbox& mailbox_;
     const ConnectionTable& table_;
-    const ReactorConfig& config_;
+    std::shared_ptr<const LoopOptions> options_;  // in force, or on their way
+    std::deque<std::shared_ptr<const LoopOptions>> posted_;
     SimServerFacts& facts_;
     Nanos every_ = 0;
     bool retuned_ = false;
-    std::shared_ptr<const LoopOptions> retuned_to_;  // the payload
+    bool has_policies_ = false;
+    uint32_t regroupings_ = 0;
 };
 
 using LogSink = std::function<void(const std::string& line)>;
@@ -292,6 +334,15 @@ SimServerFacts facts_of(const World& world, const ReactorConfig& config) {
         facts.answer_time_min[kProfileDefault] =
             std::min(facts.answer_time_min[kProfileDefault], facts.answer_time_min[lowest]);
     }
+    // By a policy each may have those of any profile before it is told.
+    if (world.has_policies) {
+        const size_t count = facts.profile_names.size() - kProfileDefault;
+        const auto least = [count](const std::array<Nanos, kHeartbeatProfilesMax>& of) {
+            return std::ranges::min(std::span(of).subspan(kProfileDefault, count));
+        };
+        facts.timeout_min.fill(least(facts.timeout_min));
+        facts.answer_time_min.fill(least(facts.answer_time_min));
+    }
     const FaultPlan& faults = world.faults;
     const bool reliable = !faults.has(Fault::loss) && !faults.has(Fault::partition) &&
                           !faults.has(Fault::small_buffers);
@@ -320,6 +371,8 @@ class Simulation {
           operator_(network_, options.seed, mailbox_, table_, config_, clients_.facts()) {
         log_.write_trace_to(options.trace);
         clients_.facts().pool = &reactor_.connections().buffers();
+        clients_.facts().adapts = world_.server.heartbeat_adaptive.on();
+        clients_.facts().config = &reactor_.connections().config();
     }
 
     SimulationVerdict run() {
@@ -327,7 +380,8 @@ class Simulation {
         PULSE_ASSERT(listening);
         const Nanos end = network_.clock() + options_.duration;
         clients_.start(std::min(world_.server.heartbeat_interval, options_.duration / 10));
-        if (world_.operator_acts) operator_.act_every(options_.duration / 20 + 1);
+        if (world_.operator_acts)
+            operator_.act_every(options_.duration / 20 + 1, world_.has_policies);
         live_until(end);
         operator_.rest();
         finish();

@@ -5,9 +5,11 @@
 //     verdict.ok(), verdict.hash, verdict.broken ...
 //
 // The invariants, by the names under which a breach is reported
-//   evicted_early           no peer is evicted before a timeout has passed since its last
-//                           heartbeat, or a handshake timeout since it was accepted
+//   evicted_early           no peer is evicted before the timeout that it was told last has passed
+//                           since its last heartbeat, where it was told a shorter one since, before
+//                           that has passed, too; or a handshake timeout since it was accepted
 //   punctual_peer_evicted   nor when the next one had reached the kernel by then
+//   living_peer_evicted     nor one that beats within its interval, over a link that loses nothing
 //   answering_peer_evicted  nor one that answers every probe at once, over a link that takes less
 //                           than an answer has: what interval and grace leave of the timeout, less
 //                           a quarter (of an interval at most) and a tick

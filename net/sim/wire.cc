@@ -83,6 +83,13 @@ uint32_t answer_every_of(std::string_view object) {
     return std::max(1u, number_of(object, "\"answer_every\":"));
 }
 
+// Of a welcome or an interval in JSON.
+void read_deadlines(std::string_view object, SimMessage& message) {
+    message.answer_every = answer_every_of(object);
+    message.interval_ms = number_of(object, "\"interval_ms\":");
+    message.timeout_ms = number_of(object, "\"timeout_ms\":");
+}
+
 // A client's frame: masked, in the shortest form of its length.
 void put_frame(uint8_t first, std::span<const uint8_t> payload, Random& random,
                std::vector<uint8_t>& out) {
@@ -297,10 +304,16 @@ SimCodec::Parsed SimCodec::parse_binary(std::span<const uint8_t> in, size_t& who
     if (coded && message.payload.size() >= 2) {
         message.code = static_cast<uint16_t>(get_be(std::span(message.payload).first(2)));
     }
-    if (message.kind == SimKind::interval) message.answer_every = std::max(1u, message.sequence);
+    if (message.kind == SimKind::interval) {
+        if (message.payload.size() != 8) return Parsed::garbage;
+        message.answer_every = std::max(1u, message.sequence);
+        message.interval_ms = static_cast<uint32_t>(get_be(std::span(message.payload).first(4)));
+        message.timeout_ms = static_cast<uint32_t>(get_be(std::span(message.payload).last(4)));
+    }
     if (message.kind == SimKind::welcome) {
-        message.answer_every = answer_every_of(
-            {reinterpret_cast<const char*>(message.payload.data()), message.payload.size()});
+        read_deadlines(
+            {reinterpret_cast<const char*>(message.payload.data()), message.payload.size()},
+            message);
     }
     return Parsed::message;
 }
@@ -315,7 +328,7 @@ SimCodec::Parsed SimCodec::parse_text(std::string_view text, SimMessage& message
     message.kind = static_cast<SimKind>(found - kNames);
     message.sequence = number_of(text, "\"seq\":");
     message.code = static_cast<uint16_t>(number_of(text, "\"code\":"));
-    message.answer_every = answer_every_of(text);
+    read_deadlines(text, message);
     if (message.kind == SimKind::ping) {
         const auto behind = bytes_of(rest.substr(name.size() + 1));
         message.payload.assign(behind.begin(), behind.end());

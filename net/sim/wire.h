@@ -41,6 +41,9 @@ struct SimMessage {
     uint32_t sequence = 0;
     uint16_t code = 0;          // of goodbye and error; 0: HTTP has another
     uint32_t answer_every = 1;  // of welcome and interval
+    // What these announce; 0: it is another message.
+    uint32_t interval_ms = 0;
+    uint32_t timeout_ms = 0;
     // Of a ping in JSON: all that follows its type, to be given back.
     std::vector<uint8_t> payload;
 };

@@ -769,8 +769,8 @@ constexpr Setting kSettings[] = {
      "Find the interval of each peer that names no profile between these, such as 30s..10m: longer "
      "while its heartbeats come in time, half as long where an answer was late. It begins with "
      "--heartbeat-interval or what its network has borne, is told by 'interval', and has a timeout "
-     "of a minute more, or three intervals where that is less or --heartbeat-probe is off. It has "
-     "known faults (net/README.md). off: as configured.",
+     "of a minute more, or three intervals where that is less or --heartbeat-probe is off. "
+     "off: as configured.",
      text, restart, set_adaptive, get_adaptive},
     {"suspect-probe", kHeartbeats, "TIME",
      "Probe a peer again whose answer takes longer than its round trip and four deviations, "

@@ -438,7 +438,9 @@ TEST(Cohort, IsEvictedByItsOwnDeadline) {
     const size_t in = stage.connect(kLines), out = stage.connect(kLines);
     answer(stage, in, hello_of("u1", "", kCanary));
     answer(stage, out, hello_of("u2"));
-    stage.settle(46 * kSecond);
+    stage.settle(45 * kSecond);
+    EXPECT_FALSE(stage.ended(in)) << "it may have learnt of them a second later";
+    stage.settle(2 * kSecond);
     EXPECT_TRUE(stage.ended(in));
     EXPECT_FALSE(stage.ended(out));
     EXPECT_EQ(counts_of(stage, kRestCohort + 1).evicted, 1u);

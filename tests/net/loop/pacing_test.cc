@@ -158,14 +158,18 @@ struct Beating {
     PacingStage& stage;
     size_t peer;
     Nanos interval = 0;
+    Nanos told_timeout = 0;
     Nanos beat_at = 0;
 
     void hear() {
         const std::string words = std::exchange(stage.heard(peer), {});
-        constexpr std::string_view kKey = "\"interval_ms\":";
-        const size_t at = words.rfind(kKey);
-        if (at == std::string::npos) return;
-        interval = std::stoll(words.substr(at + kKey.size())) * kMillisecond;
+        const auto last = [&words](std::string_view key, Nanos& into) {
+            const size_t at = words.rfind(key);
+            if (at == std::string::npos) return;
+            into = std::stoll(words.substr(at + key.size())) * kMillisecond;
+        };
+        last("\"interval_ms\":", interval);
+        last("\"timeout_ms\":", told_timeout);
     }
     Nanos now() const { return stage.network().clock(); }
     void beat_for(Nanos span) {
@@ -294,6 +298,69 @@ TEST(AdaptiveIntervals, AreOfThoseThatNameNoProfileAndCanBeTold) {
     EXPECT_EQ(count(stage, Metric::evicted), 0u);
 }
 
+// Before a hello, or where there is no message for it, a peer knows what the flags say.
+TEST(AdaptiveIntervals, AreNotOfThoseThatWereToldOfNone) {
+    StagePlan patient = adaptive();
+    patient.options.heartbeat_interval = 60 * kSecond;
+    patient.options.heartbeat_timeout = 600 * kSecond;
+    patient.options.heartbeat_probe = false;
+    PacingStage stage(patient);
+    const size_t plain = stage.connect(1);
+    stage.write(plain, upgrade_request());
+    Beating client{stage, join(stage, "PING\n")};
+    EXPECT_EQ(client.timeout() / kSecond, 600);
+    // A look finds the one that can be told, and it is held to what it has.
+    stage.settle(20 * kSecond);
+    client.hear();
+    EXPECT_GT(client.interval, 50 * kSecond);
+    EXPECT_LE(client.interval, 60 * kSecond);
+    EXPECT_EQ(client.timeout() / kSecond, client.told_timeout / kSecond);
+    client.beat_for(570 * kSecond);
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+    client.beat_for(20 * kSecond);
+    EXPECT_EQ(count(stage, Metric::evicted), 1u);
+    EXPECT_TRUE(stage.ended(plain));
+}
+
+// Messages of the application say nothing of how long a silence may be.
+TEST(AdaptiveIntervals, DoNotGrowForThoseThatAreNeverSilent) {
+    PacingStage stage(adaptive());
+    Beating client = begin(stage);
+    const Nanos first = client.interval;
+    for (int i = 0; i < 400; ++i) {
+        stage.write(client.peer, "{\"type\":\"data\"}\n");
+        stage.settle(5 * kSecond);
+    }
+    client.hear();
+    EXPECT_EQ(client.interval, first);
+    client.beat_for(1'000 * kSecond);
+    EXPECT_GT(client.interval, first);
+}
+
+// Behind a hello that comes meanwhile, too: the welcome says what it has been told.
+TEST(AdaptiveIntervals, ThatAreShorterWaitForTheAcknowledgementOfTheirWelcome) {
+    PacingStage stage(adaptive());
+    Beating client = begin(stage);
+    while (client.interval < 100 * kSecond) client.beat_for(10 * kSecond);
+    const Nanos interval = client.interval, timeout = client.timeout();
+    be_late(client);
+    stage.io().cut_off = true;
+    while (count(stage, Metric::intervals_shortened) == 0) stage.settle(kSecond / 10);
+    client.hear();
+    EXPECT_LT(client.interval, interval);
+    stage.write(client.peer, "{\"type\":\"hello\"}\n");
+    stage.settle(3 * kSecond);
+    client.interval = 0;
+    client.hear();
+    EXPECT_LT(client.interval, interval) << "the welcome names the shorter";
+    EXPECT_GT(client.interval, 0);
+    EXPECT_EQ(client.timeout(), timeout) << "it may not know yet";
+    stage.io().cut_off = false;
+    stage.settle(2 * kSecond);
+    EXPECT_LT(client.timeout(), timeout);
+    EXPECT_EQ(client.timeout() / kSecond, client.told_timeout / kSecond);
+}
+
 constexpr std::string_view kUser = "{\"type\":\"hello\",\"user\":\"u\"}\n";
 
 // A network that forgets what is silent for 60 s or more.
@@ -349,6 +416,114 @@ TEST(AdaptiveIntervals, AreStretchedUnderOverloadAsOthersAre) {
     client.beat_for(2 * kSecond);
     EXPECT_EQ(client.interval, interval);
     EXPECT_EQ(count(stage, Metric::evicted), 0u);
+}
+
+// What a peer was told of while intervals were stretched it never has when they are not any more.
+TEST(AdaptiveIntervals, ThatWereToldAreVoidWhereAWalkChangesThem) {
+    StagePlan stretching = adaptive();
+    stretching.options.overload = OverloadStep::stretch;
+    stretching.options.overload_span = kSecond;
+    PacingStage stage(stretching);
+    Beating client = begin(stage);
+    while (client.interval < 100 * kSecond) client.beat_for(10 * kSecond);
+    stage.admission().set_memory_step(OverloadStep::stretch);
+    client.beat_for(2 * client.interval);
+    be_late(client);
+    stage.io().cut_off = true;
+    while (count(stage, Metric::intervals_shortened) == 0) stage.settle(kSecond / 10);
+    client.hear();
+    // Its host has it in the turn in which the stretch is over.
+    stage.io().cut_off = false;
+    stage.admission().set_memory_step(OverloadStep::none);
+    stage.io().pass_time(2 * kSecond);
+    stage.settle(5 * kSecond);
+    client.hear();
+    EXPECT_GE(client.timeout(), client.told_timeout);
+    client.beat_for(5 * client.interval);
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+}
+
+// ------------------------------------------------------------------- when shorter heartbeats begin
+
+// Ends of a stretch are as reloads are.
+struct Stretching {
+    StagePlan plan_of() {
+        StagePlan stretching = plan(0);
+        stretching.options.overload = OverloadStep::stretch;
+        stretching.options.overload_span = kSecond;
+        return stretching;
+    }
+    PacingStage stage{plan_of()};
+    void stretch(bool on) {
+        stage.admission().set_memory_step(on ? OverloadStep::stretch : OverloadStep::none);
+        stage.settle(10 * kMillisecond);
+        stage.settle(10 * kMillisecond);  // the message comes
+    }
+    Nanos timeout(size_t peer) { return Beating{stage, peer}.timeout() / kSecond; }
+};
+
+TEST(ShorterHeartbeats, WaitUntilThePeerKnowsThem) {
+    Stretching world;
+    const size_t peer = join(world.stage, "{\"type\":\"hello\"}\n");
+    world.stretch(true);
+    EXPECT_EQ(world.timeout(peer), 180) << "longer ones hold at once";
+    world.stage.io().cut_off = true;
+    world.stretch(false);
+    EXPECT_NE(world.stage.heard(peer).find("\"timeout_ms\":90000"), std::string::npos);
+    world.stage.settle(100 * kSecond);
+    EXPECT_EQ(world.timeout(peer), 180);
+    EXPECT_EQ(count(world.stage, Metric::evicted), 0u) << "it was promised so much";
+    world.stage.io().cut_off = false;
+    world.stage.settle(2 * kSecond);
+    EXPECT_EQ(world.timeout(peer), 90);
+    world.stage.reactor().connections().validate();
+}
+
+// One that is heard of and acknowledges nothing, and one that there is no message for.
+TEST(ShorterHeartbeats, HoldOneTimeoutOfBeforeLaterAtTheLatest) {
+    Stretching world;
+    const size_t beats = join(world.stage, "PING\n");
+    const size_t plain = world.stage.connect(1);
+    world.stage.write(plain, upgrade_request());
+    world.stretch(true);
+    world.stage.io().cut_off = true;
+    world.stretch(false);
+    const auto live = [&](int seconds) {
+        for (int i = 0; i < seconds; i += 10) {
+            world.stage.write(beats, "PING\n");
+            world.stage.write(plain, masked(0x8A, ""));
+            world.stage.settle(10 * kSecond);
+        }
+    };
+    live(170);
+    EXPECT_EQ(world.timeout(beats), 180);
+    EXPECT_EQ(world.timeout(plain), 180);
+    live(20);
+    EXPECT_EQ(world.timeout(beats), 90);
+    EXPECT_EQ(world.timeout(plain), 90);
+    EXPECT_EQ(count(world.stage, Metric::evicted), 0u);
+    world.stage.settle(100 * kSecond);
+    EXPECT_EQ(count(world.stage, Metric::evicted), 2u);
+}
+
+// Under overload that comes again none waits for those that have not taken its end.
+TEST(ShorterHeartbeats, AreTakenBackAtOnce) {
+    Stretching world;
+    const size_t slow = join(world.stage, "{\"type\":\"hello\"}\n");
+    world.stretch(true);
+    world.stage.io().cut_off = true;
+    world.stretch(false);
+    world.stage.settle(5 * kSecond);
+    const size_t newcomer = join(world.stage, "{\"type\":\"hello\"}\n");
+    EXPECT_EQ(world.timeout(newcomer), 90);
+    world.stage.heard(slow).clear();
+    world.stretch(true);
+    EXPECT_EQ(world.timeout(newcomer), 180);
+    EXPECT_EQ(world.timeout(slow), 180);
+    EXPECT_NE(world.stage.heard(slow).find("\"timeout_ms\":180000"), std::string::npos);
+    world.stage.settle(20 * kSecond);
+    EXPECT_EQ(world.timeout(slow), 180) << "what it was told before is void";
+    world.stage.reactor().connections().validate();
 }
 
 // ------------------------------------------------------------------------------- probes that wait

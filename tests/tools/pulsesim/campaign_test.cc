@@ -70,14 +70,17 @@ TEST(Campaign, FindsEveryMutantWithin40SeedsByTheRuleItIsFor) {
     for (const SimMutantInfo& mutant : kSimMutantInfos) {
         CampaignOptions options;
         options.last_seed = 40;
-        options.failures_max = 1;
         options.simulation.mutant = *parse_mutant(mutant.name);
         if (options.simulation.mutant == SimMutant::none) continue;
+        // By what is acknowledged shorter timeouts begin, too, and evicted_early may come first.
+        const bool finds_another = options.simulation.mutant == SimMutant::no_send_progress;
+        options.failures_max = finds_another ? 4 : 1;
         ASSERT_TRUE(rules.contains(mutant.name)) << mutant.name << " has no rule here";
         const Result<CampaignResult> result = run_campaign(options, [](const CampaignResult&) {});
         ASSERT_TRUE(result);
         ASSERT_FALSE(result->failed.empty()) << mutant.name << ": " << mutant.text;
-        const std::string words = result->failed[0].words;  // cut to what a pipe takes at once
+        std::string words;
+        for (const SeedResult& failed : result->failed) words += failed.words;  // whole lines
         EXPECT_TRUE(words.empty() || words.back() == '\n') << "a line is not whole: " << words;
         EXPECT_NE(words.find(rules.at(mutant.name) + " at "), std::string::npos)
             << mutant.name << ": " << mutant.text << "\n"
