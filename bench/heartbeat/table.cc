@@ -30,9 +30,10 @@ void add(Row& row, Outcome outcome) {
     row.settled_after.push_back(static_cast<double>(outcome.settled_after));
 }
 
-Row run_row(const Scenario& scenario, const Contender& contender, uint32_t devices, uint32_t days) {
+Row run_row(const Scenario& scenario, const Contender& contender, uint32_t devices, uint32_t days,
+            uint64_t first_seed) {
     Row row{&scenario, &contender, {}, {}, {}, {}};
-    for (uint64_t seed = 1; seed <= devices; ++seed) {
+    for (uint64_t seed = first_seed; seed < first_seed + devices; ++seed) {
         NetworkLevels networks;
         networks.turn_on();
         const auto live = [&](uint64_t of) {
@@ -47,18 +48,18 @@ Row run_row(const Scenario& scenario, const Contender& contender, uint32_t devic
 
 }  // namespace
 
-std::vector<Row> run_rows(uint32_t devices, uint32_t days) {
+std::vector<Row> run_rows(uint32_t devices, uint32_t days, uint64_t first_seed) {
     std::vector<Row> rows;
     for (const Scenario& scenario : scenarios()) {
         for (const Contender& contender : contenders())
-            rows.push_back(run_row(scenario, contender, devices, days));
+            rows.push_back(run_row(scenario, contender, devices, days, first_seed));
     }
     return rows;
 }
 
-std::vector<std::string> table_rows(uint32_t devices, uint32_t days) {
+std::vector<std::string> table_rows(uint32_t devices, uint32_t days, uint64_t first_seed) {
     std::vector<std::string> lines;
-    for (const Row& row : run_rows(devices, days)) {
+    for (const Row& row : run_rows(devices, days, first_seed)) {
         const Outcome& sum = row.sum;
         const double device_days = sum.on_s / 86'400;
         lines.push_back(fmt::format(

@@ -9,7 +9,8 @@
 
 namespace pulse::study {
 
-inline constexpr uint32_t kDevices = 20;  // seeds 1 to 20
+inline constexpr uint32_t kDevices = 20;  // seeds 1 to 20, on which ours was tuned
+inline constexpr uint64_t kHeldOutSeed = 100'001;  // the first of as many that chose nothing
 inline constexpr uint32_t kDays = 7;
 
 // What all devices of a row come to.
@@ -19,9 +20,9 @@ struct Row {
     Outcome sum;                           // but for what follows
     std::vector<double> intervals_s, settled_s, settled_after;
 };
-std::vector<Row> run_rows(uint32_t devices, uint32_t days);
+std::vector<Row> run_rows(uint32_t devices, uint32_t days, uint64_t first_seed = 1);
 
 // As core/README.md has them.
-std::vector<std::string> table_rows(uint32_t devices, uint32_t days);
+std::vector<std::string> table_rows(uint32_t devices, uint32_t days, uint64_t first_seed = 1);
 
 }  // namespace pulse::study
