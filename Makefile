@@ -88,6 +88,7 @@ LIBS_pulsewheel := -luring -lsimdjson -lfmt -lssl -lcrypto -lz -lcpp-httplib -lp
 LIBS_pulseload := -lsimdjson -lfmt -lssl -lcrypto -lz
 LIBS_pulsesim := -lsimdjson -lfmt -lssl -lcrypto -lz
 LIBS_pulsectl := -lsimdjson -lfmt
+LIBS_client := -lsimdjson -lfmt -lcrypto -lz
 LIBS_any := $(sort $(LIBS_pulsewheel) $(LIBS_pulseload) $(LIBS_pulsesim) $(LIBS_pulsectl))
 LIBS_test := -lgtest -lgtest_main $(LIBS_any)
 LIBS_bench := -lbenchmark -lbenchmark_main $(LIBS_any)
@@ -113,9 +114,11 @@ BEATS_SOURCES := $(wildcard bench/heartbeat/*.cc)
 # What a test runs again.
 BEATS_PARTS := $(filter-out %/study.cc,$(BEATS_SOURCES))
 FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
-TOOL_SOURCES := $(call below,tools,*.cc)
-ALL_SOURCES := $(LIB_SOURCES) $(TOOL_SOURCES) $(SUPPORT_SOURCES) $(TESTS:%=%.cc) \
-               $(BENCHES:%=%.cc) $(STUDY_SOURCES) $(BEATS_SOURCES) $(FUZZERS:%=%.cc)
+# Each a program of one file, as a stranger would write it.
+EXAMPLES := $(patsubst %.cc,%,$(wildcard tools/client/examples/*.cc))
+TOOL_SOURCES := $(filter-out $(EXAMPLES:%=%.cc),$(call below,tools,*.cc))
+ALL_SOURCES := $(LIB_SOURCES) $(TOOL_SOURCES) $(EXAMPLES:%=%.cc) $(SUPPORT_SOURCES) \
+               $(TESTS:%=%.cc) $(BENCHES:%=%.cc) $(STUDY_SOURCES) $(BEATS_SOURCES) $(FUZZERS:%=%.cc)
 # What programs are made of besides main(), so that tests can link it.
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
@@ -123,6 +126,7 @@ TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
         versus anomaly-study heartbeat-study fuzz conversations tidy format format-check clean \
         install uninstall deb deps deps-bench deps-clients deps-deb deps-fuzz deps-tidy
 
+all: $(EXAMPLES:tools/client/%=$(BUILD)/%)
 all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
 
 help: ## list the targets
@@ -195,6 +199,11 @@ $(BUILD)/$(1): $(patsubst %.cc,$(BUILD)/release/%.o,$(call below,tools/$(1),*.cc
 	@$$(CXX) $$(LDFLAGS_release) $$^ $$(LIBS_$(1)) -o $$@
 endef
 $(foreach program,$(PROGRAMS),$(eval $(call program_rules,$(program))))
+
+$(BUILD)/examples/%: $(BUILD)/release/tools/client/examples/%.o $(BUILD)/release/libpulse.a
+	@mkdir -p $(@D)
+	@echo "  link  release  $@"
+	@$(CXX) $(LDFLAGS_release) $^ $(LIBS_client) -o $@
 
 $(BUILD)/release/%_bench: $(BUILD)/release/%_bench.o $(BUILD)/release/libpulse.a
 	@echo "  link  release  $@"

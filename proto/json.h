@@ -1,5 +1,5 @@
 // The JSON objects of the protocol (proto/PROTOCOL.md): what a peer's object says, and how ours
-// are written. This, json.cc and utf8.cc are the only files that know simdjson.
+// are written. Of proto/ these know simdjson: json.cc, json_welcome.cc, jwt.cc and utf8.cc.
 //
 // Reading is one pass of simdjson On-Demand over padded, borrowed bytes: nothing is copied, and
 // once the parser has grown to the longest message nothing is allocated. Everything read is a view:

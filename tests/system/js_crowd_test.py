@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The JavaScript client (tools/client/js/) with real servers: 1,000 connections from Node, and one
 from a background tab of Chromium, through a stop of 5 s, a restart and a move to another server;
-and the presence board (tools/client/examples/presence/) in Chromium.
+and the presence board (tools/client/examples/presence/) in Chromium. The C++ client likewise, by
+its example (tools/client/examples/chat.cc).
 
 SCREENSHOTS=DIR keeps a picture of each look of the board.
 """
@@ -12,12 +13,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from admin import Watched  # noqa: E402: its path comes first
 from browser import Browser  # noqa: E402
-from server import Server, Skipped, free_port, run_cases  # noqa: E402
+from server import BUILD, Server, Skipped, free_port, run_cases  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CLIENTS = os.path.join(ROOT, "tests/clients")
@@ -318,6 +320,40 @@ def test_the_presence_board():
         assert not ann.errors and not bob.errors, (ann.errors, bob.errors)
 
 
+class Chat(Program):
+    """The example in C++; it is killed where it says nothing for too long."""
+
+    def __init__(self, url):
+        super().__init__(os.path.join(ROOT, BUILD, "examples/chat"), url, "ann")
+        self.watchdog = threading.Timer(PATIENCE_S, self.process.kill)
+        self.watchdog.start()
+
+    def say(self, *lines):
+        self.process.stdin.write("".join(line + "\n" for line in lines))
+        self.process.stdin.flush()
+
+    def __exit__(self, *about):
+        self.watchdog.cancel()
+        super().__exit__(*about)
+
+
+def test_the_chat():
+    """Through a restart: what is typed meanwhile arrives behind it, once and in order."""
+    port = free_port()
+    flags = ("--on-message", "echo", "--resume-hold", "30s")
+    with Chat(f"ws://127.0.0.1:{port}") as chat:
+        with serve("epoll", port, *flags) as server:
+            chat.say("one", "two")
+            assert [chat.line(), chat.line()] == ["one", "two"]
+            assert server.stop() == 0
+        meanwhile = [f"line {i}" for i in range(50)]
+        chat.say(*meanwhile)
+        with serve("epoll", port, *flags):
+            assert [chat.line() for _ in meanwhile] == meanwhile
+            chat.process.stdin.close()
+            assert chat.process.wait(timeout=PATIENCE_S) == 0
+
+
 browser = None
 
 
@@ -326,7 +362,8 @@ def main():
     cases = [("epoll a crowd is held", lambda: test_a_crowd_is_held("epoll")),
              ("a tab in the background", test_a_tab_in_the_background),
              ("io_uring a crowd is held", lambda: test_a_crowd_is_held("io_uring")),
-             ("the presence board", test_the_presence_board)]
+             ("the presence board", test_the_presence_board),
+             ("the chat", test_the_chat)]
     if not shutil.which("chromium"):
         return run_cases(cases, at_once=2)
     with Browser() as browser:

@@ -26,19 +26,28 @@
 #include "core/random.h"
 #include "core/time.h"
 #include "core/timing_wheel.h"
+#include "net/client/upgrade.h"
 #include "net/io/epoll_backend.h"
 #include "net/loop/outbox.h"
 #include "net/tls/tls_connections.h"
 #include "proto/deflate.h"
 #include "proto/json.h"
 #include "tools/pulseload/run/client_speech.h"
-#include "tools/pulseload/run/client_upgrade.h"
 #include "tools/pulseload/run/load_options.h"
 #include "tools/pulseload/run/outstanding.h"
 #include "tools/pulseload/run/pace.h"
 #include "tools/pulseload/run/result.h"
 
 namespace pulse::load {
+
+using client::judge_upgrade;
+using client::upgrade_text;
+using client::UpgradeOutcome;
+using client::UpgradePlan;
+
+// Offered by the client that asks what a server promises: a server that chooses the second one is
+// Pulsewheel, which passes over the first. Others choose the first, or none.
+inline constexpr std::string_view kIdentifyingOffers[] = {"pulseload.v1", "pulse.v1.json"};
 
 // What all threads of a run share.
 struct Conductor {

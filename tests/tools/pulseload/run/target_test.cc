@@ -4,10 +4,15 @@
 
 #include <gtest/gtest.h>
 
-#include "tools/pulseload/run/client_upgrade.h"
+#include "net/client/upgrade.h"
 
 namespace pulse::load {
 namespace {
+
+using client::judge_upgrade;
+using client::upgrade_text;
+using client::UpgradeOutcome;
+using client::UpgradePlan;
 
 TEST(Target, MayBeAnyServer) {
     const struct {

@@ -1,16 +1,20 @@
 // The request as text; of the answer, the subprotocol here and the rest by proto/handshake.
-#include "tools/pulseload/run/client_upgrade.h"
+#include "net/client/upgrade.h"
 
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
-namespace pulse::load {
+#include "proto/http_fields.h"
+
+namespace pulse::client {
 namespace {
 
 constexpr std::string_view kProtocolHeader = "sec-websocket-protocol:";
+constexpr std::string_view kRetryAfterHeader = "retry-after:";
 
 std::string key_of(const HandshakeNonce& nonce) {
     std::array<char, 32> key{};
@@ -21,24 +25,13 @@ std::string key_of(const HandshakeNonce& nonce) {
 
 bool is_host_header(const std::string& header) {
     constexpr std::string_view kHost = "host:";
-    return header.size() >= kHost.size() &&
-           std::equal(kHost.begin(), kHost.end(), header.begin(),
-                      [](char one, char other) { return one == (other | 0x20) || one == other; });
+    return equal_ignoring_case(std::string_view(header).substr(0, kHost.size()), kHost);
 }
 
-bool names_protocol(std::string_view line) {
-    return line.size() >= kProtocolHeader.size() &&
-           std::equal(kProtocolHeader.begin(), kProtocolHeader.end(), line.begin(),
-                      [](char one, char other) {
-                          return one == other ||
-                                 (other >= 'A' && other <= 'Z' && one == other - 'A' + 'a');
-                      });
-}
-
-std::string_view trimmed(std::string_view text) {
-    const size_t first = text.find_first_not_of(" \t");
-    if (first == text.npos) return {};
-    return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+// What follows the name of a field (in lower case, with its colon) in a line that has it.
+std::optional<std::string_view> field_value(std::string_view line, std::string_view name) {
+    if (!equal_ignoring_case(line.substr(0, name.size()), name)) return std::nullopt;
+    return trim_blanks(line.substr(name.size()));
 }
 
 }  // namespace
@@ -63,22 +56,24 @@ std::string upgrade_text(const UpgradePlan& plan) {
 }
 
 UpgradeOutcome judge_upgrade(std::string_view head, const UpgradePlan& plan) {
+    UpgradeOutcome outcome;
     std::string rest;
     std::vector<std::string> chosen;
     for (size_t at = 0; at < head.size();) {
         const size_t end = std::min(head.find("\r\n", at), head.size());
         const std::string_view line = head.substr(at, end - at);
         at = end + 2;
-        if (names_protocol(line)) {
-            chosen.emplace_back(trimmed(line.substr(kProtocolHeader.size())));
-        } else {
-            rest.append(line).append("\r\n");
+        if (const auto protocol = field_value(line, kProtocolHeader)) {
+            chosen.emplace_back(*protocol);
+            continue;
         }
+        if (const auto retry_after = field_value(line, kRetryAfterHeader))
+            outcome.retry_after = *retry_after;
+        rest.append(line).append("\r\n");
     }
     UpgradeRequest request;
     request.nonce = plan.nonce;
     const Handshake answer = check_answer(rest, request);
-    UpgradeOutcome outcome;
     outcome.status = answer.status;
     if (answer.step != Handshake::Step::upgraded) {
         outcome.why_not = answer.outcome.detail;
@@ -96,4 +91,4 @@ UpgradeOutcome judge_upgrade(std::string_view head, const UpgradePlan& plan) {
     return outcome;
 }
 
-}  // namespace pulse::load
+}  // namespace pulse::client

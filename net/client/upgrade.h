@@ -8,11 +8,7 @@
 
 #include "proto/handshake.h"
 
-namespace pulse::load {
-
-// Offered by the client that asks what a server promises: a server that chooses the second one is
-// Pulsewheel, which passes over the first. Others choose the first, or none.
-inline constexpr std::string_view kIdentifyingOffers[] = {"pulseload.v1", "pulse.v1.json"};
+namespace pulse::client {
 
 struct UpgradePlan {
     std::string_view host;
@@ -29,9 +25,10 @@ struct UpgradeOutcome {
     uint16_t status = 0;  // of the answer; 0: it has none
     std::string why_not;
     std::string subprotocol;  // that the server chose
+    std::string retry_after;  // the field of a refusal; empty: it has none
 };
 
 // Of a whole head of an answer (RFC 6455 4.1).
 UpgradeOutcome judge_upgrade(std::string_view head, const UpgradePlan& plan);
 
-}  // namespace pulse::load
+}  // namespace pulse::client

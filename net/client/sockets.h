@@ -1,0 +1,75 @@
+// The transport of a client over the kernel: non-blocking TCP sockets in an epoll set, whose
+// descriptor any other loop may wait for.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/result.h"
+#include "net/client/engine.h"
+#include "net/io/address.h"
+#include "net/io/system_calls.h"
+
+namespace pulse::client {
+
+class Sockets final : public Transport {
+  public:
+    // Requires: open() before any other call.
+    Sockets() = default;
+    ~Sockets() override;
+    Sockets(const Sockets&) = delete;
+    Sockets& operator=(const Sockets&) = delete;
+
+    Result<void> open();
+
+    // Readable when step() has something to do.
+    int descriptor() const { return set_; }
+    // When it has something to do besides.
+    Nanos due_at() const;
+    // Delivers what has come: of each connection that has something all of it, or a mebibyte.
+    // Requires: `now` was read from monotonic_clock() before.
+    void step(Engine& engine, Nanos now);
+    // Whether anything is open, or still on its way out.
+    bool busy() const { return !sockets_.empty() || !failed_.empty(); }
+
+    // A name is looked up by getaddrinfo(), which waits for its answer; of several addresses each
+    // connect() has the next.
+    void connect(LinkId link, const Endpoint& endpoint) override;
+    void send(LinkId link, std::string bytes) override;
+    size_t buffered(LinkId link) const override;
+    void close(LinkId link, Ending ending) override;
+
+  private:
+    struct Socket {
+        enum class Stage : uint8_t { connecting, open, lingering };
+        int descriptor = -1;
+        Stage stage = Stage::connecting;
+        bool waits_to_write = true;
+        bool broken = false;  // it takes nothing any more; its end is read
+        std::string out;
+        size_t out_begin = 0;
+        Nanos lingers_until = kNever;
+    };
+
+    Result<std::vector<SocketAddress>> resolve(const Endpoint& endpoint);
+    int start(const SocketAddress& to);
+    void serve(LinkId link, uint32_t events, Engine& engine, Nanos now);
+    bool finish_connect(LinkId link, Engine& engine, Nanos now);
+    void read(LinkId link, Engine& engine, Nanos now);
+    void flush(Socket& socket);
+    void wait_to_write(LinkId link, Socket& socket, bool wanted);
+    void drop(LinkId link);
+
+    int set_ = -1;
+    uint64_t calls_made_ = 0;
+    SystemCalls calls_{calls_made_};
+    std::map<LinkId, Socket> sockets_;
+    std::vector<std::pair<LinkId, std::string>> failed_;  // to connect, and why
+    size_t connects_ = 0;
+    std::vector<uint8_t> buffer_;
+};
+
+}  // namespace pulse::client
