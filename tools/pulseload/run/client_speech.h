@@ -21,10 +21,10 @@
 #include <string_view>
 
 #include "core/random.h"
+#include "net/client/message_writer.h"
 #include "proto/binary.h"
 #include "proto/json.h"
 #include "proto/limits.h"
-#include "proto/unmask.h"
 #include "proto/websocket.h"
 #include "tools/pulseload/run/scenario.h"
 
@@ -64,7 +64,8 @@ inline std::optional<Stamp> read_stamp(std::span<const uint8_t> bytes) {
 template <ByteSink Out>
 class ClientSpeech {
   public:
-    ClientSpeech(Out out, Wire wire, Random& random) : out_(out), wire_(wire), random_(random) {}
+    ClientSpeech(Out out, Wire wire, Random& random)
+        : out_(out), wire_(wire), writer_(out, framing_of(wire), random) {}
 
     // Each returns whether there was room.
     bool ping(uint32_t sequence) {
@@ -74,13 +75,14 @@ class ClientSpeech {
             case Wire::ws: {
                 uint8_t payload[4];
                 store_be32(payload, sequence);
-                return websocket::write_frame(out_, websocket::Opcode::ping, payload, mask());
+                return writer_.frame(websocket::Opcode::ping, payload);
             }
             case Wire::ws_json:
             case Wire::jsonl:
                 break;
         }
-        return object(json::Object().raw(R"({"type":"ping","seq":)").number(sequence).raw("}"));
+        return writer_.object(
+            json::Object().raw(R"({"type":"ping","seq":)").number(sequence).raw("}"));
     }
     // One that wants no answer: a pong that nothing asked for (RFC 6455 5.5.3); elsewhere a ping,
     // of which the server knows by its number that it goes without.
@@ -95,10 +97,10 @@ class ClientSpeech {
         if (wire_ == Wire::tcp) {
             return binary::write_frame(out_, binary::Type::pong, sequence, payload);
         }
-        return websocket::write_frame(out_, websocket::Opcode::pong, payload, mask());
+        return writer_.frame(websocket::Opcode::pong, payload);
     }
     // The answer to a {"type":"ping"}.
-    bool json_pong(const JsonMessage& ping) { return object(json::pong(ping)); }
+    bool json_pong(const JsonMessage& ping) { return writer_.object(json::pong(ping)); }
 
     // With `answer_every` above 1 it asks for that. `labels` is a JSON object. What is empty is
     // left out of the hello.
@@ -112,7 +114,7 @@ class ClientSpeech {
         if (!profile.empty()) hello.raw(R"(,"profile":")").string(profile).raw("\"");
         if (answer_every > 1) hello.raw(R"(,"answer_every":)").number(answer_every);
         hello.raw("}");
-        if (wire_ != Wire::tcp) return object(hello);
+        if (wire_ != Wire::tcp) return writer_.object(hello);
         uint8_t bytes[512];
         if (hello.bytes() > sizeof bytes) return false;
         hello.write(bytes);
@@ -127,7 +129,7 @@ class ClientSpeech {
             std::memcpy(to, kStampMagic.data(), kStampMagic.size());
             std::memcpy(to + kStampMagic.size(), &stamp, sizeof stamp);
             std::memset(to + kStampBytes, 'x', bytes - kStampBytes);
-            seal(bytes);
+            if (wire_ == Wire::ws) writer_.seal();
             return true;
         }
         json::Object head;
@@ -135,72 +137,42 @@ class ClientSpeech {
         head.raw(kJsonStampMiddle).number(static_cast<uint64_t>(stamp.began));
         head.raw(R"(,"body":")");
         constexpr std::string_view kTail = "\"}";
-        uint8_t* to = claim_text(bytes);
+        uint8_t* to = writer_.claim(MessageKind::text, bytes);
         if (to == nullptr) return false;
         head.write(to);
         std::memset(to + head.bytes(), 'x', bytes - head.bytes() - kTail.size());
         std::memcpy(to + bytes - kTail.size(), kTail.data(), kTail.size());
-        seal(bytes);
+        writer_.seal();
         return true;
     }
 
     // To the server's close frame (RFC 6455 section 5.5.1).
     bool close_answer(uint16_t code) {
         if (wire_ != Wire::ws && wire_ != Wire::ws_json) return true;
-        return websocket::write_close(out_, code, {}, mask());
+        return writer_.close(code);
     }
 
   private:
-    MaskKey mask() {
-        const auto word = static_cast<uint32_t>(random_.next());
-        MaskKey key;
-        std::memcpy(key.data(), &word, key.size());
-        return key;
-    }
-    bool object(const json::Object& object) {
-        uint8_t* to = claim_text(object.bytes());
-        if (to == nullptr) return false;
-        object.write(to);
-        seal(object.bytes());
-        return true;
+    // Of lines; WebSocket otherwise, and for nothing where frames are binary.
+    static client::Framing framing_of(Wire wire) {
+        return wire == Wire::jsonl ? client::Framing::lines : client::Framing::websocket;
     }
     // Where the payload goes; seal() when it is there.
-    uint8_t* claim_text(size_t bytes) {
-        if (wire_ == Wire::jsonl) {
-            payload_ = out_.claim(bytes + 1);
-            if (payload_ != nullptr) payload_[bytes] = '\n';
-            return payload_;
-        }
-        return claim_frame(websocket::Opcode::text, bytes);
-    }
     uint8_t* claim_data(size_t bytes) {
-        if (wire_ == Wire::ws) return claim_frame(websocket::Opcode::binary, bytes);
+        if (wire_ == Wire::ws) return writer_.claim(MessageKind::binary, bytes);
         if (bytes > kBinaryPayloadBytesMax) return nullptr;
-        payload_ = out_.claim(kBinaryHeaderBytes + bytes);
-        if (payload_ == nullptr) return nullptr;
-        payload_[0] = binary::kMagic;
-        payload_[1] = static_cast<uint8_t>(binary::Type::data);
-        store_be16(payload_ + 2, static_cast<uint16_t>(bytes));
-        store_be32(payload_ + 4, 0);
-        return payload_ += kBinaryHeaderBytes;
-    }
-    uint8_t* claim_frame(websocket::Opcode opcode, size_t bytes) {
-        uint8_t* to = out_.claim(websocket::frame_header_bytes(bytes, true) + bytes);
+        uint8_t* const to = out_.claim(kBinaryHeaderBytes + bytes);
         if (to == nullptr) return nullptr;
-        key_ = mask();
-        const auto first =
-            static_cast<uint8_t>(static_cast<uint8_t>(opcode) | websocket::kFinalBit);
-        return payload_ = websocket::format_header(to, first, bytes, key_);
-    }
-    void seal(size_t bytes) {
-        if (wire_ == Wire::ws || wire_ == Wire::ws_json) apply_mask({payload_, bytes}, key_);
+        to[0] = binary::kMagic;
+        to[1] = static_cast<uint8_t>(binary::Type::data);
+        store_be16(to + 2, static_cast<uint16_t>(bytes));
+        store_be32(to + 4, 0);
+        return to + kBinaryHeaderBytes;
     }
 
     Out out_;
     const Wire wire_;
-    Random& random_;
-    uint8_t* payload_ = nullptr;
-    MaskKey key_{};
+    client::MessageWriter<Out> writer_;
 };
 
 }  // namespace pulse::load

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "net/client/backoff.h"
 #include "proto/printable.h"
 #include "tools/pulseload/run/crowd.h"
 
@@ -385,10 +386,10 @@ Nanos Crowd::reconnect_delay(const Client& client) {
     const bool misbehaves =
         client.behaviour == Behaviour::slowloris || client.behaviour == Behaviour::garbage;
     if (misbehaves) return kMisbehaveAgainAfter;
-    const uint32_t doublings = std::min(client.tries, 20u);
-    const Nanos exponential =
-        std::min(options_.reconnect_cap, options_.reconnect_base << doublings);
-    const auto jittered = static_cast<Nanos>(random_.below(static_cast<uint64_t>(exponential) + 1));
+    const client::Delay delay{client::Shape::exponential, options_.reconnect_base,
+                              options_.reconnect_cap, client::Jitter::none};
+    const Nanos exponential = client::plain_delay(delay, client.tries + 1);
+    const Nanos jittered = client::jittered(exponential, client::Jitter::full, random_);
     switch (client.reconnect) {
         case Reconnect::fixed:
             return options_.reconnect_base;

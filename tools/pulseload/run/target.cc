@@ -9,12 +9,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <memory>
 #include <optional>
 #include <vector>
 
+#include "net/client/endpoint.h"
 #include "net/protocols/protocol.h"
 
 namespace pulse::load {
@@ -118,36 +118,6 @@ Result<SocketAddress> look_up(std::string_view text, const std::string& name, ui
     return addresses.front();
 }
 
-struct Authority {
-    std::string_view host;  // an IPv6 address in its brackets
-    std::optional<uint16_t> port;
-};
-Result<Authority> split_authority(std::string_view text, std::string_view authority) {
-    Authority split;
-    size_t end = authority.rfind(':');
-    if (authority.starts_with('[')) {
-        const size_t bracket = authority.find(']');
-        if (bracket == authority.npos) return wrong_text(text, "no closing bracket", kForms);
-        end = bracket + 1;
-        if (end < authority.size() && authority[end] != ':')
-            return wrong_text(text, "something follows the bracket that is not a port", kForms);
-    } else if (authority.find(':') != end) {
-        return wrong_text(text, "an IPv6 address without brackets", "write [ADDRESS]:PORT");
-    }
-    split.host = authority.substr(0, end);
-    if (split.host.empty()) return wrong_text(text, "no host", kForms);
-    if (end >= authority.size()) return split;
-    const std::string_view digits = authority.substr(end + 1);
-    uint16_t port = 0;
-    const auto [stopped, error] =
-        std::from_chars(digits.data(), digits.data() + digits.size(), port);
-    if (error != std::errc{} || stopped != digits.data() + digits.size() || port == 0)
-        return wrong_text(text, fmt::format("'{}' is not a port", digits),
-                          "a port is a number from 1 to 65535");
-    split.port = port;
-    return split;
-}
-
 Result<void> read_scheme(std::string_view text, std::string_view name, Target& target) {
     std::optional<uint8_t> protocol = find_tls_scheme(name);
     target.tls = protocol.has_value();
@@ -189,11 +159,11 @@ Result<Target> parse_target(std::string_view text) {
         }
         rest = rest.substr(0, end);
     }
-    const Result<Authority> authority = split_authority(text, rest);
+    const Result<client::Authority> authority = client::split_authority(text, rest, kForms);
     if (!authority) return Error{authority.error()};
     const uint16_t port_usual = target.tls ? 443 : 80;
-    const uint16_t port = authority->port.value_or(port_usual);
-    if (!authority->port && target.scheme != "ws") return wrong_text(text, "no port", kForms);
+    const uint16_t port = authority->port == 0 ? port_usual : authority->port;
+    if (authority->port == 0 && target.scheme != "ws") return wrong_text(text, "no port", kForms);
     target.host = target.server = authority->host;
     if (port != port_usual) target.host += ":" + std::to_string(port);
     if (target.server.starts_with('['))
