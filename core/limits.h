@@ -56,9 +56,9 @@ inline constexpr uint32_t kFramesAlwaysPerTurn = 8;
 inline constexpr size_t kFrameAlwaysBytesMax = 1'024;
 
 // ----------------------------------------------------------------------------------- heartbeats
-// Profiles that can be asked for: two plain deadlines, the flags' own, four with names. Behind them
-// are the levels of adaptive intervals. Each has two places: while a retune walks over the
-// connections some have its heartbeats of before.
+// Profiles that are not levels: two plain deadlines, the flags' own, four with names, and that of
+// side connections (--nat-probes). Behind them are the levels of adaptive intervals. Each has two
+// places: while a retune walks over the connections some have its heartbeats of before.
 inline constexpr uint32_t kAskedProfiles = 8;
 inline constexpr uint32_t kAdaptiveLevels = 64;
 inline constexpr uint32_t kRetunedProfiles = kAskedProfiles + kAdaptiveLevels;
@@ -89,6 +89,27 @@ inline constexpr int64_t kAdaptiveReturnNs = 10'000'000'000;
 // Connections lost in a row, none kept at their level since, until a network is taken not to bear
 // it, where each of them may have been a device that was switched off.
 inline constexpr uint8_t kAdaptiveLost = 3;
+// Silences that a side connection may keep, to find out what a NAT or a firewall bears
+// (core/heartbeat/nat_search.h): from the interval of the standard profile, which each is taken to
+// bear, to half an hour, beyond which two packets an hour fewer are not worth a later detection.
+inline constexpr int64_t kNatSilenceMinNs = 30'000'000'000;
+inline constexpr int64_t kNatSilenceMaxNs = 1'800'000'000'000;
+// And what the server waits beyond that for a word of it: for a timer that comes late, and for what
+// TCP sends again.
+inline constexpr int64_t kNatSilenceSlackNs = 120'000'000'000;
+// What was found is to be within this factor of the truth.
+inline constexpr double kNatFactor = 1.1;
+// What an interval has less than the silence that was borne, and not less than this: a grace, a
+// timer that is late, what TCP sends again.
+inline constexpr int64_t kNatMarginShare = 20;
+inline constexpr int64_t kNatMarginMinNs = 3'000'000'000;
+// Networks of which a reactor remembers what clients found, a cache line each; clients that count
+// in one, so that two of them that are wrong are outvoted; how long a report holds, and how often
+// one client may give one: it is passed on to all reactors.
+inline constexpr uint32_t kNatNetworks = 2'048;
+inline constexpr uint32_t kNatReporters = 5;
+inline constexpr int64_t kNatReportNs = 7 * int64_t{86'400} * 1'000'000'000;
+inline constexpr int64_t kNatReportEveryNs = int64_t{3'600} * 1'000'000'000;
 // Probes that can be counted for one connection; a timeout of more intervals stops counting here.
 inline constexpr uint32_t kProbesMax = 63;
 // --suspect-probe: quick probes of one silence, behind which others go once an interval again. TCP

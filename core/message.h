@@ -130,8 +130,18 @@ struct alignas(kCacheLineBytes) Message {
         uint32_t cohort_number = 0;
     };
 
+    // A client found that its network bears a silence and does not bear a longer one, which is 0
+    // where it does not know (core/heartbeat/nat_reports.h).
+    struct NatFound {
+        uint32_t network = 0;
+        uint32_t client = 0;
+        uint32_t kept_ms = 0;
+        uint32_t lost_ms = 0;
+    };
+
     using Body = std::variant<Snapshot, Kick, Reload, Revoke, Drain, Stop, Run, GiveWay, Login,
-                              LoginAnswered, SessionEnded, SessionSuspect, SessionTaken, Regroup>;
+                              LoginAnswered, SessionEnded, SessionSuspect, SessionTaken, Regroup,
+                              NatFound>;
     Body body;
     Payload payload{};
     Acknowledgement acknowledgement{};

@@ -32,6 +32,8 @@ enum class Want : uint8_t {
     answer_every,
     resume,
     received,
+    probe,
+    nat,
 };
 
 constexpr uint16_t bit(JsonKind kind) {
@@ -77,6 +79,8 @@ constexpr Key kKeys[] = {
     {"code", Want::number, kGoodbye | kError, nullptr, nullptr},
     {"resume", Want::resume, kHello | kWelcome, nullptr, nullptr},
     {"received", Want::received, kAck, nullptr, nullptr},
+    {"probe", Want::probe, kHello, nullptr, nullptr},
+    {"nat", Want::nat, kHello | kWelcome, nullptr, nullptr},
 };
 
 struct TypeName {
@@ -226,6 +230,27 @@ std::string_view take_resume(value& from, JsonMessage& message) {
     return {};
 }
 
+// {} or {"kept_ms":270000,"lost_ms":290000}.
+std::string_view take_nat(value& from, JsonMessage& message) {
+    simdjson::ondemand::object nat;
+    if (from.get_object().get(nat)) return "is no JSON object";
+    bool has_kept = false, has_lost = false;
+    for (auto found : nat) {
+        field entry;
+        std::string_view name;
+        if (std::move(found).get(entry) || entry.unescaped_key().get(name)) return "is not JSON";
+        const bool kept = name == "kept_ms";
+        if (!kept && name != "lost_ms") continue;
+        if (std::exchange(kept ? has_kept : has_lost, true)) return "has a silence twice";
+        uint64_t number = 0;
+        if (entry.value().get_uint64().get(number) || number > UINT32_MAX)
+            return "has a silence that is not a whole number in range";
+        (kept ? message.nat_kept_ms : message.nat_lost_ms) = static_cast<uint32_t>(number);
+    }
+    message.nat = true;
+    return {};
+}
+
 std::string_view take(const Key& key, value& from, JsonMessage& message, std::string& labels) {
     switch (key.want) {
         case Want::type:
@@ -248,6 +273,10 @@ std::string_view take(const Key& key, value& from, JsonMessage& message, std::st
             return take_resume(from, message);
         case Want::received:
             return take_received(from, message.received);
+        case Want::probe:
+            return from.get_bool().get(message.probe) ? "is neither true nor false" : "";
+        case Want::nat:
+            return take_nat(from, message);
     }
     return {};
 }

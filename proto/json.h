@@ -63,6 +63,11 @@ struct JsonMessage {
     bool resume = false;
     std::string_view resume_token;
     uint64_t resume_last_seq = 0;
+    bool probe = false;  // hello: it is a side connection
+    // hello, welcome: it has `nat`, and which silences that says were borne and were not; 0: none.
+    bool nat = false;
+    uint32_t nat_kept_ms = 0;
+    uint32_t nat_lost_ms = 0;
     uint64_t received = 0;         // ack
     uint32_t interval_ms = 0;      // welcome, interval
     uint32_t timeout_ms = 0;

@@ -63,8 +63,14 @@ struct AdaptiveState {
     uint8_t ceiling : 6 = 0;   // the level that failed; 0: none
     bool missed : 1 = false;   // in this silence an answer was late
     bool is_long : 1 = false;  // and it has lasted for most of the interval
+    uint8_t most = 0;          // the highest level that it may have, and 1; 0: that of its network
+
+    // Where its network bears `top`.
+    constexpr uint8_t top(uint8_t of_network) const {
+        return most == 0 ? of_network : std::min<uint8_t>(of_network, most - 1);
+    }
 };
-static_assert(sizeof(AdaptiveState) == 4 && kAdaptiveLevels <= 64);
+static_assert(sizeof(AdaptiveState) == 6 && kAdaptiveLevels <= 64);
 
 // A silence at `level` is over; `kept`: a heartbeat, or the answer to its first probe, came in
 // time. The level from now on, by one more or kAdaptiveBack less, up to `top`.

@@ -16,6 +16,7 @@ void spend(uint32_t& budget, uint32_t cost) { budget -= std::min(budget, cost); 
 std::string profile_of(const Connections& connections, Index index) {
     const auto profile = asked_profile(connections.place_told(index));
     if (profile < kProfileDefault || !is_live(connections.table()[index].stage)) return {};
+    if (is_side(connections.table()[index])) return "side";
     return connections.config().profile_names[profile];
 }
 
@@ -214,7 +215,9 @@ bool BroadcastJob::act(Connections& connections, Index index) {
     const Protocol& protocol = session.protocol();
     const bool greeted = session.stage() == Stage::open ||
                          (session.stage() == Stage::detect && !protocol.greets_at_once);
-    if (!greeted || protocol.data == nullptr) return false;
+    // A side connection is silent, and none reads what it is sent.
+    const bool side = is_side(connections.table()[index]);
+    if (!greeted || protocol.data == nullptr || side) return false;
     if (connections.drops_data()) {
         connections.metrics().add(Metric::messages_dropped);
         return false;
@@ -229,7 +232,8 @@ size_t BroadcastJob::wire_bytes_of(std::string_view text) {
 }
 
 bool RetuneJob::act(Connections& connections, Index index) {
-    if (connections.table()[index].profile < kProfileDefault) return false;
+    const Connection& connection = connections.table()[index];
+    if (connection.profile < kProfileDefault || is_side(connection)) return false;
     connections.retune(index, profile_);
     return true;
 }

@@ -129,6 +129,15 @@ std::string AddressPrefix::text() const {
     return std::string(host) + "/" + std::to_string(bits);
 }
 
+AddressPrefix prefix_of(const SocketAddress& address, uint32_t bits) {
+    AddressPrefix prefix{address, bits};
+    prefix.address.set_port(0);
+    const std::span<const uint8_t> bytes = bytes_of(prefix.address);
+    const std::span writable(const_cast<uint8_t*>(bytes.data()), bytes.size());
+    for (size_t at = 0; at < writable.size(); ++at) writable[at] &= mask_of(bits, at);
+    return prefix;
+}
+
 Result<AddressPrefix> parse_prefix(std::string_view text) {
     const size_t slash = std::min(text.find('/'), text.size());
     const std::string_view host = text.substr(0, slash);

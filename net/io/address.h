@@ -58,6 +58,9 @@ Result<AddressPrefix> parse_prefix(std::string_view text);
 // 127.0.0.0/8 and ::1/128: this machine.
 std::vector<AddressPrefix> loopback_prefixes();
 
+// The block of so many bits that an address lies in. Requires: it is one of IPv4 or IPv6, unmapped.
+AddressPrefix prefix_of(const SocketAddress& address, uint32_t bits);
+
 // An address as a number under a secret, without its port; of IPv6 the first 64 bits, which one
 // site has in common. 0: no address. Two may have the same number, by chance alone.
 uint32_t number_of(const SocketAddress& address, const SipKey& key);

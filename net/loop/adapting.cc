@@ -40,7 +40,8 @@ void Connections::adapt(Index index, Tick reached, const HeartbeatStep& step) {
     state.missed = false;
     const uint8_t now = level_at(connection.profile);
     if (kept) networks_.note_kept(connection.address, now);
-    const uint8_t most = networks_.most(connection.address, adaptive_top_, io_.now());
+    const uint8_t most =
+        state.top(networks_.most(connection.address, adaptive_top_, io_.now()));
     const uint8_t level = adapt_level(state, now, kept, most);
     if (level == now) return;
     metrics_.add(level < now ? Metric::intervals_shortened : Metric::intervals_lengthened);

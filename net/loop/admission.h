@@ -12,6 +12,7 @@
 #include "core/rate_limiter.h"
 #include "core/types.h"
 #include "net/io/limits.h"
+#include "net/loop/limits.h"
 
 namespace pulse {
 
@@ -53,6 +54,22 @@ class Admission {
     void end_tls() { tls_handshakes_.fetch_sub(1, std::memory_order_relaxed); }
     uint32_t tls_handshakes() const { return tls_handshakes_.load(std::memory_order_relaxed); }
 
+    // A side connection of this address begins, unless the server has `most` of them already, or
+    // the address kSidesPerAddressMax.
+    bool begin_side(uint32_t address, uint32_t most) {
+        const bool fits = sides_.fetch_add(1, std::memory_order_relaxed) < most;
+        auto& of_address = sides_of_[address % kSideCounts];
+        if (of_address.fetch_add(1, std::memory_order_relaxed) < kSidesPerAddressMax && fits)
+            return true;
+        end_side(address);
+        return false;
+    }
+    void end_side(uint32_t address) {
+        sides_.fetch_sub(1, std::memory_order_relaxed);
+        sides_of_[address % kSideCounts].fetch_sub(1, std::memory_order_relaxed);
+    }
+    uint32_t sides() const { return sides_.load(std::memory_order_relaxed); }
+
     // The step of overload that memory asks for, which the main thread finds out, and how many
     // reactors refuse newcomers for any.
     void set_memory_step(OverloadStep step) { memory_step_.store(step, std::memory_order_relaxed); }
@@ -84,6 +101,8 @@ class Admission {
     alignas(kCacheLineBytes) std::atomic<uint32_t> live_{0};
     alignas(kCacheLineBytes) std::atomic<uint32_t> handshakes_{0};
     std::atomic<uint32_t> tls_handshakes_{0};
+    std::atomic<uint32_t> sides_{0};
+    std::array<std::atomic<uint16_t>, kSideCounts> sides_of_{};  // by address
     SharedBucket accepts_;
     std::atomic<OverloadStep> memory_step_{OverloadStep::none};
     std::atomic<OverloadStep> anomaly_step_{OverloadStep::none};

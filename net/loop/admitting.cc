@@ -78,6 +78,7 @@ void Connections::set_limits() {
     }
     if (options.heartbeat_adaptive.on() && !adapts_ && config_.warn)
         config_.warn("no address space for adaptive intervals: they stay as they are");
+    if (options.nat_probes > 0) nat_reports_.turn_on();
     const bool times_answers = options.suspect_probe > 0 || adapts_;
     if (times_answers && !answer_times_.turn_on() && config_.warn)
         config_.warn("no address space for round trips: each peer has 3s for an answer");

@@ -185,6 +185,13 @@ void Authentication::log_in(Index index, const Bearer& bearer) {
     connections_.logins().begin(index, bearer.login);
 }
 
+void Authentication::admit(Index index, const Bearer& bearer) {
+    if (!bearer.binds) return;
+    if (!bearer.is_kept) metrics_.add(Metric::tokens_accepted);
+    kept_.erase(index);
+    bind(index, bearer.identity);
+}
+
 void Authentication::not_logged_in(Index index) {
     if (state(index) < State::bound) return;
     const bool is_kept = kept_.contains(index);

@@ -69,7 +69,9 @@ class Authentication {
     // The hello is taken: its user logs in. Requires: it has one and did not fail, no other was
     // judged since, and Logins has no reason to wait.
     void log_in(Index index, const Bearer& bearer);
-    // What came of that: its user is logged in; or is not, and the connection stays and may try
+    // The hello is taken, and its user does not log in: it has shown a token, which may end.
+    void admit(Index index, const Bearer& bearer);
+    // What came of log_in(): its user is logged in; or is not, and the connection stays and may try
     // again with what it had.
     void logged_in(Index index) { kept_.erase(index); }
     void not_logged_in(Index index);

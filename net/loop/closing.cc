@@ -76,6 +76,7 @@ void Connections::set_cause(Index index, const CloseCause& cause) {
     note_cause(index, cause);
     connection.close_reason = cause.reason;
     end_share(index);
+    end_side(index);
     end_anonymous(index, cause.reason);
     // It has ended the connection, and not the session.
     const bool comes_back = cause.peer_code == kComesBackCode;

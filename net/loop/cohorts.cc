@@ -132,6 +132,7 @@ void Connections::group_anonymous(Index index, bool tells) {
     if (!groups_anonymous_ || is_logged_in(connection)) return;
     if (!is_live(connection.stage) || profile_at(connection.profile) < kProfileDefault)
         return;
+    if (is_side(connection)) return;
     if (authentication_.is_upgraded(index)) return;
     anonymous_.set(index, anonymous_.cohort(index), asked_profile(place_told(index)));
     count_in_cohort(index, anonymous_cohort(index));

@@ -40,6 +40,7 @@ struct Handle {
     void operator()(const Message::SessionSuspect& m) const { connections.logins().handle(m); }
     void operator()(const Message::SessionTaken& m) const { connections.logins().handle(m); }
     void operator()(const Message::Regroup& m) const { connections.logins().handle(m); }
+    void operator()(const Message::NatFound& m) const { connections.note_nat(m); }
     void operator()(const Message::Revoke&) const {
         for (const std::string& token_id : payload.as<std::vector<std::string>>())
             connections.revoke(token_id);
@@ -275,7 +276,7 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges.tls_bytes = tls_.memory_bytes();
     stats.gauges.heartbeats_bytes =
         answer_times_.memory_bytes() + adaptive_.memory_bytes() + announced_.memory_bytes();
-    stats.gauges.heartbeats_bytes += networks_.memory_bytes();
+    stats.gauges.heartbeats_bytes += networks_.memory_bytes() + nat_reports_.memory_bytes();
 }
 
 void Connections::set_stage(Index index, Stage stage) {

@@ -6,6 +6,7 @@
 //   overloading.cc   what is given up under overload
 //   judging.cc       deadlines, and what is life besides whole frames
 //   adapting.cc      how long intervals are, where they are adaptive
+//   sides.cc         side connections, and what clients find out by them
 //   closing.cc       endings, with their states drawn
 //   sweeps.cc        what is done to every connection: retunes, draining, stopping, jobs (job.h)
 //   sending.cc       one send a connection and turn
@@ -38,6 +39,7 @@
 #include "core/buffer_pool.h"
 #include "core/connection_table.h"
 #include "core/heartbeat/adaptive.h"
+#include "core/heartbeat/nat_reports.h"
 #include "core/heartbeat/network_levels.h"
 #include "core/heartbeat/round_trip.h"
 #include "core/heartbeat_policy.h"
@@ -247,6 +249,28 @@ class Connections {
     void drop_announced(Index index) {
         if (announced_.of(index).pends()) announced_.at(index) = {};
     }
+
+    // ---- side connections (sides.cc)
+    // The network of its peer: a block of addresses, and the number that stands for it in all
+    // reactors. None where --nat-probes is off, or its address is not known. A system call.
+    struct Network {
+        AddressPrefix block;
+        uint32_t number;
+    };
+    std::optional<Network> network_of(Index index) const;
+    // It is a side connection from now on: it may be silent for kNatSilenceMaxNs, and is no one's.
+    enum class SideVerdict : uint8_t { taken, off, too_many };
+    SideVerdict begin_side(Index index);
+    // What clients of a network have found of it; nothing: NatSilence{}.
+    NatSilence nat_of(const Network& network) const {
+        return nat_reports_.of(network.number, io_.now());
+    }
+    // Its client finds out what its network bears, or has: then its interval, if it is adaptive,
+    // stays as it is or follows, and those that come next from its network are told.
+    void take_nat(Index index, const NatSilence& found);
+    // The same of another reactor's.
+    void note_nat(const Message::NatFound& found);
+
     // A connection enters a phase: its silence starts now.
     void set_profile(Index index, uint8_t profile);
     // The same phase goes on under another profile: so does the silence.
@@ -474,6 +498,10 @@ class Connections {
     void note_probe(Index index);
     void excuse_late_probes();
     void flush_dirty();
+    // Side connections.
+    void end_side(Index index);
+    uint32_t client_of(Index index) const;
+    void bound_interval(Index index, const NatSilence& found);
     // Adaptive intervals (adapting.cc).
     void adapt(Index index, Tick reached, const HeartbeatStep& step);
     void note_lost(Index index, CloseReason reason);
@@ -624,6 +652,7 @@ class Connections {
     SideRows<AdaptiveState> adaptive_;
     SideRows<Announced> announced_;
     NetworkLevels networks_;
+    NatReports nat_reports_;
     bool adapts_ = false;         // --heartbeat-adaptive
     uint8_t adaptive_top_ = 0;    // the highest level
     uint8_t adaptive_first_ = 0;  // where nothing is known of a network

@@ -110,6 +110,19 @@ inline constexpr uint8_t kProfileGreeting = 0;
 inline constexpr uint8_t kProfileClosing = 1;
 inline constexpr uint8_t kProfileDefault = 2;   // what the flags say
 inline constexpr uint8_t kProfileRealtime = 3;  // those with names follow
+// Of side connections: cannot be asked for by name.
+inline constexpr uint8_t kProfileSide = kAskedProfiles - 1;
+
+// ------------------------------------------------------------------------------ side connections
+// --nat-probes. Of one address at once: a client tries three silences at a time (NatSearch), and a
+// few of those that share an address do; a later one is given what they found. Addresses are told
+// apart by so many counts, 8 KiB: those that share one share its bound.
+inline constexpr uint32_t kSidesPerAddressMax = 12;
+inline constexpr uint32_t kSideCounts = 4'096;
+// What one network is: NATs of one provider are configured alike, and a pool of addresses of theirs
+// is a /24 of IPv4 or more, and what a site or a region of theirs has of IPv6 is a /48.
+inline constexpr uint32_t kNatNetworkBitsV4 = 24;
+inline constexpr uint32_t kNatNetworkBitsV6 = 48;
 
 // ------------------------------------------------------------------------------------ announcing
 // Between looks at whether a peer's host has acknowledged the interval that it was told; and from a

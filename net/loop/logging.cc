@@ -33,9 +33,11 @@ void Connections::set_logging() {
     logs_peers_ = options.log_level == LogLevel::debug && config_.debug;
     const bool samples = options.log_level <= LogLevel::info && config_.event;
     logged_hashes_ = samples ? hashes_below(options.log_connections) : 0;
-    const bool reads = logs_peers_ || logged_hashes_ > 0 || traces_.on();
-    const uint32_t entries = std::max(config_.ledger_entries, reads ? kLedgerEntriesForLog : 0);
     const bool proxied = std::ranges::any_of(options.listen, &ListenAddress::expects_proxy_header);
+    // Which network a peer behind a balancer is of is known by what its header names.
+    const bool names_networks = options.nat_probes > 0 && proxied;
+    const bool reads = logs_peers_ || logged_hashes_ > 0 || traces_.on() || names_networks;
+    const uint32_t entries = std::max(config_.ledger_entries, reads ? kLedgerEntriesForLog : 0);
     if (!history_.keep(entries, proxied) && config_.warn)
         config_.warn("no address space for what PROXY headers name: the ledger has no addresses");
 }

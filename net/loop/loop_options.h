@@ -111,6 +111,7 @@ struct LoopOptions {
     AdaptiveRange heartbeat_adaptive;         // of peers that name no profile
     Nanos suspect_probe = 0;                  // between quick probes of a suspect peer; 0: none
     uint32_t rtt_alpha = kRoundTripAlphaDefault;  // in millionths (core/heartbeat/round_trip.h)
+    uint32_t nat_probes = 0;  // side connections at once, of all reactors; 0: there are none
     uint32_t tick_shift = kTickShiftDefault;  // a tick is 2^tick_shift ns
 
     // However alive (core/lifetime.h); 0: for ever.

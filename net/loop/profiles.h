@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "core/connection.h"
 #include "core/limits.h"
 #include "net/loop/limits.h"
 
@@ -19,6 +20,10 @@ constexpr uint8_t level_at(uint8_t place) {
 }
 constexpr uint8_t profile_of_level(uint8_t level) {
     return static_cast<uint8_t>(kAskedProfiles + level);
+}
+// It is a side connection (net/loop/sides.cc), from its hello on.
+constexpr bool is_side(const Connection& connection) {
+    return profile_at(connection.profile) == kProfileSide;
 }
 // What was asked for: adaptive intervals are of those that asked for none.
 constexpr uint8_t asked_profile(uint8_t place) {

@@ -59,6 +59,18 @@ void set_adaptive_profiles(ReactorConfig& config, const AdaptiveRange& range, in
     }
 }
 
+// Of side connections. Nothing that the server does by itself may break their silence.
+void set_side_profile(ReactorConfig& config) {
+    HeartbeatConfig& side = config.profiles[kProfileSide];
+    side.interval_ticks = config.clock.ticks(kNatSilenceMaxNs);
+    side.timeout_ticks = config.clock.ticks(kNatSilenceMaxNs + kNatSilenceSlackNs);
+    side.probe = false;
+    config.interval_ms[kProfileSide] = kNatSilenceMaxNs / kMillisecond;
+    config.timeout_ms[kProfileSide] = (kNatSilenceMaxNs + kNatSilenceSlackNs) / kMillisecond;
+}
+static_assert(kProfileSide == kProfileRealtime + std::size(kNamedProfiles));
+static_assert((kNatSilenceMaxNs + kNatSilenceSlackNs) >> kTickShiftMin < kTimeoutTicksMax);
+
 // What a server keeps of users is spread over its shards, as users are. The slack is for those that
 // have more than their share.
 DirectoryConfig directory_of(const LoopOptions& options, uint32_t reactors) {
@@ -89,6 +101,7 @@ ReactorConfig make_reactor_config(std::shared_ptr<const LoopOptions> options, ui
                       {"default", asked.heartbeat_interval, asked.heartbeat_timeout}, stretch);
     for (size_t i = 0; i < std::size(kNamedProfiles); ++i)
         set_named_profile(config, kProfileRealtime + i, kNamedProfiles[i], stretch);
+    set_side_profile(config);
     set_adaptive_profiles(config, asked.heartbeat_adaptive, stretch);
     config.limits.message_bytes_max = asked.max_message_bytes;
     config.directory = directory_of(asked, reactors);

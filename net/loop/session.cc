@@ -153,6 +153,9 @@ void Session::on_frame() {
 // answered once its login is; heartbeats go on meanwhile.
 bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
     if (stopped()) return false;  // it was one message too many
+    if (hello.probe || is_side(connection_)) return begin_side(hello);
+    NatSilence found;
+    if (!read_nat(hello, found)) return false;
     uint8_t profile = connections_.own_profile(index_);
     if (!hello.profile.empty()) {
         const std::optional<uint8_t> named = profile_named(hello.profile);
@@ -191,6 +194,7 @@ bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
         connections_.set_profile(index_, profile);
     }
     connections_.keep_profile(index_, profile);
+    if (hello.nat) connections_.take_nat(index_, found);
     if (hello.answer_every > 0) set_answer_every(hello.answer_every);
     if (!hello.traceparent.empty() && connections_.reads_trace())
         connections_.join_trace(index_,
@@ -243,6 +247,7 @@ void Session::send_expiring(uint32_t in_ms) {
 // of answer_every where the hello asked for it or it is not 1.
 WelcomeText Session::welcome() const {
     WelcomeText text = begin_welcome();
+    add_nat(text);
     return text << "}";
 }
 
@@ -298,6 +303,7 @@ void Session::welcome_user(const UserHello& hello, const LoginAnswer& answer,
                    : answer.replaces ? "took_over"
                                      : "new");
     if (resumable != nullptr) add_resumable(text, *resumable);
+    add_nat(text);
     text << "}";
     protocol().welcome(*this, hello.sequence, text.view());
 }

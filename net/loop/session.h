@@ -122,6 +122,9 @@ class Session final : public Conversation, private TokenJudge {
     void measure_round_trip();
     void set_answer_every(uint32_t answer_every);
     uint32_t answer_every() const { return connection_.one_way + 1u; }
+    bool begin_side(const JsonMessage& hello);
+    bool read_nat(const JsonMessage& hello, NatSilence& found);
+    void add_nat(WelcomeText& text) const;
     AuthFailure judge(std::string_view token, uint32_t count) override;
     std::optional<Authentication::Bearer> bearer_of(const UserHello& hello, std::string_view token);
     std::optional<uint8_t> profile_named(std::string_view name) const;

@@ -290,6 +290,35 @@ TEST(JsonFaults, ResumeIsAnObjectOfATokenAndANumber) {
     expect_faults(cases);
 }
 
+TEST(JsonKinds, AHelloMayBeOfASideConnectionOrSayWhatThoseFound) {
+    const Parsed without(R"({"type":"hello","probe":false})");
+    EXPECT_FALSE(without.message.probe || without.message.nat);
+    EXPECT_TRUE(Parsed(R"({"type":"hello","probe":true})").message.probe);
+    const Parsed begins(R"({"type":"hello","nat":{}})");
+    EXPECT_TRUE(begins.message.nat);
+    EXPECT_EQ(begins.message.nat_kept_ms, 0u);
+    const Parsed found(
+        R"({"type":"hello","nat":{"network":"x","lost_ms":290000,"kept_ms":270000}})");
+    EXPECT_TRUE(found.fault.ok()) << found.fault.what;
+    EXPECT_EQ(found.message.nat_kept_ms, 270'000u);
+    EXPECT_EQ(found.message.nat_lost_ms, 290'000u);
+    EXPECT_TRUE(Parsed(R"({"type":"welcome","nat":{"kept_ms":30000}})").message.nat);
+}
+
+TEST(JsonFaults, NatIsAnObjectOfNumbersAndProbeABoolean) {
+    const std::string_view number = "has a silence that is not a whole number in range";
+    const Wrong cases[] = {
+        {R"({"type":"hello","probe":1})", "is neither true nor false", "probe", 24,
+         JsonKind::hello},
+        {R"({"type":"hello","nat":true})", "is no JSON object", "nat", 22, JsonKind::hello},
+        {R"({"type":"hello","nat":{"kept_ms":"1"}})", number, "nat", 22, JsonKind::hello},
+        {R"({"type":"hello","nat":{"lost_ms":4294967296}})", number, "nat", 22, JsonKind::hello},
+        {R"({"type":"hello","nat":{"kept_ms":1,"kept_ms":1}})", "has a silence twice", "nat", 22,
+         JsonKind::hello},
+    };
+    expect_faults(cases);
+}
+
 TEST(JsonFaults, LabelsAreAnObjectOfShortStrings) {
     const std::string long_label(kLabelBytesMax + 1, 'l');
     const Wrong cases[] = {

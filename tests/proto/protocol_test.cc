@@ -92,7 +92,8 @@ TEST(Protocol, JsonTypesReadTheirKeysAndNoOthers) {
     for (const Row& row : rows) {
         for (const char* key : {"seq", "ts", "user", "device", "token", "profile", "labels", "conn",
                                 "interval_ms", "timeout_ms", "answer_every", "code", "reason",
-                                "retry_after_ms", "message", "in_ms", "received", "resume"}) {
+                                "retry_after_ms", "message", "in_ms", "received", "resume", "probe",
+                                "nat"}) {
             // No key may be an array: one that is read is a fault, one that is not is passed over.
             Bytes text = bytes_of("{\"type\":\"" + row[0] + "\",\"" + key + "\":[1]}");
             LentBytes lent(text);
@@ -154,12 +155,13 @@ constexpr std::string_view kAnything = "\u2026";
 // One conversation: what the client says, what it is to hear, and a token that it was given.
 class Play {
   public:
-    explicit Play(const std::string& form)
-        : form_(form),
-          stage_({.listen = {form == "lines"    ? "jsonl://10.0.0.1:9000"
-                             : form == "frames" ? "tcp://10.0.0.1:9000"
-                                                : "ws://10.0.0.1:9000"},
-                  .options = options()}) {}
+    // `title`: the form of the conversation, and maybe "nat-probes", which the server has then.
+    explicit Play(const std::string& title)
+        : form_(title.substr(0, title.find(' '))),
+          stage_({.listen = {form_ == "lines"    ? "jsonl://10.0.0.1:9000"
+                             : form_ == "frames" ? "tcp://10.0.0.1:9000"
+                                                 : "ws://10.0.0.1:9000"},
+                  .options = options(title.ends_with(" nat-probes"))}) {}
 
     void line(const std::string& line) {
         const bool is_http = line.starts_with(">>") || line.starts_with("<<");
@@ -202,8 +204,9 @@ class Play {
     }
 
   private:
-    static LoopOptions options() {
+    static LoopOptions options(bool nat_probes) {
         LoopOptions options;
+        options.nat_probes = nat_probes ? 10 : 0;
         options.on_message = OnMessage::echo;
         options.resume_hold = 30 * kSecond;
         return options;
@@ -248,7 +251,7 @@ TEST(Protocol, ItsConversationsAreWhatAServerSays) {
         }
         play.finish();
     }
-    EXPECT_EQ(played, 5);
+    EXPECT_EQ(played, 6);
 }
 
 }  // namespace

@@ -777,6 +777,15 @@ constexpr Setting kSettings[] = {
      "then so soon up to eight times more, then once an interval. With it the timeout may be "
      "little longer than the interval. off: probe once an interval.",
      text, live, DURATION_OR_OFF(suspect_probe, 50 * kMillisecond, 60 * kSecond)},
+    {"nat-probes", kHeartbeats, "N",
+     "Most side connections at once, by which clients find out for how long a NAT or a firewall on "
+     "their way bears silence; each may be silent for half an hour, and one address may have 12. "
+     "What a client found bounds its own interval (--heartbeat-adaptive), and is named to those "
+     "that come next from its /24, of IPv6 its /48, to be confirmed. off: there are none.",
+     number, live,
+     set_quantity<&ServerOptions::nat_probes, parse_count, format_count, true, uint64_t{1},
+                  kConnectionsMax>,
+     get_quantity<&ServerOptions::nat_probes, format_count, true>},
     {"rtt-alpha", kHeartbeats, "RATIO",
      "How much the newest answer counts in the round trip of --suspect-probe, as 12.5% or 0.125; "
      "twice as much in its deviation.",

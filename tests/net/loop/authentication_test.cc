@@ -525,5 +525,36 @@ TEST(Authentication, AReloadBringsOtherKeysAndKeepsWhoIsHere) {
                     R"("user":"x")"));
 }
 
+// ------------------------------------------------------------------------------ side connections
+
+// They want a token as others do, log none in, and end with it.
+TEST(Authentication, ASideConnectionShowsATokenAndIsOfNoUser) {
+    StagePlan probing = plan();
+    probing.options.nat_probes = 10;
+    ReactorStage stage(probing);
+    const size_t none = stage.connect(kLines);
+    EXPECT_TRUE(has(answer(stage, none, line(R"({"type":"hello","probe":true})")), "no_token"));
+    const size_t wrong = stage.connect(kLines);
+    EXPECT_TRUE(has(answer(stage, wrong, hello("x", R"(,"probe":true)")), "4001"));
+    const size_t peer = stage.connect(kLines);
+    EXPECT_TRUE(has(answer(stage, peer, hello(token_for("ann", 900), R"(,"probe":true)")),
+                    R"("probe":true)"));
+    EXPECT_EQ(user(stage, "ann"), nullptr);
+    stage.settle(800 * kSecond);
+    EXPECT_EQ(stage.heard(peer), "") << "nor is it closed for want of a login";
+    EXPECT_EQ(stage.stats().gauges.sides, 1u);
+    stage.settle(200 * kSecond);
+    EXPECT_TRUE(has(stage.heard(peer), "token_expired"));
+    stage.settle(5 * kSecond);
+    EXPECT_EQ(stage.stats().gauges.sides, 0u);
+    // The token of an upgrade will do.
+    const size_t upgraded = stage.connect(kAuto);
+    answer(stage, upgraded, upgrade_with("Authorization: Bearer " + kWord));
+    EXPECT_TRUE(has(answer(stage, upgraded, masked(0x81, R"({"type":"hello","probe":true})")),
+                    R"("probe":true)"));
+    stage.settle(5 * kSecond);
+    EXPECT_EQ(user(stage, "bob"), nullptr) << "it does not log in later, either";
+}
+
 }  // namespace
 }  // namespace pulse::test

@@ -1,9 +1,10 @@
 // How often a peer is probed and how long its interval is, where that is found out for each: quick
-// probes of suspect peers, and adaptive intervals. The whole loop over the simulated kernel.
+// probes, adaptive intervals, side connections. The whole loop over the simulated kernel.
 #include <gtest/gtest.h>
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/units.h"
 #include "net/loop/profiles.h"
@@ -584,6 +585,167 @@ TEST(LateProbes, LeaveTheAnswerToTheFirstItsTime) {
     stage.write(peer, answer.replace(10, 1, "o"));
     stage.settle(10 * kSecond);
     EXPECT_EQ(count(stage, Metric::evicted), 0u);
+}
+
+// ------------------------------------------------------------------------------ side connections
+
+constexpr std::string_view kSide = "{\"type\":\"hello\",\"probe\":true}\n";
+
+StagePlan probing(uint32_t nat_probes = 100) {
+    StagePlan probing = plan(0);
+    probing.options.nat_probes = nat_probes;
+    return probing;
+}
+std::string says(PacingStage& stage, size_t peer, std::string_view words) {
+    stage.heard(peer).clear();
+    stage.write(peer, words);
+    stage.settle();
+    return std::exchange(stage.heard(peer), {});
+}
+// What clients of a network are told that others have found.
+std::string told(PacingStage& stage, std::string_view source = "127.0.0.1:0") {
+    const size_t peer = stage.connect(0, source);
+    const std::string welcome = says(stage, peer, "{\"type\":\"hello\"}\n");
+    stage.close(peer, false);
+    stage.settle(kSecond);
+    const size_t at = welcome.find("\"nat\":");
+    return at == std::string::npos ? "" : welcome.substr(at + 6, welcome.rfind('}') - at - 6);
+}
+
+TEST(SideConnections, MayBeSilentForHalfAnHourAndAreAnsweredThen) {
+    PacingStage stage(probing());
+    const size_t peer = stage.connect(0);
+    EXPECT_EQ(says(stage, peer, kSide),
+              "{\"type\":\"welcome\",\"conn\":\"r0-000000-0\",\"interval_ms\":1800000,"
+              "\"timeout_ms\":1920000,\"nat\":{\"network\":\"127.0.0.0/24\",\"probe\":true}}\n");
+    EXPECT_EQ(stage.stats().gauges.sides, 1u);
+    EXPECT_EQ(stage.stats().gauges.users, 0u);
+    for (int silence = 0; silence < 2; ++silence) {
+        stage.settle(1'860 * kSecond);
+        EXPECT_EQ(stage.heard(peer), "") << "the server breaks no silence";
+        EXPECT_EQ(says(stage, peer, "{\"type\":\"ping\",\"seq\":1}\n"),
+                  "{\"type\":\"pong\",\"seq\":1}\n");
+    }
+    stage.reactor().connections().validate();
+    stage.settle(1'921 * kSecond);
+    EXPECT_TRUE(stage.ended(peer)) << "and no longer";
+    EXPECT_EQ(stage.stats().gauges.sides, 0u);
+    EXPECT_EQ(stage.admission().sides(), 0u);
+    EXPECT_EQ(count(stage, Metric::evicted), 1u);
+}
+
+TEST(SideConnections, AreOfNoUserAndSayOneHello) {
+    PacingStage stage(probing());
+    const size_t user = join(stage, "{\"type\":\"hello\",\"user\":\"u\"}\n");
+    const size_t both = stage.connect(0);
+    for (const auto& [peer, words] :
+         {std::pair<size_t, std::string_view>{user, kSide},
+          {both, "{\"type\":\"hello\",\"probe\":true,\"user\":\"v\"}\n"}}) {
+        EXPECT_NE(says(stage, peer, words).find("without a user"), std::string::npos) << words;
+        EXPECT_EQ(stage.stats().gauges.sides, 0u);
+    }
+    const size_t side = stage.connect(0);
+    says(stage, side, kSide);
+    for (const std::string_view more : {kSide, kUser, std::string_view("{\"type\":\"hello\"}\n")})
+        EXPECT_NE(says(stage, side, more).find("one too many"), std::string::npos) << more;
+    EXPECT_EQ(stage.stats().gauges.sides, 1u);
+    EXPECT_EQ(stage.stats().gauges.users, 1u);
+}
+
+TEST(SideConnections, AreSoManyOfAnAddressAndInAll) {
+    PacingStage stage(probing(kSidesPerAddressMax + 2));
+    const auto open = [&](std::string_view source) {
+        const size_t peer = stage.connect(0, source);
+        const bool taken = says(stage, peer, kSide).find("\"probe\":true") != std::string::npos;
+        return std::pair{peer, taken};
+    };
+    std::vector<size_t> sides;
+    for (uint32_t at = 0; at < kSidesPerAddressMax; ++at) {
+        const auto [peer, taken] = open("127.0.0.1:0");
+        EXPECT_TRUE(taken) << at;
+        sides.push_back(peer);
+    }
+    const auto [refused, taken] = open("127.0.0.1:0");
+    EXPECT_FALSE(taken) << "one too many of its address";
+    EXPECT_NE(says(stage, refused, "PING\n").find("PONG"), std::string::npos) << "it stays";
+    EXPECT_TRUE(open("192.0.2.7:0").second);
+    EXPECT_TRUE(open("192.0.2.8:0").second);
+    EXPECT_FALSE(open("192.0.2.9:0").second) << "one too many in all";
+    EXPECT_EQ(count(stage, Metric::nat_probes_refused), 2u);
+    stage.close(sides[0], true);
+    stage.settle(kSecond);
+    EXPECT_NE(says(stage, refused, kSide).find("\"probe\":true"), std::string::npos);
+    EXPECT_EQ(stage.admission().sides(), kSidesPerAddressMax + 2);
+}
+
+TEST(SideConnections, AreOffUntilTheyAreAskedFor) {
+    PacingStage stage(probing(0));
+    const size_t peer = stage.connect(0);
+    EXPECT_NE(says(stage, peer, kSide).find("is off in this server"), std::string::npos);
+    EXPECT_EQ(told(stage), "");
+    says(stage, peer, "{\"type\":\"hello\",\"nat\":{\"kept_ms\":270000}}\n");
+    EXPECT_EQ(count(stage, Metric::nat_reports), 0u);
+    EXPECT_EQ(stage.stats().gauges.heartbeats_bytes, 0u);
+}
+
+TEST(SideConnections, WhatTheyFoundIsNamedToThoseThatComeNextFromTheNetwork) {
+    PacingStage stage(probing());
+    EXPECT_EQ(told(stage), "{\"network\":\"127.0.0.0/24\"}");
+    const size_t user = join(stage, kUser);
+    const std::string welcome = says(
+        stage, user, "{\"type\":\"hello\",\"nat\":{\"kept_ms\":270000,\"lost_ms\":290000}}\n");
+    EXPECT_NE(welcome.find("\"interval_ms\":30000"), std::string::npos) << "it is not adaptive";
+    EXPECT_EQ(told(stage, "127.0.0.9:0"),
+              "{\"network\":\"127.0.0.0/24\",\"kept_ms\":270000,\"lost_ms\":290000}");
+    EXPECT_EQ(told(stage, "192.0.2.7:0"), "{\"network\":\"192.0.2.0/24\"}");
+    // One voice for a user, however often it speaks.
+    says(stage, user, "{\"type\":\"hello\",\"nat\":{\"kept_ms\":40000}}\n");
+    EXPECT_EQ(count(stage, Metric::nat_reports), 1u);
+    // What another reactor has been told.
+    const Connections& connections = stage.reactor().connections();
+    const uint32_t number = connections.network_of(*stage.index(user))->number;
+    for (const uint32_t client : {1u, 2u})
+        stage.post({.body = Message::NatFound{number, client, 1'500'000, 0}});
+    EXPECT_EQ(told(stage), "{\"network\":\"127.0.0.0/24\",\"kept_ms\":1500000}");
+    for (const std::string_view wrong :
+         {"\"kept_ms\":29999", "\"lost_ms\":90000", "\"kept_ms\":90000,\"lost_ms\":90000",
+          "\"kept_ms\":1800001"}) {
+        const std::string words = "{\"type\":\"hello\",\"nat\":{" + std::string(wrong) + "}}\n";
+        EXPECT_NE(says(stage, stage.connect(0), words).find("out of bounds"), std::string::npos)
+            << wrong;
+    }
+    EXPECT_EQ(says(stage, user, "PING\n"), "PONG\n");
+}
+
+TEST(SideConnections, WhatAClientFoundBoundsItsOwnInterval) {
+    StagePlan both = adaptive();
+    both.options.nat_probes = 100;
+    PacingStage stage(both);
+    Beating client = begin(stage, "{\"type\":\"hello\",\"nat\":{}}\n");
+    const Nanos first = client.interval;
+    client.beat_for(2'000 * kSecond);
+    EXPECT_EQ(client.interval, first) << "it finds out elsewhere";
+    stage.write(client.peer, "{\"type\":\"hello\",\"nat\":{\"kept_ms\":64000}}\n");
+    client.beat_for(kSecond);
+    const Nanos bounded = client.interval;
+    EXPECT_LE(bounded, 61 * kSecond);
+    EXPECT_GT(bounded, 61 * kSecond / 1.13);
+    EXPECT_NEAR(static_cast<double>(client.timeout()),
+                static_cast<double>(adaptive_timeout(bounded, true)), 10. * kMillisecond)
+        << "it is judged by what it was told";
+    client.beat_for(10'000 * kSecond);
+    EXPECT_EQ(client.interval, bounded);
+    // A shorter one holds at once.
+    stage.write(client.peer, "{\"type\":\"hello\",\"nat\":{\"kept_ms\":40000}}\n");
+    client.beat_for(kSecond);
+    EXPECT_LE(client.interval, 37 * kSecond);
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+    stage.reactor().connections().validate();
+    // Another of the address goes by its own.
+    stage.close(client.peer, true);
+    Beating other = begin(stage);
+    other.beat_for(2'000 * kSecond);
+    EXPECT_GT(other.interval, bounded);
 }
 
 }  // namespace

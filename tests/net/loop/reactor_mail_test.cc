@@ -293,5 +293,18 @@ TEST_F(TwoReactors, ADrainedReactorAnswersUntilTheOthersAreDrained) {
     EXPECT_EQ(second().directory().counts().sessions, 0u);
 }
 
+TEST_F(TwoReactors, WhatAClientFoundOfItsNetworkIsKnownToBoth) {
+    LoopOptions options;
+    options.nat_probes = 10;
+    restart(options);
+    const size_t peer = first().connect(0);
+    answer(first(), peer, "{\"type\":\"hello\",\"nat\":{\"kept_ms\":270000}}\n");
+    settle();
+    for (ReactorStage* const stage : {&first(), &second()}) {
+        const std::string welcome = answer(*stage, stage->connect(0), "{\"type\":\"hello\"}\n");
+        EXPECT_NE(welcome.find("\"kept_ms\":270000"), std::string::npos) << welcome;
+    }
+}
+
 }  // namespace
 }  // namespace pulse::test

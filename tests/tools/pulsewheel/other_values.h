@@ -52,6 +52,7 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"heartbeat-probe", "off"},
     {"heartbeat-adaptive", "30s..10m"},
     {"suspect-probe", "1s"},
+    {"nat-probes", "500"},
     {"rtt-alpha", "25%"},
     {"liveness", "roundtrip"},
     {"tick", "16ms"},
