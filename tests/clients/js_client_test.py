@@ -120,6 +120,8 @@ client.addEventListener("message", ({detail}) => {
   if (detail.kind === "binary") detail.data.byteLength;
   else if (detail.kind === "text") detail.data.trim();
 });
+client.addEventListener("nat", ({detail}) => detail.network.trim() + detail.keptMs.toFixed());
+new Declared({url: "ws://a", natProbes: true, natMemory: new Map()});
 client.send({a: 1}, {confirm: true}).then((answer) => {
   if (answer.status === "dropped") answer.reason === "age";
   // @ts-expect-error

@@ -7,7 +7,7 @@ import {World} from "./world.mjs";
 export const HOME = "ws://home.example/";
 export const AWAY = "ws://away.example/";
 const EVENTS = ["state", "welcome", "message", "interval", "goodbye", "expiring", "missed", "error",
-  "lost", "resumed", "retry", "end"];
+  "lost", "resumed", "retry", "nat", "end"];
 
 export class Stage {
   constructor({seed = 1, ...options} = {}) {

@@ -27,6 +27,8 @@ export class World {
     this.frozenUntil = 0;
     this.throttleMs = 0;    // timers of the page come at multiples of this
     this.online = true;
+    this.natMs = Infinity;  // a connection that was silent for longer is forgotten on its way
+    this.natResets = false; // and its next frame has a reset; else it goes nowhere
     this.watchers = new Set();
     this.servers = new Map();
     this.sockets = [];      // all that were made
@@ -121,6 +123,9 @@ export class FakeServer {
     this.sessions = undefined;   // token -> a session that can be resumed: a Map, if it has such
     this.keptMax = Infinity;     // messages that it keeps of each
     this.onHello = undefined;    // (socket, hello) => true if it has answered
+    this.nat = undefined;        // it takes side connections: {network}, and what is known of it
+    this.sides = [];             // of those, all
+    this.natReports = [];
     this.hellos = [];
     this.data = [];              // {id, conn}, in the order of arrival
     this.pings = [];             // {at, conn}
@@ -160,12 +165,14 @@ export class FakeServer {
     if (message.type === "hello") {
       this.hellos.push(message);
       if (this.onHello?.(socket, message)) return;
+      if (message.probe && this.nat) return this.takeSide(socket);
+      if (message.nat?.kept_ms) this.natReports.push(message.nat);
       const session = this.userOfToken ? this.judge(socket, message) : {};
       if (!session) return;
       socket.conn ??= `${this.url}#${++this.conns}`;
       const resume = this.sessions && !socket.session ? this.resume(socket, message) : undefined;
       this.send(socket, {type: "welcome", conn: socket.conn, interval_ms: this.intervalMs,
-        timeout_ms: this.timeoutMs, ...session, resume});
+        timeout_ms: this.timeoutMs, ...session, resume, nat: this.nat ?? undefined});
       if (resume?.resumed) for (const {text} of socket.session.kept) this.send(socket, text);
     } else if (message.type === "ping") {
       this.pings.push({at: this.world.now, conn: socket.conn});
@@ -177,6 +184,13 @@ export class FakeServer {
       if (socket.session) ++socket.session.received;
       if (this.echoes) this.send(socket, data);
     }
+  }
+  // PROTOCOL.md, "Side connections".
+  takeSide(socket) {
+    this.sides.push(socket);
+    this.send(socket, {type: "welcome", conn: `${this.url}#${++this.conns}`,
+      interval_ms: 1_800_000, timeout_ms: 1_920_000,
+      nat: {network: this.nat.network, probe: true}});
   }
   // PROTOCOL.md, "Resuming": an old connection of the session is read no more.
   resume(socket, {resume}) {
@@ -251,6 +265,7 @@ class FakeSocket {
       return void this.world.in(this.latency(), () => this.refuse(connects), "page");
     }
     this.isUp = true;
+    this.passedAt = this.world.now;
     this.toPageSoon(() => {
       if (this.readyState !== 0) return;
       this.readyState = 1;
@@ -280,8 +295,16 @@ class FakeSocket {
       this.leave(frame);
     });
   }
+  // Whether its network still knows it.
+  passes() {
+    const {now, natMs, natResets} = this.world;
+    const isForgotten = now - this.passedAt > natMs;
+    this.passedAt = now;
+    if (isForgotten) natResets ? this.cut() : this.deafen();
+    return !isForgotten;
+  }
   leave(frame) {
-    if (this.isDeaf || !this.isUp) return;
+    if (this.isDeaf || !this.isUp || !this.passes()) return;
     this.toServerAt = Math.max(this.toServerAt, this.world.now + this.latency());
     this.world.at(this.toServerAt, () => {
       if (this.isUp && !this.isDeaf) this.server.receive(this, frame);
@@ -289,6 +312,7 @@ class FakeSocket {
   }
   toPage(text) { this.toPageSoon(() => this.onmessage?.({data: text})); }
   toPageSoon(action) {
+    if (this.isUp && !this.isDeaf && !this.passes()) return;
     this.toPageAt = Math.max(this.toPageAt, this.world.now + this.latency());
     this.world.at(this.toPageAt, () => {
       if (!this.isDeaf && this.readyState < 3 && this.isUp) action();

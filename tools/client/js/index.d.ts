@@ -23,7 +23,7 @@ export interface Identity {
 }
 
 export interface TokenRequest {
-  /** Why one is wanted: "connect", "login", "expiring", or the cause of the last end. */
+  /** Why one is wanted: "connect", "login", "expiring", "probe", or the cause of the last end. */
   cause: string;
   /** The server did not take the last one, or it ends soon: one from a cache will not do. */
   renew: boolean;
@@ -113,7 +113,30 @@ export interface Options extends Identity {
   stableMs?: number;
   /** Bytes in the socket beyond which messages wait in the queue. [1 MiB] */
   bufferedMax?: number;
+  /**
+   * Whether to find out for how long the network bears silence, by side connections, where the
+   * server takes such (--nat-probes). Up to three are open at a time, for less than an hour. [false]
+   */
+  natProbes?: boolean;
+  /** What was found, by network, such as in localStorage. [a Map of 20 networks] */
+  natMemory?: NatMemory;
   environment?: Partial<Environment>;
+}
+
+/** As a Map is; what it gives is checked, and forgotten after a week. */
+export interface NatMemory {
+  get(network: string): NatRecord | undefined;
+  set(network: string, record: NatRecord): unknown;
+  delete(network: string): unknown;
+}
+
+export interface NatRecord {
+  /** A silence that was borne. */
+  keptMs: number;
+  /** A longer one that was not; 0: none was tried that was not. */
+  lostMs: number;
+  /** When it was found, of Date.now(). */
+  at: number;
 }
 
 export interface Welcome {
@@ -168,6 +191,8 @@ export interface ClientEvents {
   goodbye: {reason: string; code?: number; retryAfterMs?: number; moveTo?: string};
   /** The token ends in so long; a function that gives tokens is asked for another one. */
   expiring: {inMs: number};
+  /** With `natProbes`: what the network bears was found. `probes`: side connections that it took. */
+  nat: {network: string; keptMs: number; lostMs: number; probes: number};
   /** A ping was not answered in time. */
   missed: {misses: number; of: number};
   /** What the server reported, or why there is no new token. */

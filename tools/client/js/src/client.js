@@ -11,6 +11,7 @@ import {Alarm, Patience, defaultEnvironment} from "./environment.js";
 import {isDuration} from "./backoff.js";
 import {Link} from "./link.js";
 import {LATE_MS} from "./heartbeat.js";
+import {NatProbes} from "./nat_probes.js";
 import {Outbox} from "./outbox.js";
 import {Retries, policies} from "./policy.js";
 import {Session, tokenOf} from "./session.js";
@@ -117,6 +118,10 @@ export class PulseClient extends EventTarget {
     if (typeof (options.resume ?? true) !== "boolean") {
       throw new TypeError("resume: must be true or false");
     }
+    if (typeof (options.natProbes ?? false) !== "boolean") {
+      throw new TypeError("natProbes: must be true or false");
+    }
+    this.nat = options.natProbes ? this.#natProbes() : undefined;
     /**
      * What the next connection goes on with, where the server has such a thing.
      * @type {Session | undefined}
@@ -168,6 +173,13 @@ export class PulseClient extends EventTarget {
     this.notBefore = 0;
     /** @type {(() => void) | undefined} */
     this.unwatch = undefined;
+  }
+
+  #natProbes() {
+    const {environment, WebSocket, options} = this;
+    return new NatProbes({environment, WebSocket, options,
+      getToken: (cause) => this.#getToken(cause),
+      tell: (type, detail) => this.#tell(type, detail)});
   }
 
   // ------------------------------------------------------------------------- what is asked of it
@@ -261,12 +273,17 @@ export class PulseClient extends EventTarget {
     if (attempt !== this.attempts) return;  // closed meanwhile, or begun anew
     if (!this.link) this.#become("connecting");
     const url = this.movedTo ?? this.urls[this.urlIndex % this.urls.length];
-    const link = new Link(this, url, hello(this.identity, token, this.#resumption(url)));
+    const link = new Link(this, url, this.#hello(url, token));
     link.identityVersion = this.identityVersion;
     const {next} = this;
     if (this.link) this.next = link;
     else this.link = link;
     if (next && next !== this.next) next.end({name: "closed"});
+  }
+
+  /** @param {string} url @param {string | undefined} token */
+  #hello(url, token) {
+    return hello(this.identity, token, this.#resumption(url), this.nat && {});
   }
 
   // A server to which a goodbye has just sent the client has nothing of its session.
@@ -343,6 +360,7 @@ export class PulseClient extends EventTarget {
     }
     // Timers may have slept: what is due is done now.
     if (event === "wake") for (const alarm of [this.retryAlarm, this.expiryAlarm]) alarm.check();
+    else this.nat?.moved();
     this.link?.wake();
     this.next?.wake();
   }
@@ -365,6 +383,7 @@ export class PulseClient extends EventTarget {
     this.#tell("welcome", detail);
     if (resumed) this.#tell("resumed", resumed);
     this.ready?.resolve(detail);
+    this.nat?.welcomed(link, welcome);
     this.#pump();
     old?.retire();
     if (link.identityVersion === this.identityVersion || link.phase !== "open") return;
@@ -468,6 +487,7 @@ export class PulseClient extends EventTarget {
     }
     if (link !== this.link) return;
     this.link = undefined;
+    this.nat?.lost(link, cause.name);
     this.#endRenewal();
     const wasOpen = this.state === "open";
     if (wasOpen) this.stableAlarm.clear();
@@ -589,6 +609,7 @@ export class PulseClient extends EventTarget {
     }
     for (const giveUp of [...this.tokenWaits]) giveUp("the client is closed");
     this.#endRenewal();
+    this.nat?.stop();
     this.unwatch?.();
     this.unwatch = undefined;
     const {link, next, ready} = this;

@@ -27,6 +27,8 @@ export class Heartbeat {
     this.missesMax = misses;
     this.random = random;
     this.intervalMs = Infinity;
+    /** Of the network: it is not silent for longer, whatever the server's interval. */
+    this.boundMs = Infinity;
     this.timeoutMs = Infinity;
     this.beatAt = Infinity;
     /** Number of the last ping. */
@@ -52,7 +54,7 @@ export class Heartbeat {
   start(now, intervalMs, timeoutMs) {
     this.intervalMs = intervalMs;
     this.timeoutMs = timeoutMs;
-    this.beatAt = now + intervalMs * (0.5 + 0.5 * this.random());
+    this.beatAt = now + this.everyMs() * (0.5 + 0.5 * this.random());
   }
 
   /**
@@ -62,7 +64,21 @@ export class Heartbeat {
   retime(now, intervalMs, timeoutMs) {
     this.intervalMs = intervalMs;
     this.timeoutMs = timeoutMs;
-    this.beatAt = Math.min(this.beatAt, now + intervalMs);
+    this.beatAt = Math.min(this.beatAt, now + this.everyMs());
+  }
+
+  /**
+   * The network does not bear a silence that is longer.
+   * @param {number} now @param {number} boundMs
+   */
+  bound(now, boundMs) {
+    this.boundMs = boundMs;
+    this.beatAt = Math.min(this.beatAt, now + this.everyMs());
+  }
+
+  /** Between two beats. */
+  everyMs() {
+    return Math.min(this.intervalMs, this.boundMs);
   }
 
   /** When poll() has something to do. */
@@ -114,7 +130,7 @@ export class Heartbeat {
   /** @param {number} now */
   #ping(now) {
     this.sentAt = now;
-    this.beatAt = now + this.intervalMs;
+    this.beatAt = now + this.everyMs();
     ++this.seq;
     this.waiting ??= {seq: this.seq, endsAt: now + this.waitMs()};
     return this.seq;

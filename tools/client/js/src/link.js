@@ -91,6 +91,8 @@ export class Link {
     /** Of them, those whose sender waits for it. */
     this.confirmations = 0;
     this.confirmingSeq = 0;
+    /** The last ping that has an answer. */
+    this.answeredSeq = 0;
     /**
      * Where the server lets it be resumed, from the welcome on: then all that is sent is kept until
      * it is confirmed.
@@ -334,6 +336,7 @@ export class Link {
         this.heartbeat.retime(now, message.interval_ms, message.timeout_ms);
         return this.owner.linkHeard(this, message);
       case "pong":
+        this.answeredSeq = Math.max(this.answeredSeq, Number(message.seq) || 0);
         return this.#confirm(Number(message.seq));
       case "ping":
         return void this.#send(JSON.stringify({...message, type: "pong"}));
@@ -498,6 +501,23 @@ export class Link {
     if (this.phase !== "open") return;
     this.heartbeat.wake(this.environment.now());
     this.#poll();
+  }
+
+  /** Pings now. The number of that ping, which `answeredSeq` reaches; 0: it is not open. */
+  ask() {
+    if (this.phase !== "open") return 0;
+    this.heartbeat.hurry();
+    this.#poll();
+    return this.phase === "open" ? this.heartbeat.seq : 0;
+  }
+
+  /**
+   * It beats so often at least.
+   * @param {number} intervalMs
+   */
+  bound(intervalMs) {
+    this.heartbeat.bound(this.environment.now(), intervalMs);
+    if (this.phase === "open") this.#rearm();
   }
 
   #poll() {

@@ -103,10 +103,11 @@ export const ping = (seq) => `{"type":"ping","seq":${seq}}`;
  * @param {import("../index.js").Identity} identity
  * @param {string | undefined} token
  * @param {import("./session.js").ResumeHello} [resume]
+ * @param {{}} [nat] it finds out what its network bears
  */
-export function hello(identity, token, resume) {
+export function hello(identity, token, resume, nat) {
   const {user, device, labels, profile} = identity;
-  return JSON.stringify({type: "hello", user, device, labels, profile, token, resume});
+  return JSON.stringify({type: "hello", user, device, labels, profile, token, resume, nat});
 }
 
 /**
