@@ -70,7 +70,8 @@ class Device {
         outcome_.packets += static_cast<uint64_t>(kConnectPackets);
         strategy_.connected(network_, now_);
         heard_ = passed_ = now_;
-        begin_trial();
+        trials_.clear();
+        begin_trials();
     }
 
     // Until its next heartbeat is over, or what comes before that.
@@ -104,7 +105,7 @@ class Device {
         const Move& to = world_.moves[move_++];
         network_ = to.network;
         moved_ = true;
-        trial_ends_.reset();
+        trials_.clear();
         if (!to.noticed) return;
         moved_ = false;
         connect(now_ + kReconnectS);
@@ -156,27 +157,60 @@ class Device {
         strategy_.failed(now_ - sent, now_);
         connect(now_ + kReconnectS);
     }
-    // ---- trials on a second connection
-    void begin_trial() {
-        trial_ends_.reset();
-        const std::optional<double> silence = strategy_.trial();
-        if (!silence) return;
-        trial_s_ = *silence;
-        trial_ends_ = now_ + trial_s_;
-        ++outcome_.trials;
-        ++tries_;
-        outcome_.packets += static_cast<uint64_t>(kConnectPackets) + 2;
+    // ---- trials on connections beside it
+    void begin_trials() {
+        const std::vector<Strategy::Trial> wanted = strategy_.trials(now_);
+        std::erase_if(trials_, [&](const Trial& trial) {
+            const auto is_it = [&](const Strategy::Trial& each) {
+                return each.silence_s == trial.silence_s;
+            };
+            return std::ranges::none_of(wanted, is_it);
+        });
+        for (const auto& [silence_s, after_s] : wanted) {
+            const auto runs = [&](const Trial& trial) { return trial.silence_s == silence_s; };
+            if (std::ranges::any_of(trials_, runs)) continue;
+            trials_.push_back({silence_s, now_ + after_s, now_ + after_s + silence_s});
+        }
+        connect_trials(now_);
+    }
+    // Those that have begun by then have cost their packets.
+    void connect_trials(double at) {
+        for (Trial& trial : trials_) {
+            if (trial.connected || trial.begins > at) continue;
+            trial.connected = true;
+            ++outcome_.trials;
+            ++tries_;
+            outcome_.packets += static_cast<uint64_t>(kConnectPackets) + 2;
+        }
     }
     void try_until(double next) {
-        while (trial_ends_ && *trial_ends_ <= next) {
-            const double at = *trial_ends_;
-            const bool borne = network().forgets_s == 0 || trial_s_ <= network().forgets_s;
-            const double waits = stalls_.over(outages_.over(at)) - at;
-            strategy_.tried(borne && waits < strategy_.answer_wait());
-            const double now = std::exchange(now_, at);
-            begin_trial();
+        while (!trials_.empty()) {
+            const auto first = std::ranges::min_element(trials_, {}, &Trial::ends);
+            if (first->ends > next) break;
+            const Trial trial = *first;
+            connect_trials(trial.ends);
+            trials_.erase(first);
+            const double forgets = network().forgets_s;
+            const bool borne = forgets == 0 || trial.silence_s <= forgets;
+            const double waits = stalls_.over(outages_.over(trial.ends)) - trial.ends;
+            const bool answers = waits < strategy_.answer_wait();
+            outcome_.samples += answers;
+            strategy_.tried(trial.silence_s,
+                            !answers ? Strategy::Tried::unknown
+                            : borne  ? Strategy::Tried::kept
+                                     : Strategy::Tried::lost,
+                            trial.ends);
+            const double now = std::exchange(now_, trial.ends);
+            if (const auto found = strategy_.found(); found && outcome_.found_s == 0) {
+                outcome_.found_s = *found;
+                outcome_.found_at_s = trial.ends;
+                outcome_.found_after = outcome_.samples;
+                outcome_.found_trials = outcome_.trials;
+            }
+            begin_trials();
             now_ = now;
         }
+        connect_trials(next);
     }
 
     void settle() {
@@ -201,8 +235,13 @@ class Device {
     uint32_t network_ = 0;
     size_t move_ = 0;
     bool moved_ = false;  // and the device has not noticed
-    std::optional<double> trial_ends_;
-    double trial_s_ = 0;
+    struct Trial {
+        double silence_s;
+        double begins;
+        double ends;
+        bool connected = false;
+    };
+    std::vector<Trial> trials_;
     uint64_t tries_ = 0;
     std::vector<Used> used_;
 };

@@ -17,7 +17,11 @@ struct Outcome {
     uint64_t lost_forgotten = 0, lost_given_up = 0, lost_evicted = 0;
     // From when it was switched off to when the server knew, where it had a connection.
     std::vector<double> detection_s;
-    uint64_t trials = 0;  // silences on a second connection
+    uint64_t trials = 0;  // silences on other connections
+    uint64_t samples = 0;  // of those, that counted
+    // What they found first, when, after how many samples and trials; 0: nothing.
+    double found_s = 0, found_at_s = 0;
+    uint64_t found_after = 0, found_trials = 0;
     // The last interval, when it was at nine tenths of that for the first time, and how many
     // heartbeats and trials were before.
     double interval_s = 0, settled_s = 0;

@@ -2,9 +2,11 @@
 #include "bench/heartbeat/strategy.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "core/heartbeat/adaptive.h"
+#include "core/heartbeat/nat_search.h"
 #include "core/heartbeat_policy.h"
 
 namespace pulse::study {
@@ -102,18 +104,18 @@ class Courier final : public Strategy {
     void failed(double, double) override {
         if (state_.optimal && ++state_.optimal_failures >= kDropsOptimum) state_ = {};
     }
-    std::optional<double> trial() override {
+    std::vector<Trial> trials(double) override {
         while (!state_.optimal) {
             const int minutes = std::min(state_.kept + state_.step, state_.upper);
             state_.tries = minutes == state_.trying ? state_.tries + 1 : 0;
             state_.trying = minutes;
-            if (state_.tries < kTries) return 60.0 * minutes;
+            if (state_.tries < kTries) return {{60.0 * minutes}};
             give_up(minutes);
         }
-        return std::nullopt;
+        return {};
     }
-    void tried(bool kept) override {
-        if (!kept) return;  // it is tried again, up to kTries times
+    void tried(double, Tried how, double) override {
+        if (how != Tried::kept) return;  // it is tried again, up to kTries times
         state_.kept = state_.trying;
         state_.tries = 0;
         state_.optimal = state_.kept == state_.upper;
@@ -151,9 +153,9 @@ class Courier final : public Strategy {
 };
 
 // --heartbeat-adaptive 30s..15m, as net/loop/adapting.cc has it.
-class Ours final : public Strategy {
+class Ours : public Strategy {
   public:
-    explicit Ours(NetworkLevels& networks) : networks_(networks) {}
+    explicit Ours(Knowledge& knowledge) : knowledge_(knowledge) {}
     double interval() const override { return in_s(kRange.interval(level_)); }
     double server_timeout() const override {
         return in_s(adaptive_timeout(kRange.interval(level_), true));
@@ -163,53 +165,125 @@ class Ours final : public Strategy {
     void connected(uint32_t network, double now) override {
         network_ = network;
         state_ = {};
-        level_ = networks_.start(network, kRange.level_at(30 * kSecond), in_ns(now));
+        level_ = levels().start(network, kRange.level_at(30 * kSecond), in_ns(now));
     }
     void answered(double late_s, double now) override {
         // Later than the grace and the answer to the probe that follows it.
         const Nanos interval = kRange.interval(level_);
         const Nanos grace = probe_grace(interval, adaptive_timeout(interval, true));
         const bool kept = late_s < in_s(grace + kAnswerWaitNsMin);
-        if (kept) networks_.note_kept(network_, level_);
-        level_ = adapt_level(state_, level_, kept, networks_.most(network_, kTop, in_ns(now)));
+        if (kept) levels().note_kept(network_, level_);
+        level_ = adapt_level(state_, level_, kept, most(now));
     }
     void failed(double after_s, double now) override {
         const bool came_back = after_s <= in_s(kAdaptiveReturnNs);
-        networks_.note_lost(network_, level_, came_back, in_ns(now));
+        levels().note_lost(network_, level_, came_back, in_ns(now));
     }
-    void evicted(double now) override { networks_.note_lost(network_, level_, false, in_ns(now)); }
+    void evicted(double now) override { levels().note_lost(network_, level_, false, in_ns(now)); }
 
-  private:
+  protected:
     static constexpr AdaptiveRange kRange{30 * kSecond, 900 * kSecond};
     static constexpr uint8_t kTop = kRange.top();
     static double in_s(Nanos time) { return static_cast<double>(time) / kSecond; }
     static Nanos in_ns(double time_s) { return static_cast<Nanos>(time_s * kSecond); }
+    NetworkLevels& levels() { return knowledge_.levels; }
+    uint8_t most(double now) {
+        return state_.top(levels().most(network_, kTop, in_ns(now)));
+    }
 
-    NetworkLevels& networks_;
+    Knowledge& knowledge_;
     uint32_t network_ = 0;
     uint8_t level_ = 0;
     AdaptiveState state_;
 };
 
+// The same with --nat-probes, as net/loop/sides.cc and tools/client/js/src/nat_probes.js do: it
+// stays where it begins until it has found by side connections what its network bears, and
+// remembers that for a week.
+class OursBeside final : public Ours {
+  public:
+    using Ours::Ours;
+    void connected(uint32_t network, double now) override {
+        Ours::connected(network, now);
+        connected_at_ = now;
+        begin_at_ = now + kBeginsAfter;
+        voids_ = 0;
+        searches_.try_emplace(network, reports().of(number(), in_ns(now)));
+        bound(now);
+    }
+    void failed(double after_s, double now) override {
+        Ours::failed(after_s, now);
+        int& losses = losses_[network_];
+        losses = now - connected_at_ < 3'600 ? losses + 1 : 0;
+        if (losses < kForgets) return;
+        losses = 0;
+        if (search().done()) searches_.erase(network_);
+    }
+    std::vector<Trial> trials(double now) override {
+        std::vector<Trial> all;
+        for (const Nanos each : search().round())
+            all.push_back({in_s(each), std::max(0.0, begin_at_ - now)});
+        return all;
+    }
+    void tried(double silence_s, Tried how, double now) override {
+        if (how == Tried::unknown) {
+            begin_at_ = now + std::min(600.0, 30.0 * std::exp2(voids_++));
+            return;
+        }
+        voids_ = 0;
+        search().note(static_cast<Nanos>(std::llround(silence_s * 1e3)) * kMillisecond,
+                      how == Tried::kept);
+        if (search().done()) bound(now);
+    }
+    std::optional<double> found() const override {
+        const NatSearch& of = searches_.at(network_);
+        return of.done() ? std::optional(in_s(of.found().kept)) : std::nullopt;
+    }
+
+  private:
+    static constexpr double kBeginsAfter = 35;  // 10 s to 60 s
+    static constexpr int kForgets = 3;          // connections lost in a row, none an hour old
+    uint32_t number() const { return network_ + 1; }
+    NatReports& reports() { return knowledge_.reports; }
+    NatSearch& search() { return searches_.at(network_); }
+    void bound(double now) {
+        if (search().done()) {
+            const NatSilence found = search().found();
+            reports().add(number(), 1, found, in_ns(now));
+            state_ = {};
+            level_ = std::min(kRange.level_at(found.interval()),
+                              levels().most(network_, kTop, in_ns(now)));
+        }
+        state_.most = level_ + 1;
+    }
+
+    std::map<uint32_t, NatSearch> searches_;
+    std::map<uint32_t, int> losses_;
+    double connected_at_ = 0;
+    double begin_at_ = 0;
+    int voids_ = 0;
+};
+
+template <class Of>
+std::unique_ptr<Strategy> make(Knowledge&) {
+    return std::make_unique<Of>();
+}
+template <class Of>
+std::unique_ptr<Strategy> make_ours(Knowledge& knowledge) {
+    return std::make_unique<Of>(knowledge);
+}
+
 }  // namespace
 
 const std::vector<Contender>& contenders() {
     static const std::vector<Contender> kAll = {
-        {"fixed 30 s", [](NetworkLevels&) -> std::unique_ptr<Strategy> {
-             return std::make_unique<Fixed>();
-         }},
-        {"Mars", [](NetworkLevels&) -> std::unique_ptr<Strategy> {
-             return std::make_unique<Mars>();
-         }},
-        {"Courier", [](NetworkLevels&) -> std::unique_ptr<Strategy> {
-             return std::make_unique<Courier>();
-         }},
-        {"ours, first of its network", [](NetworkLevels& networks) -> std::unique_ptr<Strategy> {
-             return std::make_unique<Ours>(networks);
-         }},
-        {"ours, network known", [](NetworkLevels& networks) -> std::unique_ptr<Strategy> {
-             return std::make_unique<Ours>(networks);
-         }, true},
+        {"fixed 30 s", make<Fixed>},
+        {"Mars", make<Mars>},
+        {"Courier", make<Courier>},
+        {"ours, first of its network", make_ours<Ours>},
+        {"ours, network known", make_ours<Ours>, true},
+        {"ours, side probing, first", make_ours<OursBeside>, false, true},
+        {"ours, side probing, known", make_ours<OursBeside>, true, true},
     };
     return kAll;
 }

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/heartbeat/nat_reports.h"
 #include "core/heartbeat/network_levels.h"
 
 namespace pulse::study {
@@ -30,16 +31,33 @@ class Strategy {
     virtual void evicted(double) {}
     // The server asks by itself when an interval and a grace are over.
     virtual bool is_probed() const { return false; }
-    // A silence to be tried on a second connection, none where none is; and how that ended.
-    virtual std::optional<double> trial() { return std::nullopt; }
-    virtual void tried(bool) {}
+    // Silences that are to be tried from now on, or after a while, each on a connection beside this
+    // one; one that is tried and not among them is given up. Asked for again when one has ended;
+    // and how it did.
+    struct Trial {
+        double silence_s;
+        double after_s = 0;
+    };
+    virtual std::vector<Trial> trials(double) { return {}; }
+    enum class Tried { kept, lost, unknown };  // unknown: this connection had no answer either
+    virtual void tried(double, Tried, double) {}
+    // What it has found out by them so far; none where it does not try, or is not done.
+    virtual std::optional<double> found() const { return std::nullopt; }
 };
 
-// One kind of them; `networks` is what the server knows of networks (none but `ours` ask).
+// What the server knows of networks: from connections that were lost, and from its clients. None
+// but `ours` ask.
+struct Knowledge {
+    NetworkLevels levels;
+    NatReports reports;
+};
+
+// One kind of them.
 struct Contender {
     std::string_view name;
-    std::unique_ptr<Strategy> (*make)(NetworkLevels& networks);
-    bool knows = false;  // the networks, from a device that was there before
+    std::unique_ptr<Strategy> (*make)(Knowledge& knowledge);
+    bool knows = false;    // the networks, from a device that was there before
+    bool searches = false;  // by side connections
 };
 const std::vector<Contender>& contenders();
 

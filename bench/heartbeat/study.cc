@@ -1,5 +1,5 @@
 // What ways of beating cost in simulated networks, and how soon they find out: `make
-// heartbeat-study` prints the table of core/README.md, "Heartbeats".
+// heartbeat-study` prints the tables of core/README.md, "Heartbeats".
 //
 //     --devices N   of each row, one a seed; default 20
 //     --seed N      the first of them; default 1
@@ -18,7 +18,9 @@ int main(int argc, char** argv) {
         if (std::strcmp(argv[i], "--days") == 0) days = value;
         if (std::strcmp(argv[i], "--seed") == 0) first_seed = value;
     }
-    for (const std::string& row : pulse::study::table_rows(devices, days, first_seed))
-        std::cout << row << '\n';
+    const std::vector<pulse::study::Row> rows = pulse::study::run_rows(devices, days, first_seed);
+    for (const std::string& row : pulse::study::table_rows(rows)) std::cout << row << '\n';
+    std::cout << '\n';
+    for (const std::string& row : pulse::study::search_rows(rows)) std::cout << row << '\n';
     return 0;
 }

@@ -19,10 +19,15 @@ struct Row {
     const Contender* contender;
     Outcome sum;                           // but for what follows
     std::vector<double> intervals_s, settled_s, settled_after;
+    // Of those that search by side connections: what each found first, when, after how many.
+    std::vector<double> found_s, found_at_s, found_after, found_trials;
+    // That the network bears, half an hour at most.
+    double truth_s() const;
 };
 std::vector<Row> run_rows(uint32_t devices, uint32_t days, uint64_t first_seed = 1);
 
-// As core/README.md has them.
-std::vector<std::string> table_rows(uint32_t devices, uint32_t days, uint64_t first_seed = 1);
+// As core/README.md has them: all ways of beating, and what side connections find.
+std::vector<std::string> table_rows(const std::vector<Row>& rows);
+std::vector<std::string> search_rows(const std::vector<Row>& rows);
 
 }  // namespace pulse::study

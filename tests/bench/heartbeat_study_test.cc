@@ -17,16 +17,21 @@ namespace {
 TEST(HeartbeatStudy, IsWhatTheReadmeSays) {
     // Under a sanitizer a part of it, which is another table, must run.
     if (test::kSlowness > 1) {
-        EXPECT_FALSE(table_rows(1, 1).empty());
+        EXPECT_FALSE(table_rows(run_rows(1, 1)).empty());
         return;
     }
     std::set<std::string> lines;
     std::ifstream readme("core/README.md");
     for (std::string line; std::getline(readme, line);) lines.insert(line);
-    for (const std::string& row : table_rows(kDevices, kDays))
-        EXPECT_TRUE(lines.contains(row)) << "core/README.md has not: " << row;
-    for (const std::string& row : table_rows(kDevices, kDays, kHeldOutSeed)) {
-        if (row.find("| ours") == std::string::npos) continue;
+    const std::vector<Row> rows = run_rows(kDevices, kDays);
+    for (const auto& table : {table_rows(rows), search_rows(rows)}) {
+        EXPECT_FALSE(table.empty());
+        for (const std::string& row : table)
+            EXPECT_TRUE(lines.contains(row)) << "core/README.md has not: " << row;
+    }
+    for (const std::string& row : table_rows(run_rows(kDevices, kDays, kHeldOutSeed))) {
+        if (row.find("| ours, first") == row.npos && row.find("| ours, network") == row.npos)
+            continue;
         EXPECT_TRUE(lines.contains(row)) << "core/README.md has not: " << row;
     }
 }
@@ -47,6 +52,29 @@ TEST(HeartbeatStudy, OursIsNotEvictedAndLosesNoConnectionThatItsNetworkKnows) {
         for (const double interval_s : row.intervals_s)
             EXPECT_LE(interval_s, row.scenario->networks[0].forgets_s) << what;
     }
+}
+
+// What side connections find is right, soon enough, and costs no connection.
+TEST(HeartbeatStudy, SideConnectionsFindWhatANetworkBears) {
+    size_t searches = 0;
+    for (const Row& row : run_rows(test::kSlowness > 1 ? 2 : kDevices, 1)) {
+        const std::string what =
+            std::string(row.scenario->name) + ", " + std::string(row.contender->name);
+        if (!row.contender->searches) {
+            EXPECT_TRUE(row.found_s.empty()) << what;
+            continue;
+        }
+        EXPECT_EQ(row.sum.lost_forgotten, 0u) << what;
+        if (row.scenario->networks.size() > 1) continue;
+        EXPECT_EQ(row.found_s.size(), row.intervals_s.size()) << what;
+        for (size_t i = 0; i < row.found_s.size(); ++i) {
+            ++searches;
+            EXPECT_LE(row.found_s[i], row.truth_s()) << what;
+            EXPECT_GE(row.found_s[i] * kNatFactor, row.truth_s() * 0.999) << what;
+            EXPECT_LE(row.found_after[i], row.contender->knows ? 1 : 8) << what;
+        }
+    }
+    EXPECT_GT(searches, 10u);
 }
 
 }  // namespace
