@@ -20,6 +20,8 @@ class PageSource {
     // The same, never on huge pages: for what grows a line at a time and must not be rounded up to
     // 2 MiB, nor wait while that much is zeroed.
     virtual std::byte* reserve_small(size_t bytes) { return reserve(bytes); }
+    // reserve_small() for what no dump of this process may hold.
+    virtual std::byte* reserve_secret(size_t bytes) { return reserve_small(bytes); }
     // `start` and `bytes` are multiples of 4 KiB inside one reservation.
     virtual void discard(std::byte* start, size_t bytes) = 0;
     // Gives back one whole reservation.

@@ -80,4 +80,22 @@ inline constexpr size_t kTokenIdBytesMax = 128;
 inline constexpr size_t kTokenKeysMax = 64;
 inline constexpr size_t kTokenAudiencesMax = 16;  // of `aud`
 
+// -------------------------------------------------------------------------------------- TLS 1.3
+// The longest plaintext of a record, and what sealing may add to it (RFC 8446 sections 5.1, 5.2).
+inline constexpr size_t kTlsRecordBytesMax = 16'384;
+inline constexpr size_t kTlsExpansionBytesMax = 256;
+// Records that one key seals before another follows it: AES-GCM may have 2^24.5 (RFC 8446, 5.5).
+inline constexpr uint64_t kTlsRecordsPerKeyMax = uint64_t{1} << 24;
+// KeyUpdates (RFC 8446 section 4.6.3) that one read of a peer may hold. Each costs as much as many
+// records; peers send one in 2^24.
+inline constexpr uint32_t kTlsKeyUpdatesPerRead = 8;
+// Records without a byte of content, and warnings that are ignored, one behind the other: as many
+// as OpenSSL allows.
+inline constexpr uint32_t kTlsEmptyRecordsMax = 32;
+inline constexpr uint32_t kTlsWarningsMax = 4;
+// A session ticket, with what belongs to it (RFC 8446 section 4.6.1): a client's to skip.
+inline constexpr size_t kTlsTicketBytesMax = 131'338;
+// Contexts that keep their key, of each cipher and a reactor: four connections that send much.
+inline constexpr size_t kTlsKeyedContexts = 8;
+
 }  // namespace pulse

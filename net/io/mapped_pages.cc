@@ -55,6 +55,14 @@ std::byte* MappedPages::reserve_small(size_t bytes) {
     return start;
 }
 
+std::byte* MappedPages::reserve_secret(size_t bytes) {
+    std::byte* start = reserve_small(bytes);
+    if (start == nullptr || madvise(start, round_up(bytes, kPageBytes), MADV_DONTDUMP) == 0)
+        return start;
+    unmap(start, round_up(bytes, kPageBytes));
+    return nullptr;
+}
+
 void MappedPages::discard(std::byte* start, size_t bytes) {
     PULSE_ASSERT(reinterpret_cast<uintptr_t>(start) % kPageBytes == 0);
     PULSE_ASSERT(bytes % kPageBytes == 0);

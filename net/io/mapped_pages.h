@@ -14,6 +14,7 @@ class MappedPages final : public PageSource {
   public:
     std::byte* reserve(size_t bytes) override;
     std::byte* reserve_small(size_t bytes) override;
+    std::byte* reserve_secret(size_t bytes) override;
     void discard(std::byte* start, size_t bytes) override;
     void release(std::byte* start, size_t bytes) override;
 };

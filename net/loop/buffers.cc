@@ -91,6 +91,7 @@ void Connections::take_memory_from(Index index) {
         connection.inbox = 0;
     }
     parking_.drop(index);
+    if (connection.tls != 0) tls_.drop_held(index);
     if (leaving) {
         outboxes_.drop_all_but_last_words(connection, index);
     } else {

@@ -71,7 +71,7 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       answer_times_(pages, table.limit()),
       adaptive_(pages, table.limit()),
       announced_(pages, table.limit()),
-      tls_(pages, table.limit()),
+      tls_(pages, buffers_, table.limit()),
       history_(pages, table.limit(), io.now()),
       traces_(pages, config.traces),
       listener_timeout_ms_(config.timeout_ms[kProfileDefault]) {
@@ -203,7 +203,7 @@ void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
 
 // Of one whose handshake is over. What has come of a record is on its way as what has come of a
 // message is: a peer behind a slow link may need longer for one than its timeout.
-void Connections::on_records(Index index, std::span<const uint8_t> records) {
+void Connections::on_records(Index index, std::span<uint8_t> records) {
     if (at(index).stage >= Stage::closing || !tls_.has(index)) return;
     const size_t before = incoming_bytes(index);
     const TlsConnections::Read read = read_records(index, records);
@@ -255,6 +255,8 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges.tokens_bytes = authentication_.bytes();
     stats.gauges.tls_connections = tls_.count();
     stats.gauges.tls_handshaking = tls_.handshaking();
+    stats.gauges.tls_frozen = tls_.frozen();
+    stats.gauges.tls_frozen_bytes = tls_.frozen_bytes();
     stats.gauges.wheel_entries = wheel_.entries();
     stats.gauges.wheel_entries_upper = wheel_.upper_entries();
     stats.gauges.buffers = buffers_.taken();

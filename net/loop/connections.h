@@ -382,7 +382,7 @@ class Connections {
     bool begin_tls(Index index);
     // What they hold; at the end of its handshake it is in Stage::detect. What is to be answered
     // is. end_records() follows once `plain` is decoded. Requires: begin_tls().
-    TlsConnections::Read read_records(Index index, std::span<const uint8_t> records);
+    TlsConnections::Read read_records(Index index, std::span<uint8_t> records);
     void end_records(Index index, const TlsConnections::Read& read);
 
     // ---- what is known of connections (evidence.cc)
@@ -545,7 +545,9 @@ class Connections {
 
     // TLS.
     void deliver(Index index, std::span<uint8_t> bytes);
-    void on_records(Index index, std::span<const uint8_t> records);
+    void on_records(Index index, std::span<uint8_t> records);
+    bool hold_records(Index index, std::span<uint8_t>& records);
+    bool hold_record(Index index, std::span<const uint8_t> piece);
     void on_tls_opened(Index index);
     Nanos& tls_spent(Index index) {
         return index == decoding_ ? tls_spent_parked_ : tls_spent_fresh_;

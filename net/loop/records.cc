@@ -46,9 +46,10 @@ void Connections::refuse_tls(Index index, const CloseCause& cause) {
     begin_close_silent(index, cause);
 }
 
-TlsConnections::Read Connections::read_records(Index index, std::span<const uint8_t> records) {
+TlsConnections::Read Connections::read_records(Index index, std::span<uint8_t> records) {
     const bool was_handshaking = tls_.is_handshaking(index);
     const Nanos began = was_handshaking ? io_.clock() : 0;
+    const bool held = hold_records(index, records);
     TlsConnections::Read read = tls_.read(index, records);
     if (was_handshaking) tls_spent(index) += io_.clock() - began;
     if (read.opened) config_.admission->end_tls();
@@ -58,7 +59,9 @@ TlsConnections::Read Connections::read_records(Index index, std::span<const uint
         at(index).heard = heard_progress(at(index).heard, kAllTicks, config_.clock.up(io_.now()));
     const bool has_room = append_records(index);
     if (!tls_.output().empty()) mark_dirty(index);
-    if (!has_room) {
+    if (!held || !hold_record(index, read.rest)) {
+        begin_close(index, CloseCause(CloseReason::out_of_memory).noted("for a part of a record"));
+    } else if (!has_room) {
         begin_close_silent(index,
                            CloseCause(CloseReason::out_of_memory).noted("for records of TLS"));
     } else if (outboxes_.record_bytes(at(index)) > kTlsOutputBytesMax) {
@@ -68,6 +71,25 @@ TlsConnections::Read Connections::read_records(Index index, std::span<const uint
     if (at(index).stage >= Stage::closing) read.plain = {};
     if (read.opened && at(index).stage == Stage::tls) on_tls_opened(index);
     return read;
+}
+
+// Of a record that is cut the part that came first is held, if OpenSSL has it not: what is at the
+// beginning of `records` goes there as far as that record goes. False: there is no memory.
+bool Connections::hold_records(Index index, std::span<uint8_t>& records) {
+    for (size_t wanted = 0;
+         !records.empty() && (wanted = tls_.wanted_bytes(index)) > 0;) {
+        const std::span<uint8_t> piece = records.first(std::min(wanted, records.size()));
+        if (!hold_record(index, piece)) return false;
+        records = records.subspan(piece.size());
+    }
+    return true;
+}
+
+bool Connections::hold_record(Index index, std::span<const uint8_t> piece) {
+    if (piece.empty()) return true;
+    while (!tls_.hold(index, at(index).address, piece))
+        if (!buffers_.was_short() || !make_room(index)) return false;
+    return true;
 }
 
 // What the last call of OpenSSL had to say goes out with the next send. False: there is no memory.

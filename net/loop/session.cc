@@ -579,7 +579,7 @@ bool Session::may_turn_to_tls() const {
 }
 
 // It began with a handshake of TLS, of which `held` came before.
-void Session::turn_to_tls(std::span<const uint8_t> held, std::span<uint8_t> records) {
+void Session::turn_to_tls(std::span<uint8_t> held, std::span<uint8_t> records) {
     if (puts_off_tls(records)) return;
     keep_held(0);
     connections_.set_stage(index_, Stage::tls);

@@ -135,7 +135,7 @@ class Session final : public Conversation, private TokenJudge {
     void shake_hands(std::span<uint8_t> records);
     bool puts_off_tls(std::span<uint8_t> records);
     bool may_turn_to_tls() const;
-    void turn_to_tls(std::span<const uint8_t> held, std::span<uint8_t> records);
+    void turn_to_tls(std::span<uint8_t> held, std::span<uint8_t> records);
     bool began_without_tls(std::span<const uint8_t> first_bytes);
     void detect(std::span<uint8_t> bytes);
     bool speaks_other_protocol(std::span<const uint8_t> first_bytes, const FirstBytes& first);

@@ -46,6 +46,8 @@ inline constexpr size_t kResumableSessionBytes = 304;
 // last: what malloc gave it for 500 of each (OpenSSL 3.0.19, TLS 1.3, 2026-11-28).
 inline constexpr size_t kTlsIdleBytes = 14'100;
 inline constexpr size_t kTlsHandshakeBytes = 44'100;
+// Of a frozen one what is besides its state: an entry of the table of those behind TLS.
+inline constexpr size_t kTlsFrozenBytes = 16;
 // In the kernel: the socket (3.81 KB) and its entry in an epoll set (about 200 B by its slab, 235 B
 // by what a cgroup is charged).
 inline constexpr size_t kIdleKernelBytes = 4'160;

@@ -18,6 +18,7 @@
 #include "net/server/descriptors.h"
 #include "net/server/limits.h"
 #include "net/server/server.h"
+#include "proto/tls/records.h"
 
 namespace pulse {
 namespace {
@@ -266,6 +267,23 @@ std::string resuming(const ServerOptions& options) {
         format_mib(options.resume_bytes), kResumableSessionBytes);
 }
 
+std::string transport_security(const ServerOptions& options) {
+    const bool is_frozen = options.tls.idle == TlsIdle::frozen;
+    const bool only_new = options.tls.least == TlsVersion::v1_3;
+    const std::string older = fmt::format("about {} KB", kTlsIdleBytes / 1'000);
+    const std::string cost =
+        is_frozen ? fmt::format("TLS 1.3 is frozen (--tls-idle): it costs a connection {} to {} B "
+                                "more, by its cipher{}",
+                                kTlsFrozenBytes + tls::state_bytes(tls::Suite::aes_128_gcm_sha256),
+                                kTlsFrozenBytes + tls::kStateBytesMax,
+                                only_new ? std::string() : ", and TLS 1.2 " + older)
+                  : fmt::format("TLS {} and later costs a connection {} more",
+                                only_new ? "1.3" : "1.2", older);
+    return cost + fmt::format("; a handshake in flight, of at most {}, about {} KB: {}",
+                              options.tls_handshakes_max, kTlsHandshakeBytes / 1'000,
+                              format_mib(options.tls_handshakes_max * kTlsHandshakeBytes));
+}
+
 }  // namespace
 
 uint64_t ServerPlan::ledger_bytes_max() const {
@@ -307,12 +325,7 @@ std::vector<std::string> ServerPlan::describe() const {
     };
     if (options.tls_context != nullptr) {
         for (const std::string& note : tls_notes) lines.push_back(note);
-        lines.push_back(fmt::format(
-            "TLS {} and later costs a connection about {} KB more, and a handshake in flight, of "
-            "at most {}, about {} KB: {}",
-            options.tls.least == TlsVersion::v1_3 ? "1.3" : "1.2", kTlsIdleBytes / 1'000,
-            options.tls_handshakes_max, kTlsHandshakeBytes / 1'000,
-            format_mib(options.tls_handshakes_max * kTlsHandshakeBytes)));
+        lines.push_back(transport_security(options));
     }
     for (const CohortPolicy& policy : options.policies) lines.push_back("policy " + policy.text);
     const bool of_all = std::ranges::any_of(

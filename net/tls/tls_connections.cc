@@ -8,25 +8,28 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
-#include <new>
+#include <optional>
+#include <utility>
 
 #include "core/check.h"
 #include "core/limits.h"
 #include "net/tls/limits.h"
 #include "net/tls/openssl_memory.h"
 #include "net/tls/openssl_words.h"
+#include "net/tls/traffic_secrets.h"
+#include "proto/limits.h"
 
 namespace pulse {
 namespace {
 
-// Whose it is: its application data.
-TlsConnections* owner_of(const SSL* ssl) {
-    return static_cast<TlsConnections*>(SSL_get_ex_data(ssl, 0));
-}
+constexpr uint32_t kRecordHeaderBytes = tls::kHeaderBytes;
 
-// Type, version, and two bytes of length (RFC 8446 section 5.1).
-constexpr uint32_t kRecordHeaderBytes = 5;
+// Without an end of its own it would spoil its session, which may be resumed all the same (RFC
+// 5246 section 7.2.1).
+void free_ssl(SSL* ssl) {
+    if (ssl != nullptr) SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    SSL_free(ssl);
+}
 
 }  // namespace
 
@@ -67,22 +70,24 @@ struct TlsConnections::Bio {
         return made;
     }
 
-    // A step of a handshake behind the first is one of a KeyUpdate. The callback cannot end it: no
-    // bytes are left to read instead, and read() sees why. To a client tickets come so, too, as
-    // many as its server likes.
-    static void on_event(const SSL* ssl, int where, int) {
-        if ((where & SSL_CB_LOOP) == 0 || SSL_is_server(ssl) == 0) return;
-        TlsConnections& own = *owner_of(ssl);
+    // Of messages behind a handshake. The callback cannot end it: no bytes are left to read
+    // instead, and read() sees why.
+    static void on_message(int written, int, int what, const void* message, size_t bytes, SSL*,
+                           void* owner) {
+        if (written != 0 || what != SSL3_RT_HANDSHAKE || bytes == 0) return;
+        if (*static_cast<const uint8_t*>(message) != SSL3_MT_KEY_UPDATE) return;
+        TlsConnections& own = *static_cast<TlsConnections*>(owner);
         if (++own.key_updates_ > kTlsKeyUpdatesPerRead) own.input_ = {};
     }
 };
 
-TlsConnections::TlsConnections(PageSource& pages, uint32_t places)
-    : pages_(pages), places_(places) {}
+TlsConnections::TlsConnections(PageSource& pages, BufferPool& buffers, uint32_t places)
+    : pages_(pages), buffers_(buffers), places_(places) {}
 
 TlsConnections::~TlsConnections() {
+    free_ssl(just_frozen_);
     if (entries_ == nullptr) return;
-    for (size_t index = 0; index < used_; ++index) SSL_free(entries_[index].ssl);
+    for (size_t index = 0; index < used_; ++index) release(static_cast<Index>(index));
     pages_.release(reinterpret_cast<std::byte*>(entries_), places_ * sizeof(Entry));
 }
 
@@ -93,12 +98,12 @@ bool TlsConnections::turn_on() {
 }
 
 // An object for this place; nullptr: there is no memory.
-SSL* TlsConnections::make(Index index, SSL_CTX* context) {
+SSL* TlsConnections::make(Index index, SSL_CTX* context, bool freezes) {
     if (!turn_on() || Bio::method() == nullptr) return nullptr;
     PULSE_ASSERT(!has(index));
     SSL* const ssl = SSL_new(context);
     BIO* const bio = ssl == nullptr ? nullptr : BIO_new(Bio::method());
-    if (bio == nullptr || SSL_set_ex_data(ssl, 0, this) != 1) {
+    if (bio == nullptr || (freezes && !watch_secrets(ssl))) {
         BIO_free(bio);
         SSL_free(ssl);
         ERR_clear_error();
@@ -108,21 +113,25 @@ SSL* TlsConnections::make(Index index, SSL_CTX* context) {
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);  // takes it over
     used_ = std::max<size_t>(used_, index + 1);
-    entries_[index] = {.ssl = ssl, .come = 0, .length = 0};
+    entries_[index] = {.ssl = ssl,
+                       .come = 0,
+                       .length = 0,
+                       .kind = Kind::handshaking,
+                       .suite = tls::Suite::none};
     ++count_;
     ++handshaking_;
     return ssl;
 }
 
 bool TlsConnections::begin(Index index, const TlsContext& context) {
-    SSL* const ssl = make(index, context.first());
+    SSL* const ssl = make(index, context.first(), context.freezes());
     if (ssl == nullptr) return false;
     SSL_set_accept_state(ssl);
     return true;
 }
 
 bool TlsConnections::begin_client(Index index, const TlsClientStart& start) {
-    SSL* const ssl = make(index, start.context.get());
+    SSL* const ssl = make(index, start.context.get(), false);
     if (ssl == nullptr) return false;
     SSL_set_connect_state(ssl);
     begin_call({});
@@ -136,17 +145,17 @@ bool TlsConnections::begin_client(Index index, const TlsClientStart& start) {
     return false;
 }
 
-// The callback of events is set once a handshake is over, and on no object before.
-bool TlsConnections::is_handshaking(Index index) const {
-    return has(index) && SSL_get_info_callback(entries_[index].ssl) == nullptr;
-}
-
 void TlsConnections::begin_call(std::span<const uint8_t> records) {
     ERR_clear_error();  // or SSL_get_error() takes an old one for ours
     input_ = records;
+    key_updates_ = 0;
+    begin_frozen_call();
+}
+
+void TlsConnections::begin_frozen_call() {
+    if (just_frozen_ != nullptr) free_ssl(std::exchange(just_frozen_, nullptr));
     output_.clear();
     reason_.clear();
-    key_updates_ = 0;
     tidy();
 }
 
@@ -156,33 +165,45 @@ void TlsConnections::tidy() {
     if (plain_.capacity() > kTlsScratchBytes) plain_ = std::vector<uint8_t>();
 }
 
-void TlsConnections::end_handshake(SSL* ssl) {
-    SSL_set_info_callback(ssl, &Bio::on_event);
-    keep_resumed_session(ssl);
+void TlsConnections::end_handshake(Entry& entry) {
+    SSL_set_msg_callback(entry.ssl, &Bio::on_message);
+    SSL_set_msg_callback_arg(entry.ssl, this);
+    keep_resumed_session(entry.ssl);
+    entry.kind = Kind::open;
     PULSE_ASSERT(handshaking_ > 0);
     --handshaking_;
 }
 
-TlsConnections::Read TlsConnections::read(Index index, std::span<const uint8_t> records) {
+TlsConnections::Read TlsConnections::read(Index index, std::span<uint8_t> records) {
     PULSE_ASSERT(has(index));
-    SSL* const ssl = entries_[index].ssl;
-    begin_call(records);
+    Entry& entry = entries_[index];
     Read read;
+    if (entry.kind == Kind::frozen) {
+        begin_frozen_call();
+        read_frozen(entry, records, read);
+        return read;
+    }
+    begin_call(records);
+    if (entry.kind == Kind::handshaking) {
+        const int done = SSL_do_handshake(entry.ssl);
+        if (done != 1) {
+            const int error = SSL_get_error(entry.ssl, done);
+            if (error != SSL_ERROR_WANT_READ) fail(entry.ssl, read);
+            return read;
+        }
+        read.opened = true;
+        end_handshake(entry);
+        if (freeze(entry)) {
+            read_frozen(entry, records.last(input_.size()), read);
+            input_ = {};
+            return read;
+        }
+    }
     // All that can come of it: what it has, and the rest of a record that OpenSSL has a part of.
     plain_.resize(std::max(plain_.size(), kReceiveFrontBytes + records.size() + kTlsRecordBytesMax +
                                               kReceivePadBytes));
-    if (is_handshaking(index)) {
-        const int done = SSL_do_handshake(ssl);
-        if (done != 1) {
-            const int error = SSL_get_error(ssl, done);
-            if (error != SSL_ERROR_WANT_READ) fail(ssl, read);
-            return read;
-        }
-        end_handshake(ssl);
-        read.opened = true;
-    }
-    follow(entries_[index], input_);
-    read_plain(ssl, read);
+    follow(entry, input_);
+    read_plain(entry.ssl, read);
     input_ = {};
     return read;
 }
@@ -207,6 +228,7 @@ void TlsConnections::follow(Entry& entry, std::span<const uint8_t> records) {
 }
 
 bool TlsConnections::has_ended(Index index) const {
+    if (is_frozen(index)) return state_of(entries_[index]).has_ended();
     return has(index) && (SSL_get_shutdown(entries_[index].ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 }
 
@@ -244,11 +266,140 @@ void TlsConnections::fail(const SSL* ssl, Read& read) {
     reason_.append(": ").append(X509_verify_cert_error_string(SSL_get_verify_result(ssl)));
 }
 
+// ------------------------------------------------------------------------------------- frozen ones
+
+tls::State& TlsConnections::state_of(const Entry& entry) const {
+    SecretSlab& states = *states_[static_cast<size_t>(entry.suite)];
+    return *reinterpret_cast<tls::State*>(states.at(entry.frozen.state));
+}
+
+// From now on OpenSSL's object does nothing but describe what it agreed on. False: it goes on.
+bool TlsConnections::freeze(Entry& entry) {
+    const std::optional<tls::Beginning> from = frozen_beginning(entry.ssl);
+    if (!from) return false;
+    if (records_ == nullptr) records_ = std::make_unique<tls::Records>();
+    std::unique_ptr<SecretSlab>& states = states_[static_cast<size_t>(from->suite)];
+    if (states == nullptr) {
+        states = std::make_unique<SecretSlab>(pages_, static_cast<uint32_t>(places_),
+                                              tls::state_bytes(from->suite));
+    }
+    const SecretSlab::Handle state = states->take();
+    if (state == 0) return false;
+    if (!records_->begin(*reinterpret_cast<tls::State*>(states->at(state)), *from)) {
+        states->release(state);
+        ERR_clear_error();
+        return false;
+    }
+    just_frozen_ = entry.ssl;
+    entry.frozen = {.state = state, .held = 0};
+    entry.come = 0;
+    entry.kind = Kind::frozen;
+    entry.suite = from->suite;
+    return true;
+}
+
+// Where they lie, if they are whole, as a heartbeat is. What comes with a handshake may be parked
+// bytes, of which Connections::what_is_left() takes what is in them to reach to their end.
+void TlsConnections::read_frozen(Entry& entry, std::span<uint8_t> records, Read& read) {
+    tls::State& state = state_of(entry);
+    const bool moves = read.opened || entry.come > 0;
+    if (moves) {
+        plain_.resize(std::max(plain_.size(), kReceiveFrontBytes + entry.come + records.size() +
+                                                  kReceivePadBytes));
+        read.plain = {plain_.data() + kReceiveFrontBytes, 0};
+    }
+    if (entry.come > 0) {
+        const tls::Opened opened = records_->open(state, buffers_.bytes(entry.frozen.held));
+        add_plain(opened.plain, read);
+        note(state, opened, read);
+        if (opened.bytes == 0) return;  // more of it is wanted, which is all that came
+        drop_held(entry);
+    }
+    if (read.failed || read.ended) return;
+    const tls::Opened opened = records_->open(state, records);
+    note(state, opened, read);
+    if (moves) {
+        add_plain(opened.plain, read);
+    } else {
+        read.plain = opened.plain;
+    }
+    read.rest = records.subspan(opened.bytes);
+}
+
+void TlsConnections::add_plain(std::span<const uint8_t> plain, Read& read) {
+    std::ranges::copy(plain, read.plain.data() + read.plain.size());
+    read.plain = {read.plain.data(), read.plain.size() + plain.size()};
+}
+
+void TlsConnections::note(tls::State& state, const tls::Opened& opened, Read& read) {
+    read.ended = state.has_ended();
+    if (!opened.failed) return;
+    read.failed = true;
+    if (opened.peer_alert != tls::Alert::none) {
+        const int alert = static_cast<int>(opened.peer_alert);
+        reason_ = std::string("the peer's alert: ") + SSL_alert_desc_string_long(alert);
+        return;
+    }
+    reason_ = opened.reason;
+    const size_t before = output_.size();
+    output_.resize(before + tls::kAlertRecordBytes);
+    output_.resize(before + records_->seal_alert(state, opened.alert, output_.data() + before));
+}
+
+size_t TlsConnections::wanted_bytes(Index index) {
+    if (!is_frozen(index) || entries_[index].come == 0) return 0;
+    const Entry& entry = entries_[index];
+    if (entry.come < kRecordHeaderBytes) return kRecordHeaderBytes - entry.come;
+    const size_t whole = tls::record_bytes(buffers_.bytes(entry.frozen.held));
+    return whole - std::min<size_t>(whole, entry.come);
+}
+
+bool TlsConnections::hold(Index index, uint32_t address, std::span<const uint8_t> piece) {
+    PULSE_ASSERT(is_frozen(index));
+    Entry& entry = entries_[index];
+    if (entry.frozen.held == 0) entry.frozen.held = buffers_.take(index, address);
+    if (!buffers_.append(entry.frozen.held, piece, SIZE_MAX)) return false;
+    entry.come += static_cast<uint32_t>(piece.size());
+    return true;
+}
+
+void TlsConnections::drop_held(Index index) {
+    if (is_frozen(index)) drop_held(entries_[index]);
+}
+
+void TlsConnections::drop_held(Entry& entry) {
+    if (entry.frozen.held != 0) buffers_.release(std::exchange(entry.frozen.held, 0));
+    entry.come = 0;
+}
+
+uint32_t TlsConnections::frozen() const {
+    uint32_t all = 0;
+    for (const auto& states : states_) all += states == nullptr ? 0 : states->taken();
+    return all;
+}
+
+size_t TlsConnections::frozen_bytes() const {
+    size_t bytes = 0;
+    for (const auto& states : states_) bytes += states == nullptr ? 0 : states->memory_bytes();
+    return bytes;
+}
+
+// --------------------------------------------------------------------------------------- bytes out
+
 bool TlsConnections::seal(Index index, std::span<const uint8_t> plain) {
     PULSE_ASSERT(has(index) && !is_handshaking(index));
+    Entry& entry = entries_[index];
+    if (entry.kind == Kind::frozen) {
+        begin_frozen_call();
+        tls::State& state = state_of(entry);
+        if (state.said_end()) return false;
+        output_.resize(tls::sealed_bytes_max(plain.size()));
+        output_.resize(records_->seal(state, plain, output_.data()));
+        return !output_.empty();
+    }
     begin_call({});
     size_t written = 0;
-    const bool done = SSL_write_ex(entries_[index].ssl, plain.data(), plain.size(), &written) == 1;
+    const bool done = SSL_write_ex(entry.ssl, plain.data(), plain.size(), &written) == 1;
     if (!done) reason_ = take_openssl_error();
     return done && written == plain.size();
 }
@@ -256,20 +407,33 @@ bool TlsConnections::seal(Index index, std::span<const uint8_t> plain) {
 void TlsConnections::say_end(Index index) {
     begin_call({});
     if (!has(index) || is_handshaking(index)) return;
-    if ((SSL_get_shutdown(entries_[index].ssl) & SSL_SENT_SHUTDOWN) != 0) return;
-    SSL_shutdown(entries_[index].ssl);
+    Entry& entry = entries_[index];
+    if (entry.kind == Kind::frozen) {
+        output_.resize(tls::kAlertRecordBytes);
+        output_.resize(records_->seal_alert(state_of(entry), tls::Alert::close_notify,
+                                            output_.data()));
+        return;
+    }
+    if ((SSL_get_shutdown(entry.ssl) & SSL_SENT_SHUTDOWN) != 0) return;
+    SSL_shutdown(entry.ssl);
     ERR_clear_error();
 }
 
-std::string TlsConnections::suite(Index index) const {
+SSL* TlsConnections::ssl_of(Index index) const {
     PULSE_ASSERT(has(index));
-    const SSL* const ssl = entries_[index].ssl;
+    const Entry& entry = entries_[index];
+    SSL* const ssl = entry.kind == Kind::frozen ? just_frozen_ : entry.ssl;
+    PULSE_ASSERT(ssl != nullptr);
+    return ssl;
+}
+
+std::string TlsConnections::suite(Index index) const {
+    const SSL* const ssl = ssl_of(index);
     return std::string(SSL_get_version(ssl)) + " " + SSL_get_cipher_name(ssl);
 }
 
 std::string TlsConnections::describe(Index index) const {
-    PULSE_ASSERT(has(index));
-    const SSL* const ssl = entries_[index].ssl;
+    const SSL* const ssl = ssl_of(index);
     std::string text = suite(index);
     if (SSL_session_reused(ssl) == 1) text += ", resumed";
     if (const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name); name != nullptr)
@@ -283,24 +447,27 @@ std::string TlsConnections::describe(Index index) const {
 }
 
 bool TlsConnections::is_resumed(Index index) const {
-    PULSE_ASSERT(has(index));
-    return SSL_session_reused(entries_[index].ssl) == 1;
+    return SSL_session_reused(ssl_of(index)) == 1;
 }
 
 size_t TlsConnections::memory_bytes() const {
     const int64_t openssl = std::max<int64_t>(openssl_memory_bytes(), 0);
-    return used_ * sizeof(Entry) + output_.capacity() + plain_.capacity() +
+    return used_ * sizeof(Entry) + frozen_bytes() + output_.capacity() + plain_.capacity() +
            static_cast<size_t>(openssl);
 }
 
 void TlsConnections::release(Index index) {
     if (!has(index)) return;
-    if (is_handshaking(index)) --handshaking_;
+    Entry& entry = entries_[index];
+    if (entry.kind == Kind::handshaking) --handshaking_;
     --count_;
-    // Else it spoils the session, which may be resumed all the same (RFC 5246 section 7.2.1).
-    SSL_set_shutdown(entries_[index].ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-    SSL_free(entries_[index].ssl);
-    entries_[index] = {};
+    if (entry.kind == Kind::frozen) {
+        drop_held(entry);
+        states_[static_cast<size_t>(entry.suite)]->release(entry.frozen.state);
+    } else {
+        free_ssl(entry.ssl);
+    }
+    entry = {};
 }
 
 }  // namespace pulse

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <utility>
 
+#include "net/tls/traffic_secrets.h"
+
 namespace pulse {
 namespace {
 
@@ -84,18 +86,23 @@ bool keep(SSL_CTX* context, const std::shared_ptr<TicketKeys>& keys) {
 }  // namespace
 
 TlsContext::TlsContext(std::vector<SSL_CTX*> contexts, std::shared_ptr<TicketKeys> keys,
-                       std::vector<CertificateTerm> terms)
-    : contexts_(std::move(contexts)), keys_(std::move(keys)), terms_(std::move(terms)) {}
+                       std::vector<CertificateTerm> terms, bool freezes)
+    : contexts_(std::move(contexts)),
+      keys_(std::move(keys)),
+      terms_(std::move(terms)),
+      freezes_(freezes) {}
 
 std::shared_ptr<const TlsContext> TlsContext::make(std::vector<SSL_CTX*> contexts,
                                                    std::shared_ptr<TicketKeys> keys,
-                                                   std::vector<CertificateTerm> terms) {
+                                                   std::vector<CertificateTerm> terms,
+                                                   bool freezes) {
     const std::shared_ptr<const TlsContext> made(
-        new TlsContext(std::move(contexts), std::move(keys), std::move(terms)));
+        new TlsContext(std::move(contexts), std::move(keys), std::move(terms), freezes));
     for (SSL_CTX* context : made->contexts_) {
         if (!keep(context, made->keys_)) return nullptr;
         SSL_CTX_set_alpn_select_cb(context, &choose_protocol, nullptr);
         SSL_CTX_set_tlsext_ticket_key_evp_cb(context, &use_ticket_key);
+        if (freezes) allow_freezing(context);
     }
     SSL_CTX* const first = made->first();
     auto* const kept = static_cast<Kept*>(SSL_CTX_get_ex_data(first, kept_index()));

@@ -27,10 +27,12 @@ struct CertificateTerm {
 class TlsContext {
   public:
     // Takes over one reference of each of `contexts`, of which there is at least one, and makes
-    // them serve names, ALPN and tickets. nullptr: there is no memory.
+    // them serve names, ALPN and tickets, and where it `freezes`, give out what frozen connections
+    // go on with. nullptr: there is no memory.
     static std::shared_ptr<const TlsContext> make(std::vector<SSL_CTX*> contexts,
                                                   std::shared_ptr<TicketKeys> keys,
-                                                  std::vector<CertificateTerm> terms = {});
+                                                  std::vector<CertificateTerm> terms = {},
+                                                  bool freezes = false);
     ~TlsContext();
     TlsContext(const TlsContext&) = delete;
     TlsContext& operator=(const TlsContext&) = delete;
@@ -40,14 +42,17 @@ class TlsContext {
     const std::shared_ptr<TicketKeys>& ticket_keys() const { return keys_; }
     // Of each --tls-cert, in their order.
     const std::vector<CertificateTerm>& terms() const { return terms_; }
+    // Its connections are frozen where that can be (net/tls/traffic_secrets.h).
+    bool freezes() const { return freezes_; }
 
   private:
     TlsContext(std::vector<SSL_CTX*> contexts, std::shared_ptr<TicketKeys> keys,
-               std::vector<CertificateTerm> terms);
+               std::vector<CertificateTerm> terms, bool freezes);
 
     std::vector<SSL_CTX*> contexts_;
     std::shared_ptr<TicketKeys> keys_;
     std::vector<CertificateTerm> terms_;
+    const bool freezes_;
 };
 
 struct LoadedTls {

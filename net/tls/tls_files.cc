@@ -195,6 +195,15 @@ Result<void> set_ciphers(SSL_CTX* context, const std::string& all) {
                    "write names that `openssl ciphers -v` lists, with colons between them");
 }
 
+// Of TLS 1.3's suites the one of which the least is kept, unless the client would rather have
+// ChaCha20, as one without instructions for AES does.
+bool prefer_small(SSL_CTX* context) {
+    SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    return SSL_CTX_set_ciphersuites(context,
+                                    "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:"
+                                    "TLS_AES_256_GCM_SHA384") == 1;
+}
+
 // Sessions of before are not resumed where other authorities are asked from now on.
 Result<void> set_session_id(SSL_CTX* context, const TlsFiles& files) {
     unsigned char digest[EVP_MAX_MD_SIZE] = {};
@@ -244,6 +253,8 @@ Result<Owned<SSL_CTX>> make_context(const TlsFiles& files) {
     if (Result<void> set = set_session_id(raw, files); !set) return Error{set.error()};
     if (!files.ciphers.empty()) {
         if (Result<void> set = set_ciphers(raw, files.ciphers); !set) return Error{set.error()};
+    } else if (files.idle == TlsIdle::frozen && !prefer_small(raw)) {
+        return Error{"--tls-idle frozen: " + take_openssl_error() + "; use openssl"};
     }
     if (!files.client_ca.empty()) {
         if (Result<void> set = ask_clients(raw, files.client_ca); !set) return Error{set.error()};
@@ -313,7 +324,7 @@ Result<LoadedTls> load_tls(const TlsFiles& files, const TlsContext* before) {
     loaded.context =
         TlsContext::make(std::move(contexts),
                          before != nullptr ? before->ticket_keys() : std::make_shared<TicketKeys>(),
-                         std::move(terms));
+                         std::move(terms), files.idle == TlsIdle::frozen);
     if (loaded.context == nullptr) return Error{"--tls-cert: no memory; start with more of it"};
     return loaded;
 }

@@ -114,8 +114,8 @@ def test_every_scheme_and_what_auto_serves(backend):
             assert server.stop() == 0
 
 
-def test_openssl_s_client(backend):
-    with serving(backend, scheme="tls+jsonl") as server:
+def test_openssl_s_client(backend, *flags):
+    with serving(backend, *flags, scheme="tls+jsonl") as server:
         for flag in ("-tls1_2", "-tls1_3"):
             asked = subprocess.run(
                 ["openssl", "s_client", "-connect", f"127.0.0.1:{server.port}", "-servername",
@@ -145,7 +145,7 @@ def test_curl(backend):
         assert b"speaks TLS only" in refused.stdout, refused
 
 
-def test_node(backend):
+def test_node(backend, *flags):
     if shutil.which("node") is None:
         raise Skipped("node is not installed")
     script = """
@@ -163,7 +163,7 @@ def test_node(backend):
           socket.write(Buffer.from('898201020304696a', 'hex'));
         });
         request.end();"""
-    with serving(backend) as server:
+    with serving(backend, *flags) as server:
         asked = subprocess.run(["node", "-e", script, str(server.port), AUTHORITY],
                                capture_output=True, timeout=30)
         assert asked.stdout == b"101 TLSv1.3\n", asked
@@ -197,6 +197,32 @@ def test_pulseload(backend):
     with Server(backend, scheme="tcp") as plain:
         load = Load(f"tls+tcp://127.0.0.1:{plain.port}", "-n", "20", "-d", "1s")
         assert load.code == 1 and load["counts"]["tls_failed"] == 20, load.text()
+
+
+def test_frozen_connections_are_as_others(backend):
+    frozen = ("--tls-idle", "frozen")
+    test_openssl_s_client(backend, *frozen)
+    if shutil.which("node") is not None:
+        test_node(backend, *frozen)
+    with serving(backend, *frozen) as server:
+        newer = client_context(ssl.TLSVersion.TLSv1_3)
+        peers = [connect(server, context=newer) for _ in range(20)]
+        peers.append(connect(server, context=client_context(ssl.TLSVersion.TLSv1_2)))
+        for peer in peers:
+            converse(peer)
+        with connect(server, context=newer, session=peers[0].session) as resumed:
+            converse(resumed)
+            assert resumed.session_reused
+            total = server.stats()["total"]
+            assert (total["tls_frozen"], total["tls_connections"]) == (21, 22), total
+        for _ in range(5):
+            for peer in peers:
+                peer.sendall(PING)
+                assert until(peer, PONG) == PONG
+        for peer in peers:
+            peer.unwrap().close()  # close_notify in both directions
+        wait_for_closed(server, "peer_closed", 21)
+        assert server.stats()["total"]["tls_frozen"] == 0
 
 
 def test_what_fails_is_explained(backend):

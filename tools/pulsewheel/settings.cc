@@ -107,6 +107,8 @@ constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kLogFormats[] = {"auto", "text", "json"};
 constexpr std::string_view kTlsVersions[] = {"1.2", "1.3"};
 static_assert(static_cast<int>(TlsVersion::v1_3) == 1);
+constexpr std::string_view kTlsIdle[] = {"openssl", "frozen"};
+static_assert(static_cast<int>(TlsIdle::frozen) == 1);
 static_assert(static_cast<int>(Liveness::roundtrip) == 1 &&
               static_cast<int>(OnMessage::discard) == 1);
 static_assert(static_cast<int>(BackendChoice::epoll) == 2);
@@ -520,6 +522,16 @@ Result<void> set_tls_min(ServerOptions& options, std::string_view text) {
     options.tls.least = static_cast<TlsVersion>(*word);
     return {};
 }
+Result<void> set_tls_idle(ServerOptions& options, std::string_view text) {
+    if (text == "ktls") {
+        return wrong_text(text, "records are not left to the kernel by this server",
+                          "use 'frozen' where memory matters, or 'openssl'");
+    }
+    const Result<size_t> word = parse_word(text, kTlsIdle);
+    if (!word) return Error{word.error()};
+    options.tls.idle = static_cast<TlsIdle>(*word);
+    return {};
+}
 
 // One, or several with semicolons between them.
 Result<void> add_policies(ServerOptions& options, std::string_view text) {
@@ -664,6 +676,15 @@ constexpr Setting kSettings[] = {
      "Let in only clients that show a certificate of one of these authorities, in PEM. Its "
      "subject is logged at debug level. SIGHUP reads it again.",
      text, live, set_tls_text<&TlsFiles::client_ca>, get_tls_text<&TlsFiles::client_ca>},
+    {"tls-idle", kTls, "openssl|frozen",
+     "What is kept of a connection that is idle. openssl: the library's object, 14 KB; frozen: of "
+     "TLS 1.3 no more than 144 to 208 bytes, with which records are opened and sealed here, and "
+     "TLS_AES_128_GCM_SHA256, of which the least is kept, comes first unless --tls-ciphers is "
+     "given. TLS 1.2 is kept by OpenSSL.",
+     text, live, set_tls_idle,
+     [](const ServerOptions& o) {
+         return std::vector<std::string>{std::string(kTlsIdle[static_cast<size_t>(o.tls.idle)])};
+     }},
     {"tls-handshakes", kTls, "N",
      "Most TLS handshakes in flight, each of which has memory of OpenSSL; "
      "more are refused with an alert.",

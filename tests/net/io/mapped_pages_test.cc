@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -92,6 +93,29 @@ TEST(MappedPages, NothingOfAReservationStaysBehind) {
 TEST(MappedPages, TooMuchIsNullptr) {
     MappedPages pages;
     EXPECT_EQ(pages.reserve(size_t{1} << 60), nullptr);
+}
+
+// "dd" among the flags of the mapping (proc_pid_smaps(5)).
+TEST(MappedPages, SecretsAreNotDumped) {
+    MappedPages pages;
+    std::byte* const secret = pages.reserve_secret(3 * kSmall + 1);
+    ASSERT_NE(secret, nullptr);
+    EXPECT_TRUE(all_zero(secret, 4 * kSmall));
+    std::ifstream maps("/proc/self/smaps");
+    bool inside = false, is_dumped = true;
+    for (std::string line; std::getline(maps, line);) {
+        char* behind = nullptr;
+        const uintptr_t from = std::strtoull(line.c_str(), &behind, 16);
+        if (*behind == '-') {
+            const uintptr_t to = std::strtoull(behind + 1, nullptr, 16);
+            const auto at = reinterpret_cast<uintptr_t>(secret);
+            inside = from <= at && at < to;
+        }
+        if (inside && line.starts_with("VmFlags:"))
+            is_dumped = line.find(" dd") == std::string::npos;
+    }
+    EXPECT_FALSE(is_dumped);
+    pages.release(secret, 3 * kSmall + 1);
 }
 
 }  // namespace

@@ -19,6 +19,9 @@ constexpr Index kClient = 3, kServer = 7;
 std::span<const uint8_t> bytes_of(std::string_view text) {
     return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
+std::span<uint8_t> records_of(std::string& text) {
+    return {reinterpret_cast<uint8_t*>(text.data()), text.size()};
+}
 std::string text_of(std::span<const uint8_t> bytes) { return {bytes.begin(), bytes.end()}; }
 
 // Two ends, and what each has heard.
@@ -52,10 +55,10 @@ class TlsPair : public testing::Test {
         free_tls_session(resumes);
         std::string to_server = text_of(client_.output());
         for (int flights = 0; flights < 4; ++flights) {
-            const TlsConnections::Read served = server_.read(kServer, bytes_of(to_server));
-            const std::string to_client = text_of(server_.output());
+            const TlsConnections::Read served = server_.read(kServer, records_of(to_server));
+            std::string to_client = text_of(server_.output());
             if (served.failed) return "server: " + std::string(server_.reason());
-            const TlsConnections::Read read = client_.read(kClient, bytes_of(to_client));
+            const TlsConnections::Read read = client_.read(kClient, records_of(to_client));
             to_server = text_of(client_.output());
             if (read.failed) return std::string(client_.reason());
         }
@@ -75,7 +78,8 @@ class TlsPair : public testing::Test {
     std::shared_ptr<const TlsClientContext> client_context_;
     MappedPages pages_;
     TlsSessions sessions_{2};
-    TlsConnections client_{pages_, 10}, server_{pages_, 10};
+    BufferPool buffers_{size_t{1} << 20};
+    TlsConnections client_{pages_, buffers_, 10}, server_{pages_, buffers_, 10};
 };
 
 TEST_F(TlsPair, AsksForTheNameAndVerifiesIt) {
@@ -130,13 +134,13 @@ TEST_F(TlsPair, SpeaksAndEnds) {
     ASSERT_EQ(connect("a.example"), "");
     ASSERT_TRUE(client_.seal(kClient, bytes_of("hello")));
     std::string records = text_of(client_.output());
-    EXPECT_EQ(text_of(server_.read(kServer, bytes_of(records)).plain), "hello");
+    EXPECT_EQ(text_of(server_.read(kServer, records_of(records)).plain), "hello");
     ASSERT_TRUE(server_.seal(kServer, bytes_of("world")));
     records = text_of(server_.output());
-    EXPECT_EQ(text_of(client_.read(kClient, bytes_of(records)).plain), "world");
+    EXPECT_EQ(text_of(client_.read(kClient, records_of(records)).plain), "world");
     server_.say_end(kServer);
     records = text_of(server_.output());
-    const TlsConnections::Read read = client_.read(kClient, bytes_of(records));
+    const TlsConnections::Read read = client_.read(kClient, records_of(records));
     EXPECT_TRUE(read.ended && !read.failed);
     end();
     EXPECT_EQ(client_.count() + server_.count() + client_.handshaking(), 0u);

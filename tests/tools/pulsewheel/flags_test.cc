@@ -339,6 +339,12 @@ TEST(Flags, TlsWantsACertificate) {
                   "name one and its key (--tls-key)"});
 }
 
+TEST(Flags, TlsIsNotLeftToTheKernel) {
+    expect_error(read({"--tls-idle", "ktls"}),
+                 {"--tls-idle: 'ktls': records are not left to the kernel", "use 'frozen'"});
+    expect_error(read({"--tls-idle", "warm"}), {"'warm'", "openssl or frozen"});
+}
+
 TEST(Flags, TracesGoToAUrlAndTheirShareIsOne) {
     EXPECT_EQ(options_of({}).otlp_endpoint, "");
     EXPECT_EQ(options_of({}).trace_ratio, kTraceRatioDefault);

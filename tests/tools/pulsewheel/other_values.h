@@ -27,6 +27,7 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"tls-min", "1.3"},
     {"tls-ciphers", "TLS_AES_128_GCM_SHA256"},
     {"tls-client-ca", "authorities"},
+    {"tls-idle", "frozen"},
     {"tls-handshakes", "100"},
     {"auth-token-file", "a file of tokens"},
     {"auth-jwt-key", "a \"key\""},

@@ -64,7 +64,7 @@ Crowd::Crowd(const CrowdPlan& plan, PageSource& pages, ConnectionTable& table)
       wheel_(pages, table.records(), table.limit(), clock_.down(io_.now())),
       buffers_(kBufferedBytesDefault),
       outboxes_(buffers_),
-      tls_(pages, table.limit()),
+      tls_(pages, buffers_, table.limit()),
       random_(mix64(plan.options->seed) + plan.worker),
       clients_(plan.clients),
       mix_(options_.effective_mix()),
