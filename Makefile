@@ -208,8 +208,9 @@ $(BUILD)/examples/%: $(BUILD)/release/tools/client/examples/%.o $(BUILD)/release
 $(BUILD)/release/%_bench: $(BUILD)/release/%_bench.o $(BUILD)/release/libpulse.a
 	@echo "  link  release  $@"
 	@$(CXX) $(LDFLAGS_release) $^ $(LIBS_bench) -o $@
-# It signs what it checks.
+# They sign what they check, and serve a certificate.
 $(BUILD)/release/bench/auth_bench: $(BUILD)/release/tests/support/tokens.o
+$(BUILD)/release/bench/loop_bench: $(BUILD)/release/tests/support/certificates.o
 $(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/%_fuzz.o $(BUILD)/fuzz/libpulse.a
 	@echo "  link  fuzz  $@"
 	@$(FUZZ_CXX) $(LDFLAGS_fuzz) $^ $(LIBS_any) -o $@

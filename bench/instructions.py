@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.join(ROOT, "tools", "perf"))
 from script import run_script, usage  # noqa: E402: its path comes first
 
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
-COUNTED = "*Stage::run_heartbeats*"
+COUNTED = "*Stage*::run_heartbeats*"
 HEARTBEATS = 5 * 200 * 1000  # iterations, turns and connections of bench/loop_bench.cc
 
 
@@ -49,11 +49,13 @@ def main(arguments):
         if not os.path.exists(binary):
             sys.exit(f"instructions: no binary {binary}; `make bench-build` makes it")
     print("instructions a heartbeat" + ("   now   before   ratio" if len(binaries) == 2 else ""))
-    for form in forms_of(binaries[0]):
+    known = {binary: forms_of(binary) for binary in binaries}
+    for form in known[binaries[0]]:
         name = form.split("/")[1]
-        counts = [instructions(binary, form) for binary in binaries]
+        counts = [instructions(binary, form) for binary in binaries if form in known[binary]]
         line = f"  {name:<24}" + "".join(f" {count:8.1f}" for count in counts)
-        print(line + (f" {counts[0] / counts[1]:7.3f}" if len(counts) == 2 else ""), flush=True)
+        ratio = f" {counts[0] / counts[1]:7.3f}" if len(counts) == 2 else ""
+        print(line + ratio, flush=True)
     return 0
 
 
