@@ -47,12 +47,23 @@ class Admission {
     // TLS handshakes in flight, each with the memory that OpenSSL has for one: counts one in,
     // unless that is more than `most`.
     bool begin_tls(uint32_t most) {
-        if (tls_handshakes_.fetch_add(1, std::memory_order_relaxed) < most) return true;
-        end_tls();
-        return false;
+        const uint32_t others = tls_handshakes_.fetch_add(1, std::memory_order_relaxed);
+        if (others >= most) {
+            end_tls();
+            return false;
+        }
+        uint32_t before = tls_handshakes_most_.load(std::memory_order_relaxed);
+        while (before <= others && !tls_handshakes_most_.compare_exchange_weak(
+                                       before, others + 1, std::memory_order_relaxed)) {
+        }
+        return true;
     }
     void end_tls() { tls_handshakes_.fetch_sub(1, std::memory_order_relaxed); }
     uint32_t tls_handshakes() const { return tls_handshakes_.load(std::memory_order_relaxed); }
+    // The most of them at once since the last call.
+    uint32_t take_tls_handshakes_most() {
+        return tls_handshakes_most_.exchange(tls_handshakes(), std::memory_order_relaxed);
+    }
 
     // A side connection of this address begins, unless the server has `most` of them already, or
     // the address kSidesPerAddressMax.
@@ -101,6 +112,7 @@ class Admission {
     alignas(kCacheLineBytes) std::atomic<uint32_t> live_{0};
     alignas(kCacheLineBytes) std::atomic<uint32_t> handshakes_{0};
     std::atomic<uint32_t> tls_handshakes_{0};
+    std::atomic<uint32_t> tls_handshakes_most_{0};
     std::atomic<uint32_t> sides_{0};
     std::array<std::atomic<uint16_t>, kSideCounts> sides_of_{};  // by address
     SharedBucket accepts_;

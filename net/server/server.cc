@@ -526,6 +526,10 @@ void Server::fill_process(ServerStats& stats) const {
 Reactors& Server::reactors() { return *shared_; }
 std::shared_ptr<TraceQueues> Server::traces() const { return shared_->traces; }
 uint32_t Server::connections() const { return shared_->admission.live(); }
+uint32_t Server::tls_handshakes() const { return shared_->admission.tls_handshakes(); }
+uint32_t Server::take_tls_handshakes_most() {
+    return shared_->admission.take_tls_handshakes_most();
+}
 uint32_t Server::overloaded() const { return shared_->admission.overloaded(); }
 uint32_t Server::connections_max() const { return shared_->admission.connections_max(); }
 

@@ -124,6 +124,9 @@ class Server {
     uint32_t connections_max() const;
     // Reactors that refuse newcomers, by a step of overload.
     uint32_t overloaded() const;
+    // TLS handshakes in flight, and the most of them since the last call.
+    uint32_t tls_handshakes() const;
+    uint32_t take_tls_handshakes_most();
     // Where it listens, with the ports that the kernel chose.
     const std::vector<std::string>& listening() const { return listening_; }
 

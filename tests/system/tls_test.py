@@ -340,6 +340,46 @@ def test_wrong_settings_name_what_to_do(backend):
             assert words in server.text(), server.text()
 
 
+def resident_bytes(server):
+    with open(f"/proc/{server.process.pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def begin_handshake(server):
+    """A socket whose peer has answered its ClientHello, and waits for what follows."""
+    peer = socket.create_connection(("127.0.0.1", server.port), 20)
+    sent = ssl.MemoryBIO()
+    hello = client_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname="a.example")
+    try:
+        hello.do_handshake()
+    except ssl.SSLWantReadError:
+        peer.sendall(sent.read())
+    assert peer.recv(1)
+    return peer
+
+
+def test_what_handshakes_had_goes_back_to_the_kernel(backend):
+    with serving(backend, "--tls-idle", "frozen", "--reactors", "1") as server:
+        inside = [connect(server) for _ in range(3)]
+        before = resident_bytes(server)
+        begun = []
+        for at in range(200):
+            begun.append(begin_handshake(server))
+            if at % 20 == 0:  # what stays lies between what goes
+                inside.append(connect(server))
+        most = resident_bytes(server)
+        assert most - before > 3 << 20, (before, most)
+        for peer in begun:
+            peer.close()
+        deadline = time.monotonic() + 20
+        while resident_bytes(server) - before > (most - before) / 2:
+            assert time.monotonic() < deadline, (before, most, resident_bytes(server))
+            time.sleep(0.2)
+        for peer in inside:
+            converse(peer)
+            peer.close()
+
+
 def test_a_crowd_at_once_leaves_those_inside_their_heartbeats(backend):
     """200 full handshakes at once: each is served, and one that is inside is answered meanwhile."""
     with serving(backend, "--reactors", "1") as server:

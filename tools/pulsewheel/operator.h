@@ -99,6 +99,7 @@ class Operator {
     void check_reactors();
     void watch_reactors();
     void watch_memory();
+    void trim_heap();
     void tune_watch();
     void report_trouble();
     void apply(const ServerOptions& options);
@@ -127,6 +128,8 @@ class Operator {
     Nanos next_watch_ = 0;
     Nanos next_check_ = kNever;  // of the reactors, with --admin
     Nanos next_memory_look_ = 0;
+    bool handshakes_over_ = false;  // most of them were, at the last look
+    uint32_t handshakes_most_ = 0;  // of TLS, in flight at once since the last trim
     Nanos stalled_since_ = 0;  // an order is not acknowledged; 0: all are
     bool stall_logged_ = false;
     Nanos stopping_at_ = 0;
