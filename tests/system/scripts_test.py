@@ -418,6 +418,8 @@ def come_back_after_a_restart():
     assert code == 0, (code, out[-500:], err)
     none, hint = json.loads(out)
     assert hint["all_back_s"] < 30 and none["tries_per_client"] >= 1, (none, hint)
+    # A client beats every 10 s, and those that are back are watched for 3 s at least.
+    assert hint["heartbeat_p99_ms_worst"] >= hint["heartbeat_p99_ms_median"] > 0, hint
 
 
 def draw_flames():

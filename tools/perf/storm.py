@@ -23,6 +23,7 @@ import tempfile
 import time
 
 from measuring.command import Failed, whole
+from measuring.environment import read
 from measuring.results import figure, table
 from measuring.workload import Admin
 
@@ -32,6 +33,7 @@ POLICIES = ("none", "fixed", "exponential", "full-jitter", "hint")
 DEFAULT_POLICIES = ["none", "full-jitter", "hint"]
 CONNECT_RATE = 15_000  # of the first connects, which are no storm
 START_SECONDS_MAX = 20
+END_SECONDS_MAX = 60
 TIMES_LONGER = 8  # than --base an exponential wait is at most
 LOOK_SECONDS = 0.1
 CALM_SECONDS = 3  # before the restart, and once all are back
@@ -60,7 +62,9 @@ def start_server(options, port, folder):
         except Failed:
             time.sleep(0.01)
     server.kill()
-    raise Failed(f"the server did not start; its log is {folder}/server.log")
+    server.wait()
+    said = (read(f"{folder}/server.log") or "nothing").splitlines()[-1]
+    raise Failed(f"the server did not start within {START_SECONDS_MAX} s; it said: {said}")
 
 
 def start_load(options, policy, port, folder, seconds):
@@ -77,7 +81,10 @@ def start_load(options, policy, port, folder, seconds):
 def watch_until_all_are_there(options, folder, load, seconds):
     """[(time, connections, accepted)] until all are there, or for so long."""
     admin, looks, deadline = Admin(f"unix:{folder}/admin"), [], time.monotonic() + seconds
-    while time.monotonic() < deadline and load.poll() is None:
+    while time.monotonic() < deadline:
+        if load.poll() is not None:
+            raise Failed(f"pulseload ended with {load.returncode} before the server had "
+                         f"{options.connections:,} connections")
         total = admin.get("/api/v1/server")["total"]
         looks.append((time.monotonic(), total["connections"], total["accepted"]))
         if total["connections"] >= options.connections:
@@ -87,11 +94,18 @@ def watch_until_all_are_there(options, folder, load, seconds):
                  f"there after {seconds} s")
 
 
+def wait_for_end(process, name):
+    try:
+        process.wait(timeout=END_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{name} was told to end, and runs {END_SECONDS_MAX} s later") from None
+
+
 def restart(options, server, port, folder):
     """Returns the next server, and when it was started."""
     down_until = time.monotonic() + options.down
     server.send_signal(signal.SIGTERM)
-    server.wait(timeout=30)
+    wait_for_end(server, "the server")
     time.sleep(max(0.0, down_until - time.monotonic()))
     started = time.monotonic()
     return start_server(options, port, folder), started
@@ -104,18 +118,19 @@ def one_run(options, policy):
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         server = start_server(options, port, folder)
-        began = time.monotonic()
-        load = start_load(options, policy, port, folder, first + again)
+        load = None
         try:
+            began = time.monotonic()
+            load = start_load(options, policy, port, folder, first + again)
             watch_until_all_are_there(options, folder, load, first)
             time.sleep(CALM_SECONDS)
             server, started = restart(options, server, port, folder)
             looks = watch_until_all_are_there(options, folder, load, again)
             time.sleep(CALM_SECONDS)
             load.send_signal(signal.SIGINT)  # it reports what it has
-            load.wait(timeout=60)
+            wait_for_end(load, "pulseload")
         finally:
-            for process in (load, server):
+            for process in filter(None, (load, server)):
                 process.kill()
                 process.wait()
         with open(f"{folder}/load.json", encoding="utf-8") as file:
@@ -128,8 +143,8 @@ def row_of(options, policy, report, looks, started, began):
     looks = [look for look in looks if look[0] - started >= LOOK_SECONDS] or looks[-1:]
     rates = [(b[2] - a[2]) / (b[0] - a[0]) for a, b in zip([(started, 0, 0), *looks], looks)]
     # Of those that are back, from then until some seconds after the last came.
-    p99 = [sample["latency"]["p99_us"] / 1e3 for sample in report["samples"]
-           if sample["latency"].get("p99_us") is not None
+    p99 = [sample["latency"]["heartbeat"]["p99_us"] / 1e3 for sample in report["samples"]
+           if "heartbeat" in sample["latency"]
            and started < began + sample["at_s"] <= looks[-1][0] + CALM_SECONDS]
     tries = report["counts"]["connects"] / options.connections - 1
     return {"policy": policy, "all_back_s": back_s, "accepts_per_s_peak": max(rates),
