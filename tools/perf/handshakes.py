@@ -23,13 +23,15 @@ import time
 
 from measuring.tools import why_no_perf
 from script import run_script, usage
-from tls_pair import (Failed, cpu_seconds, load_command, make_certificate, read_run, serving,
+from tls_pair import (Failed, cpu_seconds, end, load_command, make_certificate, read_run, serving,
                       whole_numbers)
 
 OPTIONS = {"--connections": 5_000, "--rounds": 3, "--backend": "epoll"}
-KINDS = {"plain": ("tcp", ()), "full": ("tls+tcp", ("--tls-handshakes", "64")),
-         "resumed": ("tls+tcp", ("--tls-handshakes", "64", "--tls-resume", "100"))}
+KINDS = {"plain": ("tcp", None), "full": ("tls+tcp", "0"), "resumed": ("tls+tcp", "100")}
+# At once; the first of them have no session to resume, so that they are a twentieth at most.
+HANDSHAKES_MAX = 64
 PERF_WAIT_SECONDS = 1
+RUN_SECONDS_MAX = 300
 PARTS = ("openssl", "libc", "kernel", "server")
 
 
@@ -51,7 +53,10 @@ def shares(data):
 
 def one_run(kind, connections, backend, directory, watch):
     """Server CPU microseconds a connection, and where, or None."""
-    scheme, flags = KINDS[kind]
+    scheme, resume = KINDS[kind]
+    flags = () if resume is None else (
+        "--tls-resume", resume, "--tls-handshakes",
+        str(max(1, min(HANDSHAKES_MAX, connections // 20))))
     result, data = (os.path.join(directory, name) for name in ("load.json", "perf.data"))
     perf = None
     with serving(directory, backend, scheme, connections, "--reactors", "1") as (server, address):
@@ -60,15 +65,18 @@ def one_run(kind, connections, backend, directory, watch):
                 ["perf", "record", "-q", "-e", "cpu-clock", "-F", "999", "-o", data, "-p",
                  str(server.pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(PERF_WAIT_SECONDS)
-        before = cpu_seconds(server.pid)
-        done = subprocess.run(
-            load_command(f"{scheme}://{address}", result, "--connections", str(connections),
-                         "--heartbeat-interval", "0", "--duration", "100ms", *flags),
-            check=False, timeout=300)
-        used = cpu_seconds(server.pid) - before
-        if perf is not None:
-            perf.send_signal(signal.SIGINT)
-            perf.wait()
+        try:
+            before = cpu_seconds(server.pid)
+            done = subprocess.run(
+                load_command(f"{scheme}://{address}", result, "--connections", str(connections),
+                             "--heartbeat-interval", "0", "--duration", "100ms", *flags),
+                check=False, timeout=RUN_SECONDS_MAX)
+            used = cpu_seconds(server.pid) - before
+        except subprocess.TimeoutExpired:
+            raise Failed(f"pulseload did not end within {RUN_SECONDS_MAX} s") from None
+        finally:
+            if perf is not None:
+                end(perf, signal.SIGINT)
     # Where the generator was late (INVALID), the server's CPU is what it is.
     counts = read_run(result, done.returncode, 3)["counts"]
     made = counts["tls_resumed"] if kind == "resumed" else counts["tls_full"]

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import time
 
@@ -9,6 +10,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 START_SECONDS_MAX = 20
 RUN_SECONDS_MAX = 600
+END_SECONDS_MAX = 30
 
 
 class Failed(Exception):
@@ -67,8 +69,17 @@ def serving(directory, backend, scheme, connections, *flags):
     try:
         yield server, listening(stats, server)
     finally:
-        server.terminate()
-        server.wait()
+        end(server, signal.SIGTERM)
+
+
+def end(process, number):
+    """By a signal, or by SIGKILL where that does not do."""
+    process.send_signal(number)
+    try:
+        process.wait(timeout=END_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def load_command(target, json_path, *flags):

@@ -57,7 +57,10 @@ class Load:
         """Its result, interrupted where it still runs."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(timeout=RUN_SECONDS_MAX)
+        try:
+            code = self.process.wait(timeout=RUN_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"{self.name}: did not end within {RUN_SECONDS_MAX} s") from None
         return read_run(self.json, code, *codes)
 
     def kill(self):
