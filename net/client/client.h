@@ -35,7 +35,8 @@ class Client {
     ~Client();  // ends connections at once; what was sent may be lost
 
     // Begins, or begins anew behind an end. A name in a URL is looked up by getaddrinfo(), here and
-    // in step(), which then wait for its answer: give addresses where that matters.
+    // in step(), which then wait for its answer: give addresses where that matters. All that it
+    // has are tried, one after the other.
     void connect();
     // A message, which waits where there is no connection. Returns its id, under which exactly one
     // Answered follows. `confirm`: the answer is that the server has read it.

@@ -65,12 +65,8 @@ void Sockets::step(Engine& engine, Nanos now) {
 
 // ------------------------------------------------------------------------------------- connecting
 
-Result<std::vector<SocketAddress>> Sockets::resolve(const Endpoint& endpoint) {
+Result<Addresses> look_up(const Endpoint& endpoint) {
     const std::string port = std::to_string(endpoint.port);
-    const bool is_v6 = endpoint.host.find(':') != std::string::npos;
-    const std::string host = is_v6 ? "[" + endpoint.host + "]" : endpoint.host;
-    if (const Result<SocketAddress> address = parse_address(host + ":" + port))
-        return std::vector{*address};
     addrinfo hints{};
     hints.ai_family = AF_UNSPEC;
     hints.ai_socktype = SOCK_STREAM;
@@ -81,7 +77,7 @@ Result<std::vector<SocketAddress>> Sockets::resolve(const Endpoint& endpoint) {
     });
     if (failed != 0)
         return Error{quoted(endpoint.host) + " cannot be looked up: " + gai_strerror(failed)};
-    std::vector<SocketAddress> addresses;
+    Addresses addresses;
     for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
         if (each->ai_addrlen > sizeof(sockaddr_in6)) continue;
         SocketAddress address;
@@ -107,21 +103,40 @@ int Sockets::start(const SocketAddress& to) {
     return -1;
 }
 
+// Begins with the next address that takes a connect. Returns why there is none, or nothing.
+std::string Sockets::start_next(LinkId link, Socket& socket) {
+    std::string why;
+    while (!socket.others.empty()) {
+        const SocketAddress to = socket.others.back();
+        socket.others.pop_back();
+        const int descriptor = start(to);
+        epoll_event event{.events = EPOLLIN | EPOLLOUT, .data = {.u32 = link}};
+        if (descriptor >= 0 && epoll_ctl(set_, EPOLL_CTL_ADD, descriptor, &event) == 0) {
+            socket.descriptor = descriptor;
+            return {};
+        }
+        const int error = errno;
+        why = to.text() + ": " + std::strerror(error);
+        if (descriptor >= 0) ::close(descriptor);
+    }
+    return why;
+}
+
 void Sockets::connect(LinkId link, const Endpoint& endpoint) {
-    const Result<std::vector<SocketAddress>> addresses = resolve(endpoint);
+    Result<Addresses> addresses = look_up_(endpoint);
     if (!addresses) {
         failed_.emplace_back(link, addresses.error());
         return;
     }
-    const SocketAddress& to = (*addresses)[connects_++ % addresses->size()];
-    const int descriptor = start(to);
-    epoll_event event{.events = EPOLLIN | EPOLLOUT, .data = {.u32 = link}};
-    if (descriptor < 0 || epoll_ctl(set_, EPOLL_CTL_ADD, descriptor, &event) != 0) {
-        failed_.emplace_back(link, to.text() + ": " + std::strerror(errno));
-        if (descriptor >= 0) ::close(descriptor);
-        return;
-    }
-    sockets_[link].descriptor = descriptor;
+    const auto first = static_cast<ptrdiff_t>(connects_++ % addresses->size());
+    std::rotate(addresses->begin(), addresses->begin() + first, addresses->end());
+    std::reverse(addresses->begin(), addresses->end());
+    Socket& socket = sockets_[link];
+    socket.others = std::move(*addresses);
+    const std::string why = start_next(link, socket);
+    if (why.empty()) return;
+    sockets_.erase(link);
+    failed_.emplace_back(link, why);
 }
 
 bool Sockets::finish_connect(LinkId link, Engine& engine, Nanos now) {
@@ -130,10 +145,14 @@ bool Sockets::finish_connect(LinkId link, Engine& engine, Nanos now) {
     socklen_t bytes = sizeof error;
     getsockopt(socket.descriptor, SOL_SOCKET, SO_ERROR, &error, &bytes);
     if (error != 0) {
-        drop(link);
-        engine.on_end(link, std::strerror(error), now);
+        ::close(std::exchange(socket.descriptor, -1));
+        std::string why = socket.others.empty() ? std::strerror(error) : start_next(link, socket);
+        if (why.empty()) return false;
+        sockets_.erase(link);
+        engine.on_end(link, why, now);
         return false;
     }
+    socket.others = {};
     socket.stage = Socket::Stage::open;
     wait_to_write(link, socket, false);
     engine.on_connected(link, now);

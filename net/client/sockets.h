@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -15,10 +16,15 @@
 
 namespace pulse::client {
 
+// Where a host is. Waits for the answer.
+using Addresses = std::vector<SocketAddress>;
+using LookUp = std::function<Result<Addresses>(const Endpoint&)>;
+Result<Addresses> look_up(const Endpoint& endpoint);  // by getaddrinfo()
+
 class Sockets final : public Transport {
   public:
     // Requires: open() before any other call.
-    Sockets() = default;
+    explicit Sockets(LookUp look_up_host = look_up) : look_up_(std::move(look_up_host)) {}
     ~Sockets() override;
     Sockets(const Sockets&) = delete;
     Sockets& operator=(const Sockets&) = delete;
@@ -35,8 +41,8 @@ class Sockets final : public Transport {
     // Whether anything is open, or still on its way out.
     bool busy() const { return !sockets_.empty() || !failed_.empty(); }
 
-    // A name is looked up by getaddrinfo(), which waits for its answer; of several addresses each
-    // connect() has the next.
+    // Of several addresses the next is tried at once where one refuses, and each connect() begins
+    // with another, so that one that does not answer is not the first again.
     void connect(LinkId link, const Endpoint& endpoint) override;
     void send(LinkId link, std::string bytes) override;
     size_t buffered(LinkId link) const override;
@@ -52,9 +58,10 @@ class Sockets final : public Transport {
         std::string out;
         size_t out_begin = 0;
         Nanos lingers_until = kNever;
+        Addresses others;  // while it connects: those to try yet, the last one first
     };
 
-    Result<std::vector<SocketAddress>> resolve(const Endpoint& endpoint);
+    std::string start_next(LinkId link, Socket& socket);
     int start(const SocketAddress& to);
     void serve(LinkId link, uint32_t events, Engine& engine, Nanos now);
     bool finish_connect(LinkId link, Engine& engine, Nanos now);
@@ -63,6 +70,7 @@ class Sockets final : public Transport {
     void wait_to_write(LinkId link, Socket& socket, bool wanted);
     void drop(LinkId link);
 
+    LookUp look_up_;
     int set_ = -1;
     uint64_t calls_made_ = 0;
     SystemCalls calls_{calls_made_};
