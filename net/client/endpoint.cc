@@ -31,7 +31,8 @@ Result<Framing> framing_of(std::string_view url, std::string_view scheme) {
 
 Result<void> read_path(std::string_view url, std::string_view path, Endpoint& endpoint) {
     if (path.size() > kPathBytesMax || !std::ranges::all_of(path, is_visible))
-        return wrong_text(url, "the path is over 4096 bytes or has a blank", "encode it as in %20");
+        return wrong_text(url, "the path is over 4096 bytes, or has a blank or what is not ASCII",
+                          "encode it as in %20");
     if (path.find('#') != path.npos)
         return wrong_text(url, "a WebSocket URL has no fragment (RFC 6455 3)", "leave out '#...'");
     if (endpoint.framing == Framing::lines && path != "/")
@@ -82,7 +83,7 @@ Result<Endpoint> parse_endpoint(std::string_view url) {
         rest = rest.substr(0, end);
     }
     if (!std::ranges::all_of(rest, is_visible) || rest.find('@') != rest.npos)
-        return wrong_text(url, "its host has a blank or an @", kForms);
+        return wrong_text(url, "its host has a blank, an @, or what is not ASCII", kForms);
     const Result<Authority> authority = split_authority(url, rest, kForms);
     if (!authority) return Error{authority.error()};
     if (authority->host == "*")
