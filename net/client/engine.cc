@@ -2,6 +2,7 @@
 #include "net/client/engine.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "core/check.h"
@@ -15,6 +16,7 @@ namespace {
 constexpr uint32_t kMoveTries = 3;      // of another server, before the own address is tried again
 constexpr uint32_t kRenewalTries = 3;   // to get a new token, before the old one ends
 constexpr Nanos kWakeSpread = kSecond;  // over which the clients of one network come back with it
+constexpr size_t kBacklogMin = 16'384;
 
 PolicyTable table_of(const Options& options) {
     PolicyTable table;
@@ -36,13 +38,27 @@ std::vector<Endpoint> endpoints_of(const Options& options) {
     return endpoints;
 }
 
-// Of a text that a server may take for one of the protocol's. Its parser wants bytes behind it.
-JsonKind kind_of(JsonParser& parser, std::string_view text) {
-    std::string padded(text);
+// Fails for a text that a server would not take for the application's: it would answer that with an
+// error, and not count it, so that both ends' counts would differ from then on.
+Result<void> check_text(JsonParser& parser, std::string_view text, bool lines) {
+    std::string padded(text);  // the parser wants bytes behind it
     padded.resize(text.size() + kReceivePadBytes);
+    const auto* const bytes = reinterpret_cast<const uint8_t*>(padded.data());
+    if (!utf8_valid({bytes, text.size()}))
+        return Error{"send: the text is not UTF-8; send it as binary"};
     JsonMessage message;
-    parser.parse({reinterpret_cast<const uint8_t*>(padded.data()), text.size()}, message);
-    return message.kind;
+    const JsonFault fault = parser.parse({bytes, text.size()}, message);
+    const bool is_data = message.kind == JsonKind::data;
+    if (!is_data && message.kind != JsonKind::application)
+        return Error{"send: the text is a message of the protocol itself; send a data object"};
+    if (!fault.ok() && (is_data || lines)) {
+        const std::string about = fault.key.empty() ? "the text" : quoted(fault.key);
+        return Error{"send: " + about + " " + std::string(fault.what) +
+                     R"(; write {"type":"data",...})"};
+    }
+    if (lines && (!is_data || text.find('\n') != text.npos))
+        return Error{"send: JSON lines take data objects on one line, and nothing else"};
+    return {};
 }
 
 }  // namespace
@@ -94,7 +110,18 @@ Engine::Engine(Options options, Transport& transport)
 
 // ---------------------------------------------------------------------------- what is asked of it
 
+// What a function of the program would change is in the middle of a change.
+class Engine::Asking {
+  public:
+    explicit Asking(Engine& engine) : engine_(engine) { engine_.asks_ = true; }
+    ~Asking() { engine_.asks_ = false; }
+
+  private:
+    Engine& engine_;
+};
+
 void Engine::enter(Nanos now) {
+    PULSE_ASSERT(!asks_ && "a token_source or allow_move calls its client");
     context_.now = std::max(context_.now, now);
     ended_.clear();
 }
@@ -115,14 +142,8 @@ Result<uint64_t> Engine::send(Nanos now, MessageKind kind, std::string_view byte
     const bool lines = endpoints_.front().framing == Framing::lines;
     if (kind == MessageKind::binary) {
         if (lines) return Error{"send: JSON lines have no binary messages; send a data object"};
-    } else {
-        const std::span text(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
-        if (!utf8_valid(text)) return Error{"send: the text is not UTF-8; send it as binary"};
-        const JsonKind says = kind_of(context_.json, bytes);
-        if (says != JsonKind::application && says != JsonKind::data)
-            return Error{"send: the text is a message of the protocol itself; send a data object"};
-        if (lines && (says != JsonKind::data || bytes.find('\n') != bytes.npos))
-            return Error{"send: JSON lines take data objects on one line, and nothing else"};
+    } else if (Result<void> check = check_text(context_.json, bytes, lines); !check) {
+        return Error{check.error()};
     }
     QueuedMessage message{++last_message_, kind, std::string(bytes), confirm, context_.now};
     const uint64_t id = message.id;
@@ -246,9 +267,10 @@ void Engine::attempt() {
     const Result<std::string> token = token_for(token_cause_);
     if (!token) return try_failed({.name = "token_failed", .message = token.error()});
     const Endpoint& endpoint = moved_to_ ? *moved_to_ : endpoints_[endpoint_ % endpoints_.size()];
-    const LinkOptions options{options_.connect_timeout, options_.welcome_timeout,
-                              HeartbeatOptions{options_.answer_timeout, options_.misses},
-                              options_.message_bytes_max};
+    const LinkOptions options{
+        options_.connect_timeout, options_.welcome_timeout,
+        HeartbeatOptions{options_.answer_timeout, options_.misses}, options_.message_bytes_max,
+        std::max({options_.buffered_max, options_.queue.bytes_max, kBacklogMin})};
     auto link =
         std::make_unique<Link>(*this, context_, options, ++last_link_, endpoint,
                                hello_text(options_.identity, *token, resume_request(endpoint.url)));
@@ -268,7 +290,13 @@ std::optional<ResumeRequest> Engine::resume_request(const std::string& url) cons
 
 Result<std::string> Engine::token_for(std::string_view cause) {
     if (!options_.token_source) return options_.token;
-    std::optional<std::string> token = options_.token_source({cause, renew_token_});
+    std::optional<std::string> token;
+    try {
+        const Asking asking(*this);
+        token = options_.token_source({cause, renew_token_});
+    } catch (const std::exception& error) {
+        return Error{std::string("token_source: threw: ") + error.what()};
+    }
     if (!token) return Error{"token_source: gave none"};
     if (Result<void> check = check_token(*token); !check) return Error{check.error()};
     return std::move(*token);
@@ -365,7 +393,9 @@ std::optional<Resumed> Engine::resume(Link& link, const JsonResumption& welcome)
     }
     const std::string why(welcome.why.empty() ? "new" : welcome.why);
     session_ = nullptr;
-    if (!welcome.token.empty()) {
+    // One that the server goes on with, by counts that cannot be, has no count here: the next
+    // connection asks for a new one.
+    if (!welcome.token.empty() && !welcome.resumed) {
         session_ = std::make_shared<ResumeWindow>(std::string(welcome.token), link.endpoint().url);
     }
     link.session = session_;
@@ -405,8 +435,15 @@ bool Engine::link_told_goodbye(Link& link, const Cause& cause,
     return true;
 }
 
-bool Engine::may_move(const std::string& url) const {
-    return !options_.allow_move || options_.allow_move(url);
+bool Engine::may_move(const std::string& url) {
+    if (!options_.allow_move) return true;
+    try {
+        const Asking asking(*this);
+        return options_.allow_move(url);
+    } catch (const std::exception& error) {
+        report(Reported{0, std::string("allow_move: threw: ") + error.what()});
+        return false;
+    }
 }
 
 void Engine::link_heard(Link& link, Event event) {

@@ -66,6 +66,7 @@ class Engine final : public LinkOwner {
     bool keeps_session(const Link& link) const override;
 
     void enter(Nanos now);
+    class Asking;  // of the program, by a function of its own
     Link* find(LinkId id) const;
     void bury(Link& link);
 
@@ -78,7 +79,7 @@ class Engine final : public LinkOwner {
     void become(State state);
     void report(Event event) { context_.events.push_back(std::move(event)); }
 
-    bool may_move(const std::string& url) const;
+    bool may_move(const std::string& url);
     void move_to(const std::string& url);
     std::optional<Resumed> resume(Link& link, const JsonResumption& resumption);
     void greet_again(Link& link, HelloFor purpose);
@@ -107,6 +108,7 @@ class Engine final : public LinkOwner {
     uint32_t move_failures_ = 0;
     std::shared_ptr<ResumeWindow> session_;  // what the next connection goes on with
     uint32_t identity_version_ = 0;
+    bool asks_ = false;
 
     bool renew_token_ = false;
     std::string token_cause_ = "connect";

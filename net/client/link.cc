@@ -57,6 +57,7 @@ class Link::Sink {
     explicit Sink(Link& link) : link_(link) {}
 
     void on_ping(uint32_t, std::span<const uint8_t> payload) {
+        if (!link_.may_answer()) return;
         link_.write([&](auto& writer) { writer.frame(websocket::Opcode::pong, payload); });
     }
     void on_pong(uint32_t, std::span<const uint8_t>) {}
@@ -252,8 +253,12 @@ void Link::poll() {
     const Nanos now = context_.now;
     if (phase_ == Phase::ended) return;
     if (patience_.poll(now)) {
-        const bool connects = phase_ == Phase::connecting;
-        return end({.name = connects ? "connect_timeout" : "welcome_timeout"});
+        // A later hello may wait behind messages: whether those move, heartbeats judge.
+        if (phase_ != Phase::open || context_.transport.buffered(id_) == 0) {
+            const bool connects = phase_ == Phase::connecting;
+            return end({.name = connects ? "connect_timeout" : "welcome_timeout"});
+        }
+        patience_.begin(now, options_.welcome_timeout);
     }
     if (now >= retires_at_) return end({.name = "closed"});
     if (now >= hello_at_) send_hello();
@@ -303,16 +308,6 @@ void Link::greet_again(HelloFor purpose, std::string hello) {
     if (hellos_.size() > 1) return;
     patience_.begin(context_.now, options_.welcome_timeout);
     send_hello();
-}
-
-void Link::acknowledge() {
-    ack_at_ = kNever;
-    if (!takes_messages() || session == nullptr) return;
-    const std::optional<uint64_t> received = session->take_ack();
-    if (!received) return;
-    json::Object ack;
-    ack.raw(R"({"type":"ack","received":)").number(*received).raw("}");
-    write_object(ack);
 }
 
 void Link::send(QueuedMessage message) {

@@ -57,6 +57,7 @@ struct LinkOptions {
     Nanos welcome_timeout = 10 * kSecond;  // from there, and of each later hello
     HeartbeatOptions heartbeat{};
     size_t message_bytes_max = size_t{16} << 20;  // of the server's
+    size_t backlog_max = size_t{1} << 20;         // a quarter of what messages may have waiting
 };
 
 class Link {
@@ -132,6 +133,7 @@ class Link {
     void send_hello();
     void hello_answered();
     void put_off_hello();
+    bool may_answer() const;
     void acknowledge();
     void beat();
     void ask_to_confirm();

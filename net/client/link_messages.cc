@@ -65,7 +65,8 @@ void Link::on_text(std::span<uint8_t> text) {
 void Link::on_object(std::span<uint8_t> text, const JsonMessage& message) {
     switch (message.kind) {
         case JsonKind::ping:
-            return write_object(json::pong(message));
+            if (may_answer()) write_object(json::pong(message));
+            return;
         case JsonKind::pong:
             if (phase_ != Phase::open) return;
             heartbeat_.heard(context_.now, number_of(message.seq));
@@ -92,6 +93,26 @@ void Link::on_application(MessageKind kind, bool is_data, std::span<const uint8_
     if (session == nullptr || phase_ != Phase::open) return;
     if (session->count(bytes.size())) return acknowledge();
     if (ack_at_ == kNever) ack_at_ = after(context_.now, kAckAfter);
+}
+
+// A server that asks on and reads nothing must not fill this end's memory. Beyond what messages may
+// have waiting its pings go unanswered (RFC 6455 5.5.3: all but the last may), and acks wait.
+bool Link::may_answer() const {
+    return context_.transport.buffered(id_) / 4 <= options_.backlog_max;
+}
+
+void Link::acknowledge() {
+    ack_at_ = kNever;
+    if (!takes_messages() || session == nullptr) return;
+    if (!may_answer()) {
+        ack_at_ = after(context_.now, kAckAfter);
+        return;
+    }
+    const std::optional<uint64_t> received = session->take_ack();
+    if (!received) return;
+    json::Object ack;
+    ack.raw(R"({"type":"ack","received":)").number(*received).raw("}");
+    write_object(ack);
 }
 
 void Link::unreadable(const JsonMessage& message, const JsonFault& fault) {
@@ -193,7 +214,7 @@ void Link::on_error(uint16_t code, std::string message) {
 
 void Link::put_off_hello() {
     const Nanos wait = kPutOff << (put_off_ - 1);
-    patience_.begin(context_.now, wait + options_.welcome_timeout);
+    patience_.begin(context_.now, after(wait, options_.welcome_timeout));
     const auto spread = static_cast<uint64_t>(wait / 2) + 1;
     hello_at_ = after(context_.now, wait - static_cast<Nanos>(context_.random.below(spread)));
 }

@@ -21,7 +21,9 @@ struct TokenRequest {
 };
 
 // None: there is none to be had now, which is tried again by the row `token_failed`. Called from
-// connect(), login() and step(), on their thread; what it waits for, the client waits for.
+// connect(), login() and step(), on their thread; what it waits for, the client waits for. An
+// exception is as if there were none.
+// Requires: it calls nothing of its client, and neither does allow_move.
 using TokenSource = std::function<std::optional<std::string>(const TokenRequest&)>;
 
 struct Options {
@@ -35,7 +37,7 @@ struct Options {
     bool resume = true;  // go on with the session after a connection was lost, where the server can
     std::vector<std::pair<std::string, Policy>> policies{};  // rows in the place of default ones
     QueueBounds queue{};
-    // Whether a goodbye may send the client to that URL; none: anywhere.
+    // Whether a goodbye may send the client to that URL; none: anywhere. An exception is a no.
     std::function<bool(std::string_view url)> allow_move{};
     Nanos connect_timeout = 10 * kSecond;  // until WebSocket or the line is open
     Nanos welcome_timeout = 10 * kSecond;  // from there until the welcome, and of a later hello

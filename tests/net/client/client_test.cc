@@ -4,10 +4,17 @@
 #include "net/client/client.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <numeric>
+#include <stdexcept>
+
+#include "net/client/sockets.h"
+#include "net/io/clocks.h"
 
 #include "tests/support/client_world.h"
 #include "tests/support/scale.h"
@@ -244,6 +251,33 @@ TEST(Resuming, OfASessionThatIsOverAnswersWhatWasSent) {
     const int next = stage.say(true);
     stage.run(kSecond);
     EXPECT_EQ(stage.answer_of(next).outcome, Outcome::received);
+}
+
+// The server has counted less than it has answered for: it cannot be gone on with, and what came
+// before comes no second time.
+TEST(Resuming, ByCountsThatCannotBeIsGivenUp) {
+    Stage stage;
+    bool loses = true;
+    stage.home.on_message = [&](Wire&, std::string_view text) {
+        return loses && text.find(R"("type":"data")") != text.npos;
+    };
+    stage.open();
+    const int lost = stage.say(true);
+    stage.run(kSecond);
+    EXPECT_EQ(stage.answer_of(lost).outcome, Outcome::received);
+    loses = false;
+    for (int i = 0; i < 3; ++i) {
+        stage.push();
+        stage.run(kSecond / 4);
+        stage.cut(stage.wire());
+        stage.run(10 * kSecond);
+    }
+    EXPECT_EQ(stage.home.sessions(), 2u);
+    EXPECT_EQ(stage.received(), (std::vector{1, 2, 1}));
+    const std::vector<Resumed> resumed = stage.of<Resumed>();
+    ASSERT_EQ(resumed.size(), 2u);
+    EXPECT_FALSE(resumed[0].resumed);
+    EXPECT_TRUE(resumed[1].resumed);
 }
 
 TEST(Resuming, BoundsWhatMayHaveToBeSentAgain) {
@@ -567,6 +601,9 @@ TEST(Messages, OfTheProtocolItselfAreRefused) {
     for (const char* text :
          {"PING", R"({"type":"hello"})", R"({"type":"ack","received":-1})", "\xff"})
         EXPECT_FALSE(send(text)) << text;
+    const std::string broken[] = {R"({"type":"data"}})", R"({"type":"data","type":"data"})"};
+    for (const std::string& text : broken)
+        EXPECT_FALSE(send(text)) << text << ": the server would answer it with an error";
     for (const char* text : {"hello", R"({"type":"chat"})", R"({"type":"data","a":1})", "{", ""})
         EXPECT_TRUE(send(text)) << text;
     Stage lines("jsonl");
@@ -576,6 +613,7 @@ TEST(Messages, OfTheProtocolItselfAreRefused) {
     EXPECT_TRUE(say(MessageKind::text, R"({"type":"data"})"));
     EXPECT_FALSE(say(MessageKind::text, "{\"type\":\"data\",\n\"a\":1}"));
     EXPECT_FALSE(say(MessageKind::text, "hello"));
+    for (const std::string& text : broken) EXPECT_FALSE(say(MessageKind::text, text)) << text;
     EXPECT_FALSE(say(MessageKind::binary, "hello"));
 }
 
@@ -589,6 +627,38 @@ TEST(Messages, WaitWhereTheSocketIsSlow) {
     for (int i = 0; i < 20; ++i) stage.say(false, 100);
     EXPECT_GT(stage.engine.outbox().count(), 10u);
     EXPECT_LT(stage.wire().waiting.size(), 1'000u);
+}
+
+TEST(Messages, OfAServerThatReadsNothingFillNoMemory) {
+    for (const char* scheme : {"ws", "jsonl"}) {
+        Options options = options_for(scheme);
+        options.buffered_max = options.queue.bytes_max = 4'000;
+        Stage stage(std::move(options));
+        stage.open();
+        Wire& wire = stage.wire();
+        stage.home.takes_bytes = false;
+        std::string asks;
+        for (int i = 0; i < 10'000; ++i)
+            asks += scheme == std::string_view("ws") ? std::string("\x89\0", 2)
+                                                     : "{\"type\":\"ping\"}\n";
+        for (int i = 0; i < 10; ++i) stage.deliver(wire, asks);
+        for (int i = 0; i < 4'000; ++i) stage.push();
+        stage.run(kSecond / 2);
+        EXPECT_LT(wire.waiting.size(), 70'000u) << scheme;
+        EXPECT_GT(wire.waiting.size(), 10'000u) << scheme << ": none of many is answered";
+    }
+}
+
+TEST(Messages, ThatLeaveSlowlyEndNoHelloBehindThem) {
+    Options options = options_for("ws");
+    options.answer_timeout = 60 * kSecond;
+    Stage stage(std::move(options));
+    stage.open();
+    stage.home.takes_bytes = false;
+    stage.say(false, 100'000);
+    EXPECT_TRUE(stage.engine.login(stage.now, options_for("ws").identity, ""));
+    stage.run(20 * kSecond);
+    EXPECT_TRUE(stage.of<Lost>().empty());
 }
 
 TEST(Messages, ThatAreLargeComeWhole) {
@@ -635,6 +705,37 @@ TEST(Tokens, AreAskedForAndRenewed) {
     stage.run(kSecond);
     EXPECT_EQ(asked.back(), "unauthorized anew");
     EXPECT_EQ(stage.engine.state(), State::open);
+}
+
+TEST(Tokens, OfAFunctionThatThrowsAreAskedForAgain) {
+    Options options = options_for("ws");
+    int asked = 0;
+    options.token_source = [&](const TokenRequest&) -> std::optional<std::string> {
+        if (++asked < 3) throw std::runtime_error("no network");
+        return "t";
+    };
+    options.allow_move = [](std::string_view) -> bool { throw std::runtime_error("no"); };
+    Stage stage(std::move(options));
+    stage.open();
+    EXPECT_EQ(asked, 3);
+    EXPECT_EQ(stage.of<RetryPlanned>().at(0).cause.name, "token_failed");
+    EXPECT_NE(stage.of<RetryPlanned>().at(0).cause.message.find("no network"), std::string::npos);
+    stage.home.goodbye(stage.wire(), R"("code":4011,"reason":"moved","move_to":"ws://gone:1")");
+    stage.run(20 * kSecond);
+    EXPECT_EQ(stage.engine.state(), State::open);
+    EXPECT_EQ(stage.wires.size(), 2u) << "it stays";
+}
+
+TEST(Tokens, AFunctionThatCallsItsClientIsStopped) {
+    Options options = options_for("ws");
+    Engine* engine = nullptr;
+    options.token_source = [&](const TokenRequest&) -> std::optional<std::string> {
+        engine->close(0);
+        return "t";
+    };
+    Stage stage(std::move(options));
+    engine = &stage.engine;
+    EXPECT_DEATH(stage.engine.connect(stage.now), "token_source");
 }
 
 TEST(Tokens, ThatAreWrongEndItWhereThereIsNoSource) {
@@ -689,7 +790,38 @@ TEST(Options, ThatCannotBeMeantAreNamed) {
               std::string::npos);
 }
 
-// A name that is looked up, a connection that is refused, by the kernel.
+// A name of several addresses, one of which refuses: that is not the end of a try.
+TEST(Sockets, TryEachAddressOfAName) {
+    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    SocketAddress here = *parse_address("127.0.0.1:0");
+    ASSERT_EQ(bind(listener, &here.base, here.size_bytes()), 0);
+    ASSERT_EQ(listen(listener, 8), 0);
+    socklen_t bytes = sizeof here.v4;
+    ASSERT_EQ(getsockname(listener, &here.base, &bytes), 0);
+    Sockets sockets([&here](const Endpoint&) -> Result<Addresses> {
+        return Addresses{*parse_address("127.0.0.1:1"), here, *parse_address("[::1]:1")};
+    });
+    ASSERT_TRUE(sockets.open());
+    Engine engine(options_for("jsonl"), sockets);
+    for (int i = 1; i <= 3; ++i) {  // each begins with another
+        engine.connect(monotonic_clock());
+        int accepted = -1;
+        for (int turn = 0; turn < 500 && accepted < 0; ++turn) {
+            pollfd ready{sockets.descriptor(), POLLIN, 0};
+            poll(&ready, 1, 20);
+            sockets.step(engine, monotonic_clock());
+            accepted = accept(listener, nullptr, nullptr);
+        }
+        EXPECT_GE(accepted, 0);
+        close(accepted);
+        while (const std::optional<Event> event = engine.next())
+            EXPECT_FALSE(std::holds_alternative<RetryPlanned>(*event)) << i;
+        engine.close(monotonic_clock());
+    }
+    close(listener);
+}
+
+// A connection that is refused, by the kernel.
 TEST(Sockets, ReportARefusal) {
     Options options;
     options.urls = {"ws://localhost:1"};
