@@ -4,12 +4,15 @@
 // It is hearsay, and handed out as such: a client that is given it confirms it by one silence
 // before it goes by it, so that a lie costs a silence and never a connection. Against lies that
 // make others beat too often the median of the last kNatReporters clients counts, the shorter of
-// two; a client has one voice, and may change it once in kNatReportEveryNs.
+// two; a client has one voice, and may change it once in kNatReportEveryNs. Of a crowd that speaks
+// at once so many count: each that does is passed on to all reactors.
 //
 // Off, it has no memory; on, kNatNetworks entries of 64 bytes. Of two networks with one place the
-// newer stays. A report that is older than kNatReportNs is not one: the table has no timer.
+// newer stays, but for a minute. A report that is older than kNatReportNs is not one: the
+// table is asked, and has no timer.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -26,11 +29,18 @@ class NatReports {
     void turn_on() { entries_.resize(kNatNetworks); }
     bool on() const { return !entries_.empty(); }
 
-    // A client found that, to a tenth of a second. False: it has said something too short a time
-    // ago, and this does not count. Requires: it is on, `found` is valid, and no number is 0.
+    // A client found that, to a tenth of a second. False: it, or so many others, have said
+    // something too short a time ago, and this does not count. Requires: it is on, `found` is
+    // valid, and no number is 0.
     bool add(uint32_t network, uint32_t client, const NatSilence& found, Nanos now) {
+        const auto is_fresh = [now](const Report& each) {
+            return age(each, now) < kFreshUnits;
+        };
         Entry& entry = entries_[network % kNatNetworks];
-        if (entry.network != network) entry = Entry{.network = network};
+        if (entry.network != network) {
+            if (std::ranges::any_of(entry.reports, is_fresh)) return false;
+            entry = Entry{.network = network};
+        }
         Report* place = &entry.reports[0];
         for (Report& each : entry.reports) {
             if (each.client == client) {
@@ -40,6 +50,7 @@ class NatReports {
             }
             if (age(each, now) > age(*place, now)) place = &each;
         }
+        if (place->client != client && is_fresh(*place)) return false;
         *place = {.client = client,
                   .kept = static_cast<uint16_t>(found.kept / kSilenceUnit),
                   .lost = static_cast<uint16_t>((found.lost + kSilenceUnit - 1) / kSilenceUnit),
@@ -79,6 +90,7 @@ class NatReports {
     static_assert(sizeof(Entry) == kCacheLineBytes);
 
     static constexpr Nanos kUnit = 60 * kSecond;
+    static constexpr Nanos kFreshUnits = 1;  // a voice that is so new gives way to no other
     static constexpr Nanos kSilenceUnit = kSecond / 10;
     static_assert(kNatSilenceMaxNs / kSilenceUnit <= UINT16_MAX);
     static uint32_t unit(Nanos now) { return static_cast<uint32_t>(now / kUnit); }

@@ -162,14 +162,26 @@ TEST(NatReports, TakeOneVoiceOfAClientAndItsNewestInAnHour) {
     EXPECT_TRUE(known.add(7, 1, {300 * kSecond, 0}, 8 * kHour)) << "it was forgotten";
 }
 
+// A crowd that comes back at once, and users that one peer makes up, are not passed on each.
+TEST(NatReports, TakeAsManyVoicesOfACrowdAsCount) {
+    NatReports known = reports();
+    uint32_t taken = 0;
+    for (uint32_t client = 1; client <= 10'000; ++client)
+        taken += known.add(7, client, {280 * kSecond, 0}, kHour);
+    EXPECT_EQ(taken, kNatReporters);
+    EXPECT_FALSE(known.add(7 + kNatNetworks, 1, {90 * kSecond, 0}, kHour)) << "of its place, too";
+    EXPECT_EQ(known.of(7, kHour).kept, 280 * kSecond);
+    EXPECT_TRUE(known.add(7, 10'001, {280 * kSecond, 0}, kHour + 60 * kSecond));
+}
+
 TEST(NatReports, ExpireAndGiveWayToANewerNetwork) {
     NatReports known = reports();
     known.add(7, 1, {280 * kSecond, 0}, kHour);
     EXPECT_EQ(known.of(7, kHour + kNatReportNs).kept, 280 * kSecond);
     EXPECT_EQ(known.of(7, kHour + kNatReportNs + 61 * kSecond), NatSilence{});
-    known.add(7 + kNatNetworks, 1, {90 * kSecond, 0}, kHour);
-    EXPECT_EQ(known.of(7, kHour), NatSilence{}) << "they have one place";
-    EXPECT_EQ(known.of(7 + kNatNetworks, kHour).kept, 90 * kSecond);
+    known.add(7 + kNatNetworks, 1, {90 * kSecond, 0}, 2 * kHour);
+    EXPECT_EQ(known.of(7, 2 * kHour), NatSilence{}) << "they have one place";
+    EXPECT_EQ(known.of(7 + kNatNetworks, 2 * kHour).kept, 90 * kSecond);
     EXPECT_EQ(known.memory_bytes(), kNatNetworks * kCacheLineBytes);
     EXPECT_EQ(NatReports{}.memory_bytes(), 0u);
     EXPECT_EQ(NatReports{}.of(7, kHour), NatSilence{}) << "off";
