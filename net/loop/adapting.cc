@@ -17,15 +17,20 @@ namespace pulse {
 
 uint8_t Connections::place_for(Index index, uint8_t asked) {
     if (asked != kProfileDefault || !adapts_) return place_of(asked);
-    const uint8_t now = at(index).profile;
-    if (is_adaptive(now)) return place_of(profile_at(now));
+    // What it was told of counts before what it has yet.
+    for (const uint8_t place : {place_told(index), at(index).profile})
+        if (is_adaptive(place)) return place_of(profile_at(place));
     if (!Session(*this, index).hears_of_intervals()) return place_of(asked);
     return place_of(profile_of_level(first_level(index)));
 }
 
+// What its client said of its network holds, whatever profile it had since.
 uint8_t Connections::first_level(Index index) {
+    const uint8_t most = adaptive_.of(index).most;
     adaptive_.begin(index);
-    return networks_.start(at(index).address, adaptive_first_, io_.now());
+    if (most != 0) adaptive_.at(index).most = most;
+    return adaptive_.of(index).top(
+        networks_.start(at(index).address, adaptive_first_, io_.now()));
 }
 
 // `step` is what was done at a look. While a walk over all changes what levels are nothing is done.

@@ -1,10 +1,10 @@
 // From when on a peer is judged by the heartbeats that it is told of.
 //
-// Longer ones hold at once. By shorter ones none is judged before it can know them: they hold once
-// its host has acknowledged the message that tells them, or else one timeout of before later: by
-// then it has sent something, or is evicted. Their silence begins anew. So a peer that is cut off
-// is evicted by what it knows, and one that no message is there for, or that has not begun to
-// speak, keeps what it had for so long.
+// Longer ones hold at once, and the silence goes on. By shorter ones none is judged before it can
+// know them: they hold once its host has acknowledged the message that tells them, or else one
+// timeout of before later: by then it has sent something, or is evicted. Their silence begins anew.
+// So a peer that is cut off is evicted by what it knows, and one that no message is there for, or
+// that has not begun to speak, keeps what it had for so long.
 //
 // A hello that names another profile asks for it, and has it at once. What else may come of a hello
 // is told by the welcome.
@@ -18,16 +18,20 @@ bool Connections::is_shorter(Index index, uint8_t place) const {
 }
 
 void Connections::announce(Index index, uint8_t place) {
-    if (is_shorter(index, place) && note_announced(index, place)) return tell_announced(index);
-    // What it has already, in the other of two places or for good: its silence goes on.
-    const bool is_same = config_.profiles[place] == heartbeat_of(at(index));
-    is_same ? change_profile(index, place) : set_profile(index, place);
+    const bool waits = is_shorter(index, place);
+    if (waits && note_announced(index, place)) return tell_announced(index);
+    // Its silence goes on, or a stretch that begins time and again would keep the dead. But under
+    // shorter intervals all would be probed at once: then it begins anew, and probes are spread.
+    const bool goes_on = !waits && config_.profiles[place].interval_ticks >=
+                                       heartbeat_of(at(index)).interval_ticks;
+    goes_on ? change_profile(index, place) : set_profile(index, place);
     Session(*this, index).send_interval();
 }
 
 // `begins_anew`: the silence of what it has until then.
 void Connections::announce_by_welcome(Index index, uint8_t place, bool begins_anew) {
     const bool waits = is_shorter(index, place);
+    const Announced before = announced_.of(index);
     const uint8_t until_then = waits ? at(index).profile : place;
     if (begins_anew)
         set_profile(index, until_then);
@@ -35,6 +39,8 @@ void Connections::announce_by_welcome(Index index, uint8_t place, bool begins_an
         change_profile(index, until_then);
     if (!waits) return;
     if (!note_announced(index, place)) return change_profile(index, place);
+    // Told again, it has no longer: hellos without end would keep others waiting (sweeps.cc).
+    if (before.pends() && before.place() == place) announced_.at(index).until = before.until;
     wheel_.arm(index, config_.clock.up(io_.clock()) + config_.clock.ticks(kAdoptLookNs));
 }
 

@@ -61,7 +61,7 @@ uint32_t Connections::client_of(Index index) const {
 void Connections::take_nat(Index index, const NatSilence& found) {
     const std::optional<Network> network = network_of(index);
     if (!network) return;
-    if (adapts_ && is_adaptive(place_told(index))) bound_interval(index, found);
+    if (adapts_) bound_interval(index, found);
     if (found.kept == 0) return;
     const uint32_t client = client_of(index);
     if (!nat_reports_.add(network->number, client, found, io_.now())) return;
@@ -83,10 +83,11 @@ void Connections::note_nat(const Message::NatFound& found) {
 
 // It does not grow beyond what its client has found; until then it stays where it is, lest it be
 // lost by trying. What its network has lost on other connections counts besides. The welcome that
-// follows tells the interval.
+// follows tells the interval; one whose interval is not adaptive yet goes by it once it is.
 void Connections::bound_interval(Index index, const NatSilence& found) {
     const Connection& connection = at(index);
-    const uint8_t now = level_at(place_told(index));
+    const uint8_t told = place_told(index);
+    const uint8_t now = is_adaptive(told) ? level_at(told) : first_level(index);
     uint8_t level = now;
     if (found.kept > 0) {
         const uint8_t most = networks_.most(connection.address, adaptive_top_, io_.now());
@@ -95,7 +96,7 @@ void Connections::bound_interval(Index index, const NatSilence& found) {
     AdaptiveState& state = adaptive_.at(index);
     state.most = level + 1;
     state.quiet = state.ceiling = 0;
-    if (level == now) return;
+    if (level == now || !is_adaptive(told)) return;
     const uint8_t place = place_of(profile_of_level(level));
     // Where a round trip is wanted a hello proves none, and the silence goes on.
     const bool proves = heartbeat_of(connection).liveness == Liveness::any;

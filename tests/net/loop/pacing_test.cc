@@ -527,6 +527,41 @@ TEST(ShorterHeartbeats, AreTakenBackAtOnce) {
     world.stage.reactor().connections().validate();
 }
 
+// Nor does a peer that greets without end keep a reload waiting that comes behind.
+TEST(ShorterHeartbeats, AreNotPutOffByHellos) {
+    Stretching world;
+    const size_t peer = join(world.stage, "{\"type\":\"hello\"}\n");
+    world.stretch(true);
+    world.stage.io().cut_off = true;
+    world.stretch(false);
+    const auto greet = [&](int seconds) {
+        for (int i = 0; i < seconds; i += 10) {
+            world.stage.write(peer, "{\"type\":\"hello\"}\n");
+            world.stage.settle(10 * kSecond);
+        }
+    };
+    greet(170);
+    EXPECT_EQ(world.timeout(peer), 180);
+    greet(20);
+    EXPECT_EQ(world.timeout(peer), 90);
+    EXPECT_EQ(count(world.stage, Metric::evicted), 0u);
+}
+
+// Overload that comes and goes does not keep those that are gone.
+TEST(LongerHeartbeats, LetTheSilenceGoOn) {
+    Stretching world;
+    join(world.stage, "PING\n");
+    world.stage.io().cut_off = true;
+    for (int second = 0; second < 182 && count(world.stage, Metric::evicted) == 0; second += 26) {
+        world.stage.settle(13 * kSecond);
+        world.stretch(true);
+        world.stage.settle(13 * kSecond);
+        if (second < 150) world.stretch(false);
+    }
+    EXPECT_EQ(count(world.stage, Metric::evicted), 1u);
+    world.stage.reactor().connections().validate();
+}
+
 // ------------------------------------------------------------------------------- probes that wait
 
 // This thread is away between the look and the send: of the time in which the peer had no probe its
@@ -746,6 +781,42 @@ TEST(SideConnections, WhatAClientFoundBoundsItsOwnInterval) {
     Beating other = begin(stage);
     other.beat_for(2'000 * kSecond);
     EXPECT_GT(other.interval, bounded);
+}
+
+// Whatever it had before its interval became adaptive, or in between.
+TEST(SideConnections, WhatAClientFoundHoldsWhenItsIntervalBecomesAdaptive) {
+    StagePlan both = adaptive();
+    both.options.nat_probes = 100;
+    for (const Liveness liveness : {Liveness::any, Liveness::roundtrip}) {
+        both.options.liveness = liveness;
+        PacingStage stage(both);
+        Beating searches = begin(stage, "{\"type\":\"hello\",\"nat\":{}}\n");
+        searches.beat_for(3'000 * kSecond);
+        EXPECT_LE(searches.interval, 30 * kSecond) << "it finds out elsewhere";
+        stage.close(searches.peer, true);
+        Beating named = begin(
+            stage, "{\"type\":\"hello\",\"profile\":\"mobile\",\"nat\":{\"kept_ms\":64000}}\n");
+        EXPECT_EQ(named.interval, 60 * kSecond);
+        stage.write(named.peer, "{\"type\":\"hello\",\"profile\":\"default\"}\n");
+        named.beat_for(10'000 * kSecond);
+        EXPECT_LE(named.interval, 61 * kSecond);
+        EXPECT_GT(named.interval, 50 * kSecond);
+        EXPECT_EQ(count(stage, Metric::evicted), 0u);
+    }
+    // It was told, and its host has not said that it knows.
+    both.options.liveness = Liveness::any;
+    both.options.heartbeat_timeout = 400 * kSecond;
+    PacingStage stage(both);
+    stage.io().cut_off = true;
+    Beating client = begin(stage, "{\"type\":\"hello\",\"nat\":{\"kept_ms\":64000}}\n");
+    const Nanos bounded = client.interval;
+    EXPECT_GT(bounded, 50 * kSecond);
+    stage.write(client.peer, "{\"type\":\"hello\",\"profile\":\"default\"}\n");
+    client.beat_for(kSecond);
+    EXPECT_EQ(client.interval, bounded);
+    stage.io().cut_off = false;
+    client.beat_for(10'000 * kSecond);
+    EXPECT_EQ(client.interval, bounded);
 }
 
 }  // namespace
