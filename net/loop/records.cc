@@ -69,7 +69,10 @@ TlsConnections::Read Connections::read_records(Index index, std::span<uint8_t> r
                            CloseCause(CloseReason::slow_reader).noted("it read no TLS alerts"));
     }
     if (at(index).stage >= Stage::closing) read.plain = {};
-    if (read.opened && at(index).stage == Stage::tls) on_tls_opened(index);
+    if (read.opened) {
+        if (at(index).stage == Stage::tls) on_tls_opened(index);
+        tls_.end_description();
+    }
     return read;
 }
 

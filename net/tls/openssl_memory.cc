@@ -5,11 +5,13 @@
 #include <openssl/crypto.h>
 
 #include <cstdlib>
+#include <cstring>
 
 namespace pulse {
 namespace {
 
 thread_local int64_t held_bytes = 0;
+thread_local bool wipes_freed = false;
 
 // glibc keeps a block's size in front of it.
 int64_t bytes_of(void* block) {
@@ -32,6 +34,7 @@ void* take_again(void* block, size_t bytes, const char*, int) {
 
 void give_back(void* block, const char*, int) {
     held_bytes -= bytes_of(block);
+    if (wipes_freed && block != nullptr) explicit_bzero(block, malloc_usable_size(block));
     std::free(block);
 }
 
@@ -40,6 +43,9 @@ void give_back(void* block, const char*, int) {
 bool count_openssl_memory() {
     return CRYPTO_set_mem_functions(&take, &take_again, &give_back) == 1;
 }
+
+WipedFrees::WipedFrees() { wipes_freed = true; }
+WipedFrees::~WipedFrees() { wipes_freed = false; }
 
 int64_t openssl_memory_bytes() { return held_bytes; }
 

@@ -13,6 +13,16 @@ namespace pulse {
 // From now on, in all threads. False: OpenSSL has memory already, and nothing is counted.
 bool count_openssl_memory();
 
+// While there is one, what OpenSSL frees on this thread is wiped, where memory is counted:
+// SSL_free() leaves traffic secrets in what it gives back.
+class WipedFrees {
+  public:
+    WipedFrees();
+    ~WipedFrees();
+    WipedFrees(const WipedFrees&) = delete;
+    WipedFrees& operator=(const WipedFrees&) = delete;
+};
+
 // Of the calling thread, with what malloc() adds to each block; 0 where it is not counted.
 int64_t openssl_memory_bytes();
 

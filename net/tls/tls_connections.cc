@@ -27,6 +27,7 @@ constexpr uint32_t kRecordHeaderBytes = tls::kHeaderBytes;
 // Without an end of its own it would spoil its session, which may be resumed all the same (RFC
 // 5246 section 7.2.1).
 void free_ssl(SSL* ssl) {
+    const WipedFrees wiped;
     if (ssl != nullptr) SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(ssl);
 }
@@ -153,10 +154,14 @@ void TlsConnections::begin_call(std::span<const uint8_t> records) {
 }
 
 void TlsConnections::begin_frozen_call() {
-    if (just_frozen_ != nullptr) free_ssl(std::exchange(just_frozen_, nullptr));
+    end_description();
     output_.clear();
     reason_.clear();
     tidy();
+}
+
+void TlsConnections::end_description() {
+    if (just_frozen_ != nullptr) free_ssl(std::exchange(just_frozen_, nullptr));
 }
 
 // What a large message needed is given back.
@@ -335,7 +340,7 @@ void TlsConnections::note(tls::State& state, const tls::Opened& opened, Read& re
     read.ended = state.has_ended();
     if (!opened.failed) return;
     read.failed = true;
-    if (opened.peer_alert != tls::Alert::none) {
+    if (opened.alert == tls::Alert::none) {  // the peer's, which may be any number
         const int alert = static_cast<int>(opened.peer_alert);
         reason_ = std::string("the peer's alert: ") + SSL_alert_desc_string_long(alert);
         return;

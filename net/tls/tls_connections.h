@@ -108,6 +108,9 @@ class TlsConnections {
     std::string describe(Index index) const;
     // Whether a ticket spared it the certificates. Requires: likewise.
     bool is_resumed(Index index) const;
+    // No more is asked of the three above. With the next call at the latest: on a reactor without
+    // another that may be long, and the object has secrets.
+    void end_description();
 
     // Frees what there is of it.
     void release(Index index);

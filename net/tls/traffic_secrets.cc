@@ -97,6 +97,10 @@ std::optional<tls::Beginning> frozen_beginning(const SSL* ssl) {
     if (secrets == nullptr || cipher == nullptr || SSL_version(ssl) != TLS1_3_VERSION ||
         SSL_has_pending(ssl) != 0)
         return std::nullopt;
+    // A small client's buffer (RFC 6066 section 4): proto/tls/ seals records of any length.
+    if (SSL_SESSION_get_max_fragment_length(SSL_get_session(ssl)) !=
+        TLSEXT_max_fragment_length_DISABLED)
+        return std::nullopt;
     const tls::Suite suite = tls::suite_of(SSL_CIPHER_get_protocol_id(cipher));
     const size_t bytes = tls::info(suite).secret_bytes;
     if (bytes == 0 || secrets->client.bytes != bytes || secrets->server.bytes != bytes)

@@ -24,7 +24,8 @@ void allow_freezing(SSL_CTX* context);
 bool watch_secrets(SSL* ssl);
 // The secrets are `ssl`'s, for as long as it is there, and are good for one connection: `ssl` must
 // not read or write any more. None where it has to go on itself: it speaks TLS 1.2 or a suite that
-// is not known here, or has read what was not asked for yet.
+// is not known here, its peer wants records shorter than 16 KiB, or it has read what was not asked
+// for yet.
 // Requires: watch_secrets(), and its handshake is over, with nothing read or written since.
 std::optional<tls::Beginning> frozen_beginning(const SSL* ssl);
 

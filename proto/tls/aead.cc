@@ -115,6 +115,22 @@ bool Aead::seal(const TrafficKey& key, uint64_t number, std::span<const uint8_t>
                                text.data() + text.size()) == 1;
 }
 
+// A key of zeros takes its place in the context, which is wanted again soon.
+void Aead::forget(const TrafficKey& key) {
+    constexpr std::array<uint8_t, kKeyBytesMax> kNone{};
+    for (Keyed& keyed : contexts_[static_cast<size_t>(key.suite)]) {
+        if (keyed.used_at == 0 ||
+            std::memcmp(keyed.key.data(), key.key.data(), key.key.size()) != 0)
+            continue;
+        keyed.used_at = keyed.next_number = 0;
+        OPENSSL_cleanse(keyed.key.data(), keyed.key.size());
+        if (EVP_CipherInit_ex2(keyed.context, nullptr, kNone.data(), nullptr, 1, nullptr) != 1) {
+            EVP_CIPHER_CTX_free(keyed.context);  // wipes what it has
+            keyed.context = nullptr;
+        }
+    }
+}
+
 // A context forgets its key when others push it out; this does not.
 void Aead::note_sealed([[maybe_unused]] const TrafficKey& key, [[maybe_unused]] uint64_t number) {
 #if defined(PULSE_AUDIT) && PULSE_AUDIT

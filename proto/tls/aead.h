@@ -44,6 +44,10 @@ class Aead {
     bool seal(const TrafficKey& key, uint64_t number, std::span<const uint8_t> header,
               std::span<uint8_t> bytes);
 
+    // No context has this key any more: what was sealed with it stays secret from now on, if none
+    // has it elsewhere. Requires: it is not used again.
+    void forget(const TrafficKey& key);
+
   private:
     struct Keyed {
         EVP_CIPHER_CTX* context = nullptr;

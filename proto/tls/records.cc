@@ -95,6 +95,7 @@ bool Records::derive(State& state, size_t way) {
 // RFC 8446 section 7.2. The numbers begin anew, under a key that has sealed nothing.
 bool Records::update(State& state, size_t way) {
     const std::span<uint8_t> secret{secret_of(state, way), info(state.suite).secret_bytes};
+    aead_.forget(traffic_key(state, way));
     if (!schedule_.expand(state.suite, secret, "traffic upd", secret)) return false;
     if (!derive(state, way)) return false;
     state.number[way] = 0;

@@ -225,6 +225,66 @@ def test_frozen_connections_are_as_others(backend):
         assert server.stats()["total"]["tls_frozen"] == 0
 
 
+def secrets_of(keylog):
+    """What each line of a client's key log says of application data."""
+    with open(keylog) as file:
+        lines = [line.split() for line in file]
+    return [bytes.fromhex(line[2]) for line in lines if "TRAFFIC_SECRET_0" in line[0]]
+
+
+def places_of(secrets, process):
+    """How often each is in what the process may write to."""
+    counts = [0] * len(secrets)
+    of_process = f"/proc/{process.pid}"
+    with open(f"{of_process}/maps") as maps, open(f"{of_process}/mem", "rb", 0) as mem:
+        for line in maps:
+            span, rights = line.split()[:2]
+            first, end = (int(text, 16) for text in span.split("-"))
+            if not rights.startswith("rw") or end - first > 1 << 30:  # a sanitizer's
+                continue
+            while first < end:
+                try:
+                    mem.seek(first)
+                    part = mem.read(min(end - first, 1 << 20))
+                except OSError:
+                    break  # a ring of the kernel's
+                first += len(part)
+                if part.count(0) == len(part):
+                    continue
+                counts = [count + part.count(secret) for count, secret in zip(counts, secrets)]
+    return counts
+
+
+def test_a_secret_of_a_frozen_connection_is_in_one_place(backend):
+    with serving(backend, "--tls-idle", "frozen", "--reactors", "1") as server:
+        context = client_context(ssl.TLSVersion.TLSv1_3)
+        context.keylog_filename = os.path.join(FOLDER.name, f"keys-{backend}")
+        raws = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(24)]
+        peers = [context.wrap_socket(raw, server_hostname="a.example",
+                                     do_handshake_on_connect=False) for raw in raws]
+        for peer in peers:  # all are in it at once, each with an object of OpenSSL's
+            peer.setblocking(False)
+            try:
+                peer.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            peer.settimeout(20)
+        for peer in peers:
+            peer.do_handshake()
+            converse(peer)
+        assert server.stats()["total"]["tls_frozen"] == len(peers)
+        secrets = secrets_of(context.keylog_filename)
+        assert len(secrets) == 2 * len(peers), len(secrets)
+        places = places_of(secrets, server.process)
+        # The object for HMAC has the last that it was used with.
+        assert min(places) == 1 and sum(places) <= len(secrets) + 1, places
+        for peer in peers:
+            peer.unwrap().close()
+        wait_for_closed(server, "peer_closed", len(peers))
+        places = places_of(secrets, server.process)
+        assert sum(places) <= 1, places
+
+
 def test_what_fails_is_explained(backend):
     with serving(backend) as server:
         try:

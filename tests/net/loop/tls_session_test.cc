@@ -4,9 +4,13 @@
 #include <openssl/ssl.h>
 
 #include <algorithm>
+#include <array>
+#include <optional>
 
 #include "net/tls/limits.h"
+#include "net/tls/traffic_secrets.h"
 #include "proto/endian.h"
+#include "proto/tls/records.h"
 
 #include "tests/net/loop/reactor_stage.h"
 #include "tests/support/certificates.h"
@@ -591,6 +595,47 @@ TEST_P(TlsSession, WhatComesWithTheHandshakeIsRead) {
             EXPECT_EQ(stage.stats().gauges.tls_frozen, 0u);
             EXPECT_EQ(stage.stats().gauges.buffers, 0u);
         }
+    }
+}
+
+// A small client's buffer is respected: such a connection is OpenSSL's.
+TEST_P(TlsSession, RecordsAreNoLongerThanAClientAsked) {
+    ReactorStage stage(plan());
+    Client client(stage, kWebSocket, {.least = TLS1_3_VERSION});
+    SSL_set_tlsext_max_fragment_length(client.tls.ssl(), TLSEXT_max_fragment_length_512);
+    SSL_clear(client.tls.ssl());
+    SSL_set_connect_state(client.tls.ssl());
+    client.tls.records();
+    client.tls.take("");
+    client.upgrade();
+    const std::string words(4'000, 'x');
+    client.say(text(frame(0x82, words)));
+    EXPECT_TRUE(client.tls.heard.ends_with(words)) << client.tls.heard.size() << client.tls.alert;
+    EXPECT_EQ(stage.stats().gauges.tls_frozen, 0u);
+}
+
+// Whatever number it has, known or not.
+TEST_P(TlsSession, AnAlertIsNotAnsweredByOne) {
+    for (const int number : {40, 255}) {
+        ReactorStage stage(plan());
+        Client client(stage, kWebSocket, {.least = TLS1_3_VERSION});
+        allow_freezing(SSL_get_SSL_CTX(client.tls.ssl()));
+        ASSERT_TRUE(watch_secrets(client.tls.ssl()));
+        client.upgrade();
+        const std::optional<tls::Beginning> from = frozen_beginning(client.tls.ssl());
+        ASSERT_TRUE(from);
+        alignas(8) std::array<std::byte, tls::kStateBytesMax> bytes{};
+        auto& state = *reinterpret_cast<tls::State*>(bytes.data());
+        tls::Records records;
+        ASSERT_TRUE(records.begin(state, *from));
+        std::string alert(tls::kAlertRecordBytes, '\0');
+        ASSERT_GT(records.seal_alert(state, static_cast<tls::Alert>(number),
+                                     reinterpret_cast<uint8_t*>(alert.data())),
+                  0u);
+        stage.write(client.number, alert);
+        stage.settle();
+        EXPECT_EQ(stage.heard(client.number), "") << number;
+        EXPECT_TRUE(logged(stage, "TLS failed")) << number;
     }
 }
 

@@ -1,9 +1,15 @@
 // Records of TLS 1.3: RFC 8448's bytes, and every decision on a record beside a live SSL object
 // that reads the same bytes.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cstdio>
+#include <fstream>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -457,6 +463,57 @@ TEST(TlsRecords, AFloodOfKeyUpdatesIsRefused) {
     for (uint32_t update = 0; update <= kTlsKeyUpdatesPerRead; ++update)
         records += updated(peer, peer.record(kHandshakeType, kUpdate));
     EXPECT_EQ(server.read(records).alert, Alert::unexpected_message);
+}
+
+// How often this process has, in what it may write to, the bytes of which `inverted` has the
+// complement: so the search does not find itself, nor in its window, which is a mapping apart.
+size_t places_of(const std::vector<uint8_t>& inverted) {
+    constexpr size_t kWindow = size_t{1} << 20;
+    const auto is_complement = [](uint8_t a, uint8_t b) { return (a ^ b) == 0xff; };
+    const int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    auto* const window = static_cast<uint8_t*>(mmap(nullptr, kWindow, PROT_READ | PROT_WRITE,
+                                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    madvise(window, kWindow, MADV_DONTFORK);  // not one mapping with its neighbours
+    const auto own = reinterpret_cast<uintptr_t>(window);
+    std::ifstream maps("/proc/self/maps");
+    size_t places = 0;
+    for (std::string line; std::getline(maps, line);) {
+        size_t first = 0, end = 0;
+        char rights[5] = {};
+        if (std::sscanf(line.c_str(), "%zx-%zx %4s", &first, &end, rights) != 3) continue;
+        const bool is_of_a_sanitizer = end - first > size_t{1} << 30;
+        if (rights[1] != 'w' || is_of_a_sanitizer || (first <= own && own < end)) continue;
+        for (; first < end; first += kWindow) {
+            const ssize_t got = pread(memory, window, std::min(kWindow, end - first),
+                                      static_cast<off_t>(first));
+            const uint8_t* const behind = window + std::max<ssize_t>(got, 0);
+            for (const uint8_t* at = window;; ++at, ++places) {
+                at = std::search(at, behind, inverted.begin(), inverted.end(), is_complement);
+                if (at == behind) break;
+            }
+        }
+    }
+    munmap(window, kWindow);
+    close(memory);
+    return places;
+}
+
+// Or what was sealed with it could be opened by one that reads this memory later.
+TEST(TlsRecords, AKeyIsForgottenWhenAnotherFollows) {
+    End server({.suite = Suite::aes_128_gcm_sha256,
+                .client_secret = kClientSecret,
+                .server_secret = kServerSecret,
+                .records_written = kTlsRecordsPerKeyMax - 1});
+    const tls::SuiteInfo& suite = tls::info(Suite::aes_128_gcm_sha256);
+    const auto* const key = reinterpret_cast<const uint8_t*>(&server.state()) + sizeof(tls::State) +
+                            2 * suite.secret_bytes + suite.key_bytes + tls::kIvBytes;
+    std::vector<uint8_t> inverted;
+    for (size_t byte = 0; byte < suite.key_bytes; ++byte)
+        inverted.push_back(static_cast<uint8_t>(~key[byte]));
+    server.seal("the last with it");
+    EXPECT_GE(places_of(inverted), 2u) << "the state's, and a context's";
+    server.seal("the first with the next");
+    EXPECT_EQ(places_of(inverted), 0u);
 }
 
 // More connections than contexts keep their key.
