@@ -188,8 +188,8 @@ void Authentication::log_in(Index index, const Bearer& bearer) {
 void Authentication::admit(Index index, const Bearer& bearer) {
     if (!bearer.binds) return;
     if (!bearer.is_kept) metrics_.add(Metric::tokens_accepted);
+    bind(index, bearer.identity);  // which is in what was kept of it, where it is_kept
     kept_.erase(index);
-    bind(index, bearer.identity);
 }
 
 void Authentication::not_logged_in(Index index) {
