@@ -317,7 +317,8 @@ def test_reloads_heartbeats_on_sighup(backend):
         config.flush()
         with Server(backend, "--config", config.name) as server:
             peer = Peer(server.port)
-            time.sleep(0.3)
+            peer.send(frame(PING, 1))  # before it speaks it is judged by what it came with
+            assert peer.receive(skip=(PING,))[0] == PONG
             config.seek(0)
             config.write('heartbeat-interval = "1s"\nheartbeat-timeout = "2s"\n')
             config.flush()
