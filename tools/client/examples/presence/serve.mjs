@@ -12,7 +12,7 @@ import {parseArgs} from "node:util";
 
 const ROOT = new URL("../../", import.meta.url);  // tools/client/
 const BOARD = "/examples/presence/";
-const FILES = /^\/(examples\/presence|js|js\/src)\/[a-z]+\.(html|css|js)$/;
+const FILES = /^\/(examples\/presence|js|js\/src)\/[a-z_]+\.(html|css|js)$/;
 const TYPES = {html: "text/html", css: "text/css", js: "text/javascript"};
 const UNTYPED = "application/octet-stream";
 
