@@ -25,6 +25,7 @@ import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from admin import Watched
+from certificates import make_certificate
 from server import BACKENDS, Skipped, free_port, run_cases
 
 OBSERVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "observe")
@@ -213,7 +214,9 @@ def check_queries(prometheus):
 def test_a_mass_eviction_becomes_an_alert_and_the_dashboard_shows_it():
     flags = ("--reactors", "1", "--heartbeat-interval", "500ms", "--heartbeat-timeout", "1500ms")
     with tempfile.TemporaryDirectory() as folder, Pages() as pages, \
-            Watched("epoll", *flags) as noisy, Watched("io_uring", scheme="auto") as calm, \
+            Watched("epoll", *flags) as noisy, \
+            Watched("io_uring", "--tls-cert", make_certificate(folder, days=30),
+                    scheme="auto") as calm, \
             Observer("prometheus-alertmanager", folder, replaced(
                 text_of("alertmanager.yml"),
                 ("127.0.0.1:9095", f"127.0.0.1:{pages.server_address[1]}")),
