@@ -22,6 +22,7 @@ import tempfile
 import time
 
 from measuring.tools import why_no_perf
+from measuring.workload import kept_on
 from script import run_script, usage
 from tls_pair import (Failed, cpu_seconds, end, load_command, make_certificate, read_run, serving,
                       whole_numbers)
@@ -63,7 +64,8 @@ def one_run(kind, connections, backend, directory, watch):
         if watch:
             perf = subprocess.Popen(
                 ["perf", "record", "-q", "-e", "cpu-clock", "-F", "999", "-o", data, "-p",
-                 str(server.pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                 str(server.pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                preexec_fn=kept_on(None))
             time.sleep(PERF_WAIT_SECONDS)
         try:
             before = cpu_seconds(server.pid)

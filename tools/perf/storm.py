@@ -25,7 +25,7 @@ import time
 from measuring.command import Failed, whole
 from measuring.environment import read
 from measuring.results import figure, table
-from measuring.workload import Admin
+from measuring.workload import Admin, kept_on
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
@@ -75,7 +75,8 @@ def start_load(options, policy, port, folder, seconds):
          f"{seconds}s", "--heartbeat-interval", "10s", "--reconnect", policy, "--reconnect-base",
          base, "--reconnect-cap", f"{options.base * TIMES_LONGER}s", "--connect-timeout", "60s",
          "--quiet", "--json", f"{folder}/load.json"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        preexec_fn=kept_on(None))
 
 
 def watch_until_all_are_there(options, folder, load, seconds):

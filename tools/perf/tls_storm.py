@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 
+from measuring.workload import kept_on
 from script import run_script, usage
 from tls_pair import (RUN_SECONDS_MAX, Failed, load_command, make_certificate, read_run, serving,
                       whole_numbers)
@@ -40,7 +41,7 @@ class Load:
         with open(self.log, "w", encoding="utf-8") as out:
             self.began = time.monotonic()
             self.process = subprocess.Popen(["nice", "-n", str(nice), *command, "--progress"],
-                                            stdout=out, stderr=out)
+                                            stdout=out, stderr=out, preexec_fn=kept_on(None))
 
     def wait_for_hold(self):
         until = time.monotonic() + RUN_SECONDS_MAX
