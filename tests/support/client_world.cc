@@ -238,7 +238,7 @@ World::World(uint64_t seed, Options options)
 
 FakeServer& World::server(const std::string& authority) {
     auto& server = servers[authority];
-    if (server == nullptr) server = std::make_unique<FakeServer>(*this, authority);
+    if (server == nullptr) server = std::make_unique<FakeServer>(*this);
     return *server;
 }
 

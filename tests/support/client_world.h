@@ -7,7 +7,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,8 +41,7 @@ class FakeServer {
   public:
     enum class Accepts : uint8_t { all, refuses, hangs };
 
-    FakeServer(World& world, std::string authority)
-        : world_(world), authority_(std::move(authority)) {}
+    explicit FakeServer(World& world) : world_(world) {}
 
     Accepts accepts = Accepts::all;
     uint16_t status = 101;  // of an upgrade; another refuses it
@@ -90,7 +88,6 @@ class FakeServer {
     void end_session(Wire& wire, uint16_t code);
 
     World& world_;
-    std::string authority_;
     std::map<std::string, Session> sessions_;
     int sessions_made_ = 0;
     std::deque<Wire*> unread_;

@@ -411,11 +411,15 @@ TEST(Silence, OfAProcessThatWasStoppedIsNotAMiss) {
     stage.open();
     for (int i = 0; i < 5; ++i) {
         stage.run(12 * kSecond);
-        // The process is stopped; what came meanwhile is delivered before time is looked at.
+        // Stopped while a ping is out, whose answer comes before time is looked at.
+        stage.home.stalled_until = stage.now + 3600 * kSecond;
+        stage.engine.wake(stage.now);
+        stage.run(kSecond);
         stage.now += 3600 * kSecond;
     }
     stage.run(20 * kSecond);
     EXPECT_TRUE(stage.of<Lost>().empty());
+    EXPECT_TRUE(stage.of<Missed>().empty());
 }
 
 TEST(Silence, IsNotThatOfALongMessage) {
@@ -499,6 +503,12 @@ TEST(Refusals, OfTcpAndOfSilenceFollowTheirRow) {
     refused.home.accepts = FakeServer::Accepts::all;
     refused.run(61 * kSecond);
     EXPECT_EQ(refused.engine.state(), State::open);
+    Stage mute;
+    mute.home.has_welcomes = false;
+    mute.engine.connect(mute.now);
+    mute.run(1000 * kSecond);
+    EXPECT_EQ(mute.wires.size(), 6u);
+    EXPECT_EQ(mute.of<Ended>().at(0).cause.name, "welcome_timeout");
 }
 
 TEST(Refusals, OfAHelloEndItOrPutItOff) {
