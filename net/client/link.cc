@@ -151,20 +151,7 @@ void Link::on_bytes(std::span<const uint8_t> bytes) {
 void Link::continue_upgrade(std::span<uint8_t> bytes) {
     Sink sink(*this);
     UpgradeOutcome outcome;
-    const Handshake answer = take_head(
-        head_, bytes, sink,
-        [&](std::string_view head) {
-            outcome = judge_upgrade(head, upgrade_);
-            Handshake judged;
-            judged.step = outcome.upgraded ? Handshake::Step::upgraded : Handshake::Step::ended;
-            return judged;
-        },
-        [&](const HeadScan& scan) {
-            outcome.why_not = scan.detail;
-            Handshake judged;
-            judged.step = Handshake::Step::ended;
-            return judged;
-        });
+    const Handshake answer = take_answer(head_, bytes, sink, upgrade_, outcome);
     if (answer.step == Handshake::Step::more) return;
     if (!outcome.upgraded) return end(refusal_of(outcome), Ending::reset);
     opened();

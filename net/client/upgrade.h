@@ -2,6 +2,7 @@
 // answer that may choose among the subprotocols that were offered.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,5 +31,28 @@ struct UpgradeOutcome {
 
 // Of a whole head of an answer (RFC 6455 4.1).
 UpgradeOutcome judge_upgrade(std::string_view head, const UpgradePlan& plan);
+
+// The next bytes of an answer, up to its end: `outcome` holds once the step is not `more`.
+template <CodecSink S>
+Handshake take_answer(HandshakeState& state, std::span<uint8_t> bytes, S& sink,
+                      const UpgradePlan& plan, UpgradeOutcome& outcome) {
+    const Handshake answer = take_head(
+        state, bytes, sink,
+        [&](std::string_view head) {
+            outcome = judge_upgrade(head, plan);
+            Handshake judged;
+            judged.step = outcome.upgraded ? Handshake::Step::upgraded : Handshake::Step::ended;
+            return judged;
+        },
+        [&](const HeadScan& scan) {
+            outcome.why_not = scan.detail;
+            Handshake judged;
+            judged.step = Handshake::Step::ended;
+            return judged;
+        });
+    if (answer.step == Handshake::Step::ended && outcome.why_not.empty())
+        outcome.why_not = answer.outcome.detail;
+    return answer;
+}
 
 }  // namespace pulse::client

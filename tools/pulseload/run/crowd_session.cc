@@ -56,26 +56,10 @@ void Crowd::continue_handshake(Index index, std::span<uint8_t> bytes) {
     ClientSession sink(*this, index);
     const UpgradePlan plan = upgrade_plan(index);
     UpgradeOutcome outcome;
-    const Handshake answer = take_head(
-        state, bytes, sink,
-        [&](std::string_view head) {
-            outcome = judge_upgrade(head, plan);
-            Handshake judged;
-            judged.step = outcome.upgraded ? Handshake::Step::upgraded : Handshake::Step::ended;
-            return judged;
-        },
-        [&](const HeadScan& scan) {
-            outcome.why_not = scan.detail;
-            Handshake judged;
-            judged.step = Handshake::Step::ended;
-            return judged;
-        });
+    const Handshake answer = client::take_answer(state, bytes, sink, plan, outcome);
     std::memcpy(connection.codec.data(), &state, sizeof state);
     if (answer.step == Handshake::Step::more) return;
-    if (!outcome.upgraded) {
-        if (outcome.why_not.empty()) outcome.why_not = answer.outcome.detail;
-        return refused_upgrade(index, outcome);
-    }
+    if (!outcome.upgraded) return refused_upgrade(index, outcome);
     connection.codec = {};
     clients_[index].flags |= kUpgraded;
     if (has(index, kIdentifies)) {
