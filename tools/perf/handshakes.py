@@ -6,11 +6,11 @@
 A server of one reactor (ECDSA P-256, TLS 1.3) and build/pulseload over loopback; plain connects,
 full handshakes and resumed ones in turn, in --rounds rounds, each with a server of its own. Prints
 a table: medians, and in brackets the least and the most, of the server's CPU a connection, from the
-accept to the answer of its first ping; the handshakes that a core does a second at that; what a
-handshake costs above a plain connect; and the shares of that CPU which perf saw in OpenSSL (libssl
-and libcrypto), in libc (memory, most of it for OpenSSL), in the kernel and in the server itself,
-where perf may be used. CPU times are the server's alone. Exit code: 0; 1 where a run failed; 2
-usage.
+accept on, with its first ping and what of its close is done when the load has ended; the handshakes
+that a core does a second at that; what one costs above a plain connect; and the shares of that CPU
+which perf saw in OpenSSL (libssl and libcrypto), in libc (memory, most of it for OpenSSL), in the
+kernel and in the server itself, where perf may be used. CPU times are the server's alone. Exit
+code: 0; 1 where a run failed; 2 usage.
 """
 import os
 import re
@@ -21,11 +21,11 @@ import sys
 import tempfile
 import time
 
+from measuring.command import Failed
 from measuring.tools import why_no_perf
-from measuring.workload import kept_on
+from measuring.workload import cpu_seconds, kept_on
 from script import run_script, usage
-from tls_pair import (Failed, cpu_seconds, end, load_command, make_certificate, read_run, serving,
-                      whole_numbers)
+from tls_pair import end, load_command, make_certificate, read_run, serving, whole_numbers
 
 OPTIONS = {"--connections": 5_000, "--rounds": 3, "--backend": "epoll"}
 KINDS = {"plain": ("tcp", None), "full": ("tls+tcp", "0"), "resumed": ("tls+tcp", "100")}
@@ -43,13 +43,13 @@ def part_of(dso):
 
 
 def shares(data):
-    """{part: share of the samples}."""
+    """{part: share of the samples}; None where perf reports none."""
     done = subprocess.run(["perf", "report", "-i", data, "--sort", "dso", "--stdio", "-q"],
                           capture_output=True, text=True, check=False)
     seen = dict.fromkeys(PARTS, 0.0)
     for share, where in re.findall(r"^\s*([\d.]+)%\s+(\S+)", done.stdout, re.M):
         seen[part_of(where)] += float(share)
-    return seen
+    return seen if any(seen.values()) else None
 
 
 def one_run(kind, connections, backend, directory, watch):
@@ -82,7 +82,9 @@ def one_run(kind, connections, backend, directory, watch):
     # Where the generator was late (INVALID), the server's CPU is what it is.
     counts = read_run(result, done.returncode, 3)["counts"]
     made = counts["tls_resumed"] if kind == "resumed" else counts["tls_full"]
-    if counts["connected"] < connections or (kind != "plain" and made < 0.9 * connections):
+    if counts["connected"] < connections:
+        raise Failed(f"{counts['connected']} of {connections} connected; let nothing else run")
+    if kind != "plain" and made < 0.9 * connections:
         raise Failed(f"{made} of {connections} handshakes were {kind}; let nothing else run")
     return used / connections * 1e6, shares(data) if perf is not None else None
 
@@ -109,11 +111,9 @@ def show(seen, connections, backend, rounds):
 
 def main(arguments, **given):
     try:
-        options = whole_numbers(OPTIONS, given)
+        options = whole_numbers(OPTIONS, arguments, given)
     except ValueError as wrong:
         return usage("handshakes.py", wrong)
-    if arguments:
-        return usage("handshakes.py", f"'{arguments[0]}' is not wanted")
     why = why_no_perf()
     if why is not None:
         print(f"handshakes.py: shares are not measured: {why}", file=sys.stderr)

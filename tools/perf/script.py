@@ -2,6 +2,8 @@
 import os
 import sys
 
+from measuring.command import heed_signals
+
 
 def usage(script, complaint):
     """Prints what is wrong with the arguments. Returns the exit code."""
@@ -14,11 +16,15 @@ def run_script(script, text, main, kept=None, options=()):
 
     `text` is printed for --help. Each of `options` may stand in front with one word behind it,
     which main() is given under the option's name. `kept` says what is not lost where stdout takes
-    nothing.
+    nothing. SIGTERM ends it as SIGINT does.
     """
+    heed_signals()
     try:
         code = call(script, text, main, options)
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"{script}: interrupted; what it started is ended", file=sys.stderr)
+        code = 130
     except OSError as error:
         if kept is None:
             raise

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 
-from measuring.command import Failed, whole
+from measuring.command import Failed, heed_signals, whole
 from measuring.environment import read
 from measuring.results import figure, table
 from measuring.workload import Admin, kept_on
@@ -64,7 +64,8 @@ def start_server(options, port, folder):
     server.kill()
     server.wait()
     said = (read(f"{folder}/server.log") or "nothing").splitlines()[-1]
-    raise Failed(f"the server did not start within {START_SECONDS_MAX} s; it said: {said}")
+    raise Failed(f"the server ended, or did not start within {START_SECONDS_MAX} s; "
+                 f"it said: {said}")
 
 
 def start_load(options, policy, port, folder, seconds):
@@ -193,6 +194,7 @@ def read_options():
 
 
 def main():
+    heed_signals()
     options = read_options()
     rows = []
     try:
@@ -202,6 +204,9 @@ def main():
     except Failed as why:
         print(f"storm.py: {why}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("storm.py: interrupted; what it started is ended", file=sys.stderr)
+        return 130
     if options.json:
         print(json.dumps(rows, indent=1))
     else:

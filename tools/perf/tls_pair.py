@@ -6,6 +6,8 @@ import signal
 import subprocess
 import time
 
+from measuring.command import Failed
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 START_SECONDS_MAX = 20
@@ -13,12 +15,10 @@ RUN_SECONDS_MAX = 600
 END_SECONDS_MAX = 30
 
 
-class Failed(Exception):
-    """A run that cannot be counted; its text says why."""
-
-
-def whole_numbers(defaults, given):
+def whole_numbers(defaults, arguments, given):
     """The words of options as their defaults are: numbers above 0, or text."""
+    if arguments:
+        raise ValueError(f"'{arguments[0]}' is not wanted")
     values = {}
     for flag, default in defaults.items():
         name = flag.lstrip("-")
@@ -29,11 +29,6 @@ def whole_numbers(defaults, given):
             word = int(word)
         values[name.replace("-", "_")] = word
     return values
-
-
-def cpu_seconds(pid):
-    """User and system time of a process so far, by its own clock."""
-    return time.clock_gettime((~pid << 3) | 2)
 
 
 def make_certificate(directory):
@@ -51,7 +46,8 @@ def listening(stats, server):
             with open(stats, encoding="utf-8") as file:
                 return json.loads(file.readline())["listening"][0].split("://")[1].split("?")[0]
         time.sleep(0.05)
-    raise Failed(f"the server did not start within {START_SECONDS_MAX} s")
+    raise Failed(f"the server ended, or did not start within {START_SECONDS_MAX} s; its lines "
+                 "above say why")
 
 
 @contextlib.contextmanager

@@ -222,6 +222,12 @@ def counts_by_callgrind(options, results):
     return True
 
 
+def counted_with(options):
+    """The options of the load that there was."""
+    small = callgrind.SMALL if options.by_callgrind else {}
+    return argparse.Namespace(**{**vars(options), **small})
+
+
 def main(options):
     results = Results("compare", options)
     options.by_callgrind = counts_by_callgrind(options, results)
@@ -247,5 +253,5 @@ def main(options):
          "sides": {side.name: dataclasses.asdict(side) for side in sides}},
         [*lines, "", *table(["medians (least-most)", "A", "B", "B/A",
                              f"{options.confidence * 100:g} % interval"], rows), "", verdict],
-        workload.summary(options))
+        workload.summary(counted_with(options)))
     return 3 if found[options.measure].verdict == "more" else 0
