@@ -114,7 +114,7 @@ BEATS_SOURCES := $(wildcard bench/heartbeat/*.cc)
 # What a test runs again.
 BEATS_PARTS := $(filter-out %/study.cc,$(BEATS_SOURCES))
 FUZZERS := $(patsubst %.cc,%,$(wildcard tests/fuzz/*_fuzz.cc))
-# Each a program of one file, as a stranger would write it.
+# Each a program of one file, as a user of the library would write it.
 EXAMPLES := $(patsubst %.cc,%,$(wildcard tools/client/examples/*.cc))
 TOOL_SOURCES := $(filter-out $(EXAMPLES:%=%.cc),$(call below,tools,*.cc))
 ALL_SOURCES := $(LIB_SOURCES) $(TOOL_SOURCES) $(EXAMPLES:%=%.cc) $(SUPPORT_SOURCES) \

@@ -91,10 +91,10 @@ class NoKernel {
     }
 
   protected:
-    Nanos now_ = kSecond;
     uint64_t all_sent_bytes_ = 0;
 
   private:
+    Nanos now_ = kSecond;
     uint32_t accepts_ = 0;
     std::vector<uint8_t> incoming_, original_;
     size_t bytes_ = 0;
@@ -251,7 +251,7 @@ class TlsClients {
         }
     }
     // False: one failed.
-    bool shake_hands() {
+    bool continue_handshakes() {
         NoKernelForEach& io = stage_.io();
         io.keep_sent(true);
         io.accept(kConnections);
@@ -320,7 +320,7 @@ void heartbeat_of_tls(benchmark::State& state, TlsIdle idle) {
     if (!loaded) return state.SkipWithError(loaded.error().c_str());
     Stage<NoKernelForEach> stage("tls+tcp://127.0.0.1:0", loaded->context);
     TlsClients clients(stage);
-    if (!clients.shake_hands()) return state.SkipWithError("a handshake failed");
+    if (!clients.continue_handshakes()) return state.SkipWithError("a handshake failed");
     clients.bring(10, kBinaryPing);
     for (int warm = 0; warm < 10; ++warm) stage.turn();
     stage.io().forget();

@@ -107,7 +107,7 @@ def includes_go_down(tree):
 
 
 def net_has_inner_layers(tree):
-    """Inside net/ includes go {server, sim} -> loop -> {auth, protocols -> io}, client -> io."""
+    """Inside net/ includes go down only, as NET_LAYERS has it."""
     for path, is_ours, header in includes_of(tree):
         source, target = path.split("/"), header.split("/")
         if not is_ours or source[0] != "net" or target[0] != "net":

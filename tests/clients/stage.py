@@ -145,14 +145,15 @@ def check_on(backend, scheme, certificate, start, origins):
 
 
 def main(name, missing, start, origins=(GOOD_ORIGIN,)):
-    """Runs a client on every backend, or names it as skipped if something is `missing`.
+    """Runs a client on every backend, plain and over TLS, or names it as skipped if something is
+    `missing`.
 
     start(urls, lines): starts the client and returns its process; its lines go into the queue.
     """
     if missing:
-        for backend in BACKENDS:
-            print(f"SKIPPED {backend} {name}: {missing}; {INSTALL}")
-        print(f"0 passed, 0 failed, {len(BACKENDS)} skipped")
+        for backend, scheme in WAYS:
+            print(f"SKIPPED {backend} {scheme} {name}: {missing}; {INSTALL}")
+        print(f"0 passed, 0 failed, {len(WAYS)} skipped")
         return 0
     with tempfile.TemporaryDirectory() as folder, \
             concurrent.futures.ThreadPoolExecutor(len(WAYS)) as pool:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The JavaScript client (tools/client/js/) with real servers: 1,000 connections from Node, and one
 from a background tab of Chromium, through a stop of 5 s, a restart and a move to another server;
-and the presence board (tools/client/examples/presence/) in Chromium. The C++ client likewise, by
-its example (tools/client/examples/chat.cc).
+and the presence board (tools/client/examples/presence/) in Chromium. The C++ client through a
+restart, by its example (tools/client/examples/chat.cc).
 
 SCREENSHOTS=DIR keeps a picture of each look of the board.
 """
@@ -55,7 +55,7 @@ def chromium():
 
 
 class Program:
-    """A program of Node's whose lines are read."""
+    """A program whose lines are read."""
 
     def __init__(self, *command, cwd=ROOT):
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
