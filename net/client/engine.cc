@@ -16,7 +16,7 @@ namespace {
 constexpr uint32_t kMoveTries = 3;      // of another server, before the own address is tried again
 constexpr uint32_t kRenewalTries = 3;   // to get a new token, before the old one ends
 constexpr Nanos kWakeSpread = kSecond;  // over which the clients of one network come back with it
-constexpr size_t kBacklogMin = 16'384;
+constexpr size_t kBacklogMin = 16'384;  // however small the queue; not measured
 
 PolicyTable table_of(const Options& options) {
     PolicyTable table;
@@ -64,7 +64,7 @@ Result<void> check_text(JsonParser& parser, std::string_view text, bool lines) {
 }  // namespace
 
 Result<void> check_options(const Options& options) {
-    if (options.urls.empty()) return Error{"urls: there is none; give one"};
+    if (options.urls.empty()) return Error{"urls: is empty; give one"};
     std::optional<Framing> framing;
     for (const std::string& url : options.urls) {
         const Result<Endpoint> endpoint = parse_endpoint(url);
@@ -86,7 +86,8 @@ Result<void> check_options(const Options& options) {
                                                    {"stable", options.stable},
                                                    {"queue.age_max", options.queue.age_max}};
     for (const auto& [name, time] : times) {
-        if (time <= 0) return Error{std::string(name) + ": must be above 0"};
+        if (time <= 0)
+            return Error{std::string(name) + ": must be above 0; leave it out for its default"};
     }
     const std::pair<const char*, size_t> counts[] = {
         {"misses", options.misses},
@@ -94,10 +95,12 @@ Result<void> check_options(const Options& options) {
         {"queue.bytes_max", options.queue.bytes_max},
         {"message_bytes_max", options.message_bytes_max}};
     for (const auto& [name, count] : counts) {
-        if (count == 0) return Error{std::string(name) + ": must be above 0"};
+        if (count == 0)
+            return Error{std::string(name) + ": must be above 0; leave it out for its default"};
     }
     if (options.message_bytes_max > kMessageBytesMax)
-        return Error{"message_bytes_max: must be at most " + std::to_string(kMessageBytesMax)};
+        return Error{"message_bytes_max: must be at most " + std::to_string(kMessageBytesMax) +
+                     "; give less"};
     return {};
 }
 
@@ -460,7 +463,7 @@ void Engine::link_heard(Link& link, Event event) {
 
 void Engine::link_confirmed(Link&) { pump(); }
 
-void Engine::bury(Link& link) {
+void Engine::set_aside(Link& link) {
     for (std::unique_ptr<Link>* at : {&link_, &next_}) {
         if (at->get() == &link) ended_.push_back(std::move(*at));
     }
@@ -473,7 +476,7 @@ void Engine::bury(Link& link) {
 void Engine::link_ended(Link& link, const Cause& cause) {
     const bool was_next = &link == next_.get();
     const bool was_link = &link == link_.get();
-    bury(link);
+    set_aside(link);
     if (was_next) return try_failed(cause);
     if (!was_link) return;
     end_renewal();

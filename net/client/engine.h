@@ -68,7 +68,7 @@ class Engine final : public LinkOwner {
     void enter(Nanos now);
     class Asking;  // of the program, by a function of its own
     Link* find(LinkId id) const;
-    void bury(Link& link);
+    void set_aside(Link& link);
 
     void attempt();
     std::optional<ResumeRequest> resume_request(const std::string& url) const;
@@ -80,7 +80,6 @@ class Engine final : public LinkOwner {
     void report(Event event) { context_.events.push_back(std::move(event)); }
 
     bool may_move(const std::string& url);
-    void move_to(const std::string& url);
     std::optional<Resumed> resume(Link& link, const JsonResumption& resumption);
     void greet_again(Link& link, HelloFor purpose);
     void renew();

@@ -36,7 +36,7 @@ constexpr PolicyRow kRows[] = {
     {"hello_refused", kNever},
     {"hello_put_off", exponential(5, 2, 60)},
     {"token_failed", exponential(5, 2, 60)},
-    {"bad_url", kNever},
+    {"bad_url", kNever},  // the JavaScript client's; here check_options() refuses such a URL
 
     // ------------------------------------------------------------------------ a connection ended
     {"silent", immediate(kAlways)},

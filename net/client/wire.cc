@@ -102,7 +102,7 @@ Result<void> check_identity(const Identity& identity) {
                 return check;
         }
         if (std::ranges::find(labels, name, &Label::name) != labels.end())
-            return Error{"labels: " + quoted(name) + " stands twice"};
+            return Error{"labels: " + quoted(name) + " stands twice; leave one out"};
         labels.push_back({name, value});
     }
     std::string written;

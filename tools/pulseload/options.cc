@@ -200,7 +200,7 @@ class Reader {
              "of the handshakes that offer a session of one before (default 0)",
              stores(tls_resume_, parse_count), group);
         value("--tls-handshakes", "N", options_.tls_handshakes_max,
-              "connects over TLS in progress at once, of all threads (default 1024)", group);
+              "connects over TLS in progress at once, one a thread at least (default 1024)", group);
     }
     void load() {
         const char* group = "Load";

@@ -341,7 +341,7 @@ class Crowd {
         Nanos intended_at;
     };
     std::deque<Waiting> waiting_;
-    Index decoding_ = kNoIndex;              // whose plaintext TLS has lent
+    Index decoding_ = kNoIndex;              // whose plaintext is being read
     Index next_talker_ = 0;
     Index leaving_ = 0;
     uint32_t taken_ = 0;  // indices that the backend has and has not closed

@@ -16,6 +16,8 @@ constexpr size_t kFailureKindsMax = 64;
 
 // What a user can do about what OpenSSL says.
 std::string_view remedy_of(std::string_view reason) {
+    constexpr std::string_view kNoCertificate =
+        "the target asks for a client certificate, which pulseload does not have";
     constexpr struct {
         std::string_view words;
         std::string_view remedy;
@@ -25,8 +27,8 @@ std::string_view remedy_of(std::string_view reason) {
          "--tls-verify"},
         {"wrong version number", "the target answers without TLS; give the scheme without it"},
         {"packet length too long", "the target answers without TLS; give the scheme without it"},
-        {"certificate required", "the target asks for a client certificate, and there is none"},
-        {"bad certificate", "the target asks for a client certificate, and there is none"},
+        {"certificate required", kNoCertificate},
+        {"bad certificate", kNoCertificate},
         {"internal error", "see the log of the target, which may do no more of them at once"},
         {"handshake failure", "see the log of the target, which may have no TLS, or do no more"},
         {"protocol version", "the target has none of TLS 1.2 and 1.3"},
@@ -50,7 +52,7 @@ void Crowd::begin_tls(Index index) {
     const bool begun = tls_.begin_client(
         index, {.context = *plan_.tls, .server = name, .resumes = session, .keeps = keeps});
     free_tls_session(session);
-    if (!begun) return failed(index, "TLS: there is no memory for a handshake; ask for fewer");
+    if (!begun) return failed(index, "TLS: out of memory for a handshake; lower --tls-handshakes");
     if (session != nullptr) bump(counts_.tls_offered);
     clients_[index].tls_began = io_.clock();
     if (!queue_records(index)) return;
@@ -99,8 +101,8 @@ void Crowd::end_tls(Index index, const TlsConnections::Read& read) {
     }
 }
 
-// What waits becomes records, which are sent. While plaintext is lent it waits on, since sealing
-// may overwrite that.
+// What waits becomes records, which are sent. While plaintext is being read it waits on, since
+// sealing may overwrite that.
 void Crowd::flush_records(Index index) {
     if (index == decoding_) return;
     Connection& connection = table_[index];
@@ -118,7 +120,7 @@ void Crowd::flush_records(Index index) {
     if (io_.send(index, bytes)) outboxes_.end_flight(connection);
 }
 
-// What TLS has made goes out with the next send. False: there was no memory, and it was closed.
+// What TLS has made goes out with the next send. False: memory ran out, and it was closed.
 bool Crowd::queue_records(Index index) {
     const std::span<const uint8_t> records = tls_.output();
     if (records.empty()) return true;

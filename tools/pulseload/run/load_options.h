@@ -53,7 +53,7 @@ struct LoadOptions {
     // Of clients over TLS, of all threads together.
     uint32_t tls_handshakes_max = 1'024;
     bool tls_verify = false;
-    std::string tls_authorities;  // a file in PEM; empty: whom the system trusts
+    std::string tls_authorities;  // a file in PEM; empty: the system's
     std::string tls_server_name;  // asked for instead of the target's
     uint32_t tls_resume = 0;      // percent of the handshakes that offer a session, if there is one
     Nanos connect_timeout = 30 * kSecond;

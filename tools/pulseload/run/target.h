@@ -19,7 +19,7 @@ struct Target {
     std::string unix_path;
     std::string_view scheme = "auto";  // of kProtocols (net/protocols/protocol.h)
     bool tls = false;                  // below it
-    std::string server;                // whom TLS asks for: the name, or the address
+    std::string server;                // what TLS asks for: the name, or the address
     std::string host;        // as a WebSocket request names it
     std::string path = "/";  // with its query
     std::string text;        // as given
