@@ -59,7 +59,7 @@ std::byte* MappedPages::reserve_secret(size_t bytes) {
     std::byte* start = reserve_small(bytes);
     if (start == nullptr || madvise(start, round_up(bytes, kPageBytes), MADV_DONTDUMP) == 0)
         return start;
-    unmap(start, round_up(bytes, kPageBytes));
+    release(start, bytes);
     return nullptr;
 }
 

@@ -95,7 +95,7 @@ bool Connections::hold_record(Index index, std::span<const uint8_t> piece) {
     return true;
 }
 
-// What the last call of OpenSSL had to say goes out with the next send. False: there is no memory.
+// What the last call of TLS had to say goes out with the next send. False: there is no memory.
 bool Connections::append_records(Index index) {
     const std::span<const uint8_t> records = tls_.output();
     if (records.empty()) return true;
@@ -119,7 +119,7 @@ void Connections::on_tls_opened(Index index) {
 void Connections::end_records(Index index, const TlsConnections::Read& read) {
     const Connection& connection = at(index);
     if (read.failed) {
-        // What OpenSSL said of it, an alert, waits to be sent already.
+        // The alert for it, if there is one, waits to be sent already.
         const std::string reason(tls_.reason());
         release_tls(index);
         if (connection.stage >= Stage::closing) return;

@@ -1,4 +1,4 @@
-// What a client's handshakes are made with (TlsConnections::begin_client()): whom it trusts, and
+// What a client's handshakes are made with (TlsConnections::begin_client()): what it trusts, and
 // sessions that it resumes.
 //
 // OpenSSL's defaults are kept but for these: nothing below TLS 1.2, and by default no certificate
@@ -20,7 +20,7 @@ namespace pulse {
 
 struct TlsClientFiles {
     bool verify = false;       // refuse certificates that are not trusted, or of another name
-    std::string authorities{};  // who is trusted, in PEM; empty: whom the system trusts
+    std::string authorities{};  // to be trusted, in PEM; empty: the system's
 };
 
 // Sessions of one server, each for one handshake: a server that gives a ticket for each has as many

@@ -9,7 +9,7 @@
 // BIO of our own, and what it has to say lies in output() until the next call. OpenSSL consumes all
 // of what it is given; the part of a record is kept in its object. SSL_MODE_RELEASE_BUFFERS frees
 // its buffers while they are empty. The part of a frozen connection's record is in a buffer of the
-// pool: it is the caller's to hold() it, who can make room there.
+// pool: its caller hold()s it, and can make room there.
 //
 // Off, it has no memory; on, 16 bytes for each place that is used, besides the states and what
 // OpenSSL has. It belongs to the reactor's thread. Sources: SSL_read(3), SSL_do_handshake(3), RFC
@@ -40,7 +40,7 @@ namespace pulse {
 // A client's handshake.
 struct TlsClientStart {
     const TlsClientContext& context;  // outlives the connection
-    const std::string& server;        // whom it asks for: set_tls_server()
+    const std::string& server;        // the name it asks for: set_tls_server()
     SSL_SESSION* resumes = nullptr;   // offered; nullptr: none
     TlsSessions* keeps = nullptr;     // takes new ones, and outlives the connection; nullptr: none
 };
@@ -76,7 +76,7 @@ class TlsConnections {
     // has(index). A read that has failed is followed by release().
     Read read(Index index, std::span<uint8_t> records);
     // How much more the record needs of which a part is held, or its header; 0: nothing is held, or
-    // that is what it is to be read.
+    // all of the record is, and read() comes next.
     size_t wanted_bytes(Index index);
     // More of a record, behind what is held of it. False: the pool has no room (was_short()).
     // Requires: is_frozen(index), and `piece` has no more than is wanted, if any is.

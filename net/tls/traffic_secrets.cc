@@ -38,18 +38,13 @@ Secrets* secrets_of(const SSL* ssl) {
     return static_cast<Secrets*>(SSL_get_ex_data(ssl, place_of_secrets()));
 }
 
-int digit(char hex) {
-    if (hex >= '0' && hex <= '9') return hex - '0';
-    if (hex >= 'a' && hex <= 'f') return hex - 'a' + 10;
-    return hex >= 'A' && hex <= 'F' ? hex - 'A' + 10 : -1;
-}
-
 // Nothing where it is not one: then the connection is not frozen.
 void read_secret(std::string_view hex, Secret& to) {
     to = Secret{};
     if (hex.size() % 2 != 0 || hex.size() / 2 > to.value.size()) return;
     for (size_t byte = 0; byte < hex.size() / 2; ++byte) {
-        const int high = digit(hex[2 * byte]), low = digit(hex[2 * byte + 1]);
+        const int high = OPENSSL_hexchar2int(static_cast<uint8_t>(hex[2 * byte]));
+        const int low = OPENSSL_hexchar2int(static_cast<uint8_t>(hex[2 * byte + 1]));
         if (high < 0 || low < 0) return;
         to.value[byte] = static_cast<uint8_t>(high << 4 | low);
     }

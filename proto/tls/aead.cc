@@ -15,7 +15,7 @@ namespace {
 constexpr const char* kNames[] = {nullptr, "AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305"};
 static_assert(std::size(kNames) == kSuites.size());
 
-// A key is random: the sum of an audit, over the beginnings of so many.
+// An audit knows a key by its first 8 bytes, as keys are random, and forgets all beyond so many.
 [[maybe_unused]] constexpr size_t kAuditedKeysMax = 100'000;
 
 // RFC 8446 section 5.3: the number of the record, padded on the left, under the IV.

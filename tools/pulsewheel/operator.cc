@@ -187,7 +187,7 @@ void Operator::watch_memory() {
 }
 
 // malloc keeps what handshakes have freed; once most are over it goes back to the kernel. Only a
-// reactor that allocates meanwhile waits for it: no heartbeat does.
+// reactor that allocates meanwhile waits for it: heartbeats do behind OpenSSL's objects alone.
 void Operator::trim_heap() {
     const uint32_t handshakes = server_->tls_handshakes();
     handshakes_most_ = std::max(handshakes_most_, server_->take_tls_handshakes_most());

@@ -8,6 +8,7 @@
 #include "net/io/mapped_pages.h"
 #include "net/tls/tls_connections.h"
 #include "net/tls/tls_files.h"
+#include "proto/binary.h"
 
 #include "tests/support/certificates.h"
 
@@ -16,9 +17,7 @@ namespace {
 
 constexpr Index kClient = 3, kServer = 7;
 
-std::span<const uint8_t> bytes_of(std::string_view text) {
-    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
+using binary::bytes_of;
 std::span<uint8_t> records_of(std::string& text) {
     return {reinterpret_cast<uint8_t*>(text.data()), text.size()};
 }

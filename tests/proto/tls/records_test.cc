@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/random.h"
+#include "proto/binary.h"
 #include "proto/endian.h"
 #include "proto/tls/records.h"
 
@@ -41,9 +42,7 @@ std::vector<uint8_t> unhex(std::string_view text) {
             static_cast<uint8_t>(std::stoi(std::string(text.substr(at, 2)), nullptr, 16)));
     return bytes;
 }
-std::span<const uint8_t> bytes_of(std::string_view text) {
-    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
+using binary::bytes_of;
 std::string text_of(std::span<const uint8_t> bytes) { return {bytes.begin(), bytes.end()}; }
 
 // One end of a connection, by our records.
