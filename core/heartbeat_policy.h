@@ -34,7 +34,8 @@
 // round trip is wanted (net/protocols/probe_value.h), and would evict a peer whose answer came in
 // time. Only where the second is late by more than a quarter of the time from the first to the
 // deadline, the first may not have left before the server was away: then it moves the last proof by
-// its lateness, unless the answer to it would have less than three quarters of that time.
+// its lateness, unless a round trip is wanted and the answer to it would have less than three
+// quarters of that time.
 //
 // So a silent peer is evicted at its timeout and what the server was late with its probes in that
 // silence, which is not more than it was away.
@@ -137,7 +138,8 @@ constexpr Tick heartbeat_deadline(uint32_t heard, Index index, Tick now,
                                   const HeartbeatConfig& config, AnswerWait wait = 0);
 
 // The last probe, which the look before this sent, left at `now` and not sooner: what to remember
-// from now on. A late probe moves the last proof here as it does at a look. Requires: one is out.
+// from now on. One that left later than a quarter of the time to the deadline, an interval at most,
+// moves the last proof by its lateness; of quick ones only the first does. Requires: one is out.
 constexpr uint32_t heartbeat_left_late(uint32_t heard, Index index, Tick now,
                                        const HeartbeatConfig& config, AnswerWait wait = 0);
 

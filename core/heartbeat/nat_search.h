@@ -59,7 +59,7 @@ class NatSearch {
     std::span<const Nanos> round() const { return {round_.data(), in_round_}; }
     bool done() const { return in_round_ == 0; }
     // A connection that was silent for so long had an answer, or had none although its device was
-    // on the network. A silence that is not of this round, or does not count, is not noted.
+    // on the network. A silence of which the answer is known already is not noted.
     void note(Nanos silence, bool kept) {
         if (silence <= found_.kept || silence >= upper()) return;
         if (kept) {

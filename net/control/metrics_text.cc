@@ -301,7 +301,6 @@ void cohort_lines(Exposition& out, const CohortFigures& figures) {
            of(&Counts::limited));
 }
 
-// The names that all of Prometheus' client libraries have for this, and what is of no reactor.
 // The names of Prometheus' own exporters end so where a value is a moment.
 void certificate_lines(Exposition& out, const std::vector<CertificateEnd>& certificates) {
     out.begin("pulsewheel_tls_certificate_not_after_timestamp_seconds", MetricType::Gauge,
@@ -310,6 +309,7 @@ void certificate_lines(Exposition& out, const std::vector<CertificateEnd>& certi
         out.add({{"certificate", one.file}}, static_cast<double>(one.not_after_s));
 }
 
+// The names that all of Prometheus' client libraries have for this, and what is of no reactor.
 void process_lines(Exposition& out, const ServingState& serving, const Json& process) {
     out.begin("pulsewheel_build_info", MetricType::Gauge,
               "The version, and the backend that was chosen");

@@ -6,8 +6,8 @@
 // So a peer that is cut off is evicted by what it knows, and one that no message is there for, or
 // that has not begun to speak, keeps what it had for so long.
 //
-// A hello that names another profile asks for it, and has it at once. What else may come of a hello
-// is told by the welcome.
+// A hello that names another profile, other than the default, asks for it, and has it at once. What
+// else may come of a hello is told by the welcome.
 #include "net/loop/connections.h"
 #include "net/loop/session.h"
 

@@ -6,6 +6,7 @@
 //   overloading.cc   what is given up under overload
 //   judging.cc       deadlines, and what is life besides whole frames
 //   adapting.cc      how long intervals are, where they are adaptive
+//   announcing.cc    from when on a peer is judged by what it is told
 //   sides.cc         side connections, and what clients find out by them
 //   closing.cc       endings, with their states drawn
 //   sweeps.cc        what is done to every connection: retunes, draining, stopping, jobs (job.h)
@@ -258,7 +259,7 @@ class Connections {
         uint32_t number;
     };
     std::optional<Network> network_of(Index index) const;
-    // It is a side connection from now on: it may be silent for kNatSilenceMaxNs, and is no one's.
+    // It is a side connection from now on: of no user, and it may be silent for kNatSilenceMaxNs.
     enum class SideVerdict : uint8_t { taken, off, too_many };
     SideVerdict begin_side(Index index);
     // What clients of a network have found of it; nothing: NatSilence{}.

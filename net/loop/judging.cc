@@ -89,8 +89,8 @@ void Connections::note_probe(Index index) {
     if (io_.transport_facts(index).awaits_peer()) metrics_.add(Metric::suspects_cut_off);
 }
 
-// This turn's probes have left, and where this thread was away between the look and the send that
-// was late. Those that carry a value go out again, since that is void then.
+// This turn's probes have left, late where this thread was away between the look and the send. Late
+// ones that carry a value go out again, since that is void then.
 void Connections::excuse_late_probes() {
     const Tick now = config_.clock.down(io_.clock());
     for (const Index index : probed_) {

@@ -145,7 +145,9 @@ bool Session::read_nat(const JsonMessage& hello, NatSilence& found) {
     if (!hello.nat) return true;
     found = {hello.nat_kept_ms * kMillisecond, hello.nat_lost_ms * kMillisecond};
     if (found == NatSilence{} || found.is_valid()) return true;
-    report_error({"has silences out of bounds", "nat"});
+    report_error(
+        {"has silences out of bounds; they are 30000 to 1800000 ms, and lost_ms is the longer",
+         "nat"});
     return false;
 }
 

@@ -802,7 +802,7 @@ constexpr Setting kSettings[] = {
      "Most side connections at once, by which clients find out for how long a NAT or a firewall on "
      "their way bears silence; each may be silent for half an hour, and one address may have 12. "
      "What a client found bounds its own interval (--heartbeat-adaptive), and is named to those "
-     "that come next from its /24, of IPv6 its /48, to be confirmed. off: there are none.",
+     "that come next from its /24, of IPv6 its /48, to be confirmed. off: refuse all.",
      number, live,
      set_quantity<&ServerOptions::nat_probes, parse_count, format_count, true, uint64_t{1},
                   kConnectionsMax>,

@@ -65,7 +65,7 @@ export class NatSearch {
 
   /**
    * A connection that was silent for so long had an answer, or had none although its device was on
-   * the network. A silence that is not of this round, or does not count, is not noted.
+   * the network. A silence of which the answer is known already is not noted.
    * @param {number} silenceMs
    * @param {boolean} kept
    */
