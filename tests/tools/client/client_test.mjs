@@ -813,6 +813,40 @@ test("a ping behind an upload that moves is waited for, though the socket stays 
   assert.equal(stage.of("missed").length, 0);
 });
 
+test("a hello behind an upload that moves is waited for, and not behind one that does not",
+    async () => {
+  const stage = uploading({answerTimeoutMs: 60_000, welcomeTimeoutMs: 3000});
+  await stage.open();
+  stage.send({bytes: 1 << 20});  // 20 s of the path
+  await stage.run(100);
+  const named = stage.client.login({labels: {status: "away"}});
+  await stage.run(40_000, () => stage.of("welcome").length === 2);
+  assert.equal((await named).intervalMs, 10_000);
+  assert.deepEqual([stage.of("lost").length, stage.world.sockets.length], [0, 1]);
+
+  const mute = new Stage({welcomeTimeoutMs: 3000});
+  await mute.open();
+  mute.home.onHello = () => true;
+  const refused = assert.rejects(mute.client.login({device: "d"}), /welcome_timeout/);
+  await mute.run(4000);
+  await refused;
+});
+
+test("a server that asks and reads nothing fills no memory", async () => {
+  const stage = new Stage({queue: {bytesMax: 1 << 20}, bufferedMax: 1 << 20, resume: true});
+  await stage.open();
+  const ask = async (seq) => {
+    stage.home.send(stage.socket, {type: "ping", seq, ts: "x", more: 1});
+    await stage.run(200);
+    return stage.socket.handed.filter((frame) => frame.includes("pong"));
+  };
+  assert.deepEqual(await ask(1), ['{"type":"pong","seq":1,"ts":"x"}']);
+  stage.socket.bufferedAmount = (4 << 20) + 4;
+  assert.equal((await ask(2)).length, 1);
+  stage.socket.bufferedAmount = 4 << 20;
+  assert.equal((await ask(3)).length, 2);
+});
+
 test("a server that is gone is found, whatever is sent to it", async () => {
   const stuck = uploading();
   await stuck.open();
@@ -917,6 +951,65 @@ test("a listener may close it, or begin anew, at any event", async () => {
   }
 });
 
+test("a listener that closes it while room is asked for leaves no message without an answer",
+    async () => {
+  const stage = new Stage({answerTimeoutMs: 1000, misses: 3, user: "u", queue: {messagesMax: 2}});
+  stage.home.sessions = new Map();
+  await stage.open();
+  stage.home.stalledUntil = Infinity;
+  stage.send();
+  stage.send();
+  // An answer is overdue, and the page's timer does not come.
+  stage.world.throttleMs = 60_000;
+  stage.world.tell("wake");
+  await stage.run(1500);
+  stage.client.addEventListener("missed", () => stage.client.close());
+  stage.send();
+  await stage.run(100);
+  assert.equal(stage.client.state, "closed");
+  assert.deepEqual([...stage.results.values()].map(({status, reason}) => [status, reason]),
+      [["sent", undefined], ["sent", undefined], ["dropped", "closed"]]);
+  stage.check();
+});
+
+test("a listener that closes it at the welcome of another server leaves no socket and no timer",
+    async () => {
+  for (const name of ["state", "welcome"]) {
+    const stage = movable({natProbes: true});
+    stage.home.keepsOpen = true;
+    stage.away.nat = {network: "192.0.2.0/24"};
+    await stage.open();
+    stage.client.addEventListener(name, ({detail}) => {
+      if (name === "welcome" || detail.state === "open") stage.client.close();
+    });
+    if (name === "state") stage.socket.cut();
+    else stage.move(AWAY);
+    await stage.run(5000);
+    assert.equal(stage.client.state, "closed");
+    assert.equal(stage.world.sockets.filter(({isUp}) => isUp).length, 0, name);
+    assert.equal(stage.world.events.filter(({kind}) => kind === "timer").length, 0, name);
+    await stage.run(100_000);
+    assert.equal(stage.world.sockets.length, 2, name);
+    assert.equal(stage.events.at(-1).name, "end", name);
+  }
+});
+
+test("close() ends a connection that waits for its last answers, too", async () => {
+  const stage = movable();
+  stage.home.keepsOpen = true;
+  await stage.open();
+  const [old] = stage.world.sockets;
+  stage.home.stalledUntil = Infinity;
+  stage.send({confirm: true});
+  stage.home.send(old, {type: "goodbye", code: 4011, reason: "moved", move_to: AWAY});
+  await stage.run(3000, () => stage.of("welcome").length === 2);
+  assert.deepEqual([stage.client.link.url, old.isUp], [AWAY, true]);
+  stage.client.close();
+  assert.deepEqual([old.isUp, old.closedWith], [false, 1000]);
+  await stage.run(100);
+  assert.deepEqual(stage.results.get(1), {status: "unconfirmed", reason: "closed"});
+});
+
 test("a listener that closes it when it is to wait has the last word", async () => {
   const stage = new Stage();
   stage.client.addEventListener("state", ({detail}) => {
@@ -950,7 +1043,8 @@ test("options that cannot be meant are refused", () => {
     [{queue: {messagesMax: -1}}, /messagesMax/], [{queue: {bytesMax: NaN}}, /bytesMax/],
     [{queue: {ageMaxMs: 0}}, /ageMaxMs/], [{queue: {overflow: "all"}}, /overflow/],
     [{user: ""}, /user/], [{labels: {a: 1}}, /labels/],
-    [{policies: {kicked: {tries: 1, delay: {shape: "x"}}}}, /kicked/]]) {
+    [{policies: {kicked: {tries: 1, delay: {shape: "x"}}}}, /kicked/],
+    [{policies: {kicked: {tries: 1, delay: {shape: "immediate", jitter: "half"}}}}, /half/]]) {
     assert.throws(() => make(options), what);
   }
   assert.throws(() => new PulseClient({url: HOME, WebSocket: "no"}), /WebSocket/);

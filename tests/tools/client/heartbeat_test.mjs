@@ -41,6 +41,14 @@ test("misses in a row end it, each with another ping at once", () => {
   }
 });
 
+test("an answer is waited for as long as was asked for, also where that is long", () => {
+  const heartbeat = started({answerTimeoutMs: 90_000});
+  assert.equal(heartbeat.waitMs(), 90_000);
+  heartbeat.poll(heartbeat.dueAt());
+  heartbeat.heard(heartbeat.sentAt + 80_000, 1);
+  assert.equal(heartbeat.waitMs(), 90_000, "round trips ask for no more than a minute");
+});
+
 test("whatever is received ends a row of misses", () => {
   const heartbeat = started();
   let now = heartbeat.dueAt();

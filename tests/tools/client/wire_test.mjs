@@ -20,6 +20,18 @@ test("what the server would take for the protocol's is not sent as text", () => 
   for (const text of ["", "Ping", "PING ", '{"type":"chat"}', '{"a":1}', '"ping"']) {
     assert.equal(wire.encode(text).frame, text);
   }
+  // It reads them until they are malformed: it would answer with an error, and count none of them.
+  for (const text of ['{"type":"data"}}', '{"type":"data"} x', '{"type":"ping","type":"chat"}',
+    '{"ty\\u0070e":"hello",}', '{"a":[1,{"b":"}"}],"\\\\":7,"type" :\t"ack"',
+    '{"a":tru,"type":"data"}']) {
+    assert.throws(() => wire.encode(text), /protocol itself/, text);
+  }
+  for (const text of ["{", '{"type', '{"type":"', '{"type":"dat', '{"type":"chat","type":"data"}',
+    '{"type":7,"ping":1}', '{"a":{"type":"ping"}}', '{"a":"\\"type\\":\\"data\\""}',
+    '{"a":[}],"type":"data"',
+    '{} {"type":"data"}', `{"a":"${"\\n".repeat(1e6)}`]) {
+    assert.equal(wire.encode(text).frame, text);
+  }
 });
 
 test("bytes are counted as they travel, and copied", () => {
@@ -30,6 +42,7 @@ test("bytes are counted as they travel, and copied", () => {
   assert.deepEqual([frame, count], [new Uint8Array([1, 2]), 2]);
   assert.deepEqual(wire.encode(bytes.buffer).frame, bytes);
   assert.equal(wire.encode({a: 1, type: "mine"}).frame, '{"a":1,"type":"data"}');
+  assert.equal(wire.encode({a: 1, toJSON: () => ({type: "hello"})}).frame, '{"a":1,"type":"data"}');
   for (const wrong of [undefined, null, 7, [1], true]) {
     assert.throws(() => wire.encode(wrong), TypeError);
   }
@@ -65,23 +78,35 @@ test("a hello has what is known, and what is too long is refused here", () => {
 
 test("close words are the server's, or another program's", () => {
   const of = (words) => Object.values(wire.parseCloseWords(words));
-  assert.deepEqual(of("idle_timeout"), ["idle_timeout", undefined, undefined]);
-  assert.deepEqual(of("going_away; retry_after_ms=1500"), ["going_away", 1500, undefined]);
+  const none = undefined;
+  assert.deepEqual(of("idle_timeout"), ["idle_timeout", none, none, none]);
+  assert.deepEqual(of("going_away; retry_after_ms=1500"), ["going_away", 1500, none, none]);
+  assert.deepEqual(of("going_away; retry_after_ms=0"), ["going_away", none, none, none]);
   assert.deepEqual(of("moved: wss://b.example:9000; retry_after_ms=7"),
-      ["moved", 7, "wss://b.example:9000"]);
+      ["moved", 7, "wss://b.example:9000", none]);
   assert.deepEqual(of("moved: wss://b.example:9000; at noon; retry_after_ms=7"),
-      ["moved", 7, "wss://b.example:9000"]);
-  assert.deepEqual(of("protocol_error: a bad mask"), ["protocol_error", undefined, undefined]);
-  assert.deepEqual(of(""), ["", undefined, undefined]);
-  assert.deepEqual(of("Going away."), ["", undefined, undefined]);
+      ["moved", 7, "wss://b.example:9000", none]);
+  assert.deepEqual(of("protocol_error: a bad mask"), ["protocol_error", none, none, "a bad mask"]);
+  assert.deepEqual(of(""), ["", none, none, none]);
+  assert.deepEqual(of("Going away."), ["", none, none, "Going away."]);
 });
 
-test("Retry-After is seconds or a date", () => {
+test("Retry-After is seconds or a date that is to come", () => {
   assert.equal(wire.parseRetryAfter("7", 0), 7000);
   assert.equal(wire.parseRetryAfter(" 120 ", 0), 120_000);
-  assert.equal(wire.parseRetryAfter("Wed, 21 Oct 2015 07:28:00 GMT", 1445412470_000), 10_000);
-  assert.equal(wire.parseRetryAfter("Wed, 21 Oct 2015 07:28:00 GMT", 1445412490_000), 0);
-  for (const wrong of [undefined, null, "", "soon", "-1x"]) {
+  const at = 1445412480_000;
+  for (const date of ["Wed, 21 Oct 2015 07:28:00 GMT", "Wednesday, 21-Oct-15 07:28:00 GMT",
+    "Wed Oct 21 07:28:00 2015"]) {
+    assert.equal(wire.parseRetryAfter(date, at - 10_000), 10_000, date);
+    assert.equal(wire.parseRetryAfter(date, at + 10_000), undefined, date);
+  }
+  assert.equal(wire.parseRetryAfter("Wed Oct  1 07:28:00 2015", at - 20 * 86400_000), undefined);
+  assert.equal(wire.parseRetryAfter("Thu Oct  1 07:28:00 2015", at - 20 * 86400_000 - 1), 1);
+  assert.equal(wire.parseRetryAfter("Monday, 06-Nov-94 08:49:37 GMT", at), undefined, "1994");
+  assert.equal(wire.parseRetryAfter("Thu, 31 Dec 2015 23:59:60 GMT", at), 6193920_000);
+  for (const wrong of [undefined, null, "", "0", "soon", "-1x", "1.5", "in 2030", "2030 s",
+    "Wed, 31 Feb 2030 07:28:00 GMT", "Wed, 21 Okt 2030 07:28:00 GMT",
+    "Wed, 21 Oct 2030 24:00:00 GMT", "Wed, 21 Oct 2030 07:28:00 CET", "2030-10-21T07:28:00Z"]) {
     assert.equal(wire.parseRetryAfter(wrong, 0), undefined, `${wrong}`);
   }
 });

@@ -37,6 +37,7 @@ const DEFAULTS = {
 };
 /** @type {import("../index.js").QueueBounds} */
 const QUEUE = {messagesMax: 1000, bytesMax: 1 << 20, ageMaxMs: 60_000, overflow: "newest"};
+const BACKLOG_MIN = 16_384;    // however small the queue; not measured
 const PUMP_MS = 50;            // a socket says nothing when its buffer empties: it is asked
 const ONLINE_SPREAD_MS = 1000; // over which the clients of one network come back with it
 const OFFLINE_HOLD_MS = 60_000;  // navigator.onLine may be wrong: it delays a try by this at most
@@ -134,6 +135,11 @@ export class PulseClient extends EventTarget {
     this.link = undefined;
     /** @type {Link | undefined} the one that is to take its place */
     this.next = undefined;
+    /**
+     * Those that wait for the rest of their answers.
+     * @type {Set<Link>}
+     */
+    this.retired = new Set();
     this.urlIndex = 0;
     /** Own addresses in a row that are not to be tried again. */
     this.refusedUrls = 0;
@@ -164,6 +170,7 @@ export class PulseClient extends EventTarget {
     const queue = {...QUEUE, ...givenOf(options.queue)};
     checkQueue(queue);
     this.outbox = new Outbox(queue);
+    this.backlogMax = Math.max(this.options.bufferedMax, queue.bytesMax, BACKLOG_MIN);
     this.retries = new Retries(policies(options.policies), this.environment.random);
     this.retryAlarm = new Alarm(this.environment, () => this.#attempt());
     this.stableAlarm = new Alarm(this.environment, () => this.retries.reset());
@@ -194,6 +201,8 @@ export class PulseClient extends EventTarget {
     this.retries.reset();
     this.movedTo = undefined;
     this.refusedUrls = 0;
+    this.renewToken = false;
+    this.tokenCause = "connect";
     this.unwatch = this.environment.watch((event) => this.#lifecycle(event));
     this.#attempt();
     return promise;
@@ -379,9 +388,11 @@ export class PulseClient extends EventTarget {
     this.stableAlarm.in(this.options.stableMs);
     const detail = welcomeOf(welcome, link.url);
     const resumed = this.#resume(link, welcome);
+    if (old) this.retired.add(old);
     this.#become("open");
-    this.#tell("welcome", detail);
-    if (resumed) this.#tell("resumed", resumed);
+    if (link === this.link) this.#tell("welcome", detail);
+    if (link === this.link && resumed) this.#tell("resumed", resumed);
+    if (link !== this.link) return;  // a listener has closed it
     this.ready?.resolve(detail);
     this.nat?.welcomed(link, welcome);
     this.#pump();
@@ -406,8 +417,10 @@ export class PulseClient extends EventTarget {
       const {lost, again} = resumed;
       return {resumed: true, lost, resent: again.length, unconfirmed: 0};
     }
-    this.session = link.session = token === undefined
-        ? undefined : new Session(token, link.url);
+    // One that the server goes on with, by counts that cannot be, has no count here: the next
+    // connection asks for a new one.
+    const isNew = token !== undefined && welcome.resume.resumed !== true;
+    this.session = link.session = isNew ? new Session(token, link.url) : undefined;
     if (!before) return undefined;
     const why = String(welcome.resume?.why ?? "new");
     return {resumed: false, lost: undefined, resent: 0, unconfirmed: before.drop(why), why};
@@ -481,6 +494,7 @@ export class PulseClient extends EventTarget {
 
   /** @param {Link} link @param {Cause} cause */
   linkEnded(link, cause) {
+    this.retired.delete(link);
     if (link === this.next) {
       this.next = undefined;
       return this.#tryFailed(cause);
@@ -573,11 +587,10 @@ export class PulseClient extends EventTarget {
         this.pumpAlarm.in(PUMP_MS);
         break;
       }
-      const item = /** @type {import("./outbox.js").Item} */ (outbox.shift());
-      if (!this.link.hasRoom(item, outbox.bounds)) {  // linkConfirmed() goes on
-        outbox.unshift(item);
-        break;
-      }
+      const item = /** @type {import("./outbox.js").Item} */ (outbox.first);
+      // Asking for room may call a listener, which may close the client. linkConfirmed() goes on.
+      if (!this.link.hasRoom(item, outbox.bounds)) break;
+      outbox.shift();
       if (this.link.sendItem(item)) continue;
       outbox.unshift(item);
       break;
@@ -614,6 +627,7 @@ export class PulseClient extends EventTarget {
     this.unwatch = undefined;
     const {link, next, ready} = this;
     this.link = this.next = this.ready = undefined;
+    for (const one of this.retired) one.end(cause);
     next?.end(cause);
     link?.end(cause);
     this.session?.drop(cause.name);

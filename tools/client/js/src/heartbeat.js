@@ -15,7 +15,7 @@
 export const LATE_MS = 1000;
 /** Late ends in a row, with nothing received, that are borne. */
 export const LATE_MAX = 3;
-/** Longest wait for an answer, whatever the round trips were. */
+/** Longest wait for an answer that round trips ask for. */
 const WAIT_MAX_MS = 60_000;
 
 /** @typedef {{ping?: number, missed?: boolean, gone?: boolean}} Step */
@@ -89,7 +89,7 @@ export class Heartbeat {
   /** How long an answer is waited for. */
   waitMs() {
     const measured = this.rttMs === undefined ? 0 : this.rttMs + 4 * this.deviationMs;
-    return Math.min(WAIT_MAX_MS, Math.max(this.answerTimeoutMs, measured));
+    return Math.max(this.answerTimeoutMs, Math.min(WAIT_MAX_MS, measured));
   }
 
   /**

@@ -5,14 +5,15 @@
 //         +-- too long, refused, closed, silent ----+--> owner.linkEnded(link, cause), once
 //
 // A goodbye ends it at once, but for one that names another server: then it is kept until that one
-// welcomes the client (make before break), or the server closes it. Messages wait meanwhile: a
-// server reads nothing behind its goodbye. What is heard after the end is dropped.
+// welcomes the client (make before break), or the server closes it. Messages wait meanwhile: not
+// every server reads on behind its goodbye. What is heard after the end is dropped.
 
 import {Alarm, Patience} from "./environment.js";
 import {Heartbeat, LATE_MS} from "./heartbeat.js";
 import {ACK_MS} from "./session.js";
 import {
-  SUBPROTOCOL, isInterval, moveTarget, parse, parseCloseWords, parseRetryAfter, ping, utf8Bytes,
+  SUBPROTOCOL, isInterval, moveTarget, parse, parseCloseWords, parseRetryAfter, ping, pong,
+  utf8Bytes,
 } from "./wire.js";
 
 /** @typedef {import("../index.js").Cause} Cause */
@@ -32,6 +33,7 @@ import {
  * @property {any} WebSocket
  * @property {{connectTimeoutMs: number, welcomeTimeoutMs: number, answerTimeoutMs: number,
  *             misses: number}} options
+ * @property {number} backlogMax a quarter of the bytes that messages may have waiting in the socket
  * @property {(link: Link, welcome: ServerMessage) => void} linkWelcomed
  * @property {(link: Link, goodbye: ServerMessage, moveTo: string) => void} linkMoved
  * @property {(link: Link, message: ServerMessage | string | ArrayBuffer) => void} linkHeard
@@ -82,6 +84,8 @@ export class Link {
      */
     this.hellos = [];
     this.putOff = 0;
+    /** Messages that had not left were before it, when that was last looked at. */
+    this.isHelloBehind = false;
     /**
      * Sent and not yet confirmed: by a pong of that number or above.
      * @type {{item: Item, seq: number}[]}
@@ -175,6 +179,12 @@ export class Link {
   }
 
   #tooLong() {
+    // A later hello may wait behind messages: whether those move, heartbeats judge.
+    const isBehind = this.isHelloBehind;
+    this.isHelloBehind = this.phase === "open" && this.buffered > 0;
+    if (isBehind || this.isHelloBehind) {
+      return this.patience.begin(this.owner.options.welcomeTimeoutMs);
+    }
     this.end({name: this.phase === "connecting" ? "connect_timeout" : "welcome_timeout"});
   }
 
@@ -246,6 +256,7 @@ export class Link {
   }
 
   #sendHello() {
+    this.isHelloBehind = this.phase === "open" && this.buffered > 0;
     if (this.hellos.length > 0) this.#send(this.hellos[0].text);
   }
 
@@ -314,9 +325,17 @@ export class Link {
     if (!(this.acknowledge.at < Infinity)) this.acknowledge.in(ACK_MS);
   }
 
+  // A server that asks on and reads nothing must not fill this end's memory. Beyond what messages
+  // may have waiting its pings go unanswered, and acks wait.
+  #mayAnswer() {
+    return this.buffered / 4 <= this.owner.backlogMax;
+  }
+
   #acknowledge() {
     this.acknowledge.clear();
-    const ack = this.takesMessages ? this.session?.ack() : undefined;
+    if (!this.takesMessages || !this.session) return;
+    if (!this.#mayAnswer()) return this.acknowledge.in(ACK_MS);
+    const ack = this.session.ack();
     if (ack !== undefined) this.#send(ack);
   }
 
@@ -333,13 +352,15 @@ export class Link {
         if (!isInterval(message.interval_ms)) {
           return this.owner.linkHeard(this, {type: "error", message: notInterval(message)});
         }
+        if (this.phase !== "open") return;  // the welcome has what holds
         this.heartbeat.retime(now, message.interval_ms, message.timeout_ms);
         return this.owner.linkHeard(this, message);
       case "pong":
         this.answeredSeq = Math.max(this.answeredSeq, Number(message.seq) || 0);
         return this.#confirm(Number(message.seq));
       case "ping":
-        return void this.#send(JSON.stringify({...message, type: "pong"}));
+        if (this.#mayAnswer()) this.#send(pong(message));
+        return;
       case "goodbye":
         return this.#told(message);
       case "error":
@@ -374,7 +395,7 @@ export class Link {
 
   // --------------------------------------------------------------------------------- bytes out
 
-  /** Whether a message that is sent now has a chance: behind its goodbye a server reads nothing. */
+  /** Whether a message that is sent now has a chance: behind its goodbye a server may read none. */
   get takesMessages() {
     return this.phase === "open" && !this.goodbye && this.socket.readyState === OPEN;
   }
@@ -547,6 +568,6 @@ const notInterval = ({type, interval_ms}) =>
 
 /** @param {number} code @param {string} words @returns {Cause} */
 function causeOfClose(code, words) {
-  const {reason, retryAfterMs, moveTo} = parseCloseWords(words);
-  return {name: reason || `close_${code}`, code, retryAfterMs, moveTo};
+  const {reason, retryAfterMs, moveTo, message} = parseCloseWords(words);
+  return {name: reason || `close_${code}`, code, retryAfterMs, moveTo, message};
 }

@@ -52,6 +52,11 @@ export class Outbox {
     this.bytes += item.bytes;
   }
 
+  /** @returns {Item | undefined} the oldest */
+  get first() {
+    return this.items[this.head];
+  }
+
   /** @returns {Item | undefined} the oldest, which leaves */
   shift() {
     if (this.size === 0) return undefined;

@@ -183,6 +183,9 @@ export function policies(own = {}) {
     if (!["immediate", "linear", "exponential"].includes(shape)) {
       throw new RangeError(`policies: ${name}: '${shape}' is not immediate, linear, exponential`);
     }
+    if (!["none", "equal", "full"].includes(delay.jitter ?? "none")) {
+      throw new RangeError(`policies: ${name}: '${delay.jitter}' is not none, equal, full`);
+    }
     if (shape !== "immediate" && !(delay.baseMs > 0 && delay.capMs >= delay.baseMs)) {
       throw new RangeError(`policies: ${name}: baseMs must be above 0, and capMs not below it`);
     }

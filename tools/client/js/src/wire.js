@@ -29,6 +29,55 @@ export const utf8Bytes = (text) => encoder.encode(text).length;
 /** @param {unknown} value */
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
+/**
+ * The first `type` of an object, as the server reads it: also of one that is malformed behind that,
+ * which it would answer with an error, and not count.
+ * @param {string} text
+ * @returns {string | undefined}
+ */
+function firstType(text) {
+  if (!/^[ \t\r\n]*\{/.test(text)) return undefined;
+  const marks = /[{}[\]"\\]/g;
+  const value = /[ \t\r\n]*:[ \t\r\n]*("?)/y;
+  let depth = 0;
+  for (let mark = marks.exec(text); mark; mark = marks.exec(text)) {
+    const [found] = mark;
+    if (found === "\\") ++marks.lastIndex;
+    else if (found === "{" || found === "[") ++depth;
+    else if (found !== '"' && --depth === 0) return undefined;
+    if (found !== '"') continue;
+    value.lastIndex = marks.lastIndex = endOfString(text, mark.index);
+    const colon = depth === 1 ? value.exec(text) : null;
+    if (colon === null || unescaped(text.slice(mark.index, marks.lastIndex)) !== "type") continue;
+    const at = value.lastIndex - 1;
+    return colon[1] ? unescaped(text.slice(at, endOfString(text, at))) : undefined;
+  }
+  return undefined;
+}
+
+/**
+ * Behind its closing quote.
+ * @param {string} text @param {number} begin
+ */
+function endOfString(text, begin) {
+  const marks = /["\\]/g;
+  marks.lastIndex = begin + 1;
+  for (let mark = marks.exec(text); mark; mark = marks.exec(text)) {
+    if (mark[0] === '"') return marks.lastIndex;
+    ++marks.lastIndex;
+  }
+  return text.length;
+}
+
+/** @param {string} quoted @returns {string | undefined} */
+function unescaped(quoted) {
+  try {
+    return JSON.parse(quoted);
+  } catch {
+    return undefined;
+  }
+}
+
 /** @param {string} text */
 function parseObject(text) {
   if (!/^\s*\{/.test(text)) return undefined;
@@ -41,16 +90,24 @@ function parseObject(text) {
 }
 
 /**
- * A text of the server. Undefined: it is the application's. A hint that is not a time is left out.
+ * A text of the server. Undefined: it is the application's. A hint that is not a time, or none, is
+ * left out.
  * @param {string} text
  * @returns {ServerMessage | undefined}
  */
 export function parse(text) {
   const value = parseObject(text);
   if (!value || !SERVER_TYPES.has(value.type)) return undefined;
-  if (value.type === "goodbye" && !isDuration(value.retry_after_ms)) delete value.retry_after_ms;
+  if (value.type === "goodbye" && !isHint(value.retry_after_ms)) delete value.retry_after_ms;
   return value;
 }
+
+/**
+ * A hint of no time at all asks for nothing: a crowd would come at one moment.
+ * @param {unknown} ms
+ * @returns {ms is number}
+ */
+const isHint = (ms) => isDuration(ms) && ms > 0;
 
 /**
  * Whether an interval can be kept to: a server names whole milliseconds.
@@ -65,8 +122,7 @@ export const isInterval = (ms) => isDuration(ms) && ms >= 1;
  */
 export function isReserved(text) {
   if (text === "PING" || text === "ping") return true;
-  const value = parseObject(text);
-  return value !== undefined && RESERVED_TYPES.has(value.type);
+  return RESERVED_TYPES.has(firstType(text) ?? "");
 }
 
 /**
@@ -92,12 +148,21 @@ export function encode(payload) {
   if (!isObject(payload)) {
     throw new TypeError("send: takes a string, bytes or an object");
   }
-  const frame = JSON.stringify({...payload, type: "data"});
+  // A function toJSON of the payload would make another text of it.
+  const {toJSON} = payload;
+  const plain = typeof toJSON === "function" ? {toJSON: undefined} : {};
+  const frame = JSON.stringify({...payload, ...plain, type: "data"});
   return {frame, bytes: utf8Bytes(frame)};
 }
 
 /** @param {number} seq */
 export const ping = (seq) => `{"type":"ping","seq":${seq}}`;
+
+/**
+ * Of a ping, with what that has of these.
+ * @param {ServerMessage} message
+ */
+export const pong = ({seq, ts}) => JSON.stringify({type: "pong", seq, ts});
 
 /**
  * @param {import("../index.js").Identity} identity
@@ -156,23 +221,58 @@ export function parseCloseWords(words) {
   const rest = retry ? words.slice(0, retry.index) : words;
   const name = /^[a-z][a-z_]*(?=$|: )/.exec(rest);
   const detail = name ? rest.slice(name[0].length + 2).split(";")[0] : rest;
+  const isMove = name?.[0] === "moved";
   return {
     reason: name ? name[0] : "",
-    retryAfterMs: retry ? Number(retry[1]) : undefined,
-    moveTo: name?.[0] === "moved" && detail ? detail : undefined,
+    retryAfterMs: retry && isHint(Number(retry[1])) ? Number(retry[1]) : undefined,
+    moveTo: isMove && detail ? detail : undefined,
+    message: !isMove && detail ? detail : undefined,
   };
 }
 
 /**
- * A `Retry-After` in milliseconds: seconds, or a date (RFC 9110 10.2.3). Undefined: it is neither.
+ * A `Retry-After` in milliseconds: seconds, or a date (RFC 9110 10.2.3). Undefined: it is neither,
+ * or that time is over.
  * @param {string | null | undefined} header
  * @param {number} wallNowMs
  */
 export function parseRetryAfter(header, wallNowMs) {
   if (!header) return undefined;
-  if (/^\s*\d{1,9}\s*$/.test(header)) return Number(header) * 1000;
-  const date = Date.parse(header);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - wallNowMs);
+  const text = header.trim();
+  const isSeconds = /^\d{1,9}$/.test(text);
+  const ms = isSeconds ? Number(text) * 1000 : parseHttpDate(text, wallNowMs) - wallNowMs;
+  return isHint(ms) ? ms : undefined;
+}
+
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const DATES = [
+  /^[A-Z][a-z]{2}, (?<day>\d\d) (?<month>[A-Z][a-z]{2}) (?<year>\d{4}) (?<time>[\d:]{8}) GMT$/,
+  /^[A-Z][a-z]{5,8}, (?<day>\d\d)-(?<month>[A-Z][a-z]{2})-(?<year>\d\d) (?<time>[\d:]{8}) GMT$/,
+  /^[A-Z][a-z]{2} (?<month>[A-Z][a-z]{2}) (?<day>[ \d]\d) (?<time>[\d:]{8}) (?<year>\d{4})$/,
+];
+
+/**
+ * A date of HTTP (RFC 9110 5.6.7: the form of today, and two that are read besides) in milliseconds
+ * since 1970; NaN if it is none. Date.parse() takes much more for one, such as "1.5".
+ * @param {string} text
+ * @param {number} wallNowMs of two digits of a year: at most 50 years behind it
+ */
+function parseHttpDate(text, wallNowMs) {
+  const parts = DATES.map((form) => form.exec(text)?.groups).find((groups) => groups);
+  const time = /^([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)$/.exec(parts?.time ?? "");
+  if (!parts || !time) return NaN;
+  const [hours, minutes, seconds] = time.slice(1).map(Number);
+  const month = MONTHS.indexOf(parts.month);
+  const day = Number(parts.day);
+  let year = Number(parts.year);
+  if (parts.year.length === 2) {
+    const now = new Date(wallNowMs).getUTCFullYear();
+    year += now - now % 100;
+    if (year > now + 50) year -= 100;
+  }
+  const midnight = new Date(Date.UTC(year, month, day));
+  if (midnight.getUTCMonth() !== month || midnight.getUTCDate() !== day) return NaN;
+  return midnight.getTime() + ((hours * 60 + minutes) * 60 + seconds) * 1000;
 }
 
 /**
