@@ -28,8 +28,12 @@ def why_not():
 
 
 def control(word, pid):
-    done = subprocess.run(["callgrind_control", word, str(pid)], capture_output=True, text=True,
-                          timeout=CONTROL_SECONDS_MAX, check=False)
+    try:
+        done = subprocess.run(["callgrind_control", word, str(pid)], capture_output=True, text=True,
+                              timeout=CONTROL_SECONDS_MAX, check=False)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"callgrind_control {word}: was not answered within {CONTROL_SECONDS_MAX} s; "
+                     "wait until the machine is quiet") from None
     if done.returncode != 0 or "Error" in done.stdout + done.stderr:
         raise Failed(f"callgrind_control {word}: {(done.stdout + done.stderr).strip()[-200:]}")
 

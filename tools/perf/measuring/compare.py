@@ -1,4 +1,4 @@
-"""Is B slower than A? Runs both in turn and calls a difference only where it is significant.
+"""Is B slower than A? Runs both at once and calls a difference only where it is significant.
 
   compare.sh --b='--gather off'                      a flag of the server, against the default
   compare.sh --a=backend=epoll --b=backend=io_uring
@@ -6,7 +6,10 @@
   compare.sh --a=revision=HEAD~5 --pairs 20          a git revision, built and kept
 
 A side is words of backend=NAME, binary=FILE, revision=REV, and flags of pulsewheel. Each run has a
-server and a pulseload of its own; a pair is one run of each side, in random order. B/A is the
+server and a pulseload of its own. A pair is one run of each side, over the same instants and on the
+same cores, so that what the machine does meanwhile is in both [Bulej et al., "Duet benchmarking",
+ICPE 2020]; --in-turn makes it one after the other, in random order, where the cores do not bear
+both. Which side is started first is random. B/A is the
 Hodges-Lehmann estimate over the pairs; its interval is that of Wilcoxon's signed-rank test. The
 verdict is of --measure alone and is given once, after the last pair; of the other measures the
 table has the figures. A run that pulseload calls INVALID is repeated with its pair.
@@ -19,6 +22,7 @@ Exit code: 0 no difference is shown, or B is faster; 3 B is slower; 1 it could n
 usage.
 """
 import argparse
+import contextlib
 import dataclasses
 import random
 import shlex
@@ -73,6 +77,8 @@ def add_flags(parser):
                        help="pairs of runs (default %(default)s)")
     group.add_argument("--confidence", metavar="C", type=confidence, default=0.99,
                        help="of the interval, and so of the verdict (default %(default)s)")
+    group.add_argument("--in-turn", action="store_true",
+                       help="one side after the other: for loads of which the cores bear one")
     group.add_argument("--any-run", action="store_true",
                        help="count runs that pulseload calls INVALID, too: for counts, which a "
                             "late generator does not blur")
@@ -110,40 +116,79 @@ def switches(pid):
     return sum(thread["sleeps"] for thread in tools.scheduling(pid).values())
 
 
-def one_run(side, options, folder):
-    """{measure: value} of a run; None where pulseload calls it INVALID."""
-    given = argparse.Namespace(**{**vars(options), "backend": side.backend,
-                                  "server": options.server + side.flags})
-    counters = options.measure == "instructions"
-    if counters and options.by_callgrind:
-        window, instructions = callgrind.counted(given, side.binary)
-        if window.rate is None:
-            return None, "no heartbeat came"
-        return {"instructions": window.per(instructions)}, None
-    with workload.loaded(given, folder, side.binary, whole=True) as watched:
-        counter = tools.Counting(watched.pid, ["instructions:u"], folder) if counters else None
-        slept = -switches(watched.pid)
-        window, counted = workload.watched_for(
-            watched, options.seconds, counter.begin if counter else lambda: None,
-            counter.end if counter else lambda: None)
-        slept += switches(watched.pid)
-        rss = tools.resident_bytes(watched.pid)
-        report = workload.wait_for_load(watched)
-    wrong = why_not_counted(report, options.any_run)
-    if wrong:
-        return None, wrong
+def by_callgrind(side, options):
+    """{measure: value} of a run of callgrind, and what is wrong with it: one of both is None."""
+    window, instructions = callgrind.counted(of_side(side, options), side.binary)
     if window.rate is None:
         return None, "no heartbeat came"
+    return {"instructions": window.per(instructions)}, None
+
+
+def of_side(side, options):
+    return argparse.Namespace(**{**vars(options), "backend": side.backend,
+                                 "server": options.server + side.flags})
+
+
+def measured_at_once(sides, options):
+    """{name: {measure: value}} of sides that run over the same instants, and what is wrong."""
+    with contextlib.ExitStack() as stack:
+        folders = [stack.enter_context(tempfile.TemporaryDirectory()) for _ in sides]
+        loads = []
+        for side, folder in zip(sides, folders):
+            later = len(sides) - len(loads) - 1
+            loads.append(stack.enter_context(workload.loaded(
+                of_side(side, options), folder, side.binary, whole=True,
+                until_others_s=later * workload.start_seconds(options) if later else None)))
+        counters = [tools.Counting(load.pid, ["instructions:u"], folder)
+                    for load, folder in zip(loads, folders)
+                    if options.measure == "instructions"]
+        slept = [-switches(load.pid) for load in loads]
+        for counter in counters:
+            counter.begin()
+        windows = workload.watched_together(loads, options.seconds)
+        counted = [counter.end()["instructions:u"] for counter in counters] or [None] * len(sides)
+        slept = [before + switches(load.pid) for before, load in zip(slept, loads)]
+        resident = [tools.resident_bytes(load.pid) for load in loads]
+        reports = [workload.wait_for_load(load) for load in loads]
+    found = {}
+    for side, *got in zip(sides, windows, counted, slept, resident, reports):
+        wrong = why_not_counted(got[-1], options.any_run)
+        if wrong is None and got[0].rate is None:
+            wrong = "no heartbeat came"
+        if wrong:
+            return None, wrong
+        found[side.name] = values_of(*got)
+    return found, None
+
+
+def values_of(window, instructions, slept, resident, report):
+    """{measure: value} of a run."""
     calls = [reading.counters["io"]["system_calls"] for reading in (window.before, window.after)]
     # Of the median slice: what else ran for a moment is in few of them.
     cpu = statistics.median(window.slices)
-    values = {"cpu": cpu / window.rate * 1e6, "rss": rss / 1024, "wakeups": window.per(slept),
+    values = {"cpu": cpu / window.rate * 1e6, "rss": resident / 1024, "wakeups": window.per(slept),
               "syscalls": window.per(calls[1] - calls[0])}
     for name in ("p50", "p99"):
         values[name] = report["hold_latency"]["heartbeat"].get(f"{name}_us")
-    if counted:
-        values["instructions"] = window.per(counted["instructions:u"])
-    return values, None
+    if instructions is not None:
+        values["instructions"] = window.per(instructions)
+    return values
+
+
+def measured_pair(sides, options):
+    """{name: {measure: value}} of a run of each side, and what is wrong with it."""
+    if not options.in_turn and not options.by_callgrind:
+        return measured_at_once(sides, options)
+    found = {}
+    for side in sides:
+        if options.by_callgrind:
+            found[side.name], wrong = by_callgrind(side, options)
+        else:
+            values, wrong = measured_at_once([side], options)
+            found[side.name] = None if wrong else values[side.name]
+        if wrong:
+            return None, wrong
+    return found, None
 
 
 def why_not_counted(report, any_run):
@@ -159,13 +204,8 @@ def measure(sides, options, results):
     """Fills the sides' values. Returns how many pairs were repeated."""
     order, repeated, pair = random.Random(options.seed), 0, 0
     while pair < options.pairs:
-        values, wrong = {}, None
-        for side in order.sample(sides, 2):
-            results.progress(f"pair {pair + 1} of {options.pairs}, {side.name}")
-            with tempfile.TemporaryDirectory() as folder:
-                values[side.name], wrong = one_run(side, options, folder)
-            if wrong:
-                break
+        results.progress(f"pair {pair + 1} of {options.pairs}")
+        values, wrong = measured_pair(order.sample(sides, 2), options)
         if wrong:
             repeated += 1
             if repeated > max(2, options.pairs * REPEATED_SHARE):

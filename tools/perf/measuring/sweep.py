@@ -14,7 +14,6 @@ Exit code: 0; 1 it could not be measured; 2 usage.
 import argparse
 import os
 import random
-import tempfile
 
 from measuring import compare, sweep_svg, workload
 from measuring.command import Failed, WrongUse, add_output, add_workload, program, whole
@@ -76,8 +75,7 @@ def measure(runs, options, results):
             text = waiting.pop()
             side, given = runs[text]
             results.progress(f"round {number + 1} of {options.rounds}, {options.flag} {text}")
-            with tempfile.TemporaryDirectory() as folder:
-                values, wrong = compare.one_run(side, given, folder)
+            found, wrong = compare.measured_at_once([side], given)
             if wrong:
                 repeated += 1
                 if repeated > max(3, options.rounds * len(runs) // 2):
@@ -85,7 +83,7 @@ def measure(runs, options, results):
                                  f": {wrong.rstrip('.')}; make --rate less, or give --any-run")
                 waiting.insert(0, text)
                 continue
-            for name, value in values.items():
+            for name, value in found[side.name].items():
                 side.values.setdefault(name, []).append(value)
     return repeated
 

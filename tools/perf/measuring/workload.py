@@ -44,21 +44,23 @@ def cpu_seconds(pid):
         raise Failed(f"process {pid}: has ended, or its CPU time may not be read") from None
 
 
-def cores_in_slices(pid, seconds):
-    """Waits so long. Returns the cores that the process used, slice by slice.
+def cores_in_slices(pids, seconds):
+    """Waits so long. Returns the cores that each process used, slice by slice, for all alike.
 
-    Fails where the process ends meanwhile.
+    Fails where a process ends meanwhile.
     """
-    slices = []
-    at_s, cpu_s = time.monotonic(), cpu_seconds(pid)
+    slices = [[] for _ in pids]
+    at_s, cpu_s = time.monotonic(), [cpu_seconds(pid) for pid in pids]
     deadline = at_s + seconds
     while (left := deadline - at_s) > 0:
         time.sleep(min(left, SLICE_SECONDS))
-        if not os.path.isdir(f"/proc/{pid}"):
-            raise Failed(f"process {pid}: ended while it was measured")
-        now_s, used_s = time.monotonic(), cpu_seconds(pid)
+        for pid in pids:
+            if not os.path.isdir(f"/proc/{pid}"):
+                raise Failed(f"process {pid}: ended while it was measured")
+        now_s, used_s = time.monotonic(), [cpu_seconds(pid) for pid in pids]
         if now_s - at_s >= SLICE_SECONDS / 2:  # the rest of a window may be a moment
-            slices.append((used_s - cpu_s) / (now_s - at_s))
+            for used, own in zip((now - then for now, then in zip(used_s, cpu_s)), slices):
+                own.append(used / (now_s - at_s))
         at_s, cpu_s = now_s, used_s
     return slices
 
@@ -189,14 +191,18 @@ def server_command(options, socket_path, binary):
             "30m", "--drain-timeout", "1s", "--admin", f"unix:{socket_path}", *options.server]
 
 
-def load_command(options, port, pid, json_path, whole):
-    spare = SLACK_SECONDS if whole else ATTACHING_SECONDS_MAX
+def load_command(options, port, pid, json_path, spare):
     interval_us = max(1_000, round(options.connections / options.rate * 1e6))
     return [program("pulseload"), "--target", f"{WIRES[options.wire]}://127.0.0.1:{port}", "--mix",
             f"{options.wire}=1", "--connections", str(options.connections), "--connect-rate",
             f"{CONNECTS_A_SECOND}/s", "--heartbeat-interval", f"{interval_us}us", "--duration",
             f"{round((options.seconds + SETTLE_SECONDS + spare) * 1_000)}ms",
             "--server-pid", str(pid), "--json", json_path, "--quiet", *options.load]
+
+
+def start_seconds(options):
+    """In which a server and its load are there and settled, on a machine that is not busy."""
+    return 0.5 + SETTLE_SECONDS + options.connections / CONNECTS_A_SECOND
 
 
 def wait_for_port(server, log):
@@ -224,11 +230,12 @@ def wait_for_connections(options, watched, load, log):
 
 
 @contextlib.contextmanager
-def loaded(options, directory, binary=None, whole=False, wrapped=()):
+def loaded(options, directory, binary=None, whole=False, wrapped=(), until_others_s=None):
     """A server under load, all connected and settled; both are ended behind it.
 
     `binary` is another pulsewheel; `wrapped` a command that runs the server. With `whole` the load
-    ends by itself soon after options.seconds, and wait_for_load() has its report.
+    ends by itself soon after options.seconds, and wait_for_load() has its report. With
+    `until_others_s` it is not settled yet, and its load outlasts so long a start of others, too.
     """
     if getattr(options, "pid", None) is not None:
         token = None
@@ -249,14 +256,16 @@ def loaded(options, directory, binary=None, whole=False, wrapped=()):
         stack.callback(ended, server)
         port = wait_for_port(server, at + "server.log")
         words = stack.enter_context(open(at + "load.log", "w", encoding="utf-8"))
-        command = load_command(options, port, server.pid, at + "load.json", whole)
+        spare = SLACK_SECONDS + (until_others_s or 0) if whole else ATTACHING_SECONDS_MAX
+        command = load_command(options, port, server.pid, at + "load.json", spare)
         load = subprocess.Popen(command, stdout=words, stderr=words, stdin=subprocess.DEVNULL,
                                 preexec_fn=kept_on(load_core))
         stack.callback(ended, load)
         watched = Watched(server.pid, Admin(f"unix:{folder}/admin"))
         watched.load_process, watched.load_path = load, at + "load.json"
         wait_for_connections(options, watched, load, at + "load.log")
-        time.sleep(SETTLE_SECONDS)
+        if until_others_s is None:
+            time.sleep(SETTLE_SECONDS)
         yield watched
 
 
@@ -312,8 +321,18 @@ def watched_for(watched, seconds, begin=lambda: None, end=lambda: None):
     begin()
     started = time.monotonic()
     before = watched.reading()
-    slices = cores_in_slices(watched.pid, seconds)
+    slices = cores_in_slices([watched.pid], seconds)[0]
     after = watched.reading(closing=True)
     took = time.monotonic() - started
     got = end()
     return Window(before, after, took, slices), got
+
+
+def watched_together(all_watched, seconds):
+    """Watches several servers over the same instants. Returns their windows, in that order."""
+    started = time.monotonic()
+    before = [watched.reading() for watched in all_watched]
+    slices = cores_in_slices([watched.pid for watched in all_watched], seconds)
+    after = [watched.reading(closing=True) for watched in all_watched]
+    took = time.monotonic() - started
+    return [Window(*one) for one in zip(before, after, [took] * len(slices), slices)]
