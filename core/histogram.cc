@@ -8,18 +8,22 @@
 namespace pulse {
 namespace {
 
-// calloc, so that pages without values stay untouched.
-uint32_t* make_counters() {
-    void* counters = std::calloc(size_t{2} * Histogram::kCounters, sizeof(uint32_t));
-    PULSE_ASSERT(counters != nullptr);
-    return static_cast<uint32_t*>(counters);
+uint32_t* make_words(uint32_t words) {
+    void* const made = std::calloc(words, sizeof(uint32_t));
+    PULSE_ASSERT(made != nullptr);
+    return static_cast<uint32_t*>(made);
 }
 
 }  // namespace
 
-Histogram::Histogram() : counters_(make_counters()) {}
+Histogram::~Histogram() {
+    for (uint32_t page = 0; page < kPages; ++page) {
+        if (reserved_ == nullptr) std::free(low_[page]);
+        std::free(high_[page]);
+    }
+}
 
-Histogram::Histogram(const Histogram& other) : Histogram() { merge(other); }
+Histogram::Histogram(const Histogram& other) { merge(other); }
 
 Histogram& Histogram::operator=(const Histogram& other) {
     if (this == &other) return *this;
@@ -29,12 +33,26 @@ Histogram& Histogram::operator=(const Histogram& other) {
 }
 
 Histogram& Histogram::operator=(Histogram&& other) noexcept {
-    std::swap(counters_, other.counters_);
+    std::swap(low_, other.low_);
+    std::swap(high_, other.high_);
+    std::swap(reserved_, other.reserved_);
     std::swap(count_, other.count_);
     std::swap(sum_units_, other.sum_units_);
     std::swap(min_units_, other.min_units_);
     std::swap(max_units_, other.max_units_);
     return *this;
+}
+
+uint32_t* Histogram::make_page() { return make_words(kPageCounters); }
+
+// In one piece, so that it is mapped, and pages without values stay untouched.
+void Histogram::reserve() {
+    PULSE_ASSERT(count_ == 0);
+    if (reserved_ != nullptr) return;
+    for (uint32_t*& page : low_) std::free(page);
+    reserved_.reset(make_words(kCounters));
+    for (uint32_t page = 0; page < kPages; ++page)
+        low_[page] = reserved_.get() + size_t{page} * kPageCounters;
 }
 
 void Histogram::reset() {
@@ -45,33 +63,36 @@ void Histogram::reset() {
     max_units_ = 0;
 }
 
-// Writes a high word only where it changes, so that its page stays untouched.
 void Histogram::set(uint32_t counter, uint64_t count) {
     const auto high = static_cast<uint32_t>(count >> 32);
-    counters_[counter] = static_cast<uint32_t>(count);
-    if (counters_[kCounters + counter] != high) counters_[kCounters + counter] = high;
+    word(low_, counter) = static_cast<uint32_t>(count);
+    if (high != 0 || high_[counter / kPageCounters] != nullptr) word(high_, counter) = high;
 }
 
-// Where no high word is in use nor will be, a block at once. False: it is left as it was.
-bool Histogram::merge_low_words(const Histogram& other, uint32_t block) {
-    uint32_t* const mine = counters_.get() + block;
-    const uint32_t* const others = other.counters_.get() + block;
-    uint32_t high = 0;
-    for (uint32_t i = 0; i < kBlock; ++i)
-        high |= others[kCounters + i] | uint32_t{mine[i] + others[i] < mine[i]};
-    if (high != 0) return false;
-    for (uint32_t i = 0; i < kBlock; ++i) mine[i] += others[i];
-    return true;
+// Where no high word is in use, nor will be: then so many are added at once.
+void Histogram::add_page(uint32_t page, const Histogram& other) {
+    const uint32_t* const others = other.low_[page];
+    const uint32_t first = page * kPageCounters;
+    uint32_t carries = 1;
+    if (high_[page] == nullptr && other.high_[page] == nullptr) {
+        uint32_t* const mine = &word(low_, first);
+        carries = 0;
+        for (uint32_t i = 0; i < kPageCounters; ++i)
+            carries |= uint32_t{mine[i] + others[i] < mine[i]};
+        if (carries == 0)
+            for (uint32_t i = 0; i < kPageCounters; ++i) mine[i] += others[i];
+    }
+    if (carries == 0) return;
+    for (uint32_t counter = first; counter < first + kPageCounters; ++counter)
+        if (const uint64_t count = other.counter_at(counter); count != 0)
+            set(counter, counter_at(counter) + count);
 }
 
 void Histogram::merge(const Histogram& other) {
-    other.for_each_block([&](uint32_t counter, uint32_t end) {
-        if (end - counter == kBlock && merge_low_words(other, counter)) return;
-        for (; counter < end; ++counter) {
-            const uint64_t count = other.counter_at(counter);
-            if (count != 0) set(counter, counter_at(counter) + count);
-        }
-    });
+    if (other.count_ == 0) return;
+    const uint32_t last = counter_of(other.max_units_) / kPageCounters;
+    for (uint32_t page = counter_of(other.min_units_) / kPageCounters; page <= last; ++page)
+        if (other.has_values(page)) add_page(page, other);
     count_ += other.count_;
     sum_units_ += other.sum_units_;
     min_units_ = std::min(min_units_, other.min_units_);

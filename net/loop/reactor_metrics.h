@@ -12,6 +12,11 @@ struct ReactorMetrics : Metrics {
     // Of the reactor's thread. Gauges that Reactor::fill reads at a snapshot stay 0 here.
     Gauges gauges;
     Distributions distributions;
+
+    ReactorMetrics() {
+        for_each_distribution([](const DistributionInfo&, Histogram& one) { one.reserve(); },
+                              distributions);
+    }
 };
 
 }  // namespace pulse

@@ -128,12 +128,42 @@ TEST(Histogram, RecordsManyAtOnceAndPast32Bits) {
     EXPECT_TRUE(entries(copy).empty());
 }
 
-TEST(Histogram, AllocatesNothingWhenRecording) {
+size_t allocated_bytes() {
+    const auto info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+TEST(Histogram, AllocatesNothingWhenRecordingOnceItIsReserved) {
     Histogram histogram;
-    const size_t before = mallinfo2().uordblks;
+    histogram.reserve();
+    const size_t before = allocated_bytes();
     for (Nanos at = 1; at < kHour; at += at / 50 + 1) histogram.record(at);
-    EXPECT_EQ(mallinfo2().uordblks, before);
+    EXPECT_EQ(allocated_bytes(), before);
     EXPECT_GT(histogram.count(), 1'000u);
+}
+
+TEST(Histogram, TakesMemoryWhereItHasValues) {
+    const size_t before = allocated_bytes();
+    const Histogram empty, copy_of_empty = empty;
+    EXPECT_EQ(allocated_bytes(), before);
+    Histogram histogram;
+    histogram.reserve();
+    histogram.record(2 * kMillisecond);
+    const size_t whole = allocated_bytes();
+    Histogram copy = histogram;
+    EXPECT_LT(allocated_bytes() - whole, 5'000u);
+    // It takes what is longer all the same, from itself and from others.
+    histogram.record(kHour);
+    copy.record(30 * kSecond);
+    Histogram other;
+    other.merge(copy);
+    other.merge(histogram);
+    EXPECT_EQ(entries(other).size(), 3u);
+    EXPECT_EQ(other.count(), 4u);
+    EXPECT_EQ(other.max(), kHour);
+    other = empty;
+    EXPECT_TRUE(entries(other).empty());
+    EXPECT_EQ(empty.counter_at(Histogram::kCounters - 1), 0u);
 }
 
 // Durations over all magnitudes, some of them crowded together.
