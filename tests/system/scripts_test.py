@@ -33,9 +33,9 @@ RUN = os.path.join(ROOT, BUILD, "run")
 MEASURING = [f"tools/perf/{name}.sh" for name in
              ("compare", "flame", "hostcheck", "record", "stat", "sweep", "syscalls", "wakeups")]
 SCRIPTS = [*MEASURING, "tools/perf/demo.sh", "tools/perf/density.sh", "tools/perf/million.sh",
-           "tools/perf/million.py", "tools/perf/answers.py", "tools/perf/bare_server.py",
-           "tools/perf/drain.py", "tools/perf/storm.py", "tools/perf/demo_certificate.sh",
-           "tools/perf/handshakes.py", "tools/perf/tls_storm.py",
+           "tools/perf/million.py", "tools/perf/scrapes.py", "tools/perf/answers.py",
+           "tools/perf/bare_server.py", "tools/perf/drain.py", "tools/perf/storm.py",
+           "tools/perf/demo_certificate.sh", "tools/perf/handshakes.py", "tools/perf/tls_storm.py",
            "tools/perf/memory_group.py", "tools/perf/density_report.py", "bench/run.py",
            "bench/instructions.py", "bench/versus.py"]
 # As a user's shell has it: not inside the make that runs this test.

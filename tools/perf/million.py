@@ -19,6 +19,25 @@ def read_server(directory):
         return [json.loads(line) for line in file if line.strip()]
 
 
+def scraping(directory, held):
+    """What million.sh --scrape found while `held` or more connections were open; {} without it."""
+    try:
+        with open(os.path.join(directory, "scrapes.json")) as file:
+            lines = [json.loads(line) for line in file if line.strip()]
+    except FileNotFoundError:
+        return {}
+    lines = [line for line in lines if line["connections"] >= held]
+    if not lines:
+        return {}
+    took = sorted(line["took_ms"] for line in lines)
+    return {"scrapes": len(lines), "scrape_kib": lines[-1]["bytes"] // 1_024,
+            "scrape_median_ms": took[len(took) // 2],
+            "scrape_p99_ms": took[len(took) * 99 // 100], "scrape_max_ms": took[-1],
+            "turns_over_10_ms": int(lines[-1]["long_turns"] - lines[0]["long_turns"]),
+            "turns_over_10_ms_of_cpu":
+                int(lines[-1]["long_turns_cpu"] - lines[0]["long_turns_cpu"])}
+
+
 def report(directory, connections, as_json):
     with open(os.path.join(directory, "run.json")) as file:
         run = json.load(file)
@@ -71,6 +90,7 @@ def report(directory, connections, as_json):
         "wheel_slice_p99_9_ms": server["wheel_slice"]["p99_9_us"] / 1000,
         "valid": run["verdict"]["valid"],
         "evidence": run["verdict"]["evidence"],
+        **scraping(directory, open_at_the_end),
     }
     held_to_the_end = run["counts"]["open"] == connections - result["silenced"]
     good = (held_to_the_end and result["early"] == result["missed"] == 0

@@ -5,18 +5,19 @@
 #
 #   tools/perf/million.sh [--connections N] [--heartbeat-interval SECONDS] [--hold TIME]
 #                         [--backend io_uring|epoll] [--connect-rate PACE] [--port N] [--out DIR]
-#                         [--json]
+#                         [--scrape] [--json]
 #
 # A million pairs take about 9 GiB of kernel memory. RSS bytes per connection are the server's RSS
 # with all connections open, less its RSS before the first, divided by them; the kernel's are what
-# is charged to a cgroup of the server's own, counted alike (memory_group.py), or not printed. Exit
+# is charged to a cgroup of the server's own, counted alike (memory_group.py), or not printed. With
+# --scrape its /metrics are read each second, and the table has how long that took in the hold. Exit
 # code 1 when a peer that beat was evicted, a silent one was not, or not all were held to the end.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # Two cores set up 12,000 to 15,000 pairs a second; asked for more than they can, a run is INVALID.
 connections=1000000 heartbeat_interval=30
-backend=io_uring hold=10m connect_rate=10000/s port=9200 json=no
+backend=io_uring hold=10m connect_rate=10000/s port=9200 scrape=no json=no
 build=${BUILD:-build}
 out=$build/million
 while [ $# -gt 0 ]; do
@@ -25,8 +26,9 @@ while [ $# -gt 0 ]; do
             [ $# -gt 1 ] || { echo "million.sh: $1 needs a value; see --help" >&2; exit 2; }
             name=${1#--}
             declare "${name//-/_}=$2"; shift 2 ;;
+        --scrape) scrape=yes; shift ;;
         --json) json=yes; shift ;;
-        -h|--help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h|--help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "million.sh: '$1' is not an option; see --help" >&2; exit 2 ;;
     esac
 done
@@ -57,13 +59,25 @@ if [ $((connections + 1000)) -gt "$descriptors_max" ]; then
 fi
 mkdir -p "$out"
 python3 tools/perf/measuring environment "$out"
-rm -f "$out"/server.* "$out"/run.* "$out"/report.html "$out"/summary.txt "$out"/progress.txt
+rm -f "$out"/server.* "$out"/run.* "$out"/report.html "$out"/summary.txt "$out"/progress.txt \
+    "$out"/scrapes.json
 
 . tools/perf/server.sh
+admin=() scrapes=
+sockets=$(mktemp -d)  # a socket's path is short
+leave() {  # with the server: stop_server
+    [ -z "$scrapes" ] || kill "$scrapes" 2>/dev/null || true
+    rm -rf "$sockets"
+}
+[ "$scrape" = no ] || admin=(--admin "unix:$sockets/admin")
 start_server --listen "ws://127.0.0.1:$port" --backend "$backend" \
     --max-connections $((connections + 1000)) \
     --heartbeat-interval "${heartbeat_s}s" --heartbeat-timeout "$((3 * heartbeat_s))s" \
-    --stats-json "$out/server.json" --stats-interval 1s
+    --stats-json "$out/server.json" --stats-interval 1s "${admin[@]}"
+if [ "$scrape" = yes ]; then
+    tools/perf/scrapes.py "$sockets/admin" "$out/scrapes.json" &
+    scrapes=$!
+fi
 # A terminal is shown the live table; elsewhere a line a second goes into a file.
 if [ -t 2 ]; then
     progress=() progress_file=/dev/stderr

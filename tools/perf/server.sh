@@ -1,6 +1,6 @@
 # Sourced by demo.sh and million.sh: a server in a memory cgroup of its own, ended with the script.
 # Requires: $build (where the programs are) and $out (an existing folder). Sets $server, its pid.
-# The log is $out/server.log.
+# The log is $out/server.log. Where the script has a function leave, that is called first.
 
 # start_server FLAGS...: returns when the server listens; where it does not, reports and exits.
 start_server() {
@@ -23,6 +23,7 @@ start_server() {
 
 stop_server() {
     trap - EXIT
+    if declare -F leave >/dev/null; then leave; fi
     kill "$server" 2>/dev/null || true
     wait "$server" 2>/dev/null || true
     if [ -e "$out/server.group" ]; then tools/perf/memory_group.py remove "$out/server.group"; fi
