@@ -108,12 +108,12 @@ std::string_view trim_token(std::string_view token) {
 // A number or a string, as it stands. It is parsed once, so that what is given back is JSON.
 std::string_view take_token(value& from, JsonMessage& message, std::string_view JsonMessage::* to) {
     json_type type;
-    if (from.type().get(type)) return "is no JSON value";
+    if (from.type().get(type)) return "is not a JSON value";
     const std::string_view token = trim_token(from.raw_json_token());
     if (token.size() > kJsonTokenBytesMax) return "is too long to be given back";
     if (type == json_type::string) {
         std::string_view text;
-        if (from.get_string().get(text)) return "is no JSON string";
+        if (from.get_string().get(text)) return "is not a JSON string";
         message.*to = token;
         return {};
     }
@@ -176,7 +176,7 @@ std::string_view take_user(value& from, JsonMessage& message) {
 // {"ring":"canary"}, in canonical order, so that the same labels are the same text.
 std::string_view take_labels(value& from, JsonMessage& message, std::string& kept) {
     simdjson::ondemand::object labels;
-    if (from.get_object().get(labels)) return "is no JSON object";
+    if (from.get_object().get(labels)) return "is not a JSON object";
     std::array<Label, kLabelsMax> read;
     uint32_t count = 0;
     for (auto found : labels) {
@@ -210,7 +210,7 @@ std::string_view take_received(value& from, uint64_t& to) {
 // {} or {"token":"...","last_seq":7}.
 std::string_view take_resume(value& from, JsonMessage& message) {
     simdjson::ondemand::object resume;
-    if (from.get_object().get(resume)) return "is no JSON object";
+    if (from.get_object().get(resume)) return "is not a JSON object";
     bool has_last_seq = false;
     for (auto found : resume) {
         field entry;
@@ -233,7 +233,7 @@ std::string_view take_resume(value& from, JsonMessage& message) {
 // {} or {"kept_ms":270000,"lost_ms":290000}.
 std::string_view take_nat(value& from, JsonMessage& message) {
     simdjson::ondemand::object nat;
-    if (from.get_object().get(nat)) return "is no JSON object";
+    if (from.get_object().get(nat)) return "is not a JSON object";
     bool has_kept = false, has_lost = false;
     for (auto found : nat) {
         field entry;
@@ -379,8 +379,8 @@ JsonFault JsonParser::parse(std::span<const uint8_t> text, JsonMessage& message)
         return {};
     }
     const size_t start = view.find_first_not_of(" \t\r\n");
-    if (start == std::string_view::npos) return {"is no JSON object"};
-    if (view[start] != '{') return {"is no JSON object", {}, start};
+    if (start == std::string_view::npos) return {"is not a JSON object"};
+    if (view[start] != '{') return {"is not a JSON object", {}, start};
     if (text.size() > kJsonBytesMax) return {"is too long", {}, kJsonBytesMax};
     const size_t deep = too_deep_at(text);
     if (deep < text.size()) return {"is too deep", {}, deep};
@@ -437,7 +437,7 @@ void JsonParser::Implementation::take_known(const uint8_t* start, std::string_vi
                      static_cast<size_t>(token - reinterpret_cast<const char*>(start))};
         return;
     }
-    // Not a key of the table: what is no string is malformed, and passed over as such.
+    // Not a key of the table: what is not a string is malformed, and passed over as such.
     if (name == "traceparent" && entry.value().get_string().get(message.traceparent))
         message.traceparent = {};
 }

@@ -85,7 +85,7 @@ struct BinaryDialect {
         conversation.spend(kHelloWork + object.size());
         const JsonFault wrong = conversation.shared().json.parse(object, hello);
         if (!wrong.ok()) return wrong;
-        if (hello.kind == JsonKind::bare_ping) return {"is no JSON object"};
+        if (hello.kind == JsonKind::bare_ping) return {"is not a JSON object"};
         if (hello.has_type && hello.kind != JsonKind::hello) {
             return {"is not hello, as the frame is", "type"};
         }

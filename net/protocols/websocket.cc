@@ -230,7 +230,6 @@ constexpr Protocol json_row() {
     json.expiring = InTexts::expiring;
     json.error = InTexts::error;
     json.goodbye = goodbye_in<InTexts>;
-    json.move = InTexts::goodbye;
     return json;
 }
 

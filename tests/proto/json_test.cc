@@ -159,7 +159,7 @@ TEST(JsonApplication, TextThatIsNotAnObjectIsAFaultWithoutAKind) {
     for (const char* text : {"", " ", "[]", "[{\"type\":\"ping\"}]", "\"ping\"", "7", "null",
                              "hello", "\xEF\xBB\xBF{}"}) {
         const Parsed parsed(text);
-        EXPECT_EQ(parsed.fault.what, "is no JSON object") << text;
+        EXPECT_EQ(parsed.fault.what, "is not a JSON object") << text;
         EXPECT_EQ(parsed.message.kind, JsonKind::application);
     }
 }
@@ -212,9 +212,9 @@ TEST(JsonFaults, EveryFaultNamesWhatAndWhere) {
          JsonKind::ping},
         {R"({"type":"ping","seq":7x})", "is neither a number in range nor a string", "seq", 21,
          JsonKind::ping},
-        {R"({"type":"ping","seq":x})", "is no JSON value", "seq", 21, JsonKind::ping},
-        {R"({"type":"ping","seq":"\q"})", "is no JSON string", "seq", 21, JsonKind::ping},
-        {R"({"type":"ping","seq":"\ud800"})", "is no JSON string", "seq", 21, JsonKind::ping},
+        {R"({"type":"ping","seq":x})", "is not a JSON value", "seq", 21, JsonKind::ping},
+        {R"({"type":"ping","seq":"\q"})", "is not a JSON string", "seq", 21, JsonKind::ping},
+        {R"({"type":"ping","seq":"\ud800"})", "is not a JSON string", "seq", 21, JsonKind::ping},
         {R"({"type":"ping","seq":)" + long_token + "}", "is too long to be given back", "seq", 21,
          JsonKind::ping},
         {R"({"type":5})", "is not a string", "type", 8, JsonKind::application},
@@ -273,7 +273,8 @@ TEST(JsonKinds, AHelloMayAskForASessionThatCanBeResumed) {
 TEST(JsonFaults, ResumeIsAnObjectOfATokenAndANumber) {
     const std::string_view number = "has a last_seq that is not a whole number from 0 to 2^53";
     const Wrong cases[] = {
-        {R"({"type":"hello","resume":true})", "is no JSON object", "resume", 25, JsonKind::hello},
+        {R"({"type":"hello","resume":true})",
+         "is not a JSON object", "resume", 25, JsonKind::hello},
         {R"({"type":"hello","resume":{"token":7}})", "has a token that is not a string", "resume",
          25, JsonKind::hello},
         {R"({"type":"hello","resume":{"token":"a","token":"b"}})", "has a token twice", "resume",
@@ -310,7 +311,7 @@ TEST(JsonFaults, NatIsAnObjectOfNumbersAndProbeABoolean) {
     const Wrong cases[] = {
         {R"({"type":"hello","probe":1})", "is neither true nor false", "probe", 24,
          JsonKind::hello},
-        {R"({"type":"hello","nat":true})", "is no JSON object", "nat", 22, JsonKind::hello},
+        {R"({"type":"hello","nat":true})", "is not a JSON object", "nat", 22, JsonKind::hello},
         {R"({"type":"hello","nat":{"kept_ms":"1"}})", number, "nat", 22, JsonKind::hello},
         {R"({"type":"hello","nat":{"lost_ms":4294967296}})", number, "nat", 22, JsonKind::hello},
         {R"({"type":"hello","nat":{"kept_ms":1,"kept_ms":1}})", "has a silence twice", "nat", 22,
@@ -322,8 +323,10 @@ TEST(JsonFaults, NatIsAnObjectOfNumbersAndProbeABoolean) {
 TEST(JsonFaults, LabelsAreAnObjectOfShortStrings) {
     const std::string long_label(kLabelBytesMax + 1, 'l');
     const Wrong cases[] = {
-        {R"({"type":"hello","labels":["a"]})", "is no JSON object", "labels", 25, JsonKind::hello},
-        {R"({"type":"hello","labels":null})", "is no JSON object", "labels", 25, JsonKind::hello},
+        {R"({"type":"hello","labels":["a"]})",
+         "is not a JSON object", "labels", 25, JsonKind::hello},
+        {R"({"type":"hello","labels":null})",
+         "is not a JSON object", "labels", 25, JsonKind::hello},
         {R"({"labels":{"a":{"b":"c"}},"type":"hello"})", "has a value that is not a string",
          "labels", 10, JsonKind::hello},
         {R"({"type":"hello","labels":{"a":"b","c":7}})", "has a value that is not a string",

@@ -43,9 +43,9 @@ TEST(Hello, WhatElseABinaryHelloHoldsIsAnOffenceAndNoWelcome) {
         const char* payload;
         const char* complaint;
     } rows[] = {
-        {"PING", "is no JSON object"},
-        {"ping", "is no JSON object"},
-        {R"("hello")", "is no JSON object"},
+        {"PING", "is not a JSON object"},
+        {"ping", "is not a JSON object"},
+        {R"("hello")", "is not a JSON object"},
         {R"({"type":"ping"})", "'type' is not hello"},
         {R"({"type":"heartbeat","seq":1})", "'type' is not hello"},
         {R"({"type":"welcome"})", "'type' is not hello"},

@@ -3,7 +3,6 @@
 
 #include <map>
 #include <string_view>
-#include <vector>
 
 namespace pulse::serve {
 
@@ -88,11 +87,5 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"stats-interval", "500ms"},
     {"stats-json", "a \"quoted\" \\ name # of a file"},
 };
-
-// Flags that a setting is refused without.
-inline std::vector<const char*> needed_beside(std::string_view setting) {
-    if (setting == "tls-client-ca") return {"--tls-cert=a certificate"};
-    return {};
-}
 
 }  // namespace pulse::serve
