@@ -4,8 +4,8 @@
 //     flush_one: records <------seal------  the queue  <--  Session, as if it were sent
 //
 // One that is handshaking is in Stage::tls; its records are the session's to pass on, since they
-// may be put off and parked as any other bytes (Session::shake_hands). Behind that all that is
-// parked is plaintext. A frame's cost is counted on plaintext, and what a protocol knows of
+// may be put off and parked as any other bytes (Session::continue_handshake). Behind that all that
+// is parked is plaintext. A frame's cost is counted on plaintext, and what a protocol knows of
 // sending, caps, deadlines and endings holds behind TLS as it does without. An end says
 // close_notify behind the goodbye; a close_notify of the peer is the end of what it sends.
 #include <algorithm>

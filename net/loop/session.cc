@@ -54,14 +54,14 @@ void Session::receive(std::span<uint8_t> bytes) {
             return protocol().receive(*this, bytes);
         case Stage::proxy:
             if (!take_proxy_header(bytes)) return;
-            if (stage() == Stage::tls) return shake_hands(bytes);
+            if (stage() == Stage::tls) return continue_handshake(bytes);
             [[fallthrough]];
         case Stage::detect:
             return detect(bytes);
         case Stage::http:
             return protocol().handshake(*this, bytes);
         case Stage::tls:
-            return shake_hands(bytes);
+            return continue_handshake(bytes);
         case Stage::free:
         case Stage::closing:
         case Stage::closed:
@@ -553,7 +553,7 @@ void Session::refuse(const Refusal& refusal) {
 
 // A part of a handshake; what comes behind its end is plaintext for the next stages. Where
 // handshakes have had what they may of this turn, it waits for another as parked bytes do.
-void Session::shake_hands(std::span<uint8_t> records) {
+void Session::continue_handshake(std::span<uint8_t> records) {
     if (puts_off_tls(records)) return;
     if (connection_.tls == 0) {
         if (began_without_tls(records) || !connections_.begin_tls(index_)) return;
@@ -585,7 +585,7 @@ void Session::turn_to_tls(std::span<uint8_t> held, std::span<uint8_t> records) {
     connections_.set_stage(index_, Stage::tls);
     if (!connections_.begin_tls(index_)) return;
     if (!held.empty()) connections_.read_records(index_, held);  // not yet a record's header
-    shake_hands(records);
+    continue_handshake(records);
 }
 
 // True where it begins with what is spoken here without TLS, and is told so in those words.

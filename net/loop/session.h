@@ -132,7 +132,7 @@ class Session final : public Conversation, private TokenJudge {
     // --- what comes before frames ----------------------------------------------------------------
     bool take_proxy_header(std::span<uint8_t>& bytes);
     void refuse(const Refusal& refusal);
-    void shake_hands(std::span<uint8_t> records);
+    void continue_handshake(std::span<uint8_t> records);
     bool puts_off_tls(std::span<uint8_t> records);
     bool may_turn_to_tls() const;
     void turn_to_tls(std::span<uint8_t> held, std::span<uint8_t> records);
