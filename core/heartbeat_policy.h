@@ -6,9 +6,11 @@
 //     bits 0..23   low bits of the tick of the last proof of life (time.h restores the rest)
 //     bits 24..29  probes sent since
 //     bit  30      nothing was heard since the connection began: its first probe is spread
+//     bit  31      misses do not count in this silence
 //
 // so that a proof of life is one store that also forgets the probes. A connection is probed once an
-// interval of silence (plus a grace) and evicted `timeout` after the last proof, never before it:
+// interval of silence (plus a grace) and evicted `timeout` after the last proof, and before that by
+// misses alone, where they count:
 //
 //     heard --- interval + grace --> probe --- interval --> probe ... --> heard + timeout: evict
 //
@@ -39,6 +41,15 @@
 //
 // So a silent peer is evicted at its timeout and what the server was late with its probes in that
 // silence, which is not more than it was away.
+//
+// Where misses count, a peer that answered none of so many probes is evicted sooner: when the
+// answer to the last of them has had its time, and the answer to the first three times that which
+// its answers take (a probe that TCP has lost once is sent again after a round trip and 200 ms, and
+// answered a round trip later). No probe follows those. A probe behind the first that is late, so
+// that its answer has less than three quarters of what was planned, is not counted as a miss: then
+// misses do not count until the next proof of life, and the timeout alone holds. The caller says so
+// as well, of a silence that something else explains (heard_excused). Where the timeout is over
+// before so many misses can be, all is as without them.
 #pragma once
 
 #include <algorithm>
@@ -70,12 +81,14 @@ constexpr Nanos probe_grace(Nanos interval, Nanos timeout) {
 }
 
 // One profile. Ticks; timeout >= 1; with probes, interval >= 1 and interval + grace < timeout is
-// sensible but not required: a probe that would come after the eviction is never sent.
+// sensible but not required: a probe that would come after the eviction is never sent. With misses,
+// quick_ticks >= 1.
 struct HeartbeatConfig {
     uint32_t interval_ticks = 1;
     uint32_t grace_ticks = 0;
     uint32_t timeout_ticks = 1;
-    bool probe = true;
+    bool probe : 1 = true;
+    uint8_t misses : 7 = 0;  // probes without an answer that evict; 0: only the timeout does
     Liveness liveness = Liveness::any;
     uint16_t quick_ticks = 0;  // between probes of a suspect peer; 0: an interval, as otherwise
 
@@ -103,12 +116,15 @@ struct HeartbeatStep {
 inline constexpr uint32_t kHeardProbeShift = 24;
 inline constexpr uint32_t kHeardProbeMask = kProbesMax << kHeardProbeShift;
 inline constexpr uint32_t kHeardFirst = 1u << 30;
+inline constexpr uint32_t kHeardExcused = 1u << 31;
 static_assert((kProbesMax & (kProbesMax + 1)) == 0 && kProbesMax < 64, "six bits hold the probes");
 
 // The message path: what a proof of life at `tick` leaves behind. `tick` is rounded up
 // (TickClock::up).
 constexpr uint32_t heard_at(Tick tick) { return static_cast<uint32_t>(tick) & kStoredTickMask; }
 constexpr uint32_t connected_at(Tick tick) { return heard_at(tick) | kHeardFirst; }
+// Misses do not count until the next proof of life.
+constexpr uint32_t heard_excused(uint32_t heard) { return heard | kHeardExcused; }
 inline constexpr uint64_t kAllTicks = UINT64_MAX;  // a credit up to `now`, whatever that is
 // Part of a message has come, or has been taken: worth `credit` ticks of life. Up to `now` it is a
 // proof like any other. Less moves the last proof, and the probes that were sent since stay sent:
@@ -139,12 +155,17 @@ constexpr Tick heartbeat_deadline(uint32_t heard, Index index, Tick now,
 
 // The last probe, which the look before this sent, left at `now` and not sooner: what to remember
 // from now on. One that left later than a quarter of the time to the deadline, an interval at most,
-// moves the last proof by its lateness; of quick ones only the first does. Requires: one is out.
+// moves the last proof by its lateness; of quick ones only the first does, and the others may have
+// excused the silence. Requires: one is out.
 constexpr uint32_t heartbeat_left_late(uint32_t heard, Index index, Tick now,
                                        const HeartbeatConfig& config, AnswerWait wait = 0);
 
-// When it is evicted if it stays silent: heard + timeout.
+// When its timeout is over: heard + timeout.
 constexpr Tick heartbeat_evict_at(uint32_t heard, Tick now, const HeartbeatConfig& config);
+
+// When it is evicted if it stays silent: then, or sooner where misses count.
+constexpr Tick heartbeat_ends_at(uint32_t heard, Index index, Tick now,
+                                 const HeartbeatConfig& config, AnswerWait wait = 0);
 
 // From when on the first probe of a silence counts as unanswered: `wait` after it was due where
 // probes are quick, else half an interval, of which at least half was left to the answer
@@ -177,6 +198,13 @@ constexpr uint64_t probes_take(uint32_t sent, const HeartbeatConfig& config, Ans
            uint64_t{sent - 1 - quick} * config.interval_ticks;
 }
 
+// From the first probe of a silence to when so many misses evict.
+constexpr uint64_t misses_take(const HeartbeatConfig& config, AnswerWait wait) {
+    const uint64_t last = probes_take(config.misses - 1u, config, wait);
+    return std::max<uint64_t>(last + std::max<uint64_t>(wait, config.quick_ticks),
+                              3 * uint64_t{wait});
+}
+
 // What is remembered, told apart, and what follows from it.
 struct Silence {
     Tick heard_tick;
@@ -184,6 +212,7 @@ struct Silence {
     Tick first_at;  // the first probe
     Tick probe_at;  // the next one
     Tick evict_at;
+    bool counts_misses = false;  // which evict sooner than the timeout
     bool probes_left;
 
     constexpr Silence(uint32_t heard, Index index, Tick now, const HeartbeatConfig& config,
@@ -192,10 +221,25 @@ struct Silence {
           sent(probes_sent(heard)),
           first_at(heard_tick + first_probe_after(heard, index, config)),
           probe_at(first_at + probes_take(sent, config, wait)),
-          evict_at(heard_tick + config.timeout_ticks),
-          probes_left(config.probe && sent < kProbesMax && probe_at < evict_at) {}
+          evict_at(heard_tick + config.timeout_ticks) {
+        uint32_t most = kProbesMax;
+        if (config.misses != 0 && config.probe && (heard & kHeardExcused) == 0) {
+            const Tick missed_at = first_at + misses_take(config, wait);
+            counts_misses = missed_at < evict_at;
+            if (counts_misses) {
+                evict_at = missed_at;
+                most = config.misses;
+            }
+        }
+        probes_left = config.probe && sent < most && probe_at < evict_at;
+    }
 
     constexpr Tick deadline() const { return probes_left ? probe_at : evict_at; }
+    // A probe that leaves now, and was due at `due`, would leave its answer too little time to
+    // count as a miss. The first of a silence moves the last proof instead.
+    constexpr bool excuses(Tick now, Tick due) const {
+        return counts_misses && now > due && 4 * (now - due) > evict_at - due;
+    }
     // How late the next probe may go out and move nothing; there is one.
     constexpr uint64_t lateness_borne(const HeartbeatConfig& config, AnswerWait wait) const {
         if (config.quick_ticks != 0 && sent > 0) {
@@ -214,7 +258,11 @@ struct Silence {
 
 constexpr HeartbeatStep look(uint32_t heard, Index index, Tick now, const HeartbeatConfig& config,
                              AnswerWait wait) {
-    const Silence silence(heard, index, now, config, wait);
+    Silence silence(heard, index, now, config, wait);
+    if (silence.probes_left && silence.sent > 0 && silence.excuses(now, silence.probe_at)) {
+        heard = heard_excused(heard);
+        silence = Silence(heard, index, now, config, wait);
+    }
     const Tick deadline = silence.deadline();
     if (now < deadline) return {Verdict::rearm, heard, deadline};
     if (!silence.probes_left) return {Verdict::evict, heard, now};
@@ -223,7 +271,8 @@ constexpr HeartbeatStep look(uint32_t heard, Index index, Tick now, const Heartb
     // The answers that may still come are late.
     if (!moves && now >= silence.evict_at) return {Verdict::evict, heard, now};
     const uint64_t discount = moves ? late : 0;
-    const uint32_t heard_now = (heard & kHeardFirst) | heard_at(silence.heard_tick + discount) |
+    const uint32_t heard_now = (heard & (kHeardFirst | kHeardExcused)) |
+                               heard_at(silence.heard_tick + discount) |
                                ((silence.sent + 1) << kHeardProbeShift);
     const Tick next = Silence(heard_now, index, now, config, wait).deadline();
     return {Verdict::probe, heard_now, next > now ? next : now + 1};
@@ -232,9 +281,10 @@ constexpr HeartbeatStep look(uint32_t heard, Index index, Tick now, const Heartb
 constexpr uint32_t left_late(uint32_t heard, Index index, Tick now, const HeartbeatConfig& config,
                              AnswerWait wait) {
     const Silence silence(heard, index, now, config, wait);
-    // The answer to the first has all the time, whenever the others leave.
-    if (config.quick_ticks != 0 && silence.sent > 1) return heard;
     const Tick due = silence.probed_at(config, wait);
+    // The answer to the first has all the time, whenever the others leave.
+    if (config.quick_ticks != 0 && silence.sent > 1)
+        return silence.excuses(now, due) ? heard_excused(heard) : heard;
     if (due >= silence.evict_at || now <= due) return heard;
     const uint64_t answer = std::min<uint64_t>(config.interval_ticks, silence.evict_at - due);
     if (now - due <= answer / 4) return heard;
@@ -255,6 +305,11 @@ constexpr uint32_t heartbeat_left_late(uint32_t heard, Index index, Tick now,
 
 constexpr Tick heartbeat_evict_at(uint32_t heard, Tick now, const HeartbeatConfig& config) {
     return restore_tick(heard & kStoredTickMask, now) + config.timeout_ticks;
+}
+
+constexpr Tick heartbeat_ends_at(uint32_t heard, Index index, Tick now,
+                                 const HeartbeatConfig& config, AnswerWait wait) {
+    return detail::Silence(heard, index, now, config, wait).evict_at;
 }
 
 constexpr Tick heartbeat_deadline(uint32_t heard, Index index, Tick now,

@@ -115,6 +115,9 @@ inline constexpr uint32_t kProbesMax = 63;
 // --suspect-probe: quick probes of one silence, behind which others go once an interval again. TCP
 // sends again in the meantime what was lost of one, and more say no more.
 inline constexpr uint32_t kSuspectProbesMax = 8;
+// --suspect-misses: the first probe of a silence and those that are quick; one alone is a loss.
+inline constexpr uint32_t kSuspectMissesMin = 2;
+inline constexpr uint32_t kSuspectMissesMax = 1 + kSuspectProbesMax;
 // An answer is late when it takes longer than round trips of its peer do; never before this, the
 // least retransmission timeout of Linux (TCP_RTO_MIN), and where none is known after this, which
 // RFC 6298 (5.7) has for that case.

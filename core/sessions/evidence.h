@@ -66,12 +66,13 @@ struct Evidence {
     Liveness liveness = Liveness::any;
     bool probes_on = false;
     uint8_t probes_sent = 0;  // since heard_at
+    uint8_t misses = 0;       // probes without an answer that end this silence; 0: its timeout does
     Nanos heard_at = 0;       // the last proof of life; bytes that moved count for a part of it
     Nanos interval = 0;
     Nanos timeout = 0;
     Nanos probed_at = 0;      // when the last of the probes was due
     Nanos next_probe_at = 0;  // 0: none is due before the deadline
-    Nanos deadline = 0;       // heard_at + timeout
+    Nanos deadline = 0;       // heard_at + timeout, or sooner by misses
 
     // ---- memory
     uint64_t unfinished_bytes = 0;  // of a message that is not whole
@@ -90,6 +91,8 @@ struct Evidence {
     SocketEnd end = SocketEnd::none;
     Nanos ended_at = 0;  // the socket was closed
 
+    // It ended, or is to end, by probes without an answer before its timeout was over.
+    bool ends_by_misses() const { return misses != 0 && probes_sent >= misses; }
     bool closing() const { return reason != CloseReason::none; }
 };
 

@@ -91,7 +91,15 @@ void add_unproven_bytes(Words& words, const Evidence& facts) {
 
 void add_silence(Words& words, const Evidence& facts) {
     words << "nothing that proves life came for ";
-    words.time(facts.at - facts.heard_at) << ", and its timeout is ";
+    words.time(facts.at - facts.heard_at);
+    if (facts.reason == CloseReason::idle_timeout && facts.ends_by_misses()) {
+        words << ", and " << uint64_t{facts.misses} << " probes had no answer in time "
+              << "(--suspect-misses), the last one ";
+        words.time(facts.at - facts.probed_at) << " before; its timeout is ";
+        words.time(facts.timeout);
+        return;
+    }
+    words << ", and its timeout is ";
     words.time(facts.timeout);
     if (!facts.probes_on) {
         words << "; probes are off";

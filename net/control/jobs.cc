@@ -262,7 +262,8 @@ Nanos FactsJob::step(Connections& connections, Nanos now, uint32_t& budget) {
     const HeartbeatConfig& heartbeat = connections.heartbeat_of(*connection);
     const Tick tick = config.clock.down(now);
     const Nanos deadline =
-        config.clock.begins(heartbeat_evict_at(connection->heard, tick, heartbeat));
+        config.clock.begins(heartbeat_ends_at(connection->heard, id.index, tick, heartbeat,
+                                              connections.answer_wait(id.index)));
     const bool beats = connection->profile >= kProfileDefault;
     facts = ConnectionFacts{
         .row = row_of(connections, id.index, now),

@@ -166,6 +166,8 @@ void Connections::change_profile(Index index, uint8_t profile) {
     if (connection.profile == profile) return;
     bound_silence(index, connection.profile, profile);
     connection.profile = profile;
+    // Its probes left by other times.
+    if (probes_sent(connection.heard) > 0) connection.heard = heard_excused(connection.heard);
     const Tick now = config_.clock.up(io_.now());
     // Probes that were sent are counted in the new intervals from now on; a proof that follows may
     // want the next look sooner.

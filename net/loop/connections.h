@@ -498,6 +498,7 @@ class Connections {
     Tick judge_suspicion(Index index, Tick reached);
     void note_probe(Index index);
     void excuse_late_probes();
+    void excuse_misses(Index index);
     void flush_dirty();
     // Side connections.
     void end_side(Index index);

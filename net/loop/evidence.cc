@@ -29,6 +29,7 @@ void Connections::fill_silence(Evidence& facts, Index index) const {
     if (silence.sent > 0)
         facts.probed_at = clock.begins(silence.probed_at(heartbeat, wait));
     if (silence.probes_left) facts.next_probe_at = clock.begins(silence.probe_at);
+    facts.misses = static_cast<uint8_t>(silence.counts_misses ? heartbeat.misses : 0);
     facts.deadline = clock.begins(silence.evict_at);
 }
 

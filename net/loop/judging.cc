@@ -32,6 +32,8 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
         connection.heard = heard_progress(connection.heard, kAllTicks, reached);
     if ((connection.flags & kBulkOut) != 0) credit_download(index, reached);
     const HeartbeatConfig& heartbeat = heartbeat_of(connection);
+    if (heartbeat.misses != 0) [[unlikely]]
+        excuse_misses(index);
     const AnswerWait wait = answer_wait(index);
     HeartbeatStep step =
         heartbeat_step(connection.heard, HeartbeatEvent::look, index, reached, heartbeat, wait);
@@ -74,6 +76,22 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
     return cost;
 }
 
+// Of a silence that something else than the peer's end explains, or in which it need not answer,
+// the misses do not count: its timeout holds, which it was told. The server holds bytes for it that
+// its host has not taken, so that a probe may not have left, or waits behind them; a message of its
+// own is on its way, and an answer behind that; overload. Only of WebSocket, whose ping frames each
+// endpoint answers (RFC 6455 5.5.2), is it known beforehand that the peer answers probes; of others
+// once it has.
+void Connections::excuse_misses(Index index) {
+    Connection& connection = at(index);
+    if (probes_sent(connection.heard) == 0) return;
+    const bool answers = answer_times_.of(index).known() || Session(*this, index).must_answer();
+    const bool on_its_way = (connection.flags & kBulkOut) != 0 || outboxes_.in_flight(connection) ||
+                            incoming_bytes(index) > 0;
+    if (on_its_way || !answers || overload_step_ >= OverloadStep::stretch)
+        connection.heard = heard_excused(connection.heard);
+}
+
 // Its probe is on its way. With the second of a silence it is suspect: the first was not answered,
 // and the kernel says whether its host has it.
 void Connections::note_probe(Index index) {
@@ -101,7 +119,12 @@ void Connections::excuse_late_probes() {
             heartbeat_left_late(connection.heard, index, now, heartbeat, answer_wait(index));
         if (heard == connection.heard) continue;
         connection.heard = heard;
-        if (heartbeat.liveness == Liveness::roundtrip) Session(*this, index).send_probe();
+        const bool is_void = heard_excused(heard) != heard_excused(connection.heard);
+        if (!is_void) {  // the next probe may be due sooner than its end was
+            wheel_.arm(index, heartbeat_deadline(heard, index, now, heartbeat, answer_wait(index)));
+        } else if (heartbeat.liveness == Liveness::roundtrip) {
+            Session(*this, index).send_probe();
+        }
     }
     probed_.clear();
 }
@@ -137,18 +160,19 @@ Tick Connections::judge_suspicion(Index index, Tick reached) {
 
 void Connections::evict(Index index, Tick reached) {
     Connection& connection = at(index);
-    const Tick due = heartbeat_evict_at(connection.heard, reached, heartbeat_of(connection));
+    const HeartbeatConfig& heartbeat = heartbeat_of(connection);
+    const Tick due =
+        heartbeat_ends_at(connection.heard, index, reached, heartbeat, answer_wait(index));
     if (is_greeting(connection)) return begin_close(index, CloseReason::handshake_timeout);
     if (connection.stage == Stage::closing) {
-        const HeartbeatConfig& linger = heartbeat_of(connection);
         // Its goodbye waits in this turn's list: this thread was away for the whole linger.
         if ((connection.flags & kDirty) != 0 && !outboxes_.in_flight(connection)) {
             flush_one(index);
-            wheel_.arm(index, heartbeat_deadline(connection.heard, index, reached, linger));
+            wheel_.arm(index, heartbeat_deadline(connection.heard, index, reached, heartbeat));
             return;
         }
         if (lingers_anew(connection, due)) {
-            wheel_.arm(index, heartbeat_deadline(connection.heard, index, reached, linger));
+            wheel_.arm(index, heartbeat_deadline(connection.heard, index, reached, heartbeat));
             return;
         }
         // As at the end of the window (end_one): its goodbye has not left.
@@ -162,7 +186,11 @@ void Connections::evict(Index index, Tick reached) {
     // With a message begun that does not come on, it may not be silent, but it is too slow.
     const bool unfinished = connection.inbox != 0 || incoming_bytes(index) > 0;
     usdt::evict(config_.number, index, late, unfinished);
-    begin_close(index, unfinished ? CloseReason::slow_upload : CloseReason::idle_timeout);
+    if (unfinished) return begin_close(index, CloseReason::slow_upload);
+    const bool missed = due < heartbeat_evict_at(connection.heard, reached, heartbeat);
+    if (missed) metrics_.add(Metric::evicted_by_misses);
+    const CloseCause silent(CloseReason::idle_timeout);
+    begin_close(index, missed ? silent.noted("missed probes") : silent);
 }
 
 // The linger ended at `due`. True if it begins anew: words are left, and this thread was away. How

@@ -110,6 +110,7 @@ struct LoopOptions {
     Liveness liveness = Liveness::any;        // any or roundtrip
     AdaptiveRange heartbeat_adaptive;         // of peers that name no profile
     Nanos suspect_probe = 0;                  // between quick probes of a suspect peer; 0: none
+    uint32_t suspect_misses = 0;  // probes without an answer that evict; 0: the timeout alone
     uint32_t rtt_alpha = kRoundTripAlphaDefault;  // in millionths (core/heartbeat/round_trip.h)
     uint32_t nat_probes = 0;  // side connections at once, of all reactors; 0: there are none
     uint32_t tick_shift = kTickShiftDefault;  // a tick is 2^tick_shift ns

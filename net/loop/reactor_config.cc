@@ -20,8 +20,10 @@ HeartbeatConfig heartbeat_of(Nanos interval, Nanos timeout, const LoopOptions& o
     heartbeat.interval_ticks = clock.ticks(interval);
     heartbeat.grace_ticks = clock.ticks(probe_grace(interval, timeout));
     heartbeat.timeout_ticks = clock.ticks(timeout);
-    if (options.suspect_probe > 0)
+    if (options.suspect_probe > 0) {
         heartbeat.quick_ticks = quick_ticks(clock, options.suspect_probe, interval);
+        heartbeat.misses = options.suspect_misses & 15;  // all of it
+    }
     heartbeat.probe = options.heartbeat_probe;
     heartbeat.liveness = options.liveness;
     return heartbeat;
@@ -34,9 +36,12 @@ void set_profile(ReactorConfig& config, size_t profile, Nanos interval, Nanos ti
         timeout *= stretch;
     }
     config.profiles[profile] = heartbeat_of(interval, timeout, *config.options, config.clock);
+    // What is slow under overload may be this server.
+    if (stretch > 1) config.profiles[profile].misses = 0;
     config.interval_ms[profile] = static_cast<uint32_t>(interval / kMillisecond);
     config.timeout_ms[profile] = static_cast<uint32_t>(timeout / kMillisecond);
 }
+static_assert(kSuspectMissesMax <= 15);
 
 // One that can be asked for.
 void set_named_profile(ReactorConfig& config, size_t profile, const NamedProfile& named,

@@ -95,6 +95,8 @@ class Session final : public Conversation, private TokenJudge {
     bool hears_of_intervals() const {
         return stage() == Stage::open && protocol().interval != nullptr;
     }
+    // Its protocol wants each endpoint to answer probes, whatever program speaks it.
+    bool must_answer() const { return protocol().framing == Framing::websocket; }
     // Answers to a hello that named a user (logins.h).
     void welcome_user(const UserHello& hello, const LoginAnswer& answer,
                       const ResumeWelcome* resumable = nullptr);

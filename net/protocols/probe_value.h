@@ -4,7 +4,7 @@
 // probe is out (its owner, the tick of the last proof of life, the probes sent since) and from a
 // secret of the server's; the next proof of life, whatever it was, makes it void. After a late
 // probe that moved the last proof (heartbeat_policy.h) only that probe and later ones
-// can be answered.
+// can be answered. Whether misses count is not part of it.
 #pragma once
 
 #include <array>
@@ -76,7 +76,8 @@ class ProbeValue {
 
 // Of the probe that was sent last, by what is remembered since (Connection::heard).
 inline ProbeValue probe_value(const SipKey& key, ConnectionId id, uint32_t heard) {
-    return ProbeValue(sip_hash(key, uint64_t{id.index} << 32 | id.generation, heard));
+    const uint32_t kept = heard & ~kHeardExcused;
+    return ProbeValue(sip_hash(key, uint64_t{id.index} << 32 | id.generation, kept));
 }
 
 // Whether one of the probes that are out has the value that was given back.

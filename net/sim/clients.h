@@ -28,6 +28,8 @@
 
 namespace pulse {
 
+class Connections;
+
 // X(name, what it does). What the load generator has too (tools/pulseload/run/result.h) has its
 // name there, too.
 #define PULSE_SIM_BEHAVIOURS(X)                                    \
@@ -76,6 +78,10 @@ struct SimServerFacts {
     bool adapts = false;  // intervals are adaptive: peers beat by what they are told
     const ReactorConfig* config = nullptr;  // that is in force
     const BufferPool* pool = nullptr;
+    const Connections* connections = nullptr;
+    uint32_t misses = 0;  // --suspect-misses
+    Nanos suspect_probe = 0;
+    bool stretches = false;  // heartbeats, under overload
     // Of each profile, over the whole run: an operator may retune it.
     std::array<Nanos, kHeartbeatProfilesMax> timeout_min{};
     std::array<Nanos, kHeartbeatProfilesMax> timeout_max{};
@@ -170,6 +176,7 @@ class SimClients final : private SimProgram, public SimWitness {
         bool server_holds = false;
         bool attached = false;         // the server has had it
         bool innocent = true;          // sent nothing but valid messages
+        bool answered = false;         // the server was given an answer of it, to a probe
         bool was_cut = false;          // its link was silent for a while
         bool went_unread = false;      // the client did not read for a while
         bool filled_a_buffer = false;  // the server read a buffer-full of it
@@ -307,6 +314,8 @@ class SimClients final : private SimProgram, public SimWitness {
     bool beats_in_time(const Line& line) const;
     Nanos latest_end(Index index, const Line& line) const;
     void judge_one(Index index, Line& line, Nanos judged);
+    void judge_misses(Index index, const Line& line, const Evidence& end, Nanos judged);
+    Nanos misses_end(Index index, const Line& line) const;
     void judge_unheard(const Line& line, Nanos deadline);
     void judge_flow(const Line& line, Nanos judged);
     void judge_handshake(const Line& line);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "net/loop/connection_flags.h"
+#include "net/loop/connections.h"
 #include "net/sim/clients.h"
 
 namespace pulse {
@@ -53,6 +54,7 @@ void SimClients::on_delivered(Index index, uint64_t offset) {
         line->marks.pop_front();
         // The first message ends the greeting, and the silence begins anew.
         maybe |= mark.answer || mark.profile != 0 || line->whole == 0;
+        line->answered |= mark.answer || clients_[line->client].behaviour == Behaviour::ponger;
         line->whole = mark.end;
         if (mark.profile != 0 && mark.profile != line->profile) {
             // By its name the client knows what it asked for; the welcome says it.
@@ -351,7 +353,34 @@ Nanos SimClients::soonest_end(const Line& line) const {
 Nanos SimClients::latest_end(Index index, const Line& line) const {
     const Nanos began = silence_began(index, line);
     if (line.judged_timeout == 0) return began + facts_.timeout_max[line.profile];
-    return std::max(began, line.judged_since) + line.judged_timeout;
+    return std::min(misses_end(index, line),
+                    std::max(began, line.judged_since) + line.judged_timeout);
+}
+
+// By when misses have ended a silence in which nothing excuses its peer; kNever: something may. The
+// server was on time all the while, and each send of it was done before the next probe.
+Nanos SimClients::misses_end(Index index, const Line& line) const {
+    const Connection& connection = records_[index];
+    const HeartbeatConfig& heartbeat = facts_.config->profiles[connection.profile];
+    if (heartbeat.misses == 0 || !heartbeat.probe || !is_live(connection.stage)) return kNever;
+    const Connections& connections = *facts_.connections;
+    const bool answers =
+        connections.round_trip(index).known() || clients_[line.client].codec.is_websocket();
+    const bool on_its_way = line.delivered != line.whole || line.bulk_waits ||
+                            line.bulk_taken_at > 0 || line.went_unread || line.piled_up ||
+                            io_.is_held_off(index) || faults_.has(Fault::small_buffers);
+    const bool is_late = io_.behind_total() != line.behind_at;
+    if (!answers || on_its_way || is_late || facts_.stretches) return kNever;
+    // Other heartbeats than those by which its probes left, or none that are its own yet.
+    const Nanos changed_at =
+        std::max({facts_.stretched_at, facts_.retuned_at, facts_.regrouped_at, line.judged_since});
+    if (changed_at >= line.heard_at) return kNever;
+    const AnswerWait wait = connections.answer_wait(index);
+    const uint32_t soonest = std::min<uint32_t>(wait, heartbeat.quick_ticks);
+    if (faults_.completion_max >= facts_.tick_ns * soonest / 4) return kNever;
+    const uint64_t ticks =
+        heartbeat.interval_ticks + heartbeat.grace_ticks + detail::misses_take(heartbeat, wait);
+    return line.maybe_heard_at + facts_.tick_ns * static_cast<Nanos>(ticks);
 }
 
 // Its heartbeats come within an interval and what a link takes that loses nothing.
@@ -363,8 +392,42 @@ bool SimClients::beats_in_time(const Line& line) const {
            client.gap + facts_.round_trip_max < known_timeout(line);
 }
 
+// Before its timeout a peer goes that is known to answer and did not: not sooner than so many
+// probes take, and their answers, and not while something else explains that.
+void SimClients::judge_misses(Index index, const Line& line, const Evidence& end, Nanos judged) {
+    const Client& client = clients_[line.client];
+    const Nanos wait = std::min(kAnswerWaitNsMin, end.interval);
+    const Nanos quick = std::min(facts_.suspect_probe, end.interval);
+    const Nanos least =
+        std::max(wait + Nanos{facts_.misses - 2} * quick + std::max(wait, quick) / 4 * 3,
+                 3 * wait - wait / 4) -
+        kTicksOfRounding * facts_.tick_ns;
+    if (end.probes_sent < facts_.misses || judged - line.heard_at < least)
+        broken("evicted_early", line, "by misses, after " + ms(judged - line.heard_at));
+    if (!line.answered && !client.codec.is_websocket())
+        broken("evicted_early", line, "by misses, and it never answered a probe");
+    // Less is in the codec's memory: the beginning of a header.
+    if (line.delivered > line.whole + kCodecStateBytes || line.bulk_waits)
+        broken("flowing_peer_evicted", line, "by misses, and bytes were on their way");
+    if (facts_.stretches) broken("evicted_early", line, "by misses, in a stretch");
+    judge_unheard(line, end.deadline);
+    const bool answers = client.behaviour != Behaviour::mute &&
+                         client.behaviour != Behaviour::ponger &&
+                         client.behaviour != Behaviour::dribbler && line.client_holds &&
+                         !client.stopped && !client.finished && !line.went_unread && !line.was_cut;
+    if (answers && facts_.round_trip_max < least)
+        broken("answering_peer_evicted", line, "by misses, and it answers every probe at once");
+    const Nanos latest = latest_end(index, line) + lateness_allowed(line.behind_at);
+    if (io_.now() > latest) broken("evicted_late", line, "by misses, by " + ms(io_.now() - latest));
+    if (beats_in_time(line) && client.gap + facts_.round_trip_max < end.interval)
+        broken("living_peer_evicted", line, "by misses, and it beat as it was told to");
+}
+
 void SimClients::judge_one(Index index, Line& line, Nanos judged) {
     if (!line.innocent) return;
+    const Evidence end = facts_.connections->evidence(index);
+    if (end.reason == CloseReason::idle_timeout && end.deadline < end.heard_at + end.timeout)
+        return judge_misses(index, line, end, judged);
     const Nanos deadline = soonest_end(line);
     if (judged < deadline) {
         broken("evicted_early", line,

@@ -73,12 +73,18 @@ void draw_overload(World& world, const SimulationOptions& options) {
     if (server.overload >= OverloadStep::drop) server.on_message = OnMessage::discard;
 }
 
-// A quarter of the worlds probe suspect peers quickly, a quarter have adaptive intervals. Likewise.
+// A quarter of the worlds probe suspect peers quickly, most of which count misses; a quarter have
+// adaptive intervals. Likewise.
 void draw_heartbeats(World& world, const SimulationOptions& options) {
     LoopOptions& server = world.server;
     Random quick(mix64(options.seed) ^ 0x717569);
     if (quick.chance(1, 4))
         server.suspect_probe = static_cast<Nanos>(quick.between(1, 30)) * 100 * kMillisecond;
+    // Of those some evict by misses.
+    Random misses(mix64(options.seed) ^ 0x6d6973);
+    if (server.suspect_probe > 0 && misses.chance(2, 3))
+        server.suspect_misses =
+            static_cast<uint32_t>(misses.between(kSuspectMissesMin, kSuspectMissesMax));
     Random adaptive(mix64(options.seed) ^ 0x616461);
     if (adaptive.chance(1, 4)) {
         const Nanos least = server.heartbeat_interval / static_cast<Nanos>(adaptive.between(1, 3));
@@ -316,6 +322,8 @@ SimServerFacts facts_of(const World& world, const ReactorConfig& config) {
     facts.echo = world.server.on_message == OnMessage::echo;
     facts.liveness = world.server.liveness;
     facts.interval = world.server.heartbeat_interval;
+    facts.misses = world.server.suspect_misses;
+    facts.suspect_probe = world.server.suspect_probe;
     facts.profile_names = config.profile_names;
     facts.users = world.users;
     for (size_t profile = 0; profile < kHeartbeatProfilesMax; ++profile) {
@@ -373,6 +381,7 @@ class Simulation {
         clients_.facts().pool = &reactor_.connections().buffers();
         clients_.facts().adapts = world_.server.heartbeat_adaptive.on();
         clients_.facts().config = &reactor_.connections().config();
+        clients_.facts().connections = &reactor_.connections();
     }
 
     SimulationVerdict run() {
@@ -433,6 +442,7 @@ class Simulation {
         if (step == before) return;
         log_.note(io_.now(), "overload", static_cast<uint64_t>(step));
         overload_left_ += step == OverloadStep::none ? 1 : 0;
+        clients_.facts().stretches = step >= OverloadStep::stretch;
         if ((step >= OverloadStep::stretch) != (before >= OverloadStep::stretch))
             clients_.facts().stretched_at = network_.clock();
     }

@@ -174,12 +174,30 @@ struct SlowModel {
     Tick since = 0;       // from when silence counts: moved by what the server overslept
     bool fresh = true;    // nothing was heard yet
     uint32_t probes = 0;  // since the last proof
+    bool excused = false;  // misses do not count
 
-    bool probe_is_due(Tick at) const {
-        if (!config.probe || probes == kProbesMax) return false;
+    // When the probe leaves that so many go before.
+    Tick leaves_at(uint32_t before) const {
         Tick due = since + first_after();
-        for (uint32_t i = 0; i < probes; ++i) due += answer_has(i);
-        return due <= at && due < since + config.timeout_ticks;
+        for (uint32_t i = 0; i < before; ++i) due += answer_has(i);
+        return due;
+    }
+    // By misses, whether they count or not; never where there are none.
+    Tick missed_at() const {
+        if (config.misses == 0 || !config.probe || excused) return kNoTick;
+        const Tick last = leaves_at(config.misses - 1u) + std::max<Tick>(wait, config.quick_ticks);
+        return std::max(last, leaves_at(0) + wait + wait + wait);
+    }
+    Tick ends_at() const { return std::min<Tick>(missed_at(), since + config.timeout_ticks); }
+    Tick missed_or_timeout() const {
+        return std::min<Tick>(missed_at(), last_proof + config.timeout_ticks);
+    }
+    bool counts() const { return missed_at() < since + config.timeout_ticks; }
+    bool probe_is_due(Tick at) const {
+        if (!config.probe || probes == kProbesMax || (counts() && probes >= config.misses))
+            return false;
+        const Tick due = leaves_at(probes);
+        return due <= at && due < ends_at();
     }
     Tick first_after() const {
         return fresh ? spread : Tick{config.interval_ticks} + config.grace_ticks;
@@ -190,23 +208,25 @@ struct SlowModel {
         if (i == 0) return wait;
         return i <= kSuspectProbesMax ? config.quick_ticks : config.interval_ticks;
     }
-    bool is_over(Tick at) const { return at >= since + config.timeout_ticks && !probe_is_due(at); }
+    bool is_over(Tick at) const { return at >= ends_at() && !probe_is_due(at); }
     Tick first_due(Tick from) const {
         while (!probe_is_due(from) && !is_over(from)) ++from;
         return from;
     }
     HeartbeatStep step(HeartbeatEvent event, Tick now) {
         if (event == kConnected) {
-            *this = SlowModel{config, wait, spread, now, now, true, 0};
+            *this = SlowModel{config, wait, spread, now, now, true, 0, false};
         } else if (event != kLook) {
             const bool counts = config.liveness == Liveness::any ||
                                 (config.liveness == Liveness::roundtrip && event == kProof);
-            if (counts) *this = SlowModel{config, wait, spread, now, now, false, 0};
+            if (counts) *this = SlowModel{config, wait, spread, now, now, false, 0, false};
         } else if (is_over(now)) {
             return {kEvict, 0, 0};
         } else if (probe_is_due(now)) {
             Tick due = now;
             while (probe_is_due(due - 1)) --due;
+            // Less than three quarters of its time are left to the answer.
+            if (counts() && probes > 0 && 4 * (now - due) > ends_at() - due) excused = true;
             const Tick over = since + config.timeout_ticks;
             if (config.quick_ticks != 0 && probes > 0) {
                 const Tick first = since + first_after();
@@ -283,9 +303,13 @@ class Strings {
                const Letter& letter) {
         bool right = step.verdict == expected.verdict &&
                      heartbeat_evict_at(step.heard, letter.at, config_) ==
-                         after.since + config_.timeout_ticks;
+                         after.since + config_.timeout_ticks &&
+                     heartbeat_ends_at(step.heard, index_, letter.at, config_, wait_) ==
+                         after.ends_at();
         if (step.verdict == kEvict) {
-            right = right && letter.at >= after.last_proof + config_.timeout_ticks;
+            const Tick least = config_.misses == 0 ? after.last_proof + config_.timeout_ticks
+                                                   : after.missed_or_timeout();
+            right = right && letter.at >= least;
         } else {
             right = right && step.next == expected.next && probes_sent(step.heard) == after.probes;
         }
@@ -311,7 +335,7 @@ TEST(HeartbeatPolicy, AgreesWithASlowModelOnEveryStringOfEvents) {
     for (const Liveness liveness : {Liveness::any, Liveness::roundtrip, Liveness::none}) {
         for (const bool probe : {true, false}) {
             for (const uint32_t grace : {0u, 1u}) {
-                const HeartbeatConfig config{4, grace, 12, probe, liveness};
+                const HeartbeatConfig config{4, grace, 12, probe, 0, liveness};
                 Strings all(config, 5 + grace);
                 strings += all.run(start, length);
                 ASSERT_FALSE(all.failed()) << "liveness " << int(liveness) << ", probe " << probe;
@@ -323,9 +347,21 @@ TEST(HeartbeatPolicy, AgreesWithASlowModelOnEveryStringOfEvents) {
     for (const auto& [wait, quick] : {std::pair{1u, uint16_t{1}}, {2u, uint16_t{1}},
                                       {3u, uint16_t{2}}, {4u, uint16_t{4}}}) {
         for (const Liveness liveness : {Liveness::any, Liveness::roundtrip}) {
-            Strings all({4, 1, 12, true, liveness, quick}, 5, wait);
+            Strings all({4, 1, 12, true, 0, liveness, quick}, 5, wait);
             all.run(start, length - 1);
             ASSERT_FALSE(all.failed()) << "wait " << wait << ", quick " << quick;
+        }
+    }
+    // And misses: that end before the timeout, with it, and behind it.
+    for (const int misses : {2, 3, 4, 9}) {
+        for (const auto& [wait, quick] : {std::pair{1u, uint16_t{1}}, {2u, uint16_t{2}}}) {
+            for (const Liveness liveness : {Liveness::any, Liveness::roundtrip}) {
+                HeartbeatConfig config{4, 1, 16, true, 0, liveness, quick};
+                config.misses = misses & 127;
+                Strings all(config, 5, wait);
+                all.run(start, length - 2);
+                ASSERT_FALSE(all.failed()) << misses << " misses, wait " << wait;
+            }
         }
     }
     // Unusual shapes, which must be sound all the same.
@@ -339,7 +375,7 @@ TEST(HeartbeatPolicy, AgreesWithASlowModelOnEveryStringOfEvents) {
 }
 
 TEST(HeartbeatPolicy, ASuspectPeerIsProbedQuicklyAndEvictedAtItsTimeoutAllTheSame) {
-    constexpr HeartbeatConfig kQuick{30, 2, 90, true, Liveness::any, 2};
+    constexpr HeartbeatConfig kQuick{30, 2, 90, true, 0, Liveness::any, 2};
     constexpr AnswerWait kWait = 5;
     uint32_t heard = heard_at(1000);
     std::vector<Tick> probes;
@@ -366,7 +402,7 @@ TEST(HeartbeatPolicy, ASuspectPeerIsProbedQuicklyAndEvictedAtItsTimeoutAllTheSam
 
 // What is on its way is still an answer: to the first probe of a silence there is most of the time.
 TEST(HeartbeatPolicy, QuickProbesThatAreLateMakeNoAnswerVoid) {
-    constexpr HeartbeatConfig kQuick{30, 2, 90, true, Liveness::roundtrip, 2};
+    constexpr HeartbeatConfig kQuick{30, 2, 90, true, 0, Liveness::roundtrip, 2};
     constexpr AnswerWait kWait = 5;
     for (uint32_t out = 1; out <= kSuspectProbesMax + 1; ++out) {
         const Tick due = 1032 + kWait + 2 * (out - 1);
@@ -392,7 +428,7 @@ TEST(HeartbeatPolicy, ASilentPeerGoesByItsTimeoutAndWhatTheServerWasAway) {
         const auto quick = static_cast<uint16_t>(random.between(0, 9));
         const Liveness liveness = random.chance(1, 2) ? Liveness::any : Liveness::roundtrip;
         const auto timeout = static_cast<uint32_t>(random.between(32, 120));
-        const HeartbeatConfig config{30, 2, timeout, true, liveness, quick};
+        const HeartbeatConfig config{30, 2, timeout, true, 0, liveness, quick};
         const auto wait = static_cast<AnswerWait>(random.between(1, 30));
         const uint64_t late_max = random.between(0, 60);
         uint32_t heard = heard_at(1000);
@@ -409,6 +445,135 @@ TEST(HeartbeatPolicy, ASilentPeerGoesByItsTimeoutAndWhatTheServerWasAway) {
         ASSERT_GE(now, 1000 + timeout);
         ASSERT_LE(now, 1000 + timeout + away) << "quick " << quick << ", wait " << wait;
     }
+}
+
+// ---------------------------------------------------------------------------------------- misses
+
+constexpr HeartbeatConfig missing(uint32_t misses, uint16_t quick, uint32_t timeout = 90) {
+    HeartbeatConfig config{30, 2, timeout, true, 0, Liveness::any, quick};
+    config.misses = misses & 127;
+    return config;
+}
+
+// What becomes of a peer that was heard of at 1000 and says nothing more, by a punctual server.
+struct Missing {
+    std::vector<Tick> probes;
+    Tick evicted = 0;
+
+    Missing(const HeartbeatConfig& config, AnswerWait wait) {
+        uint32_t heard = heard_at(1000);
+        for (Tick now = 1000; evicted == 0 && now < 2'000;) {
+            const HeartbeatStep step = heartbeat_step(heard, kLook, 0, now, config, wait);
+            if (step.verdict == kProbe) probes.push_back(now);
+            if (step.verdict == kEvict) evicted = now;
+            heard = step.heard;
+            now = step.next;
+        }
+    }
+};
+
+TEST(Misses, EvictAtTheTickWhenTheLastAndTheFirstHaveHadTheirTime) {
+    using Ticks = std::vector<Tick>;
+    const Missing three(missing(3, 2), 5);
+    EXPECT_EQ(three.probes, (Ticks{1032, 1037, 1039}));
+    EXPECT_EQ(three.evicted, 1047u) << "three times what answers to the first take";
+    const Missing slow(missing(3, 9), 5);
+    EXPECT_EQ(slow.probes, (Ticks{1032, 1037, 1046}));
+    EXPECT_EQ(slow.evicted, 1055u) << "a quick interval behind the last";
+    const Missing two(missing(2, 1), 12);
+    EXPECT_EQ(two.probes, (Ticks{1032, 1044}));
+    EXPECT_EQ(two.evicted, 1068u);
+    const Missing most(missing(kSuspectMissesMax, 2), 5);
+    EXPECT_EQ(most.probes.size(), kSuspectMissesMax);
+    EXPECT_EQ(most.evicted, 1032u + 5 + 7 * 2 + 5);
+    // Where the timeout is over by then, and where there are none.
+    for (const auto& [misses, timeout] : {std::pair{9u, 48u}, {3u, 41u}}) {
+        const Missing with(missing(misses, 2, timeout), 5), without(missing(0, 2, timeout), 5);
+        EXPECT_EQ(with.evicted, misses == 9 ? 1048u : 1041u);
+        EXPECT_EQ(with.probes, without.probes);
+    }
+}
+
+TEST(Misses, ThatAreLateDoNotCountInThisSilence) {
+    const HeartbeatConfig config = missing(3, 2);
+    const auto late = [&](uint32_t out, Tick now) {
+        return heartbeat_step(heard_at(1000) | sent(out), kLook, 0, now, config, 5);
+    };
+    // Due at 1037 and 1039, with 10 and 8 ticks left to the end.
+    EXPECT_EQ(late(1, 1039).heard, heard_at(1000) | sent(2));
+    EXPECT_EQ(late(1, 1040).heard, heard_excused(heard_at(1000) | sent(2)));
+    EXPECT_EQ(late(2, 1041).heard, heard_at(1000) | sent(3));
+    EXPECT_EQ(late(2, 1042).heard, heard_excused(heard_at(1000) | sent(3)));
+    EXPECT_EQ(late(2, 1060).verdict, kProbe) << "the end by misses is over, and not the timeout";
+    EXPECT_EQ(late(2, 1095).verdict, kEvict);
+    // Or late behind the look.
+    const auto leaves = [&](uint32_t out, Tick now) {
+        return heartbeat_left_late(heard_at(1000) | sent(out), 0, now, config, 5);
+    };
+    EXPECT_EQ(leaves(3, 1041), heard_at(1000) | sent(3));
+    EXPECT_EQ(leaves(3, 1042), heard_excused(heard_at(1000) | sent(3)));
+    EXPECT_EQ(leaves(1, 1035), heard_at(1000) | sent(1));
+    EXPECT_EQ(leaves(1, 1036), heard_at(1004) | sent(1)) << "the first moves the last proof";
+    // Then the timeout holds, with all its probes; and a proof begins anew.
+    const uint32_t excused = heard_excused(heard_at(1000) | sent(3));
+    EXPECT_EQ(heartbeat_deadline(excused, 0, 1047, config, 5), 1041u);
+    EXPECT_EQ(heartbeat_ends_at(excused, 0, 1047, config, 5), 1090u);
+    EXPECT_EQ(heartbeat_step(excused, kProof, 0, 1050, config, 5).heard, heard_at(1050));
+    EXPECT_EQ(heard_progress(excused, 10, 1050), heard_excused(heard_at(1010) | sent(3)));
+}
+
+// A server that is late now and then, and a peer that is dead, or answers each probe after no more
+// than twice what its answers take, however late the server reads them. What is expected is kept
+// the long way: when each probe left.
+TEST(Misses, EvictNoneThatAnswersAndNoneBeforeEachProbeHasHadItsTime) {
+    uint64_t by_misses = 0;
+    for (uint64_t seed = 1; seed <= test::scaled(20'000); ++seed) {
+        Random random(seed);
+        const auto misses = static_cast<uint32_t>(random.between(2, kSuspectMissesMax));
+        const auto quick = static_cast<uint16_t>(random.between(1, 12));
+        const auto timeout = static_cast<uint32_t>(random.between(40, 150));
+        HeartbeatConfig config = missing(misses, quick, timeout);
+        if (random.chance(1, 2)) config.liveness = Liveness::roundtrip;
+        const auto wait = static_cast<AnswerWait>(random.between(1, 20));
+        const bool answers = random.chance(1, 2);
+        const bool punctual = random.chance(1, 3);
+        uint32_t heard = heard_at(1000);
+        Tick now = 1000, away = 0, proof = 1000, answer_at = kNoTick;
+        std::vector<Tick> left;
+        for (int looks = 0; looks < 400; ++looks) {
+            if (answer_at <= now) {
+                heard = heard_at(now);
+                proof = now;
+                left.clear();
+                answer_at = kNoTick;
+            }
+            const HeartbeatStep step = heartbeat_step(heard, kLook, 0, now, config, wait);
+            if (step.verdict == kEvict) {
+                const bool has_time = left[0] + 3 * Tick{wait} < proof + timeout;
+                ASSERT_FALSE(answers && has_time) << "seed " << seed;
+                ASSERT_LE(now, proof + timeout + away) << "seed " << seed;
+                if (now >= proof + timeout) break;
+                ++by_misses;
+                ASSERT_EQ(left.size(), misses) << "seed " << seed;
+                ASSERT_GE(4 * (now - left.back()), 3 * std::max<Tick>(wait, quick)) << seed;
+                ASSERT_GE(4 * (now - left[0]), 11 * Tick{wait}) << seed;
+                if (punctual) {
+                    ASSERT_EQ(now, Missing(config, wait).evicted + proof - 1000) << seed;
+                }
+                break;
+            }
+            heard = step.heard;
+            if (step.verdict == kProbe) {
+                left.push_back(now);
+                if (answers && answer_at == kNoTick) answer_at = now + 1 + random.below(2 * wait);
+            }
+            const Tick late =
+                !punctual && random.chance(1, 4) ? random.below(random.chance(1, 4) ? 300 : 6) : 0;
+            away += late;
+            now = std::min(step.next, std::max(answer_at, now + 1)) + late;
+        }
+    }
+    EXPECT_GT(by_misses, test::scaled(4'000));
 }
 
 TEST(RoundTrips, AreSmoothedAsRfc6298Says) {
@@ -937,7 +1102,7 @@ class Soak {
     static HeartbeatConfig config_of(uint8_t profile) {
         constexpr uint32_t kIntervals[] = {30, 1'200, 3'600, 10'800};
         const uint32_t interval = kIntervals[profile / 2] * kSecondTicks;
-        return {interval, interval / 50, 3 * interval, true,
+        return {interval, interval / 50, 3 * interval, true, 0,
                 profile % 2 == 0 ? Liveness::any : Liveness::roundtrip};
     }
     static_assert(3u * 10'800 * kSecondTicks <= kTimeoutTicksMax);

@@ -331,6 +331,22 @@ std::optional<std::string> wrong_heartbeats(const ServerOptions& options, const 
     return std::nullopt;
 }
 
+// The misses follow each other as quick probes do, and have no meaning behind the timeout.
+std::optional<std::string> wrong_misses(const ServerOptions& options, const Origins& origins) {
+    if (options.suspect_misses == 0) return std::nullopt;
+    const std::string what = origin_of(origins, "suspect-misses") + ": '" +
+                             std::to_string(options.suspect_misses) + "' ";
+    if (options.suspect_probe == 0)
+        return what + "are of quick probes, and there are none; give --suspect-probe, such as 2s";
+    const Nanos silence = options.heartbeat_timeout - options.heartbeat_interval;
+    const Nanos least = kAnswerWaitNsMin + Nanos{options.suspect_misses} * options.suspect_probe;
+    if (least < silence) return std::nullopt;
+    return what + "probes, " + format_duration(options.suspect_probe) +
+           " apart, take longer than --heartbeat-timeout leaves behind the interval, " +
+           format_duration(silence) +
+           "; write fewer, a shorter --suspect-probe, or a longer timeout";
+}
+
 std::optional<std::string> wrong_buffers(const ServerOptions& options, const Origins& origins) {
     const size_t least = buffers_for(options.max_message_bytes, options.on_message);
     if (options.buffer_bytes >= least) return std::nullopt;
@@ -470,9 +486,10 @@ std::string commented_toml(const ServerOptions& options) {
 Result<void> check_between(const ServerOptions& options, const Origins& origins) {
     std::string errors;
     for (const auto& wrong : {wrong_listeners(options, origins), wrong_heartbeats(options, origins),
-                              wrong_buffers(options, origins), wrong_queues(options, origins),
-                              wrong_window(options, origins), wrong_tls(options, origins),
-                              wrong_admin(options, origins), wrong_anomalies(options, origins)}) {
+                              wrong_misses(options, origins), wrong_buffers(options, origins),
+                              wrong_queues(options, origins), wrong_window(options, origins),
+                              wrong_tls(options, origins), wrong_admin(options, origins),
+                              wrong_anomalies(options, origins)}) {
         if (wrong) errors.append(errors.empty() ? "" : "\n").append(*wrong);
     }
     if (errors.empty()) return {};

@@ -798,6 +798,17 @@ constexpr Setting kSettings[] = {
      "then so soon up to eight times more, then once an interval. With it the timeout may be "
      "little longer than the interval. off: probe once an interval.",
      text, live, DURATION_OR_OFF(suspect_probe, 50 * kMillisecond, 60 * kSecond)},
+    {"suspect-misses", kHeartbeats, "N",
+     "Evict a peer that answered none of so many probes of one silence, 2 to 9, --suspect-probe "
+     "apart, however long its timeout: as idle_timeout with the detail 'missed probes'. Only where "
+     "it is known to answer probes: over WebSocket, and over others once it has. To TCP loss is "
+     "delay: an outage lasts up to twice its time, so that N x TIME is to be twice the longest "
+     "that peers are to survive, such as 5 x 2s. One loss is survived always. "
+     "off: the timeout alone.",
+     text, live,
+     set_quantity<&ServerOptions::suspect_misses, parse_count, format_count, true,
+                  uint64_t{kSuspectMissesMin}, uint64_t{kSuspectMissesMax}>,
+     get_quantity<&ServerOptions::suspect_misses, format_count, true>},
     {"nat-probes", kHeartbeats, "N",
      "Most side connections at once, by which clients find out for how long a NAT or a firewall on "
      "their way bears silence; each may be silent for half an hour, and one address may have 12. "

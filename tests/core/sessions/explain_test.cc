@@ -103,6 +103,19 @@ TEST(Silence, WithoutAnythingSentLeavesItOpen) {
     expect_in(explain(facts, kNames), "The kernel could not be asked about it.");
 }
 
+TEST(Silence, ThatEndedByMissesNamesThem) {
+    Evidence facts = evicted(3);
+    facts.heard_at = kNow - 36 * kSecond;
+    facts.probed_at = kNow - kSecond;
+    facts.misses = 3;
+    facts.deadline = kNow;
+    expect_in(explain(facts, kNames),
+              "nothing that proves life came for 36.0 s, and 3 probes had no answer in time "
+              "(--suspect-misses), the last one 1.000 s before; its timeout is 90.0 s. ");
+    facts.reason = CloseReason::kicked;
+    EXPECT_EQ(explain(facts, kNames).find("misses"), std::string::npos);
+}
+
 // What was sent a moment ago is not acknowledged yet, and says nothing.
 TEST(Silence, AProbeThatJustLeftIsNoEvidence) {
     Evidence facts = evicted(1);

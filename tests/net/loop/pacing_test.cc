@@ -154,6 +154,205 @@ StagePlan adaptive() {
     return adaptive;
 }
 
+// ---------------------------------------------------------------------------------------- misses
+
+constexpr size_t kLines = 0, kWebSocket = 1;
+
+StagePlan missing(uint32_t misses = 3) {
+    StagePlan missing = plan();
+    missing.options.suspect_misses = misses;
+    missing.options.on_message = OnMessage::echo;
+    missing.ledger_entries = 10;
+    return missing;
+}
+const Evidence& newest(PacingStage& stage) {
+    const Ledger& ledger = stage.reactor().connections().ledger();
+    PULSE_ASSERT(ledger.size() > 0);
+    return *ledger.find(ledger.next() - 1);
+}
+// One that answers within 100 ms, and has done so for the last time.
+size_t answerer(PacingStage& stage) {
+    const size_t peer = join(stage, "PING\n");
+    answer_probes(stage, peer, 8, 100 * kMillisecond);
+    return peer;
+}
+// Until its next probe leaves.
+void await_probe(PacingStage& stage, size_t peer) {
+    const size_t before = probes(stage, peer);
+    for (int left = 4'000; left > 0 && probes(stage, peer) == before; --left)
+        stage.settle(10 * kMillisecond);
+    ASSERT_GT(probes(stage, peer), before);
+}
+// It is there for its timeout, and then it is not.
+void expect_whole_timeout(PacingStage& stage, Nanos heard_at) {
+    stage.settle(heard_at + 89 * kSecond - stage.network().clock());
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+    stage.settle(2 * kSecond);
+    EXPECT_EQ(count(stage, Metric::evicted), 1u);
+    EXPECT_EQ(count(stage, Metric::evicted_by_misses), 0u);
+    stage.reactor().connections().validate();
+}
+
+TEST(Misses, EvictOneThatAnsweredBeforeAndDoesNotNow) {
+    for (const uint32_t misses : {2u, 3u, 5u, 9u}) {
+        PacingStage stage(missing(misses));
+        const size_t peer = answerer(stage);
+        const Nanos heard_at = stage.network().clock();
+        stage.settle(31'900 * kMillisecond);
+        EXPECT_EQ(probes(stage, peer), 0u);
+        await_probe(stage, peer);
+        // The last but one quick interval, and the last; what the first has is less, but for two.
+        const Nanos wait =
+            stage.reactor().connections().round_trip(*stage.index(peer)).answer_wait(30 * kSecond);
+        const Nanos least = std::max(Nanos{misses - 2} * kSecond + wait + kSecond, 3 * wait);
+        stage.settle(least - 50 * kMillisecond);
+        EXPECT_EQ(count(stage, Metric::evicted), 0u) << misses;
+        EXPECT_EQ(probes(stage, peer), misses);
+        stage.settle(100 * kMillisecond + misses * kSecond / 100);  // each to whole ticks
+        EXPECT_EQ(count(stage, Metric::evicted), 1u) << misses;
+        EXPECT_EQ(count(stage, Metric::evicted_by_misses), 1u);
+        EXPECT_EQ(probes(stage, peer), misses);
+        const Evidence& end = newest(stage);
+        EXPECT_EQ(end.reason, CloseReason::idle_timeout);
+        EXPECT_EQ(end.detail.view(), "missed probes");
+        EXPECT_NEAR(static_cast<double>(end.at - heard_at) / kSecond,
+                    32.0 + static_cast<double>(least) / kSecond, 0.2);
+        const std::string words = stage.reactor().connections().explain(end);
+        EXPECT_NE(words.find(std::to_string(misses) + " probes had no answer in time"),
+                  std::string::npos)
+            << words;
+        stage.reactor().connections().validate();
+    }
+}
+
+TEST(Misses, DoNotCountForOneThatIsNotKnownToAnswer) {
+    PacingStage stage(missing());
+    const size_t peer = join(stage, "PING\n");
+    stage.settle(20 * kSecond);
+    stage.write(peer, "PING\n");
+    stage.settle();
+    expect_whole_timeout(stage, stage.network().clock());
+    EXPECT_GT(probes(stage, peer), 3u);
+}
+
+// Its frames of type ping are answered by every endpoint: of one that was never probed before the
+// answer may take as long as where nothing is known of round trips.
+TEST(Misses, CountForWebSocketFromTheFirstProbeOn) {
+    PacingStage stage(missing());
+    const size_t peer = stage.connect(kWebSocket);
+    stage.write(peer, upgrade_request());
+    stage.settle(5 * kSecond);
+    stage.write(peer, masked(0x8A, ""));  // a heartbeat
+    stage.settle(32 * kSecond + 2 * kAnswerWaitUnknownNs);
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+    stage.settle(kAnswerWaitUnknownNs + kSecond);
+    EXPECT_EQ(count(stage, Metric::evicted_by_misses), 1u);
+}
+
+TEST(Misses, AreEndedByOneAnswerOrAnyFrame) {
+    for (const std::string_view life : {kPong, std::string_view("PING\n")}) {
+        PacingStage stage(missing());
+        const size_t peer = answerer(stage);
+        for (int silence = 0; silence < 5; ++silence) {
+            for (int probe = 0; probe < 3; ++probe) await_probe(stage, peer);
+            stage.settle(500 * kMillisecond);
+            stage.write(peer, life);
+            stage.settle();
+            stage.heard(peer).clear();
+        }
+        EXPECT_EQ(count(stage, Metric::evicted), 0u) << life;
+    }
+}
+
+// A message of its own is on its way, or what it does not read: its answer is behind that.
+TEST(Misses, DoNotCountWhileBytesAreOnTheirWay) {
+    PacingStage uploads(missing());
+    const size_t sender = answerer(uploads);
+    const Nanos heard_at = uploads.network().clock();
+    await_probe(uploads, sender);
+    uploads.write(sender, "{\"type\":\"da");
+    uploads.settle(10 * kSecond);
+    EXPECT_EQ(count(uploads, Metric::evicted), 0u);
+    expect_whole_timeout(uploads, heard_at);
+    EXPECT_EQ(newest(uploads).reason, CloseReason::slow_upload);
+
+    PacingStage downloads(missing());
+    const size_t reader = answerer(downloads);
+    downloads.set_reading(reader, false);
+    const std::string large = "{\"type\":\"data\",\"x\":\"" + std::string(40'000, 'x') + "\"}\n";
+    for (int i = 0; i < 8; ++i) {
+        downloads.write(reader, large);
+        downloads.settle(50 * kMillisecond);
+    }
+    downloads.settle(60 * kSecond);
+    EXPECT_EQ(count(downloads, Metric::evicted_by_misses), 0u);
+    EXPECT_EQ(count(downloads, Metric::evicted), 0u);
+}
+
+// It did not come to send the second probe, or the third, or was away between the look and that.
+TEST(Misses, DoNotCountWhereThisServerWasLate) {
+    for (const int late_behind : {1, 2}) {
+        PacingStage stage(missing());
+        const size_t peer = answerer(stage);
+        const Nanos heard_at = stage.network().clock();
+        for (int probe = 0; probe < late_behind; ++probe) await_probe(stage, peer);
+        stage.io().pass_time(2'500 * kMillisecond);
+        stage.settle(5 * kSecond);
+        EXPECT_EQ(count(stage, Metric::evicted), 0u) << late_behind;
+        EXPECT_GT(probes(stage, peer), 3u);
+        expect_whole_timeout(stage, heard_at);
+    }
+    PacingStage sends(missing());
+    const size_t peer = answerer(sends);
+    const Nanos heard_at = sends.network().clock();
+    for (int probe = 0; probe < 2; ++probe) await_probe(sends, peer);
+    sends.io().send_takes = 900 * kMillisecond;
+    sends.settle(5 * kSecond);
+    sends.reactor().connections().validate();
+    expect_whole_timeout(sends, heard_at);
+}
+
+TEST(Misses, DoNotCountInAStretchOrUnderOtherHeartbeats) {
+    StagePlan stretching = missing();
+    stretching.options.overload = OverloadStep::stretch;
+    stretching.options.overload_span = kSecond;
+    PacingStage stage(stretching);
+    const size_t peer = answerer(stage);
+    for (int probe = 0; probe < 2; ++probe) await_probe(stage, peer);
+    stage.admission().set_memory_step(OverloadStep::stretch);
+    stage.settle(60 * kSecond);
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+
+    // Of longer ones than those by which its probes left.
+    PacingStage retuned(missing());
+    const size_t other = answerer(retuned);
+    for (int probe = 0; probe < 2; ++probe) await_probe(retuned, other);
+    retuned.reload([](LoopOptions& options) { options.heartbeat_timeout = 120 * kSecond; });
+    retuned.settle(40 * kSecond);
+    EXPECT_EQ(count(retuned, Metric::evicted), 0u);
+    retuned.reactor().connections().validate();
+}
+
+// With a round trip wanted, and misses that do not count any more: an answer to a probe of before
+// that is one all the same.
+TEST(Misses, LeaveTheValuesOfProbesAsTheyAre) {
+    StagePlan quick = missing();
+    quick.options.liveness = Liveness::roundtrip;
+    PacingStage stage(quick);
+    const size_t peer = join(stage, "PING\n");
+    stage.settle(25 * kSecond);
+    stage.write(peer, "PING\n");
+    stage.settle();
+    stage.heard(peer).clear();
+    for (int i = 0; i < 4'000 && stage.heard(peer).empty(); ++i) stage.settle(kSecond / 100);
+    std::string answer = stage.heard(peer);
+    stage.settle(8 * kSecond);
+    EXPECT_EQ(count(stage, Metric::probe_answers), 0u);
+    stage.write(peer, answer.replace(10, 1, "o"));
+    stage.settle();
+    EXPECT_EQ(count(stage, Metric::probe_answers), 1u);
+}
+
 // A client that beats at the interval that it was told last.
 struct Beating {
     PacingStage& stage;

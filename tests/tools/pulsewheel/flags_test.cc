@@ -176,8 +176,10 @@ TEST(Flags, EverySettingGoesThroughFlagVariableAndFile) {
             variable += c == '-' ? '_' : static_cast<char>(std::toupper(c));
 
         const std::string flag = "--" + std::string(setting.name) + "=" + value;
-        const ServerOptions by_flag = options_of({flag.c_str()});
-        const ServerOptions by_variable = options_of({}, {{variable, value}});
+        const std::vector<const char*> flags = with_needs(setting.name, flag.c_str());
+        const ServerOptions by_flag = options_of(flags);
+        const ServerOptions by_variable =
+            options_of({flags.begin() + 1, flags.end()}, {{variable, value}});
         EXPECT_EQ(value_of(setting, by_flag), std::vector<std::string>{value});
         EXPECT_EQ(value_of(setting, by_variable), std::vector<std::string>{value});
         EXPECT_NE(value_of(setting, defaults), std::vector<std::string>{value}) << "is the default";
@@ -369,6 +371,18 @@ TEST(Flags, FieldsMustAgree) {
                  {"--heartbeat-interval: '50ms' is less than two ticks"});
     EXPECT_TRUE(read({"--heartbeat-timeout", "9h"}));
     expect_error(read({"--heartbeat-timeout", "10h"}), {"is longer than a wheel"});
+}
+
+TEST(Flags, MissesAreOfQuickProbesAndEndBeforeTheTimeout) {
+    const ServerOptions options = options_of({"--suspect-misses", "5", "--suspect-probe", "2s"});
+    EXPECT_EQ(options.suspect_misses, 5u);
+    EXPECT_EQ(options_of({"--suspect-misses", "off"}).suspect_misses, 0u);
+    expect_error(read({"--suspect-misses", "3"}),
+                 {"--suspect-misses: '3' are of quick probes", "--suspect-probe"});
+    for (const char* wrong : {"0", "1", "10"})
+        expect_error(read({"--suspect-misses", wrong}), {"write off or something from 2 to 9"});
+    expect_error(read({"--suspect-misses", "9", "--suspect-probe", "10s"}),
+                 {"'9' probes, 10s apart, take longer than --heartbeat-timeout leaves", "1m"});
 }
 
 TEST(Flags, AdaptiveIntervalsAreARangeWhoseTimeoutsFit) {

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string_view>
+#include <vector>
 
 namespace pulse::serve {
 
@@ -53,6 +54,7 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"heartbeat-probe", "off"},
     {"heartbeat-adaptive", "30s..10m"},
     {"suspect-probe", "1s"},
+    {"suspect-misses", "3"},
     {"nat-probes", "500"},
     {"rtt-alpha", "25%"},
     {"liveness", "roundtrip"},
@@ -87,5 +89,11 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"stats-interval", "500ms"},
     {"stats-json", "a \"quoted\" \\ name # of a file"},
 };
+
+// The flag that gives a setting a value, and what has no meaning without another has that, too.
+inline std::vector<const char*> with_needs(std::string_view setting, const char* flag) {
+    if (setting == "suspect-misses") return {flag, "--suspect-probe=1s"};
+    return {flag};
+}
 
 }  // namespace pulse::serve
