@@ -135,7 +135,8 @@ class Device {
             return lose(&outcome_.lost_evicted, sent);
         }
         // The server judges by what has arrived, however late it comes to it.
-        const double answered = stalls_.over(arrives) + round_trip() / 2;
+        const double read = stalls_.over(arrives);
+        const double answered = read + round_trip() / 2;
         const double late = arrives - sent;
         if (strategy_.is_probed() && late > 2) outcome_.packets += 2;
         if (answered - sent > strategy_.answer_wait()) {
@@ -144,7 +145,7 @@ class Device {
         }
         ++outcome_.packets;
         now_ = answered;
-        heard_ = arrives;
+        heard_ = read;
         passed_ = answered;
         const double before = strategy_.interval();
         strategy_.answered(late, now_);

@@ -60,11 +60,14 @@ double Row::truth_s() const {
     return forgets_s == 0 ? most_s : std::min(forgets_s, most_s);
 }
 
-std::vector<Row> run_rows(uint32_t devices, uint32_t days, uint64_t first_seed) {
+std::vector<Row> run_rows(uint32_t devices, uint32_t days, uint64_t first_seed,
+                          bool (*wants)(const Contender& contender)) {
     std::vector<Row> rows;
     for (const Scenario& scenario : scenarios()) {
-        for (const Contender& contender : contenders())
+        for (const Contender& contender : contenders()) {
+            if (wants != nullptr && !wants(contender)) continue;
             rows.push_back(run_row(scenario, contender, devices, days, first_seed));
+        }
     }
     return rows;
 }

@@ -24,7 +24,9 @@ struct Row {
     // That the network bears, half an hour at most.
     double truth_s() const;
 };
-std::vector<Row> run_rows(uint32_t devices, uint32_t days, uint64_t first_seed = 1);
+// Of the ways of beating that `wants` wants; nullptr: of all.
+std::vector<Row> run_rows(uint32_t devices, uint32_t days, uint64_t first_seed = 1,
+                          bool (*wants)(const Contender& contender) = nullptr);
 
 // As core/README.md has them: all ways of beating, and what side connections find.
 std::vector<std::string> table_rows(const std::vector<Row>& rows);
