@@ -59,6 +59,7 @@ class NoKernel {
     bool is_held_off(Index) const { return false; }
     void finish(Index) {}
     void close(Index index, CloseMode) { closes_.push_back(index); }
+    void submit() {}
     bool rest(Nanos) { return false; }
     void wake() {}
     Nanos now() const { return now_; }

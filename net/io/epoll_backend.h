@@ -102,6 +102,7 @@ class EpollBackend {
     bool is_held_off(Index index) const { return marked(index, kHeldOff); }
     void finish(Index index);
     void close(Index index, CloseMode mode);
+    void submit() {}  // nothing waits for the next poll
     bool rest(Nanos until);
     void wake() { doorbell_.ring(); }
     // Beyond the contract, for clients that are to misbehave: from now on bytes that arrive are

@@ -143,6 +143,9 @@ concept IoBackend =
         // No send follows; FIN goes out after what was sent. Bytes still arrive.
         { io.finish(index) } -> std::same_as<void>;
         { io.close(index, mode) } -> std::same_as<void>;
+        // What was asked for before is on its way when it returns, and does not wait for the next
+        // poll. A system call where something waits for that.
+        { io.submit() } -> std::same_as<void>;
         { io.rest(until) } -> std::same_as<bool>;
         { io.wake() } -> std::same_as<void>;  // the only operation for other threads
         { reading.now() } -> std::same_as<Nanos>;

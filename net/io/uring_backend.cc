@@ -234,10 +234,10 @@ uint32_t UringBackend::lose_on_purpose() {
     return lost;
 }
 
-// Makes room for one submission at least. Out of memory the reactor stands still and tries on:
-// its connections outlive a shortage of the machine.
+// All that is queued, or so much that there is room for one more. Out of memory the reactor stands
+// still and tries on: its connections outlive a shortage of the machine.
 void UringBackend::submit() {
-    for (;;) {
+    while (queued() > 0) {
         if (enter(0, 0, nullptr) < 0 && errno != EINTR) {
             PULSE_ASSERT(is_shortage(errno));
             note_shortage(errno);
@@ -343,7 +343,7 @@ void UringBackend::submit_and_reap(Nanos sleeps_for) {
 // What is queued begins before the rest: the answers of the turn.
 bool UringBackend::rest(Nanos until) {
     if (recovering_ || ready_count() > 0 || completions_wait() || proof_.backed_up()) return false;
-    if (queued() > 0) submit();
+    submit();
     calls_([&] { return sleep_until(until), 0; });
     return true;
 }

@@ -154,6 +154,7 @@ class UringBackend {
     bool is_held_off(Index index) const { return marked(index, kHeldOff); }
     void finish(Index index);
     void close(Index index, CloseMode mode);
+    void submit();
     bool rest(Nanos until);
     void wake() { doorbell_.ring(); }
     Nanos now() const { return now_; }
@@ -298,7 +299,6 @@ class UringBackend {
     int enter(uint32_t wait_for, uint32_t flags, const io_uring_getevents_arg* argument);
     void look_for_losses();
     uint32_t lose_on_purpose();
-    void submit();
     static bool is_shortage(int error);
     void note_shortage(int error);
 

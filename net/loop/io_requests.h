@@ -18,6 +18,7 @@ class IoRequests {
     virtual void attach(Index index, const Accepted& accepted) = 0;
     virtual void refuse(const Accepted& accepted, std::span<const uint8_t> refusal_message) = 0;
     virtual bool send(Index index, std::span<const uint8_t> bytes) = 0;
+    virtual void submit() = 0;
     virtual void hold_off(Index index) = 0;
     virtual void resume(Index index) = 0;
     virtual bool is_held_off(Index index) const = 0;
@@ -56,6 +57,7 @@ class IoRequestsOf final : public IoRequests {
     bool send(Index index, std::span<const uint8_t> bytes) override {
         return io_.send(index, bytes);
     }
+    void submit() override { io_.submit(); }
     void hold_off(Index index) override { io_.hold_off(index); }
     void resume(Index index) override { io_.resume(index); }
     bool is_held_off(Index index) const override { return io_.is_held_off(index); }

@@ -107,9 +107,10 @@ void Connections::note_probe(Index index) {
     if (io_.transport_facts(index).awaits_peer()) metrics_.add(Metric::suspects_cut_off);
 }
 
-// This turn's probes have left, late where this thread was away between the look and the send. Late
-// ones that carry a value go out again, since that is void then.
+// This turn's probes leave, late where this thread was away since the look. Late ones that carry a
+// value go out again, since that is void then.
 void Connections::excuse_late_probes() {
+    io_.submit();
     const Tick now = config_.clock.down(io_.clock());
     for (const Index index : probed_) {
         Connection& connection = at(index);
@@ -118,8 +119,8 @@ void Connections::excuse_late_probes() {
         const uint32_t heard =
             heartbeat_left_late(connection.heard, index, now, heartbeat, answer_wait(index));
         if (heard == connection.heard) continue;
-        connection.heard = heard;
         const bool is_void = heard_excused(heard) != heard_excused(connection.heard);
+        connection.heard = heard;
         if (!is_void) {  // the next probe may be due sooner than its end was
             wheel_.arm(index, heartbeat_deadline(heard, index, now, heartbeat, answer_wait(index)));
         } else if (heartbeat.liveness == Liveness::roundtrip) {

@@ -72,6 +72,7 @@ class SimBackend : private SimProgram {
     bool is_held_off(Index index) const { return places_[index].held_off; }
     void finish(Index index);
     void close(Index index, CloseMode mode);
+    void submit();
     bool rest(Nanos until);
     void wake() { woken_.store(true, std::memory_order_release); }
     Nanos now() const { return now_; }
@@ -183,7 +184,6 @@ class SimBackend : private SimProgram {
     void begin_close(Index index, Place& place);
     void join(Index index);
 
-    void submit();
     void harvest(Nanos until);
     void stutter();
     void wait(Nanos until);

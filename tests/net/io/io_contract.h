@@ -81,6 +81,7 @@ REGISTER_TYPED_TEST_SUITE_P(
     Connect_SucceedsAndIsAsIfAttached, Connect_ARefusalIsReportedOnceAndOnlyCloseFollows,
     Connect_MayBeClosedBeforeItsAnswer, C10_ARestLastsUntilItsEndAndWhatArrivesIsKept,
     C10_WhatWasAskedForBeforeIsOnItsWay, C10_AWakeDuringARestEndsTheNextPoll,
+    Submit_LeavesNothingForTheNextPoll,
     C9_NothingOfAConnectionThatIsHeldOffIsDelivered, C9_AConnectionMayBeClosedWhileItIsHeldOff,
     SendProgress_ReportsWhatThePeerHasAcknowledged, Facts_AreThePeersAddressAndTheBytesOfBothWays,
     Facts_TellWhatThePeersHostHasNotAcknowledged, Facts_AreThereAfterAResetAndDoNotCountFins,

@@ -30,10 +30,28 @@ class SayingKernel : public SimBackend {
     }
     bool send(Index index, std::span<const uint8_t> bytes) {
         if (const Nanos takes = std::exchange(send_takes, 0); takes > 0) pass_time(takes);
+        waits_ = true;
         return SimBackend::send(index, bytes);
     }
+    void submit() {
+        be_away();
+        SimBackend::submit();
+    }
+    template <class H>
+    void poll(Nanos until, H& handler) {
+        be_away();
+        SimBackend::poll(until, handler);
+    }
     bool cut_off = false;
-    Nanos send_takes = 0;  // the next one
+    Nanos send_takes = 0;    // the next one
+    Nanos submit_takes = 0;  // of a send, to the kernel, by whatever is called first behind it
+
+  private:
+    void be_away() {
+        if (!std::exchange(waits_, false)) return;
+        if (const Nanos takes = std::exchange(submit_takes, 0); takes > 0) pass_time(takes);
+    }
+    bool waits_ = false;
 };
 using PacingStage = ReactorStageOn<SayingKernel>;
 
@@ -771,12 +789,14 @@ TEST(LongerHeartbeats, LetTheSilenceGoOn) {
 
 // ------------------------------------------------------------------------------- probes that wait
 
-// This thread is away between the look and the send: of the time in which the peer had no probe its
-// answer has all.
+// This thread is away between the look and the send, or between that and the kernel: of the time in
+// which the peer had no probe its answer has all.
 TEST(LateProbes, AreNotThePeersSilence) {
     for (const Liveness liveness : {Liveness::any, Liveness::roundtrip}) {
-        for (const Nanos suspect_probe : {Nanos{0}, kSecond}) {
+        for (const auto& [suspect_probe, in_ring] :
+             {std::pair{Nanos{0}, false}, {Nanos{0}, true}, {kSecond, false}, {kSecond, true}}) {
             StagePlan slow = plan(suspect_probe);
+            slow.faults.submit_in_poll = in_ring;
             slow.options.heartbeat_timeout = 45 * kSecond;
             slow.options.liveness = liveness;
             PacingStage stage(slow);
@@ -786,7 +806,7 @@ TEST(LateProbes, AreNotThePeersSilence) {
             stage.settle();
             stage.heard(peer).clear();
             const Nanos heard_at = stage.network().clock();
-            stage.io().send_takes = 40 * kSecond;  // of the probe
+            (in_ring ? stage.io().submit_takes : stage.io().send_takes) = 40 * kSecond;
             stage.settle(31 * kSecond);
             EXPECT_TRUE(stage.heard(peer).empty());
             stage.settle(2 * kSecond);

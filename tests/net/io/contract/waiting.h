@@ -189,6 +189,23 @@ TYPED_TEST_P(IoContract, C10_WhatWasAskedForBeforeIsOnItsWay) {
     stage.close_all();
 }
 
+TYPED_TEST_P(IoContract, Submit_LeavesNothingForTheNextPoll) {
+    Stage<TypeParam> stage;
+    stage.listen();
+    auto one = stage.join();
+    stage.seen.send(*one.seen, "here");
+    stage.io.submit();
+    std::string heard;
+    for (int left = 400; left > 0 && heard.size() < 4; --left) {
+        stage.world.stall(5 * kMillisecond);
+        one.peer.read(heard);
+    }
+    EXPECT_EQ(heard, "here") << "it waits for a poll";
+    stage.io.submit();
+    EXPECT_TRUE(stage.until([&] { return one.seen->sents == 1; }));
+    stage.close_all();
+}
+
 TYPED_TEST_P(IoContract, C10_AWakeDuringARestEndsTheNextPoll) {
     Stage<TypeParam> stage;
     stage.listen();
