@@ -39,8 +39,11 @@ void Connections::announce_by_welcome(Index index, uint8_t place, bool begins_an
         change_profile(index, until_then);
     if (!waits) return;
     if (!note_announced(index, place)) return change_profile(index, place);
-    // Told again, it has no longer: hellos without end would keep others waiting (sweeps.cc).
-    if (before.pends() && before.place() == place) announced_.at(index).until = before.until;
+    // Told again, or of longer ones than those, it has no longer: hellos without end would keep
+    // others waiting (sweeps.cc).
+    if (before.pends() &&
+        config_.profiles[place].timeout_ticks >= config_.profiles[before.place()].timeout_ticks)
+        announced_.at(index).until = before.until;
     wheel_.arm(index, config_.clock.up(io_.clock()) + config_.clock.ticks(kAdoptLookNs));
 }
 

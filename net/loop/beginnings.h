@@ -35,6 +35,10 @@ class Beginnings {
         used_ = std::max<size_t>(used_, index + 1);
         began_[index] = units(now);
     }
+    // It is not young, however soon it ends.
+    void forget(Index index) {
+        if (index < used_) began_[index] = 0;
+    }
     // Whether it lived for less than `span`, to 16.8 ms; not if it began before this was on.
     bool is_younger(Index index, Nanos span, Nanos now) const {
         if (!on() || began_[index] == 0) return false;

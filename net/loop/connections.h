@@ -261,14 +261,16 @@ class Connections {
     std::optional<Network> network_of(Index index) const;
     // It is a side connection from now on: of no user, and it may be silent for kNatSilenceMaxNs.
     enum class SideVerdict : uint8_t { taken, off, too_many };
-    SideVerdict begin_side(Index index);
+    SideVerdict begin_side(Index index, bool has_network);
     // What clients of a network have found of it; nothing: NatSilence{}.
     NatSilence nat_of(const Network& network) const {
         return nat_reports_.of(network.number, io_.now());
     }
-    // Its client finds out what its network bears, or has: then its interval, if it is adaptive,
-    // stays as it is or follows, and those that come next from its network are told.
-    void take_nat(Index index, const NatSilence& found);
+    // Its client, which is `user` or is none, finds out what its network bears, or has: then its
+    // interval, if it is adaptive, stays as it is or follows, and those that come next from its
+    // network are told.
+    void take_nat(Index index, const Network& network, std::string_view user,
+                  const NatSilence& found);
     // The same of another reactor's.
     void note_nat(const Message::NatFound& found);
 
@@ -496,13 +498,13 @@ class Connections {
     // Judging. Bytes on their way are life (heartbeat_policy.h: heard_progress).
     uint32_t judge_one(Index index, Tick reached);
     Tick judge_suspicion(Index index, Tick reached);
+    void excuse_misses(Index index);
     void note_probe(Index index);
     void excuse_late_probes();
-    void excuse_misses(Index index);
     void flush_dirty();
     // Side connections.
     void end_side(Index index);
-    uint32_t client_of(Index index) const;
+    uint32_t client_of(Index index, std::string_view user) const;
     void bound_interval(Index index, const NatSilence& found);
     // Adaptive intervals (adapting.cc).
     void adapt(Index index, Tick reached, const HeartbeatStep& step);

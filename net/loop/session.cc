@@ -194,7 +194,7 @@ bool Session::on_hello(const JsonMessage& hello, uint32_t sequence) {
         connections_.set_profile(index_, profile);
     }
     connections_.keep_profile(index_, profile);
-    if (hello.nat) connections_.take_nat(index_, found);
+    if (hello.nat && network()) connections_.take_nat(index_, *network(), login.user, found);
     if (hello.answer_every > 0) set_answer_every(hello.answer_every);
     if (!hello.traceparent.empty() && connections_.reads_trace())
         connections_.join_trace(index_,

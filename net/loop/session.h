@@ -127,6 +127,7 @@ class Session final : public Conversation, private TokenJudge {
     bool begin_side(const JsonMessage& hello);
     bool read_nat(const JsonMessage& hello, NatSilence& found);
     void add_nat(WelcomeText& text) const;
+    const std::optional<Connections::Network>& network() const;
     AuthFailure judge(std::string_view token, uint32_t count) override;
     std::optional<Authentication::Bearer> bearer_of(const UserHello& hello, std::string_view token);
     std::optional<uint8_t> profile_named(std::string_view name) const;
@@ -149,6 +150,7 @@ class Session final : public Conversation, private TokenJudge {
     BufferPool::Handle kept_message_ = 0;
     bool resumed_ = false;             // a message that was parked is decoded
     bool names_answer_every_ = false;  // the hello that is answered
+    mutable std::optional<std::optional<Connections::Network>> network_;  // once it was asked for
 };
 
 }  // namespace pulse

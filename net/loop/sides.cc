@@ -30,8 +30,10 @@ std::optional<Connections::Network> Connections::network_of(Index index) const {
     return Network{block, number_of(block.address, config_.user_key)};
 }
 
-Connections::SideVerdict Connections::begin_side(Index index) {
-    if (!network_of(index)) return SideVerdict::off;
+Connections::SideVerdict Connections::begin_side(Index index, bool has_network) {
+    if (!has_network) return SideVerdict::off;
+    // A search opens several, and gives some up: that is not what --flapping is about.
+    beginnings_.forget(index);
     if (!config_.admission->begin_side(at(index).address, config_.options->nat_probes)) {
         metrics_.add(Metric::nat_probes_refused);
         return SideVerdict::too_many;
@@ -51,22 +53,27 @@ void Connections::end_side(Index index) {
     config_.admission->end_side(at(index).address);
 }
 
-// A user is one client, and so is an address whose connection is of no user.
-uint32_t Connections::client_of(Index index) const {
+// A user is one client, and so is an address whose connection is of no user. A hello that logs a
+// user in is that user's, though it is not logged in yet.
+uint32_t Connections::client_of(Index index, std::string_view user) const {
     const SessionBook::Entry* const login = logins_.entry_of(table_[index]);
-    const auto user = login != nullptr ? static_cast<uint32_t>(login->number()) : 0;
-    return std::max(1u, user != 0 ? user : table_[index].address);
+    uint64_t number = table_[index].address;
+    if (!user.empty()) {
+        number = logins_.number_of(user);
+    } else if (login != nullptr) {
+        number = login->number();
+    }
+    return std::max(1u, static_cast<uint32_t>(number));
 }
 
-void Connections::take_nat(Index index, const NatSilence& found) {
-    const std::optional<Network> network = network_of(index);
-    if (!network) return;
+void Connections::take_nat(Index index, const Network& network, std::string_view user,
+                           const NatSilence& found) {
     if (adapts_) bound_interval(index, found);
     if (found.kept == 0) return;
-    const uint32_t client = client_of(index);
-    if (!nat_reports_.add(network->number, client, found, io_.now())) return;
+    const uint32_t client = client_of(index, user);
+    if (!nat_reports_.add(network.number, client, found, io_.now())) return;
     metrics_.add(Metric::nat_reports);
-    const Message::NatFound report{network->number, client,
+    const Message::NatFound report{network.number, client,
                                    static_cast<uint32_t>(found.kept / kMillisecond),
                                    static_cast<uint32_t>(found.lost / kMillisecond)};
     for (uint32_t reactor = 0; reactor < logins_.reactors(); ++reactor) {
@@ -87,6 +94,7 @@ void Connections::note_nat(const Message::NatFound& found) {
 void Connections::bound_interval(Index index, const NatSilence& found) {
     const Connection& connection = at(index);
     const uint8_t told = place_told(index);
+    const bool pends = announced_.of(index).pends();
     const uint8_t now = is_adaptive(told) ? level_at(told) : first_level(index);
     uint8_t level = now;
     if (found.kept > 0) {
@@ -98,6 +106,9 @@ void Connections::bound_interval(Index index, const NatSilence& found) {
     state.quiet = state.ceiling = 0;
     if (level == now || !is_adaptive(told)) return;
     const uint8_t place = place_of(profile_of_level(level));
+    // One that it was told of holds first, and adapt() goes on from there: hellos that name one and
+    // another would put off for ever from when on it has either.
+    if (pends && level < now) return;
     // Where a round trip is wanted a hello proves none, and the silence goes on.
     const bool proves = heartbeat_of(connection).liveness == Liveness::any;
     announce_by_welcome(index, place, proves);
@@ -123,7 +134,7 @@ bool Session::begin_side(const JsonMessage& hello) {
         refuse_token(AuthFailure::no_token);
         return false;
     }
-    switch (connections_.begin_side(index_)) {
+    switch (connections_.begin_side(index_, network().has_value())) {
         case Connections::SideVerdict::off:
             report_error({"is off in this server (--nat-probes)", "probe"});
             return false;
@@ -151,14 +162,20 @@ bool Session::read_nat(const JsonMessage& hello, NatSilence& found) {
     return false;
 }
 
+// Asked of the kernel once for a hello and its welcome.
+const std::optional<Connections::Network>& Session::network() const {
+    if (!network_) network_.emplace(connections_.network_of(index_));
+    return *network_;
+}
+
 // ,"nat":{"network":"203.0.113.0/24","kept_ms":270000,"lost_ms":290000}
 void Session::add_nat(WelcomeText& text) const {
-    const std::optional<Connections::Network> network = connections_.network_of(index_);
-    if (!network) return;
-    text << R"(,"nat":{"network":")" << network->block.text() << "\"";
+    const std::optional<Connections::Network>& known_as = network();
+    if (!known_as) return;
+    text << R"(,"nat":{"network":")" << known_as->block.text() << "\"";
     if (is_side(connection_)) {
         text << R"(,"probe":true)";
-    } else if (const NatSilence known = connections_.nat_of(*network); known.kept > 0) {
+    } else if (const NatSilence known = connections_.nat_of(*known_as); known.kept > 0) {
         text << R"(,"kept_ms":)" << static_cast<uint64_t>(known.kept / kMillisecond);
         if (known.lost > 0)
             text << R"(,"lost_ms":)" << static_cast<uint64_t>(known.lost / kMillisecond);

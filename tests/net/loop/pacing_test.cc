@@ -154,24 +154,6 @@ TEST(QuickProbes, LeaveTheTimesOfAnotherPeerBehind) {
     EXPECT_FALSE(stage.reactor().connections().round_trip(*stage.index(other)).known());
 }
 
-TEST(QuickProbes, OffKeepNothing) {
-    PacingStage stage(plan(0));
-    const size_t peer = join(stage, "PING\n");
-    answer_probes(stage, peer, 3, 100 * kMillisecond);
-    EXPECT_EQ(stage.stats().gauges.heartbeats_bytes, 0u);
-    stage.settle(70 * kSecond);
-    EXPECT_EQ(probes(stage, peer), 2u) << "one an interval";
-    EXPECT_EQ(count(stage, Metric::suspects), 1u);
-}
-
-// ------------------------------------------------------------------------------ adaptive intervals
-
-StagePlan adaptive() {
-    StagePlan adaptive = plan(0);
-    adaptive.options.heartbeat_adaptive = {15 * kSecond, 120 * kSecond};
-    return adaptive;
-}
-
 // ---------------------------------------------------------------------------------------- misses
 
 constexpr size_t kLines = 0, kWebSocket = 1;
@@ -369,6 +351,24 @@ TEST(Misses, LeaveTheValuesOfProbesAsTheyAre) {
     stage.write(peer, answer.replace(10, 1, "o"));
     stage.settle();
     EXPECT_EQ(count(stage, Metric::probe_answers), 1u);
+}
+
+TEST(QuickProbes, OffKeepNothing) {
+    PacingStage stage(plan(0));
+    const size_t peer = join(stage, "PING\n");
+    answer_probes(stage, peer, 3, 100 * kMillisecond);
+    EXPECT_EQ(stage.stats().gauges.heartbeats_bytes, 0u);
+    stage.settle(70 * kSecond);
+    EXPECT_EQ(probes(stage, peer), 2u) << "one an interval";
+    EXPECT_EQ(count(stage, Metric::suspects), 1u);
+}
+
+// ------------------------------------------------------------------------------ adaptive intervals
+
+StagePlan adaptive() {
+    StagePlan adaptive = plan(0);
+    adaptive.options.heartbeat_adaptive = {15 * kSecond, 120 * kSecond};
+    return adaptive;
 }
 
 // A client that beats at the interval that it was told last.
@@ -940,6 +940,24 @@ TEST(SideConnections, AreSoManyOfAnAddressAndInAll) {
     EXPECT_EQ(stage.admission().sides(), kSidesPerAddressMax + 2);
 }
 
+// A search opens several and gives some up, and one that was too many is closed at once.
+TEST(SideConnections, AreNoFlaps) {
+    StagePlan busy = probing(1);
+    busy.options.flapping = {.ends = 1, .window = 60 * kSecond, .hold_off = 300 * kSecond};
+    PacingStage stage(busy);
+    for (int i = 0; i < 3; ++i) {
+        const size_t taken = join(stage, kSide), refused = join(stage, kSide);
+        EXPECT_EQ(count(stage, Metric::nat_probes_refused), i + 1u) << "it came in";
+        stage.close(refused, true);
+        stage.close(taken, true);
+        stage.settle(kSecond);
+    }
+    const size_t flaps = join(stage, "PING\n");
+    stage.close(flaps, true);
+    stage.settle(kSecond);
+    EXPECT_EQ(stage.record(join(stage, "PING\n")), nullptr) << "this does";
+}
+
 TEST(SideConnections, AreOffUntilTheyAreAskedFor) {
     PacingStage stage(probing(0));
     const size_t peer = stage.connect(0);
@@ -977,6 +995,41 @@ TEST(SideConnections, WhatTheyFoundIsNamedToThoseThatComeNextFromTheNetwork) {
             << wrong;
     }
     EXPECT_EQ(says(stage, user, "PING\n"), "PONG\n");
+}
+
+// The first hello of a user counts as the user's, and not as its address's.
+TEST(SideConnections, EachUserHasOneVoiceFromItsFirstHelloOn) {
+    PacingStage stage(probing());
+    const auto hello = [](std::string_view user) {
+        return "{\"type\":\"hello\",\"user\":\"" + std::string(user) +
+               "\",\"nat\":{\"kept_ms\":270000}}\n";
+    };
+    const size_t first = stage.connect(0);
+    for (int i = 0; i < 2; ++i) says(stage, first, hello("a"));
+    EXPECT_EQ(count(stage, Metric::nat_reports), 1u);
+    says(stage, stage.connect(0), hello("b"));
+    EXPECT_EQ(count(stage, Metric::nat_reports), 2u) << "of the same address";
+}
+
+// Hellos that name one and another, of a peer whose host acknowledges nothing.
+TEST(SideConnections, WhatIsFoundTimeAndAgainHoldsATimeoutLaterAllTheSame) {
+    StagePlan both = adaptive();
+    both.options.nat_probes = 100;
+    PacingStage stage(both);
+    Beating client = begin(stage);
+    client.beat_for(4'000 * kSecond);
+    const Nanos before = client.timeout();
+    ASSERT_GT(before, 120 * kSecond);
+    stage.io().cut_off = true;
+    for (int i = 0; i < 14; ++i) {
+        const std::string_view kept = i % 2 == 0 ? "64000" : "40000";
+        stage.write(client.peer, "{\"type\":\"hello\",\"nat\":{\"kept_ms\":" +
+                                     std::string(kept) + "}}\n");
+        client.beat_for(15 * kSecond);
+    }
+    EXPECT_LT(client.timeout(), before) << "after " << format_duration(14 * 15 * kSecond);
+    EXPECT_EQ(count(stage, Metric::evicted), 0u);
+    stage.reactor().connections().validate();
 }
 
 TEST(SideConnections, WhatAClientFoundBoundsItsOwnInterval) {
