@@ -20,6 +20,7 @@ endif
 FUZZ_CXX ?= clang++-19
 FUZZ_RUNS ?= 1000000
 CONVERSATIONS ?= 1000000
+TLS_SEEDS ?= 20000
 SEEDS ?= 1..10000
 
 # Flags for what `make run`, density, million, sim, bench and versus start; a flag given here wins.
@@ -30,7 +31,7 @@ MAKEFLAGS += --no-builtin-rules --no-builtin-variables
 # Compilers that run at once do not write into each other's errors. What runs for minutes is shown
 # while it runs: synchronised output comes at the end, and no terminal is seen behind it.
 SHOWN_LIVE := run density million sim bench versus anomaly-study heartbeat-study test plain \
-              asan tsan fuzz
+              asan tsan fuzz tls-peers tls-attacks
 ifeq ($(filter $(SHOWN_LIVE),$(MAKECMDGOALS)),)
 MAKEFLAGS += --output-sync=target
 endif
@@ -88,7 +89,7 @@ LIBS_pulsewheel := -luring -lsimdjson -lfmt -lssl -lcrypto -lz -lcpp-httplib -lp
 LIBS_pulseload := -lsimdjson -lfmt -lssl -lcrypto -lz
 LIBS_pulsesim := -lsimdjson -lfmt -lssl -lcrypto -lz
 LIBS_pulsectl := -lsimdjson -lfmt
-LIBS_client := -lsimdjson -lfmt -lcrypto -lz
+LIBS_client := -lsimdjson -lfmt -lssl -lcrypto -lz
 LIBS_any := $(sort $(LIBS_pulsewheel) $(LIBS_pulseload) $(LIBS_pulsesim) $(LIBS_pulsectl))
 LIBS_test := -lgtest -lgtest_main $(LIBS_any)
 LIBS_bench := -lbenchmark -lbenchmark_main $(LIBS_any)
@@ -123,8 +124,9 @@ ALL_SOURCES := $(LIB_SOURCES) $(TOOL_SOURCES) $(EXAMPLES:%=%.cc) $(SUPPORT_SOURC
 TOOL_PARTS := $(filter-out %/main.cc,$(TOOL_SOURCES))
 
 .PHONY: FORCE all help run density million test plain asan tsan sanitized sim bench bench-build \
-        versus anomaly-study heartbeat-study fuzz conversations tidy format format-check clean \
-        install uninstall deb deps deps-bench deps-clients deps-deb deps-fuzz deps-tidy
+        versus anomaly-study heartbeat-study fuzz conversations tls-peers tls-attacks tidy format \
+        format-check clean install uninstall deb deps deps-bench deps-clients deps-deb deps-fuzz \
+        deps-tidy
 
 all: $(EXAMPLES:tools/client/%=$(BUILD)/%)
 all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into build/ (the default)
@@ -132,7 +134,7 @@ all: $(PROGRAMS:%=$(BUILD)/%) compile_commands.json ## build every program into 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: MARCH=native (tune for this machine), BUILD=DIR, CXX, FUZZ_RUNS=N, SEEDS=A..B,"
-	@echo "             CONVERSATIONS=N, PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR="
+	@echo "             CONVERSATIONS=N, TLS_SEEDS=N, PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR="
 	@echo "             ARGS='FLAGS' of what run, density, million, sim, bench, versus start"
 
 # ---------------------------------------------------------------------------------- dependencies
@@ -295,6 +297,18 @@ $(foreach flavour,release asan,$(eval \
 CONVERSATIONS_TEST := $(BUILD)/asan/tests/net/loop/random_conversations_test
 conversations: $(CONVERSATIONS_TEST) ## random ones over real sockets, under ASan
 	+@PULSE_CONVERSATIONS=$(CONVERSATIONS) $(CONVERSATIONS_TEST)
+
+ATTACKS_TEST := $(BUILD)/asan/tests/net/loop/tls_attacks_test
+tls-attacks: $(ATTACKS_TEST) ## random peers behind TLS, every allocation failing, under ASan
+	+@PULSE_TLS_SEEDS=$(TLS_SEEDS) $(ATTACKS_TEST)
+
+# What speaks wss in `make test` on each backend, and on each as OpenSSL keeps it or frozen, does so
+# here in every pair of the two; and what takes longer.
+TLS_PEERS := $(addprefix tests/system/,tls_campaign.py tls_test.py websocket_test.py) \
+             $(addprefix tests/clients/,chromium_test.py gorilla_test.py node_ws_test.py \
+               python_websockets_test.py)
+tls-peers: $(BUILD)/.deps-clients $(LOAD_PAIR) ## real clients over TLS, in every way
+	@PULSE_TLS_WAYS=all BUILD=$(BUILD) $(RUN_TESTS) tls $(TLS_PEERS)
 
 fuzz: $(FUZZERS:%=$(BUILD)/fuzz/%) ## run every fuzz target FUZZ_RUNS times on its kept corpus
 	@BUILD=$(BUILD) python3 tests/fuzz/run.py $(FUZZ_RUNS) $(FUZZERS:%=$(BUILD)/fuzz/%)

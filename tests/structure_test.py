@@ -19,7 +19,7 @@ NET_LAYERS = {"io": (), "auth": (), "tls": (), "protocols": ("io",),
               "loop": ("auth", "tls", "protocols", "io"),
               "server": ("loop", "auth", "tls", "protocols", "io"),
               "sim": ("loop", "protocols", "io"), "control": ("loop", "protocols", "io"),
-              "observe": ("loop", "protocols", "io"), "client": ("io",)}
+              "observe": ("loop", "protocols", "io"), "client": ("tls", "io")}
 # Folders of tools/pulseload/ likewise; what lies above them may include both.
 LOAD_LAYERS = {"run": (), "report": ("run",)}
 PROTOCOLS = "net/protocols/protocols.def"  # the one table that is not of statistics

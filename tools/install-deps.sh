@@ -15,8 +15,8 @@ build="g++ ar:binutils python3 openssl ip:iproute2
 # Other people's WebSocket clients, what checks the types of our own, a proxy, and what scrapes
 # metrics, sends alerts and collects logs. What is not available skips a test; the build goes on.
 clients="node:nodejs npm tsc:node-typescript chromium pkg:python3-websockets go:golang-go
-         pkg:golang-github-gorilla-websocket-dev pkg:nginx-light promtool:prometheus
-         amtool:prometheus-alertmanager rsyslogd:rsyslog"
+         pkg:golang-github-gorilla-websocket-dev pkg:nginx-light gnutls-cli:gnutls-bin
+         promtool:prometheus amtool:prometheus-alertmanager rsyslogd:rsyslog"
 bench="pkg:valgrind pkg:libbenchmark-dev pkg:libboost-dev pkg:libconcurrentqueue-dev"
 fuzz="clang++-19:clang-19 pkg:libclang-rt-19-dev"
 tidy="clang-tidy-19 clang-format-19"

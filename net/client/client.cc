@@ -26,7 +26,9 @@ uint64_t seed_from_system() {
 }  // namespace
 
 struct Client::Parts {
-    explicit Parts(Options options) : engine(std::move(options), sockets) {}
+    explicit Parts(Options options)
+        : sockets(look_up, {options.tls_verify, options.tls_authorities}),
+          engine(std::move(options), sockets) {}
     Sockets sockets;
     Engine engine;
 };
@@ -39,8 +41,12 @@ Client::~Client() = default;
 Result<Client> Client::make(Options options) {
     if (Result<void> check = check_options(options); !check) return Error{check.error()};
     if (options.seed == 0) options.seed = seed_from_system();
+    const bool tls = std::ranges::any_of(
+        options.urls, [](const std::string& url) { return parse_endpoint(url)->tls; });
     auto parts = std::make_unique<Parts>(std::move(options));
     if (Result<void> opened = parts->sockets.open(); !opened) return Error{opened.error()};
+    if (Result<void> files = tls ? parts->sockets.read_tls_files() : Result<void>{}; !files)
+        return Error{files.error()};
     return Client(std::move(parts));
 }
 

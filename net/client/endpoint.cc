@@ -11,20 +11,29 @@ namespace {
 
 constexpr size_t kPathBytesMax = 4'096;
 constexpr uint16_t kHttpPort = 80;
+constexpr uint16_t kHttpsPort = 443;
 constexpr std::string_view kForms =
-    "write ws://HOST:PORT/PATH, auto://HOST:PORT or jsonl://HOST:PORT";
+    "write wss://HOST:PORT/PATH, tls+auto://HOST:PORT or tls+jsonl://HOST:PORT, without TLS ws://, "
+    "auto:// or jsonl://";
 
 bool is_visible(char byte) { return byte > ' ' && byte < 0x7f; }
 
-Result<Framing> framing_of(std::string_view url, std::string_view scheme) {
-    for (const std::string_view name : {"ws", "auto"}) {
-        if (equal_ignoring_case(scheme, name)) return Framing::websocket;
-    }
-    if (equal_ignoring_case(scheme, "jsonl")) return Framing::lines;
-    for (const std::string_view name : {"wss", "tls+ws", "tls+auto", "tls+jsonl"}) {
-        if (equal_ignoring_case(scheme, name))
-            return wrong_text(url, "this client does not speak TLS",
-                              "use ws:// to a proxy on this machine that adds it");
+struct Scheme {
+    std::string_view name;
+    Framing framing;
+    bool tls;
+    uint16_t port;  // where none is named; 0: one must be
+};
+constexpr Scheme kSchemes[] = {
+    {"ws", Framing::websocket, false, kHttpPort},     {"wss", Framing::websocket, true, kHttpsPort},
+    {"tls+ws", Framing::websocket, true, kHttpsPort}, {"auto", Framing::websocket, false, 0},
+    {"tls+auto", Framing::websocket, true, 0},        {"jsonl", Framing::lines, false, 0},
+    {"tls+jsonl", Framing::lines, true, 0},
+};
+
+Result<Scheme> scheme_of(std::string_view url, std::string_view name) {
+    for (const Scheme& scheme : kSchemes) {
+        if (equal_ignoring_case(scheme.name, name)) return scheme;
     }
     return wrong_text(url, "its scheme is not spoken", kForms);
 }
@@ -71,10 +80,11 @@ Result<Authority> split_authority(std::string_view text, std::string_view author
 Result<Endpoint> parse_endpoint(std::string_view url) {
     const size_t scheme_end = url.find("://");
     if (scheme_end == url.npos) return wrong_text(url, "no scheme", kForms);
-    const Result<Framing> framing = framing_of(url, url.substr(0, scheme_end));
-    if (!framing) return Error{framing.error()};
+    const Result<Scheme> scheme = scheme_of(url, url.substr(0, scheme_end));
+    if (!scheme) return Error{scheme.error()};
     Endpoint endpoint;
-    endpoint.framing = *framing;
+    endpoint.framing = scheme->framing;
+    endpoint.tls = scheme->tls;
     endpoint.url = url;
     std::string_view rest = url.substr(scheme_end + 3);
     if (const size_t end = rest.find_first_of("/?#"); end != rest.npos) {
@@ -88,24 +98,33 @@ Result<Endpoint> parse_endpoint(std::string_view url) {
     if (!authority) return Error{authority.error()};
     if (authority->host == "*")
         return wrong_text(url, "'*' is where a server listens", "write the host to connect to");
-    const bool may_lack_port = equal_ignoring_case(url.substr(0, scheme_end), "ws");
-    if (authority->port == 0 && !may_lack_port) return wrong_text(url, "no port", kForms);
-    endpoint.port = authority->port == 0 ? kHttpPort : authority->port;
+    endpoint.port = authority->port == 0 ? scheme->port : authority->port;
+    if (endpoint.port == 0) return wrong_text(url, "no port", kForms);
     endpoint.authority = authority->host;
-    if (endpoint.port != kHttpPort) endpoint.authority += ":" + std::to_string(endpoint.port);
+    if (endpoint.port != (endpoint.tls ? kHttpsPort : kHttpPort))
+        endpoint.authority += ":" + std::to_string(endpoint.port);
     endpoint.host = authority->host;
     if (endpoint.host.starts_with('['))
         endpoint.host = endpoint.host.substr(1, endpoint.host.size() - 2);
     return endpoint;
 }
 
-std::optional<Endpoint> move_target(std::string_view target, Framing spoken) {
+std::optional<Endpoint> move_target(std::string_view target, const Endpoint& from) {
+    const size_t scheme_end = target.find("://");
+    if (scheme_end == target.npos) return std::nullopt;
     std::string url(target);
-    constexpr std::string_view kAuto = "auto:";
-    if (equal_ignoring_case(target.substr(0, kAuto.size()), kAuto))
-        url = (spoken == Framing::lines ? "jsonl:" : "ws:") + url.substr(kAuto.size());
+    const bool lines = from.framing == Framing::lines;
+    // As the JavaScript client: of all protocols, with TLS where that is spoken already.
+    if (equal_ignoring_case(target.substr(0, scheme_end), "auto")) {
+        const std::string_view spoken =
+            from.tls ? (lines ? "tls+jsonl" : "wss") : (lines ? "jsonl" : "ws");
+        url.replace(0, scheme_end, spoken);
+    } else if (equal_ignoring_case(target.substr(0, scheme_end), "tls+auto")) {
+        url.replace(0, scheme_end, lines ? "tls+jsonl" : "wss");
+    }
     Result<Endpoint> endpoint = parse_endpoint(url);
-    if (!endpoint || endpoint->framing != spoken) return std::nullopt;
+    if (!endpoint || endpoint->framing != from.framing) return std::nullopt;
+    if (from.tls && !endpoint->tls) return std::nullopt;
     return *endpoint;
 }
 

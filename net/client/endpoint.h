@@ -18,6 +18,7 @@ enum class Framing : uint8_t { websocket, lines };
 
 struct Endpoint {
     Framing framing = Framing::websocket;
+    bool tls = false;
     std::string host;  // a name or an address, an IPv6 address without its brackets
     uint16_t port = 0;
     std::string authority;   // as a Host header names it
@@ -25,8 +26,9 @@ struct Endpoint {
     std::string url;         // as given
 };
 
-// "auto" is a server's scheme for a listener of all protocols: WebSocket, here. ws has port 80
-// where none is named; the others must name one. The error names the text, the reason, the remedy.
+// "auto" is a server's scheme for a listener of all protocols: WebSocket, here. wss is tls+ws. ws
+// has port 80 and wss 443 where none is named; the others must name one. The error names the text,
+// the reason, the remedy.
 Result<Endpoint> parse_endpoint(std::string_view url);
 
 // "HOST:PORT", "[::1]:9000"; without a port `port` is 0. Fails for what is neither. `forms` is the
@@ -38,8 +40,9 @@ struct Authority {
 Result<Authority> split_authority(std::string_view text, std::string_view authority,
                                   std::string_view forms);
 
-// Where a goodbye sends its reader. None: it is not an address that this client reaches by what it
-// speaks already: a session, and what waits, are of one protocol.
-std::optional<Endpoint> move_target(std::string_view target, Framing spoken);
+// Where a goodbye sends its reader, who is at `from`. None: it is not an address that this client
+// reaches by what it speaks already, since a session, and what waits, are of one protocol; or it
+// would leave TLS.
+std::optional<Endpoint> move_target(std::string_view target, const Endpoint& from);
 
 }  // namespace pulse::client

@@ -16,6 +16,8 @@ namespace {
 constexpr uint32_t kMoveTries = 3;      // of another server, before the own address is tried again
 constexpr uint32_t kRenewalTries = 3;   // to get a new token, before the old one ends
 constexpr Nanos kWakeSpread = kSecond;  // over which the clients of one network come back with it
+// How long before the end of a token servers say so, where one does not say how long.
+constexpr Nanos kExpiring = 60 * kSecond;
 constexpr size_t kBacklogMin = 16'384;  // however small the queue; not measured
 
 PolicyTable table_of(const Options& options) {
@@ -457,7 +459,7 @@ void Engine::link_heard(Link& link, Event event) {
     if (!expires || !options_.token_source || renewals_left_ > 0) return;
     renew_token_ = true;
     renewals_left_ = kRenewalTries;
-    renewal_pause_ = in / (2 * kRenewalTries);
+    renewal_pause_ = (in > 0 ? in : kExpiring) / (2 * kRenewalTries);
     renew();
 }
 
@@ -488,7 +490,7 @@ void Engine::link_ended(Link& link, const Cause& cause) {
     }
     if (was_open) report(Lost{cause});
     const auto target =
-        cause.move_to.empty() ? std::nullopt : move_target(cause.move_to, link.endpoint().framing);
+        cause.move_to.empty() ? std::nullopt : move_target(cause.move_to, link.endpoint());
     if (target && may_move(target->url)) {
         moved_to_ = target;
         move_failures_ = 0;

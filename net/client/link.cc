@@ -40,11 +40,11 @@ struct StringSink {
 };
 
 // What became of an upgrade that was refused.
-Cause refusal_of(const UpgradeOutcome& outcome) {
+Cause refusal_of(const UpgradeOutcome& outcome, Nanos wall_now) {
     if (outcome.status == 0 || outcome.status == 101)
         return {.name = "http_other", .message = outcome.why_not};
     Cause cause{.name = "http_" + std::to_string(outcome.status), .status = outcome.status};
-    cause.retry_after = parse_retry_after(outcome.retry_after);
+    cause.retry_after = parse_retry_after(outcome.retry_after, wall_now);
     cause.message = outcome.why_not;
     return cause;
 }
@@ -153,7 +153,8 @@ void Link::continue_upgrade(std::span<uint8_t> bytes) {
     UpgradeOutcome outcome;
     const Handshake answer = take_answer(head_, bytes, sink, upgrade_, outcome);
     if (answer.step == Handshake::Step::more) return;
-    if (!outcome.upgraded) return end(refusal_of(outcome), Ending::reset);
+    if (!outcome.upgraded)
+        return end(refusal_of(outcome, context_.transport.wall_clock()), Ending::reset);
     opened();
     bytes = bytes.subspan(answer.consumed_bytes);
     if (!bytes.empty() && phase_ != Phase::ended) decode(bytes);
@@ -241,7 +242,8 @@ void Link::poll() {
     if (phase_ == Phase::ended) return;
     if (patience_.poll(now)) {
         // A later hello may wait behind messages: whether those move, heartbeats judge.
-        if (phase_ != Phase::open || context_.transport.buffered(id_) == 0) {
+        const bool was_behind = std::exchange(hello_behind_, is_backlogged());
+        if (!was_behind && !hello_behind_) {
             const bool connects = phase_ == Phase::connecting;
             return end({.name = connects ? "connect_timeout" : "welcome_timeout"});
         }
@@ -274,6 +276,10 @@ void Link::beat() {
     if (step.ping != 0) write_object(json::ping(step.ping));
 }
 
+bool Link::is_backlogged() const {
+    return phase_ == Phase::open && context_.transport.buffered(id_) > 0;
+}
+
 // Between two sends of this end the bytes that wait only leave. Their number at two beats would not
 // show it: while the program goes on to send, it stays.
 void Link::look_at_backlog() {
@@ -287,6 +293,7 @@ void Link::look_at_backlog() {
 void Link::send_hello() {
     hello_at_ = kNever;
     if (hellos_.empty()) return;
+    hello_behind_ = is_backlogged();
     write([&](auto& writer) { writer.message(MessageKind::text, hellos_.front().text); });
 }
 

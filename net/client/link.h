@@ -6,8 +6,8 @@
 //         +---- too long, refused, closed, silent -----+--> owner.link_ended(link, cause), once
 //
 // A goodbye ends it at once, but for one that names another server: then it is kept until that one
-// welcomes the client (make before break), or the server closes it. Messages wait meanwhile: a
-// server reads nothing behind its goodbye. What is heard after the end is dropped.
+// welcomes the client (make before break), or the server closes it. Messages wait meanwhile: not
+// every server reads on behind its goodbye. What is heard after the end is dropped.
 #pragma once
 
 #include <deque>
@@ -142,6 +142,7 @@ class Link {
     void await(QueuedMessage message);
     void leave(const Cause& cause);
     void say_close(const Cause& cause);
+    bool is_backlogged() const;
     void look_at_backlog();
     template <class Write>
     void write(Write make);
@@ -170,6 +171,7 @@ class Link {
     Patience patience_;
     std::deque<Hello> hellos_;  // the first is out
     uint32_t put_off_ = 0;      // times in a row
+    bool hello_behind_ = false;  // messages that had not left, when that was last looked at
     Nanos hello_at_ = kNever;
     Nanos ack_at_ = kNever;
     Nanos retires_at_ = kNever;

@@ -174,7 +174,7 @@ void Link::on_goodbye(const JsonMessage& message) {
     cause.move_to = message.move_to;
     goodbye_ = cause;
     std::optional<Endpoint> target;
-    if (!cause.move_to.empty()) target = move_target(cause.move_to, endpoint_.framing);
+    if (!cause.move_to.empty()) target = move_target(cause.move_to, endpoint_);
     if (phase_ != Phase::open) target.reset();
     if (owner_.link_told_goodbye(*this, cause, target)) return;
     if (target) cause.move_to.clear();  // it may not go there

@@ -27,9 +27,9 @@ struct TokenRequest {
 using TokenSource = std::function<std::optional<std::string>(const TokenRequest&)>;
 
 struct Options {
-    // ws://HOST:PORT/PATH, auto://HOST:PORT or jsonl://HOST:PORT, all of one protocol. Of several
-    // the next is tried after one that did not welcome the client; it ends once the policies try
-    // none of them again.
+    // wss://HOST:PORT/PATH, tls+auto://HOST:PORT or tls+jsonl://HOST:PORT, without TLS ws://,
+    // auto:// or jsonl://, all of one protocol. Of several the next is tried after one that did not
+    // welcome the client; it ends once the policies try none of them again.
     std::vector<std::string> urls;
     Identity identity{};
     std::string token{};         // empty: none
@@ -37,7 +37,12 @@ struct Options {
     bool resume = true;  // go on with the session after a connection was lost, where the server can
     std::vector<std::pair<std::string, Policy>> policies{};  // rows in the place of default ones
     QueueBounds queue{};
-    // Whether a goodbye may send the client to that URL; none: anywhere. An exception is a no.
+    // With TLS: whether a certificate must be trusted and be of the host. A file of authorities to
+    // be trusted, in PEM; empty: the system's.
+    bool tls_verify = true;
+    std::string tls_authorities{};
+    // Whether a goodbye may send the client to that URL; none: anywhere, but never from TLS to a
+    // server without. An exception is a no.
     std::function<bool(std::string_view url)> allow_move{};
     Nanos connect_timeout = 10 * kSecond;  // until WebSocket or the line is open
     Nanos welcome_timeout = 10 * kSecond;  // from there until the welcome, and of a later hello

@@ -40,6 +40,14 @@ Result<void> Sockets::open() {
                  "; raise the limit of open files (ulimit -n)"};
 }
 
+Result<void> Sockets::read_tls_files() {
+    if (tls_ != nullptr) return {};
+    auto made = TlsClientContext::make(tls_files_);
+    if (!made) return Error{made.error()};
+    tls_ = std::move(*made);
+    return {};
+}
+
 Nanos Sockets::due_at() const {
     Nanos due = failed_.empty() ? kNever : 0;
     for (const auto& [link, socket] : sockets_) due = std::min(due, socket.lingers_until);
@@ -123,16 +131,18 @@ std::string Sockets::start_next(LinkId link, Socket& socket) {
 }
 
 void Sockets::connect(LinkId link, const Endpoint& endpoint) {
-    Result<Addresses> addresses = look_up_(endpoint);
-    if (!addresses) {
-        failed_.emplace_back(link, addresses.error());
-        return;
+    if (endpoint.tls) {
+        if (const Result<void> files = read_tls_files(); !files)
+            return void(failed_.emplace_back(link, files.error()));
     }
+    Result<Addresses> addresses = look_up_(endpoint);
+    if (!addresses) return void(failed_.emplace_back(link, addresses.error()));
     const auto first = static_cast<ptrdiff_t>(connects_++ % addresses->size());
     std::rotate(addresses->begin(), addresses->begin() + first, addresses->end());
     std::reverse(addresses->begin(), addresses->end());
     Socket& socket = sockets_[link];
     socket.others = std::move(*addresses);
+    if (endpoint.tls) socket.tls_server = endpoint.host;
     const std::string why = start_next(link, socket);
     if (why.empty()) return;
     sockets_.erase(link);
@@ -153,10 +163,56 @@ bool Sockets::finish_connect(LinkId link, Engine& engine, Nanos now) {
         return false;
     }
     socket.others = {};
-    socket.stage = Socket::Stage::open;
     wait_to_write(link, socket, false);
+    if (!socket.tls_server.empty()) return begin_tls(link, engine, now);
+    socket.stage = Socket::Stage::open;
     engine.on_connected(link, now);
     return sockets_.contains(link);
+}
+
+// -------------------------------------------------------------------------------------------- TLS
+
+bool Sockets::begin_tls(LinkId link, Engine& engine, Nanos now) {
+    Socket& socket = sockets_.at(link);
+    socket.stage = Socket::Stage::handshaking;
+    socket.tls = TlsStream::make(*tls_, socket.tls_server);
+    if (socket.tls == nullptr) return end(link, "TLS: no memory", engine, now), false;
+    queue(link, socket, socket.tls->take_output());
+    return true;
+}
+
+// Returns whether there is more to be done: it is open, and its link lives.
+bool Sockets::continue_handshake(LinkId link, Socket& socket, Engine& engine, Nanos now) {
+    const TlsStream::Step step = socket.tls->handshake();
+    queue(link, socket, socket.tls->take_output());  // an alert, too
+    if (step == TlsStream::Step::failed) end(link, "TLS: " + socket.tls->failure(), engine, now);
+    if (step != TlsStream::Step::opened) return false;
+    socket.stage = Socket::Stage::open;
+    engine.on_connected(link, now);
+    return sockets_.contains(link);
+}
+
+// Returns whether its socket is still there.
+bool Sockets::take_records(LinkId link, std::span<const uint8_t> records, Engine& engine,
+                           Nanos now) {
+    Socket& come = sockets_.at(link);
+    if (!come.tls->take(records)) return end(link, "TLS: no memory", engine, now), false;
+    if (come.stage == Socket::Stage::handshaking && !continue_handshake(link, come, engine, now))
+        return sockets_.contains(link);
+    for (;;) {
+        const auto found = sockets_.find(link);
+        if (found == sockets_.end()) return false;
+        Socket& socket = found->second;
+        const TlsStream::Read read = socket.tls->read(buffer_);
+        queue(link, socket, socket.tls->take_output());
+        if (read.ended) {
+            const std::string& failure = socket.tls->failure();
+            return end(link, failure.empty() ? "" : "TLS: " + failure, engine, now), false;
+        }
+        if (read.bytes == 0) return true;
+        if (socket.stage == Socket::Stage::open)
+            engine.on_bytes(link, std::span(buffer_).first(read.bytes), now);
+    }
 }
 
 // -------------------------------------------------------------------------------------- bytes in
@@ -184,24 +240,37 @@ void Sockets::read(LinkId link, Engine& engine, Nanos now) {
         const ssize_t count = recv(found->second.descriptor, buffer_.data(), room, 0);
         if (count < 0 && errno == EINTR) continue;
         if (count < 0 && errno == EAGAIN) return;
-        if (count <= 0) {
-            const std::string why = count == 0 ? "" : std::strerror(errno);
-            drop(link);
-            if (!lingers) engine.on_end(link, why, now);
-            return;
-        }
+        if (count <= 0) return end(link, count == 0 ? "" : std::strerror(errno), engine, now);
         const auto bytes = static_cast<size_t>(count);
         left -= bytes;
+        if (found->second.tls != nullptr) {
+            if (!take_records(link, std::span(buffer_).first(bytes), engine, now)) return;
+            continue;
+        }
         if (!lingers) engine.on_bytes(link, std::span(buffer_).first(bytes), now);
     }
 }
 
 // ------------------------------------------------------------------------------- bytes out, ends
 
+void Sockets::end(LinkId link, std::string why, Engine& engine, Nanos now) {
+    const bool lingers = sockets_.at(link).stage == Socket::Stage::lingering;
+    drop(link);
+    if (!lingers) engine.on_end(link, why, now);
+}
+
 void Sockets::send(LinkId link, std::string bytes) {
     const auto found = sockets_.find(link);
     if (found == sockets_.end() || found->second.broken) return;
     Socket& socket = found->second;
+    if (socket.tls == nullptr) return queue(link, socket, bytes);
+    // Where that fails, reading says why.
+    if (!socket.tls->write(bytes)) socket.broken = true;
+    queue(link, socket, socket.tls->take_output());
+}
+
+void Sockets::queue(LinkId link, Socket& socket, std::string_view bytes) {
+    if (bytes.empty() || socket.broken) return;
     socket.out += bytes;
     if (socket.stage == Socket::Stage::connecting || socket.waits_to_write) return;
     flush(socket);
@@ -247,16 +316,23 @@ void Sockets::close(LinkId link, Ending ending) {
     const auto found = sockets_.find(link);
     if (found == sockets_.end()) return;
     Socket& socket = found->second;
-    if (ending == Ending::reset || socket.stage == Socket::Stage::connecting) {
+    if (ending == Ending::reset || socket.stage == Socket::Stage::connecting ||
+        socket.stage == Socket::Stage::handshaking) {
         reset_on_close(calls_, socket.descriptor);
         return drop(link);
     }
     // What was sent leaves first, and what comes is read: with bytes unread a close would reset.
+    if (socket.tls != nullptr) {
+        socket.tls->say_end();
+        queue(link, socket, socket.tls->take_output());
+    }
     socket.stage = Socket::Stage::lingering;
     socket.lingers_until = monotonic_clock() + kLinger;
     flush(socket);
     wait_to_write(link, socket, socket.out_begin < socket.out.size());
 }
+
+Nanos Sockets::wall_clock() const { return read_kernel_clock(CLOCK_REALTIME); }
 
 void Sockets::drop(LinkId link) {
     const auto found = sockets_.find(link);

@@ -30,6 +30,7 @@ class Transport {
     virtual void send(LinkId link, std::string bytes) = 0;
     virtual size_t buffered(LinkId link) const = 0;  // bytes that wait
     virtual void close(LinkId link, Ending ending) = 0;
+    virtual Nanos wall_clock() const = 0;  // since 1970: servers name dates by it
 };
 
 // Of one engine and its links.

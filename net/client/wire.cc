@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/limits.h"
+#include "proto/http_date.h"
 #include "proto/http_fields.h"
 #include "proto/json.h"
 #include "proto/labels.h"
@@ -64,6 +65,9 @@ bool is_reason(std::string_view text) {
                text, [](char byte) { return (byte >= 'a' && byte <= 'z') || byte == '_'; });
 }
 
+// One of no time at all asks for nothing: a crowd would come at one moment.
+std::optional<Nanos> as_hint(Nanos wait) { return wait > 0 ? std::optional(wait) : std::nullopt; }
+
 // Takes "; retry_after_ms=N", or that alone, off the end.
 std::optional<Nanos> take_hint(std::string_view& words) {
     constexpr std::string_view kHint = "retry_after_ms=";
@@ -76,7 +80,7 @@ std::optional<Nanos> take_hint(std::string_view& words) {
     const auto [stopped, error] = std::from_chars(digits.data(), end, hint_ms);
     if (!apart || error != std::errc{} || stopped != end) return std::nullopt;
     words = words.substr(0, at == 0 ? 0 : at - 2);
-    return hint_ms * kMillisecond;
+    return as_hint(hint_ms * kMillisecond);
 }
 
 }  // namespace
@@ -151,13 +155,17 @@ Cause cause_of_close(uint16_t code, std::string_view words) {
     return cause;
 }
 
-std::optional<Nanos> parse_retry_after(std::string_view field) {
+std::optional<Nanos> parse_retry_after(std::string_view field, Nanos wall_now) {
     field = trim_blanks(field);
     uint32_t wait_s = 0;
     const char* const end = field.data() + field.size();
     const auto [stopped, error] = std::from_chars(field.data(), end, wait_s);
-    if (error != std::errc{} || stopped != end) return std::nullopt;
-    return wait_s * kSecond;
+    if (error == std::errc{} && stopped == end) return as_hint(wait_s * kSecond);
+    const std::optional<int64_t> date = parse_http_date(field, wall_now / kSecond);
+    if (!date) return std::nullopt;
+    // Bounded, so that nothing overflows whatever the year.
+    const int64_t ahead_s = std::min<int64_t>(*date - wall_now / kSecond, UINT32_MAX);
+    return as_hint(ahead_s * kSecond - wall_now % kSecond);
 }
 
 }  // namespace pulse::client

@@ -40,7 +40,8 @@ std::string hello_text(const Identity& identity, std::string_view token,
 // The cause that a close frame names: "moved: ws://b.example:9000; retry_after_ms=1500".
 Cause cause_of_close(uint16_t code, std::string_view words);
 
-// A Retry-After of whole seconds (RFC 9110 10.2.3). None: it is absent, a date, or malformed.
-std::optional<Nanos> parse_retry_after(std::string_view field);
+// A Retry-After (RFC 9110 10.2.3), of seconds or of a date; `wall_now` is since 1970. None: it is
+// absent or malformed, or that time is over.
+std::optional<Nanos> parse_retry_after(std::string_view field, Nanos wall_now);
 
 }  // namespace pulse::client

@@ -32,6 +32,12 @@ namespace {
 // Of a goodbye or close frame of a client that comes back: its session waits for it.
 constexpr uint16_t kComesBackCode = 4'000;
 
+// An end by the peer, which does not come back: of one that was sent away it is why.
+bool has_gone(const CloseCause& cause) {
+    return cause.reason == CloseReason::peer_closed ||
+           (cause.reason == CloseReason::peer_goodbye && cause.peer_code != kComesBackCode);
+}
+
 }  // namespace
 
 // What an error of a connection says of its cause. What is not listed is this machine's failure: it
@@ -68,12 +74,16 @@ void Connections::begin_close(Index index, const CloseCause& cause) {
 }
 
 // Once for each connection: what comes later is not why it ends.
-void Connections::set_cause(Index index, const CloseCause& cause) {
+void Connections::set_cause(Index index, const CloseCause& given) {
     Connection& connection = at(index);
     if (connection.close_reason != CloseReason::none) return;
+    CloseCause cause = given;
+    const bool moves = end_stay(index) && has_gone(given);
+    if (moves) cause.reason = CloseReason::moved;
     if (adapts_) [[unlikely]]
         note_lost(index, cause.reason);
     note_cause(index, cause);
+    if (moves) note_goodbye(index);  // which was before its end
     connection.close_reason = cause.reason;
     end_share(index);
     end_side(index);

@@ -132,7 +132,7 @@ void Connections::group_anonymous(Index index, bool tells) {
     if (!groups_anonymous_ || is_logged_in(connection)) return;
     if (!is_live(connection.stage) || profile_at(connection.profile) < kProfileDefault)
         return;
-    if (is_side(connection)) return;
+    if (is_side(connection) || stays_.of(index).until != 0) return;
     if (authentication_.is_upgraded(index)) return;
     anonymous_.set(index, anonymous_.cohort(index), asked_profile(place_told(index)));
     count_in_cohort(index, anonymous_cohort(index));
@@ -167,10 +167,12 @@ void Connections::count_in_cohort(Index index, Cohort cohort) {
         logins_.set_cohort(at(index), cohort);
     else
         anonymous_.set(index, cohort, anonymous_.profile(index));
+    count_stay(index);
 }
 
 void Connections::leave_anonymous(Index index) {
     if (!is_logged_in(at(index))) count_in_cohort(index, kNoCohort);
+    count_stay(index);
 }
 
 void Connections::leave_cohort(Cohort cohort, CloseReason reason) {
@@ -232,10 +234,40 @@ uint32_t Connections::tune_one(Index index) {
     return tuned || !is_live(at(index).stage) ? kEvictCost : kPassCost;
 }
 
+// Where its protocol can say goodbye ahead of its end it is served until its peer is elsewhere, so
+// that this is never without a connection; and told once.
 void Connections::send_away(Index index) {
     const CohortPolicy* const policy = policy_of(index);
     if (policy == nullptr || policy->move_to.empty()) return;
-    begin_close(index, {CloseReason::moved, policy->move_to});
+    if (stays_.of(index).until != 0) return;
+    if (!stays_.turn_on() || !Session(*this, index).send_move(policy->move_to))
+        return begin_close(index, {CloseReason::moved, policy->move_to});
+    if (!is_live(at(index).stage)) return;  // it had no room for that
+    const Nanos away = 2 * config_.options->drain_retry_after;
+    const Tick until = config_.clock.up(io_.clock() + away + kMoveStayNs);
+    stays_.at(index) = {.until = until};
+    count_stay(index);
+    wheel_.arm(index, until);
+}
+
+// Among those of the cohort that it is in now.
+void Connections::count_stay(Index index) {
+    if (stays_.of(index).until == 0) return;
+    Stay& stay = stays_.at(index);
+    const Cohort cohort = cohort_of(index);
+    if (stay.cohort == cohort) return;
+    if (stay.cohort != kNoCohort) --staying_[stay.cohort];
+    if (cohort != kNoCohort) ++staying_[cohort];
+    stay.cohort = cohort;
+}
+
+// It closes. True if it was sent away before.
+bool Connections::end_stay(Index index) {
+    const Stay stay = stays_.of(index);
+    if (stay.until == 0) return false;
+    if (stay.cohort != kNoCohort) --staying_[stay.cohort];
+    stays_.begin(index);
+    return true;
 }
 
 void Connections::send_away_paced(Index index) {
@@ -245,13 +277,15 @@ void Connections::send_away_paced(Index index) {
     departures_due_at_ = std::min(departures_due_at_, io_.now());
 }
 
-// Those of a cohort are as many as are counted in it: they leave it when they begin to close.
+// Those of a cohort are as many as are counted in it, but for those that were told already.
 void Connections::send_some_away(uint32_t& budget) {
     uint32_t due = 0;  // cohorts, by their bits
     bool some_wait = false;
     for (const Cohort cohort : config_.options->cohorts->order()) {
         const CohortPolicy& policy = *config_.options->cohorts->policy(cohort);
-        const uint64_t waiting = policy.move_to.empty() ? 0 : cohort_counts_[cohort].sessions;
+        const uint64_t sessions = cohort_counts_[cohort].sessions;
+        const uint64_t untold = sessions - std::min(sessions, staying_[cohort]);
+        const uint64_t waiting = policy.move_to.empty() ? 0 : untold;
         departures_[cohort].look(waiting, policy.move_over.value_or(kMoveOverDefaultNs), io_.now());
         if (departures_[cohort].allows()) due |= uint32_t{1} << cohort;
         some_wait |= waiting > 0;
@@ -266,7 +300,7 @@ void Connections::send_some_away(uint32_t& budget) {
             departures_due_at_ = io_.now() + kSecond;
             return;
         }
-        if (!is_live(at(index).stage)) continue;
+        if (!is_live(at(index).stage) || stays_.of(index).until != 0) continue;
         const Cohort cohort = cohort_of(index);
         if ((due >> cohort & 1) == 0) continue;
         departing_passed_ = 0;

@@ -72,6 +72,7 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       adaptive_(pages, table.limit()),
       announced_(pages, table.limit()),
       tls_(pages, buffers_, table.limit()),
+      stays_(pages, table.limit()),
       history_(pages, table.limit(), io.now()),
       traces_(pages, config.traces),
       listener_timeout_ms_(config.timeout_ms[kProfileDefault]) {
@@ -107,6 +108,7 @@ void Connections::on_accept(const Accepted& accepted) {
     answer_times_.begin(index);
     adaptive_.begin(index);
     announced_.begin(index);
+    stays_.begin(index);
     connection.user = history_.accepted(index, listener.expects_proxy_header, io_.now());
     if (traces_.on()) [[unlikely]]
         trace_accepted(index);
@@ -276,7 +278,8 @@ void Connections::fill(ReactorStats& stats) const {
     };
     stats.gauges.limits_bytes = shared(config_.addresses) + shared(config_.users);
     stats.gauges.limits_bytes += beginnings_.memory_bytes() + sharing_.memory_bytes() +
-                                 message_rates_.memory_bytes() + anonymous_.memory_bytes();
+                                 message_rates_.memory_bytes() + anonymous_.memory_bytes() +
+                                 stays_.memory_bytes();
     stats.gauges.tls_bytes = tls_.memory_bytes();
     stats.gauges.heartbeats_bytes =
         answer_times_.memory_bytes() + adaptive_.memory_bytes() + announced_.memory_bytes();

@@ -320,7 +320,7 @@ class Connections {
     void group_anonymous(Index index, bool tells);
     // It is about to be logged in, and is not counted as anonymous any more.
     void leave_anonymous(Index index);
-    // It is closed where its cohort is to be on another server: it has just come.
+    // It is told where its cohort is to be on another server, and then closed: it has just come.
     void send_away(Index index);
     // The same in its time: it lives already, maybe with many others.
     void send_away_paced(Index index);
@@ -461,6 +461,8 @@ class Connections {
     void end_anonymous(Index index, CloseReason reason);
     uint32_t tune_one(Index index);
     void send_some_away(uint32_t& budget);
+    void count_stay(Index index);
+    bool end_stay(Index index);
     // What is logged (logging.cc).
     void set_logging();
     bool samples() const { return logged_hashes_ != 0; }
@@ -670,6 +672,14 @@ class Connections {
     Sweep tuning_;
     std::array<WindowPace, kCohortsMax> departures_{};  // by cohort, of those that are sent away
     Nanos departures_due_at_ = kNever;
+    // Those that were sent away and have not gone yet: until when they are served, and the cohort
+    // among whose they are counted. Its `until` is 0 of all others.
+    struct Stay {
+        Tick until = 0;
+        Cohort cohort = kNoCohort;
+    };
+    SideRows<Stay> stays_;
+    std::array<uint64_t, kCohortsMax> staying_{};
     Index departing_ = 0;         // where the search for the next one goes on
     Index departing_passed_ = 0;  // places since the last that was found
 

@@ -130,20 +130,31 @@ void Connections::excuse_late_probes() {
     probed_.clear();
 }
 
-// When --max-lifetime is over for it; kNoTick: it may live on, or is on its way out.
+// When --max-lifetime is over for it, or its stay after it was sent away; kNoTick: it may live on,
+// or is on its way out.
 Tick Connections::life_ends(Index index) const {
     const LoopOptions& options = *config_.options;
     const Connection& connection = table_[index];
-    if (options.max_lifetime == 0 || !is_live(connection.stage)) return kNoTick;
+    if (!is_live(connection.stage)) return kNoTick;
+    const Tick stays_until = stays_.of(index).until;
+    const Tick stays = stays_until != 0 ? stays_until : kNoTick;
+    if (options.max_lifetime == 0) return stays;
     const Lifetime lifetime{options.max_lifetime, options.max_lifetime_jitter};
     const Nanos lives = lifetime.of(index, connection.generation, config_.number);
-    return config_.clock.up(accepted_at(index) + lives);
+    return std::min(stays, config_.clock.up(accepted_at(index) + lives));
 }
 
 // True if it was over, and the connection is told so.
 bool Connections::end_lifetime(Index index, Tick reached) {
     if (life_ends(index) > reached) return false;
-    begin_close(index, CloseReason::max_lifetime);
+    const Tick stays_until = stays_.of(index).until;
+    if (stays_until == 0 || stays_until > reached) {
+        begin_close(index, CloseReason::max_lifetime);
+        return true;
+    }
+    const CohortPolicy* const policy = policy_of(index);  // it may be over
+    const std::string_view to = policy == nullptr ? "" : std::string_view(policy->move_to);
+    begin_close(index, {CloseReason::moved, to});
     return true;
 }
 

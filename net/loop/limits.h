@@ -170,6 +170,9 @@ inline constexpr uint32_t kLingersMax = 3;
 // A drain's window may end while this thread is away. So many turns later what was sent before has
 // its FIN: one reaps the send, or submits it, the next reaps that, and its flush sends FIN.
 inline constexpr uint32_t kTurnsAfterWindow = 3;
+// One that is sent to another server is served until it has gone there: for the time after which it
+// is to come, and so much longer, for a connect, a few tries of it, and a welcome.
+inline constexpr int64_t kMoveStayNs = 10'000'000'000;
 // A server that stops says its goodbyes in shares of this much time: even enough for a reconnect
 // storm to be none, and 100 wake-ups a second for a few seconds.
 inline constexpr int64_t kGoodbyeEveryNs = 10'000'000;

@@ -420,11 +420,23 @@ void Session::send_probe() {
 }
 
 void Session::send_goodbye(CloseReason reason, std::string_view detail) {
-    const CloseReasonInfo& info = describe(reason);
-    if (info.code == 1000 || protocol().goodbye == nullptr) return;
+    if (describe(reason).code == 1000 || protocol().goodbye == nullptr) return;
     // To a balancer that has not said whose connection this is: it would pass the words on. Nor
     // before the end of a handshake, which they would break.
     if (stage() == Stage::proxy || stage() == Stage::tls) return;
+    FixedText<512> words;
+    protocol().goodbye(*this, goodbye_of(reason, detail, words));
+}
+
+bool Session::send_move(std::string_view to) {
+    if (stage() != Stage::open || protocol().move == nullptr) return false;
+    FixedText<512> words;
+    protocol().move(*this, goodbye_of(CloseReason::moved, to, words));
+    return true;
+}
+
+// With its words in `words`.
+Goodbye Session::goodbye_of(CloseReason reason, std::string_view detail, FixedText<512>& words) {
     const bool come_back =
         reason == CloseReason::going_away || reason == CloseReason::max_lifetime ||
         reason == CloseReason::address_share || reason == CloseReason::overloaded ||
@@ -442,14 +454,13 @@ void Session::send_goodbye(CloseReason reason, std::string_view detail) {
         goodbye.retry_after_ms = draw_ms(kOverloadAwayNs);
     else if (come_back)
         goodbye.retry_after_ms = connections_.config().retry_after_ms;
-    FixedText<512> words;
-    words << info.text;
+    words << describe(reason).text;
     if (!detail.empty()) words << ": " << detail;
     if (come_back && goodbye.retry_after_ms > 0) {
         words << "; retry_after_ms=" << uint64_t{goodbye.retry_after_ms};
     }
     goodbye.words = words.view();
-    protocol().goodbye(*this, goodbye);
+    return goodbye;
 }
 
 void Session::send_error(CloseReason reason, std::string_view words) {

@@ -84,6 +84,9 @@ class Session final : public Conversation, private TokenJudge {
     // --- bytes out -------------------------------------------------------------------------------
     void send_probe();
     void send_goodbye(CloseReason reason, std::string_view detail);
+    // The goodbye of one that is to go there, and is served until it has. False: in what it speaks
+    // a goodbye is the end.
+    bool send_move(std::string_view to);
     // The heartbeats of its profile changed: the server's advice.
     void send_interval() {
         connections_.drop_announced(index_);
@@ -111,6 +114,7 @@ class Session final : public Conversation, private TokenJudge {
     void send_expiring(uint32_t in_ms);
 
   private:
+    Goodbye goodbye_of(CloseReason reason, std::string_view detail, FixedText<512>& words);
     void send_error(CloseReason reason, std::string_view words);
     WelcomeText begin_welcome() const;
     void add_resumable(WelcomeText& text, const ResumeWelcome& resumable) const;

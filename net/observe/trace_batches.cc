@@ -2,8 +2,8 @@
 #include "net/observe/trace_batches.h"
 
 #include <charconv>
-#include <ctime>
-#include <string>
+
+#include "proto/http_date.h"
 
 namespace pulse {
 namespace {
@@ -20,12 +20,9 @@ std::optional<Nanos> parse_retry_after(std::string_view text, Nanos wall_now) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
     if (error == std::errc{} && end == text.data() + text.size())
         return seconds >= 0 ? std::optional(bounded(seconds)) : std::nullopt;
-    std::tm parts{};
-    const std::string date(text);
-    const char* const rest = strptime(date.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
-    if (rest == nullptr || *rest != '\0') return std::nullopt;
-    seconds = timegm(&parts) - wall_now / kSecond;
-    return seconds > 0 ? std::optional(bounded(seconds)) : std::nullopt;
+    const int64_t now = wall_now / kSecond;
+    const std::optional<int64_t> date = parse_http_date(text, now);
+    return date && *date > now ? std::optional(bounded(*date - now)) : std::nullopt;
 }
 
 }  // namespace pulse

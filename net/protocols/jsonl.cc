@@ -77,6 +77,7 @@ constinit const Protocol jsonl_protocol = {
     .expiring = OnLines::expiring,
     .error = OnLines::error,
     .goodbye = OnLines::goodbye,
+    .move = OnLines::goodbye,
     .refuse = refuse,
     .reject = error_line,
 };

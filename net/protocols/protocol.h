@@ -99,6 +99,9 @@ struct Protocol {
     void (*expiring)(Conversation& conversation, uint32_t in_ms) = nullptr;
     void (*error)(Conversation& conversation, uint16_t code, std::string_view words) = nullptr;
     void (*goodbye)(Conversation& conversation, const Goodbye& goodbye) = nullptr;
+    // The goodbye to a peer that is to go to another server, and is served until it has gone: its
+    // end follows. nullptr: a goodbye is the end.
+    void (*move)(Conversation& conversation, const Goodbye& goodbye) = nullptr;
     bool goodbye_says_all = false;  // its goodbye has the detail, so that no error comes before it
 
     // ---- what is said to a peer without a conversation: to one that is not accepted, by a

@@ -230,6 +230,7 @@ constexpr Protocol json_row() {
     json.expiring = InTexts::expiring;
     json.error = InTexts::error;
     json.goodbye = goodbye_in<InTexts>;
+    json.move = InTexts::goodbye;
     return json;
 }
 

@@ -219,10 +219,25 @@ Result<void> read_tls(ServerPlan& plan) {
     plan.options.tls_context = std::move(loaded->context);
     plan.tls_notes = std::move(loaded->notes);
     for (std::string& warning : loaded->warnings) plan.warnings.push_back(std::move(warning));
+    for (std::string& warning : client_certificate_warnings(plan.options))
+        plan.warnings.push_back(std::move(warning));
     return {};
 }
 
 }  // namespace
+
+std::vector<std::string> client_certificate_warnings(const ServerOptions& options) {
+    std::vector<std::string> warnings;
+    if (options.tls.client_ca.empty()) return warnings;
+    for (const ListenAddress& listener : options.listen) {
+        if (listener.tls) continue;
+        warnings.push_back(fmt::format(
+            "--tls-client-ca {}: '{}' lets in peers without TLS, which show no certificate; write "
+            "wss:// or tls+SCHEME:// where all are to show one",
+            options.tls.client_ca, listener.text));
+    }
+    return warnings;
+}
 
 Result<ServerPlan> plan_server(const ServerOptions& options) {
     const Machine machine;

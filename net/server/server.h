@@ -59,6 +59,9 @@ struct ServerPlan {
 // for and does not fit is an error, which says which limit is in the way and how to raise it; a
 // default that does not fit shrinks, with a warning.
 Result<ServerPlan> plan_server(const ServerOptions& options);
+// What an operator should look at of a listener and of what is asked of clients: of the start, and
+// of a reload.
+std::vector<std::string> client_certificate_warnings(const ServerOptions& options);
 
 // How a drain goes.
 struct DrainPlan {

@@ -12,6 +12,8 @@ namespace pulse {
 
 // From now on, in all threads. False: OpenSSL has memory already, and nothing is counted.
 bool count_openssl_memory();
+// It was called, and OpenSSL has heeded it.
+bool openssl_memory_is_counted();
 
 // While there is one, what OpenSSL frees on this thread is wiped, where memory is counted:
 // SSL_free() leaves traffic secrets in what it gives back.

@@ -54,20 +54,25 @@ struct TlsConnections::Bio {
         BIO_clear_retry_flags(bio);
         const auto* const first = reinterpret_cast<const uint8_t*>(from);
         own.output_.insert(own.output_.end(), first, first + bytes);
+        set_written(bio, written(bio) + 1);
         return bytes;
+    }
+    // Records with the key of now, each of which is one write, or more; those of the handshake with
+    // them. Kept in the argument of a callback that is not set: a connection pays nothing for it.
+    static uint64_t written(BIO* bio) {
+        return reinterpret_cast<uintptr_t>(BIO_get_callback_arg(bio));
+    }
+    static void set_written(BIO* bio, uint64_t records) {
+        BIO_set_callback_arg(bio, reinterpret_cast<char*>(static_cast<uintptr_t>(records)));
     }
     static long control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH; }
 
-    static const BIO_METHOD* method() {
-        static BIO_METHOD* const made = [] {
-            BIO_METHOD* const fresh =
-                BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "spans");
-            if (fresh == nullptr) return fresh;
-            BIO_meth_set_read(fresh, &read);
-            BIO_meth_set_write(fresh, &write);
-            BIO_meth_set_ctrl(fresh, &control);
-            return fresh;
-        }();
+    static BIO_METHOD* make_method() {
+        BIO_METHOD* const made = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "spans");
+        if (made == nullptr) return nullptr;
+        BIO_meth_set_read(made, &read);
+        BIO_meth_set_write(made, &write);
+        BIO_meth_set_ctrl(made, &control);
         return made;
     }
 
@@ -82,28 +87,34 @@ struct TlsConnections::Bio {
     }
 };
 
-TlsConnections::TlsConnections(PageSource& pages, BufferPool& buffers, uint32_t places)
-    : pages_(pages), buffers_(buffers), places_(places) {}
+TlsConnections::TlsConnections(PageSource& pages, BufferPool& buffers, uint32_t places,
+                               uint64_t records_per_key)
+    : pages_(pages), buffers_(buffers), places_(places), records_per_key_(records_per_key) {}
 
 TlsConnections::~TlsConnections() {
     free_ssl(just_frozen_);
-    if (entries_ == nullptr) return;
     for (size_t index = 0; index < used_; ++index) release(static_cast<Index>(index));
+    BIO_meth_free(method_);
+    if (entries_ == nullptr) return;
     pages_.release(reinterpret_cast<std::byte*>(entries_), places_ * sizeof(Entry));
 }
 
 bool TlsConnections::turn_on() {
-    if (entries_ != nullptr) return true;
-    entries_ = reinterpret_cast<Entry*>(pages_.reserve_small(places_ * sizeof(Entry)));
-    return entries_ != nullptr;
+    if (method_ == nullptr) method_ = Bio::make_method();
+    if (entries_ == nullptr)
+        entries_ = reinterpret_cast<Entry*>(pages_.reserve_small(places_ * sizeof(Entry)));
+    return entries_ != nullptr && method_ != nullptr;
 }
 
 // An object for this place; nullptr: there is no memory.
 SSL* TlsConnections::make(Index index, SSL_CTX* context, bool freezes) {
-    if (!turn_on() || Bio::method() == nullptr) return nullptr;
+    if (!turn_on()) {
+        ERR_clear_error();
+        return nullptr;
+    }
     PULSE_ASSERT(!has(index));
     SSL* const ssl = SSL_new(context);
-    BIO* const bio = ssl == nullptr ? nullptr : BIO_new(Bio::method());
+    BIO* const bio = ssl == nullptr ? nullptr : BIO_new(method_);
     if (bio == nullptr || (freezes && !watch_secrets(ssl))) {
         BIO_free(bio);
         SSL_free(ssl);
@@ -403,10 +414,20 @@ bool TlsConnections::seal(Index index, std::span<const uint8_t> plain) {
         return !output_.empty();
     }
     begin_call({});
+    renew_worn_key(entry.ssl);
     size_t written = 0;
     const bool done = SSL_write_ex(entry.ssl, plain.data(), plain.size(), &written) == 1;
     if (!done) reason_ = take_openssl_error();
     return done && written == plain.size();
+}
+
+// As tls::Records does for those that are frozen: OpenSSL looks at no key's age. TLS 1.2 has no
+// message for it.
+void TlsConnections::renew_worn_key(SSL* ssl) {
+    BIO* const bio = SSL_get_wbio(ssl);
+    if (Bio::written(bio) < records_per_key_ || SSL_version(ssl) != TLS1_3_VERSION) return;
+    // Goes out in front of what is written next.
+    if (SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1) Bio::set_written(bio, 0);
 }
 
 void TlsConnections::say_end(Index index) {
@@ -448,6 +469,7 @@ std::string TlsConnections::describe(Index index) const {
         X509_NAME_oneline(X509_get_subject_name(peer), subject, sizeof subject);
         text.append(", as ").append(subject);
     }
+    if (is_frozen(index)) text += ", frozen";
     return text;
 }
 

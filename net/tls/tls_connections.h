@@ -35,6 +35,8 @@
 #include "net/tls/tls_context.h"
 #include "proto/tls/records.h"
 
+using BIO_METHOD = struct bio_method_st;  // as <openssl/bio.h> has it
+
 namespace pulse {
 
 // A client's handshake.
@@ -47,8 +49,10 @@ struct TlsClientStart {
 
 class TlsConnections {
   public:
-    // For indexes below `places`. `pages` and `buffers` outlive it.
-    TlsConnections(PageSource& pages, BufferPool& buffers, uint32_t places);
+    // For indexes below `places`. `pages` and `buffers` outlive it. Behind so many records of TLS
+    // 1.3 that OpenSSL has sealed with a key another follows.
+    TlsConnections(PageSource& pages, BufferPool& buffers, uint32_t places,
+                   uint64_t records_per_key = kTlsRecordsPerKeyMax);
     ~TlsConnections();
     TlsConnections(const TlsConnections&) = delete;
     TlsConnections& operator=(const TlsConnections&) = delete;
@@ -104,7 +108,7 @@ class TlsConnections {
     // "TLSv1.3 TLS_AES_256_GCM_SHA384". Requires: its handshake ended with the last read().
     std::string suite(Index index) const;
     // What was agreed on, for the log: "TLSv1.3 TLS_AES_256_GCM_SHA384, resumed, for a.example, as
-    // CN=client". Requires: its handshake ended with the last read().
+    // CN=client, frozen". Requires: its handshake ended with the last read().
     std::string describe(Index index) const;
     // Whether a ticket spared it the certificates. Requires: likewise.
     bool is_resumed(Index index) const;
@@ -145,7 +149,7 @@ class TlsConnections {
     };
     static_assert(sizeof(Entry) == 16);
 
-    bool turn_on();
+    bool turn_on();  // false: there is no memory
     SSL* make(Index index, SSL_CTX* context, bool freezes);
     static void follow(Entry& entry, std::span<const uint8_t> records);
     void begin_call(std::span<const uint8_t> records);
@@ -155,6 +159,7 @@ class TlsConnections {
     SSL* ssl_of(Index index) const;
     tls::State& state_of(const Entry& entry) const;
     void drop_held(Entry& entry);
+    void renew_worn_key(SSL* ssl);
     void read_plain(SSL* ssl, Read& read);
     void read_frozen(Entry& entry, std::span<uint8_t> records, Read& read);
     void add_plain(std::span<const uint8_t> plain, Read& read);
@@ -165,6 +170,8 @@ class TlsConnections {
     PageSource& pages_;
     BufferPool& buffers_;
     const size_t places_;
+    const uint64_t records_per_key_;
+    BIO_METHOD* method_ = nullptr;
     Entry* entries_ = nullptr;
     size_t used_ = 0;  // places below this were used
     uint32_t count_ = 0;

@@ -76,6 +76,18 @@ int use_ticket_key(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_
                         : kept->keys->open(name, iv, cipher, mac);
 }
 
+// A session that a client's certificate began ends with it: each ticket brings the next one, and no
+// certificate is looked at again.
+SSL_TICKET_RETURN judge_ticket(SSL*, SSL_SESSION* session, const unsigned char*, size_t,
+                               SSL_TICKET_STATUS status, void*) {
+    if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+        return SSL_TICKET_RETURN_IGNORE_RENEW;  // no session
+    const X509* const peer = SSL_SESSION_get0_peer(session);
+    if (peer != nullptr && X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0)
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    return status == SSL_TICKET_SUCCESS_RENEW ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_USE;
+}
+
 bool keep(SSL_CTX* context, const std::shared_ptr<TicketKeys>& keys) {
     auto kept = std::make_unique<Kept>(Kept{keys, {}});
     if (SSL_CTX_set_ex_data(context, kept_index(), kept.get()) != 1) return false;
@@ -102,7 +114,8 @@ std::shared_ptr<const TlsContext> TlsContext::make(std::vector<SSL_CTX*> context
         if (!keep(context, made->keys_)) return nullptr;
         SSL_CTX_set_alpn_select_cb(context, &choose_protocol, nullptr);
         SSL_CTX_set_tlsext_ticket_key_evp_cb(context, &use_ticket_key);
-        if (freezes) allow_freezing(context);
+        SSL_CTX_set_session_ticket_cb(context, nullptr, &judge_ticket, nullptr);
+        if (freezes && !allow_freezing(context)) return nullptr;
     }
     SSL_CTX* const first = made->first();
     auto* const kept = static_cast<Kept*>(SSL_CTX_get_ex_data(first, kept_index()));

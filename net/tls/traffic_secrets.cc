@@ -73,7 +73,11 @@ void on_record(int written, int, int what, const void*, size_t, SSL* ssl, void* 
 
 }  // namespace
 
-void allow_freezing(SSL_CTX* context) { SSL_CTX_set_keylog_callback(context, &on_secret); }
+// The place is asked for here, once: where there is no memory for it a server does not start.
+bool allow_freezing(SSL_CTX* context) {
+    SSL_CTX_set_keylog_callback(context, &on_secret);
+    return place_of_secrets() >= 0;
+}
 
 bool watch_secrets(SSL* ssl) {
     auto* const secrets = new (std::nothrow) Secrets;

@@ -18,7 +18,8 @@
 
 namespace pulse {
 
-void allow_freezing(SSL_CTX* context);
+// False: there is no memory.
+bool allow_freezing(SSL_CTX* context);
 // False: there is no memory. Requires: allow_freezing() of its context and, where it may change to
 // another by the name of a server, of that one.
 bool watch_secrets(SSL* ssl);

@@ -8,7 +8,8 @@ one with --ws-deflate on and of one that beats every second, and says one line a
     DONE          nothing follows
 
 A client that ends without DRAIN and DONE has failed. Each runs on both backends, plain and over
-TLS, all at once: what takes time is the wait for heartbeats. Ends with `N passed, N failed`.
+TLS, whose connections OpenSSL keeps or which are frozen (server.TLS_WAYS), all at once: what takes
+time is the wait for heartbeats. Ends with `N passed, N failed`.
 """
 import collections
 import concurrent.futures
@@ -23,11 +24,11 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from certificates import make_certificate  # noqa: E402: its path comes first
-from server import BUILD, Server  # noqa: E402
+from server import BUILD, EVERY_TLS_WAY, PLAIN_WAYS, TLS_WAYS, Server  # noqa: E402
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-BACKENDS = ("epoll", "io_uring")
-WAYS = tuple((backend, scheme) for backend in BACKENDS for scheme in ("ws", "wss"))
+# What is asked of every way over TLS is asked of it alone.
+WAYS = TLS_WAYS if EVERY_TLS_WAY else PLAIN_WAYS + TLS_WAYS
 # Where Python and Go, and where Node, look for authorities besides their own.
 AUTHORITIES = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
 GOOD_ORIGIN = "http://allowed.example"
@@ -44,10 +45,10 @@ def say(line):
 
 
 class Tally:
-    """The checks of one client on one backend, over TLS or not."""
+    """The checks of one client in one way."""
 
-    def __init__(self, backend, scheme):
-        self.backend = f"{backend} {scheme}"
+    def __init__(self, way):
+        self.way = way
         self.passed = self.failed = 0
         self.other_lines = collections.deque(maxlen=20)
 
@@ -58,14 +59,14 @@ class Tally:
             return self.other_lines.append(line)
         self.passed += word == "ok"
         self.failed += word == "FAILED"
-        say(f"{word:<7} {self.backend} {rest}")
+        say(f"{word:<7} {self.way} {rest}")
 
     def fail(self, why):
         """What went wrong with the client as a whole, after what else it said."""
         self.failed += 1
         for line in self.other_lines:
-            say(f"        {self.backend} | {line}")
-        say(f"FAILED  {self.backend} {why}")
+            say(f"        {self.way} | {line}")
+        say(f"FAILED  {self.way} {why}")
 
 
 def lines_until(deadline, lines):
@@ -117,10 +118,18 @@ def end(client):
     client.wait()
 
 
-def check_on(backend, scheme, certificate, start, origins):
-    tally = Tally(backend, scheme)
+def expect_way(way, server):
+    """Of TLS 1.3, which all of them speak, each connection is kept as the way says."""
+    frozen, handshakes = (server.text().count(words) for words in (", frozen", "speaks TLS: "))
+    assert handshakes > 0 and frozen == (handshakes if way.tls_idle == "frozen" else 0), (
+        f"{frozen} of {handshakes} connections were frozen")
+
+
+def check_on(way, certificate, start, origins):
+    tally = Tally(way)
     flags = ("--on-message", "echo", "--drain-timeout", "300ms", "--max-connections", "1000",
-             "--tls-cert", certificate)
+             "--tls-cert", certificate, "--log-level", "debug", *way.flags)
+    backend, scheme = way.backend, "wss" if way.tls_idle else "ws"
     any_scheme = {"ws": "auto", "wss": "tls+auto"}[scheme]
     allowed = [flag for origin in origins for flag in ("--ws-origin", origin)]
     try:
@@ -139,6 +148,8 @@ def check_on(backend, scheme, certificate, start, origins):
             for one in servers if done else ():
                 if one.process.wait(timeout=30) != 0:
                     tally.fail("the server did not stop in order: " + one.text())
+                if way.tls_idle:
+                    expect_way(way, one)
     except Exception as error:  # one backend may fail in any way; the other still runs
         tally.fail(f"{type(error).__name__}: {error}")
     return tally
@@ -151,15 +162,15 @@ def main(name, missing, start, origins=(GOOD_ORIGIN,)):
     start(urls, lines): starts the client and returns its process; its lines go into the queue.
     """
     if missing:
-        for backend, scheme in WAYS:
-            print(f"SKIPPED {backend} {scheme} {name}: {missing}; {INSTALL}")
+        for way in WAYS:
+            print(f"SKIPPED {way} {name}: {missing}; {INSTALL}")
         print(f"0 passed, 0 failed, {len(WAYS)} skipped")
         return 0
     with tempfile.TemporaryDirectory() as folder, \
             concurrent.futures.ThreadPoolExecutor(len(WAYS)) as pool:
         certificate = make_certificate(folder)
         os.environ.update(dict.fromkeys(AUTHORITIES, certificate))
-        tallies = list(pool.map(lambda way: check_on(*way, certificate, start, origins), WAYS))
+        tallies = list(pool.map(lambda way: check_on(way, certificate, start, origins), WAYS))
     failed = sum(tally.failed for tally in tallies)
     print(f"{sum(tally.passed for tally in tallies)} passed, {failed} failed")
     return 1 if failed else 0

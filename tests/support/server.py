@@ -1,5 +1,6 @@
 """A build/pulsewheel of a test's own, for tests that are scripts, and how such a script runs."""
 import argparse
+import collections
 import concurrent.futures
 import functools
 import json
@@ -18,6 +19,25 @@ BUILD = os.environ.get("BUILD", "build")
 # default. A test of that removes it.
 os.environ.setdefault("PULSEWHEEL_LOG_FORMAT", "text")
 BACKENDS = ("epoll", "io_uring")
+TLS_MODES = ("openssl", "frozen")
+
+
+class Way(collections.namedtuple("Way", "backend tls_idle")):
+    """How a server is run: `tls_idle` is one of TLS_MODES, or empty where it has no TLS."""
+
+    def __str__(self):
+        return f"{self.backend} {'tls ' + self.tls_idle if self.tls_idle else 'plain'}"
+
+    @property
+    def flags(self):
+        return ("--tls-idle", self.tls_idle) if self.tls_idle else ()
+
+
+# PULSE_TLS_WAYS=all (`make tls-peers`): each backend with each mode. Else each of both once.
+EVERY_TLS_WAY = os.environ.get("PULSE_TLS_WAYS") == "all"
+PLAIN_WAYS = tuple(Way(backend, "") for backend in BACKENDS)
+TLS_WAYS = tuple(Way(backend, mode) for backend in BACKENDS for mode in TLS_MODES
+                 if EVERY_TLS_WAY or (backend == "epoll") == (mode == "frozen"))
 
 
 def backends_parser(text):
@@ -182,5 +202,10 @@ def run_tests(namespace, at_once=1):
 def run_over_backends(namespace, at_once=1):
     """Every test_*(backend) of a script on each backend, or those that its arguments name; so many
     at once, where they mostly wait."""
-    return run_cases([(f"{backend} {name}", functools.partial(test, backend))
-                      for name, test in tests_of(namespace) for backend in BACKENDS], at_once)
+    return run_over(namespace, BACKENDS, at_once)
+
+
+def run_over(namespace, ways, at_once=1):
+    """The same with anything that servers are run by: each test is given each."""
+    return run_cases([(f"{way} {name}", functools.partial(test, way))
+                      for name, test in tests_of(namespace) for way in ways], at_once)

@@ -23,7 +23,7 @@ std::shared_ptr<SSL_CTX> context(const SSL_METHOD* method, tls::Suite suite) {
     const std::shared_ptr<SSL_CTX> made(SSL_CTX_new(method), SSL_CTX_free);
     SSL_CTX_set_min_proto_version(made.get(), TLS1_3_VERSION);
     PULSE_ASSERT(SSL_CTX_set_ciphersuites(made.get(), kSuiteNames[static_cast<int>(suite)]) == 1);
-    allow_freezing(made.get());
+    PULSE_ASSERT(allow_freezing(made.get()));
     return made;
 }
 

@@ -16,6 +16,8 @@ TlsPeer::TlsPeer(const TlsPeerPlan& plan)
     SSL_CTX_set_security_level(context, 0);
     SSL_CTX_set_min_proto_version(context, plan.least);
     SSL_CTX_set_max_proto_version(context, plan.most);
+    if (!plan.suites.empty()) SSL_CTX_set_ciphersuites(context, plan.suites.c_str());
+    if (!plan.ciphers.empty()) SSL_CTX_set_cipher_list(context, plan.ciphers.c_str());
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT);
     SSL_CTX_sess_set_new_cb(context, &on_session);
     if (plan.shows != nullptr) {

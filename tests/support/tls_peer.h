@@ -13,6 +13,8 @@ namespace pulse::test {
 
 struct TlsPeerPlan {
     int least = 0, most = 0;  // TLS1_2_VERSION and the like; 0: OpenSSL's
+    std::string suites{};     // of TLS 1.3, that it offers; empty: OpenSSL's
+    std::string ciphers{};    // of what was before; likewise
     std::string server_name{};
     std::string protocols{};                  // ALPN, as on the wire
     const TestCertificate* shows = nullptr;   // its own certificate

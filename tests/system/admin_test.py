@@ -556,16 +556,18 @@ def test_a_policy_moves_connections_to_another_server(backend):
         lines, web, binary = (connect(server.port, kind) for kind in
                               ("jsonl", "websocket", "binary"))
         lines.sendall(user % b"a" + b"\n")
-        welcome, goodbye = map(json.loads, read_to_end(lines).splitlines())
+        heard = read_until(lines, to.encode() + b'"}\n')
+        welcome, goodbye = map(json.loads, heard.splitlines())
         assert welcome["type"] == "welcome", welcome
         assert goodbye["reason"] == "moved" and goodbye["move_to"] == to, goodbye
         assert 100 <= goodbye["retry_after_ms"] <= 200, goodbye
         payload = user % b"b"
         web.sendall(bytes([0x81, 0x80 | len(payload)]) + bytes(4) + payload)
-        heard = read_to_end(web)
-        assert f'"move_to":"{to}"'.encode() in heard, heard
-        close = heard[heard.rindex(b"\x88"):]
-        assert struct.unpack(">H", close[2:4])[0] == 4011 and f"moved: {to};".encode() in close
+        assert f'"move_to":"{to}"'.encode() in read_until(web, to.encode() + b'"}')
+        for peer, ping, pong in ((lines, b"PING\n", b"PONG\n"),
+                                 (web, b"\x81\x84" + bytes(4) + b"PING", b"\x81\x04PONG")):
+            peer.sendall(ping)
+            assert read_until(peer, pong) == pong, "it is served until it has gone"
         payload = user % b"c"
         binary.sendall(struct.pack(">BBHI", 0xB7, 3, len(payload), 1) + payload)
         assert f"moved: {to}; retry_after_ms=".encode() in read_to_end(binary)
@@ -575,7 +577,11 @@ def test_a_policy_moves_connections_to_another_server(backend):
         server.admin.post("/api/v1/policies", {"policies": [
             f"100%: move-to={to} move-over=0s"]})
         anonymous.sendall(b"PING\n")
-        assert b'"reason":"moved"' in read_to_end(anonymous)
+        assert b'"reason":"moved"' in read_until(anonymous, b"}\n")
+        for peer in (lines, web, binary, anonymous):
+            peer.close()
+        eventually(lambda: server.admin.get("/api/v1/server")["total"]["closed_by_reason"] ==
+                   {"moved": 4}, "they have gone")
 
 
 def read_to_end(peer):

@@ -2,7 +2,7 @@
 """The JavaScript client (tools/client/js/) with real servers: 1,000 connections from Node, and one
 from a background tab of Chromium, through a stop of 5 s, a restart and a move to another server;
 and the presence board (tools/client/examples/presence/) in Chromium. The C++ client through a
-restart, by its example (tools/client/examples/chat.cc).
+restart, by its example (tools/client/examples/chat.cc), also over TLS.
 
 SCREENSHOTS=DIR keeps a picture of each look of the board.
 """
@@ -19,6 +19,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from admin import Watched  # noqa: E402: its path comes first
 from browser import Browser  # noqa: E402
+from certificates import make_certificate  # noqa: E402
 from server import BUILD, Server, Skipped, free_port, run_cases  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -57,9 +58,10 @@ def chromium():
 class Program:
     """A program whose lines are read."""
 
-    def __init__(self, *command, cwd=ROOT):
+    def __init__(self, *command, cwd=ROOT, errors=None, environment=None):
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True, cwd=cwd)
+                                        stderr=errors, text=True, cwd=cwd,
+                                        env={**os.environ, **(environment or {})})
 
     def line(self):
         line = self.process.stdout.readline()
@@ -107,10 +109,19 @@ def all_open(status):
     return status["states"] == {"open": COUNT}
 
 
-def stop_for_a_while(server):
+def stop_for_a_while(server, meanwhile=lambda: None):
+    """`meanwhile` is called at the end of it: the server has answered nothing for so long."""
     server.process.send_signal(signal.SIGSTOP)
-    time.sleep(STOP_S)
-    server.process.send_signal(signal.SIGCONT)
+    try:
+        time.sleep(STOP_S)
+        meanwhile()
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+def is_held_by(server, count):
+    """As the server has it."""
+    wait_for(lambda: server.stats()["total"]["connections"], lambda live: live == count)
 
 
 def serve(backend, port, *flags):
@@ -143,14 +154,20 @@ def test_a_crowd_is_held(backend):
         crowd = Crowd(f"ws://127.0.0.1:{home}")
         with crowd:
             crowd.wait(all_open)
-            stop_for_a_while(server)
-            crowd.order("send")
+            is_held_by(server, COUNT)
+
+            def waits():
+                crowd.order("send")
+                status = crowd.order("status")
+                assert status["pending"] == COUNT and all_open(status), status
+            stop_for_a_while(server, waits)
             status = crowd.wait(lambda seen: seen["pending"] == 0)
             assert status["answers"] == {"received": COUNT}, status
             assert all_open(status) and status["lost"] == {}, status
-            assert status["welcomes"] == COUNT, status
-            assert server.stats()["total"]["evicted"] == 0
+            assert (status["welcomes"], status["gaps"]) == (COUNT, 0), status
             assert server.stop() == 0
+            total = server.stats()["total"]
+            assert (total["accepted"], total["evicted"]) == (COUNT, 0), total
             survive_a_restart_and_a_move(crowd, backend, home, away)
 
 
@@ -167,6 +184,9 @@ def survive_a_restart_and_a_move(crowd, backend, home, away):
         assert status["answers"] == {"received": 2 * COUNT}, status
         print(f"REPORT {backend}: {COUNT} back {took:.1f} s after the start, "
               f"{status['retries'] / COUNT:.2f} tries a client", flush=True)
+        is_held_by(server, COUNT)
+        assert status["gaps"] == COUNT, status
+        crowd.order("mark")
         with serve(backend, away) as other:
             server.move_to(away)
             crowd.wait(lambda seen: seen["urls"] == {f"ws://127.0.0.1:{away}/": COUNT})
@@ -175,16 +195,31 @@ def survive_a_restart_and_a_move(crowd, backend, home, away):
             assert status["answers"] == {"received": 3 * COUNT}, status
             assert status["moves"] == COUNT and sum(status["lost"].values()) == COUNT, status
             assert status["ended"] == {} and status["welcomes"] == 3 * COUNT, status
+            assert status["gaps"] == 0 and all_open(status), f"not made before break: {status}"
+            is_held_by(other, COUNT)
+            is_held_by(server, 0)
+            assert server.stats()["total"]["closed_by_reason"] == {"moved": COUNT}
             for one in (server, other):
                 assert one.stats()["total"]["evicted"] == 0
+            print(f"REPORT {backend}: {COUNT} moved, none without an open connection meanwhile",
+                  flush=True)
 
 
 # A client in a page, and what it had; `ticks` shows whether the page's timers are throttled.
 PROBE = """import("/js/index.js").then(({PulseClient}) => {
   window.ticks = 0;
   setInterval(() => ++ticks, 100);
-  window.had = {lost: [], ended: [], answers: [], welcomes: 0, urls: []};
-  window.client = new PulseClient({url: "%s", user: "ann", device: "tab", ...%s});
+  window.had = {lost: [], ended: [], answers: [], welcomes: 0, urls: [], gaps: 0};
+  let sockets = 0;
+  class Counted extends WebSocket {
+    constructor(...given) {
+      super(...given);
+      this.addEventListener("open", () => { ++sockets; this.isCounted = true; });
+      this.addEventListener("close", () => { if (this.isCounted && --sockets === 0) ++had.gaps; });
+    }
+  }
+  window.client = new PulseClient({url: "%s", user: "ann", device: "tab", WebSocket: Counted,
+    ...%s});
   const on = (name, take) => client.addEventListener(name, ({detail}) => take(detail));
   on("welcome", ({url}) => { ++had.welcomes; had.urls.push(url); });
   on("lost", ({cause}) => had.lost.push(cause.name));
@@ -223,7 +258,7 @@ def test_a_tab_in_the_background():
             assert ticks <= 2 * STOP_S, f"timers are not throttled: {ticks} of {10 * STOP_S}"
             page.eval(SEND)
             seen = had(page, lambda seen: seen["answers"] == ["received"])
-            assert (seen["lost"], seen["welcomes"]) == ([], 1), seen
+            assert (seen["lost"], seen["welcomes"], seen["gaps"]) == ([], 1, 0), seen
             assert server.stop() == 0
         had(page, lambda seen: seen["state"] != "open")
         page.eval(SEND)
@@ -231,8 +266,12 @@ def test_a_tab_in_the_background():
             seen = had(page, lambda seen: seen["answers"] == ["received"] * 2)
             assert (len(seen["lost"]), seen["ended"], seen["state"]) == (1, [], "open"), seen
             server.move_to(away)
-            seen = had(page, lambda seen: seen["urls"][-1] == f"ws://127.0.0.1:{away}/")
-            assert len(seen["lost"]) == 1 and page.eval("document.hidden"), seen
+            is_away = f"ws://127.0.0.1:{away}/"
+            seen = had(page, lambda seen: seen["urls"][-1] == is_away)
+            is_held_by(server, 0)
+            seen = page.eval("({...had, state: client.state})")
+            assert (len(seen["lost"]), seen["gaps"], seen["state"]) == (1, 1, "open"), seen
+            assert page.eval("document.hidden")
             freeze_and_thaw(page)
             page.show()
             page.wait("document.visibilityState", lambda seen: seen == "visible")
@@ -323,8 +362,9 @@ def test_the_presence_board():
 class Chat(Program):
     """The example in C++; it is killed where it says nothing for too long."""
 
-    def __init__(self, url):
-        super().__init__(os.path.join(ROOT, BUILD, "examples/chat"), url, "ann")
+    def __init__(self, url, errors=None, environment=None):
+        super().__init__(os.path.join(ROOT, BUILD, "examples/chat"), url, "ann", errors=errors,
+                         environment=environment)
         self.watchdog = threading.Timer(PATIENCE_S, self.process.kill)
         self.watchdog.start()
 
@@ -338,20 +378,56 @@ class Chat(Program):
 
 
 def test_the_chat():
-    """Through a restart: what is typed meanwhile arrives behind it, once and in order."""
+    through_a_restart(lambda port, *flags: serve("epoll", port, *flags), "ws")
+
+
+def test_the_chat_over_tls():
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = make_certificate(folder)
+
+        def serve_tls(port, *flags):
+            return Server("epoll", "--listen", f"wss://127.0.0.1:{port}", "--tls-cert", certificate,
+                          *FLAGS, *flags, scheme="ws")
+        through_a_restart(serve_tls, "wss", {"SSL_CERT_FILE": certificate})
+        port = free_port()
+        with serve_tls(port) as server, Chat(f"wss://127.0.0.1:{port}") as stranger:
+            stranger.say("one")
+            wait_for(lambda: server.stats()["total"]["closed_by_reason"],
+                     lambda closed: closed.get("tls_handshake_failed", 0) >= 2)
+            total = server.stats()["total"]
+            assert (total["sessions"], total["evicted"]) == (0, 0), "a stranger is not trusted"
+
+
+def through_a_restart(serve_on, scheme, environment=None):
+    """What is typed meanwhile arrives behind it, once and in order."""
     port = free_port()
     flags = ("--on-message", "echo", "--resume-hold", "30s")
-    with Chat(f"ws://127.0.0.1:{port}") as chat:
-        with serve("epoll", port, *flags) as server:
+    with Chat(f"{scheme}://127.0.0.1:{port}", environment=environment) as chat:
+        with serve_on(port, *flags) as server:
             chat.say("one", "two")
             assert [chat.line(), chat.line()] == ["one", "two"]
             assert server.stop() == 0
         meanwhile = [f"line {i}" for i in range(50)]
         chat.say(*meanwhile)
-        with serve("epoll", port, *flags):
+        with serve_on(port, *flags):
             assert [chat.line() for _ in meanwhile] == meanwhile
             chat.process.stdin.close()
             assert chat.process.wait(timeout=PATIENCE_S) == 0
+
+
+def test_the_chat_says_why_it_ends():
+    with Server("epoll", *FLAGS, "--duplicate", "reject", scheme="ws") as server, \
+            tempfile.TemporaryFile("w+") as said:
+        url = f"ws://127.0.0.1:{server.port}"
+        with Chat(url):
+            wait_for(lambda: server.stats()["total"]["sessions"], lambda sessions: sessions == 1)
+            with Chat(url, errors=said) as second:
+                second.say("PING")
+                assert second.process.wait(timeout=PATIENCE_S) == 1
+        said.seek(0)
+        lines = said.read()
+        assert "* not sent: send: the text is a message of the protocol" in lines, lines
+        assert lines.endswith("* ended: duplicate_login\n"), lines
 
 
 browser = None
@@ -363,7 +439,9 @@ def main():
              ("a tab in the background", test_a_tab_in_the_background),
              ("io_uring a crowd is held", lambda: test_a_crowd_is_held("io_uring")),
              ("the presence board", test_the_presence_board),
-             ("the chat", test_the_chat)]
+             ("the chat", test_the_chat),
+             ("the chat says why it ends", test_the_chat_says_why_it_ends),
+             ("the chat over TLS", test_the_chat_over_tls)]
     if not shutil.which("chromium"):
         return run_cases(cases, at_once=2)
     with Browser() as browser:

@@ -388,7 +388,18 @@ std::optional<std::string> wrong_listeners(const ServerOptions& options, const O
 
 std::optional<std::string> wrong_tls(const ServerOptions& options, const Origins& origins) {
     const auto listener = std::ranges::find_if(options.listen, &ListenAddress::tls);
-    if (listener == options.listen.end() || options.tls.on()) return std::nullopt;
+    if (options.tls.on()) {
+        const auto serves = [](const ListenAddress& one) { return one.tls || one.protocol == 0; };
+        if (options.tls.client_ca.empty() || std::ranges::any_of(options.listen, serves))
+            return std::nullopt;
+    } else if (listener == options.listen.end() && options.tls.client_ca.empty()) {
+        return std::nullopt;
+    }
+    if (listener == options.listen.end()) {
+        return origin_of(origins, "tls-client-ca") +
+               ": no listener speaks TLS, so that no client is asked for a certificate; give a "
+               "wss:// or tls+SCHEME:// listener and --tls-cert, or do without it";
+    }
     return origin_of(origins, "tls-cert") + ": a certificate is missing, which '" + listener->text +
            "' needs; name one and its key (--tls-key)";
 }

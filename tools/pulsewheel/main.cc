@@ -128,6 +128,12 @@ int start_and_run(Log& log, const ServerOptions& options, SettingsSource source,
     }
     for (const std::string& line : plan->describe()) spdlog::info("{}", line);
     for (const std::string& line : plan->warnings) spdlog::warn("{}", line);
+    if (plan->options.tls_context != nullptr && !openssl_memory_is_counted()) {
+        spdlog::warn(
+            "OpenSSL's memory: another library used it before this program began, so that it is "
+            "not counted, and secrets in it are not wiped when it is freed; start without what "
+            "LD_PRELOAD or LD_AUDIT names");
+    }
     Result<Admin> admin = Admin::open(options, source.origins);
     if (!admin) {
         spdlog::error("{}", admin.error());

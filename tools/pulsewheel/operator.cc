@@ -354,7 +354,8 @@ Result<Reload> Operator::reload() {
     apply(reload->options);
     for (const auto* notes : {&loaded->notes, &tls->notes})
         for (const std::string& note : *notes) spdlog::info("reload: {}", note);
-    for (const auto* warnings : {&loaded->warnings, &tls->warnings})
+    std::vector<std::string> others = client_certificate_warnings(reload->options);
+    for (const auto* warnings : {&loaded->warnings, &tls->warnings, &others})
         for (const std::string& warning : *warnings) spdlog::warn("reload: {}", warning);
     if (source_.kept_config)
         spdlog::info(

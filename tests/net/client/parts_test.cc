@@ -11,6 +11,7 @@
 #include "net/client/policy.h"
 #include "net/client/resume_window.h"
 #include "net/client/wire.h"
+#include "proto/http_date.h"
 
 namespace pulse::client {
 namespace {
@@ -297,16 +298,38 @@ TEST(Endpoints, AreReadOrNameWhatIsWrong) {
     EXPECT_EQ(v6->authority, "[::1]:9000");
     EXPECT_EQ(v6->framing, Framing::lines);
     for (const char* url :
-         {"",           "ws://",      "ws:///a",       "http://a",      "wss://a",
+         {"",           "ws://",      "ws:///a",       "http://a",      "mqtt://a:1",
           "ws://a:0",   "ws://a:b",   "ws://a:70000",  "ws://[::1",     "ws://::1:2",
           "ws://a/b c", "ws://a/#b",  "jsonl://a",     "jsonl://a:1/b", "auto://a",
           "ws://*:1",   "ws://a b:1", "ws://user@a:1", "ws://[]:1",     "ws://a\r\nb:1"})
         EXPECT_FALSE(parse_endpoint(url)) << url;
-    EXPECT_EQ(move_target("auto://a:1", Framing::lines)->url, "jsonl://a:1");
-    EXPECT_EQ(move_target("AUTO://a:1", Framing::websocket)->url, "ws://a:1");
-    EXPECT_FALSE(move_target("jsonl://a:1", Framing::websocket));
-    EXPECT_FALSE(move_target("wss://a:1", Framing::websocket));
-    EXPECT_FALSE(move_target("a:1", Framing::websocket));
+    EXPECT_EQ(v6->tls, false);
+    const Result<Endpoint> secure = parse_endpoint("wss://name.example/chat");
+    ASSERT_TRUE(secure);
+    EXPECT_TRUE(secure->tls);
+    EXPECT_EQ(secure->port, 443);
+    EXPECT_EQ(secure->authority, "name.example");
+    EXPECT_EQ(parse_endpoint("wss://a:80")->authority, "a:80");
+    EXPECT_EQ(parse_endpoint("ws://a:443")->authority, "a:443");
+    EXPECT_EQ(parse_endpoint("TLS+jsonl://a:1")->framing, Framing::lines);
+    EXPECT_TRUE(parse_endpoint("tls+auto://a:1")->tls);
+}
+
+TEST(Endpoints, OfAMoveAreOfTheSameProtocolAndNeverOutOfTls) {
+    const auto target = [](const char* from, const char* to) {
+        const auto endpoint = move_target(to, *parse_endpoint(from));
+        return endpoint ? endpoint->url : std::string();
+    };
+    EXPECT_EQ(target("jsonl://b:1", "auto://a:1"), "jsonl://a:1");
+    EXPECT_EQ(target("tls+jsonl://b:1", "auto://a:1"), "tls+jsonl://a:1");
+    EXPECT_EQ(target("ws://b", "AUTO://a:1"), "ws://a:1");
+    EXPECT_EQ(target("wss://b", "auto://a:1"), "wss://a:1");
+    EXPECT_EQ(target("ws://b", "tls+auto://a:1"), "wss://a:1");
+    EXPECT_EQ(target("ws://b", "wss://a"), "wss://a");
+    EXPECT_EQ(target("wss://b", "tls+ws://a:1"), "tls+ws://a:1");
+    for (const char* to : {"jsonl://a:1", "tls+jsonl://a:1", "a:1", "", "tcp://a:1"})
+        EXPECT_EQ(target("ws://b", to), "") << to;
+    for (const char* to : {"ws://a:1", "jsonl://a:1"}) EXPECT_EQ(target("wss://b", to), "") << to;
 }
 
 TEST(Words, OfACloseFrameNameItsCause) {
@@ -325,12 +348,16 @@ TEST(Words, OfACloseFrameNameItsCause) {
     EXPECT_EQ(cause_of_close(0, "").name, "close_1006");
     EXPECT_FALSE(cause_of_close(1001, "retry_after_ms=99999999999").retry_after);
     EXPECT_FALSE(cause_of_close(1001, "xretry_after_ms=9").retry_after);
+    EXPECT_FALSE(cause_of_close(1001, "going_away; retry_after_ms=0").retry_after);
 }
 
 TEST(Words, OfAHintAndAnIdentityAreChecked) {
-    EXPECT_EQ(parse_retry_after(" 120 "), 120 * kSecond);
-    for (const char* field : {"", "-1", "1.5", "Fri, 31 Dec 1999 23:59:59 GMT", "99999999999"})
-        EXPECT_FALSE(parse_retry_after(field)) << field;
+    const Nanos now = 1'445'412'480 * kSecond;  // Wed, 21 Oct 2015 07:28:00 GMT
+    EXPECT_EQ(parse_retry_after(" 120 ", now), 120 * kSecond);
+    EXPECT_EQ(parse_retry_after("Wed, 21 Oct 2015 07:28:30 GMT", now + 1), 30 * kSecond - 1);
+    EXPECT_GT(parse_retry_after("Fri, 31 Dec 9999 23:59:59 GMT", now), kHintMax);
+    for (const char* field : {"", "0", "-1", "1.5", "Fri, 31 Dec 1999 23:59:59 GMT", "99999999999"})
+        EXPECT_FALSE(parse_retry_after(field, now)) << field;
     Identity identity{.user = "u\"1", .device = "d", .labels = {{"a", "b"}}, .profile = "mobile"};
     EXPECT_TRUE(check_identity(identity));
     EXPECT_EQ(hello_text(identity, "t", ResumeRequest{"s", 7}),
@@ -344,6 +371,40 @@ TEST(Words, OfAHintAndAnIdentityAreChecked) {
     identity.user = "\xff";
     EXPECT_FALSE(check_identity(identity));
     EXPECT_FALSE(check_token(std::string(4'097, 'x')));
+}
+
+TEST(Words, OfADateAreReadInEachFormOfHttp) {
+    constexpr int64_t kAt = 784'111'777, kNow = 1'445'412'480;  // 2015
+    for (const char* date : {"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
+                             "Sun Nov  6 08:49:37 1994"})
+        EXPECT_EQ(parse_http_date(date, kNow), kAt) << date;
+    EXPECT_EQ(parse_http_date("Wed Nov 16 08:49:37 1994", kNow), kAt + 10 * 86'400);
+    EXPECT_EQ(parse_http_date("Thursday, 01-Jan-65 00:00:00 GMT", kNow), 2'997'993'600) << "2065";
+    EXPECT_EQ(parse_http_date("Friday, 01-Jan-66 00:00:00 GMT", kNow), -126'230'400) << "1966";
+    EXPECT_EQ(parse_http_date("Thu, 29 Feb 2024 23:59:60 GMT", kNow), 1'709'251'200);
+    EXPECT_EQ(parse_http_date("Thu, 01 Jan 1970 00:00:00 GMT", kNow), 0);
+    for (const char* other : {"",
+                              "7",
+                              "1.5",
+                              "Sun",
+                              "Sun, ",
+                              "Sun, 6 Nov 1994 08:49:37 GMT",
+                              "Sun, 06 nov 1994 08:49:37 GMT",
+                              "Sun, 06 Nov 94 08:49:37 GMT",
+                              "Sun, 31 Feb 1994 08:49:37 GMT",
+                              "Sun, 00 Nov 1994 08:49:37 GMT",
+                              "Sun, 06 Nov 1994 24:49:37 GMT",
+                              "Sun, 06 Nov 1994 08:60:37 GMT",
+                              "Sun, 06 Nov 1994 08:49:61 GMT",
+                              "Sun, 06 Nov 1994 08:49:37",
+                              "Sun Nov 6 08:49:37 1994",
+                              "Sun, 06 Nov 1994 08:49:37 GMT+1",
+                              "Sun, 06 Nov 1994 08:49:37 CET",
+                              "Sunday, 06-Nov-1994 08:49:37 GMT",
+                              "Sun Nov  6 08:49:37 1994 GMT",
+                              "1994-11-06T08:49:37Z",
+                              "Sun, 06-Nov-94 08:49:37 GMT"})
+        EXPECT_FALSE(parse_http_date(other, kNow)) << other;
 }
 
 TEST(Words, OfAWelcomeAreReadOrFaulty) {

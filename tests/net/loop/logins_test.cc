@@ -482,10 +482,57 @@ TEST(Cohort, IsSentToAnotherServer) {
                binary_frame(kBinaryHello, 7, R"({"user":"u2","labels":{"ring":"canary"}})"));
     EXPECT_EQ(heard.substr(0, 2), "\xB7\x04") << "it is welcomed first";
     EXPECT_NE(heard.find("moved: wss://b.example:9000; retry_after_ms=1"), std::string::npos);
+    EXPECT_TRUE(stage.ended(binary)) << "its goodbye is its end";
+    EXPECT_FALSE(stage.ended(lives));
     stage.close(lives, false);
     stage.close(binary, false);
     stage.settle(kSecond);
     EXPECT_EQ(closed_for(stage, CloseReason::moved), 2u);
+}
+
+// So that a peer is never without a connection: until it has gone, or for so long.
+TEST(Cohort, ThatIsSentAwayIsServedUntilItHasGone) {
+    StagePlan with = plan();
+    with.options.drain_retry_after = kMillisecond;
+    with.options.on_message = OnMessage::echo;
+    ReactorStage stage(with);
+    const size_t goes = stage.connect(kLines), stays = stage.connect(kLines);
+    const size_t comes_back = stage.connect(kLines);
+    for (const size_t peer : {goes, stays, comes_back})
+        answer(stage, peer, hello_of("u" + std::to_string(peer), "", kCanary));
+    CohortPolicy away = canary("");
+    away.move_to = "wss://b.example:9000";
+    away.move_over = 0;
+    set_policies(stage, {away});
+    for (const size_t peer : {goes, stays, comes_back})
+        EXPECT_NE(take(stage, peer).find(R"("reason":"moved")"), std::string::npos);
+    const std::string data = R"({"type":"data","text":"x"})" "\n";
+    EXPECT_EQ(answer(stage, goes, data), data);
+    EXPECT_TRUE(is_here(stage, goes));
+    EXPECT_EQ(stage.directory().counts().users, 3u);
+    const std::string again = answer(stage, goes, hello_of("u0", "", kCanary));
+    EXPECT_EQ(again.find("goodbye"), std::string::npos) << "it is told once: " << again;
+    away.drains = CohortPolicy::Drains::last;
+    set_policies(stage, {away});
+    EXPECT_EQ(take(stage, goes), "") << "also where policies change";
+    stage.write(goes, R"({"type":"goodbye","code":1000})" "\n");
+    stage.write(comes_back, R"({"type":"goodbye","code":4000})" "\n");
+    for (const size_t peer : {goes, comes_back}) stage.close(peer, false);
+    stage.settle(kSecond);
+    EXPECT_EQ(closed_for(stage, CloseReason::moved), 1u);
+    EXPECT_EQ(closed_for(stage, CloseReason::peer_goodbye), 1u);
+    EXPECT_FALSE(stage.ended(stays));
+    for (int second = 0; second < 8; ++second, stage.settle(kSecond))
+        EXPECT_TRUE(is_here(stage, stays)) << second;
+    stage.settle(2 * kSecond);
+    EXPECT_TRUE(stage.ended(stays));
+    const std::string end = take(stage, stays);
+    EXPECT_NE(end.find(R"("move_to":"wss://b.example:9000")"), std::string::npos) << end;
+    stage.close(stays, false);
+    stage.settle(kSecond);
+    EXPECT_EQ(closed_for(stage, CloseReason::moved), 2u);
+    EXPECT_EQ(stage.table().live(), 0u);
+    EXPECT_EQ(counts_of(stage, kRestCohort + 1).sessions, 0u);
 }
 
 // A shard that has not learnt of a change yet names a cohort that has another policy now, or none;
@@ -570,9 +617,10 @@ TEST(Cohort, ThatLivesIsSentAwayEvenlyOverItsTime) {
         stage.settle(second == 1 ? 9 * kSecond / 10 : kSecond);
         EXPECT_NEAR(static_cast<double>(moved()), 20 * second, 3) << second;
         if (second != 4) continue;
-        const std::string heard =
-            answer(stage, stage.connect(kLines), hello_of("new", "", kCanary));
+        const size_t comes = stage.connect(kLines);
+        const std::string heard = answer(stage, comes, hello_of("new", "", kCanary));
         EXPECT_NE(heard.find(R"("reason":"moved")"), std::string::npos);
+        stage.close(comes, false);
     }
     stage.settle(2 * kSecond);
     EXPECT_EQ(moved(), 200u);
@@ -580,6 +628,24 @@ TEST(Cohort, ThatLivesIsSentAwayEvenlyOverItsTime) {
     stage.settle(20 * kSecond);
     EXPECT_EQ(moved(), 200u);
     EXPECT_EQ(closed_for(stage, CloseReason::moved), 201u);
+}
+
+// Those that were told count no more among those that are to be, whatever becomes of them.
+TEST(Cohort, ThatIsSentAwayIsEvenAlsoWhereNoneGoes) {
+    StagePlan with = plan();
+    with.places = 200;
+    ReactorStage stage(with);
+    for (int i = 0; i < 100; ++i)
+        answer(stage, stage.connect(kLines), hello_of("u" + std::to_string(i), "", kCanary));
+    set_policies(stage, {away_over(10 * kSecond)});
+    stage.settle(5 * kSecond);
+    EXPECT_NEAR(static_cast<double>(moved_of(stage)), 50, 3);
+    EXPECT_EQ(stage.table().live(), 100u);
+    for (size_t peer = 0; peer < 50; ++peer) stage.close(peer, true);
+    stage.settle(6 * kSecond);
+    EXPECT_GE(moved_of(stage), 97u);
+    stage.settle(20 * kSecond);
+    for (size_t peer = 50; peer < 100; ++peer) EXPECT_TRUE(stage.ended(peer)) << peer;
 }
 
 TEST(Cohort, IsSentAwayNoMoreWhereItsPolicyIsTakenBack) {

@@ -136,6 +136,7 @@ class ReactorStageOn final : private SimProgram, private SimWitness {
     const ReactorConfig& config() const { return config_; }
     Io& io() { return io_; }
     SimNetwork& network() { return network_; }
+    HeapPages& pages() { return pages_; }
     const SimLog& log() const { return log_; }
     const ConnectionTable& table() const { return table_; }
     MetricsSnapshot metrics() const { return metrics_.snapshot(); }

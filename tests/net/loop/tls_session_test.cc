@@ -12,9 +12,7 @@
 #include "proto/endian.h"
 #include "proto/tls/records.h"
 
-#include "tests/net/loop/reactor_stage.h"
-#include "tests/support/certificates.h"
-#include "tests/support/tls_peer.h"
+#include "tests/net/loop/tls_conversation.h"
 #include "tests/support/websocket_frames.h"
 
 namespace pulse::test {
@@ -22,45 +20,9 @@ namespace {
 
 using namespace std::string_literals;
 
-const std::vector<std::string> kListeners = {
-    "wss://10.0.0.1:9000",      "tls+tcp://10.0.0.1:9001", "tls+jsonl://10.0.0.1:9002",
-    "tls+auto://10.0.0.1:9003", "auto://10.0.0.1:9004",    "wss://10.0.0.1:9005?proxy=on",
-    "ws://10.0.0.1:9006"};
-constexpr size_t kWebSocket = 0, kBinary = 1, kLines = 2, kDetected = 3, kAuto = 4, kProxied = 5,
-                 kPlainWebSocket = 6;
-
-const std::string kUpgrade =
-    "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-const std::string kMaskedPing = "\x89\x82\x01\x02\x03\x04ij"s;  // payload "hh"
-const std::string kPong = "\x8a\x02hh"s;
-const std::string kBinaryPing = "\xB7\x01\0\0\0\0\0\x07"s, kBinaryPong = "\xB7\x02\0\0\0\0\0\x07"s;
-
 std::string text(const Bytes& bytes) { return {bytes.begin(), bytes.end()}; }
 
-uint64_t closed_for(const ReactorStage& stage, CloseReason reason) {
-    return stage.metrics().closed[static_cast<size_t>(reason)];
-}
-bool logged(const ReactorStage& stage, std::string_view words) {
-    return std::ranges::any_of(stage.debug_lines(), [&](const std::string& line) {
-        return line.find(words) != std::string::npos;
-    });
-}
-
-// One of each, made once: a key of RSA takes a tenth of a second.
-struct World {
-    TestFolder folder;
-    TestCertificate authority{{.names = {"authority"}, .authority = true}};
-    TestCertificate leaf{{.names = {"a.example"}}, &authority};
-    TestCertificate other{{.names = {"b.example", "*.c.example"}}, &authority};
-    std::string leaf_file = folder.write("a.pem", leaf.certificate_pem() + leaf.key_pem());
-    std::string other_file = folder.write("b.pem", other.certificate_pem() + other.key_pem());
-    std::string authority_file = folder.write("authority.pem", authority.certificate_pem());
-};
-const World& world() {
-    static const World made;
-    return made;
-}
+using Client = TlsClient;
 
 // Each test runs with both: what is kept of an idle connection is nothing that a peer may notice.
 class TlsSession : public testing::TestWithParam<TlsIdle> {
@@ -76,59 +38,13 @@ INSTANTIATE_TEST_SUITE_P(Kept, TlsSession, testing::Values(TlsIdle::openssl, Tls
                              return test.param == TlsIdle::frozen ? "frozen" : "openssl";
                          });
 
-std::shared_ptr<const TlsContext> load(TlsFiles files, const TlsContext* before = nullptr) {
-    files.idle = TlsSession::idle_;
-    const Result<LoadedTls> loaded = load_tls(files, before);
-    EXPECT_TRUE(loaded) << (loaded ? "" : loaded.error());
-    return loaded ? loaded->context : nullptr;
+std::shared_ptr<const TlsContext> load(const TlsFiles& files, const TlsContext* before = nullptr) {
+    return load_context(files, TlsSession::idle_, before);
 }
 
 StagePlan plan(const TlsFiles& files = {.certificates = {world().leaf_file}}) {
-    StagePlan plan{.listen = kListeners, .keeps_debug_lines = true};
-    plan.options.tls_context = load(files);
-    plan.options.proxy_trusted = loopback_prefixes();
-    plan.options.on_message = OnMessage::echo;
-    return plan;
+    return tls_plan(files, TlsSession::idle_);
 }
-
-// A client and its connection.
-struct Client {
-    ReactorStage& stage;
-    size_t number;
-    TlsPeer tls;
-
-    Client(ReactorStage& on, size_t listener, const TlsPeerPlan& plan = {})
-        : stage(on), number(on.connect(listener)), tls(plan) {}
-
-    void send() {
-        const std::string records = tls.records();
-        if (!records.empty()) stage.write(number, records);
-    }
-    void take() {
-        const std::string records = std::exchange(stage.heard(number), {});
-        tls.take(records);
-    }
-    // Until nothing more is said by either.
-    void talk() {
-        for (int round = 0; round < 12; ++round) {
-            send();
-            stage.settle();
-            take();
-        }
-    }
-    void say(std::string_view plain) {
-        tls.say(plain);
-        talk();
-    }
-    void upgrade() {
-        talk();
-        ASSERT_TRUE(tls.open()) << tls.alert;
-        say(kUpgrade);
-        ASSERT_TRUE(tls.heard.starts_with("HTTP/1.1 101")) << tls.heard;
-        tls.heard.clear();
-    }
-    const Connection* record() const { return stage.record(number); }
-};
 
 struct Words {
     size_t listener;
@@ -269,6 +185,84 @@ TEST_P(TlsSession, GarbageAndOldVersionsAreFailuresWithAReason) {
     EXPECT_EQ(stage.stats().gauges.tls_connections, 0u);
 }
 
+// A client that was kept from TLS 1.3 and says so (RFC 7507).
+TEST_P(TlsSession, ADowngradeIsRefused) {
+    ReactorStage stage(plan());
+    Client client(stage, kWebSocket, {.most = TLS1_2_VERSION});
+    SSL_set_mode(client.tls.ssl(), SSL_MODE_SEND_FALLBACK_SCSV);
+    SSL_clear(client.tls.ssl());
+    SSL_set_connect_state(client.tls.ssl());
+    client.tls.records();
+    client.tls.take("");
+    client.talk();
+    EXPECT_TRUE(client.tls.failed());
+    EXPECT_NE(client.tls.alert.find("inappropriate fallback"), std::string::npos)
+        << client.tls.alert;
+}
+
+// OpenSSL 3.0's own choice. Its TLS 1.2 has suites without forward secrecy: --tls-ciphers leaves
+// them out, and --tls-min 1.3 all of them.
+constexpr std::string_view kAccepted =
+    "TLSv1.3 TLS_AES_128_GCM_SHA256\n"
+    "TLSv1.3 TLS_AES_256_GCM_SHA384\n"
+    "TLSv1.3 TLS_CHACHA20_POLY1305_SHA256\n"
+    "TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384\n"
+    "TLSv1.2 ECDHE-RSA-AES256-GCM-SHA384\n"
+    "TLSv1.2 ECDHE-ECDSA-CHACHA20-POLY1305\n"
+    "TLSv1.2 ECDHE-RSA-CHACHA20-POLY1305\n"
+    "TLSv1.2 ECDHE-ECDSA-AES128-GCM-SHA256\n"
+    "TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256\n"
+    "TLSv1.2 ECDHE-ECDSA-AES256-SHA384\n"
+    "TLSv1.2 ECDHE-RSA-AES256-SHA384\n"
+    "TLSv1.2 ECDHE-ECDSA-AES128-SHA256\n"
+    "TLSv1.2 ECDHE-RSA-AES128-SHA256\n"
+    "TLSv1.2 ECDHE-ECDSA-AES256-SHA\n"
+    "TLSv1.2 ECDHE-RSA-AES256-SHA\n"
+    "TLSv1.2 ECDHE-ECDSA-AES128-SHA\n"
+    "TLSv1.2 ECDHE-RSA-AES128-SHA\n"
+    "TLSv1.2 AES256-GCM-SHA384\n"
+    "TLSv1.2 AES128-GCM-SHA256\n"
+    "TLSv1.2 AES256-SHA256\n"
+    "TLSv1.2 AES128-SHA256\n"
+    "TLSv1.2 AES256-SHA\n"
+    "TLSv1.2 AES128-SHA\n";
+
+// What a scanner lists: of each version all ciphers that clients know, one by one.
+TEST_P(TlsSession, TheseVersionsAndCiphersAreAccepted) {
+    const TestCertificate rsa{{.names = {"a.example"}, .rsa = true}, &world().authority};
+    const std::string rsa_file =
+        world().folder.write("rsa.pem", rsa.certificate_pem() + rsa.key_pem());
+    ReactorStage stage(plan({.certificates = {world().leaf_file, rsa_file}}));
+    const std::string all = "ALL:COMPLEMENTOFALL:@SECLEVEL=0";
+    const std::string newer =
+        "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:"
+        "TLS_AES_128_CCM_SHA256:TLS_AES_128_CCM_8_SHA256";
+    const TlsPeer knows({.suites = newer, .ciphers = all});
+    const STACK_OF(SSL_CIPHER)* const ciphers = SSL_get_ciphers(knows.ssl());
+    std::string accepted;
+    const auto offer = [&](int version, const std::string& suites, const std::string& older) {
+        Client client(stage, kLines,
+                      {.least = version, .most = version, .suites = suites, .ciphers = older});
+        client.talk();
+        const SSL* const ssl = client.tls.ssl();
+        if (client.tls.open())
+            accepted += SSL_get_version(ssl) + " "s + SSL_get_cipher_name(ssl) + "\n";
+        stage.close(client.number, true);
+        stage.settle();
+    };
+    for (const int version : {TLS1_VERSION, TLS1_1_VERSION}) offer(version, newer, all);
+    for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); ++i) {
+        const SSL_CIPHER* const cipher = sk_SSL_CIPHER_value(ciphers, i);
+        const std::string name = SSL_CIPHER_get_name(cipher);
+        if (name.starts_with("TLS_")) {
+            offer(TLS1_3_VERSION, name, all);
+        } else {
+            offer(TLS1_2_VERSION, newer, name + ":@SECLEVEL=0");
+        }
+    }
+    EXPECT_EQ(accepted, kAccepted);
+}
+
 TEST_P(TlsSession, AClientThatDoesNotTrustUsIsNamedAsTheReason) {
     ReactorStage stage(plan());
     Client client(stage, kWebSocket, {.trusts = &world().other});
@@ -280,18 +274,17 @@ TEST_P(TlsSession, AClientThatDoesNotTrustUsIsNamedAsTheReason) {
 
 // At each flight, by FIN and by reset.
 TEST_P(TlsSession, AbortedHandshakesLeaveNothing) {
-    for (const bool reset : {false, true}) {
-        for (int flights = 0; flights < 3; ++flights) {
+    for (const int flight : {0, 1, 2, 3, 4, 5}) {
+        for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+            const bool reset = flight % 2 == 1;
             ReactorStage stage(plan());
-            Client client(stage, kWebSocket, {.least = TLS1_2_VERSION, .most = TLS1_2_VERSION});
-            for (int flight = 0; flight < flights; ++flight) {
+            Client client(stage, kWebSocket, {.least = version, .most = version});
+            for (int said = 0; said < flight / 2; ++said) {
                 client.send();
                 stage.settle();
                 client.take();
             }
-            if (flights > 0) {
-                EXPECT_EQ(stage.stats().gauges.tls_connections, 1u);
-            }
+            EXPECT_EQ(stage.stats().gauges.tls_connections, flight < 2 ? 0u : 1u);
             stage.close(client.number, reset);
             EXPECT_TRUE(stage.empty_within(30 * kSecond));
             EXPECT_EQ(stage.admission().tls_handshakes(), 0u);
@@ -453,14 +446,44 @@ TEST_P(TlsSession, ClientsShowACertificateWhereOneIsAskedFor) {
     Client known(stage, kWebSocket, {.shows = &world().other});
     known.upgrade();
     EXPECT_TRUE(logged(stage, "as /CN=b.example"));
-    const TestCertificate stranger;
-    for (const TestCertificate* shown : {static_cast<const TestCertificate*>(nullptr), &stranger}) {
+    const TestCertificate stranger, expired{{.until_s = -60}, &world().authority};
+    for (const TestCertificate* shown :
+         {static_cast<const TestCertificate*>(nullptr), &stranger, &expired}) {
         Client client(stage, kWebSocket, {.shows = shown});
         client.talk();
         EXPECT_TRUE(client.tls.failed());
     }
     stage.settle(2 * kSecond);
-    EXPECT_EQ(closed_for(stage, CloseReason::tls_handshake_failed), 2u);
+    EXPECT_EQ(closed_for(stage, CloseReason::tls_handshake_failed), 3u);
+}
+
+// A ticket would let in for ever who has shown a certificate once, since each brings the next.
+TEST_P(TlsSession, ATicketIsNoLongerGoodThanTheCertificateThatItIsFor) {
+    for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+        for (const long until_s : {3'600, -60}) {
+            // Judges nothing, so that one that has expired since needs no waiting for.
+            std::vector<SSL_CTX*> contexts{SSL_CTX_new(TLS_server_method())};
+            SSL_CTX_use_certificate(contexts[0], world().leaf.certificate());
+            SSL_CTX_use_PrivateKey(contexts[0], world().leaf.key());
+            SSL_CTX_set_verify(contexts[0], SSL_VERIFY_PEER,
+                               [](int, X509_STORE_CTX*) { return 1; });
+            SSL_CTX_set_session_id_context(contexts[0], reinterpret_cast<const unsigned char*>("a"),
+                                           1);
+            StagePlan asking = plan();
+            asking.options.tls_context = TlsContext::make(contexts, std::make_shared<TicketKeys>(),
+                                                          {}, TlsSession::is_frozen());
+            ReactorStage stage(asking);
+            const TestCertificate shown{{.until_s = until_s}, &world().authority};
+            TlsPeerPlan peer{.least = version, .most = version, .shows = &shown};
+            Client full(stage, kWebSocket, peer);
+            full.upgrade();
+            peer.resumes = full.tls.session();
+            ASSERT_NE(peer.resumes, nullptr);
+            Client again(stage, kWebSocket, peer);
+            again.upgrade();
+            EXPECT_EQ(stage.metrics()[Metric::tls_resumed], until_s > 0 ? 1u : 0u) << version;
+        }
+    }
 }
 
 TEST_P(TlsSession, AGoodbyeIsFollowedByTheEndOfTls) {
@@ -619,7 +642,7 @@ TEST_P(TlsSession, AnAlertIsNotAnsweredByOne) {
     for (const int number : {40, 255}) {
         ReactorStage stage(plan());
         Client client(stage, kWebSocket, {.least = TLS1_3_VERSION});
-        allow_freezing(SSL_get_SSL_CTX(client.tls.ssl()));
+        ASSERT_TRUE(allow_freezing(SSL_get_SSL_CTX(client.tls.ssl())));
         ASSERT_TRUE(watch_secrets(client.tls.ssl()));
         client.upgrade();
         const std::optional<tls::Beginning> from = frozen_beginning(client.tls.ssl());

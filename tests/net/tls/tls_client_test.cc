@@ -6,11 +6,13 @@
 #include <openssl/ssl.h>
 
 #include "net/io/mapped_pages.h"
+#include "net/tls/openssl_memory.h"
 #include "net/tls/tls_connections.h"
 #include "net/tls/tls_files.h"
 #include "proto/binary.h"
 
 #include "tests/support/certificates.h"
+#include "tests/support/tls_peer.h"
 
 namespace pulse::test {
 namespace {
@@ -151,6 +153,50 @@ TEST_F(TlsPair, TakesManyTickets) {
     EXPECT_EQ(connect("a.example"), "");
     EXPECT_EQ(sessions_.count(), 2u);
     end();
+}
+
+// As proto/tls/ does for what is frozen. OpenSSL's client follows, and is asked for nothing.
+TEST_F(TlsPair, AKeyThatIsWornIsFollowedByAnother) {
+    constexpr uint64_t kMost = 20;
+    constexpr size_t kRecordBytes = 23, kUpdateBytes = 27;
+    for (const TlsVersion least : {TlsVersion::v1_3, TlsVersion::v1_2}) {
+        TlsConnections server(pages_, buffers_, 10, kMost);
+        serve({.least = least,
+               .ciphers = least == TlsVersion::v1_2 ? "ECDHE-ECDSA-AES128-GCM-SHA256" : ""});
+        ASSERT_TRUE(server.begin(kServer, *context_));
+        TlsPeer client({.most = least == TlsVersion::v1_2 ? TLS1_2_VERSION : TLS1_3_VERSION});
+        const auto read = [&] {
+            std::string records = client.records();
+            EXPECT_FALSE(server.read(kServer, records_of(records)).failed);
+            client.take(text_of(server.output()));
+        };
+        read();
+        read();
+        ASSERT_TRUE(client.open()) << client.alert;
+        size_t updates = 0, last = 0;
+        for (size_t record = 1; record <= 5 * kMost; ++record) {
+            ASSERT_TRUE(server.seal(kServer, bytes_of("x")));
+            if (server.output().size() == kRecordBytes + kUpdateBytes) {
+                ++updates;
+                EXPECT_LE(record - last, kMost) << "records of a key";
+                last = record;
+            }
+            client.take(text_of(server.output()));
+        }
+        EXPECT_EQ(client.heard, std::string(5 * kMost, 'x')) << client.alert;
+        EXPECT_EQ(client.records(), "") << "it was asked for no key of its own";
+        if (least == TlsVersion::v1_3) {
+            EXPECT_GE(updates, 4u);
+        } else {
+            EXPECT_EQ(updates, 0u) << "TLS 1.2 has no such message";
+        }
+    }
+}
+
+// Of this process OpenSSL has memory by now.
+TEST_F(TlsPair, MemoryIsNotCountedOnceThereIsSome) {
+    EXPECT_FALSE(count_openssl_memory());
+    EXPECT_FALSE(openssl_memory_is_counted());
 }
 
 }  // namespace

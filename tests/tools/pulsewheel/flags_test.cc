@@ -176,10 +176,11 @@ TEST(Flags, EverySettingGoesThroughFlagVariableAndFile) {
             variable += c == '-' ? '_' : static_cast<char>(std::toupper(c));
 
         const std::string flag = "--" + std::string(setting.name) + "=" + value;
-        const std::vector<const char*> flags = with_needs(setting.name, flag.c_str());
+        const std::vector<const char*> beside = needed_beside(setting.name);
+        std::vector<const char*> flags = beside;
+        flags.push_back(flag.c_str());
         const ServerOptions by_flag = options_of(flags);
-        const ServerOptions by_variable =
-            options_of({flags.begin() + 1, flags.end()}, {{variable, value}});
+        const ServerOptions by_variable = options_of(beside, {{variable, value}});
         EXPECT_EQ(value_of(setting, by_flag), std::vector<std::string>{value});
         EXPECT_EQ(value_of(setting, by_variable), std::vector<std::string>{value});
         EXPECT_NE(value_of(setting, defaults), std::vector<std::string>{value}) << "is the default";
@@ -339,6 +340,19 @@ TEST(Flags, TlsWantsACertificate) {
     expect_error(read({"--listen", "wss://*:9443"}),
                  {"--tls-cert: a certificate is missing, which 'wss://*:9443' needs",
                   "name one and its key (--tls-key)"});
+}
+
+TEST(Flags, ClientsAreAskedForCertificatesOnlyBehindTls) {
+    const std::initializer_list<const char*> wrong[] = {
+        {"--tls-client-ca", "ca.pem"},
+        {"--tls-client-ca", "ca.pem", "--listen", "ws://*:9000", "--tls-cert", "a.pem"},
+    };
+    for (const auto& flags : wrong) {
+        expect_error(read(flags), {"--tls-client-ca: no listener speaks TLS",
+                                   "give a wss:// or tls+SCHEME:// listener and --tls-cert"});
+    }
+    options_of({"--tls-client-ca", "ca.pem", "--tls-cert", "a.pem"});  // auto://
+    options_of({"--tls-client-ca", "ca.pem", "--tls-cert", "a.pem", "--listen", "wss://*:9443"});
 }
 
 TEST(Flags, TlsIsNotLeftToTheKernel) {

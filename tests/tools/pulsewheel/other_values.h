@@ -90,10 +90,11 @@ inline const std::map<std::string_view, const char*> kOther = {
     {"stats-json", "a \"quoted\" \\ name # of a file"},
 };
 
-// The flag that gives a setting a value, and what has no meaning without another has that, too.
-inline std::vector<const char*> with_needs(std::string_view setting, const char* flag) {
-    if (setting == "suspect-misses") return {flag, "--suspect-probe=1s"};
-    return {flag};
+// Flags that a setting is refused without.
+inline std::vector<const char*> needed_beside(std::string_view setting) {
+    if (setting == "tls-client-ca") return {"--tls-cert=a certificate"};
+    if (setting == "suspect-misses") return {"--suspect-probe=1s"};
+    return {};
 }
 
 }  // namespace pulse::serve

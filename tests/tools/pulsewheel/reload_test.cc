@@ -57,7 +57,9 @@ TEST(Reload, BringsLiveSettingsToTheReactorsAndNamesTheOthers) {
     for (const Setting& setting : settings()) {
         SCOPED_TRACE(setting.name);
         const std::string flag = "--" + std::string(setting.name) + "=" + kOther.at(setting.name);
-        const Invocation fresh = read(with_needs(setting.name, flag.c_str()));
+        std::vector<const char*> flags = needed_beside(setting.name);
+        flags.push_back(flag.c_str());
+        const Invocation fresh = read(flags);
         const Result<Reload> reload = plan_reload(running, fresh.options, fresh.origins);
         ASSERT_TRUE(reload) << reload.error();
         const bool live = setting.reload == ReloadKind::live;
