@@ -488,6 +488,31 @@ def test_wrong_settings_name_what_to_do(way):
             assert words in server.text(), server.text()
 
 
+def test_clients_are_asked_for_certificates_where_tls_is_spoken(way):
+    """Where it need not be, a warning says so; where it never is, the server does not start."""
+    asking = ("--tls-client-ca", AUTHORITY)
+    with serving(way, *asking, scheme="auto") as server:
+        assert "lets in peers without TLS, which show no certificate" in server.text()
+        context = client_context()
+        context.load_cert_chain(RSA)
+        with connect(server, context=context) as peer:
+            peer.sendall(b"PING\n")
+            assert until(peer, b"\n") == b"PONG\n"
+        wait_for_log(server, "as /CN=rsa.example")
+        try:
+            with connect(server) as peer:  # of TLS 1.3: it hears of it with what it reads
+                assert not peer.recv(100)
+        except ssl.SSLError as error:
+            assert "certificate required" in str(error).lower().replace("_", " "), error
+    with serving(way, *asking) as server:
+        assert "lets in peers without TLS" not in server.text()
+    server = Server(way.backend, "--tls-cert", CERTIFICATE, *asking, scheme="ws",
+                    expect_start=False)
+    with server:
+        assert server.process.wait(timeout=20) == 2
+        assert "--tls-client-ca: no listener speaks TLS" in server.text(), server.text()
+
+
 def resident_bytes(server):
     with open(f"/proc/{server.process.pid}/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
