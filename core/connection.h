@@ -51,6 +51,7 @@ struct Connection {
     uint8_t flags;         // the reactor's and its sessions': kDirty and on (connection_flags.h)
     uint8_t listener : 6;  // which listener accepted it
     uint8_t tls : 1;       // its bytes are TLS records, from the first of its handshake on
+    uint8_t clocked : 1;   // its reads and writes are noted, for idle clocks
     // Small numbers of the reactor's and its sessions', in two bytes together.
     uint16_t unnoted : 7;     // small sends since bulk was last noted, in kUnnotedUnitBytes
     uint16_t offences : 3;    // bad messages forgiven so far

@@ -48,6 +48,7 @@ enum class SocketEnd : uint8_t {
 struct Evidence {
     ConnectionId id{};
     uint32_t reactor = 0;
+    uint32_t idle_closes_in_ms = 0;  // if nothing happens any more, for idle_reason
     Nanos at = 0;
     Nanos accepted_at = 0;
     // Of the PROXY header behind ?proxy=on, otherwise the socket's.
@@ -55,6 +56,7 @@ struct Evidence {
     bool proxied = false;
     uint8_t listener = 0;
     uint8_t protocol = 0;  // a row of net/protocols/
+    CloseReason idle_reason = CloseReason::none;  // of the idle clock that closes it; none does
     uint64_t user = 0;  // stands for the name that it was logged in as (net/loop/logins.h); 0: none
 
     // ---- silence, as its heartbeat profile judges it

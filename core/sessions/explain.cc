@@ -116,7 +116,8 @@ void add_silence(Words& words, const Evidence& facts) {
 bool was_seen(const Evidence& facts) { return is_live(facts.stage); }
 
 bool has_silence(CloseReason reason) {
-    return reason == CloseReason::idle_timeout || reason == CloseReason::slow_upload;
+    return reason == CloseReason::idle_timeout || reason == CloseReason::slow_upload ||
+           reason == CloseReason::idle_read || reason == CloseReason::idle_both;
 }
 
 std::string_view unfinished_greeting(const Evidence& facts) {
@@ -320,6 +321,13 @@ void add_open_state(Words& words, const Evidence& facts) {
     words << "evicted as " << (facts.unfinished_bytes > 0 ? "slow_upload" : "idle_timeout")
           << " in ";
     words.time(facts.deadline - facts.at) << ".";
+    if (facts.idle_reason == CloseReason::none) return;
+    words << " If nothing is "
+          << (facts.idle_reason == CloseReason::idle_read    ? "read from it"
+              : facts.idle_reason == CloseReason::idle_write ? "sent to it"
+                                                             : "read from it or sent to it")
+          << " it is closed as " << describe(facts.idle_reason).name << " in ";
+    words.time(facts.idle_closes_in_ms * kMillisecond) << ".";
 }
 
 void add_open_memory(Words& words, const Evidence& facts) {

@@ -71,6 +71,7 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
       answer_times_(pages, table.limit()),
       adaptive_(pages, table.limit()),
       announced_(pages, table.limit()),
+      idle_rows_(pages, table.limit()),
       tls_(pages, buffers_, table.limit()),
       stays_(pages, table.limit()),
       history_(pages, table.limit(), io.now()),
@@ -80,6 +81,7 @@ Connections::Connections(const ReactorConfig& config, PageSource& pages, Connect
     set_logging();
     set_cohorts();
     set_limits();
+    set_idle();
     if (config_.traces != nullptr && !traces_.on() && config_.warn)
         config_.warn("no address space for traces: none is made (--otlp-endpoint)");
 }
@@ -146,7 +148,8 @@ void Connections::set_profile(Index index, uint8_t profile) {
     const HeartbeatStep step =
         heartbeat_step(0, HeartbeatEvent::connected, index, now, heartbeat_of(connection));
     connection.heard = step.heard;
-    wheel_.arm(index, std::min(step.next, life_ends(index)));
+    const Tick idle_look = idle_.on() ? begin_idle(index) : kNoTick;
+    wheel_.arm(index, std::min({step.next, life_ends(index), idle_look}));
 }
 
 // The kernel's bounds follow the heartbeats. While it greets, it has those of its listener, and
@@ -177,7 +180,7 @@ void Connections::change_profile(Index index, uint8_t profile) {
     const AnswerWait wait = answer_wait(index);
     wheel_.arm(index, std::min({heartbeat_deadline(connection.heard, index, now, heartbeat, wait),
                                 heartbeat_deadline(heard_at(now), index, now, heartbeat),
-                                life_ends(index)}));
+                                life_ends(index), idle_.on() ? begin_idle(index) : kNoTick}));
 }
 
 // Of those that it has no message for yet: it is judged by what the flags say.
@@ -188,8 +191,10 @@ void Connections::on_bytes(Index index, std::span<uint8_t> bytes) {
     metrics_.add(Metric::bytes_received, bytes.size());
     heard_now_ = heard_at(config_.clock.up(io_.now()));
     const Connection& connection = at(index);
-    if (connection.tls != 0 && connection.stage != Stage::tls) [[unlikely]]
-        return on_records(index, bytes);
+    if ((connection.tls | connection.clocked) != 0) [[unlikely]] {
+        if (connection.clocked != 0) note_idle_read(index);
+        if (connection.tls != 0 && connection.stage != Stage::tls) return on_records(index, bytes);
+    }
     const size_t unfinished = unfinished_bytes(index);
     deliver(index, bytes);
     if (connection.inbox != 0 || is_greeting(connection))
@@ -284,6 +289,7 @@ void Connections::fill(ReactorStats& stats) const {
     stats.gauges.heartbeats_bytes =
         answer_times_.memory_bytes() + adaptive_.memory_bytes() + announced_.memory_bytes();
     stats.gauges.heartbeats_bytes += networks_.memory_bytes() + nat_reports_.memory_bytes();
+    stats.gauges.heartbeats_bytes += idle_rows_.memory_bytes();
 }
 
 void Connections::set_stage(Index index, Stage stage) {

@@ -7,6 +7,7 @@
 //   judging.cc       deadlines, and what is life besides whole frames
 //   adapting.cc      how long intervals are, where they are adaptive
 //   announcing.cc    from when on a peer is judged by what it is told
+//   idling.cc        idle clocks: nothing read, nothing sent, neither
 //   sides.cc         side connections, and what clients find out by them
 //   closing.cc       endings, with their states drawn
 //   sweeps.cc        what is done to every connection: retunes, draining, stopping, jobs (job.h)
@@ -40,6 +41,7 @@
 #include "core/buffer_pool.h"
 #include "core/connection_table.h"
 #include "core/heartbeat/adaptive.h"
+#include "core/heartbeat/idle_clocks.h"
 #include "core/heartbeat/nat_reports.h"
 #include "core/heartbeat/network_levels.h"
 #include "core/heartbeat/round_trip.h"
@@ -529,6 +531,23 @@ class Connections {
     void tell_announced(Index index);
     void adopt(Index index, Tick reached);
     bool has_taken_all(Index index) const;
+    // Idle clocks.
+    void set_idle();
+    bool may_idle(const Connection& connection) const;
+    Tick begin_idle(Index index);
+    void note_idle_read(Index index);
+    void note_idle_write(Index index);
+    IdleLook idle_look(Index index, Tick now) const;
+    struct IdleJudged {
+        Tick next = kNoTick;  // when to look again
+        uint32_t cost = 0;
+        bool closed = false;
+    };
+    IdleJudged judge_idle(Index index, Tick reached, bool probed);
+    void note_asked_left();
+    void note_idle(Index index, IdleClock clock, const IdleStep& step);
+    void close_idle(Index index, IdleClock clock, const IdleStep& step);
+    void fill_idle(Evidence& facts, Index index) const;
     Tick life_ends(Index index) const;
     bool end_lifetime(Index index, Tick reached);
     void evict(Index index, Tick reached);
@@ -659,6 +678,10 @@ class Connections {
     SideRows<RoundTrip> answer_times_;
     SideRows<AdaptiveState> adaptive_;
     SideRows<Announced> announced_;
+    SideRows<IdleState> idle_rows_;  // of those that are `clocked`
+    IdleConfig idle_;
+    bool has_had_idle_ = false;  // they are on, or were
+    std::vector<Index> asked_;   // whose answers they wait for from this turn on
     NetworkLevels networks_;
     NatReports nat_reports_;
     bool adapts_ = false;         // --heartbeat-adaptive

@@ -54,6 +54,7 @@ Evidence Connections::evidence(Index index) const {
     facts.greeting = is_greeting(connection);
     facts.held_off = io_.is_held_off(index);
     fill_silence(facts, index);
+    fill_idle(facts, index);
     facts.unfinished_bytes = incoming_bytes(index);
     facts.queued_bytes = outboxes_.bytes(connection);
     facts.transport = io_.transport_facts(index);

@@ -59,13 +59,19 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
         step.next = std::min(step.next, proven);
     }
     if (is_logged_in(connection)) step.next = std::min(step.next, judge_suspicion(index, reached));
-    wheel_.arm(index, std::min(step.next, life_ends(index)));
     uint32_t cost = kLookCost;
+    if (has_had_idle_) [[unlikely]] {
+        const IdleJudged idle = judge_idle(index, reached, step.verdict == Verdict::probe);
+        if (idle.closed) return kEvictCost;
+        step.next = std::min(step.next, idle.next);
+        cost += idle.cost;
+    }
+    wheel_.arm(index, std::min(step.next, life_ends(index)));
     if (step.verdict == Verdict::probe) {
         Session(*this, index).send_probe();
         probed_.push_back(index);
         note_probe(index);
-        cost = probes_sent(step.heard) == 2 ? kProbeCost + kProgressCost : kProbeCost;
+        cost += kProbeCost - kLookCost + (probes_sent(step.heard) == 2 ? kProgressCost : 0);
     }
     if (announced_.of(index).pends()) [[unlikely]] {
         adopt(index, reached);
@@ -308,6 +314,8 @@ void Connections::credit_download(Index index, Tick reached) {
     const bool taken = progress.acked_bytes > note.acked_bytes;
     const uint64_t credit = taken ? ticks_for(progress.acked_bytes - note.acked_bytes) : 0;
     const Tick acked_at = config_.clock.up(io_.clock() - progress.since_acked);
+    if (taken && connection.clocked != 0)
+        idle_rows_.at(index).taken = static_cast<uint32_t>(acked_at);
     const Tick closing_for = reached > note.since ? reached - note.since : 0;
     note.acked_bytes = std::max(note.acked_bytes, progress.acked_bytes);
     if (progress.waiting_bytes == 0 && outboxes_.bytes(connection) == 0) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +17,7 @@
 
 #include "core/flapping.h"
 #include "core/heartbeat/adaptive.h"
+#include "core/heartbeat/idle_clocks.h"
 #include "core/heartbeat_policy.h"
 #include "core/limits.h"
 #include "core/overload.h"
@@ -114,6 +116,10 @@ struct LoopOptions {
     uint32_t rtt_alpha = kRoundTripAlphaDefault;  // in millionths (core/heartbeat/round_trip.h)
     uint32_t nat_probes = 0;  // side connections at once, of all reactors; 0: there are none
     uint32_t tick_shift = kTickShiftDefault;  // a tick is 2^tick_shift ns
+
+    // Idle clocks, by IdleClock.
+    std::array<IdleRule, kIdleClocks> idle{};
+    bool idle_observe_output = false;
 
     // However alive (core/lifetime.h); 0: for ever.
     Nanos max_lifetime = 0;

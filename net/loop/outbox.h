@@ -123,12 +123,14 @@ class Outboxes {
     size_t flight_bytes(const Connection& connection) const {
         return buffers_.size(boxes_[connection.outbox].flight);
     }
-    // The flight has landed; with nothing queued the connection owns no outbox any more.
-    void end_flight(Connection& connection) {
+    // The flight has landed; with nothing queued the connection owns no outbox any more: false.
+    bool end_flight(Connection& connection) {
         Box& box = boxes_[connection.outbox];
         PULSE_ASSERT(box.flight != 0);
         give_back(box.flight);
-        if (box.queue == 0 && box.records == 0) free(connection);
+        if (box.queue != 0 || box.records != 0) return true;
+        free(connection);
+        return false;
     }
     // What is not in flight will not be sent.
     void drop_queue(Connection& connection) {

@@ -53,6 +53,9 @@ bool is_resumable(CloseReason reason) {
         case CloseReason::network_unreachable:
         case CloseReason::io_error:
         case CloseReason::idle_timeout:
+        case CloseReason::idle_read:
+        case CloseReason::idle_write:
+        case CloseReason::idle_both:
         case CloseReason::slow_upload:
         case CloseReason::slow_reader:
         case CloseReason::out_of_memory:

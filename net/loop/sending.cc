@@ -9,10 +9,12 @@ void Connections::on_sent(Index index, IoError error) {
     metrics_.add(Metric::bytes_sent, outboxes_.flight_bytes(connection));
     if ((connection.flags & kBulkOut) != 0 && io_.now() - send_notes_[index].at > kLongFlightNs)
         credit_flight(index, io_.send_progress(index));
-    outboxes_.end_flight(connection);
+    const bool has_outbox = outboxes_.end_flight(connection);
+    if (connection.clocked != 0) [[unlikely]]
+        note_idle_write(index);
     // A close goes on when its last words have gone.
     const bool closing = connection.stage == Stage::closing;
-    if (closing || outboxes_.waits(connection)) mark_dirty(index);
+    if (closing || (has_outbox && outboxes_.waits(connection))) mark_dirty(index);
 }
 
 // Room in the connection's next send. nullptr: it is gone, or going, or has too much waiting; then
@@ -45,6 +47,8 @@ uint8_t* Connections::claim(Index index, size_t bytes) {
 
 void Connections::flush() {
     flush_dirty();
+    if (!asked_.empty()) [[unlikely]]
+        note_asked_left();
     if (probed_.empty()) return;
     excuse_late_probes();
     flush_dirty();

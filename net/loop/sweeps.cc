@@ -88,6 +88,7 @@ void Connections::reload(std::shared_ptr<const LoopOptions> options) {
     authentication_.use(*config_.options);
     set_logging();
     set_limits();
+    set_idle();
     logins_.set_rules(make_reactor_config(config_.options).directory);
     if (retuning_.done()) begin_retune();
 }

@@ -282,6 +282,19 @@ std::string resuming(const ServerOptions& options) {
         format_mib(options.resume_bytes), kResumableSessionBytes);
 }
 
+std::string idle_clocks(const ServerOptions& options) {
+    std::string text = "idle clocks:";
+    for (size_t at = 0; at < kIdleClocks; ++at) {
+        const IdleRule& rule = options.idle[at];
+        if (!rule.on()) continue;
+        text += fmt::format("{} {} {}={}", text.ends_with(":") ? "" : ",",
+                            name_of(static_cast<IdleClock>(at)), format_duration(rule.after),
+                            name_of(rule.action));
+    }
+    return text + fmt::format("; they cost {} B a connection more, {} of all", sizeof(IdleState),
+                              format_mib(options.max_connections * sizeof(IdleState)));
+}
+
 std::string transport_security(const ServerOptions& options) {
     const bool is_frozen = options.tls.idle == TlsIdle::frozen;
     const bool only_new = options.tls.least == TlsVersion::v1_3;
@@ -338,6 +351,7 @@ std::vector<std::string> ServerPlan::describe() const {
                     format_duration(options.heartbeat_timeout),
                     static_cast<double>(clock.tick_ns()) / kMillisecond),
     };
+    if (std::ranges::any_of(options.idle, &IdleRule::on)) lines.push_back(idle_clocks(options));
     if (options.tls_context != nullptr) {
         for (const std::string& note : tls_notes) lines.push_back(note);
         lines.push_back(transport_security(options));

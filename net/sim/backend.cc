@@ -307,6 +307,7 @@ bool SimBackend::push_send(Index index, bool at_once) {
         at.send_armed = false;
         at.sending = {};
         note("sent", index);
+        if (witness_ != nullptr) witness_->on_sent_at_once(index);
         return true;
     }
     at.send_completed = true;

@@ -46,6 +46,8 @@ class SimWitness {
     virtual void on_resumed(Index) {}
     // The loop is about to be told that the send in flight is done.
     virtual void on_sent(Index) {}
+    // The kernel has taken all of a send at once.
+    virtual void on_sent_at_once(Index) {}
 };
 
 class SimBackend : private SimProgram {

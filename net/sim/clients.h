@@ -133,6 +133,9 @@ class SimClients final : private SimProgram, public SimWitness {
     // Whether a client should have been evicted or should be gone, and is not.
     void watch_bulk(const ConnectionTable& table);
     void judge_the_living(const ConnectionTable& table);
+    // After each turn, where idle clocks run: whether those that they closed were idle, by what was
+    // delivered before `judged`.
+    void judge_idle_closes(const ConnectionTable& table, Nanos judged);
     // Whether the directory has the sessions of the logged-in connections, and no others.
     void judge_sessions(const ConnectionTable& table, const Directory& directory);
 
@@ -216,6 +219,15 @@ class SimClients final : private SimProgram, public SimWitness {
         bool closed_on_bulk = false;  // one of the two held when it began to close
         Nanos bulk_taken_at = 0;      // when its host took the newest that came while bulk waited
         Nanos behind_at = 0;          // how far behind the server had been until then
+        // For idle clocks: the last bytes that the server was given and the last send that was
+        // done; after how long its heartbeats let it be closed, and what of that an answer has.
+        Nanos read_at = 0;
+        Nanos written_at = 0;
+        Nanos written_behind_at = 0;  // how far behind the server had been until that send
+        Nanos greeting_at = 0;  // when it last was in its greeting, in which they do not run
+        Nanos closes_after = 0;
+        Nanos answer_span = 0;
+        bool closed_idle = false;
         Nanos closing_seen_at = 0;
         Nanos closing_behind_at = 0;
     };
@@ -265,6 +277,7 @@ class SimClients final : private SimProgram, public SimWitness {
     void on_closed(Index index) override;
     void on_resumed(Index index) override;
     void on_sent(Index index) override;
+    void on_sent_at_once(Index index) override { note_written(index); }
 
     void set_timer(uint32_t client, Timer timer, Nanos delay);
     Nanos share(Nanos whole, uint64_t from_percent, uint64_t to_percent);
@@ -319,6 +332,10 @@ class SimClients final : private SimProgram, public SimWitness {
     void judge_unheard(const Line& line, Nanos deadline);
     void judge_flow(const Line& line, Nanos judged);
     void judge_handshake(const Line& line);
+    void note_written(Index index);
+    void judge_idle_close(Index index, const Line& line, Nanos judged);
+    void judge_idle_kept(Index index, const Line& line);
+    bool lives_as_told(const Line& line) const;
     void judge_goodbye(const Line& line);
     void judge_memory(const Line& line);
     void judge_answers(Index index, Line& line);

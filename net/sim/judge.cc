@@ -35,8 +35,9 @@ void SimClients::on_attached(Index index, SimSocket far) {
     line_of_index_[index] = id;
     line.server_holds = line.attached = true;
     line.attached_at = line.heard_at = line.maybe_heard_at = network_.clock();
+    line.read_at = line.written_at = network_.clock();
     line.promised_until = line.heard_at + known_timeout(line);
-    line.behind_at = io_.behind_total();
+    line.behind_at = line.written_behind_at = io_.behind_total();
 }
 
 SimClients::Line* SimClients::line_at(Index index) {
@@ -47,6 +48,7 @@ SimClients::Line* SimClients::line_at(Index index) {
 void SimClients::on_delivered(Index index, uint64_t offset) {
     Line* line = line_at(index);
     if (line == nullptr) return;
+    line->read_at = network_.clock();
     // The first bytes tell the protocol, and bytes of a message in progress may prove life.
     bool maybe = line->delivered == 0;
     while (!line->marks.empty() && line->marks.front().end <= offset) {
@@ -93,6 +95,7 @@ void SimClients::on_resumed(Index index) {
 
 // An answer waits behind the send in flight, and for no other.
 void SimClients::on_sent(Index index) {
+    note_written(index);
     Line* line = line_at(index);
     if (line != nullptr && line->way_free_at == 0) line->way_free_at = network_.clock();
 }
@@ -153,9 +156,13 @@ void SimClients::note_told(Line& line, Nanos timeout, bool by_welcome) {
 }
 
 void SimClients::note_judged(Line& line, const Connection& connection) {
+    if (is_greeting(connection)) line.greeting_at = network_.clock();
     if (!is_live(connection.stage) || is_greeting(connection)) return;
-    const ReactorConfig& config = *facts_.config;
-    const Nanos timeout = facts_.tick_ns * config.profiles[connection.profile].timeout_ticks;
+    const HeartbeatConfig& heartbeat = facts_.config->profiles[connection.profile];
+    const Nanos timeout = facts_.tick_ns * heartbeat.timeout_ticks;
+    line.answer_span = pulse::answer_time(facts_.tick_ns * heartbeat.interval_ticks);
+    line.closes_after =
+        line.answer_span + facts_.tick_ns * (heartbeat.interval_ticks + heartbeat.grace_ticks);
     if (std::exchange(line.judged_timeout, timeout) != timeout)
         line.judged_since = network_.clock();
 }
@@ -484,6 +491,7 @@ void SimClients::judge_the_living(const ConnectionTable& table) {
             const Nanos latest = latest_end(index, *line) + lateness_allowed(line->behind_at);
             if (io_.now() > latest)
                 broken("silent_peer_kept", *line, ms(io_.now() - silence_began(index, *line)));
+            judge_idle_kept(index, *line);
         }
         if (is_live(stage)) judge_answers(index, *line);
         if (stage != Stage::closing && stage != Stage::closed) continue;

@@ -92,6 +92,25 @@ void draw_heartbeats(World& world, const SimulationOptions& options) {
     }
 }
 
+// A quarter of the worlds have idle clocks, likewise: half of them close.
+void draw_idle(World& world, const SimulationOptions& options) {
+    Random random(mix64(options.seed) ^ 0x69646c);
+    if (!random.chance(1, 4)) return;
+    LoopOptions& server = world.server;
+    const Nanos interval = server.heartbeat_interval;
+    const Nanos most = 2 * server.heartbeat_timeout;
+    for (IdleRule& rule : server.idle) {
+        if (random.chance(1, 3)) continue;
+        rule.action = random.chance(1, 2)   ? IdleAction::close
+                      : random.chance(1, 2) ? IdleAction::probe
+                                            : IdleAction::event;
+        const Nanos least = rule.action == IdleAction::close ? interval : interval / 4;
+        rule.after = static_cast<Nanos>(
+            random.between(static_cast<uint64_t>(least), static_cast<uint64_t>(most)));
+    }
+    server.idle_observe_output = random.chance(1, 2);
+}
+
 // A quarter of the worlds with an operator have policies, likewise.
 void draw_policies(World& world, const SimulationOptions& options) {
     Random random(mix64(options.seed) ^ 0x706f6c);
@@ -161,6 +180,7 @@ World draw_world(Random& random, const SimulationOptions& options) {
         server.drain_delay = static_cast<Nanos>(drains.between(1, 10)) * kSecond;
     draw_overload(world, options);
     draw_heartbeats(world, options);
+    draw_idle(world, options);
     draw_policies(world, options);
     return world;
 }
@@ -428,11 +448,12 @@ class Simulation {
             network_.run_until(before + kSecond);
         }
         clients_.watch_bulk(table_);
+        const Nanos judged = config_.clock.begins(config_.clock.down(io_.drained_until()));
+        if (has_idle_clocks_) clients_.judge_idle_closes(table_, judged);
         const uint64_t evicted = metrics_.distributions.eviction_delay.count();
         if (evicted == evicted_) return;
         evicted_ = evicted;
-        const Tick reached = config_.clock.down(io_.drained_until());
-        clients_.judge_evictions(table_, config_.clock.begins(reached));
+        clients_.judge_evictions(table_, judged);
     }
 
     // Where heartbeats are stretched, or are so no more, each silence begins anew.
@@ -647,6 +668,7 @@ class Simulation {
     OverloadStep overload_ = OverloadStep::none;
     uint64_t overload_left_ = 0;
     uint64_t evicted_ = 0;
+    const bool has_idle_clocks_ = std::ranges::any_of(world_.server.idle, &IdleRule::on);
 };
 
 }  // namespace

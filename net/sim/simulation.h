@@ -17,6 +17,13 @@
 //                           a silent peer goes by its deadline, plus what the server was behind
 //   flowing_peer_evicted    nor one of whose messages, to it or from it, twice the minimum rate
 //                           (kProgressBytesPerSecondMin) arrived for a whole timeout
+//   idle_closed_early       no peer is closed by an idle clock before that has run since the last
+//                           bytes that it sent or took, as the clock counts them, nor when more of
+//                           them had reached the kernel by then
+//   idle_living_closed      nor by those that count reads one that beats within its interval, or
+//                           answers probes within the time that they have, over a link that loses
+//                           nothing
+//   idle_kept               and one that is idle for longer goes, plus what the server was behind
 //   goodbye_unsaid          a connection that the server ends has had a goodbye with the reason's
 //                           code, unless its link was silent, it did not read, it said nothing that
 //                           tells its protocol, or the drain window was over; and a WebSocket's

@@ -325,6 +325,7 @@ COMMON = ("--handshake-timeout", "1s", "--heartbeat-interval", "500ms", "--heart
           "16KiB", "--ws-origin", "https://a.example")
 SMALL = ("--max-message-bytes", "64KiB", "--buffer-bytes", "384KiB")
 PROXIED = {"scheme": "auto", "query": "?proxy=on"}
+IDLE = ("--heartbeat-interval", "200ms", "--heartbeat-timeout", "60s", "--heartbeat-probe", "off")
 UNDER_CABLE = ("--heartbeat-interval", "500ms", "--heartbeat-timeout", "60s",
                "--tcp-user-timeout", "1s")
 PROVOKED = (
@@ -375,6 +376,9 @@ PROVOKED = (
     (("--address-accept-rate", "1/s"), {"scheme": "jsonl"},
      {"address_rate": comes_too_often(b"address_rate")}),
     (("--max-lifetime", "1s"), {}, {"max_lifetime": says(b"")}),
+    (IDLE + ("--idle-read", "500ms=close"), {}, {"idle_read": says(b"")}),
+    (IDLE + ("--idle-write", "500ms=close"), {}, {"idle_write": says(b"")}),
+    (IDLE + ("--idle-both", "500ms=close"), {}, {"idle_both": says(b"")}),
     ((), {"scheme": "jsonl"}, {"out_of_descriptors": takes_the_descriptors}),
     (SMALL, {"scheme": "ws"}, {"out_of_memory": hoards}),
     (("--proxy-trusted", "127.9.0.0/16"), PROXIED, {
@@ -430,6 +434,9 @@ EXPLAINED = {
     "kicked": "an operator closed it: moved.",
     "taken_over": "taken_over after",
     "max_lifetime": "max_lifetime after",
+    "idle_read": " s, and --idle-read is 500ms",
+    "idle_write": " s, and --idle-write is 500ms",
+    "idle_both": " s, and --idle-both is 500ms",
     "token_expired": "token_expired after",
     "duplicate_login": "this device of the user is logged in.",
     "moved": "moved after",

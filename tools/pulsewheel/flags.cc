@@ -347,6 +347,24 @@ std::optional<std::string> wrong_misses(const ServerOptions& options, const Orig
            "; write fewer, a shorter --suspect-probe, or a longer timeout";
 }
 
+// A close that would come before the peers have beaten as they are told, or answered a probe.
+std::optional<std::string> wrong_idle(const ServerOptions& options, const Origins& origins) {
+    const TickClock clock{options.tick_shift};
+    const Nanos interval = options.heartbeat_interval;
+    const Nanos least = interval + probe_grace(interval, options.heartbeat_timeout) +
+                        answer_time(interval) + 3 * clock.tick_ns();
+    for (size_t at = 0; at < kIdleClocks; ++at) {
+        const IdleRule& rule = options.idle[at];
+        if (!rule.on() || rule.action != IdleAction::close || rule.after >= least) continue;
+        const std::string name = "idle-" + std::string(name_of(static_cast<IdleClock>(at)));
+        return origin_of(origins, name) + ": '" + format_duration(rule.after) +
+               "=close' leaves peers too little time for a heartbeat each " +
+               format_duration(interval) + ", or to answer a probe; write at least " +
+               in_ms(least) + ", a shorter --heartbeat-interval, or =event or =probe";
+    }
+    return std::nullopt;
+}
+
 std::optional<std::string> wrong_buffers(const ServerOptions& options, const Origins& origins) {
     const size_t least = buffers_for(options.max_message_bytes, options.on_message);
     if (options.buffer_bytes >= least) return std::nullopt;
@@ -497,10 +515,10 @@ std::string commented_toml(const ServerOptions& options) {
 Result<void> check_between(const ServerOptions& options, const Origins& origins) {
     std::string errors;
     for (const auto& wrong : {wrong_listeners(options, origins), wrong_heartbeats(options, origins),
-                              wrong_misses(options, origins), wrong_buffers(options, origins),
-                              wrong_queues(options, origins), wrong_window(options, origins),
-                              wrong_tls(options, origins), wrong_admin(options, origins),
-                              wrong_anomalies(options, origins)}) {
+                              wrong_misses(options, origins), wrong_idle(options, origins),
+                              wrong_buffers(options, origins), wrong_queues(options, origins),
+                              wrong_window(options, origins), wrong_tls(options, origins),
+                              wrong_admin(options, origins), wrong_anomalies(options, origins)}) {
         if (wrong) errors.append(errors.empty() ? "" : "\n").append(*wrong);
     }
     if (errors.empty()) return {};

@@ -97,6 +97,32 @@ std::vector<std::string> get_word(const ServerOptions& options) {
     return {std::string(kWords[static_cast<size_t>(options.*kField)])};
 }
 
+// off, or TIME=ACTION.
+constexpr Nanos kIdleLeast = 100 * kMillisecond, kIdleMost = 24 * 3'600 * kSecond;
+template <IdleClock kClock>
+Result<void> set_idle(ServerOptions& options, std::string_view text) {
+    IdleRule& rule = options.idle[static_cast<size_t>(kClock)];
+    rule = {};
+    if (text == kOffWord) return {};
+    const size_t equals = std::min(text.find('='), text.size());
+    const Result<Nanos> after = parse_duration(text.substr(0, equals));
+    const Result<size_t> action =
+        equals < text.size() ? parse_word(text.substr(equals + 1), kIdleActionNames) : Error{""};
+    if (!after || !action || *after < kIdleLeast || *after > kIdleMost) {
+        return refuse(text, "is not an idle clock",
+                      "write off, or a time from 100ms to 24h and what is done then: event, probe "
+                      "or close, such as 60s=probe");
+    }
+    rule = {*after, static_cast<IdleAction>(*action)};
+    return {};
+}
+template <IdleClock kClock>
+std::vector<std::string> get_idle(const ServerOptions& options) {
+    const IdleRule& rule = options.idle[static_cast<size_t>(kClock)];
+    if (!rule.on()) return {std::string(kOffWord)};
+    return {format_duration(rule.after).append("=").append(name_of(rule.action))};
+}
+
 constexpr std::string_view kSwitch[] = {"off", "on"};
 constexpr std::string_view kBackends[] = {"auto", "io_uring", "epoll"};
 constexpr std::string_view kLivenesses[] = {"any", "roundtrip"};
@@ -829,6 +855,22 @@ constexpr Setting kSettings[] = {
      "What proves that a peer lives: any complete frame, or only a ping of its own or the answer "
      "to a probe with the value of that probe.",
      text, live, WORD(liveness, kLivenesses)},
+    {"idle-read", kHeartbeats, "TIME=ACTION",
+     "What to do with a connection of which no byte was read for so long, such as 60s=probe, and "
+     "again each time as long passes: event counts it and logs it (--log-connections), probe sends "
+     "a probe as well, close closes it (idle_read), though not before a silent peer was probed "
+     "and could answer. Beside its heartbeats, which go on. off: nothing.",
+     text, live, set_idle<IdleClock::read>, get_idle<IdleClock::read>},
+    {"idle-write", kHeartbeats, "TIME=ACTION",
+     "The same of one to which nothing was sent for so long, pongs and probes included: a write "
+     "counts when the kernel has taken all of it.",
+     text, live, set_idle<IdleClock::write>, get_idle<IdleClock::write>},
+    {"idle-both", kHeartbeats, "TIME=ACTION", "The same of one with which neither was done.", text,
+     live, set_idle<IdleClock::both>, get_idle<IdleClock::both>},
+    {"idle-observe-output", kHeartbeats, "on|off",
+     "Whether what a peer takes of a message that is on its way to it is activity for --idle-write "
+     "and --idle-both; where they close it always is.",
+     boolean, live, WORD(idle_observe_output, kSwitch)},
     {"tick", kHeartbeats, "TIME",
      "Precision of all deadlines, rounded to a power of two of nanoseconds.", text, restart,
      set_tick, get_tick},

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/net/loop/conversation.h"
@@ -81,6 +84,269 @@ TEST(MaxLifetime, IsAlsoOfThoseThatCameBeforeItWasAskedFor) {
     stage.settle(31 * kSecond);  // at the next look at it: an interval at most
     EXPECT_TRUE(stage.ended(peer));
     EXPECT_NE(stage.heard(peer).find("max_lifetime"), std::string::npos);
+}
+
+// ------------------------------------------------------------------------------------ idle clocks
+constexpr size_t kRead = 0, kWrite = 1, kBoth = 2;
+
+// Heartbeats of 4 s and a minute.
+StagePlan plan_with_clock(size_t clock, IdleRule rule) {
+    StagePlan with = plan();
+    with.options.on_message = OnMessage::discard;
+    with.options.heartbeat_interval = 4 * kSecond;
+    with.options.heartbeat_timeout = 60 * kSecond;
+    with.options.idle[clock] = rule;
+    with.options.log_connections = 1'000'000;
+    with.ledger_entries = 10;
+    return with;
+}
+StagePlan without_probes(StagePlan with) {
+    with.options.heartbeat_probe = false;
+    return with;
+}
+
+size_t beginning(ReactorStage& stage) {
+    const size_t peer = stage.connect(kLines);
+    EXPECT_EQ(answer(stage, peer, "PING\n"), "PONG\n");
+    return peer;
+}
+// Says `words` each `pause` for so long, but for what the last pause has of it.
+void repeat(ReactorStage& stage, size_t peer, std::string_view words, Nanos pause, Nanos span) {
+    for (Nanos said = 0; said < span; said += pause) {
+        stage.settle(pause);
+        stage.write(peer, words);
+    }
+    stage.settle();
+}
+// Answers each probe for so long.
+void keep_answering(ReactorStage& stage, size_t peer, Nanos span) {
+    for (Nanos left = span; left > 0; left -= kSecond / 10) {
+        stage.settle(kSecond / 10);
+        if (std::exchange(stage.heard(peer), {}).find("ping") != std::string::npos)
+            stage.write(peer, "{\"type\":\"pong\"}\n");
+    }
+}
+std::vector<std::string> idle_events(const ReactorStage& stage) {
+    std::vector<std::string> words;
+    for (const LogEvent& event : stage.events())
+        if (event.words.find(" idle: ") != std::string::npos) words.push_back(event.words);
+    return words;
+}
+
+TEST(IdleClocks, AreCountedAndLoggedAsOftenAsTheyAreOver) {
+    ReactorStage stage(plan_with_clock(kRead, {10 * kSecond, IdleAction::event}));
+    const size_t peer = beginning(stage);
+    stage.settle(25 * kSecond);
+    stage.write(peer, "PING\n");
+    stage.settle(15 * kSecond);
+    EXPECT_EQ(stage.metrics()[Metric::idle_read], 3u);
+    EXPECT_EQ(stage.metrics()[Metric::idle_write] + stage.metrics()[Metric::idle_probes], 0u);
+    const std::vector<std::string> expected = {
+        "r0-000000-0 idle: nothing was read from it for 10.0 s (--idle-read, event)",
+        "r0-000000-0 idle: nothing was read from it for 20.0 s, again (--idle-read, event)",
+        "r0-000000-0 idle: nothing was read from it for 10.0 s (--idle-read, event)"};
+    EXPECT_EQ(idle_events(stage), expected);
+    EXPECT_NE(stage.record(peer), nullptr);
+    stage.reactor().connections().validate();
+}
+
+TEST(IdleClocks, ProbeWithoutTheHeartbeats) {
+    ReactorStage stage(without_probes(plan_with_clock(kWrite, {10 * kSecond, IdleAction::probe})));
+    const size_t peer = beginning(stage);
+    stage.heard(peer).clear();
+    stage.settle(21 * kSecond);
+    const std::string heard = stage.heard(peer);
+    EXPECT_EQ(std::ranges::count(heard, '\n'), 2) << heard;
+    EXPECT_NE(heard.find("ping"), std::string::npos);
+    EXPECT_EQ(stage.metrics()[Metric::idle_probes], 2u);
+    EXPECT_EQ(stage.metrics()[Metric::probes_sent], 0u);
+}
+
+// Of the three clocks by what is done meanwhile: which close.
+TEST(IdleClocks, CloseWhatIsIdle) {
+    using Life = void (*)(ReactorStage&, size_t);
+    const Life silence = [](ReactorStage& stage, size_t) { stage.settle(30 * kSecond); };
+    const Life data = [](ReactorStage& stage, size_t peer) {
+        repeat(stage, peer, "{\"type\":\"data\"}\n", kSecond, 30 * kSecond);
+    };
+    const Life pings = [](ReactorStage& stage, size_t peer) {
+        repeat(stage, peer, "PING\n", 4 * kSecond, 30 * kSecond);
+    };
+    const Life pieces = [](ReactorStage& stage, size_t peer) {
+        repeat(stage, peer, "{", kSecond, 30 * kSecond);
+    };
+    const struct {
+        Life life;
+        std::array<bool, kIdleClocks> closes;
+    } rows[] = {{silence, {true, true, true}},
+                {data, {false, true, false}},
+                {pings, {false, false, false}},
+                {pieces, {false, true, false}}};
+    constexpr CloseReason kReasons[] = {CloseReason::idle_read, CloseReason::idle_write,
+                                        CloseReason::idle_both};
+    for (const auto& row : rows) {
+        for (size_t clock = 0; clock < kIdleClocks; ++clock) {
+            ReactorStage stage(
+                without_probes(plan_with_clock(clock, {10 * kSecond, IdleAction::close})));
+            const size_t peer = beginning(stage);
+            row.life(stage, peer);
+            const size_t at = static_cast<size_t>(&row - rows);
+            EXPECT_EQ(closed_for(stage, kReasons[clock]), row.closes[clock]) << at << clock;
+            EXPECT_EQ(stage.record(peer) == nullptr, row.closes[clock]) << at << clock;
+            EXPECT_EQ(stage.heard(peer).find("\"code\":4013") != std::string::npos,
+                      row.closes[clock]);
+        }
+    }
+}
+
+TEST(IdleClocks, CloseToTheTickAndSayWhy) {
+    ReactorStage stage(plan_with_clock(kRead, {10 * kSecond, IdleAction::close}));
+    const size_t peer = beginning(stage);
+    const ConnectionId id = stage.table().id(*stage.index(peer));
+    const auto told = [&] {
+        const Connections& connections = stage.reactor().connections();
+        return connections.explain(connections.evidence(id.index));
+    };
+    stage.settle(3 * kSecond);
+    EXPECT_NE(told().find("If nothing is read from it it is closed as idle_read in 7.0"),
+              std::string::npos)
+        << told();
+    stage.settle(6'980 * kMillisecond);
+    EXPECT_FALSE(stage.ended(peer)) << "it has been silent for less";
+    stage.settle(40 * kMillisecond);
+    EXPECT_TRUE(stage.ended(peer));
+    const std::string why = told();
+    EXPECT_NE(why.find("idle_read after 10.0 s: nothing was read from it for 10.0 s, and "
+                       "--idle-read is 10s."),
+              std::string::npos)
+        << why;
+    EXPECT_NE(stage.heard(peer).find(R"("code":4013,"reason":"idle_read"})"), std::string::npos);
+}
+
+// Each peer as it was told to live, with clocks that are shorter than that.
+TEST(IdleClocks, CloseNoneThatBeatsAsItIsToldOrAnswers) {
+    for (const size_t clock : {kRead, kBoth}) {
+        StagePlan with = plan_with_clock(clock, {2 * kSecond, IdleAction::close});
+        ReactorStage answering(with);
+        const size_t one = beginning(answering);
+        keep_answering(answering, one, 30 * kSecond);
+        EXPECT_NE(answering.record(one), nullptr);
+        // Probes go out each 4.5 s; the close waits for a quarter of an interval behind them.
+        answering.settle(6 * kSecond);
+        EXPECT_EQ(answering.record(one) == nullptr, clock == kRead) << "its probe was a write";
+
+        ReactorStage beating(without_probes(with));
+        const size_t other = beginning(beating);
+        repeat(beating, other, "PING\n", 4 * kSecond, 30 * kSecond);
+        EXPECT_NE(beating.record(other), nullptr);
+    }
+}
+
+// This server was away for longer than the clocks: what came meanwhile counts, and what could not
+// be asked or sent.
+TEST(IdleClocks, CloseNoneForWhatThisServerDidNotDo) {
+    for (size_t clock = 0; clock < kIdleClocks; ++clock) {
+        for (const Nanos into : {kSecond, 3 * kSecond, 4'400 * kMillisecond}) {
+            const StagePlan with = plan_with_clock(clock, {10 * kSecond, IdleAction::close});
+            ReactorStage stage(with);
+            const size_t beats = beginning(stage), answers = beginning(stage);
+            stage.settle(into);
+            stage.write(beats, "PING\n");
+            stage.io().pass_time(20 * kSecond);
+            keep_answering(stage, answers, 3 * kSecond);
+            EXPECT_NE(stage.record(beats), nullptr) << clock << " " << into;
+            EXPECT_NE(stage.record(answers), nullptr) << clock << " " << into;
+        }
+    }
+}
+
+// A peer on a slow link takes an answer for longer than any clock runs.
+TEST(IdleClocks, CloseNoneThatTakesWhatItIsSent) {
+    for (size_t clock = 0; clock < kIdleClocks; ++clock) {
+        for (const bool observes : {false, true}) {
+            StagePlan with = plan_with_clock(clock, {6 * kSecond, IdleAction::close});
+            with.faults.socket_buffer_bytes = 8 * 1'024;
+            with.options.on_message = OnMessage::echo;
+            with.options.idle_observe_output = observes;
+            ReactorStage stage(with);
+            const size_t peer = beginning(stage);
+            stage.set_reading(peer, false);
+            stage.write(peer, "{\"type\":\"data\",\"x\":\"" + std::string(100'000, 'd') + "\"}\n");
+            for (int second = 0; second < 30; ++second) {
+                if (second % 3 == 0) {
+                    stage.set_reading(peer, true);
+                    stage.set_reading(peer, false);
+                }
+                stage.settle(kSecond);
+            }
+            EXPECT_NE(stage.record(peer), nullptr) << clock << observes;
+        }
+    }
+}
+
+TEST(IdleClocks, ObserveOutputOrWritesThatAreComplete) {
+    for (const bool observes : {false, true}) {
+        StagePlan with = plan_with_clock(kWrite, {6 * kSecond, IdleAction::event});
+        with.faults.socket_buffer_bytes = 8 * 1'024;
+        with.options.on_message = OnMessage::echo;
+        with.options.idle_observe_output = observes;
+        ReactorStage stage(with);
+        const size_t peer = beginning(stage);
+        stage.set_reading(peer, false);
+        stage.write(peer, "{\"type\":\"data\",\"x\":\"" + std::string(200'000, 'd') + "\"}\n");
+        for (int second = 0; second < 20; ++second) {
+            stage.set_reading(peer, true);
+            stage.set_reading(peer, false);
+            stage.settle(kSecond);
+        }
+        EXPECT_EQ(stage.metrics()[Metric::idle_write], observes ? 0u : 3u);
+        stage.settle(10 * kSecond);
+        EXPECT_GT(stage.metrics()[Metric::idle_write], observes ? 0u : 3u) << "it takes no more";
+    }
+}
+
+TEST(IdleClocks, FollowAReload) {
+    ReactorStage stage(plan_with_clock(kRead, {}));
+    const size_t peer = beginning(stage);
+    stage.settle(5 * kSecond);
+    stage.reload([](LoopOptions& o) { o.idle[kRead] = {10 * kSecond, IdleAction::event}; });
+    stage.settle(16 * kSecond);
+    EXPECT_EQ(stage.metrics()[Metric::idle_read], 1u) << "from the next look on";
+    const size_t later = beginning(stage);
+    stage.reload([](LoopOptions& o) { o.idle[kRead] = {}; });
+    stage.settle(20 * kSecond);
+    EXPECT_EQ(stage.metrics()[Metric::idle_read], 1u);
+    EXPECT_EQ(stage.record(later)->clocked + stage.record(peer)->clocked, 0);
+}
+
+TEST(IdleClocks, AreNotOfGreetingsEndsAndDrains) {
+    ReactorStage stage(plan_with_clock(kRead, {kSecond, IdleAction::event}));
+    const size_t greets = stage.connect(kAuto);
+    stage.write(greets, "GET /");
+    stage.settle(5 * kSecond);
+    EXPECT_EQ(stage.metrics()[Metric::idle_read], 0u);
+    const size_t peer = beginning(stage);
+    ASSERT_TRUE(stage.post({.body = Message::Drain{}}));
+    stage.settle(9 * kSecond);
+    EXPECT_EQ(stage.metrics()[Metric::idle_read], 0u);
+    EXPECT_TRUE(stage.ended(peer));
+}
+
+// The wheel has one entry of each, whatever runs for it.
+TEST(IdleClocks, TakeNoEntryOfTheWheel) {
+    StagePlan with = plan_with_clock(kRead, {7 * kSecond, IdleAction::event});
+    with.options.idle[kWrite] = {11 * kSecond, IdleAction::probe};
+    with.options.idle[kBoth] = {50 * kSecond, IdleAction::close};
+    ReactorStage stage(with);
+    const size_t peer = beginning(stage);
+    for (int second = 0; second < 40; ++second) {
+        stage.settle(kSecond);
+        if (second % 5 == 0) stage.write(peer, "PING\n");
+        EXPECT_LE(stage.reactor().connections().wheel().entries(), 3u) << "stale ones included";
+        stage.reactor().connections().validate();
+    }
+    EXPECT_EQ(stage.stats().gauges.heartbeats_bytes % sizeof(IdleState), 0u);
+    EXPECT_GE(stage.stats().gauges.heartbeats_bytes, sizeof(IdleState));
 }
 
 // ---------------------------------------------------------------------------- the peer's goodbyes

@@ -450,6 +450,25 @@ TEST(Flags, ATimeoutMustLeaveTimeForAnAnswer) {
                  {"too little time"});
 }
 
+TEST(Flags, IdleClocksHaveATimeAndWhatIsDoneThen) {
+    const ServerOptions options =
+        options_of({"--idle-read", "60s=probe", "--idle-both", "5m=close"});
+    EXPECT_EQ(options.idle[0], (IdleRule{60 * kSecond, IdleAction::probe}));
+    EXPECT_EQ(options.idle[1], IdleRule{});
+    EXPECT_EQ(options.idle[2], (IdleRule{300 * kSecond, IdleAction::close}));
+    for (const char* wrong : {"60s", "60s=", "=close", "60s=kick", "99ms=event", "25h=event"}) {
+        expect_error(read({"--idle-write", wrong}),
+                     {std::string("--idle-write: '") + wrong + "' is not an idle clock",
+                      "event, probe or close, such as 60s=probe"});
+    }
+    // Peers beat each 30 s, are probed after 32 s, and have a second for the answer.
+    expect_error(read({"--idle-read", "33s=close"}),
+                 {"--idle-read: '33s=close' leaves peers too little time", "each 30s",
+                  "write at least 33026ms"});
+    EXPECT_TRUE(read({"--idle-read", "33026ms=close"}));
+    EXPECT_TRUE(read({"--idle-read", "1s=probe"}));
+}
+
 TEST(Flags, BuffersHoldAFewOfTheLongestMessages) {
     EXPECT_EQ(options_of({}).buffer_bytes, kBufferedBytesDefault);
     EXPECT_EQ(options_of({"--max-message-bytes", "64MiB"}).buffer_bytes, size_t{384} << 20);
