@@ -26,6 +26,9 @@ constexpr Nanos kSampleInterval = kSecond;
 constexpr Nanos kAnswerWait = 300 * kMillisecond;
 // Beyond what the schedule and the connect timeout allow, a ramp is given up.
 constexpr Nanos kRampGrace = 30 * kSecond;
+// What each client over TLS adds: the server's end of a full handshake is 0.28 ms of a core
+// (tools/perf/handshakes.py), and both ends may have to share one.
+constexpr Nanos kRampTimeOfTls = 2 * kMillisecond;
 // Where none of the first so many opens within this time, the target is not there.
 constexpr uint64_t kTriesBeforeGivingUp = 64;
 constexpr Nanos kTriesTime = 2 * kSecond;
@@ -144,7 +147,8 @@ class Run {
                 planned += std::max(kSecond, planned / 16);
             }
         }
-        const Nanos give_up = began_ + planned + options_.connect_timeout + kRampGrace;
+        const Nanos of_tls = options_.speaks_tls() ? options_.connections * kRampTimeOfTls : 0;
+        const Nanos give_up = began_ + planned + of_tls + options_.connect_timeout + kRampGrace;
         const auto settled = [](const auto& worker) {
             const Crowd* crowd = worker->crowd.load(std::memory_order_acquire);
             return worker->ended.load() || (crowd != nullptr && crowd->settled());
