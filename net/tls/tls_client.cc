@@ -4,7 +4,10 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "net/tls/openssl_words.h"
@@ -36,6 +39,11 @@ Result<void> trust(SSL_CTX* context, const std::string& authorities) {
         if (SSL_CTX_set_default_verify_paths(context) == 1) return {};
         return Error{"--tls-verify: the system's authorities cannot be read (" +
                      take_openssl_error() + "); name a file by --tls-ca"};
+    }
+    // OpenSSL would say "system lib".
+    if (access(authorities.c_str(), R_OK) != 0) {
+        return Error{"--tls-ca " + authorities + ": cannot be read (" + std::strerror(errno) +
+                     "); name a file of the authorities to trust"};
     }
     if (SSL_CTX_load_verify_file(context, authorities.c_str()) == 1) return {};
     return Error{"--tls-ca " + authorities + ": has no certificates in PEM that can be read (" +

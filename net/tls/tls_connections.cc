@@ -118,7 +118,7 @@ SSL* TlsConnections::make(Index index, SSL_CTX* context, bool freezes) {
     if (bio == nullptr || (freezes && !watch_secrets(ssl))) {
         BIO_free(bio);
         SSL_free(ssl);
-        ERR_clear_error();
+        reason_ = take_openssl_error();
         return nullptr;
     }
     BIO_set_data(bio, this);
@@ -151,7 +151,7 @@ bool TlsConnections::begin_client(Index index, const TlsClientStart& start) {
                        (start.resumes == nullptr || SSL_set_session(ssl, start.resumes) == 1) &&
                        SSL_get_error(ssl, SSL_do_handshake(ssl)) == SSL_ERROR_WANT_READ;
     if (ready) return true;
-    ERR_clear_error();
+    reason_ = take_openssl_error();
     output_.clear();
     release(index);
     return false;

@@ -57,9 +57,11 @@ class TlsConnections {
     TlsConnections(const TlsConnections&) = delete;
     TlsConnections& operator=(const TlsConnections&) = delete;
 
-    // The server's end of a handshake. False: there is no memory. Requires: it has none here.
+    // The server's end of a handshake. False: there is no memory, and reason() has OpenSSL's words
+    // for it. Requires: it has none here.
     bool begin(Index index, const TlsContext& context);
-    // The client's end of one, whose first flight is in output(). Likewise.
+    // The client's end of one, whose first flight is in output(). Likewise, and false where OpenSSL
+    // does not take the name.
     bool begin_client(Index index, const TlsClientStart& start);
     bool has(Index index) const { return used_ > index && entries_[index].kind != Kind::none; }
     // begin() was called, and the handshake is neither over nor given up.
@@ -94,7 +96,7 @@ class TlsConnections {
     size_t unread_bytes(Index index) const { return has(index) ? entries_[index].come : 0; }
     // Its close_notify came, with this read or one before.
     bool has_ended(Index index) const;
-    // Of the last read that failed, until the next call: "wrong version number".
+    // Of the last call that failed, until the next: "wrong version number".
     std::string_view reason() const { return reason_; }
 
     // `plain` becomes records. False: OpenSSL has no memory, and the connection cannot go on.

@@ -6,13 +6,15 @@ Ends with `N passed, N failed, N skipped`.
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from load import Load  # noqa: E402: its path comes first
+from certificates import make_certificate  # noqa: E402: its path comes first
+from load import Load  # noqa: E402
 from server import Server, Skipped, run_tests  # noqa: E402
 from websocket_peer import Peer, echo  # noqa: E402
 
@@ -107,6 +109,42 @@ def test_unix_socket():
             assert all(request.startswith(b"GET /room?a HTTP/1.1") for request in peer.requests)
         load = Load(f"unix:{path}.none", *SHORT)
         assert load.code == 1 and "No such file" in load.complaints, load.text()
+
+
+def break_tls(context):
+    """Of Pulsewheel's binary protocol over TLS: a pong, a probe, which wants an answer, and in the
+    same segment a record that does not open."""
+    def answer(peer, request):
+        to_tls, from_tls = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(to_tls, from_tls, server_side=True)
+        to_tls.write(request)
+
+        def until_done(step):
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    peer.sendall(from_tls.read())
+                    to_tls.write(peer.recv(65_536))
+        until_done(tls.do_handshake)
+        ping = until_done(lambda: tls.read(8))
+        tls.write(b"\xB7\x02" + ping[2:] + b"\xB7\x01\0\0\0\0\0\x07")
+        peer.sendall(from_tls.read() + b"\x17\x03\x03\0\x20" + bytes(32))
+        while peer.recv(65_536):
+            pass
+    return answer
+
+
+def test_tls_that_breaks_is_counted_with_its_reason():
+    with tempfile.TemporaryDirectory() as folder:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(make_certificate(folder))
+    with Peer(break_tls(context)) as peer:
+        load = Load(f"tls+tcp://127.0.0.1:{peer.port}", "-n", "1", "-d", "1s", "--no-hello")
+        counts, failures = load["counts"], load["tls"]["failures"]
+        assert counts["connected"] == counts["tls_failed"] == 1, load.text()
+        assert counts["protocol_errors"] == 1, load.text()
+        assert "bad record mac" in "".join(failures), failures
 
 
 def test_several_targets_share_the_connections():

@@ -37,6 +37,8 @@ struct Need {
     std::string_view reason;
 };
 
+// Of a name in a ClientHello; OpenSSL takes no longer one.
+constexpr size_t kServerNameBytesMax = 255;
 constexpr std::string_view kPlain =
     "has no effect without TLS; give a target wss://, or one with tls+ before its scheme, and "
     "leave out --tcp-only";
@@ -149,6 +151,17 @@ std::string out_of_range(const LoadOptions& options) {
     return {};
 }
 
+// What is empty is a variable of a shell's that was not set, and must not turn verifying off.
+std::string wrong_with_tls(const LoadOptions& options, const Given& given) {
+    const std::string& name = options.tls_server_name;
+    if (given("--tls-ca") && options.tls_authorities.empty())
+        return "--tls-ca '': is not a file; name the authorities to trust";
+    if (!given("--tls-server-name") || (!name.empty() && name.size() <= kServerNameBytesMax))
+        return {};
+    return "--tls-server-name '" + name + "': must have from 1 to " +
+           std::to_string(kServerNameBytesMax) + " bytes; give the name of a host or an address";
+}
+
 std::string wrong_with_hellos(const LoadOptions& options) {
     if (options.hello && options.no_hello)
         return "--hello and --no-hello: contradict each other; leave one out";
@@ -187,6 +200,7 @@ std::string wrong_with_mix(const LoadOptions& options) {
 std::string find_contradiction(const LoadOptions& options, const Given& given) {
     for (const std::string& wrong : {wrong_with_hellos(options), out_of_range(options),
                                      wrong_with_mix(options), without_effect(options, given),
+                                     wrong_with_tls(options, given),
                                      wrong_with_messages(options), wrong_with_storms(options)}) {
         if (!wrong.empty()) return wrong;
     }

@@ -108,6 +108,9 @@ TEST_F(TlsPair, TrustsWhomItIsTold) {
         ASSERT_FALSE(made);
         EXPECT_EQ(made.error().find("--tls-ca " + file + ": "), 0u) << made.error();
     }
+    const auto missing =
+        TlsClientContext::make({.verify = true, .authorities = folder_.path("none.pem")});
+    EXPECT_NE(missing.error().find("No such file"), std::string::npos) << missing.error();
 }
 
 TEST_F(TlsPair, ResumesInBothVersionsAndKeepsNoMoreThanAsked) {

@@ -20,9 +20,12 @@ constexpr size_t kMessagesOutstandingMax = size_t{1} << 20;
 constexpr size_t kOutboxBytesMax = size_t{4} << 20;
 
 // Of a thread's connects; a handshake of TLS takes 44 KB on each side, and is bounded in all.
-uint32_t connects_at_once(const LoadOptions& options, uint32_t workers) {
+uint32_t connects_at_once(const CrowdPlan& plan) {
+    const LoadOptions& options = *plan.options;
     if (!options.speaks_tls()) return options.connecting_max;
-    return std::min(options.connecting_max, std::max(1u, options.tls_handshakes_max / workers));
+    const uint32_t all = options.tls_handshakes_max;
+    const uint32_t share = all / plan.workers + (plan.worker < all % plan.workers);
+    return std::min(options.connecting_max, std::max(1u, share));
 }
 
 Nanos thread_cpu() {
@@ -75,7 +78,7 @@ Crowd::Crowd(const CrowdPlan& plan, PageSource& pages, ConnectionTable& table)
       pings_(kPingsOutstandingMax),
       awaited_messages_(kMessagesOutstandingMax),
       began_(io_.now()),
-      connecting_max_(connects_at_once(options_, plan.workers)),
+      connecting_max_(connects_at_once(plan)),
       storms_(options_.storms.size()) {
     // No more are ever in use at once.
     for (size_t i = 0; i < options_.targets.size(); ++i)
@@ -187,6 +190,7 @@ void Crowd::start_waiting() {
         const Waiting next = waiting_.front();
         waiting_.pop_front();
         connect(next.index, next.intended_at);
+        clients_[next.index].began = next.intended_at;  // to wait was not the generator's doing
     }
 }
 
@@ -301,7 +305,8 @@ void Crowd::serve_other(Index index, Nanos intended_at) {
             return connect(index, intended_at);
         case Stage::connecting:
         case Stage::greeting:
-            if (client.stage == Stage::greeting && asks_answer_every(client)) {
+            if (client.stage == Stage::greeting && asks_answer_every(client) &&
+                !tls_.is_handshaking(index)) {
                 return failed(index,
                               "no welcome came within --connect-timeout; leave "
                               "--answer-every out for a target that knows no hello");

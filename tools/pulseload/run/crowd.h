@@ -294,7 +294,7 @@ class Crowd {
     void begin_tls(Index index);
     void read_records(Index index, std::span<uint8_t> records);
     void on_tls_opened(Index index);
-    void end_tls(Index index, const TlsConnections::Read& read);
+    void fail_tls(Index index, const std::string& reason);
     void flush_records(Index index);
     bool queue_records(Index index);
     void say_end_of_tls(Index index);

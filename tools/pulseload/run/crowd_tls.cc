@@ -49,18 +49,19 @@ void Crowd::begin_tls(Index index) {
     const std::string& name =
         options_.tls_server_name.empty() ? target.server : options_.tls_server_name;
     TlsSessions* const keeps = options_.tls_resume > 0 ? &kept : nullptr;
+    clients_[index].tls_began = io_.clock();
     const bool begun = tls_.begin_client(
         index, {.context = *plan_.tls, .server = name, .resumes = session, .keeps = keeps});
     free_tls_session(session);
     if (!begun) return failed(index, "TLS: out of memory for a handshake; lower --tls-handshakes");
     if (session != nullptr) bump(counts_.tls_offered);
-    clients_[index].tls_began = io_.clock();
     if (!queue_records(index)) return;
     flush(index);
 }
 
 void Crowd::read_records(Index index, std::span<uint8_t> records) {
-    TlsConnections::Read read = tls_.read(index, records);
+    const TlsConnections::Read read = tls_.read(index, records);
+    const std::string why_failed(tls_.reason());  // the next call forgets it
     if (!queue_records(index)) return;
     decoding_ = index;
     if (read.opened) on_tls_opened(index);
@@ -68,8 +69,9 @@ void Crowd::read_records(Index index, std::span<uint8_t> records) {
         take(index, read.plain);
     decoding_ = kNoIndex;
     if (table_[index].stage == pulse::Stage::closed) return;
+    if (read.failed) return fail_tls(index, why_failed);
     flush(index);
-    end_tls(index, read);
+    if (read.ended && table_[index].stage != pulse::Stage::closed) ended_by_server(index, 0);
 }
 
 void Crowd::on_tls_opened(Index index) {
@@ -79,16 +81,13 @@ void Crowd::on_tls_opened(Index index) {
     greet(index);
 }
 
-// It failed, or its peer has said that nothing follows.
-void Crowd::end_tls(Index index, const TlsConnections::Read& read) {
-    if (table_[index].stage == pulse::Stage::closed) return;
-    if (!read.failed) {
-        if (read.ended) ended_by_server(index, 0);
-        return;
-    }
-    const std::string reason(tls_.reason());
+// Nothing can be read or sealed any more, so what waits is dropped; what TLS has to say of it goes
+// out.
+void Crowd::fail_tls(Index index, const std::string& reason) {
     note_tls_failure(reason);
-    tls_.release(index);  // nothing can be said any more; what it had to say of this is sent
+    outboxes_.drop_queue(table_[index]);
+    flush(index);
+    tls_.release(index);
     const std::string why = "TLS with " + target_of(index).text + ": " + reason + "; " +
                             std::string(remedy_of(reason));
     switch (clients_[index].stage) {

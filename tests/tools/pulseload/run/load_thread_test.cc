@@ -180,6 +180,20 @@ TEST_P(LoadThreads, EveryClientSpeaksTls) {
     EXPECT_GT(server_->stats().total.metrics[Metric::tls_resumed], 0u);
 }
 
+// Those that come back wait for each other, which is not the generator's lateness.
+TEST_P(LoadThreads, WaitingForAHandshakeIsNoFaultOfTheGenerator) {
+    options_.targets.front().tls = true;
+    options_.tls_handshakes_max = 1;
+    options_.storms.push_back(*parse_storm("kill=100%@100ms,reconnect=none"));
+    const RunResult result = run();
+    EXPECT_EQ(result.storms.front().recovered, result.storms.front().killed);
+    const auto latency = [&](Timed timed) { return result.latency[static_cast<size_t>(timed)]; };
+    const Nanos longest = latency(Timed::connect).max();
+    EXPECT_GT(2 * latency(Timed::connect_service).max(), longest);
+    EXPECT_GT(static_cast<double>(longest), 2 * latency(Timed::tls_handshake).mean());
+    for (const Sample& sample : result.samples) EXPECT_LE(sample.counts.connecting, 2u);
+}
+
 TEST_P(LoadThreads, ACertificateOfAnotherNameIsReported) {
     options_.targets.front().tls = true;
     options_.tls_verify = true;
