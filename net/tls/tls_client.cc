@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "net/tls/openssl_words.h"
+#include "net/tls/traffic_secrets.h"
 
 namespace pulse {
 namespace {
@@ -79,13 +80,15 @@ Result<std::shared_ptr<const TlsClientContext>> TlsClientContext::make(
     const TlsClientFiles& files) {
     SSL_CTX* const context = SSL_CTX_new(TLS_client_method());
     if (context == nullptr) return Error{"TLS: " + take_openssl_error() + "; free some memory"};
-    const std::shared_ptr<const TlsClientContext> made(new TlsClientContext(context));
+    const std::shared_ptr<const TlsClientContext> made(
+        new TlsClientContext(context, files.freezes));
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(context,
                                    SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context, &on_session);
+    if (files.freezes) allow_freezing(context);
     if (!files.verify) return made;
     if (Result<void> trusted = trust(context, files.authorities); !trusted)
         return Error{trusted.error()};

@@ -21,6 +21,7 @@ namespace pulse {
 struct TlsClientFiles {
     bool verify = false;       // refuse certificates that are not trusted, or of another name
     std::string authorities{};  // to be trusted, in PEM; empty: the system's
+    bool freezes = false;       // connections that keep no sessions are frozen, where that can be
 };
 
 // Sessions of one server, each for one handshake: a server that gives a ticket for each has as many
@@ -58,11 +59,13 @@ class TlsClientContext {
     TlsClientContext& operator=(const TlsClientContext&) = delete;
 
     SSL_CTX* get() const { return context_; }
+    bool freezes() const { return freezes_; }
 
   private:
-    explicit TlsClientContext(SSL_CTX* context) : context_(context) {}
+    TlsClientContext(SSL_CTX* context, bool freezes) : context_(context), freezes_(freezes) {}
 
     SSL_CTX* context_;
+    const bool freezes_;
 };
 
 // Where a client's new sessions go: `sessions` outlives `ssl`, or is nullptr. False: no memory.

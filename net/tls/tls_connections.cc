@@ -143,7 +143,9 @@ bool TlsConnections::begin(Index index, const TlsContext& context) {
 }
 
 bool TlsConnections::begin_client(Index index, const TlsClientStart& start) {
-    SSL* const ssl = make(index, start.context.get(), false);
+    // Frozen, it would skip the tickets that it is to keep.
+    SSL* const ssl = make(index, start.context.get(),
+                          start.context.freezes() && start.keeps == nullptr);
     if (ssl == nullptr) return false;
     SSL_set_connect_state(ssl);
     begin_call({});

@@ -93,6 +93,12 @@ Result<SourceRange> parse_sources(std::string_view text) {
     return range;
 }
 
+// Whether it is frozen.
+Result<bool> parse_tls_idle(std::string_view text) {
+    if (text == "frozen" || text == "openssl") return text == "frozen";
+    return wrong_text(text, "is neither openssl nor frozen", "write one of them");
+}
+
 class Reader {
   public:
     explicit Reader(LoadOptions& options) : options_(options) {
@@ -196,6 +202,10 @@ class Reader {
               "authorities to trust, in PEM (implies --tls-verify; default: the system's)", group);
         value("--tls-server-name", "NAME", options_.tls_server_name,
               "ask for this name, and verify it (default: the target's)", group);
+        text("--tls-idle", "openssl|frozen",
+             "what a client keeps behind its handshake: OpenSSL's object, or its keys alone "
+             "(default openssl)",
+             stores(options_.tls_frozen, parse_tls_idle), group);
         text("--tls-resume", "PERCENT",
              "of the handshakes that offer a session of one before (default 0)",
              stores(tls_resume_, parse_count), group);

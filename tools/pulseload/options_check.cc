@@ -90,6 +90,7 @@ std::string without_effect(const LoadOptions& options, const Given& given) {
         {"--tls-server-name", tls, kPlain},
         {"--tls-resume", tls, kPlain},
         {"--tls-handshakes", tls, kPlain},
+        {"--tls-idle", tls, kPlain},
         {"--source-ips", has_ports, "has no effect on a Unix socket; leave it out"},
         {"--heartbeat-interval", speaks || options.heartbeat_interval == 0, kSilent},
         {"--mix", speaks, kSilent},
@@ -145,6 +146,10 @@ std::string out_of_range(const LoadOptions& options) {
     }
     if (options.devices == 0) return "--devices 0: a user has one at least; give 1";
     if (options.connecting_max == 0) return "--connecting-max 0: nothing could connect; give 1";
+    if (options.tls_frozen && options.tls_resume > 0) {
+        return "--tls-idle frozen: skips the tickets that --tls-resume " +
+               std::to_string(options.tls_resume) + " is to offer; leave one of them out";
+    }
     if (options.tls_handshakes_max == 0)
         return "--tls-handshakes 0: nothing could connect; give 1";
     if (options.duration <= 0) return "--duration 0: there is nothing to see; give it time";

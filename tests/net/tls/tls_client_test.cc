@@ -52,7 +52,7 @@ class TlsPair : public testing::Test {
         EXPECT_TRUE(client_.begin_client(kClient, {.context = *client_context_,
                                                    .server = name,
                                                    .resumes = resumes,
-                                                   .keeps = &sessions_}));
+                                                   .keeps = keeps_}));
         free_tls_session(resumes);
         std::string to_server = text_of(client_.output());
         for (int flights = 0; flights < 4; ++flights) {
@@ -79,6 +79,7 @@ class TlsPair : public testing::Test {
     std::shared_ptr<const TlsClientContext> client_context_;
     MappedPages pages_;
     TlsSessions sessions_{2};
+    TlsSessions* keeps_ = &sessions_;
     BufferPool buffers_{size_t{1} << 20};
     TlsConnections client_{pages_, buffers_, 10}, server_{pages_, buffers_, 10};
 };
@@ -148,6 +149,47 @@ TEST_F(TlsPair, SpeaksAndEnds) {
     EXPECT_TRUE(read.ended && !read.failed);
     end();
     EXPECT_EQ(client_.count() + server_.count() + client_.handshaking(), 0u);
+}
+
+// Both ends without an object of OpenSSL's: the ticket behind the handshake is skipped, a record
+// that comes in two parts is held, and the end is heard.
+TEST_F(TlsPair, SpeaksFrozen) {
+    serve({.idle = TlsIdle::frozen});
+    trust({.verify = true, .authorities = authorities_, .freezes = true});
+    keeps_ = nullptr;
+    ASSERT_EQ(connect("a.example"), "");
+    EXPECT_TRUE(client_.is_frozen(kClient) && server_.is_frozen(kServer));
+    for (const std::string& text : {std::string("hello"), std::string(20'000, 'x')}) {
+        ASSERT_TRUE(client_.seal(kClient, bytes_of(text)));
+        std::string records = text_of(client_.output());
+        EXPECT_EQ(text_of(server_.read(kServer, records_of(records)).plain), text);
+        ASSERT_TRUE(server_.seal(kServer, bytes_of(text)));
+        records = text_of(server_.output());
+        EXPECT_EQ(text_of(client_.read(kClient, records_of(records)).plain), text);
+    }
+    ASSERT_TRUE(server_.seal(kServer, bytes_of("in two parts")));
+    std::string records = text_of(server_.output());
+    std::string first = records.substr(0, 9), second = records.substr(9);
+    const TlsConnections::Read part = client_.read(kClient, records_of(first));
+    EXPECT_EQ(part.rest.size(), first.size());
+    ASSERT_TRUE(client_.hold(kClient, 0, part.rest));
+    EXPECT_EQ(client_.wanted_bytes(kClient), second.size());
+    ASSERT_TRUE(client_.hold(kClient, 0, bytes_of(second)));
+    EXPECT_EQ(text_of(client_.read(kClient, {}).plain), "in two parts");
+    server_.say_end(kServer);
+    records = text_of(server_.output());
+    const TlsConnections::Read read = client_.read(kClient, records_of(records));
+    EXPECT_TRUE(read.ended && !read.failed);
+    end();
+}
+
+// It must read the tickets.
+TEST_F(TlsPair, IsNotFrozenWhereItKeepsSessions) {
+    trust({.verify = true, .authorities = authorities_, .freezes = true});
+    ASSERT_EQ(connect("a.example"), "");
+    EXPECT_FALSE(client_.is_frozen(kClient));
+    EXPECT_EQ(sessions_.count(), 1u);
+    end();
 }
 
 // A client asks its server for as much as it likes: tickets are not the KeyUpdates of a flood.

@@ -297,6 +297,7 @@ class Crowd {
     void fail_tls(Index index, const std::string& reason);
     void flush_records(Index index);
     bool queue_records(Index index);
+    bool hold_records(Index index, std::span<uint8_t>& records);
     void say_end_of_tls(Index index);
     void note_tls_failure(std::string_view why);
 

@@ -60,8 +60,11 @@ void Crowd::begin_tls(Index index) {
 }
 
 void Crowd::read_records(Index index, std::span<uint8_t> records) {
+    const bool held = hold_records(index, records);
     const TlsConnections::Read read = tls_.read(index, records);
     const std::string why_failed(tls_.reason());  // the next call forgets it
+    if (!held || (!read.rest.empty() && !tls_.hold(index, 0, read.rest)))
+        return ended_by_server(index, ENOMEM);
     if (!queue_records(index)) return;
     decoding_ = index;
     if (read.opened) on_tls_opened(index);
@@ -72,6 +75,16 @@ void Crowd::read_records(Index index, std::span<uint8_t> records) {
     if (read.failed) return fail_tls(index, why_failed);
     flush(index);
     if (read.ended && table_[index].stage != pulse::Stage::closed) ended_by_server(index, 0);
+}
+
+// Of a frozen client's record that is cut the part that came first is held. False: no memory.
+bool Crowd::hold_records(Index index, std::span<uint8_t>& records) {
+    for (size_t wanted = 0; !records.empty() && (wanted = tls_.wanted_bytes(index)) > 0;) {
+        const std::span<uint8_t> piece = records.first(std::min(wanted, records.size()));
+        if (!tls_.hold(index, 0, piece)) return false;
+        records = records.subspan(piece.size());
+    }
+    return true;
 }
 
 void Crowd::on_tls_opened(Index index) {

@@ -55,6 +55,7 @@ struct LoadOptions {
     bool tls_verify = false;
     std::string tls_authorities;  // a file in PEM; empty: the system's
     std::string tls_server_name;  // asked for instead of the target's
+    bool tls_frozen = false;      // after the handshake no object of OpenSSL's is kept
     uint32_t tls_resume = 0;      // percent of the handshakes that offer a session, if there is one
     Nanos connect_timeout = 30 * kSecond;
     uint64_t seed = 1;

@@ -99,7 +99,8 @@ class Run {
     Result<void> prepare_tls() {
         if (!options_.speaks_tls()) return {};
         auto made = TlsClientContext::make(
-            {.verify = options_.tls_verify, .authorities = options_.tls_authorities});
+            {.verify = options_.tls_verify, .authorities = options_.tls_authorities,
+             .freezes = options_.tls_frozen});
         if (!made) return Error{made.error()};
         tls_ = std::move(*made);
         return {};

@@ -180,6 +180,23 @@ TEST_P(LoadThreads, EveryClientSpeaksTls) {
     EXPECT_GT(server_->stats().total.metrics[Metric::tls_resumed], 0u);
 }
 
+// Messages are longer than a read, so that records come in parts.
+TEST_P(LoadThreads, FrozenClientsSpeakTls) {
+    options_.targets.front().tls = true;
+    options_.tls_frozen = true;
+    options_.connections = 40;
+    options_.duration = kSecond;
+    options_.message_rate = *parse_pace("200/s");
+    options_.message_bytes = 40'000;
+    const RunResult result = run();
+    EXPECT_EQ(result.counts.tls_failed, 0u) << result.errors.front();
+    EXPECT_EQ(result.counts.tls_full, result.counts.connects);
+    EXPECT_GT(result.counts.messages_returned, 0u);
+    EXPECT_GT(result.counts.pongs, 40u);
+    EXPECT_EQ(result.counts.protocol_errors, 0u);
+    EXPECT_EQ(result.detection.false_evictions, 0u);
+}
+
 // Those that come back wait for each other, which is not the generator's lateness.
 TEST_P(LoadThreads, WaitingForAHandshakeIsNoFaultOfTheGenerator) {
     options_.targets.front().tls = true;
