@@ -180,7 +180,8 @@ def test_every_script_has_a_help_and_refuses_what_it_does_not_know():
         code, _, err = run(os.path.join(ROOT, script), "--connections")
         assert code == 2 and "--connections needs a value" in err, err
     for flag, value in (("--connections", "2x"), ("--connections", "0"),
-                        ("--heartbeat-interval", "1m")):
+                        ("--heartbeat-interval", "1m"), ("--tls-idle", "frozen"),
+                        ("--protocol", "tcp")):
         code, out, err = run(os.path.join(ROOT, "tools/perf/million.sh"), flag, value)
         assert code == 2 and value in err and "see --help" in err, (flag, value, err)
     code, out, err = run(os.path.join(ROOT, "tools/perf/million.sh"), "--connections", "3000M")

@@ -4,7 +4,7 @@
 #
 #   tools/perf/density.sh [--connections N] [--backend io_uring|epoll|auto]
 #                         [--protocol tcp|ws|jsonl|wss|tls+tcp|tls+jsonl] [--port N] [--login]
-#                         [--json] [--out DIR]
+#                         [--tls-idle openssl|frozen] [--json] [--out DIR]
 #
 # Leaves a directory as the other scripts do, in build/perf/ or DIR: report.txt, report.json,
 # environment.json, and the server's log and last statistics.
@@ -15,26 +15,36 @@
 # same of a server that only accepts (bare_server.py). Where no such cgroup can be made, which
 # usually takes root, they are not printed. With --login every connection logs in, as a user of its
 # own with a name of 16 bytes, a device and two labels. With TLS the certificate is made anew
-# (demo_certificate.sh). Exit code 1 when a bar is missed: 100 B of RSS, 300 B of a logged-in one,
-# 16 KiB with TLS, which is what HAProxy plans, 260 B of kernel memory a connection.
+# (demo_certificate.sh), clients are frozen, and the server is measured in both ways to keep an idle
+# connection, one after the other, unless --tls-idle names one. Exit code 1 when a bar is missed:
+# 100 B of RSS, 300 B of a logged-in one, 250 B with TLS that is frozen, 16 KiB with OpenSSL's, which
+# is what HAProxy plans, 260 B of kernel memory a connection.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 connections=100000 backend=auto protocol=tcp port=9100 json=no out=
-users=() tls=() bar=100 command="${0##*/} $*"
+users=() tls=() load_tls=() tls_idle= bar=100 command="${0##*/} $*" given=("$@")
 while [ $# -gt 0 ]; do
     case "$1" in
-        --connections|--backend|--protocol|--port|--out)
+        --connections|--backend|--protocol|--port|--out|--tls-idle)
             [ $# -gt 1 ] || { echo "density.sh: $1 needs a value; see --help" >&2; exit 2; }
-            declare "${1#--}=$2"; shift 2 ;;
+            name=${1#--}
+            declare "${name//-/_}=$2"; shift 2 ;;
         --login) users=(--users); bar=300; shift ;;
         --json) json=yes; shift ;;
-        -h|--help) sed -n '2,19s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h|--help) sed -n '2,22s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "density.sh: '$1' is not an option; see --help" >&2; exit 2 ;;
     esac
 done
 [ "${#users[@]}" -eq 0 ] || users+=("$connections")
-case "$protocol" in wss|tls+*) tls=(--tls-cert --tls-key) bar=16384 ;; esac
+case "$protocol:$tls_idle" in
+    wss:openssl|tls+*:openssl) tls=(yes) bar=16384 ;;
+    wss:frozen|tls+*:frozen) tls=(yes) bar=250 ;;
+    wss:|tls+*:) tls=(yes) ;;
+    *:) ;;
+    *) echo "density.sh: --tls-idle $tls_idle: must be openssl or frozen, of a protocol over TLS;" \
+           "see --help" >&2; exit 2 ;;
+esac
 build=${BUILD:-build}
 for program in pulsewheel pulseload; do
     [ -x "$build/$program" ] && continue
@@ -44,8 +54,19 @@ done
 
 out=${out:-$build/perf/density-$(date +%Y%m%d-%H%M%S)}
 mkdir -p "$out"
+if [ "${#tls[@]}" -gt 0 ] && [ -z "$tls_idle" ]; then
+    code=0
+    for mode in openssl frozen; do
+        [ "$json" = yes ] || echo "--tls-idle $mode:"
+        tools/perf/density.sh "${given[@]}" --tls-idle "$mode" --out "$out/$mode" || code=$?
+    done
+    exit "$code"
+fi
 work=$(mktemp -d)
-[ "${#tls[@]}" -eq 0 ] || tls=(--tls-cert "$work/demo.pem" --tls-key "$work/demo.key")
+if [ "${#tls[@]}" -gt 0 ]; then
+    tls=(--tls-cert "$work/demo.pem" --tls-key "$work/demo.key" --tls-idle "$tls_idle")
+    load_tls=(--tls-idle frozen)
+fi
 started=()
 cleanup() {
     for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
@@ -110,11 +131,12 @@ in_group server "$build/pulsewheel" --listen "$protocol://127.0.0.1:$port" --bac
 server=$!
 started+=("$server")
 wait_for "$out/server.log" "127.0.0.1:$port"
-"$build/pulseload" --target "$protocol://127.0.0.1:$port" --connections 64 --duration 1s --quiet
+"$build/pulseload" --target "$protocol://127.0.0.1:$port" --connections 64 --duration 1s --quiet \
+    "${load_tls[@]}"
 sleep 2
 rss_empty=$(rss_bytes "$server")
 server_before=$(kernel_bytes server)
-load "$port" "$protocol" "${users[@]}"
+load "$port" "$protocol" "${users[@]}" "${load_tls[@]}"
 for _ in $(seq 10); do  # its report is up to an interval old
     sleep 1
     tail -n 1 "$work/stats" | grep -q "\"connections\": *$connections\b" && break

@@ -5,30 +5,33 @@
 #
 #   tools/perf/million.sh [--connections N] [--heartbeat-interval SECONDS] [--hold TIME]
 #                         [--backend io_uring|epoll] [--connect-rate PACE] [--port N] [--out DIR]
-#                         [--scrape] [--json]
+#                         [--protocol ws|wss] [--tls-idle frozen|openssl] [--scrape] [--json]
 #
-# A million pairs take about 9 GiB of kernel memory. RSS bytes per connection are the server's RSS
-# with all connections open, less its RSS before the first, divided by them; the kernel's are what
-# is charged to a cgroup of the server's own, counted alike (memory_group.py), or not printed. With
-# --scrape its /metrics are read each second, and the table has how long that took in the hold. Exit
-# code 1 when a peer that beat was evicted, a silent one was not, or not all were held to the end.
+# A million pairs take about 9 GiB of kernel memory. With --protocol wss clients are frozen, and so
+# is the server's end, unless --tls-idle says otherwise; the certificate is made anew. RSS bytes per
+# connection are the server's RSS with all connections open, less its RSS before the first, divided
+# by them; the kernel's are what is charged to a cgroup of the server's own, counted alike
+# (memory_group.py), or not printed. With --scrape its /metrics are read each second, and the table
+# has how long that took in the hold. Exit code 1 when a peer that beat was evicted, a silent one was
+# not, or not all were held to the end.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # Two cores set up 12,000 to 15,000 pairs a second; asked for more than they can, a run is INVALID.
 connections=1000000 heartbeat_interval=30
-backend=io_uring hold=10m connect_rate=10000/s port=9200 scrape=no json=no
+backend=io_uring hold=10m connect_rate= port=9200 protocol=ws tls_idle= scrape=no json=no
 build=${BUILD:-build}
 out=$build/million
 while [ $# -gt 0 ]; do
     case "$1" in
-        --connections|--heartbeat-interval|--backend|--hold|--connect-rate|--port|--out)
+        --connections|--heartbeat-interval|--backend|--hold|--connect-rate|--port|--out|\
+        --protocol|--tls-idle)
             [ $# -gt 1 ] || { echo "million.sh: $1 needs a value; see --help" >&2; exit 2; }
             name=${1#--}
             declare "${name//-/_}=$2"; shift 2 ;;
         --scrape) scrape=yes; shift ;;
         --json) json=yes; shift ;;
-        -h|--help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h|--help) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "million.sh: '$1' is not an option; see --help" >&2; exit 2 ;;
     esac
 done
@@ -39,14 +42,26 @@ if ! [[ $connections =~ ^[1-9][0-9]*$ && $heartbeat_s =~ ^[1-9][0-9]*$ ]]; then
         "number of connections (900k, 2M) and whole seconds; see --help" >&2
     exit 2
 fi
+case "$protocol:$tls_idle" in
+    ws:) rate_default=10000/s pair_kib=10 ;;
+    # Each is a whole handshake at both ends.
+    wss:|wss:frozen) rate_default=1500/s pair_kib=11 ;;
+    wss:openssl) rate_default=1500/s pair_kib=25 ;;
+    ws:*) echo "million.sh: --tls-idle $tls_idle: is of TLS; give --protocol wss; see --help" >&2
+          exit 2 ;;
+    wss:*) echo "million.sh: --tls-idle $tls_idle: must be frozen or openssl; see --help" >&2
+           exit 2 ;;
+    *) echo "million.sh: --protocol $protocol: must be ws or wss; see --help" >&2; exit 2 ;;
+esac
+connect_rate=${connect_rate:-$rate_default}
 for program in pulsewheel pulseload; do
     [ -x "$build/$program" ] && continue
     echo "million.sh: $build/$program is missing; run make first" >&2
     exit 2
 done
 free_kib=$(awk '/^MemAvailable:/ {print $2}' /proc/meminfo)
-if [ $((connections * 10)) -gt "$free_kib" ]; then
-    echo "million.sh: $connections pairs take about $((connections * 10 / 1024)) MiB and" \
+if [ $((connections * pair_kib)) -gt "$free_kib" ]; then
+    echo "million.sh: $connections pairs take about $((connections * pair_kib / 1024)) MiB and" \
         "$((free_kib / 1024)) MiB are available; give --connections less" >&2
     exit 2
 fi
@@ -64,18 +79,25 @@ rm -f "$out"/server.* "$out"/run.* "$out"/report.html "$out"/summary.txt "$out"/
 
 . tools/perf/server.sh
 admin=() scrapes=
-sockets=$(mktemp -d)  # a socket's path is short
+work=$(mktemp -d)  # a socket's path is short
 leave() {  # with the server: stop_server
     [ -z "$scrapes" ] || kill "$scrapes" 2>/dev/null || true
-    rm -rf "$sockets"
+    rm -rf "$work"
 }
-[ "$scrape" = no ] || admin=(--admin "unix:$sockets/admin")
-start_server --listen "ws://127.0.0.1:$port" --backend "$backend" \
+trap leave EXIT
+[ "$scrape" = no ] || admin=(--admin "unix:$work/admin")
+tls=() load_tls=()
+if [ "$protocol" = wss ]; then
+    tools/perf/demo_certificate.sh "$work"
+    tls=(--tls-cert "$work/demo.pem" --tls-key "$work/demo.key" --tls-idle "${tls_idle:-frozen}")
+    load_tls=(--tls-idle frozen)
+fi
+start_server --listen "$protocol://127.0.0.1:$port" "${tls[@]}" --backend "$backend" \
     --max-connections $((connections + 1000)) \
     --heartbeat-interval "${heartbeat_s}s" --heartbeat-timeout "$((3 * heartbeat_s))s" \
     --stats-json "$out/server.json" --stats-interval 1s "${admin[@]}"
 if [ "$scrape" = yes ]; then
-    tools/perf/scrapes.py "$sockets/admin" "$out/scrapes.json" &
+    tools/perf/scrapes.py "$work/admin" "$out/scrapes.json" &
     scrapes=$!
 fi
 # A terminal is shown the live table; elsewhere a line a second goes into a file.
@@ -87,8 +109,8 @@ fi
 echo "million.sh: $connections connections at $connect_rate, held for $hold, drained;" \
     "15 minutes by default" >&2
 # The silence comes a minute into the hold; the hold goes on past its end.
-"$build/pulseload" --target "ws://127.0.0.1:$port" --connections "$connections" \
-    --connect-rate "$connect_rate" --connect-timeout 60s --duration "$hold" \
+"$build/pulseload" --target "$protocol://127.0.0.1:$port" "${load_tls[@]}" \
+    --connections "$connections" --connect-rate "$connect_rate" --connect-timeout 60s --duration "$hold" \
     --heartbeat-interval "${heartbeat_s}s" \
     --storm "silence=$((connections / 10))@1m" \
     --server-pid "$server" --server-stats "$out/server.json" "${progress[@]}" \
