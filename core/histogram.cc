@@ -45,12 +45,13 @@ Histogram& Histogram::operator=(Histogram&& other) noexcept {
 
 uint32_t* Histogram::make_page() { return make_words(kPageCounters); }
 
-// In one piece, so that it is mapped, and pages without values stay untouched.
+// In one piece, with as much again behind it, so that it is more than malloc() takes from its heap:
+// it is mapped, and pages without values stay untouched.
 void Histogram::reserve() {
     PULSE_ASSERT(count_ == 0);
     if (reserved_ != nullptr) return;
     for (uint32_t*& page : low_) std::free(page);
-    reserved_.reset(make_words(kCounters));
+    reserved_.reset(make_words(2 * kCounters));
     for (uint32_t page = 0; page < kPages; ++page)
         low_[page] = reserved_.get() + size_t{page} * kPageCounters;
 }
