@@ -17,8 +17,8 @@
 # own with a name of 16 bytes, a device and two labels. With TLS the certificate is made anew
 # (demo_certificate.sh), clients are frozen, and the server is measured in both ways to keep an idle
 # connection, one after the other, unless --tls-idle names one. Exit code 1 when a bar is missed:
-# 100 B of RSS, 300 B of a logged-in one, 250 B with TLS that is frozen, 16 KiB with OpenSSL's, which
-# is what HAProxy plans, 260 B of kernel memory a connection.
+# 100 B of RSS, 300 B of a logged-in one, 250 B with TLS that is frozen, 16 KiB with OpenSSL's,
+# which is what HAProxy plans, 260 B of kernel memory a connection.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -12,8 +12,8 @@
 # connection are the server's RSS with all connections open, less its RSS before the first, divided
 # by them; the kernel's are what is charged to a cgroup of the server's own, counted alike
 # (memory_group.py), or not printed. With --scrape its /metrics are read each second, and the table
-# has how long that took in the hold. Exit code 1 when a peer that beat was evicted, a silent one was
-# not, or not all were held to the end.
+# has how long that took in the hold. Exit code 1 when a peer that beat was evicted, a silent one
+# was not, or not all were held to the end.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -110,8 +110,8 @@ echo "million.sh: $connections connections at $connect_rate, held for $hold, dra
     "15 minutes by default" >&2
 # The silence comes a minute into the hold; the hold goes on past its end.
 "$build/pulseload" --target "$protocol://127.0.0.1:$port" "${load_tls[@]}" \
-    --connections "$connections" --connect-rate "$connect_rate" --connect-timeout 60s --duration "$hold" \
-    --heartbeat-interval "${heartbeat_s}s" \
+    --connections "$connections" --connect-rate "$connect_rate" --connect-timeout 60s \
+    --duration "$hold" --heartbeat-interval "${heartbeat_s}s" \
     --storm "silence=$((connections / 10))@1m" \
     --server-pid "$server" --server-stats "$out/server.json" "${progress[@]}" \
     --json "$out/run.json" --report "$out/report.html" --hlog "$out/run.hlog" \

@@ -33,8 +33,8 @@ constexpr Nanos kCheckEveryNs = kSecond;
 // What the outputs have at the exit to take what is still queued.
 constexpr Nanos kFinishNs = 500 * kMillisecond;
 constexpr Nanos kWatchNs = kSecond;                  // between two looks at the outputs
-// So many handshakes leave 3 MiB of free blocks in the heap (44 KB each).
-constexpr uint32_t kTrimHandshakesMin = 64;
+// So many handshakes leave 0.7 MiB of free blocks in the heap (44 KB each).
+constexpr uint32_t kTrimHandshakesMin = 16;
 constexpr Nanos kMemoryLookNs = 250 * kMillisecond;  // with --overload, between two at memory
 constexpr Nanos kStatsIntervalDefault = kSecond;     // of --stats-json without --stats-interval
 

@@ -94,8 +94,7 @@ void Crowd::on_tls_opened(Index index) {
     greet(index);
 }
 
-// Nothing can be read or sealed any more, so what waits is dropped; what TLS has to say of it goes
-// out.
+// Nothing can be read or sealed any more: what waits is dropped, and what TLS has to say is sent.
 void Crowd::fail_tls(Index index, const std::string& reason) {
     note_tls_failure(reason);
     outboxes_.drop_queue(table_[index]);
