@@ -89,6 +89,7 @@ constexpr PolicyRow kRows[] = {
     {"close_4009", kNever},
     {"close_4010", exponential(3, 10, 120)},
     {"close_4012", immediate(kAlways)},
+    {"close_4013", exponential(kAlways, 5, 120)},  // an idle clock, which would close it again
     {"close_other", exponential(kAlways, 2, 120)},
 };
 

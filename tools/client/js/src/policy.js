@@ -104,6 +104,7 @@ export const DEFAULT_POLICIES = Object.freeze({
   close_4009: NEVER,
   close_4010: exponential(3, 10_000, 120_000),
   close_4012: immediate(Infinity),
+  close_4013: exponential(Infinity, 5000, 120_000),  // an idle clock, which would close it again
   close_other: exponential(Infinity, 2000, 120_000),
 });
 
