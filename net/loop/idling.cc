@@ -5,7 +5,8 @@
 // and not for side connections, which are silent on purpose. A connection has 28 bytes for them
 // while they are on, and none else; a bit of its record says that reads and writes are to be noted.
 // Its wheel entry is the one that it has, for the soonest of all its deadlines. What comes by a
-// reload runs from the next look at a connection on, an interval of its heartbeats later at most.
+// reload runs from the next look at a connection on, an interval of its heartbeats later at most,
+// or without probes a timeout.
 //
 // Read is what the kernel has handed over, undecoded and parked bytes included; a write is complete
 // when the kernel has taken all of a turn's bytes for that peer.
@@ -124,8 +125,9 @@ Connections::IdleJudged Connections::judge_idle(Index index, Tick reached, bool 
     return {.next = step.next, .cost = kProbeCost};
 }
 
-// The answer to a probe has its time from when that has left.
+// The answer to a probe has its time from when that has left, which to a ring is now.
 void Connections::note_asked_left() {
+    io_.submit();
     const auto now = static_cast<uint32_t>(config_.clock.down(io_.clock()));
     for (const Index index : asked_)
         if (at(index).clocked != 0) idle_rows_.at(index).asked = now;

@@ -825,6 +825,35 @@ TEST(LateProbes, AreNotThePeersSilence) {
     }
 }
 
+// Nor do idle clocks close for it, whose probes those of heartbeats are, or their own.
+TEST(LateProbes, GiveTheirAnswersTimeBeforeAnIdleClockCloses) {
+    for (const bool by_clock : {false, true}) {
+        for (const bool in_ring : {false, true}) {
+            StagePlan late = plan(0);
+            late.faults.submit_in_poll = in_ring;
+            late.options.idle[0] = {33'100 * kMillisecond, IdleAction::close};
+            if (by_clock) late.options.idle[2] = {31 * kSecond, IdleAction::probe};
+            PacingStage stage(late);
+            const size_t peer = join(stage, "PING\n");
+            stage.settle(20 * kSecond);
+            stage.write(peer, "PING\n");
+            stage.settle();
+            stage.heard(peer).clear();
+            const Nanos heard_at = stage.network().clock();
+            (in_ring ? stage.io().submit_takes : stage.io().send_takes) = 5 * kSecond;
+            await_probe(stage, peer);
+            EXPECT_GT(stage.network().clock(), heard_at + 35 * kSecond);
+            stage.settle(700 * kMillisecond);
+            stage.write(peer, kPong);
+            stage.settle(kSecond);
+            EXPECT_NE(stage.record(peer), nullptr) << by_clock << in_ring;
+            EXPECT_EQ(count(stage, Metric::idle_probes), by_clock ? 1u : 0u);
+            stage.settle(35 * kSecond);
+            EXPECT_EQ(stage.record(peer), nullptr) << "it says nothing";
+        }
+    }
+}
+
 // With a round trip wanted, and quick probes that are a little late, the first answer still counts.
 TEST(LateProbes, LeaveTheAnswerToTheFirstItsTime) {
     StagePlan quick = plan(kSecond / 10);
