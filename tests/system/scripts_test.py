@@ -3,7 +3,9 @@
 
 Ends with `N passed, N failed`.
 """
+import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import pty
@@ -16,6 +18,8 @@ import sys
 import tempfile
 import threading
 import time
+import types
+import unittest.mock
 import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -24,8 +28,8 @@ from server import BUILD, Server, Skipped, run_tests  # noqa: E402: its path com
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools", "perf"))
 from density_report import above_empty  # noqa: E402: its path comes first
-from measuring import flame_svg, hostcheck, significance, stacks, syscalls  # noqa: E402
-from measuring import wakeups  # noqa: E402
+from measuring import compare, flame_svg, hostcheck, significance, stacks  # noqa: E402
+from measuring import syscalls, wakeups, workload  # noqa: E402
 from measuring.host import Host  # noqa: E402
 from measuring.tools import why_no_perf  # noqa: E402
 
@@ -471,6 +475,37 @@ def test_measuring_scripts_measure():
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(case) for case in cases]:
             future.result()
+
+
+def test_sides_are_loaded_over_the_same_instants():
+    """Or in turn, where that is asked for; not counted where a load may have ended before."""
+    began, loads = [], []
+
+    @contextlib.contextmanager
+    def loaded(_options, _folder, _binary, **_):
+        loads.append(types.SimpleNamespace(pid=os.getpid(), beats_until_s=ends_at_s))
+        yield loads[-1]
+
+    def watched_together(watched, _seconds):
+        began.append(len(watched))
+        before, after = (workload.Reading(at, at, at / 2, {
+            "heartbeats_received": at * 100, "io": {"system_calls": at * 200}}) for at in (0, 1))
+        return [workload.Window(before, after, 1.0, [0.5]) for _ in watched]
+
+    report = {"verdict": {"state": "valid"}, "hold_latency": {"heartbeat": {}}}
+    sides = [compare.Side(name, name, "", "epoll", []) for name in "AB"]
+    with unittest.mock.patch.multiple(workload, loaded=loaded, watched_together=watched_together,
+                                      wait_for_load=lambda _load: report):
+        for in_turn, ends_at_s, expected in ((False, 2, [2]), (True, 2, [1, 1]), (False, 0.9, [2])):
+            began.clear()
+            options = argparse.Namespace(in_turn=in_turn, by_callgrind=False, measure="cpu",
+                                         any_run=False, seconds=1.0, connections=50, server=[])
+            found, wrong = compare.measured_pair(sides, options)
+            assert began == expected, (in_turn, began)
+            if ends_at_s < 1:
+                assert found is None and "load of A may have ended" in wrong, (found, wrong)
+            else:
+                assert set(found) == {"A", "B"} and found["A"]["cpu"] == 5_000, (found, wrong)
 
 
 def test_what_profilers_print_is_read():

@@ -9,10 +9,11 @@ A side is words of backend=NAME, binary=FILE, revision=REV, and flags of pulsewh
 server and a pulseload of its own. A pair is one run of each side, over the same instants and on the
 same cores, so that what the machine does meanwhile is in both [Bulej et al., "Duet benchmarking",
 ICPE 2020]; --in-turn makes it one after the other, in random order, where the cores do not bear
-both. Which side is started first is random. B/A is the
+both, and callgrind's runs always are. Which side is started first is random. B/A is the
 Hodges-Lehmann estimate over the pairs; its interval is that of Wilcoxon's signed-rank test. The
 verdict is of --measure alone and is given once, after the last pair; of the other measures the
-table has the figures. A run that pulseload calls INVALID is repeated with its pair.
+table has the figures. A run that pulseload calls INVALID is repeated with its pair, and so is one
+whose load may have ended while it was measured.
 
 CPU is that of the median tenth of a second: what runs beside it for a moment does not count. Where
 the CPU has no counters, --measure instructions is by callgrind, under a small load on epoll, and
@@ -40,6 +41,7 @@ MEASURES = {"cpu": "CPU of the server a heartbeat, us",
             "syscalls": "system calls of the backend a heartbeat",
             "instructions": "instructions of the server a heartbeat"}
 PAIRS_MAX = 1_000
+ATTACH_SECONDS = 1.0  # for perf to begin to count
 REPEATED_SHARE = 0.5  # so many pairs more, at most, for those that were invalid
 TIMES = ("cpu", "p50", "p99", "instructions")  # of the others there is more or less
 WORDS = {"more": ("B is slower", "B has more"), "less": ("B is faster", "B has less"),
@@ -80,8 +82,8 @@ def add_flags(parser):
     group.add_argument("--in-turn", action="store_true",
                        help="one side after the other: for loads of which the cores bear one")
     group.add_argument("--any-run", action="store_true",
-                       help="count runs that pulseload calls INVALID, too: for counts, which a "
-                            "late generator does not blur")
+                       help="count runs that pulseload calls INVALID, too, or whose load may "
+                            "have ended: for counts, which a late generator does not blur")
     group.add_argument("--seed", metavar="N", type=whole(0, 2 ** 32), default=1,
                        help="of the order in each pair (default %(default)s)")
     add_workload(parser, running=False)
@@ -131,14 +133,15 @@ def of_side(side, options):
 
 def measured_at_once(sides, options):
     """{name: {measure: value}} of sides that run over the same instants, and what is wrong."""
+    attaching_s = len(sides) * ATTACH_SECONDS if options.measure == "instructions" else 0
     with contextlib.ExitStack() as stack:
         folders = [stack.enter_context(tempfile.TemporaryDirectory()) for _ in sides]
         loads = []
         for side, folder in zip(sides, folders):
             later = len(sides) - len(loads) - 1
             loads.append(stack.enter_context(workload.loaded(
-                of_side(side, options), folder, side.binary, whole=True,
-                until_others_s=later * workload.start_seconds(options) if later else None)))
+                of_side(side, options), folder, side.binary, whole=True, settles=later == 0,
+                outlasts_s=later * workload.start_seconds(options) + attaching_s)))
         counters = [tools.Counting(load.pid, ["instructions:u"], folder)
                     for load, folder in zip(loads, folders)
                     if options.measure == "instructions"]
@@ -151,6 +154,9 @@ def measured_at_once(sides, options):
         resident = [tools.resident_bytes(load.pid) for load in loads]
         reports = [workload.wait_for_load(load) for load in loads]
     found = {}
+    for side, load, window in zip(sides, loads, windows):
+        if window.after.at_s > load.beats_until_s and not options.any_run:
+            return None, f"the load of {side.name} may have ended while it was measured"
     for side, *got in zip(sides, windows, counted, slept, resident, reports):
         wrong = why_not_counted(got[-1], options.any_run)
         if wrong is None and got[0].rate is None:

@@ -216,26 +216,29 @@ def wait_for_port(server, log):
 
 
 def wait_for_connections(options, watched, load, log):
-    """Returns when all are connected and beat."""
-    deadline = time.monotonic() + START_SECONDS_MAX + options.connections / 1_000
-    while time.monotonic() < deadline:
+    """Returns when all are connected and beat: an instant at which not all were, yet."""
+    missing_at = time.monotonic()
+    deadline = missing_at + START_SECONDS_MAX + options.connections / 1_000
+    while (asked_at := time.monotonic()) < deadline:
         if load.poll() is not None:
             raise Failed(f"pulseload ended with {load.returncode} before all were connected: "
                          f"{tail(log)}")
         total = watched.admin.get("/api/v1/server")["total"]
-        if total["connections"] >= options.connections and total["heartbeats_received"] > 0:
-            return
+        if total["connections"] < options.connections:
+            missing_at = asked_at
+        elif total["heartbeats_received"] > 0:
+            return missing_at
         time.sleep(0.02)
     raise Failed(f"not all of {options.connections} connected: {tail(log)}")
 
 
 @contextlib.contextmanager
-def loaded(options, directory, binary=None, whole=False, wrapped=(), until_others_s=None):
+def loaded(options, directory, binary=None, whole=False, wrapped=(), outlasts_s=0.0, settles=True):
     """A server under load, all connected and settled; both are ended behind it.
 
     `binary` is another pulsewheel; `wrapped` a command that runs the server. With `whole` the load
-    ends by itself soon after options.seconds, and wait_for_load() has its report. With
-    `until_others_s` it is not settled yet, and its load outlasts so long a start of others, too.
+    ends by itself soon after options.seconds and `outlasts_s`, no sooner than `beats_until_s`, and
+    wait_for_load() has its report. Without `settles` it is not settled yet.
     """
     if getattr(options, "pid", None) is not None:
         token = None
@@ -256,22 +259,24 @@ def loaded(options, directory, binary=None, whole=False, wrapped=(), until_other
         stack.callback(ended, server)
         port = wait_for_port(server, at + "server.log")
         words = stack.enter_context(open(at + "load.log", "w", encoding="utf-8"))
-        spare = SLACK_SECONDS + (until_others_s or 0) if whole else ATTACHING_SECONDS_MAX
+        spare = SLACK_SECONDS + outlasts_s if whole else ATTACHING_SECONDS_MAX
         command = load_command(options, port, server.pid, at + "load.json", spare)
         load = subprocess.Popen(command, stdout=words, stderr=words, stdin=subprocess.DEVNULL,
                                 preexec_fn=kept_on(load_core))
         stack.callback(ended, load)
         watched = Watched(server.pid, Admin(f"unix:{folder}/admin"))
         watched.load_process, watched.load_path = load, at + "load.json"
-        wait_for_connections(options, watched, load, at + "load.log")
-        if until_others_s is None:
+        missing_at = wait_for_connections(options, watched, load, at + "load.log")
+        watched.beats_until_s = missing_at + options.seconds + SETTLE_SECONDS + spare
+        if settles:
             time.sleep(SETTLE_SECONDS)
         yield watched
 
 
 def wait_for_load(watched):
     """The report of pulseload, once it has ended; None where there is none."""
-    watched.load_process.wait(timeout=END_SECONDS_MAX + SLACK_SECONDS)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        watched.load_process.wait(timeout=END_SECONDS_MAX + SLACK_SECONDS)
     text = read(watched.load_path)
     watched.load = json.loads(text) if text else None
     return watched.load
