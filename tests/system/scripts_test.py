@@ -23,7 +23,7 @@ import unittest.mock
 import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from server import BUILD, Server, Skipped, run_tests  # noqa: E402: its path comes first
+from server import BUILD, Server, Skipped, free_port, run_tests  # noqa: E402: its path comes first
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools", "perf"))
@@ -506,6 +506,39 @@ def test_sides_are_loaded_over_the_same_instants():
                 assert found is None and "load of A may have ended" in wrong, (found, wrong)
             else:
                 assert set(found) == {"A", "B"} and found["A"]["cpu"] == 5_000, (found, wrong)
+
+
+def test_scrapes_end_when_they_are_told_to():
+    with tempfile.TemporaryDirectory() as folder:
+        address, kept = os.path.join(folder, "admin"), os.path.join(folder, "scrapes.json")
+        with Server("epoll", "--admin", f"unix:{address}"):
+            script = os.path.join(ROOT, "tools/perf/scrapes.py")
+            scraping = subprocess.Popen([script, address, kept], stderr=subprocess.PIPE)
+            try:
+                deadline = time.monotonic() + 20
+                while not os.path.exists(kept) or not os.path.getsize(kept):
+                    assert scraping.poll() is None and time.monotonic() < deadline
+                    time.sleep(0.02)
+                scraping.terminate()
+                _, err = scraping.communicate(timeout=20)
+            finally:
+                scraping.kill()
+            assert scraping.returncode == 0 and err == b"", (scraping.returncode, err)
+        with open(kept, encoding="utf-8") as file:
+            line = json.loads(file.readline())
+    assert line["connections"] == 0 and line["bytes"] > 1_000 and line["long_turns"] >= 0, line
+
+
+def test_what_only_accepts_ends_whole():
+    port = free_port()
+    server = subprocess.Popen([os.path.join(ROOT, "tools/perf/bare_server.py"), str(port), "10"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with server:
+        assert server.stdout.readline() == b"listening\n"
+        server.terminate()
+        server.wait(timeout=20)  # its end is not that of its input
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", port)) != 0, "it accepts still"
 
 
 def test_what_profilers_print_is_read():

@@ -8,6 +8,7 @@ and ends when its standard input closes.
 """
 import os
 import resource
+import signal
 import socket
 import sys
 
@@ -27,6 +28,17 @@ def hold(port):
         held.append(listener.accept()[0].detach())
 
 
+def serve(port):
+    """A child's, which is ended without a word."""
+    try:
+        hold(port)
+    except KeyboardInterrupt:
+        pass
+    except OSError as error:
+        print(f"bare_server.py: port {port}: {error.strerror}; give --port", file=sys.stderr)
+    os._exit(1)
+
+
 def main(arguments):
     if len(arguments) != 2 or not all(word.isdigit() for word in arguments):
         return usage("bare_server.py", "give PORT and CONNECTIONS")
@@ -36,15 +48,17 @@ def main(arguments):
     # The kernel spreads by a hash; a tenth of slack is many standard deviations.
     processes = connections // int((hard - 64) * 0.9) + 1
     children = []
-    for _ in range(processes):
-        child = os.fork()
-        if child == 0:
-            hold(port)
-        children.append(child)
-    sys.stdin.read()
-    for child in children:
-        os.kill(child, 15)
-        os.waitpid(child, 0)
+    try:
+        for _ in range(processes):
+            child = os.fork()
+            if child == 0:
+                serve(port)
+            children.append(child)
+        sys.stdin.read()
+    finally:  # density.sh may end it by a signal
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
     return 0
 
 

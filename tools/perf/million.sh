@@ -43,10 +43,10 @@ if ! [[ $connections =~ ^[1-9][0-9]*$ && $heartbeat_s =~ ^[1-9][0-9]*$ ]]; then
     exit 2
 fi
 case "$protocol:$tls_idle" in
-    ws:) rate_default=10000/s pair_kib=10 ;;
+    ws:) rate_default=10000/s pair_kib=10 takes="15 minutes" ;;
     # Each is a whole handshake at both ends.
-    wss:|wss:frozen) rate_default=1500/s pair_kib=11 ;;
-    wss:openssl) rate_default=1500/s pair_kib=25 ;;
+    wss:|wss:frozen) rate_default=1500/s pair_kib=11 takes="25 minutes" ;;
+    wss:openssl) rate_default=1500/s pair_kib=25 takes="25 minutes" ;;
     ws:*) echo "million.sh: --tls-idle $tls_idle: is of TLS; give --protocol wss; see --help" >&2
           exit 2 ;;
     wss:*) echo "million.sh: --tls-idle $tls_idle: must be frozen or openssl; see --help" >&2
@@ -107,7 +107,7 @@ else
     progress=(--progress) progress_file=$out/progress.txt
 fi
 echo "million.sh: $connections connections at $connect_rate, held for $hold, drained;" \
-    "15 minutes by default" >&2
+    "$takes by default" >&2
 # The silence comes a minute into the hold; the hold goes on past its end.
 "$build/pulseload" --target "$protocol://127.0.0.1:$port" "${load_tls[@]}" \
     --connections "$connections" --connect-rate "$connect_rate" --connect-timeout 60s \

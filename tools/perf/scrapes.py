@@ -69,7 +69,10 @@ def main(arguments):
     if len(arguments) != 2:
         return usage("scrapes.py", "give a SOCKET and a FILE")
     with open(arguments[1], "w", encoding="utf-8") as file:
-        return scrape_each_second(arguments[0], file)
+        try:
+            return scrape_each_second(arguments[0], file)
+        except KeyboardInterrupt:  # it is told to end: million.sh does so each time
+            return 0
 
 
 if __name__ == "__main__":
