@@ -263,6 +263,22 @@ TEST(Histogram, VisitsCountersAtEveryDistance) {
     EXPECT_EQ(counts, (std::vector<uint64_t>{4, 3ull << 32, 1ull << 32, 4}));
 }
 
+TEST(Histogram, IsAddedToItselfAndTakenFromItself) {
+    Histogram one;
+    one.reserve();
+    one.record(7 * kMicro, 1u << 31);
+    one.record(kHour);
+    for (uint64_t times = 2; times <= 8; times *= 2) {
+        one.merge(one);
+        EXPECT_EQ(one.count(), times + (times << 31));
+        EXPECT_EQ(one.counter_at(7), times << 31);
+    }
+    EXPECT_EQ(one.max(), kHour);
+    one.subtract(one);
+    EXPECT_EQ(one.count(), 0u);
+    EXPECT_TRUE(entries(one).empty());
+}
+
 TEST(Histogram, MovingTakesTheCounters) {
     Histogram from;
     Histogram into;
