@@ -88,7 +88,8 @@ Result<std::shared_ptr<const TlsClientContext>> TlsClientContext::make(
     SSL_CTX_set_session_cache_mode(context,
                                    SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context, &on_session);
-    if (files.freezes) allow_freezing(context);
+    if (files.freezes && !allow_freezing(context))
+        return Error{"TLS: " + take_openssl_error() + "; free some memory"};
     if (!files.verify) return made;
     if (Result<void> trusted = trust(context, files.authorities); !trusted)
         return Error{trusted.error()};
