@@ -541,6 +541,36 @@ def test_what_only_accepts_ends_whole():
         assert client.connect_ex(("127.0.0.1", port)) != 0, "it accepts still"
 
 
+def running_with(word):
+    """The command lines of processes that have this word in one of theirs."""
+    lines = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+            lines.append(file.read().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in lines if word in line]
+
+
+def test_a_million_that_is_told_to_end_leaves_nothing_running():
+    with tempfile.TemporaryDirectory() as folder:
+        script = subprocess.Popen(
+            [os.path.join(ROOT, "tools/perf/million.sh"), "--connections", "100", "--hold", "2m",
+             "--backend", "epoll", "--port", str(free_port()), "--out", folder],
+            env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        progress, deadline = os.path.join(folder, "progress.txt"), time.monotonic() + 60
+        while not os.path.exists(progress) or not os.path.getsize(progress):
+            assert script.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        script.terminate()
+        script.wait(timeout=60)
+        deadline = time.monotonic() + 20
+        while (left := running_with(folder)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not left, left
+        if os.path.getsize(os.path.join(folder, "server.group")):
+            with open(os.path.join(folder, "server.group"), encoding="utf-8") as file:
+                assert not os.path.exists(file.read()), "the cgroup is left behind"
+
+
 def test_what_profilers_print_is_read():
     woken = ("  10.000100: sched:sched_wakeup: comm=reactor 0 pid=77 prio=120 target_cpu=000\n"
              "  10.000105: sched:sched_wakeup: comm=reactor 0 pid=77 prio=120 target_cpu=000\n"

@@ -82,6 +82,10 @@ admin=() scrapes=
 work=$(mktemp -d)  # a socket's path is short
 leave() {  # with the server: stop_server
     [ -z "$scrapes" ] || kill "$scrapes" 2>/dev/null || true
+    # Where this is ended by SIGTERM, the load that it waited for.
+    for child in $(cat "/proc/$$/task/$$/children" 2>/dev/null || true); do
+        kill "$child" 2>/dev/null || true
+    done
     rm -rf "$work"
 }
 trap leave EXIT
