@@ -47,6 +47,7 @@ uint32_t Connections::judge_one(Index index, Tick reached) {
         step.next = heartbeat_deadline(step.heard, index, reached, heartbeat, wait);
     }
     if (step.verdict == Verdict::evict) {
+        connection.heard = step.heard;  // which says whether misses are why
         evict(index, reached);
         return kEvictCost;
     }

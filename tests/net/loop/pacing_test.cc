@@ -312,6 +312,19 @@ TEST(Misses, DoNotCountWhereThisServerWasLate) {
     expect_whole_timeout(sends, heard_at);
 }
 
+// It was away until the timeout was over, too: that is what ends it.
+TEST(Misses, AreNotWhyWhereTheTimeoutWasOverFirst) {
+    PacingStage stage(missing());
+    const size_t peer = answerer(stage);
+    for (int probe = 0; probe < 2; ++probe) await_probe(stage, peer);
+    stage.io().pass_time(80 * kSecond);
+    stage.settle(kSecond);
+    EXPECT_EQ(count(stage, Metric::evicted), 1u);
+    EXPECT_EQ(count(stage, Metric::evicted_by_misses), 0u);
+    EXPECT_EQ(newest(stage).detail.view(), "");
+    EXPECT_EQ(newest(stage).deadline, newest(stage).heard_at + newest(stage).timeout);
+}
+
 TEST(Misses, DoNotCountInAStretchOrUnderOtherHeartbeats) {
     StagePlan stretching = missing();
     stretching.options.overload = OverloadStep::stretch;
