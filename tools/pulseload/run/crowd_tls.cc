@@ -53,7 +53,11 @@ void Crowd::begin_tls(Index index) {
     const bool begun = tls_.begin_client(
         index, {.context = *plan_.tls, .server = name, .resumes = session, .keeps = keeps});
     free_tls_session(session);
-    if (!begun) return failed(index, "TLS: out of memory for a handshake; lower --tls-handshakes");
+    if (!begun) {
+        const std::string reason(tls_.reason().empty() ? "out of memory" : tls_.reason());
+        note_tls_failure(reason);
+        return failed(index, "TLS: " + reason + " for a handshake; lower --tls-handshakes");
+    }
     if (session != nullptr) bump(counts_.tls_offered);
     if (!queue_records(index)) return;
     flush(index);
