@@ -847,6 +847,25 @@ test("a server that asks and reads nothing fills no memory", async () => {
   assert.equal((await ask(3)).length, 2);
 });
 
+test("a server whose members are objects where they should not be ends no program", async () => {
+  const stage = new Stage({user: "u"});
+  await stage.open();
+  const odd = {valueOf: 1, toString: 1};  // Number() and String() of that throw
+  const resume = {token: "t", resumed: true, received: odd, from: odd, why: odd};
+  for (const message of [{type: "pong", seq: odd}, {type: "ping", seq: odd, ts: odd},
+    {type: "interval", interval_ms: odd}, {type: "error", code: odd, message: odd},
+    {type: "expiring", in_ms: odd}, {type: "welcome", interval_ms: odd, timeout_ms: odd, resume}]) {
+    stage.home.send(stage.socket, message);
+    await stage.run(200);
+    assert.equal(stage.client.state, "open", message.type);
+  }
+  const {socket} = stage;
+  stage.home.send(socket,
+      {type: "goodbye", code: odd, reason: odd, retry_after_ms: odd, move_to: odd});
+  await stage.run(60_000, () => stage.of("welcome").length === 2);
+  assert.deepEqual([stage.client.state, socket.isUp], ["open", false]);
+});
+
 test("a server that is gone is found, whatever is sent to it", async () => {
   const stuck = uploading();
   await stuck.open();

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import {Session} from "../../../tools/client/js/src/session.js";
-import {AWAY, Stage} from "./stage.mjs";
+import {AWAY, HOME, Stage} from "./stage.mjs";
 
 const [first, last] = (process.env.SEEDS ?? "1..1000").split("..").map(Number);
 const upTo = (count) => Array.from({length: count}, (_, index) => index + 1);
@@ -273,6 +273,8 @@ test("a session by counts that cannot be is given up, and the next one is new", 
   stage.send();
   await stage.run(1000);
   assert.deepEqual(stage.home.data.map(({id}) => id), [2]);
+  const odd = {valueOf: 1, toString: 1};  // Number() of that throws
+  assert.equal(new Session("t", HOME).resume({received: odd, from: 1}), undefined);
 });
 
 test("resume: false asks for nothing, and a server without it is told nothing more", async () => {

@@ -11,6 +11,10 @@ test("a text of the server is an object with a type of its own", () => {
     "null"]) {
     assert.equal(wire.parse(text), undefined, text);
   }
+  // Number() and String() of that throw.
+  const odd = '{"valueOf":1,"toString":1}';
+  assert.deepEqual(wire.parse(`{"type":"pong","seq":${odd}}`), {type: "pong"});
+  assert.deepEqual(wire.parse(`{"type":"data","seq":${odd}}`).seq, JSON.parse(odd), "not of ours");
 });
 
 test("what the server would take for the protocol's is not sent as text", () => {
@@ -116,6 +120,11 @@ test("a client is moved to addresses of WebSockets, and never out of TLS", () =>
   assert.equal(wire.moveTarget("ws://b.example/x", "ws://a"), "ws://b.example/x");
   assert.equal(wire.moveTarget("auto://b.example:9", "ws://a"), "ws://b.example:9/");
   assert.equal(wire.moveTarget("auto://b.example:9", "wss://a"), "wss://b.example:9/");
+  for (const target of ["tls+auto://b.example:9", "TLS+ws://b.example:9"]) {
+    for (const from of ["ws://a", "wss://a"]) {
+      assert.equal(wire.moveTarget(target, from), "wss://b.example:9/", target);
+    }
+  }
   for (const wrong of ["ws://b.example", "tcp://b.example:9", "b.example", "", "javascript:0",
     "wss://", "wss://[x"]) {
     assert.equal(wire.moveTarget(wrong, "wss://a"), undefined, wrong);

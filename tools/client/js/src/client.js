@@ -422,7 +422,8 @@ export class PulseClient extends EventTarget {
     const isNew = token !== undefined && welcome.resume.resumed !== true;
     this.session = link.session = isNew ? new Session(token, link.url) : undefined;
     if (!before) return undefined;
-    const why = String(welcome.resume?.why ?? "new");
+    const {why: said} = welcome.resume ?? {};
+    const why = typeof said === "string" ? said : "new";
     return {resumed: false, lost: undefined, resent: 0, unconfirmed: before.drop(why), why};
   }
 

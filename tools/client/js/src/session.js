@@ -66,11 +66,9 @@ export class Session {
    *     and those that are to be sent again
    */
   resume({received, from}) {
+    if (!isCount(received) || !isCount(from)) return undefined;
     const known = received - this.confirmed;
-    if (!isCount(received) || known < 0 || known > this.unconfirmed.length ||
-        !isCount(from) || from <= this.received) {
-      return undefined;
-    }
+    if (known < 0 || known > this.unconfirmed.length || from <= this.received) return undefined;
     for (const item of this.unconfirmed.splice(0, known)) {
       if (item.confirm) item.answer({status: "received"});
     }

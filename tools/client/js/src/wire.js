@@ -22,6 +22,9 @@ const encoder = new TextEncoder();
 const SERVER_TYPES = new Set(["ping", "pong", "welcome", "interval", "goodbye", "error",
   "expiring", "data"]);
 const RESERVED_TYPES = new Set([...SERVER_TYPES, "heartbeat", "hello", "ack"]);
+/** Members that are texts or numbers. An object in their place could throw wherever it is used. */
+const SCALARS = ["seq", "ts", "conn", "interval_ms", "timeout_ms", "in_ms", "retry_after_ms",
+  "code", "reason", "message", "move_to", "user", "device", "session"];
 
 /** @param {string} text */
 export const utf8Bytes = (text) => encoder.encode(text).length;
@@ -91,13 +94,15 @@ function parseObject(text) {
 
 /**
  * A text of the server. Undefined: it is the application's. A hint that is not a time, or none, is
- * left out.
+ * left out, and so is a member of the protocol's that is an object and should not be.
  * @param {string} text
  * @returns {ServerMessage | undefined}
  */
 export function parse(text) {
   const value = parseObject(text);
   if (!value || !SERVER_TYPES.has(value.type)) return undefined;
+  if (value.type === "data") return value;
+  for (const name of SCALARS) if (typeof value[name] === "object") delete value[name];
   if (value.type === "goodbye" && !isHint(value.retry_after_ms)) delete value.retry_after_ms;
   return value;
 }
@@ -277,14 +282,16 @@ function parseHttpDate(text, wallNowMs) {
 
 /**
  * Where a goodbye sends its reader; undefined if that is not an address that a WebSocket reaches,
- * or if it would leave TLS. `auto:` is the server's own scheme for a listener of all protocols.
+ * or if it would leave TLS. `auto:` is the server's own scheme for a listener of all protocols,
+ * `tls+` that of one behind TLS.
  * @param {unknown} target
  * @param {string} from
  */
 export function moveTarget(target, from) {
   if (typeof target !== "string") return undefined;
   const secure = /^(wss|https):/i.test(from);
-  const url = target.replace(/^auto:/i, secure ? "wss:" : "ws:");
+  const url = target.replace(/^tls\+(auto|ws):/i, "wss:")
+      .replace(/^auto:/i, secure ? "wss:" : "ws:");
   if (!/^wss?:\/\/[^/]/i.test(url) || (secure && /^ws:/i.test(url))) return undefined;
   try {
     return new URL(url).href;
