@@ -268,6 +268,7 @@ void Engine::on_end(LinkId id, const std::string& why, Nanos now) {
 
 void Engine::attempt() {
     retry_at_ = kNever;
+    if (link_ != nullptr && !moved_to_) return leave_for_home();
     if (link_ == nullptr) become(State::connecting);
     const Result<std::string> token = token_for(token_cause_);
     if (!token) return try_failed({.name = "token_failed", .message = token.error()});
@@ -283,6 +284,13 @@ void Engine::attempt() {
     std::unique_ptr<Link>& at = link_ == nullptr ? link_ : next_;
     const std::unique_ptr<Link> before = std::exchange(at, std::move(link));
     if (before != nullptr) before->end({.name = "closed"});
+}
+
+// It is not to be moved any more, and its old connection is served yet, beside which its own server
+// might refuse another of the same user and device. What is not confirmed goes along.
+void Engine::leave_for_home() {
+    link_->moves = false;
+    link_->end({.name = "moved"});
 }
 
 // A server to which a goodbye has just sent the client has nothing of its session.

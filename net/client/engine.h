@@ -71,6 +71,7 @@ class Engine final : public LinkOwner {
     void set_aside(Link& link);
 
     void attempt();
+    void leave_for_home();
     std::optional<ResumeRequest> resume_request(const std::string& url) const;
     Result<std::string> token_for(std::string_view cause);
     void try_failed(const Cause& cause);

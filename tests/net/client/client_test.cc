@@ -363,6 +363,24 @@ TEST(Moving, GoesHomeAfterThreeTries) {
     EXPECT_EQ(stage.home.hellos.size(), 2u);
 }
 
+TEST(Moving, GoesHomeWithoutTheOldConnectionForWhichHomeMightRefuseIt) {
+    Stage stage;
+    stage.home.on_message = [&](Wire& wire, std::string_view text) {
+        const bool is_second = stage.wires_up().size() > 1;
+        if (is_second && text.find(R"("type":"hello")") != text.npos)
+            return stage.home.goodbye(wire, R"("code":4009,"reason":"duplicate_login")"), true;
+        return false;
+    };
+    stage.open();
+    stage.home.send(stage.wire(), R"({"type":"goodbye","code":4011,"reason":"moved",)"
+                                  R"("move_to":"ws://gone:1"})");
+    stage.run(120 * kSecond);
+    EXPECT_EQ(stage.engine.state(), State::open);
+    EXPECT_EQ(stage.home.hellos.size(), 2u);
+    EXPECT_EQ(stage.wires.at(0)->closes, std::vector<uint16_t>{4000});
+    EXPECT_TRUE(stage.of<Resumed>().at(0).resumed);
+}
+
 TEST(Moving, IsForTheProgramToForbid) {
     Options options = options_for("ws");
     std::vector<std::string> asked;

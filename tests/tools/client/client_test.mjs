@@ -320,6 +320,25 @@ test("move_to: to a server that is away, and home again after three tries", asyn
   assert.equal(stage.client.state, "open");
 });
 
+test("move_to: it ends the old connection before it goes home, which may refuse two", async () => {
+  const stage = movable({user: "u", device: "d"});
+  const {home} = stage;
+  stage.away.connects = "refuse";
+  home.sessions = new Map();
+  home.onHello = (socket) => {
+    if (home.sockets.length === 1) return false;
+    home.goodbye(socket, {code: 4009, reason: "duplicate_login"});
+    return true;
+  };
+  await stage.open();
+  const [old] = stage.world.sockets;
+  home.send(old, {type: "goodbye", code: 4011, reason: "moved", move_to: AWAY});
+  await stage.run(60_000, () => stage.of("welcome").length === 2);
+  assert.deepEqual(stage.world.sockets.map(({url}) => url), [HOME, AWAY, AWAY, AWAY, HOME]);
+  assert.deepEqual([stage.client.state, old.closedWith], ["open", 4000]);
+  assert.deepEqual(stage.of("resumed").map(({resumed}) => resumed), [true]);
+});
+
 test("move_to: what the other server refuses is not the own one's verdict", async () => {
   const stage = movable();
   stage.away.connects = "404";

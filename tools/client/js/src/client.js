@@ -271,6 +271,7 @@ export class PulseClient extends EventTarget {
   async #attempt() {
     const attempt = ++this.attempts;
     this.retryAlarm.clear();
+    if (this.link && this.movedTo === undefined) return this.#leaveForHome(this.link);
     if (!this.link) this.#become("connecting");
     let token;
     try {
@@ -288,6 +289,14 @@ export class PulseClient extends EventTarget {
     if (this.link) this.next = link;
     else this.link = link;
     if (next && next !== this.next) next.end({name: "closed"});
+  }
+
+  // It is not to be moved any more, and its old connection is served yet, beside which its own
+  // server might refuse another of the same user and device. What is not confirmed goes along.
+  /** @param {Link} old */
+  #leaveForHome(old) {
+    old.moveTo = undefined;
+    old.end({name: "moved"});
   }
 
   /** @param {string} url @param {string | undefined} token */
