@@ -164,7 +164,7 @@ std::optional<Nanos> parse_retry_after(std::string_view field, Nanos wall_now) {
     const std::optional<int64_t> date = parse_http_date(field, wall_now / kSecond);
     if (!date) return std::nullopt;
     // Bounded, so that nothing overflows whatever the year.
-    const int64_t ahead_s = std::min<int64_t>(*date - wall_now / kSecond, UINT32_MAX);
+    const int64_t ahead_s = std::clamp<int64_t>(*date - wall_now / kSecond, 0, UINT32_MAX);
     return as_hint(ahead_s * kSecond - wall_now % kSecond);
 }
 

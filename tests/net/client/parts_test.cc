@@ -356,7 +356,9 @@ TEST(Words, OfAHintAndAnIdentityAreChecked) {
     EXPECT_EQ(parse_retry_after(" 120 ", now), 120 * kSecond);
     EXPECT_EQ(parse_retry_after("Wed, 21 Oct 2015 07:28:30 GMT", now + 1), 30 * kSecond - 1);
     EXPECT_GT(parse_retry_after("Fri, 31 Dec 9999 23:59:59 GMT", now), kHintMax);
-    for (const char* field : {"", "0", "-1", "1.5", "Fri, 31 Dec 1999 23:59:59 GMT", "99999999999"})
+    for (const char* field :
+         {"", "0", "-1", "1.5", "99999999999", "Fri, 31 Dec 1999 23:59:59 GMT",
+          "Fri, 01 Jan 1700 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"})
         EXPECT_FALSE(parse_retry_after(field, now)) << field;
     Identity identity{.user = "u\"1", .device = "d", .labels = {{"a", "b"}}, .profile = "mobile"};
     EXPECT_TRUE(check_identity(identity));
