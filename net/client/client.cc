@@ -27,7 +27,10 @@ uint64_t seed_from_system() {
 
 struct Client::Parts {
     explicit Parts(Options options)
-        : sockets(look_up, {options.tls_verify, options.tls_authorities}),
+        : sockets(look_up, {.verify = options.tls_verify,
+                            .authorities = options.tls_authorities,
+                            .verify_name = "tls_verify",
+                            .authorities_name = "tls_authorities"}),
           engine(std::move(options), sockets) {}
     Sockets sockets;
     Engine engine;

@@ -33,21 +33,24 @@ int on_session(SSL* ssl, SSL_SESSION* session) {
     return 1;
 }
 
-Result<void> trust(SSL_CTX* context, const std::string& authorities) {
+Result<void> trust(SSL_CTX* context, const TlsClientFiles& files) {
+    const std::string& authorities = files.authorities;
+    const std::string name(files.authorities_name);
     ERR_clear_error();
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
     if (authorities.empty()) {
         if (SSL_CTX_set_default_verify_paths(context) == 1) return {};
-        return Error{"--tls-verify: the system's authorities cannot be read (" +
-                     take_openssl_error() + "); name a file by --tls-ca"};
+        return Error{std::string(files.verify_name) +
+                     ": the system's authorities cannot be read (" + take_openssl_error() +
+                     "); name a file by " + name};
     }
     // OpenSSL would say "system lib".
     if (access(authorities.c_str(), R_OK) != 0) {
-        return Error{"--tls-ca " + authorities + ": cannot be read (" + std::strerror(errno) +
+        return Error{name + " " + authorities + ": cannot be read (" + std::strerror(errno) +
                      "); name a file of the authorities to trust"};
     }
     if (SSL_CTX_load_verify_file(context, authorities.c_str()) == 1) return {};
-    return Error{"--tls-ca " + authorities + ": has no certificates in PEM that can be read (" +
+    return Error{name + " " + authorities + ": has no certificates in PEM that can be read (" +
                  take_openssl_error() + "); name the authorities to trust"};
 }
 
@@ -91,7 +94,7 @@ Result<std::shared_ptr<const TlsClientContext>> TlsClientContext::make(
     if (files.freezes && !allow_freezing(context))
         return Error{"TLS: " + take_openssl_error() + "; free some memory"};
     if (!files.verify) return made;
-    if (Result<void> trusted = trust(context, files.authorities); !trusted)
+    if (Result<void> trusted = trust(context, files); !trusted)
         return Error{trusted.error()};
     return made;
 }

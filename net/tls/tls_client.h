@@ -11,6 +11,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "core/result.h"
 
@@ -22,6 +23,9 @@ struct TlsClientFiles {
     bool verify = false;       // refuse certificates that are not trusted, or of another name
     std::string authorities{};  // to be trusted, in PEM; empty: the system's
     bool freezes = false;       // connections that keep no sessions are frozen, where that can be
+    // What `verify` and `authorities` are called where they are given: errors name them.
+    std::string_view verify_name = "--tls-verify";
+    std::string_view authorities_name = "--tls-ca";
 };
 
 // Sessions of one server, each for one handshake: a server that gives a ticket for each has as many
