@@ -137,8 +137,9 @@ void Connections::group_anonymous(Index index, bool tells) {
     anonymous_.set(index, anonymous_.cohort(index), asked_profile(place_told(index)));
     count_in_cohort(index, anonymous_cohort(index));
     tune_to_cohort(index, tells);
-    // It may have lived for long when it beats under policies that have just come.
-    tells ? send_away_paced(index) : send_away(index);
+    // It may have lived for long when it beats under policies that have just come. Else it is sent
+    // away behind its welcome.
+    if (tells) send_away_paced(index);
 }
 
 Cohort Connections::anonymous_cohort(Index index) const {
@@ -230,8 +231,10 @@ uint32_t Connections::tune_one(Index index) {
     const bool fresh = (fresh_cohorts_ >> cohort & 1) != 0;
     if ((cohort == before && !fresh) || !is_known(cohort)) return kPassCost;
     const bool tuned = tune_to_cohort(index, true);
+    const Tick stayed_until = stays_.of(index).until;
     send_away_paced(index);
-    return tuned || !is_live(at(index).stage) ? kEvictCost : kPassCost;
+    const bool sent = stays_.of(index).until != stayed_until || !is_live(at(index).stage);
+    return tuned || sent ? kEvictCost : kPassCost;
 }
 
 // Where its protocol can say goodbye ahead of its end it is served until its peer is elsewhere, so

@@ -322,7 +322,8 @@ class Connections {
     void group_anonymous(Index index, bool tells);
     // It is about to be logged in, and is not counted as anonymous any more.
     void leave_anonymous(Index index);
-    // It is told where its cohort is to be on another server, and then closed: it has just come.
+    // It is told the server where its cohort is to be, if that is another, and served until it has
+    // gone there or its stay is over; or closed, where it can be told in no other way. At once.
     void send_away(Index index);
     // The same in its time: it lives already, maybe with many others.
     void send_away_paced(Index index);
@@ -695,8 +696,8 @@ class Connections {
     Sweep tuning_;
     std::array<WindowPace, kCohortsMax> departures_{};  // by cohort, of those that are sent away
     Nanos departures_due_at_ = kNever;
-    // Those that were sent away and have not gone yet: until when they are served, and the cohort
-    // among whose they are counted. Its `until` is 0 of all others.
+    // Of those that were sent away and have not gone yet: until when they are served, and the
+    // cohort in whose `staying_` each is counted. Of all others `until` is 0.
     struct Stay {
         Tick until = 0;
         Cohort cohort = kNoCohort;

@@ -243,6 +243,11 @@ void Session::send_expiring(uint32_t in_ms) {
     if (protocol().expiring != nullptr) protocol().expiring(*this, in_ms);
 }
 
+// One that is logged in is sent away behind the welcome of its login, or in its time.
+void Session::on_welcomed() {
+    if (!is_logged_in(connection_) && !is_side(connection_)) connections_.send_away(index_);
+}
+
 // {"type":"welcome","conn":"r3-000123-9","interval_ms":60000,"timeout_ms":120000}, and what holds
 // of answer_every where the hello asked for it or it is not 1.
 WelcomeText Session::welcome() const {

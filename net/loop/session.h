@@ -63,6 +63,7 @@ class Session final : public Conversation, private TokenJudge {
     void on_frame() override;
     bool on_hello(const JsonMessage& hello, uint32_t sequence) override;
     WelcomeText welcome() const override;
+    void on_welcomed() override;
     bool wants_echo(MessageForm form, uint32_t sequence, std::span<const uint8_t> bytes) override;
     void on_ack(uint64_t received) override;
     void keep_message(std::span<uint8_t> rest) override;

@@ -66,6 +66,7 @@ struct BinaryDialect {
             }
             if (!conversation.on_hello(hello, sequence)) return;
             welcome(conversation, sequence, conversation.welcome().view());
+            conversation.on_welcomed();
         }
         void on_ack(uint64_t received) {
             conversation.on_frame();

@@ -96,8 +96,9 @@ class Conversation {
     // After on_frame(); `sequence` is that of its frame. True: it is to be welcomed. False: it was
     // answered, or will be (Protocol::welcome).
     virtual bool on_hello(const JsonMessage& hello, uint32_t sequence) = 0;
-    // The object that welcomes it.
+    // The object that welcomes it; and what follows once that is sent.
     virtual WelcomeText welcome() const = 0;
+    virtual void on_welcomed() = 0;
     // Application data: counted, and whether it is to be sent back, as it came.
     virtual bool wants_echo(MessageForm form, uint32_t sequence,
                             std::span<const uint8_t> bytes) = 0;

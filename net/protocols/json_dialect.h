@@ -72,7 +72,8 @@ struct JsonDialect {
             case JsonKind::hello:
                 conversation.on_frame();
                 if (!conversation.on_hello(message, 0)) return;
-                return welcome(conversation, 0, conversation.welcome().view());
+                welcome(conversation, 0, conversation.welcome().view());
+                return conversation.on_welcomed();
             case JsonKind::data:
                 conversation.on_frame();
                 if (conversation.wants_echo(MessageForm::text, 0, text))

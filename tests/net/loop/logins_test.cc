@@ -9,6 +9,7 @@
 
 #include "core/limits.h"
 #include "core/sessions/cohorts.h"
+#include "net/loop/limits.h"
 
 #include "tests/net/loop/conversation.h"
 
@@ -362,12 +363,15 @@ CohortPolicy canary(std::string profile, uint64_t messages = 0) {
     return policy;
 }
 // As the server does it.
-void set_policies(ReactorStage& stage, std::vector<CohortPolicy> policies) {
+void post_policies(ReactorStage& stage, const std::vector<CohortPolicy>& policies) {
     ASSERT_TRUE(stage.reload([&](LoopOptions& options) {
         const Cohorts before = options.cohorts == nullptr ? Cohorts() : *options.cohorts;
         options.policies = policies;
         options.cohorts = std::make_shared<const Cohorts>(before, policies);
     }));
+}
+void set_policies(ReactorStage& stage, const std::vector<CohortPolicy>& policies) {
+    post_policies(stage, policies);
     stage.settle(kSecond / 10);
 }
 CohortCounts counts_of(ReactorStage& stage, Cohort cohort) {
@@ -747,6 +751,52 @@ TEST(Cohort, MayBeOfAnonymousConnections) {
     stage.settle(kSecond);
     EXPECT_EQ(counts_of(stage, fresh).sessions, 0u);
     EXPECT_EQ(counts_of(stage, fresh).ended, 1u);
+}
+
+CohortPolicy all_away() {
+    CohortPolicy away = for_all("");
+    away.text += "away";
+    away.move_to = "wss://b.example:9000";
+    away.move_over = 0;
+    return away;
+}
+
+TEST(Cohort, OfAnonymousConnectionsIsSentAwayBehindTheWelcome) {
+    ReactorStage stage(plan());
+    set_policies(stage, {all_away()});
+    const size_t lines = stage.connect(kLines), binary = stage.connect(kBinary);
+    const std::string heard = answer(stage, lines, "{\"type\":\"hello\"}\n");
+    EXPECT_TRUE(heard.starts_with("{\"type\":\"welcome\"")) << heard;
+    EXPECT_NE(heard.find(R"("reason":"moved")"), std::string::npos) << heard;
+    EXPECT_TRUE(is_here(stage, lines));
+    const std::string frames = answer(stage, binary, binary_frame(kBinaryHello, 7, "{}"));
+    EXPECT_EQ(frames.substr(0, 2), "\xB7\x04");
+    EXPECT_NE(frames.find("moved: wss://b.example:9000"), std::string::npos);
+    EXPECT_TRUE(stage.ended(binary));
+}
+
+// Each that is told so has another entry in the wheel.
+TEST(Cohort, OfManyAnonymousConnectionsIsSentAwayInSlices) {
+    constexpr uint32_t kMany = 300;
+    StagePlan with = plan();
+    with.places = 400;
+    ReactorStage stage(with);
+    set_policies(stage, {for_all("")});
+    for (uint32_t i = 0; i < kMany; ++i) answer(stage, stage.connect(kLines), "PING\n");
+    stage.settle(12 * kSecond);  // the looks of their handshakes are over
+    EXPECT_EQ(counts_of(stage, kRestCohort + 1).sessions, kMany);
+    post_policies(stage, {all_away()});
+    const auto& wheel = stage.reactor().connections().wheel();
+    uint64_t most = 0;
+    for (int turn = 0; turn < 50; ++turn) {
+        const uint64_t before = wheel.entries();
+        stage.reactor().turn(stage.network().clock() + kMillisecond);
+        most = std::max(most, std::max(before, wheel.entries()) - before);
+    }
+    stage.settle();
+    EXPECT_EQ(moved_of(stage), kMany);
+    EXPECT_GT(most, 0u);
+    EXPECT_LE(most, kSweepBudgetPerTurn / kEvictCost + 1);
 }
 
 // As a user it has the user's cohort, and what it had asked for as an anonymous one.
