@@ -12,6 +12,7 @@
 
 #include "core/random.h"
 
+#include "tests/support/allocation_count.h"
 #include "tests/support/scale.h"
 
 namespace pulse {
@@ -140,6 +141,18 @@ TEST(Histogram, AllocatesNothingWhenRecordingOnceItIsReserved) {
     for (Nanos at = 1; at < kHour; at += at / 50 + 1) histogram.record(at);
     EXPECT_EQ(allocated_bytes(), before);
     EXPECT_GT(histogram.count(), 1'000u);
+}
+
+// In the heap its pages would be backed by memory, whether there are values in them or not. As the
+// server sets it, since malloc() maps less and less once large blocks were freed.
+TEST(Histogram, IsMappedWhereItIsReserved) {
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    if (!test::kAllocationsCounted) GTEST_SKIP() << "a sanitizer brings an allocator of its own";
+    const size_t heap = mallinfo2().uordblks, mapped = mallinfo2().hblkhd;
+    Histogram histogram;
+    histogram.reserve();
+    EXPECT_EQ(mallinfo2().uordblks, heap);
+    EXPECT_GE(mallinfo2().hblkhd, mapped + 2 * Histogram::kCounters * sizeof(uint32_t));
 }
 
 TEST(Histogram, TakesMemoryWhereItHasValues) {
