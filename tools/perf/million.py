@@ -19,14 +19,18 @@ def read_server(directory):
         return [json.loads(line) for line in file if line.strip()]
 
 
-def scraping(directory, held):
-    """What million.sh --scrape found while `held` or more connections were open; {} without it."""
+def scraping(directory, connections, held):
+    """What million.sh --scrape found from when all connections were open, for as long as `held` or
+    more were; {} without it.
+    """
     try:
         with open(os.path.join(directory, "scrapes.json")) as file:
             lines = [json.loads(line) for line in file if line.strip()]
     except FileNotFoundError:
         return {}
-    lines = [line for line in lines if line["connections"] >= held]
+    full = [line["at_s"] for line in lines if line["connections"] >= connections]
+    lines = [line for line in lines
+             if full and line["at_s"] >= full[0] and line["connections"] >= held]
     if not lines:
         return {}
     took = sorted(line["took_ms"] for line in lines)
@@ -90,7 +94,7 @@ def report(directory, connections, as_json):
         "wheel_slice_p99_9_ms": server["wheel_slice"]["p99_9_us"] / 1000,
         "valid": run["verdict"]["valid"],
         "evidence": run["verdict"]["evidence"],
-        **scraping(directory, open_at_the_end),
+        **scraping(directory, connections, open_at_the_end),
     }
     held_to_the_end = run["counts"]["open"] == connections - result["silenced"]
     good = (held_to_the_end and result["early"] == result["missed"] == 0

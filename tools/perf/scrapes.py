@@ -11,23 +11,14 @@ usage.
 """
 import json
 import re
-import socket
 import sys
 import time
 
+from measuring.command import Failed
+from measuring.workload import Admin
 from script import run_script, usage
 
 SECONDS_MAX = 3 * 3_600
-ANSWER_SECONDS_MAX = 30
-
-
-def scraped(path):
-    """The text of /metrics."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(ANSWER_SECONDS_MAX)
-        client.connect(path)
-        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        return b"".join(iter(lambda: client.recv(1 << 16), b"")).partition(b"\r\n\r\n")[2].decode()
 
 
 def long_turns(text, name):
@@ -46,16 +37,15 @@ def line_of(at_s, took_s, text):
             "long_turns_cpu": long_turns(text, "turn_cpu")}
 
 
-def scrape_each_second(path, file):
+def scrape_each_second(admin, file):
     began, count = time.monotonic(), 0
     while time.monotonic() - began < SECONDS_MAX:
         asked_at = time.monotonic()
         try:
-            text = scraped(path)
-        except OSError as error:
+            text = admin.text("/metrics")
+        except Failed as error:  # once there were some, its end
             if count == 0:
-                print(f"scrapes.py: {path}: {error}; give the --admin of a server that runs",
-                      file=sys.stderr)
+                print(f"scrapes.py: {error}", file=sys.stderr)
             break
         answered_at = time.monotonic()
         file.write(json.dumps(line_of(asked_at - began, answered_at - asked_at, text)) + "\n")
@@ -70,7 +60,7 @@ def main(arguments):
         return usage("scrapes.py", "give a SOCKET and a FILE")
     with open(arguments[1], "w", encoding="utf-8") as file:
         try:
-            return scrape_each_second(arguments[0], file)
+            return scrape_each_second(Admin(f"unix:{arguments[0]}"), file)
         except KeyboardInterrupt:  # it is told to end: million.sh does so each time
             return 0
 

@@ -73,6 +73,10 @@ class Admin:
 
     def get(self, target):
         """The JSON of a response. Fails where the endpoint does not answer with one."""
+        return json.loads(self.text(target))
+
+    def text(self, target):
+        """The body of a response. Fails where the endpoint does not answer with one."""
         try:
             with self.connect() as client:
                 token = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
@@ -86,7 +90,7 @@ class Admin:
         if " 200 " not in status:
             raise Failed(f"--admin {self.address}: {target} was answered '{status}'; give "
                          "--admin-token-file if the server has one")
-        return json.loads(body)
+        return body.decode()
 
     def connect(self):
         if self.address.startswith("unix:"):
