@@ -545,8 +545,6 @@ void Engine::pump() {
     while (outbox_.count() > 0 && link_ != nullptr && link_->takes_messages()) {
         if (context_.transport.buffered(link_->id()) >= options_.buffered_max) return;
         if (!link_->has_room(outbox_.front(), outbox_.bounds())) return;
-        // Asking for room may have found the server gone.
-        if (link_ == nullptr || !link_->takes_messages()) return;
         link_->send(outbox_.take());
     }
 }

@@ -7,7 +7,7 @@
 namespace pulse::client {
 namespace {
 
-constexpr Nanos kWaitMax = 60 * kSecond;  // for an answer, whatever the round trips were
+constexpr Nanos kWaitMax = 60 * kSecond;  // for an answer, as far as round trips ask for it
 
 }  // namespace
 
