@@ -384,18 +384,21 @@ def test_the_chat():
 def test_the_chat_over_tls():
     with tempfile.TemporaryDirectory() as folder:
         certificate = make_certificate(folder)
+        trusts = {"SSL_CERT_FILE": certificate}  # which is of 127.0.0.1, and signed by itself
 
         def serve_tls(port, *flags):
             return Server("epoll", "--listen", f"wss://127.0.0.1:{port}", "--tls-cert", certificate,
                           *FLAGS, *flags, scheme="ws")
-        through_a_restart(serve_tls, "wss", {"SSL_CERT_FILE": certificate})
-        port = free_port()
-        with serve_tls(port) as server, Chat(f"wss://127.0.0.1:{port}") as stranger:
-            stranger.say("one")
-            wait_for(lambda: server.stats()["total"]["closed_by_reason"],
-                     lambda closed: closed.get("tls_handshake_failed", 0) >= 2)
-            total = server.stats()["total"]
-            assert (total["sessions"], total["evicted"]) == (0, 0), "a stranger is not trusted"
+        through_a_restart(serve_tls, "wss", trusts)
+        for host, environment in (("127.0.0.1", None), ("localhost", trusts)):
+            port = free_port()
+            url = f"wss://{host}:{port}"
+            with serve_tls(port) as server, Chat(url, environment=environment) as stranger:
+                stranger.say("one")
+                wait_for(lambda: server.stats()["total"]["closed_by_reason"],
+                         lambda closed: closed.get("tls_handshake_failed", 0) >= 2)
+                total = server.stats()["total"]
+                assert (total["sessions"], total["evicted"]) == (0, 0), f"{host} is not trusted"
 
 
 def through_a_restart(serve_on, scheme, environment=None):
