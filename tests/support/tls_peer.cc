@@ -90,6 +90,13 @@ void TlsPeer::say(std::string_view plain) {
                  static_cast<int>(plain.size()));
 }
 
+void TlsPeer::begin_anew() {
+    SSL_clear(ssl_.get());
+    SSL_set_connect_state(ssl_.get());
+    records();
+    take("");
+}
+
 // Of a ticket that replaces another in TLS 1.2 the callback is not told.
 std::shared_ptr<SSL_SESSION> TlsPeer::session() const {
     if (SSL_version(ssl_.get()) == TLS1_3_VERSION) return session_;

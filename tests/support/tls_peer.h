@@ -33,6 +33,9 @@ class TlsPeer {
     // What it has to send, once.
     std::string records();
     void say(std::string_view plain);
+    // Another ClientHello instead of the first: what is set at ssl() by now is in it. Requires:
+    // nothing was taken yet.
+    void begin_anew();
 
     bool open() const { return open_; }
     bool failed() const { return failed_; }

@@ -190,10 +190,7 @@ TEST_P(TlsSession, ADowngradeIsRefused) {
     ReactorStage stage(plan());
     Client client(stage, kWebSocket, {.most = TLS1_2_VERSION});
     SSL_set_mode(client.tls.ssl(), SSL_MODE_SEND_FALLBACK_SCSV);
-    SSL_clear(client.tls.ssl());
-    SSL_set_connect_state(client.tls.ssl());
-    client.tls.records();
-    client.tls.take("");
+    client.tls.begin_anew();
     client.talk();
     EXPECT_TRUE(client.tls.failed());
     EXPECT_NE(client.tls.alert.find("inappropriate fallback"), std::string::npos)
@@ -593,12 +590,7 @@ TEST_P(TlsSession, WhatComesWithTheHandshakeIsRead) {
           "TLS_AES_128_CCM_SHA256"s}) {
         for (const size_t cut : {0, 1, 30}) {
             ReactorStage stage(plan({.certificates = {world().leaf_file}, .ciphers = suite}));
-            Client client(stage, kLines, {.least = TLS1_3_VERSION});
-            SSL_set_ciphersuites(client.tls.ssl(), suite.c_str());
-            SSL_clear(client.tls.ssl());
-            SSL_set_connect_state(client.tls.ssl());
-            client.tls.records();
-            client.tls.take("");
+            Client client(stage, kLines, {.least = TLS1_3_VERSION, .suites = suite});
             client.send();
             stage.settle();
             client.take();
@@ -626,10 +618,7 @@ TEST_P(TlsSession, RecordsAreNoLongerThanAClientAsked) {
     ReactorStage stage(plan());
     Client client(stage, kWebSocket, {.least = TLS1_3_VERSION});
     SSL_set_tlsext_max_fragment_length(client.tls.ssl(), TLSEXT_max_fragment_length_512);
-    SSL_clear(client.tls.ssl());
-    SSL_set_connect_state(client.tls.ssl());
-    client.tls.records();
-    client.tls.take("");
+    client.tls.begin_anew();
     client.upgrade();
     const std::string words(4'000, 'x');
     client.say(text(frame(0x82, words)));
