@@ -235,7 +235,6 @@ class Attacker {
     }
     void take() { client_.take(); }
     size_t number() const { return client_.number; }
-    bool is_harmed() const { return harm_ != Harm::none; }
     Fate fate() const {
         return {client_.tls.open(), client_.tls.failed(), client_.tls.ended(), client_.tls.heard,
                 client_.tls.alert};
